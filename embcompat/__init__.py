@@ -1,0 +1,1 @@
+"""Replace an embedding model without throwing away the vectors you have stored."""

@@ -1,0 +1,15 @@
+"""Vectors that know their ids and their space; pairs of them; the files they live in."""
+
+from embcompat.embeddings.pairs import PairedEmbeddings, PairSplit, pair_embeddings, split_pairs
+from embcompat.embeddings.values import UNIT_NORM_TOLERANCE, Embeddings, normalize_rows, validate_vectors
+
+__all__ = [
+    "UNIT_NORM_TOLERANCE",
+    "Embeddings",
+    "PairSplit",
+    "PairedEmbeddings",
+    "normalize_rows",
+    "pair_embeddings",
+    "split_pairs",
+    "validate_vectors",
+]

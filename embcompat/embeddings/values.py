@@ -1,0 +1,248 @@
+"""Embeddings: vectors with their ids, optional labels and their space, validated once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from embcompat.errors import InputError
+from embcompat.spaces import SpaceVersion
+
+if TYPE_CHECKING:
+    import datasets
+
+UNIT_NORM_TOLERANCE = 1e-3
+"""How far from 1 the norm of a vector in a normalized space may be (half-precision models reach 5e-4) [ours]."""
+
+_BLOCK_ROWS = 65_536
+
+
+@dataclass(frozen=True, eq=False)
+class Embeddings:
+    """Vectors of one space, with ids.
+
+    Attributes:
+        vectors: Array (n, dim), float32, C-contiguous, finite. Other float arrays are converted on construction.
+        ids: n unique, non-empty strings, as an object array (any sequence of strings is accepted).
+        space: The space that the vectors live in.
+        labels: n strings (a subject, a class), or None.
+
+    Raises:
+        InputError: If anything above does not hold, a vector of a cosine space is zero, or a vector of a normalized
+            space has not unit norm. The message names the argument, what it must be, what it was, and the first
+            bad row.
+
+    Example:
+        >>> space = SpaceVersion(name="toy", version="1", dim=2, similarity="euclidean")
+        >>> Embeddings([[3.0, 4.0], [0.0, 1.0]], ["a", "b"], space)
+        Embeddings(n=2, dim=2, space='toy@1', labels=False)
+    """
+
+    vectors: NDArray[np.float32]
+    ids: NDArray[np.object_]
+    space: SpaceVersion
+    labels: NDArray[np.object_] | None = None
+
+    def __init__(
+        self,
+        vectors: ArrayLike,
+        ids: Sequence[str] | NDArray[np.object_],
+        space: SpaceVersion,
+        labels: Sequence[str] | NDArray[np.object_] | None = None,
+    ) -> None:
+        array = validate_vectors(vectors, space)
+        object.__setattr__(self, "vectors", array)
+        object.__setattr__(self, "ids", validate_strings(ids, len(array), what="ids", unique=True))
+        object.__setattr__(self, "space", space)
+        object.__setattr__(self, "labels", validate_strings(labels, len(array), what="labels"))
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def __repr__(self) -> str:
+        labels = self.labels is not None
+        return f"Embeddings(n={len(self)}, dim={self.space.dim}, space={self.space.id!r}, labels={labels})"
+
+    def select(self, rows: ArrayLike) -> Embeddings:
+        """Return the given rows (indices or a boolean mask), in that order."""
+        index = np.asarray(rows)
+        index = np.flatnonzero(index) if index.dtype == bool else index.astype(np.intp)
+        labels = None if self.labels is None else self.labels[index]
+        ids = self.ids[index]
+        if len(set(ids.tolist())) != len(ids):
+            raise InputError("rows must name each row once. Got a row more than once.")
+        return Embeddings.trusted(np.ascontiguousarray(self.vectors[index]), ids, self.space, labels)
+
+    @classmethod
+    def trusted(
+        cls,
+        vectors: NDArray[np.float32],
+        ids: NDArray[np.object_],
+        space: SpaceVersion,
+        labels: NDArray[np.object_] | None,
+    ) -> Embeddings:
+        """Take parts that are known to be valid, without looking at them again."""
+        made = cls.__new__(cls)
+        for name, value in (("vectors", vectors), ("ids", ids), ("space", space), ("labels", labels)):
+            object.__setattr__(made, name, value)
+        return made
+
+    def save(self, path: str | Path) -> None:
+        """Write a Parquet file; an existing file is replaced only when the new one is complete.
+
+        Columns: ``id`` (string), ``vector`` (fixed_size_list<float32>), ``label`` (string, if there are labels). The
+        space is JSON under the schema-metadata key ``embcompat.space``.
+        """
+        from embcompat.embeddings.files import write_parquet
+
+        write_parquet(self, Path(path))
+
+    @classmethod
+    def load(cls, path: str | Path, *, space: SpaceVersion | None = None) -> Embeddings:
+        """Read a Parquet file that `save` wrote, or any with the same columns.
+
+        Args:
+            path: The file.
+            space: The space of the vectors, for a file that does not say it. When both say it they must agree.
+
+        Raises:
+            FileFormatError: If the file does not hold embeddings; names the file, the column and the first bad row.
+            SpaceMismatchError: If the file is of another space than ``space``.
+        """
+        from embcompat.embeddings.files import read_parquet
+
+        return read_parquet(Path(path), space=space)
+
+    @classmethod
+    def from_npy(
+        cls,
+        vectors: str | Path | ArrayLike,
+        ids: Sequence[str] | None = None,
+        labels: Sequence[str] | None = None,
+        *,
+        space: SpaceVersion,
+    ) -> Embeddings:
+        """Take vectors from an array or a ``.npy`` file.
+
+        Args:
+            vectors: Array (n, dim), or the path of a file that holds one.
+            ids: n unique strings; row numbers ("0", "1", …) when None.
+            labels: n strings, or None.
+            space: The space of the vectors.
+        """
+        from embcompat.embeddings.files import read_npy
+
+        array = read_npy(Path(vectors)) if isinstance(vectors, (str, Path)) else np.asarray(vectors)
+        if ids is None:
+            ids = [str(row) for row in range(len(array))]
+        return cls(array, ids, space, labels)
+
+    def to_dataset(self) -> datasets.Dataset:
+        """Return a Hugging Face dataset with the columns of `save`; needs ``embcompat[datasets]``."""
+        from embcompat.embeddings.files import to_dataset
+
+        return to_dataset(self)
+
+    @classmethod
+    def from_dataset(cls, dataset: datasets.Dataset, *, space: SpaceVersion | None = None) -> Embeddings:
+        """Take the columns ``id``, ``vector`` and optional ``label`` from a Hugging Face dataset."""
+        from embcompat.embeddings.files import from_dataset
+
+        return from_dataset(dataset, space=space)
+
+
+def validate_vectors(vectors: ArrayLike, space: SpaceVersion, *, what: str = "vectors") -> NDArray[np.float32]:
+    """Check vectors against their space and return them as a C-contiguous float32 array (n, dim).
+
+    Raises:
+        InputError: On another shape or dtype, NaN or infinity, a zero row in a cosine space, or a norm other than 1
+            in a normalized space; names the first bad row.
+    """
+    array = np.asarray(vectors)
+    if array.ndim != 2 or array.shape[1] != space.dim:
+        raise InputError(
+            f"{what} must have shape (n, {space.dim}) for space {space.id!r}. Got {array.shape}. "
+            "Pass one row for each item, embedded with the model of that space."
+        )
+    if array.dtype.kind != "f":
+        raise InputError(f"{what} must be an array of floats. Got dtype {array.dtype}. Convert with astype('float32').")
+    with np.errstate(over="ignore"):
+        result = np.ascontiguousarray(array, dtype=np.float32)
+    for start in range(0, len(result), _BLOCK_ROWS):
+        _check_block(result[start : start + _BLOCK_ROWS], start, space, what)
+    return result
+
+
+def normalize_rows(vectors: NDArray[Any]) -> NDArray[Any]:
+    """Scale each row to unit Euclidean norm, in the dtype it has; zero rows stay zero.
+
+    Example:
+        >>> normalize_rows(np.array([[3.0, 4.0], [0.0, 0.0]])).tolist()
+        [[0.6, 0.8], [0.0, 0.0]]
+    """
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.where(norms > 0, norms, np.ones_like(norms)))
+
+
+def _check_block(block: NDArray[np.float32], start: int, space: SpaceVersion, what: str) -> None:
+    squared = np.einsum("ij,ij->i", block, block, dtype=np.float64)
+    finite = np.isfinite(squared)
+    if not finite.all():
+        row = start + int(np.argmin(finite))
+        raise InputError(f"{what} must be finite. Row {row} holds NaN or infinity. Remove the row or embed it again.")
+    if space.normalized:
+        off = np.abs(np.sqrt(squared) - 1.0) > UNIT_NORM_TOLERANCE
+        if off.any():
+            row = int(np.argmax(off))
+            raise InputError(
+                f"{what} must have unit norm: space {space.id!r} is normalized. Row {start + row} has norm "
+                f"{np.sqrt(squared[row]):.4g}. Normalize the vectors, or declare the space normalized=False."
+            )
+    elif space.similarity == "cosine" and (squared == 0).any():
+        row = start + int(np.argmax(squared == 0))
+        raise InputError(
+            f"{what} must not be zero: space {space.id!r} compares by cosine. Row {row} is all zeros. "
+            "Remove the row; a model that returns zeros failed on that item."
+        )
+
+
+@overload
+def validate_strings(values: None, count: int, *, what: str, unique: bool = False) -> None: ...
+@overload
+def validate_strings(values: Iterable[Any], count: int, *, what: str, unique: bool = False) -> NDArray[np.object_]: ...
+@overload
+def validate_strings(
+    values: Iterable[Any] | None, count: int, *, what: str, unique: bool = False
+) -> NDArray[np.object_] | None: ...
+def validate_strings(
+    values: Iterable[Any] | None, count: int, *, what: str, unique: bool = False
+) -> NDArray[np.object_] | None:
+    """Check ids or labels and return them as an object array (n,); None stays None.
+
+    Raises:
+        InputError: On another count, a value that is not a non-empty string, or a repetition where ``unique``.
+    """
+    if values is None:
+        return None
+    given = values.tolist() if isinstance(values, np.ndarray) else list(values)
+    if len(given) != count:
+        raise InputError(f"{what} must have one entry for each of the {count} vectors. Got {len(given)}.")
+    for row, value in enumerate(given):
+        if not isinstance(value, str) or not value:
+            raise InputError(
+                f"{what} must hold non-empty strings. Row {row} is {value!r} ({type(value).__name__}). "
+                "Convert with str()."
+            )
+    if unique and len(set(given)) != count:
+        first: dict[str, int] = {}
+        for row, value in enumerate(given):
+            if first.setdefault(value, row) != row:
+                raise InputError(f"{what} must be unique. {value!r} stands in rows {first[value]} and {row}.")
+    result = np.empty(count, dtype=object)
+    result[:] = given
+    return result
