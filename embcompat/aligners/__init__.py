@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
@@ -11,7 +12,8 @@ from pydantic import JsonValue
 
 from embcompat.aligners.affine import AffineAligner, GramSums, fit_affine
 from embcompat.aligners.base import Aligner, AlignerPair, parameter_count
-from embcompat.errors import UnknownNameError
+from embcompat.artifact import Artifact, read_artifact
+from embcompat.errors import ArtifactError, UnknownNameError
 
 Loader = Callable[[Mapping[str, JsonValue], Mapping[str, NDArray[Any]]], Aligner]
 
@@ -29,15 +31,22 @@ ALIGNERS: dict[str, Loader] = {
 }
 
 
-def load_aligner(kind: str, config: Mapping[str, JsonValue], state: Mapping[str, NDArray[Any]]) -> Aligner:
-    """Build an aligner again from its kind, options and arrays.
+def load_aligner(path: str | Path | Artifact) -> Aligner:
+    """Load the aligner of an artifact, with its arrays, ready to be used or changed; `OnnxAligner` is for serving.
 
     Raises:
-        UnknownNameError: If no aligner is of that kind.
+        InputError: If there is no artifact at the path.
+        ArtifactError: If it is damaged, or its arrays do not make an aligner of its kind.
+        UnknownNameError: If no aligner is of its kind.
     """
-    if kind not in ALIGNERS:
-        raise UnknownNameError("aligner", kind, ALIGNERS)
-    return ALIGNERS[kind](config, state)
+    artifact = path if isinstance(path, Artifact) else read_artifact(path)
+    manifest = artifact.manifest
+    if manifest.kind not in ALIGNERS:
+        raise UnknownNameError("aligner", manifest.kind, ALIGNERS)
+    try:
+        return ALIGNERS[manifest.kind](manifest.config, artifact.weights())
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(f"the weights of {artifact.path} do not make a {manifest.kind} aligner: {error}") from error
 
 
 __all__ = [

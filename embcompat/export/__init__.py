@@ -1,0 +1,6 @@
+"""Write artifacts: weights, ONNX graph with a parity check, manifest."""
+
+from embcompat.export.artifacts import save_aligner_pair, save_artifact
+from embcompat.export.graphs import build_graph
+
+__all__ = ["build_graph", "save_aligner_pair", "save_artifact"]

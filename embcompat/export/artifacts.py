@@ -1,0 +1,240 @@
+"""Save an aligner as an artifact directory."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import JsonValue
+
+from embcompat.aligners import Aligner, AlignerPair
+from embcompat.artifact import (
+    CANARY,
+    GRAPH,
+    MANIFEST,
+    PAIRS,
+    WEIGHTS,
+    Artifact,
+    Direction,
+    Manifest,
+    Metric,
+    check_graph,
+    file_digest,
+    read_artifact,
+)
+from embcompat.embeddings import PairedEmbeddings, PairSplit, normalize_rows
+from embcompat.errors import InputError, ParityError
+from embcompat.export.graphs import build_graph
+from embcompat.spaces import SpaceVersion, require_space
+
+CANARY_PAIRS = 64
+PARITY_TOLERANCE = 1e-4
+"""Largest allowed ‖graph − aligner‖ / ‖aligner‖ of a row [ours]; float32 graphs stay near 1e-6."""
+
+
+def save_artifact(
+    aligner: Aligner,
+    path: str | Path,
+    *,
+    source: SpaceVersion,
+    target: SpaceVersion,
+    split: PairSplit | None = None,
+    metrics: Sequence[Metric] = (),
+    calibration: Mapping[str, JsonValue] | None = None,
+    direction: Direction = "forward",
+    canary: bool = True,
+    overwrite: bool = False,
+) -> Artifact:
+    """Save an aligner as an artifact directory; it appears only when it is complete and checked.
+
+    Args:
+        aligner: What to save.
+        path: The directory to make.
+        source: Space of the vectors that go in.
+        target: Space of the vectors that come out.
+        split: The pairs it was fitted and tested on. Without them the artifact cannot say which items an evaluation
+            must leave out, and has no canary.
+        metrics: Measured figures to record.
+        calibration: Fitted calibrations to record, by name.
+        direction: Which side moves.
+        canary: Whether to store 64 held-out pairs, on which every conversion is tried. Choose False where vectors
+            are personal data that must not travel (face vectors are biometric data).
+        overwrite: Whether an artifact at the path may be replaced.
+
+    Raises:
+        InputError: If the aligner does not map source to target, or the path is taken.
+        ParityError: If the exported graph does not compute what the aligner computes.
+    """
+    _check_dims(aligner, source, target)
+    with _fresh_directory(Path(path), overwrite=overwrite) as directory:
+        _write_weights(aligner, directory / WEIGHTS)
+        model = build_graph(aligner).SerializeToString()
+        check_graph(model)
+        check_parity(aligner, model, _parity_rows(source, split))
+        (directory / GRAPH).write_bytes(model)
+        if split is not None:
+            _write_pairs(split, directory / PAIRS)
+            if canary and (held_out := _held_out(split)) is not None:
+                _write_canary(held_out, target, directory / CANARY)
+        manifest = Manifest(
+            kind=aligner.kind,
+            config=aligner.config(),
+            source=source,
+            target=target,
+            direction=direction,
+            pairs_digest=None if split is None else pairs_digest(split.train),
+            split={} if split is None else {name: len(part) for name, part in split.parts().items()},
+            metrics=tuple(metrics),
+            calibration=dict(calibration or {}),
+            versions=_versions(),
+            files={entry.name: file_digest(entry) for entry in directory.iterdir()},
+        )
+        (directory / MANIFEST).write_bytes(manifest.to_bytes())
+    return read_artifact(path)
+
+
+def save_aligner_pair(
+    pair: AlignerPair,
+    path: str | Path,
+    *,
+    old: SpaceVersion,
+    new: SpaceVersion,
+    shared: SpaceVersion,
+    split: PairSplit | None = None,
+    metrics: Sequence[Metric] = (),
+    overwrite: bool = False,
+) -> tuple[Artifact, Artifact]:
+    """Save both maps of a pair, as ``path/forward`` (old → shared) and ``path/backward`` (new → shared).
+
+    Neither has a canary: held-out vectors of the shared space do not exist apart from the maps themselves.
+    """
+    for aligner, space in ((pair.forward_map, old), (pair.backward_map, new)):
+        _check_dims(aligner, space, shared)
+    with _fresh_directory(Path(path), overwrite=overwrite) as directory:
+        for name, aligner, space in (("forward", pair.forward_map, old), ("backward", pair.backward_map, new)):
+            save_artifact(
+                aligner,
+                directory / name,
+                source=space,
+                target=shared,
+                split=split,
+                metrics=metrics,
+                direction="forward" if name == "forward" else "backward",
+                canary=False,
+            )
+    return read_artifact(Path(path) / "forward"), read_artifact(Path(path) / "backward")
+
+
+def check_parity(aligner: Aligner, model: bytes, rows: NDArray[np.float32]) -> float:
+    """Compare a graph with its aligner, on a batch and on its first row alone.
+
+    Returns:
+        The largest relative difference of a row.
+
+    Raises:
+        ParityError: If it is above `PARITY_TOLERANCE`.
+    """
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    worst = 0.0
+    for batch in (rows, rows[:1]):
+        expected = aligner.transform(batch)
+        found = session.run(None, {session.get_inputs()[0].name: batch})[0]
+        scale = np.linalg.norm(expected, axis=1) + 1e-12
+        worst = max(worst, float(np.max(np.linalg.norm(found - expected, axis=1) / scale)))
+    if not worst <= PARITY_TOLERANCE:
+        raise ParityError(
+            f"the exported graph must match the {aligner.kind} aligner within {PARITY_TOLERANCE} on every row. "
+            f"Got {worst:.3g}. The artifact was not written."
+        )
+    return worst
+
+
+def pairs_digest(pairs: PairedEmbeddings) -> str:
+    """Return the SHA-256 of pairs: ids, source vectors, target vectors, in their order."""
+    digest = hashlib.sha256("\0".join(pairs.ids.tolist()).encode())
+    digest.update(pairs.source.vectors.data)
+    digest.update(pairs.target.vectors.data)
+    return digest.hexdigest()
+
+
+def _check_dims(aligner: Aligner, source: SpaceVersion, target: SpaceVersion) -> None:
+    if (aligner.source_dim, aligner.target_dim) != (source.dim, target.dim):
+        raise InputError(
+            f"the aligner must map {source.dim} to {target.dim} dimensions, as {source.id} and {target.id} say. "
+            f"Got {aligner.source_dim} to {aligner.target_dim}: is it the wrong direction?"
+        )
+
+
+@contextmanager
+def _fresh_directory(path: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Give a temporary directory beside ``path``; it becomes ``path`` when the block ends well."""
+    if path.exists() and not overwrite:
+        raise InputError(f"{path} exists already. Choose another path, or pass overwrite=True to replace it.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    directory = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+    try:
+        yield directory
+        directory.chmod(0o755)
+        if path.exists():
+            _remove_artifact(path)
+        directory.rename(path)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _remove_artifact(path: Path) -> None:
+    if not any((path / name / MANIFEST).is_file() for name in ("", "forward")):
+        raise InputError(f"{path} is not an artifact, so it is not replaced. Choose another path.")
+    shutil.rmtree(path)
+
+
+def _write_weights(aligner: Aligner, path: Path) -> None:
+    from safetensors.numpy import save
+
+    path.write_bytes(save({name: np.ascontiguousarray(array) for name, array in aligner.state().items()}))
+
+
+def _write_pairs(split: PairSplit, path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    parts = split.parts()
+    ids = [identifier for part in parts.values() for identifier in part.ids.tolist()]
+    names = [name for name, part in parts.items() for _ in range(len(part))]
+    pq.write_table(pa.table({"id": pa.array(ids, pa.string()), "split": pa.array(names, pa.string())}), path)
+
+
+def _held_out(split: PairSplit) -> PairedEmbeddings | None:
+    return next((part for part in (split.test, split.validation) if len(part)), None)
+
+
+def _write_canary(pairs: PairedEmbeddings, target: SpaceVersion, path: Path) -> None:
+    from safetensors.numpy import save
+
+    require_space(pairs.target.space, target, what="The pairs' target")
+    source, converted = pairs.source.vectors[:CANARY_PAIRS], pairs.target.vectors[:CANARY_PAIRS]
+    path.write_bytes(save({"source": np.ascontiguousarray(source), "target": np.ascontiguousarray(converted)}))
+
+
+def _parity_rows(source: SpaceVersion, split: PairSplit | None) -> NDArray[np.float32]:
+    if split is not None:
+        return np.ascontiguousarray(split.train.source.vectors[:256])
+    rows = np.random.default_rng(0).standard_normal((256, source.dim)).astype(np.float32)
+    return np.asarray(normalize_rows(rows)) if source.normalized else rows
+
+
+def _versions() -> dict[str, str]:
+    names = ("embcompat", "numpy", "onnx", "onnxruntime")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}

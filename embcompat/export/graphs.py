@@ -1,0 +1,110 @@
+"""ONNX graphs of aligners: by hand for the numpy kinds, by torch's exporter for the neural ones.
+
+Every graph takes ``vectors`` (batch, source_dim) float32 and returns ``converted`` (batch, target_dim) float32.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from embcompat.aligners import AffineAligner, Aligner
+
+OPSET = 18
+IR_VERSION = 10
+
+_TINY = np.float32(1e-30)
+
+
+class GraphBuilder:
+    """Collects nodes and constants of one graph.
+
+    Args:
+        source_dim: Length of the vectors that go in.
+        target_dim: Length of the vectors that come out.
+    """
+
+    def __init__(self, source_dim: int, target_dim: int) -> None:
+        self._nodes: list[Any] = []
+        self._constants: list[Any] = []
+        self._dims = source_dim, target_dim
+
+    def constant(self, name: str, value: NDArray[Any]) -> str:
+        """Add a constant and return its name."""
+        self._constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        return name
+
+    def node(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        """Add a node and return the name of its output."""
+        self._nodes.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
+        return output
+
+    def unit_norm(self, vectors: str, output: str) -> str:
+        """Scale rows to unit norm; zero rows stay zero."""
+        axes = self.constant(f"{output}.axes", np.array([1], dtype=np.int64))
+        norm = self.node("ReduceL2", [vectors, axes], f"{output}.norm", keepdims=1)
+        floor = self.constant(f"{output}.floor", np.array(_TINY))
+        return self.node("Div", [vectors, self.node("Max", [norm, floor], f"{output}.positive")], output)
+
+    def finish(self, vectors: str, *, normalize: bool) -> onnx.ModelProto:
+        """End the graph with its output, normalized where asked, and return the checked model."""
+        if normalize:
+            self.unit_norm(vectors, "converted")
+        else:
+            self.node("Identity", [vectors], "converted")
+        source, target = (
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", dim])
+            for name, dim in zip(("vectors", "converted"), self._dims, strict=True)
+        )
+        graph = helper.make_graph(self._nodes, "aligner", [source], [target], self._constants)
+        model = helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="embcompat"
+        )
+        onnx.checker.check_model(model, full_check=True)
+        return model
+
+
+def affine_graph(aligner: AffineAligner) -> onnx.ModelProto:
+    """One product with bias, then normalization where the aligner normalizes."""
+    builder = GraphBuilder(aligner.source_dim, aligner.target_dim)
+    weight = builder.constant("weight", np.ascontiguousarray(aligner.weight.T))
+    mapped = builder.node("Gemm", ["vectors", weight, builder.constant("bias", aligner.bias)], "mapped")
+    return builder.finish(mapped, normalize=aligner.normalize)
+
+
+def module_graph(aligner: Any) -> onnx.ModelProto:
+    """Export a neural aligner, which is a torch module, with torch's exporter."""
+    import torch
+
+    module = aligner.eval()
+    example = torch.zeros(2, aligner.source_dim, dtype=torch.float32)
+    with warnings.catch_warnings():
+        # torch's exporter triggers deprecations inside torch and onnxscript that nobody here can mend.
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
+        program = torch.onnx.export(
+            module.cpu(),
+            (example,),
+            dynamo=True,
+            external_data=False,
+            dynamic_shapes=({0: "batch"},),
+            input_names=["vectors"],
+            output_names=["converted"],
+            verbose=False,
+        )
+    return program.model_proto  # type: ignore[union-attr]
+
+
+GRAPHS: dict[str, Callable[[Any], onnx.ModelProto]] = {"affine": affine_graph}
+"""Builders for the numpy kinds; every other kind is a torch module."""
+
+
+def build_graph(aligner: Aligner) -> onnx.ModelProto:
+    """Build the ONNX model of an aligner: input standardisation, map and output normalization in one graph."""
+    return GRAPHS.get(aligner.kind, module_graph)(aligner)
