@@ -1,0 +1,47 @@
+"""The command line: one module a command group. Heavy modules are imported inside the commands."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+
+from embcompat.cli.console import fail, print_version
+from embcompat.errors import EmbcompatError, GateError, InputError, MissingExtraError
+
+app = typer.Typer(
+    name="embcompat",
+    help="Replace an embedding model without throwing away the vectors you have stored.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+EXIT_FAILED, EXIT_INPUT, EXIT_GATE = 1, 2, 3
+
+
+@app.callback()
+def _options(
+    context: typer.Context,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[  # noqa: ARG001 - typer runs the callback
+        bool, typer.Option("--version", help="Show the version and exit.", callback=print_version, is_eager=True)
+    ] = False,
+) -> None:
+    context.obj = {"debug": debug}
+
+
+def main() -> None:
+    """Run the command line: exit code 0 ok, 1 the run failed, 2 bad input, 3 a gate is not met."""
+    try:
+        app()
+    except EmbcompatError as error:
+        if "--debug" in sys.argv:
+            traceback.print_exc()
+        fail(error)
+        if isinstance(error, (InputError, MissingExtraError)):
+            sys.exit(EXIT_INPUT)
+        sys.exit(EXIT_GATE if isinstance(error, GateError) else EXIT_FAILED)

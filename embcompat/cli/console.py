@@ -1,0 +1,105 @@
+"""What the commands print with: results go to standard output, progress and errors to standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.panel import Panel
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+PLAIN_LINE_SECONDS = 5.0
+
+
+def output() -> Console:
+    """Return the console for results: at most 80 columns wide when piped."""
+    return Console(width=None if sys.stdout.isatty() else 80, highlight=False)
+
+
+def messages() -> Console:
+    """Return the console for progress and errors."""
+    return Console(stderr=True, width=None if sys.stderr.isatty() else 80, highlight=False)
+
+
+def print_json(result: Mapping[str, Any]) -> None:
+    """Print a result for machines: one JSON object on standard output."""
+    sys.stdout.write(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def print_version(wanted: bool) -> None:
+    """Print the version and exit."""
+    if wanted:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"embcompat {version('embcompat')}\n")
+        raise typer.Exit
+
+
+def fail(error: Exception) -> None:
+    """Show an error as one short panel."""
+    kind = type(error).__name__.removesuffix("Error")
+    title = "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in kind).strip()
+    messages().print(Panel(Text(str(error)), title=title, border_style="red", title_align="left"))
+
+
+@contextmanager
+def track(description: str, total: int | None, *, unit: str = "rows") -> Iterator[Callable[[int], None]]:
+    """Show the progress of long work: done, rate and time left.
+
+    On a terminal this is a bar. Elsewhere it is a plain line every few seconds, because a bar would print nothing
+    until its end.
+
+    Args:
+        description: What is being done ("Embedding").
+        total: How much there is to do, or None when unknown.
+        unit: What is counted.
+
+    Yields:
+        A function to call with the number of units newly done.
+    """
+    console = messages()
+    if not console.is_terminal:
+        yield _plain_lines(description, total, unit, console)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(unit), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(description, total=total)
+        yield lambda done: progress.advance(task, done)
+
+
+class _Rate(ProgressColumn):
+    """Units a second."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:,.0f} {self._unit}/s", style="dim")
+
+
+def _plain_lines(description: str, total: int | None, unit: str, console: Console) -> Callable[[int], None]:
+    start = shown = time.monotonic()
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done, shown
+        done += count
+        now = time.monotonic()
+        if now - shown < PLAIN_LINE_SECONDS:
+            return
+        shown = now
+        rate = done / (now - start)
+        of = "" if total is None else f" of {total:,}"
+        left = "" if total is None else f", {max(total - done, 0) / max(rate, 1e-9):,.0f} s left"
+        console.print(f"{description}: {done:,}{of} {unit}, {rate:,.0f} {unit}/s{left}")
+
+    return advance
