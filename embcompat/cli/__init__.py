@@ -25,13 +25,12 @@ EXIT_FAILED, EXIT_INPUT, EXIT_GATE = 1, 2, 3
 
 @app.callback()
 def _options(
-    context: typer.Context,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    version: Annotated[  # noqa: ARG001 - typer runs the callback
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,  # noqa: ARG001
+    version: Annotated[  # noqa: ARG001
         bool, typer.Option("--version", help="Show the version and exit.", callback=print_version, is_eager=True)
     ] = False,
 ) -> None:
-    context.obj = {"debug": debug}
+    pass
 
 
 def main() -> None:

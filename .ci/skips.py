@@ -1,0 +1,13 @@
+"""Fail when a test was skipped for a reason that is not allowed."""
+
+import re
+import sys
+from pathlib import Path
+
+ALLOWED = ("shared data", "GPU", "browser", "outside server")
+
+log = Path(sys.argv[1]).read_text()
+skips = re.findall(r"^SKIPPED .*$", log, flags=re.MULTILINE)
+bad = [line for line in skips if not any(reason in line for reason in ALLOWED)]
+if bad:
+    sys.exit("tests were skipped without an allowed reason:\n" + "\n".join(bad))

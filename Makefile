@@ -1,0 +1,43 @@
+# Everything runs in a virtual environment that the first command makes.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+PROJECTS := pyproject.toml adapters/text/pyproject.toml adapters/face/pyproject.toml constraints.txt
+
+.PHONY: help demo test soak check format docs bench bench-full clean
+
+help:  ## List the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: $(PROJECTS) | $(BIN)/python
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[demo]' -e adapters/text
+	@touch $@
+
+$(VENV)/.dev: $(PROJECTS) | $(BIN)/python
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]' -e adapters/text -e adapters/face
+	@touch $(VENV)/.demo $@
+
+demo: $(VENV)/.demo  ## Upgrade a real text search, end to end, and write demo-out/report.html
+	$(BIN)/embcompat demo
+
+test: $(VENV)/.dev  ## Run every test
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not soak"
+
+soak: $(VENV)/.dev  ## Run the long tests
+	$(BIN)/python -m pytest -m soak
+
+check: $(VENV)/.dev  ## Lint, format, types, layers, dependencies
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev  ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## Remove what was built, and the virtual environment
+	rm -rf $(VENV) build dist demo-out

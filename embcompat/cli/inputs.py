@@ -1,0 +1,52 @@
+"""Read the embeddings that a command was given: Parquet names its space, ``.npy`` needs it said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from embcompat.embeddings import UNIT_NORM_TOLERANCE, Embeddings
+from embcompat.errors import InputError
+from embcompat.spaces import Similarity, SpaceVersion, parse_space_id
+
+
+def load_embeddings(path: Path, *, space: str | None = None, similarity: Similarity = "cosine") -> Embeddings:
+    """Load embeddings from Parquet, or from ``.npy`` with the space given as ``name@version``.
+
+    A ``.npy`` file has row numbers for ids, and its space is called normalized when every row has unit norm.
+
+    Raises:
+        InputError: If a ``.npy`` file comes without a space, or a Parquet file names another than the one given.
+        FileFormatError: If the file does not hold embeddings.
+    """
+    if path.suffix != ".npy":
+        found = Embeddings.load(path)
+        if space is not None and found.space.id != space:
+            raise InputError(f"{path} must be in space {space!r}. It says {found.space.id!r}.")
+        return found
+    return Embeddings.from_npy(path, space=npy_space(path, space=space, similarity=similarity))
+
+
+def npy_space(path: Path, *, space: str | None, similarity: Similarity) -> SpaceVersion:
+    """Make the space of a ``.npy`` file from ``name@version`` and the file's own dimension and norms.
+
+    Raises:
+        InputError: If there is no space, or the file does not hold rows of numbers.
+    """
+    from embcompat.embeddings.files import read_npy
+
+    if space is None:
+        raise InputError(
+            f"{path} is a .npy file, which does not say its space. "
+            "Pass --old-space or --new-space name@version (and --similarity)."
+        )
+    name, version = parse_space_id(space)
+    array = read_npy(path)
+    if array.ndim != 2:
+        raise InputError(f"{path} must hold an array of shape (n, dim). Got shape {array.shape}.")
+    norms = (np.linalg.norm(array[start : start + 65_536], axis=1) for start in range(0, len(array), 65_536))
+    normalized = all(bool((np.abs(block - 1) <= UNIT_NORM_TOLERANCE).all()) for block in norms)
+    return SpaceVersion(
+        name=name, version=version, dim=array.shape[1], similarity=similarity, normalized=normalized and len(array) > 0
+    )
