@@ -1,0 +1,77 @@
+"""The commands and flags that README and docs show must exist. (Their Python blocks run through `conftest.py`.)"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+import typer
+
+from embcompat.cli import app
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted(
+    page
+    for pattern in ("*.md", "docs/**/*.md", "adapters/*/*.md", "recipes/**/*.md", "examples/**/*.md", "benchmarks/*.md")
+    for page in ROOT.glob(pattern)
+)
+
+
+def shell_lines(text: str) -> Iterator[str]:
+    """Yield the commands of the shell blocks, continued lines joined."""
+    for block in re.findall(r"^```(?:sh|bash|console)\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            command = line.strip().removeprefix("$ ")
+            if command and not command.startswith("#"):
+                yield command
+
+
+def check_embcompat(words: list[str]) -> None:
+    command: click.Command = typer.main.get_command(app)
+    while hasattr(command, "commands"):
+        name = next((word for word in words if not word.startswith("-")), None)
+        if name is None:
+            break
+        assert name in command.commands, f"embcompat has no command {name!r}"
+        command, words = command.commands[name], words[words.index(name) + 1 :]
+    flags = {flag for parameter in command.params for flag in (*parameter.opts, *parameter.secondary_opts)} | {"--help"}
+    used = [word.split("=")[0] for word in words if re.match(r"-{1,2}[a-z]", word)]
+    assert set(used) <= flags, f"embcompat {command.name} has no {sorted(set(used) - flags)}; it has {sorted(flags)}"
+
+
+def check_make(words: list[str]) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    assert set(words) <= targets, f"the Makefile has no {sorted(set(words) - targets)}"
+
+
+def check_python(words: list[str]) -> None:
+    script = next((word for word in words if word.endswith(".py")), None)
+    assert script is None or (ROOT / script).is_file(), f"there is no {script}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_shell_lines_name_what_exists(page: Path) -> None:
+    for line in shell_lines(page.read_text()):
+        program, *words = shlex.split(line, comments=True)
+        check = {"embcompat": check_embcompat, "make": check_make, "python": check_python}
+        name = Path(program).name
+        if name in check:
+            check[name](words)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_relative_links_lead_somewhere(page: Path) -> None:
+    prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", prose):
+        assert re.match(r"[a-z]+:", target) or (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_a_flag_that_does_not_exist_is_found() -> None:
+    with pytest.raises(AssertionError, match="has no"):
+        check_embcompat(["fit", "a", "b", "--no-such-flag"])
+    with pytest.raises(AssertionError, match="no command"):
+        check_embcompat(["no-such-command"])
