@@ -33,6 +33,7 @@ from embcompat.artifact import (
 from embcompat.embeddings import PairedEmbeddings, PairSplit, normalize_rows
 from embcompat.errors import InputError, ParityError
 from embcompat.export.graphs import build_graph
+from embcompat.export.quantize import check_int8, quantize_int8
 from embcompat.spaces import SpaceVersion, require_space
 
 CANARY_PAIRS = 64
@@ -50,6 +51,7 @@ def save_artifact(
     metrics: Sequence[Metric] = (),
     calibration: Mapping[str, JsonValue] | None = None,
     direction: Direction = "forward",
+    int8: bool = False,
     canary: bool = True,
     overwrite: bool = False,
 ) -> Artifact:
@@ -65,21 +67,21 @@ def save_artifact(
         metrics: Measured figures to record.
         calibration: Fitted calibrations to record, by name.
         direction: Which side moves.
+        int8: Whether the graph computes in int8; needs ``split``, whose held-out pairs say what that costs.
         canary: Whether to store 64 held-out pairs, on which every conversion is tried. Choose False where vectors
             are personal data that must not travel (face vectors are biometric data).
         overwrite: Whether an artifact at the path may be replaced.
 
     Raises:
         InputError: If the aligner does not map source to target, or the path is taken.
-        ParityError: If the exported graph does not compute what the aligner computes.
+        ParityError: If the exported graph does not compute what the aligner computes, or int8 costs too much.
     """
     _check_dims(aligner, source, target)
+    if int8 and (split is None or _held_out(split) is None):
+        raise InputError("an int8 graph needs held-out pairs to measure what it costs. Pass split=….")
     with _fresh_directory(Path(path), overwrite=overwrite) as directory:
         _write_weights(aligner, directory / WEIGHTS)
-        model = build_graph(aligner).SerializeToString()
-        check_graph(model)
-        check_parity(aligner, model, _parity_rows(source, split))
-        (directory / GRAPH).write_bytes(model)
+        metrics = [*metrics, *_write_graph(aligner, directory / GRAPH, source, split, int8=int8)]
         if split is not None:
             _write_pairs(split, directory / PAIRS)
             if canary and (held_out := _held_out(split)) is not None:
@@ -198,6 +200,24 @@ def _remove_artifact(path: Path) -> None:
     if not any((path / name / MANIFEST).is_file() for name in ("", "forward")):
         raise InputError(f"{path} is not an artifact, so it is not replaced. Choose another path.")
     shutil.rmtree(path)
+
+
+def _write_graph(
+    aligner: Aligner, path: Path, source: SpaceVersion, split: PairSplit | None, *, int8: bool
+) -> list[Metric]:
+    """Write the checked graph; return what int8 costs, if asked for."""
+    model = build_graph(aligner)
+    check_parity(aligner, model.SerializeToString(), _parity_rows(source, split))
+    metrics: list[Metric] = []
+    if int8 and split is not None and (held_out := _held_out(split)) is not None:
+        model = quantize_int8(model, split.train.source.vectors)
+        before, after = check_int8(aligner, model, held_out)
+        metrics.append(Metric(name="float32_mean_cosine", value=before, count=len(held_out)))
+        metrics.append(Metric(name="int8_mean_cosine", value=after, count=len(held_out)))
+    data = model.SerializeToString()
+    check_graph(data)
+    path.write_bytes(data)
+    return metrics
 
 
 def _write_weights(aligner: Aligner, path: Path) -> None:
