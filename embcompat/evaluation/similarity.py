@@ -118,7 +118,7 @@ def rounding_bound(queries: NDArray[Any], gallery: NDArray[Any], similarity: Sim
     largest = np.sqrt(np.einsum("ij,ij->i", gallery, gallery).max(initial=0.0))
     if similarity == "dot":
         return np.asarray(unit * norms * largest, dtype=np.float32)
-    return np.asarray(4.0 * _UNIT_ROUNDOFF * (norms + largest), dtype=np.float32)
+    return np.asarray(8.0 * _UNIT_ROUNDOFF * (norms + largest), dtype=np.float32)
 
 
 def _negative_distances(queries: NDArray[Any], gallery: NDArray[Any]) -> NDArray[np.float32]:
