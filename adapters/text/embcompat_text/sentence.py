@@ -1,0 +1,220 @@
+"""Sentence-transformers models."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embcompat.errors import InputError
+from embcompat.extractors.models import sha256_of, space_name
+from embcompat.spaces import SpaceVersion
+from embcompat_text.texts import CHUNK_BATCHES, Side, check_batch_size, check_texts, choose_prompt
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+_DOCUMENT_PROMPTS = ("document", "passage", "corpus")
+_TOKENIZER_FILES = ("vocab.txt", "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model")
+
+
+@final
+class SentenceTransformerExtractor:
+    """Any sentence-transformers model, from a folder or by its name on the model hub.
+
+    Weights are read from safetensors only. The fingerprint of the space covers the digests of weights and tokenizer,
+    pooling, prompt, truncation, length limit and normalization, so a copy in another folder is the same space and the
+    same model with another prompt is not.
+
+    Args:
+        model_name_or_path: A folder, or a name that sentence-transformers downloads once.
+        prompt: Put before each text: one for all, or a mapping with the keys ``query`` and ``document``, of which
+            ``encode`` chooses. None takes the model's own.
+        encode: ``query`` or ``document`` for models that treat the two sides differently (``encode_query`` and
+            ``encode_document`` of sentence-transformers). Both sides are one space.
+        truncate_dim: Keep the first so many numbers of each vector, for models trained to allow it.
+        batch_size: Texts that go through the network together.
+        device: torch device; the fastest available when None.
+        progress: Show a bar for each call of `extract`.
+        revision: Branch, tag or commit on the hub.
+        name: Name of the space; made from the model's name when None.
+        version: Version of the space; the first 12 digits of the weights' digest when None.
+
+    Raises:
+        InputError: If the model cannot be loaded or has no safetensors weights, or an option does not fit it.
+    """
+
+    def __init__(
+        self,
+        model_name_or_path: str | Path,
+        *,
+        prompt: str | Mapping[str, str] | None = None,
+        encode: Side | None = None,
+        truncate_dim: int | None = None,
+        batch_size: int = 32,
+        device: str | None = None,
+        progress: bool = False,
+        revision: str | None = None,
+        name: str | None = None,
+        version: str | None = None,
+    ) -> None:
+        self._batch_size = check_batch_size(batch_size)
+        self._progress, self._encode = progress, encode
+        self._model = _load(str(model_name_or_path), device, revision, quiet=not progress)
+        if isinstance(prompt, Mapping):
+            self._prompt = choose_prompt(prompt, encode)
+        elif prompt is not None or encode is None:
+            self._prompt = choose_prompt(_default_prompt(self._model) if prompt is None else prompt, encode)
+        else:
+            self._prompt = choose_prompt(_own_prompts(self._model), encode)
+        modules = [type(module).__name__ for module in self._model]
+        self._normalize = "Normalize" in modules
+        self._truncate_dim = truncate_dim
+        folder = _folder(str(model_name_or_path), revision)
+        weights = _weights_digest(folder)
+        dim = self._encode_texts([""]).shape[1]
+        if truncate_dim is not None and dim != truncate_dim:
+            raise InputError(f"truncate_dim must be from 1 to {dim}, the length of the vectors. Got {truncate_dim}.")
+        self._space = SpaceVersion(
+            name=name or space_name(str(model_name_or_path)),
+            version=version or weights[:12],
+            dim=dim,
+            similarity=_similarity(self._model),
+            normalized=self._normalize,
+            modality="text",
+            fingerprint={
+                "weights": f"sha256:{weights}",
+                "tokenizer": f"sha256:{_tokenizer_digest(folder)}",
+                "modules": list(modules),
+                "pooling": _pooling(self._model),
+                "prompt": self._prompt.fingerprint,
+                "max_length": self._model.max_seq_length,
+                "truncate_dim": truncate_dim,
+                "normalize": self._normalize,
+            },
+        )
+
+    def __repr__(self) -> str:
+        return f"SentenceTransformerExtractor(space={self._space.id!r}, dim={self._space.dim})"
+
+    @property
+    def space(self) -> SpaceVersion:
+        """The space of the vectors."""
+        return self._space
+
+    @property
+    def chunk_size(self) -> int:
+        """Texts to hand over in one call."""
+        return CHUNK_BATCHES * self._batch_size
+
+    def extract(self, items: Sequence[Any]) -> NDArray[np.float32]:
+        """Embed texts.
+
+        Raises:
+            ExtractionError: If an item is not a string.
+        """
+        texts = check_texts(items)
+        if not texts:
+            return np.empty((0, self._space.dim), dtype=np.float32)
+        return self._encode_texts(texts)
+
+    def _encode_texts(self, texts: list[str]) -> NDArray[np.float32]:
+        method = "encode" if self._encode is None else f"encode_{self._encode}"
+        found = getattr(self._model, method)(
+            texts,
+            prompt=self._prompt.prefix,
+            batch_size=self._batch_size,
+            show_progress_bar=self._progress,
+            normalize_embeddings=self._normalize,  # again after truncation, which leaves no unit norm
+            truncate_dim=self._truncate_dim,
+        )
+        return np.ascontiguousarray(found, dtype=np.float32)
+
+
+def _load(model: str, device: str | None, revision: str | None, *, quiet: bool) -> SentenceTransformer:
+    from sentence_transformers import SentenceTransformer
+    from transformers.utils import logging
+
+    switches: Any = logging  # its functions have no types
+    bars = quiet and switches.is_progress_bar_enabled()
+    if bars:
+        switches.disable_progress_bar()
+    try:
+        return SentenceTransformer(
+            model,
+            device=device,
+            revision=revision,
+            local_files_only=Path(model).is_dir(),
+            model_kwargs={"use_safetensors": True},
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"{model!r} must be the folder of a sentence-transformers model with safetensors weights, or its name on "
+            f"the hub. It cannot be loaded: {error}"
+        ) from error
+    finally:
+        if bars:
+            switches.enable_progress_bar()
+
+
+def _default_prompt(model: SentenceTransformer) -> str:
+    return model.prompts.get(model.default_prompt_name or "") or ""
+
+
+def _own_prompts(model: SentenceTransformer) -> dict[str, str]:
+    """Return the model's prompt for each side, as sentence-transformers chooses it."""
+    default = _default_prompt(model)
+    document = next((model.prompts[name] for name in _DOCUMENT_PROMPTS if name in model.prompts), default)
+    return {"query": model.prompts.get("query", default) or "", "document": document or ""}
+
+
+def _folder(model: str, revision: str | None) -> Path:
+    """Return the folder that a loaded model came from."""
+    if Path(model).is_dir():
+        return Path(model)
+    from huggingface_hub import try_to_load_from_cache
+
+    for name in (model, f"sentence-transformers/{model}"):  # short names mean that organisation
+        for file in ("modules.json", "config.json"):
+            found = try_to_load_from_cache(name, file, revision=revision)
+            if isinstance(found, str):
+                return Path(found).parent
+    raise InputError(f"{model!r} was loaded, but its files are not in the hub cache, so its weights have no digest.")
+
+
+def _weights_digest(folder: Path) -> str:
+    files = sorted(folder.rglob("*.safetensors"))
+    pickled = [path for path in folder.rglob("pytorch_model*.bin") if not any(path.parent.glob("*.safetensors"))]
+    if pickled or not files:
+        what = f"pickled weights in {pickled[0]}" if pickled else "none"
+        raise InputError(f"{folder} must hold its weights as safetensors. Got {what}. Save the model again.")
+    return _digest(folder, files)
+
+
+def _tokenizer_digest(folder: Path) -> str:
+    files = sorted(folder.rglob("tokenizer.json"))
+    return _digest(folder, files or [path for path in sorted(folder.rglob("*")) if path.name in _TOKENIZER_FILES])
+
+
+def _digest(folder: Path, files: list[Path]) -> str:
+    """Return the digest of one file, or of the list of names and digests of several."""
+    if len(files) == 1:
+        return sha256_of(files[0])
+    lines = [f"{path.relative_to(folder).as_posix()} {sha256_of(path)}\n" for path in files]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _pooling(model: SentenceTransformer) -> str:
+    modes = [str(module.pooling_mode) for module in model if type(module).__name__ == "Pooling"]
+    return "+".join(modes) or "none"
+
+
+def _similarity(model: SentenceTransformer) -> Any:
+    name = str(model.similarity_fn_name)
+    if name not in ("cosine", "dot", "euclidean"):
+        raise InputError(f"the model must compare by cosine, dot product or Euclidean distance. Got {name}.")
+    return name

@@ -1,0 +1,100 @@
+"""What every text extractor does with its texts: check them, put the prompt before them, batch them by length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import JsonValue
+
+from embcompat.errors import ExtractionError, InputError
+
+Side = Literal["query", "document"]
+"""Which side of a search the texts are on, for models that treat the two differently."""
+
+CHUNK_BATCHES = 16
+"""Batches in a chunk: texts of like length share a batch, and a bigger chunk finds more of them [ours]."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What goes before each text.
+
+    Attributes:
+        prefix: The prompt of the side that is embedded.
+        fingerprint: The prompts of the space: one where both sides share it, else one for each side, so that queries
+            and documents of an asymmetric model are in one space.
+    """
+
+    prefix: str
+    fingerprint: JsonValue
+
+
+def choose_prompt(prompts: str | Mapping[str, str], encode: Side | None) -> Prompt:
+    """Choose the prompt for one side.
+
+    Args:
+        prompts: One prompt for all texts, or one for each side.
+        encode: The side, where there are two prompts.
+
+    Raises:
+        InputError: If there are prompts for two sides and no side is chosen, or one prompt and a side.
+
+    Example:
+        >>> choose_prompt({"query": "find: ", "document": ""}, "query")
+        Prompt(prefix='find: ', fingerprint={'document': '', 'query': 'find: '})
+    """
+    if encode not in (None, "query", "document"):
+        raise InputError(f"encode must be 'query', 'document' or None. Got {encode!r}.")
+    if isinstance(prompts, str):
+        if encode is not None:
+            raise InputError("prompt must be a mapping from query and document where encode is given. Got one string.")
+        return Prompt(prompts, prompts)
+    if set(prompts) != {"query", "document"} or not all(isinstance(value, str) for value in prompts.values()):
+        raise InputError(f"prompt must be a string, or map query and document to strings. Got {prompts!r}.")
+    if encode is None:
+        raise InputError("encode must be 'query' or 'document' where there is a prompt for each. Got None.")
+    query, document = prompts["query"], prompts["document"]
+    if query == document:
+        return Prompt(query, query)
+    return Prompt(prompts[encode], {"document": document, "query": query})
+
+
+def check_texts(items: Sequence[Any]) -> list[str]:
+    """Return the items as a list of strings that can be encoded.
+
+    Raises:
+        ExtractionError: If an item is not a string, or holds a lone surrogate.
+    """
+    for item in items:
+        if not isinstance(item, str):
+            raise ExtractionError(f"a text must be a string. Got {item!r:.80} ({type(item).__name__})")
+        try:
+            item.encode()
+        except UnicodeEncodeError as error:
+            raise ExtractionError(f"a text must be valid Unicode. Got {item!r:.80}: {error.reason}") from error
+    return list(items)
+
+
+def batches_by_length(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
+    """Group rows of like length, longest first, so that little is padding.
+
+    Example:
+        >>> list(batches_by_length([1, 9, 2, 8], 2))
+        [[1, 3], [2, 0]]
+    """
+    order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]
+
+
+def check_batch_size(batch_size: int) -> int:
+    """Refuse a batch size below 1.
+
+    Raises:
+        InputError: If it is not a positive integer.
+    """
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise InputError(f"batch_size must be a positive integer. Got {batch_size!r}.")
+    return batch_size

