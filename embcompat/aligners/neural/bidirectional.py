@@ -18,6 +18,8 @@ from embcompat.aligners.affine import AffineAligner
 from embcompat.aligners.base import AlignerPair
 from embcompat.aligners.neural.losses import TEMPERATURE, info_nce, mse, supervised_contrastive
 from embcompat.aligners.neural.penalties import lambda_orthogonality_penalty
+from embcompat.aligners.sums import GramSums
+from embcompat.errors import UnknownNameError
 
 BackwardKind = Literal["affine", "orthogonal"]
 BACKWARD_KINDS: tuple[BackwardKind, ...] = ("affine", "orthogonal")
@@ -152,6 +154,23 @@ def backward_start(cross: Float64) -> Float64:
     shared = min(cross.shape)
     left, _, right = np.linalg.svd(cross[:shared], full_matrices=True)
     return np.concatenate([left @ right[:shared], right[shared:]])
+
+
+def start_maps(sums: GramSums, ridge: AffineAligner, backward: BackwardKind) -> BidirectionalMaps:
+    """Return both maps as training starts them: B at `backward_start`, F at ridge followed by that rotation [ours].
+
+    Args:
+        sums: Sums over the pairs (old, new).
+        ridge: Ridge solution old → new.
+        backward: ``affine`` or ``orthogonal``.
+
+    Raises:
+        UnknownNameError: If there is no such kind of backward map.
+    """
+    if backward not in BACKWARD_KINDS:
+        raise UnknownNameError("backward map", backward, BACKWARD_KINDS)
+    rotation = backward_start(sums.cross_gram + sums.count * np.outer(sums.source_mean, sums.target_mean))
+    return BidirectionalMaps(rotation, rotation @ ridge.weight, rotation @ ridge.bias, backward=backward)
 
 
 def _numbers(tensor: Tensor) -> Float64:
