@@ -118,8 +118,11 @@ def _check_call(name: str, factory: Callable[..., Any], args: tuple[Any, ...], o
     try:
         signature.bind(*args, **options)
     except TypeError as error:
-        taken = ", ".join(str(parameter) for parameter in signature.parameters.values()) or "nothing"
-        raise InputError(f"the extractor {name!r} cannot be called like this: {error}. It takes: {taken}.") from error
+        taken = ", ".join(
+            each.name if each.default is each.empty else f"{each.name}={each.default!r}"
+            for each in signature.parameters.values()
+        )
+        raise InputError(f"the extractor {name!r} cannot be called like this: {error}. It takes: {taken or 'nothing'}.") from error
 
 
 def _first_doc_line(point: EntryPoint) -> str:

@@ -154,7 +154,7 @@ def _pool(states: NDArray[np.float32], mask: NDArray[np.int64], pooling: Pooling
         weights[:] = mask / counts[:, np.newaxis]
     else:
         weights[np.arange(len(mask)), counts - 1 if pooling == "last" else 0] = 1
-    return np.einsum("ntd,nt->nd", states, weights, optimize=True)
+    return np.asarray(np.einsum("ntd,nt->nd", states, weights, optimize=True))
 
 
 def _open_tokenizer(path: Path, max_length: int | None) -> tuple[Tokenizer, int]:

@@ -1,0 +1,102 @@
+"""Images from paths, bytes, arrays and PIL, as RGB arrays; what cannot be used is refused by name."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from embcompat.errors import ExtractionError
+
+MAX_PIXELS = 50_000_000
+"""Largest image that is decoded: 50 megapixels, 150 MB as RGB [ours]."""
+
+
+def load_image(item: Any, *, convert: bool = False, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """Load an image as an RGB array (height, width, 3), uint8, upright as its EXIF orientation says.
+
+    Args:
+        item: A path, the bytes of an image file, a PIL image, or a uint8 array (height, width, 3) in RGB order.
+        convert: Whether images that are not RGB (grey, with transparency, palette, CMYK) are converted; transparent
+            parts become black. Otherwise they are refused, because a model trained on colour sees something else in
+            them.
+        max_pixels: Images with more pixels are refused before they are decoded.
+
+    Raises:
+        ExtractionError: If the item is not an image, is empty, damaged, too big, or not RGB; names the item.
+
+    Example:
+        >>> load_image(Image.new("RGB", (4, 2), "red")).shape
+        (2, 4, 3)
+    """
+    name = describe(item)
+    if isinstance(item, np.ndarray):
+        image = _from_array(item, name)
+    elif isinstance(item, Image.Image):
+        image = item
+    elif isinstance(item, (str, Path, bytes)):
+        image = _open(item, name)
+    else:
+        raise ExtractionError(f"{name} is not an image. Pass a path, bytes, a PIL image or a uint8 array")
+    if image.width * image.height > max_pixels:
+        raise ExtractionError(f"{name} must have at most {max_pixels:,} pixels. Got {image.width} x {image.height}")
+    if image.width * image.height == 0:
+        raise ExtractionError(f"{name} has no pixels: {image.width} x {image.height}")
+    if image.mode != "RGB" and not convert:
+        raise ExtractionError(f"{name} must be an RGB image. Got mode {image.mode!r}. Pass convert=True to convert it")
+    try:
+        image = ImageOps.exif_transpose(image)
+        return np.array(_to_rgb(image), dtype=np.uint8)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ExtractionError(f"{name} is damaged: {error}") from error
+
+
+def describe(item: Any) -> str:
+    """Name an item in an error: its path, or what it is."""
+    if isinstance(item, (str, Path)):
+        return str(item)
+    if isinstance(item, bytes):
+        return f"an image of {len(item)} bytes"
+    if isinstance(item, np.ndarray):
+        return f"an array of shape {item.shape} and dtype {item.dtype}"
+    return f"an object of type {type(item).__name__}"
+
+
+def _open(item: str | Path | bytes, name: str) -> Image.Image:
+    """Open an image file without decoding it, apart from its header."""
+    try:
+        data = item if isinstance(item, bytes) else Path(item).read_bytes()
+    except (OSError, ValueError) as error:
+        raise ExtractionError(f"{name} cannot be read: {error}") from error
+    if not data:
+        raise ExtractionError(f"{name} is empty: 0 bytes")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
+            return Image.open(io.BytesIO(data))
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise ExtractionError(f"{name} is not an image that Pillow can read") from error
+    except Image.DecompressionBombError as error:
+        raise ExtractionError(f"{name} is too big: {error}") from error
+
+
+def _from_array(array: NDArray[Any], name: str) -> Image.Image:
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
+        raise ExtractionError(f"{name} is not an image. Pass uint8 of shape (height, width, 3) in RGB order")
+    if array.size == 0:
+        raise ExtractionError(f"{name} has no pixels")
+    return Image.fromarray(np.ascontiguousarray(array))
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB":
+        return image
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "black"), image).convert("RGB")
+    return image.convert("RGB")
