@@ -1,0 +1,202 @@
+"""What a retrieval evaluation found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import JsonValue
+
+from embcompat.evaluation.bootstrap import Estimate
+
+Line = Literal["status_quo", "naive_swap", "converted", "fused", "full_reindex"]
+LINES: tuple[Line, ...] = ("status_quo", "naive_swap", "converted", "fused", "full_reindex")
+
+MIN_QUERIES = 30
+"""Held-out queries below which no verdict is given [ours]: a bootstrap of fewer is too narrow to trust."""
+
+Figures = Mapping[str, Mapping[Line, Estimate]]
+"""Metric → line → figure."""
+
+
+@dataclass(frozen=True)
+class GallerySize:
+    """The main lines in a part of the gallery that holds every relevant item.
+
+    Attributes:
+        gallery_size: Items in the part.
+        status_quo: Mean of the metric.
+        converted: Mean of the metric.
+        full_reindex: Mean of the metric.
+        retention: converted / full_reindex; None where a full reindex finds nothing.
+    """
+
+    gallery_size: int
+    status_quo: float
+    converted: float
+    full_reindex: float
+    retention: Estimate | None
+
+    def to_dict(self) -> dict[str, JsonValue]:
+        """Return the figures as JSON."""
+        return {
+            "gallery_size": self.gallery_size,
+            "status_quo": self.status_quo,
+            "converted": self.converted,
+            "full_reindex": self.full_reindex,
+            **_with_interval("retention", self.retention),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class RetrievalReport:
+    """The five lines of a model change, on held-out queries, with paired bootstrap intervals.
+
+    The lines: ``status_quo`` (old queries, old gallery), ``naive_swap`` (new queries, old gallery), ``converted``
+    (new queries, converted gallery), ``fused`` (both scores added) and ``full_reindex`` (new queries, new gallery).
+    A line that was not measured is absent, and ``reasons`` says why.
+
+    Attributes:
+        metric: The metric of every figure that does not name another.
+        old_space: Id of the old space.
+        new_space: Id of the new space.
+        queries: Held-out queries: those whose relevant items were not fitted.
+        gallery_size: Items in the gallery.
+        native_items: Fitted items in the gallery: they have new vectors already, are served with them, and belong
+            to the budget.
+        figures: Mean of each metric on each line.
+        differences: Mean of the metric less the status quo, for each other line.
+        retentions: Line / full reindex, as the ratio of means; for ``status_quo``, ``converted`` and ``fused``.
+        gaps: (Line − status quo) / (full reindex − status quo); for ``converted`` and ``fused``.
+        sizes: The figures in nested galleries, the smallest first: small galleries flatter.
+        fused_weight: Weight of the new score to serve ``fused`` with; None without that line.
+        residual: Whether too few queries were free of fitted items, so that queries are judged by their unfitted
+            relevant items alone.
+        in_sample: The figures on queries with a fitted relevant item; None if there is no such query.
+        in_sample_queries: How many those are.
+        unjudged_queries: Queries without a relevant item in the gallery; in no figure.
+        reasons: Why a line or figure is absent, by its name.
+        per_query: The metric of each held-out query on each line: what everything else derives from.
+        query_ids: Ids of those queries.
+    """
+
+    metric: str
+    old_space: str
+    new_space: str
+    queries: int
+    gallery_size: int
+    native_items: int
+    figures: Figures
+    differences: Mapping[Line, Estimate]
+    retentions: Mapping[Line, Estimate]
+    gaps: Mapping[Line, Estimate]
+    sizes: tuple[GallerySize, ...]
+    fused_weight: float | None
+    residual: bool
+    in_sample: Figures | None
+    in_sample_queries: int
+    unjudged_queries: int
+    reasons: Mapping[str, str]
+    per_query: Mapping[Line, NDArray[np.float64]]
+    query_ids: tuple[str, ...]
+
+    @property
+    def lines(self) -> Mapping[Line, Estimate]:
+        """The lines that were measured, on the report's metric."""
+        return self.figures[self.metric]
+
+    @property
+    def retention(self) -> Estimate | None:
+        """What the converted gallery keeps of a full reindex; None where a full reindex finds nothing."""
+        return self.retentions.get("converted")
+
+    @property
+    def gap(self) -> Estimate | None:
+        """How much of the way from the status quo to a full reindex the converted gallery goes."""
+        return self.gaps.get("converted")
+
+    @property
+    def native_fraction(self) -> float:
+        """Share of the gallery that has been re-embedded already, because it was fitted."""
+        return self.native_items / self.gallery_size
+
+    @property
+    def loss(self) -> str | None:
+        """The sentence that says that the aligner loses to the status quo; None if it does not."""
+        difference = self.differences["converted"]
+        if difference.value >= 0:
+            return None
+        return (
+            f"The aligner loses to the status quo: {self.metric} {self.lines['converted'].value:.3f} against "
+            f"{self.lines['status_quo'].value:.3f} (difference {difference:+.3f})"
+        )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must know before the figures: a loss first, then whatever weakens them."""
+        notes = [f"{self.loss}."] if self.loss else []
+        if self.residual:
+            notes.append(
+                f"Fewer than {MIN_QUERIES} queries have no relevant item among the fitted ones. So the {self.queries} "
+                "queries are judged by their unfitted relevant items alone; the fitted ones are left out of their "
+                "rankings, in every line. Fit on items that answer no evaluation query to avoid this."
+            )
+        if self.queries < MIN_QUERIES:
+            notes.append(f"Only {self.queries} held-out queries: too few to decide on, {MIN_QUERIES} are needed.")
+        if self.unjudged_queries:
+            notes.append(f"{self.unjudged_queries} queries have no relevant item in the gallery and are in no figure.")
+        if len(self.sizes) == 1:
+            notes.append("Every item of the gallery answers some query, so no smaller gallery could be compared.")
+        return tuple(notes)
+
+    def to_dict(self) -> dict[str, JsonValue]:
+        """Return everything but the per-query values, as JSON; None for what is absent, with its reason."""
+        lines: dict[str, JsonValue] = {}
+        for line in LINES:
+            found = self.lines.get(line)
+            lines |= {line: found.value if found else None, f"{line}_interval": _interval(found)}
+        return {
+            "metric": self.metric,
+            **lines,
+            **_with_interval("retention", self.retention),
+            **_with_interval("gap", self.gap),
+            "queries": self.queries,
+            "in_sample_queries": self.in_sample_queries,
+            "unjudged_queries": self.unjudged_queries,
+            "gallery_size": self.gallery_size,
+            "native_fraction": self.native_fraction,
+            "old_space": self.old_space,
+            "new_space": self.new_space,
+            "differences": _estimates(self.differences),
+            "retentions": _estimates(self.retentions),
+            "gaps": _estimates(self.gaps),
+            "retention_by_size": [size.to_dict() for size in self.sizes],
+            "fused_weight": self.fused_weight,
+            "residual": self.residual,
+            "metrics": _metrics(self.figures),
+            "in_sample": None if self.in_sample is None else _metrics(self.in_sample),
+            "reasons": dict(self.reasons),
+            "notes": list(self.notes),
+        }
+
+
+def _interval(estimate: Estimate | None) -> JsonValue:
+    if estimate is None:
+        return None
+    found = estimate.to_dict()
+    return [found["low"], found["high"]]
+
+
+def _with_interval(name: str, estimate: Estimate | None) -> dict[str, JsonValue]:
+    return {name: estimate.value if estimate else None, f"{name}_interval": _interval(estimate)}
+
+
+def _estimates(found: Mapping[Line, Estimate]) -> dict[str, JsonValue]:
+    return {line: dict(estimate.to_dict()) for line, estimate in found.items()}
+
+
+def _metrics(figures: Figures) -> dict[str, JsonValue]:
+    return {metric: _estimates(found) for metric, found in figures.items()}
