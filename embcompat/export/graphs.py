@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from embcompat.aligners import AffineAligner, Aligner
+from embcompat.aligners.chain import ChainAligner
 
 OPSET = 18
 IR_VERSION = 10
@@ -101,7 +102,25 @@ def module_graph(aligner: Any) -> onnx.ModelProto:
     return program.model_proto  # type: ignore[union-attr]
 
 
-GRAPHS: dict[str, Callable[[Any], onnx.ModelProto]] = {"affine": affine_graph}
+def chain_graph(aligner: ChainAligner) -> onnx.ModelProto:
+    """Stack the graphs of the steps; a normalization between them stays where it is."""
+    models = [build_graph(step) for step in aligner.steps]
+    newest = max(entry.version for model in models for entry in model.opset_import)
+    stacked = None
+    for number, model in enumerate(models):
+        raised = onnx.version_converter.convert_version(model, newest)
+        raised.ir_version = IR_VERSION
+        step = onnx.compose.add_prefix(raised, f"{number}.")
+        if stacked is None:
+            stacked = step
+            continue
+        joint = [(stacked.graph.output[0].name, step.graph.input[0].name)]
+        stacked = onnx.compose.merge_models(stacked, step, io_map=joint)
+    onnx.checker.check_model(stacked, full_check=True)
+    return stacked
+
+
+GRAPHS: dict[str, Callable[[Any], onnx.ModelProto]] = {"affine": affine_graph, "chain": chain_graph}
 """Builders for the numpy kinds; every other kind is a torch module."""
 
 
