@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,8 @@ from embcompat.errors import InputError
 from embcompat.evaluation.bootstrap import Estimate, bootstrap_difference, bootstrap_mean, bootstrap_ratio
 from embcompat.evaluation.metrics import METRICS, metric_per_query, parse_metric
 from embcompat.evaluation.qrels import Qrels, Relevance, match_qrels
-from embcompat.evaluation.ranks import rank_relevant
-from embcompat.evaluation.retrieval_lines import Sides, cross_fit, fused, nested_gallery, rank_lines
-from embcompat.evaluation.retrieval_report import MIN_QUERIES, Figures, GallerySize, Line, RetrievalReport
+from embcompat.evaluation.retrieval_lines import Lines, Sides, nested_gallery, rank_lines
+from embcompat.evaluation.retrieval_report import MIN_QUERIES, Figures, GalleryPart, Line, RetrievalReport
 
 FUSED_WEIGHTS = (0.3, 0.5, 0.7)
 """Weights of the new score to try for the fused line [ours]."""
@@ -76,15 +75,9 @@ def evaluate_retrieval(
     held_out, fitted = _held_out(judged, native), judged.select(leaked)
     order, sizes = nested_gallery(held_out, len(old_gallery), seed=seed)
     lines = sides.lines(native)
-    ranks = rank_lines(lines, held_out, order=order, sizes=sizes)
-    weight = None
-    if fused_weights:
-        tried = [rank_relevant(fused(lines, each), held_out, order=order, sizes=sizes) for each in fused_weights]
-        best, ranks["fused"] = cross_fit(tried, held_out, metric, seed=seed)
-        weight = fused_weights[best]
-        lines["fused"] = fused(lines, weight)
+    ranks, weight = rank_lines(lines, fused_weights, held_out, metric, order=order, sizes=sizes, seed=seed)
     values: _Values = {line: metric_per_query(metric, found[-1], held_out) for line, found in ranks.items()}
-    differences = _differences(values, seed)
+    gain = bootstrap_difference(values["full_reindex"], values["status_quo"], seed=seed)
     return RetrievalReport(
         metric=metric,
         old_space=old_gallery.space.id,
@@ -93,16 +86,15 @@ def evaluate_retrieval(
         gallery_size=len(old_gallery),
         native_items=int(native.sum()),
         figures=_figures(ranks, held_out, names, seed),
-        differences=differences,
-        retentions=_retentions(values, seed),
-        gaps=_gaps(values, differences["full_reindex"], seed),
-        sizes=tuple(_at_size(ranks, number, size, held_out, metric, seed) for number, size in enumerate(sizes)),
+        gaps=_gaps(values, gain, seed),
+        sizes=tuple(_part(ranks, number, size, held_out, metric, seed) for number, size in enumerate(sizes)),
+        unfitted=_unfitted(lines, fused_weights, native, held_out, metric, seed) if native.any() else None,
         fused_weight=weight,
         residual=bool(leaked[np.isin(judged.queries, held_out.queries)].any()),
-        in_sample=_figures(rank_lines(lines, fitted), fitted, names, seed) if len(fitted) else None,
+        in_sample=_in_sample(lines, weight, fitted, names, seed) if len(fitted) else None,
         in_sample_queries=len(fitted),
         unjudged_queries=len(old_queries) - len(judged),
-        reasons=_reasons(sides, values, differences["full_reindex"], weight),
+        reasons=_reasons(sides, values, gain, weight),
         per_query=values,
         query_ids=tuple(old_queries.ids[held_out.queries].tolist()),
     )
@@ -140,20 +132,6 @@ def _figures(ranks: _Ranks, relevance: Relevance, metrics: Sequence[str], seed: 
     }
 
 
-def _differences(values: _Values, seed: int) -> dict[Line, Estimate]:
-    base = values["status_quo"]
-    return {line: bootstrap_difference(found, base, seed=seed) for line, found in values.items() if found is not base}
-
-
-def _retentions(values: _Values, seed: int) -> dict[Line, Estimate]:
-    if not values["full_reindex"].any():
-        return {}
-    compared: tuple[Line, ...] = ("status_quo", "converted", "fused")
-    return {
-        line: bootstrap_ratio(values[line], values["full_reindex"], seed=seed) for line in compared if line in values
-    }
-
-
 def _gaps(values: _Values, gain: Estimate, seed: int) -> dict[Line, Estimate]:
     if gain.low <= 0:
         return {}
@@ -166,16 +144,37 @@ def _gaps(values: _Values, gain: Estimate, seed: int) -> dict[Line, Estimate]:
     }
 
 
-def _at_size(ranks: _Ranks, number: int, size: int, relevance: Relevance, metric: str, seed: int) -> GallerySize:
-    values = {line: metric_per_query(metric, found[number], relevance) for line, found in ranks.items()}
-    means: Mapping[Line, float] = {line: float(found.mean()) for line, found in values.items()}
-    return GallerySize(
+def _part(ranks: _Ranks, number: int, size: int, relevance: Relevance, metric: str, seed: int) -> GalleryPart:
+    """Summarize the ranks (sizes, nnz) that each line gives in one of the nested galleries."""
+    values: _Values = {line: metric_per_query(metric, found[number], relevance) for line, found in ranks.items()}
+    base, goal = values["status_quo"], values["full_reindex"]
+    compared: tuple[Line, ...] = ("status_quo", "converted", "fused")
+    return GalleryPart(
         size,
-        means["status_quo"],
-        means["converted"],
-        means["full_reindex"],
-        _retentions(values, seed).get("converted"),
+        {line: float(found.mean()) for line, found in values.items()},
+        {line: bootstrap_difference(values[line], base, seed=seed) for line in values if line != "status_quo"},
+        {line: bootstrap_ratio(values[line], goal, seed=seed) for line in compared if line in values and goal.any()},
     )
+
+
+def _unfitted(
+    lines: Lines,
+    fused_weights: Sequence[float],
+    native: NDArray[np.bool_],
+    relevance: Relevance,
+    metric: str,
+    seed: int,
+) -> GalleryPart:
+    """Measure the lines in the gallery without the fitted items."""
+    order, size = np.argsort(native, kind="stable"), int(np.count_nonzero(~native))
+    ranks, _ = rank_lines(lines, fused_weights, relevance, metric, order=order, sizes=[size], seed=seed)
+    return _part(ranks, 0, size, relevance, metric, seed)
+
+
+def _in_sample(lines: Lines, weight: float | None, fitted: Relevance, metrics: Sequence[str], seed: int) -> Figures:
+    """Measure the lines on queries with a fitted relevant item."""
+    ranks, _ = rank_lines(lines, () if weight is None else (weight,), fitted, metrics[0], seed=seed)
+    return _figures(ranks, fitted, metrics, seed)
 
 
 def _reasons(sides: Sides, values: _Values, gain: Estimate, weight: float | None) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from embcompat.evaluation.qrels import Relevance
 from embcompat.evaluation.ranks import ScoreTerm, rank_relevant
 from embcompat.evaluation.retrieval_report import Line
 from embcompat.spaces import require_space
+
+Lines = dict[Line, list[ScoreTerm]]
+"""How each line scores."""
 
 _FOLDS = 5
 """Parts of the queries for cross-fitting [ours]."""
@@ -52,7 +55,7 @@ class Sides:
         wanted = set(native_ids)
         return np.fromiter((item in wanted for item in self.old_gallery.ids.tolist()), bool, len(self.old_gallery))
 
-    def lines(self, native: NDArray[np.bool_]) -> dict[Line, list[ScoreTerm]]:
+    def lines(self, native: NDArray[np.bool_]) -> Lines:
         """Return how each line scores, ``fused`` apart; without ``naive_swap`` where the dimensions differ."""
         old, new = self.old_gallery.space, self.new_gallery.space
         asked = self.new_queries.vectors
@@ -75,15 +78,6 @@ class Sides:
         return served
 
 
-def fused(lines: dict[Line, list[ScoreTerm]], weight: float) -> list[ScoreTerm]:
-    """Return how fused scoring scores: weight · converted + (1 − weight) · status quo."""
-    (new,), (old,) = lines["converted"], lines["status_quo"]
-    return [
-        ScoreTerm(new.queries, new.gallery, new.similarity, weight),
-        ScoreTerm(old.queries, old.gallery, old.similarity, 1 - weight),
-    ]
-
-
 def nested_gallery(relevance: Relevance, count: int, *, seed: int) -> tuple[NDArray[np.intp], list[int]]:
     """Order gallery rows so that nested galleries are its beginnings, each with every relevant item.
 
@@ -97,7 +91,45 @@ def nested_gallery(relevance: Relevance, count: int, *, seed: int) -> tuple[NDAr
     return order, sorted({len(answering) + round(fraction * len(others)) for fraction in _NESTED})
 
 
-def cross_fit(
+def rank_lines(
+    lines: Lines,
+    fused_weights: Sequence[float],
+    relevance: Relevance,
+    metric: str,
+    *,
+    order: NDArray[np.intp] | None = None,
+    sizes: Sequence[int] | None = None,
+    seed: int,
+) -> tuple[dict[Line, NDArray[np.int64]], float | None]:
+    """Rank the relevant items on each line, and on the fused line if there are weights for it.
+
+    Args:
+        lines: How each line scores.
+        fused_weights: Weights to choose from by cross-fitting; one is used as it is.
+        relevance: The queries and their relevant items.
+        metric: What the best weight is best at.
+        order: See `rank_relevant`.
+        sizes: See `rank_relevant`.
+        seed: Seed of the folds.
+
+    Returns:
+        Ranks (sizes, nnz) by line, and the fused weight to use from now on.
+    """
+    ranks = {line: rank_relevant(terms, relevance, order=order, sizes=sizes) for line, terms in lines.items()}
+    if not fused_weights:
+        return ranks, None
+    (new,), (old,) = lines["converted"], lines["status_quo"]
+    tried = [
+        rank_relevant(
+            [replace(new, weight=weight), replace(old, weight=1 - weight)], relevance, order=order, sizes=sizes
+        )
+        for weight in fused_weights
+    ]
+    best, ranks["fused"] = _cross_fit(tried, relevance, metric, seed=seed)
+    return ranks, fused_weights[best]
+
+
+def _cross_fit(
     candidates: Sequence[NDArray[np.int64]], relevance: Relevance, metric: str, *, seed: int
 ) -> tuple[int, NDArray[np.int64]]:
     """Choose among rankings without letting a query choose its own.
@@ -120,17 +152,6 @@ def cross_fit(
     picked = chosen[relevance.numbers]
     ranks = np.stack(candidates)[picked, :, np.arange(len(picked))].T
     return int(values.sum(axis=1).argmax()), ranks
-
-
-def rank_lines(
-    lines: dict[Line, list[ScoreTerm]],
-    relevance: Relevance,
-    *,
-    order: NDArray[np.intp] | None = None,
-    sizes: Sequence[int] | None = None,
-) -> dict[Line, NDArray[np.int64]]:
-    """Rank the relevant items on each line; see `rank_relevant`."""
-    return {line: rank_relevant(terms, relevance, order=order, sizes=sizes) for line, terms in lines.items()}
 
 
 def _require_same_items(name: str, found: Embeddings, other_name: str, other: Embeddings) -> None:

@@ -23,31 +23,30 @@ Figures = Mapping[str, Mapping[Line, Estimate]]
 
 
 @dataclass(frozen=True)
-class GallerySize:
-    """The main lines in a part of the gallery that holds every relevant item.
+class GalleryPart:
+    """The lines in a gallery, or in a part of it that holds every relevant item.
 
     Attributes:
         gallery_size: Items in the part.
-        status_quo: Mean of the metric.
-        converted: Mean of the metric.
-        full_reindex: Mean of the metric.
-        retention: converted / full_reindex; None where a full reindex finds nothing.
+        means: Mean of the metric on each line.
+        differences: Mean of the metric less the status quo, for each other line.
+        retentions: Line / full reindex, as the ratio of means, for ``status_quo``, ``converted`` and ``fused``; empty
+            where a full reindex finds nothing.
     """
 
     gallery_size: int
-    status_quo: float
-    converted: float
-    full_reindex: float
-    retention: Estimate | None
+    means: Mapping[Line, float]
+    differences: Mapping[Line, Estimate]
+    retentions: Mapping[Line, Estimate]
 
     def to_dict(self) -> dict[str, JsonValue]:
         """Return the figures as JSON."""
         return {
             "gallery_size": self.gallery_size,
-            "status_quo": self.status_quo,
-            "converted": self.converted,
-            "full_reindex": self.full_reindex,
-            **_with_interval("retention", self.retention),
+            **{str(line): mean for line, mean in self.means.items()},
+            **_with_interval("retention", self.retentions.get("converted")),
+            "differences": _estimates(self.differences),
+            "retentions": _estimates(self.retentions),
         }
 
 
@@ -68,10 +67,11 @@ class RetrievalReport:
         native_items: Fitted items in the gallery: they have new vectors already, are served with them, and belong
             to the budget.
         figures: Mean of each metric on each line.
-        differences: Mean of the metric less the status quo, for each other line.
-        retentions: Line / full reindex, as the ratio of means; for ``status_quo``, ``converted`` and ``fused``.
         gaps: (Line − status quo) / (full reindex − status quo); for ``converted`` and ``fused``.
-        sizes: The figures in nested galleries, the smallest first: small galleries flatter.
+        sizes: The figures in nested galleries, the smallest first, the whole one last: small galleries flatter.
+        unfitted: The figures in the gallery without the fitted items, where every row is converted; None if nothing
+            was fitted. Native rows score on another scale than converted ones, which flatters or hurts the
+            converted line, because the relevant items of held-out queries are all converted.
         fused_weight: Weight of the new score to serve ``fused`` with; None without that line.
         residual: Whether too few queries were free of fitted items, so that queries are judged by their unfitted
             relevant items alone.
@@ -90,10 +90,9 @@ class RetrievalReport:
     gallery_size: int
     native_items: int
     figures: Figures
-    differences: Mapping[Line, Estimate]
-    retentions: Mapping[Line, Estimate]
     gaps: Mapping[Line, Estimate]
-    sizes: tuple[GallerySize, ...]
+    sizes: tuple[GalleryPart, ...]
+    unfitted: GalleryPart | None
     fused_weight: float | None
     residual: bool
     in_sample: Figures | None
@@ -107,6 +106,21 @@ class RetrievalReport:
     def lines(self) -> Mapping[Line, Estimate]:
         """The lines that were measured, on the report's metric."""
         return self.figures[self.metric]
+
+    @property
+    def differences(self) -> Mapping[Line, Estimate]:
+        """Mean of the metric less the status quo, for each other line."""
+        return self.sizes[-1].differences
+
+    @property
+    def retentions(self) -> Mapping[Line, Estimate]:
+        """Line / full reindex, as the ratio of means; for ``status_quo``, ``converted`` and ``fused``."""
+        return self.sizes[-1].retentions
+
+    @property
+    def parts(self) -> tuple[GalleryPart, ...]:
+        """The galleries that must agree before anything is decided: the whole one, and the unfitted part."""
+        return self.sizes[-1:] if self.unfitted is None else (self.sizes[-1], self.unfitted)
 
     @property
     def retention(self) -> Estimate | None:
@@ -126,12 +140,15 @@ class RetrievalReport:
     @property
     def loss(self) -> str | None:
         """The sentence that says that the aligner loses to the status quo; None if it does not."""
-        difference = self.differences["converted"]
+        part = min(self.parts, key=lambda part: part.differences["converted"].value)
+        difference = part.differences["converted"]
         if difference.value >= 0:
             return None
+        where = "" if part is self.sizes[-1] else "without the fitted items, "
         return (
-            f"The aligner loses to the status quo: {self.metric} {self.lines['converted'].value:.3f} against "
-            f"{self.lines['status_quo'].value:.3f} (difference {difference:+.3f})"
+            f"The aligner loses to the status quo: {where}{self.metric} {part.means['converted']:.3f} against "
+            f"{part.means['status_quo']:.3f} (difference {difference.value:+.3f}, 95 % interval {difference.low:+.3f} "
+            f"to {difference.high:+.3f})"
         )
 
     @property
@@ -144,6 +161,12 @@ class RetrievalReport:
                 "queries are judged by their unfitted relevant items alone; the fitted ones are left out of their "
                 "rankings, in every line. Fit on items that answer no evaluation query to avoid this."
             )
+        if self.unfitted is not None and not self._parts_agree():
+            served, alone = (part.differences["converted"] for part in self.parts)
+            notes.append(
+                "Native and converted rows score on different scales: with the fitted items in the gallery the "
+                f"converted line is {served:+.3f} against the status quo, without them {alone:+.3f}. Trust the lower."
+            )
         if self.queries < MIN_QUERIES:
             notes.append(f"Only {self.queries} held-out queries: too few to decide on, {MIN_QUERIES} are needed.")
         if self.unjudged_queries:
@@ -151,6 +174,10 @@ class RetrievalReport:
         if len(self.sizes) == 1:
             notes.append("Every item of the gallery answers some query, so no smaller gallery could be compared.")
         return tuple(notes)
+
+    def _parts_agree(self) -> bool:
+        served, alone = (part.differences["converted"] for part in self.parts)
+        return served.low <= alone.value <= served.high
 
     def to_dict(self) -> dict[str, JsonValue]:
         """Return everything but the per-query values, as JSON; None for what is absent, with its reason."""
@@ -174,6 +201,7 @@ class RetrievalReport:
             "retentions": _estimates(self.retentions),
             "gaps": _estimates(self.gaps),
             "retention_by_size": [size.to_dict() for size in self.sizes],
+            "unfitted": None if self.unfitted is None else self.unfitted.to_dict(),
             "fused_weight": self.fused_weight,
             "residual": self.residual,
             "metrics": _metrics(self.figures),
