@@ -65,14 +65,17 @@ def vectors_to_arrow(vectors: NDArray[np.float32]) -> pa.FixedSizeListArray:
     return pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
 
 
-def vectors_from_arrow(column: pa.Array, dim: int, *, where: str, first_row: int = 0) -> NDArray[np.float32]:
-    """Read an Arrow list column as an array (n, dim), without a copy where Arrow allows it.
+def vectors_from_arrow(
+    column: pa.Array, dim: int, *, where: str, first_row: int = 0, copy: bool = True
+) -> NDArray[np.float32]:
+    """Read an Arrow list column as an array (n, dim).
 
     Args:
         column: fixed_size_list or list of floats.
         dim: The length that every vector must have.
         where: File and column, for the errors.
         first_row: Row number of the first value, for the errors.
+        copy: Whether the array must be writable; otherwise it is a read-only view of a float32 column.
 
     Raises:
         FileFormatError: On another type, a missing vector or one of another length; names the first bad row.
@@ -98,7 +101,7 @@ def vectors_from_arrow(column: pa.Array, dim: int, *, where: str, first_row: int
     if flat.null_count:
         row = first_row + int(flat.is_null().to_numpy(zero_copy_only=False).argmax()) // dim
         raise FileFormatError(f"{where} must not hold missing numbers. Row {row} does.")
-    return np.asarray(flat.to_numpy(zero_copy_only=False), dtype=np.float32).reshape(-1, dim)
+    return np.asarray(flat.to_numpy(zero_copy_only=not copy), dtype=np.float32).reshape(-1, dim)
 
 
 def write_parquet(embeddings: Embeddings, path: Path) -> None:

@@ -156,8 +156,16 @@ class Embeddings:
         return from_dataset(dataset, space=space)
 
 
-def validate_vectors(vectors: ArrayLike, space: SpaceVersion, *, what: str = "vectors") -> NDArray[np.float32]:
+def validate_vectors(
+    vectors: ArrayLike, space: SpaceVersion, *, what: str = "vectors", first_row: int = 0
+) -> NDArray[np.float32]:
     """Check vectors against their space and return them as a C-contiguous float32 array (n, dim).
+
+    Args:
+        vectors: Array (n, dim).
+        space: The space that they must be in.
+        what: What to call them in the error.
+        first_row: Row number of the first vector, for the error.
 
     Raises:
         InputError: On another shape or dtype, NaN or infinity, a zero row in a cosine space, or a norm other than 1
@@ -174,7 +182,7 @@ def validate_vectors(vectors: ArrayLike, space: SpaceVersion, *, what: str = "ve
     with np.errstate(over="ignore"):
         result = np.ascontiguousarray(array, dtype=np.float32)
     for start in range(0, len(result), _BLOCK_ROWS):
-        _check_block(result[start : start + _BLOCK_ROWS], start, space, what)
+        _check_block(result[start : start + _BLOCK_ROWS], first_row + start, space, what)
     return result
 
 
@@ -190,7 +198,12 @@ def normalize_rows(vectors: NDArray[Any]) -> NDArray[Any]:
 
 
 def _check_block(block: NDArray[np.float32], start: int, space: SpaceVersion, what: str) -> None:
-    squared = np.einsum("ij,ij->i", block, block, dtype=np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        squared = np.vecdot(block, block)
+    odd = ~(np.isfinite(squared) & (squared > 0))  # bad rows, and good ones whose square leaves the range of float32
+    if odd.any():
+        squared = squared.astype(np.float64)
+        squared[odd] = np.einsum("ij,ij->i", block[odd], block[odd], dtype=np.float64)
     finite = np.isfinite(squared)
     if not finite.all():
         row = start + int(np.argmin(finite))

@@ -1,0 +1,95 @@
+"""``embcompat convert``: a file of vectors into another space."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from embcompat.cli.console import messages, output, print_json, track
+from embcompat.errors import SpaceMismatchError
+from embcompat.spaces import Similarity
+
+if TYPE_CHECKING:
+    from embcompat.artifact import Artifact
+    from embcompat.migration import ConversionReport
+    from embcompat.spaces import SpaceVersion
+
+
+def convert(
+    artifact: Annotated[Path, typer.Argument(help="The artifact directory.")],
+    source: Annotated[Path, typer.Argument(help="What to convert: .parquet or .npy. It is never modified.")],
+    target: Annotated[Path, typer.Argument(help="What to write: .parquet or .npy. Appears only when complete.")],
+    batch_size: Annotated[
+        int | None, typer.Option(help="Rows read, converted and written at a time; chosen by vector size by default.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads that convert; all processors by default.")] = None,
+    resume: Annotated[bool, typer.Option(help="Go on where an interrupted run stopped.")] = True,
+    old_space: Annotated[
+        str | None, typer.Option(help="Space of SOURCE as name@version, where the file does not say it (.npy).")
+    ] = None,
+    similarity: Annotated[
+        Similarity | None, typer.Option(help="How that space compares; checked against the artifact.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Convert a file of stored vectors into the artifact's target space.
+
+    Reading, computing and writing overlap in constant memory. All rows and a sample are checked before the target
+    appears. After an interruption, the same command goes on where it stopped.
+
+    Examples:
+    `embcompat convert old-to-new old.parquet converted.parquet`
+
+    `embcompat convert old-to-new old.npy converted.npy --old-space facenet@11 --similarity euclidean`
+    """
+    from embcompat.artifact import read_artifact
+    from embcompat.migration import convert_file
+
+    loaded = read_artifact(artifact)
+    try:
+        report = convert_file(
+            loaded,
+            source,
+            target,
+            space=_stated_space(loaded, old_space, similarity),
+            batch_size=batch_size,
+            threads=threads,
+            resume=resume,
+            progress=lambda rows: track("Converting", rows),
+        )
+    except KeyboardInterrupt:
+        messages().print("Interrupted. Run the same command again to go on.")
+        raise
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        _print_report(report)
+
+
+def _stated_space(artifact: Artifact, old_space: str | None, similarity: Similarity | None) -> SpaceVersion | None:
+    """Return the artifact's source space when the options name it, None when there are none."""
+    if old_space is None:
+        return None
+    expected = artifact.source
+    if old_space != expected.id or similarity not in (None, expected.similarity):
+        raise SpaceMismatchError(
+            f"--old-space must be {expected.id!r} with --similarity {expected.similarity}, the space that the artifact "
+            f"converts. Got {old_space!r}{'' if similarity is None else f' with {similarity}'}."
+        )
+    return expected
+
+
+def _print_report(report: ConversionReport) -> None:
+    console = output()
+    console.print(f"{report.target}: {report.rows:,} rows in {report.target_space}", soft_wrap=True)
+    already = f" ({report.resumed_rows:,} were there already)" if report.resumed_rows else ""
+    console.print(f"{report.seconds:,.1f} s, {report.rows_per_second:,.0f} rows/s{already}")
+    checked = f"all rows counted, {report.sampled_rows} read back and computed again"
+    if report.canary is None:
+        console.print(f"Checked: {checked}. The artifact carries no canary.")
+    else:
+        console.print(
+            f"Checked: {checked}, canary {report.canary.outranked:.1%} on {report.canary.pairs} held-out pairs."
+        )

@@ -1,0 +1,1 @@
+"""Where galleries of vectors live."""
