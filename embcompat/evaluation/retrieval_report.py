@@ -140,10 +140,10 @@ class RetrievalReport:
     @property
     def loss(self) -> str | None:
         """The sentence that says that the aligner loses to the status quo; None if it does not."""
-        part = min(self.parts, key=lambda part: part.differences["converted"].value)
-        difference = part.differences["converted"]
-        if difference.value >= 0:
+        losing = [part for part in self.parts if part.differences["converted"].value < 0]
+        if not losing:
             return None
+        part, difference = losing[0], losing[0].differences["converted"]
         where = "" if part is self.sizes[-1] else "without the fitted items, "
         return (
             f"The aligner loses to the status quo: {where}{self.metric} {part.means['converted']:.3f} against "

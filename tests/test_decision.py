@@ -1,0 +1,211 @@
+"""The verdict."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from embcompat.decision import MODES, Decision, Option, decide, measured_options
+from embcompat.embeddings import Embeddings, normalize_rows
+from embcompat.errors import InputError
+from embcompat.evaluation.bootstrap import Estimate
+from embcompat.evaluation.qrels import Qrels
+from embcompat.evaluation.retrieval import evaluate_retrieval
+from embcompat.evaluation.retrieval_report import RetrievalReport
+from embcompat.spaces import SpaceVersion
+
+OLD = SpaceVersion(name="old", version="1", dim=16, normalized=True)
+NEW = SpaceVersion(name="new", version="1", dim=16, normalized=True)
+ITEMS, QUERIES = 400, 120
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    return normalize_rows(vectors.astype(np.float32))
+
+
+class World:
+    """Items with a meaning; models that see it through noise; queries that ask for one item each."""
+
+    def __init__(self, *, old_noise: float = 0.6, new_noise: float = 0.2) -> None:
+        rng = np.random.default_rng(7)
+        meaning = rng.normal(size=(ITEMS, 16))
+        self.ids = [f"d{row}" for row in range(ITEMS)]
+        self.sides = {}
+        for name, noise, turn in (("old", old_noise, np.eye(16)), ("new", new_noise, np.linalg.qr(meaning[:16])[0])):
+            items = meaning + noise * rng.normal(size=meaning.shape)
+            queries = meaning[:QUERIES] + noise * rng.normal(size=(QUERIES, 16))
+            self.sides[name] = unit(items @ turn), unit(queries @ turn)
+
+    def report(self, converted: np.ndarray, *, queries: int = QUERIES, fused: Sequence[float] = ()) -> RetrievalReport:
+        (old_items, old_queries), (new_items, new_queries) = self.sides["old"], self.sides["new"]
+        asked = self.ids[:queries]
+        return evaluate_retrieval(
+            old_queries=Embeddings(old_queries[:queries], asked, OLD),
+            new_queries=Embeddings(new_queries[:queries], asked, NEW),
+            old_gallery=Embeddings(old_items, self.ids, OLD),
+            new_gallery=Embeddings(new_items, self.ids, NEW),
+            converted=Embeddings(unit(converted), self.ids, NEW),
+            qrels=Qrels.one_each(asked),
+            metrics=(),
+            fused_weights=fused,
+        )
+
+    @property
+    def perfect(self) -> np.ndarray:
+        return self.sides["new"][0]
+
+    @property
+    def shuffled(self) -> np.ndarray:
+        return self.perfect[np.random.default_rng(0).permutation(ITEMS)]
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return World()
+
+
+def option(mode: str, difference: float, retention: float, *needs: str, width: float = 0.02) -> Option:
+    spread = [Estimate(value, value - width, value + width) for value in (difference, retention)]
+    return Option(mode, *spread, needs)  # type: ignore[arg-type]
+
+
+def test_a_perfect_map_passes_whatever_the_floor(world: World) -> None:
+    report = world.report(world.perfect)
+    for floor in (0.0, 0.8, 1.0):
+        assert decide(report, quality_floor=floor).mode == "convert"
+    assert report.loss is None
+    assert report.notes == ()
+
+
+def test_shuffled_pairs_fail_and_are_said_to_lose_first(world: World) -> None:
+    made = decide(world.report(world.shuffled))
+    assert made.mode == "reindex"
+    assert made.reason.startswith("The aligner loses to the status quo: ndcg@10 0.0")
+    assert decide(world.report(world.shuffled), models_alive=["new"]).mode == "reindex"
+
+
+def test_the_gate_is_monotone_between_a_perfect_map_and_shuffled_pairs(world: World) -> None:
+    steps = np.linspace(0, 1, 13)
+    reports = [world.report((1 - step) * world.perfect + step * world.shuffled) for step in steps]
+    for floor in (0.5, 0.8, 0.95):
+        passes = [decide(report, quality_floor=floor).mode == "convert" for report in reports]
+        assert passes[0]
+        assert not passes[-1]
+        assert passes == sorted(passes, reverse=True)
+    retentions = [report.retention.value for report in reports]
+    assert retentions == sorted(retentions, reverse=True)
+
+
+def test_a_higher_floor_never_lets_more_through(world: World) -> None:
+    report = world.report(world.perfect * 0.8 + world.shuffled * 0.2)
+    passes = [decide(report, quality_floor=floor).mode == "convert" for floor in np.linspace(0, 1, 21)]
+    assert passes == sorted(passes, reverse=True)
+
+
+def test_the_same_model_under_another_name_needs_no_migration_but_passes_the_floor() -> None:
+    world = World()
+    world.sides["new"] = world.sides["old"]
+    report = world.report(world.perfect)
+    made = decide(report)
+    assert (made.mode, made.needs) == ("stay", ("old",))
+    assert made.reason.startswith("The new model is not better than the old one (ndcg@10 +0.000")
+    assert decide(report, quality_floor=1.0, models_alive=["new"]).mode == "convert"
+
+
+def test_a_downgrade_says_stay_even_when_the_map_is_perfect() -> None:
+    world = World(old_noise=0.2, new_noise=0.6)
+    made = decide(world.report(world.perfect, fused=(0.5,)))
+    assert made.mode == "stay"
+    assert made.reason.startswith("The aligner loses to the status quo: ")
+    assert "the new model is not better than the old one" in made.reason
+
+
+def test_few_queries_decide_nothing(world: World) -> None:
+    report = world.report(world.perfect, queries=12)
+    assert decide(report) == Decision(
+        "stay",
+        "Only 12 held-out queries could be judged and a verdict needs 30, so staying is the safe choice.",
+        ("old",),
+    )
+    assert decide(report, models_alive=["new"]).mode == "reindex"
+
+
+def test_a_new_model_that_is_not_shown_to_be_better_says_stay() -> None:
+    world = World(old_noise=0.45, new_noise=0.4)
+    report = world.report(world.perfect)
+    made = decide(report)
+    assert report.differences["full_reindex"].value > 0
+    assert made.mode == "stay"
+    assert made.reason.startswith("Nothing measured is shown to beat the status quo, not even a full reindex (ndcg@10")
+
+
+def test_fused_is_chosen_where_converting_alone_is_not_enough(world: World) -> None:
+    rng = np.random.default_rng(1)
+    converted = world.perfect + 0.33 * rng.normal(size=world.perfect.shape)
+    report = world.report(converted, fused=(0.3, 0.5, 0.7))
+    made = decide(report, quality_floor=0.78)
+    assert (made.mode, made.needs) == ("fused", ("old", "new"))
+    assert made.reason.endswith("with both models alive at query time.")
+    assert decide(report, quality_floor=0.78, models_alive=["new"]).mode == "reindex"
+
+
+def test_the_cheapest_mode_above_the_floor_is_chosen(world: World) -> None:
+    report = world.report(world.perfect)
+    lazy = option("lazy_backfill", 0.2, 0.97, "new")
+    assert decide(report, options=[lazy]).mode == "convert"
+    assert (
+        decide(report, options=[lazy], seconds={"convert": 9, "lazy_backfill": 2, "reindex": 60}).mode
+        == "lazy_backfill"
+    )
+    assert decide(report, options=[lazy], seconds={"lazy_backfill": 2}).mode == "convert"
+    made = decide(report, seconds={"convert": 60, "reindex": 40})
+    assert made.mode == "reindex"
+    assert "40 s) and takes no longer than converting, 60 s." in made.reason
+
+
+def test_modes_measured_elsewhere_compete(world: World) -> None:
+    report = world.report(world.shuffled)
+    lazy, part = option("lazy_backfill", 0.2, 0.92, "new"), option("backfill", 0.2, 0.95, "new")
+    made = decide(report, options=[part, lazy])
+    assert made.mode == "lazy_backfill"
+    assert (
+        "converting and re-embedding what queries bring up keeps 92.0 % (95 % interval 90.0 % to 94.0 %)" in made.reason
+    )
+    assert decide(report, options=[option("lazy_backfill", 0.2, 0.81, "new")]).mode == "reindex"
+    assert decide(report, options=[option("lazy_backfill", 0.01, 0.92, "new")]).mode == "reindex"
+
+
+def test_a_dead_new_model_says_stay(world: World) -> None:
+    made = decide(world.report(world.perfect), models_alive=["old"])
+    assert made.reason == "The new model cannot be alive at query time, so staying is the safe choice."
+
+
+def test_the_figures_that_speak_least_for_a_mode_count(world: World) -> None:
+    whole = measured_options(world.report(world.perfect))
+    assert [made.mode for made in whole] == ["convert", "reindex"]
+    assert whole[1].retention == Estimate(1.0, 1.0, 1.0)
+    assert all(made.mode in MODES for made in whole)
+
+
+def test_a_decision_is_json_and_one_sentence(world: World) -> None:
+    made = decide(world.report(world.perfect))
+    assert json.loads(json.dumps(made.to_dict())) == {"decision": "convert", "reason": made.reason, "needs": ["new"]}
+    assert made.reason.endswith(".")
+    assert ". " not in made.reason
+
+
+def test_bad_input(world: World) -> None:
+    report = world.report(world.perfect)
+    with pytest.raises(InputError, match="quality_floor must be a fraction, 0 to 1. Got 80"):
+        decide(report, quality_floor=80)
+    with pytest.raises(InputError, match=r"models_alive must name 'old', 'new' or both. Got \['newer'\]"):
+        decide(report, models_alive=["newer"])  # type: ignore[list-item]
+    with pytest.raises(InputError, match="models_alive must name"):
+        decide(report, models_alive=[])
+    with pytest.raises(InputError, match="a time of 0 or more. Got 'convert': -1"):
+        decide(report, seconds={"convert": -1})
+    with pytest.raises(InputError, match="seconds must give modes"):
+        decide(report, seconds={"swap": 1})  # type: ignore[dict-item]
