@@ -138,11 +138,12 @@ def bidirectional_losses(
 
 
 def backward_start(cross: Float64) -> Float64:
-    """Return the orthogonal R (new_dim, new_dim) that minimizes Σ‖R new − old‖², not centred, reflections allowed.
+    """Return the orthogonal R (new_dim, new_dim) that maximizes Σ⟨R new, old⟩, not centred, reflections allowed.
 
-    The longer side is truncated to the shorter one; where the new vectors are longer, the solution's orthonormal rows
-    are completed to an orthogonal matrix. Source: Schönemann (1966); the completion is needed because B maps the new
-    space to itself.
+    The longer vectors are truncated to the shorter dimension. Where the new ones are not the longer, R minimizes
+    Σ‖R new − old‖² (Schönemann, A generalized solution of the orthogonal Procrustes problem, 1966). Where they are,
+    only R's first old_dim rows are determined, which have no closed form in least squares; the others complete them
+    to an orthogonal matrix [ours].
 
     Args:
         cross: Σ old newᵀ (old_dim, new_dim), not centred.
