@@ -11,6 +11,8 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from embcompat.errors import InputError, MissingExtraError, UnknownNameError
 from embcompat.extractors.base import Extractor
 
@@ -67,7 +69,7 @@ def load_extractor(extractor: str, /, *args: Any, **options: Any) -> Extractor:
     Raises:
         UnknownNameError: If no installed package brings such an extractor; lists those that are there.
         MissingExtraError: If the package that brings it, or one that it needs, is not installed.
-        InputError: If two packages claim the name, or the extractor does not take these options.
+        InputError: If two packages claim the name, or the extractor does not take these options or values.
 
     Example:
         ``load_extractor("sentence-transformers", "my-model", encode="query")``
@@ -82,7 +84,12 @@ def load_extractor(extractor: str, /, *args: Any, **options: Any) -> Extractor:
         distribution, _ = _distribution(point)
         raise MissingExtraError(package, distribution, f"The extractor {extractor!r}") from error
     _check_call(extractor, factory, args, options)
-    made = factory(*args, **options)
+    try:
+        made = factory(*args, **options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"the extractor {extractor!r} cannot name its space. {field}: {first['msg']}.") from error
     if not isinstance(made, Extractor):
         raise InputError(
             f"the extractor {extractor!r} of package {_distribution(point)[0]} must have space, chunk_size and "
@@ -122,7 +129,9 @@ def _check_call(name: str, factory: Callable[..., Any], args: tuple[Any, ...], o
             each.name if each.default is each.empty else f"{each.name}={each.default!r}"
             for each in signature.parameters.values()
         )
-        raise InputError(f"the extractor {name!r} cannot be called like this: {error}. It takes: {taken or 'nothing'}.") from error
+        raise InputError(
+            f"the extractor {name!r} cannot be called like this: {error}. It takes: {taken or 'nothing'}."
+        ) from error
 
 
 def _first_doc_line(point: EntryPoint) -> str:

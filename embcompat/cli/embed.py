@@ -1,0 +1,149 @@
+"""``embcompat embed``: from items to a file of embeddings."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from embcompat.cli.console import messages, output, print_json, track
+from embcompat.errors import ExtractionError, InputError
+
+if TYPE_CHECKING:
+    from embcompat.cli.items import Items
+    from embcompat.embeddings import Embeddings
+    from embcompat.extractors import Extractor, SkippedItem
+
+LISTED_SKIPS = 10
+
+
+def embed(
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="INPUT", help="A .jsonl, .csv, .parquet or .txt file, or a directory of images."),
+    ],
+    extractor: Annotated[str, typer.Option("--extractor", "-e", help="Name, as `embcompat extractors` lists it.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The .parquet file to write; replaced if it exists.")],
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Path or name, for extractors that take one.")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="An option of the extractor; repeatable.")
+    ] = None,
+    id_column: Annotated[
+        str | None, typer.Option(help="Column of the ids; id if there is one, else row numbers.")
+    ] = None,
+    text_column: Annotated[str | None, typer.Option(help="Column to embed; text if there is one.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="Column of the labels; label if there is one.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Embed only the first so many items.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Items that go through the model together.")] = None,
+    skip_errors: Annotated[
+        bool, typer.Option("--skip-errors", help="Leave out and list items that cannot be embedded.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Embed texts or images with a model.
+
+    The file appears when it is complete; a run that is stopped leaves nothing.
+
+    Examples:
+    `embcompat embed docs.jsonl --extractor minilm --text-column body --out new.parquet`
+
+    `embcompat embed docs.csv -e sentence-transformers -m ./my-model --option encode=document -o new.parquet`
+
+    `embcompat embed docs.txt -e onnx-text -m model.onnx --option tokenizer=tokenizer.json -o old.parquet`
+
+    `embcompat embed photos/ --extractor dlib --skip-errors --out faces.parquet`
+    """
+    from embcompat.cli.items import read_items
+    from embcompat.extractors import load_extractor
+
+    _check_out(out)
+    options = _parse_options(option or [])
+    if batch_size is not None:
+        options["batch_size"] = batch_size
+    given = read_items(source, id_column=id_column, text_column=text_column, label_column=label_column, limit=limit)
+    with messages().status(f"Loading {extractor}"):
+        loaded = load_extractor(extractor, *([] if model is None else [model]), **options)
+    if source.is_dir() and loaded.space.modality == "text":
+        raise InputError(f"{extractor} embeds texts, so INPUT must be a file. Got the directory {source}.")
+    run = _run(loaded, given, skip_errors=skip_errors)
+    run.embeddings.save(out)
+    if as_json:
+        print_json(_result(out, run))
+    else:
+        _show(out, run, given.origin)
+
+
+@dataclass(frozen=True)
+class _Run:
+    embeddings: Embeddings
+    skipped: list[SkippedItem]
+    seconds: float
+
+
+def _run(extractor: Extractor, given: Items, *, skip_errors: bool) -> _Run:
+    from embcompat.extractors import extract_embeddings
+
+    skipped: list[SkippedItem] = []
+    on_skip = skipped.append if skip_errors else None
+    start = time.perf_counter()
+    with track("Embedding", len(given.items), unit="items") as advance:
+        found = extract_embeddings(
+            extractor, given.items, ids=given.ids, labels=given.labels, on_skip=on_skip, progress=advance
+        )
+    if not len(found):
+        raise ExtractionError(f"not one of {len(skipped)} items could be embedded. The first: {skipped[0].reason}.")
+    return _Run(found, skipped, time.perf_counter() - start)
+
+
+def _check_out(out: Path) -> None:
+    if out.suffix != ".parquet" or out.is_dir():
+        raise InputError(f"--out must be a .parquet file. Got {out}.")
+    if not out.parent.is_dir():
+        raise InputError(f"the folder of {out} does not exist. Create it first.")
+
+
+def _parse_options(pairs: list[str]) -> dict[str, Any]:
+    """Parse KEY=VALUE pairs; a value that is JSON (a number, true, "text", {…}) is taken as such, else as a string."""
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        key = key.replace("-", "_")
+        if not equals or not key.isidentifier() or key in options:
+            raise InputError(f"--option must be KEY=VALUE, each key once. Got {pair!r}.")
+        try:
+            options[key] = json.loads(text)
+        except json.JSONDecodeError:
+            options[key] = text
+    return options
+
+
+def _result(out: Path, run: _Run) -> dict[str, Any]:
+    return {
+        "out": str(out),
+        "count": len(run.embeddings),
+        "dim": run.embeddings.space.dim,
+        "labels": run.embeddings.labels is not None,
+        "space": run.embeddings.space.model_dump(),
+        "seconds": run.seconds,
+        "skipped": [asdict(item) for item in run.skipped],
+    }
+
+
+def _show(out: Path, run: _Run, origin: str) -> None:
+    console, space = output(), run.embeddings.space
+    rate = (len(run.embeddings) + len(run.skipped)) / max(run.seconds, 1e-9)
+    console.print(f"{out}: {len(run.embeddings):,} vectors of {space.dim} numbers in {space.id}", soft_wrap=True)
+    console.print(f"{run.seconds:,.1f} s, {rate:,.0f} items/s; {origin}", soft_wrap=True, markup=False)
+    if not run.skipped:
+        return
+    console.print(f"Skipped {len(run.skipped):,}:")
+    for item in run.skipped[:LISTED_SKIPS]:
+        console.print(f"  {item.id}: {item.reason}", soft_wrap=True, markup=False)
+    if len(run.skipped) > LISTED_SKIPS:
+        console.print(f"  and {len(run.skipped) - LISTED_SKIPS:,} more; --json lists all")

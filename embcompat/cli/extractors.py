@@ -1,0 +1,37 @@
+"""``embcompat extractors``: what is installed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from embcompat.cli.console import output, print_json
+
+
+def extractors(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """List the extractors that installed packages bring.
+
+    Examples:
+    `embcompat extractors`
+
+    `embcompat extractors --json`
+    """
+    from rich.table import Table
+
+    from embcompat.extractors import list_extractors
+
+    found = list_extractors()
+    if as_json:
+        print_json({"extractors": [asdict(info) for info in found]})
+        return
+    if not found:
+        output().print("No extractor is installed. Try: pip install embcompat-text, or embcompat-face", markup=False)
+        return
+    table = Table("name", "package", "description", box=None, header_style="bold", pad_edge=False)
+    for info in found:
+        table.add_row(info.name, f"{info.distribution} {info.version}", info.description)
+    output().print(table)
