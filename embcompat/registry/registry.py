@@ -1,0 +1,301 @@
+"""The registry: which spaces there are, which aligners lead between them, what is in production."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import final
+
+from embcompat.artifact import Artifact, parse_manifest, read_artifact
+from embcompat.errors import ArtifactError, InputError, RegistryConflictError, RegistryError, UnknownNameError
+from embcompat.registry import fetching, upkeep
+from embcompat.registry.events import EventLog
+from embcompat.registry.records import (
+    ALIGNERS,
+    LABEL,
+    MARKER,
+    SPACES,
+    AlignerEntry,
+    Damage,
+    Event,
+    Garbage,
+    Marker,
+    SpaceRecord,
+    aligner_path,
+    blob_path,
+    digest_of,
+    space_path,
+)
+from embcompat.registry.storage import Storage
+from embcompat.spaces import SpaceVersion
+
+_ID_PREFIX = re.compile(r"[0-9a-f]{6,64}")
+
+
+@final
+class Registry:
+    """Spaces, aligners and promotions in a directory or an object store, for any number of writers at once.
+
+    Nothing is ever changed in place: a name is taken by whoever writes it first, and what is current is the last
+    entry of a numbered log. There are no locks. Digests detect damage, not attackers: who may write to the place may
+    write anything.
+
+    Args:
+        url: A directory, or a URL of an object store: ``file://``, ``memory://``, ``s3://``, ``gs://``, ``az://``.
+            Credentials and endpoints come from the environment, as the store's own tools read them.
+        create: Whether to make a registry there if there is none.
+
+    Raises:
+        InputError: If there is no registry at the place and ``create`` is not given.
+        RegistryError: If the place cannot be read, or holds a registry of another schema version.
+
+    Example:
+        >>> registry = Registry("memory://", create=True)
+        >>> registry.add_space(SpaceVersion(name="facenet", version="11", dim=128))
+        >>> registry.promote("production", "facenet@11")
+        >>> registry.find_space("production").id
+        'facenet@11'
+    """
+
+    def __init__(self, url: str | Path, *, create: bool = False) -> None:
+        self._storage = Storage(url, create=create)
+        self.url = self._storage.url
+        self._spaces: dict[str, SpaceVersion] = {}
+        self._manifests: dict[str, AlignerEntry] = {}
+        self._log = EventLog(self._storage)
+        if create:
+            self._storage.create(MARKER, Marker().to_bytes())
+        marker = self._storage.read(MARKER)
+        if marker is None:
+            raise InputError(f"there is no registry at {self.url}. Make one with: embcompat registry init {self.url}")
+        Marker.from_bytes(marker, where=f"{MARKER} in {self.url}")
+
+    def __repr__(self) -> str:
+        return f"Registry({self.url!r})"
+
+    def add_space(self, space: SpaceVersion, *, reference: bytes | None = None) -> None:
+        """Register a space; registering it again changes nothing.
+
+        Args:
+            space: The space.
+            reference: What the doctor knows the space by (`SpaceReference.to_bytes`); the last one given counts.
+
+        Raises:
+            RegistryConflictError: If name and version are taken by a space that differs in any field, the
+                fingerprint included; shows both values.
+        """
+        if not self._storage.create(space_path(space), SpaceRecord(space=space).to_bytes()):
+            self._refuse_other(space)
+        if reference is not None:
+            self._log.append("reference", space.id, blob=self._put_blob(reference))
+
+    def publish(self, path: str | Path | Artifact) -> AlignerEntry:
+        """Publish an artifact, and register its two spaces; publishing it again changes nothing.
+
+        The blobs are written first, then the spaces, then the manifest: whoever sees the manifest sees all of it,
+        and a publication that is cut off leaves blobs that `gc` removes.
+
+        Args:
+            path: The artifact directory.
+
+        Raises:
+            InputError: If there is no artifact at the path.
+            ArtifactError: If it is damaged or refused.
+            RegistryConflictError: If the version of one of its spaces is taken by other content; shows the difference.
+            RegistryError: If it was retired.
+        """
+        artifact = read_artifact(path.path if isinstance(path, Artifact) else path)
+        artifact.graph()
+        self._refuse_other(artifact.source, artifact.target)
+        if artifact.id in self._log.retired():
+            raise RegistryError(
+                f"artifact {artifact.id[:12]} was retired, so it is not published again. Fit a new one."
+            )
+        files = {name: (artifact.path / name).read_bytes() for name in artifact.manifest.files}
+        for name, data in files.items():
+            if self._put_blob(data) != artifact.manifest.files[name]:
+                raise ArtifactError(f"{artifact.path / name} changed while it was published. Publish it again.")
+        for space in (artifact.source, artifact.target):
+            self.add_space(space)
+        where, manifest = aligner_path(artifact.manifest, artifact.id), artifact.manifest.to_bytes()
+        if not self._storage.create(where, manifest) and self._storage.read(where) != manifest:
+            raise RegistryError(f"{where} in {self.url} is damaged.")
+        for data in files.values():
+            if self._storage.look(blob_path(digest_of(data))) is None:  # a garbage collection may have come between
+                self._put_blob(data)
+        return AlignerEntry(artifact.id, artifact.manifest, retired=False)
+
+    def get(self, name: str, destination: str | Path | None = None) -> Artifact:
+        """Bring an artifact onto this machine, verified.
+
+        Args:
+            name: As in `find_aligner`.
+            destination: The directory to make; an artifact of the same id that is there already is verified and
+                kept. In the user's cache when None, where damaged copies are fetched again.
+
+        Raises:
+            UnknownNameError: If there is no such artifact.
+            InputError: If something else is at the destination.
+            RegistryError: If a blob is missing or damaged; names it.
+        """
+        entry = self.find_aligner(name)
+        self._refuse_other(entry.source, entry.target)
+        return fetching.fetch(self._storage, entry, None if destination is None else Path(destination))
+
+    def list_spaces(self, *, retired: bool = False) -> tuple[SpaceVersion, ...]:
+        """List the spaces by id; retired ones only on request."""
+        gone = frozenset[str]() if retired else self._log.retired()
+        found = [self._space_at(entry.path) for entry in self._storage.list(SPACES)]
+        return tuple(sorted((space for space in found if space.id not in gone), key=lambda space: space.id))
+
+    def list_aligners(self, *, retired: bool = False) -> tuple[AlignerEntry, ...]:
+        """List the aligners by source, target and id; retired ones only on request."""
+        gone = self._log.retired()
+        found = [self._entry_at(entry.path, gone) for entry in self._storage.list(ALIGNERS)]
+        shown = [entry for entry in found if retired or not entry.retired]
+        return tuple(sorted(shown, key=lambda entry: (entry.source.id, entry.target.id, entry.id)))
+
+    def events(self) -> tuple[Event, ...]:
+        """Return every promotion, retirement and reference, oldest first."""
+        return self._log.read()
+
+    def labels(self) -> Mapping[str, str]:
+        """Return each label with the id of the space or artifact that was given it last."""
+        return self._log.labels()
+
+    def retired_ids(self) -> frozenset[str]:
+        """Return the ids of all spaces and artifacts that were retired."""
+        return self._log.retired()
+
+    def find_space(self, name: str) -> SpaceVersion:
+        """Find a space by ``name@version``, by a label, or by a label of an aligner that leads to it.
+
+        Raises:
+            UnknownNameError: If there is none; lists the known ones.
+        """
+        labels = self._log.labels()
+        subject = labels.get(name, name)
+        if "@" not in subject and name in labels:
+            return self.find_aligner(subject).target
+        known = {space.id: space for space in self.list_spaces(retired=True)}
+        if subject not in known:
+            raise UnknownNameError("space", name, [*known, *labels])
+        return known[subject]
+
+    def find_aligner(self, name: str) -> AlignerEntry:
+        """Find an aligner by artifact id, by the first six or more digits of one, or by a label.
+
+        Raises:
+            UnknownNameError: If there is none; lists the known ones.
+            InputError: If several ids begin like that.
+        """
+        labels = self._log.labels()
+        wanted = labels.get(name, name)
+        entries = self.list_aligners(retired=True)
+        found = [entry for entry in entries if _ID_PREFIX.fullmatch(wanted) and entry.id.startswith(wanted)]
+        if not found:
+            raise UnknownNameError("aligner", name, [entry.id[:12] for entry in entries] + list(labels))
+        if len(found) > 1:
+            listed = ", ".join(entry.id[:16] for entry in found)
+            raise InputError(f"{name!r} must begin one artifact id. Got {len(found)}: {listed}. Give more digits.")
+        return found[0]
+
+    def reference(self, space: SpaceVersion) -> bytes | None:
+        """Return the last reference given for a space, or None."""
+        digest = self._log.reference(space.id)
+        return None if digest is None else fetching.read_blob(self._storage, digest)
+
+    def promote(self, label: str, name: str, *, reason: str = "") -> None:
+        """Give a label to a space or an aligner; it leaves whatever had it.
+
+        Args:
+            label: For instance ``production``.
+            name: Space as ``name@version``, artifact id or the first digits of one, or another label.
+            reason: Why, for the log.
+
+        Raises:
+            InputError: If the label is not a plain lower-case name.
+            UnknownNameError: If there is no such space or aligner.
+            RegistryError: If it was retired.
+        """
+        if not re.fullmatch(LABEL, label) or _ID_PREFIX.fullmatch(label):
+            raise InputError(f"a label must be a plain lower-case name such as production. Got {label!r}.")
+        subject = self._subject(name)
+        if subject in self._log.retired():
+            raise RegistryError(f"{subject} was retired, so it cannot be promoted to {label!r}.")
+        self._log.append("promote", subject, label=label, reason=reason)
+
+    def retire(self, name: str, *, reason: str = "") -> None:
+        """Take a space or an aligner out of use, for good; it stays readable.
+
+        A retired aligner is on no path; a path may begin in a retired space, because its vectors
+        need a way out, but neither end nor pass there.
+
+        Raises:
+            UnknownNameError: If there is no such space or aligner.
+            RegistryError: If a label points to it.
+        """
+        subject = self._subject(name)
+        if held := sorted(label for label, current in self._log.labels().items() if current == subject):
+            raise RegistryError(f"{subject} cannot be retired: it is {', '.join(held)}. Promote another one first.")
+        if subject not in self._log.retired():
+            self._log.append("retire", subject, reason=reason)
+
+    def verify(self) -> tuple[Damage, ...]:
+        """Read everything and compare it with its digests and with each other.
+
+        Returns what is wrong, by file; nothing when all is well.
+        """
+        return upkeep.verify(self._storage)
+
+    def gc(self, *, dry_run: bool = True) -> tuple[Garbage, ...]:
+        """Find blobs that nothing refers to and that are older than seven days; delete them unless ``dry_run``.
+
+        Younger ones may belong to a publication that is under way.
+        """
+        return upkeep.collect_garbage(self._storage, dry_run=dry_run)
+
+    def _subject(self, name: str) -> str:
+        subject = self._log.labels().get(name, name)
+        return self.find_space(subject).id if "@" in subject else self.find_aligner(subject).id
+
+    def _refuse_other(self, *spaces: SpaceVersion) -> None:
+        for space in spaces:
+            data = self._storage.read(space_path(space))
+            if data is None:
+                continue
+            registered = SpaceRecord.from_bytes(data, where=f"{space_path(space)} in {self.url}").space
+            if lines := registered.differences(space):
+                raise RegistryConflictError(
+                    f"space {space.id!r} is registered with other content; registered != yours: {'; '.join(lines)}. "
+                    "If the model or how it is loaded changed, give it a new version."
+                )
+
+    def _put_blob(self, data: bytes) -> str:
+        digest = digest_of(data)
+        path = blob_path(digest)
+        if not self._storage.create(path, data):
+            stored = self._storage.look(path)
+            if stored is None or upkeep.is_aging(stored) or self._storage.read(path) != data:
+                self._storage.overwrite(path, data)  # whole again, and young, so that no collection takes it
+        return digest
+
+    def _space_at(self, path: str) -> SpaceVersion:
+        if path not in self._spaces:
+            space = SpaceRecord.from_bytes(self._storage.need(path), where=f"{path} in {self.url}").space
+            if space_path(space) != path:
+                raise RegistryError(f"{path} in {self.url} is damaged: it holds {space.id}.")
+            self._spaces[path] = space
+        return self._spaces[path]
+
+    def _entry_at(self, path: str, retired: frozenset[str]) -> AlignerEntry:
+        if path not in self._manifests:
+            data = self._storage.need(path)
+            identifier = digest_of(data)
+            manifest = parse_manifest(data, where=f"{path} in {self.url}")
+            if aligner_path(manifest, identifier) != path:
+                raise RegistryError(f"{path} in {self.url} is damaged: its SHA-256 is {identifier[:12]}….")
+            self._manifests[path] = AlignerEntry(identifier, manifest, retired=False)
+        entry = self._manifests[path]
+        return AlignerEntry(entry.id, entry.manifest, retired=entry.id in retired)
