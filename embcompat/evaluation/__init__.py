@@ -1,13 +1,27 @@
 """What vectors are worth: scores, exact search, retrieval figures and their uncertainty. numpy only."""
 
 from embcompat.evaluation.bootstrap import Estimate, bootstrap_difference, bootstrap_mean, bootstrap_ratio
+from embcompat.evaluation.metrics import METRICS, metric_per_query
+from embcompat.evaluation.qrels import Qrels, read_qrels
+from embcompat.evaluation.retrieval import FUSED_WEIGHTS, evaluate_retrieval
+from embcompat.evaluation.retrieval_report import GalleryPart, RetrievalReport
+from embcompat.evaluation.search import search
 from embcompat.evaluation.similarity import pairwise_scores, row_scores
 
 __all__ = [
+    "FUSED_WEIGHTS",
+    "METRICS",
     "Estimate",
+    "GalleryPart",
+    "Qrels",
+    "RetrievalReport",
     "bootstrap_difference",
     "bootstrap_mean",
     "bootstrap_ratio",
+    "evaluate_retrieval",
+    "metric_per_query",
     "pairwise_scores",
+    "read_qrels",
     "row_scores",
+    "search",
 ]
