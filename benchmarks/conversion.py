@@ -1,0 +1,202 @@
+"""File-to-file conversion, beside what it cannot be faster than.
+
+Affine maps are compared with the slower of reading and writing the same rows in the same format and the bare matrix
+product; the Dense network with a bare onnxruntime loop on arrays in memory. Peak memory is that of a fresh process
+which converts once, at the size given and at four times that.
+
+    python benchmarks/conversion.py --rows 500000 --repeats 5 --out conversion.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pyarrow as pa
+import pyarrow.parquet as pq
+from machine import alternate, describe, summary, write_results
+from numpy.typing import NDArray
+
+from embcompat.aligners import AffineAligner, Aligner
+from embcompat.artifact import Artifact, read_artifact
+from embcompat.embeddings.files import ROW_GROUP_ROWS, embeddings_schema, vectors_to_arrow
+from embcompat.export import save_artifact
+from embcompat.migration import convert_file
+from embcompat.spaces import SpaceVersion
+
+CHUNK_ROWS = 16_384
+PRODUCT_ROWS = 8_192
+
+
+def make_artifact(folder: Path, kind: str, source_dim: int, target_dim: int) -> Artifact:
+    rng = np.random.default_rng(0)
+    aligner: Aligner
+    if kind == "affine":
+        aligner = AffineAligner(rng.standard_normal((target_dim, source_dim)) / source_dim**0.5, np.zeros(target_dim))
+    else:
+        from embcompat.aligners.neural import create_aligner
+
+        aligner = create_aligner(kind, source_dim=source_dim, target_dim=target_dim)
+    spaces = [SpaceVersion(name=name, version="1", dim=dim) for name, dim in (("old", source_dim), ("new", target_dim))]
+    path = folder / f"{kind}-{source_dim}-{target_dim}"
+    return save_artifact(aligner, path, source=spaces[0], target=spaces[1])
+
+
+def write_gallery(path: Path, rows: int, space: SpaceVersion) -> None:
+    """Write random vectors, a chunk at a time."""
+    rng = np.random.default_rng(1)
+    if path.suffix == ".npy":
+        array = np.lib.format.open_memmap(path, "w+", np.float32, (rows, space.dim))
+        for start in range(0, rows, CHUNK_ROWS):
+            array[start : start + CHUNK_ROWS] = rng.standard_normal(array[start : start + CHUNK_ROWS].shape)
+        return
+    schema = embeddings_schema(space, labels=False)
+    with pq.ParquetWriter(path, schema, **writer_options()) as writer:
+        for start in range(0, rows, ROW_GROUP_ROWS):
+            count = min(ROW_GROUP_ROWS, rows - start)
+            vectors = rng.standard_normal((count, space.dim), dtype=np.float32)
+            ids = [f"item-{row}" for row in range(start, start + count)]
+            writer.write_batch(pa.record_batch([ids, vectors_to_arrow(vectors)], schema=schema))
+
+
+def writer_options() -> dict[str, Any]:
+    return {"compression": "none", "use_dictionary": False, "write_statistics": ["id"]}
+
+
+def read_and_write(source: Path, target: Path, space: SpaceVersion) -> None:
+    """Read every row and write as many rows of the target's dimension, in the plainest way."""
+    vectors = np.random.default_rng(2).standard_normal((CHUNK_ROWS, space.dim), dtype=np.float32)
+    if source.suffix == ".npy":
+        array = np.load(source, mmap_mode="r")
+        with target.open("wb") as stream:
+            for start in range(0, len(array), PRODUCT_ROWS):
+                block = np.array(array[start : start + PRODUCT_ROWS])
+                stream.write(vectors[: len(block)].data)
+        return
+    schema = embeddings_schema(space, labels=False)
+    with pq.ParquetFile(source) as file, pq.ParquetWriter(target, schema, **writer_options()) as writer:
+        for batch in file.iter_batches(CHUNK_ROWS):
+            columns = [batch.column("id"), vectors_to_arrow(vectors[: len(batch)])]
+            writer.write_batch(pa.record_batch(columns, schema=schema))
+
+
+def matrix_product(vectors: NDArray[np.float32], weight: NDArray[np.float32]) -> None:
+    for start in range(0, len(vectors), PRODUCT_ROWS):
+        np.matmul(vectors[start : start + PRODUCT_ROWS], weight.T)
+
+
+def onnx_loop(artifact: Artifact, vectors: NDArray[np.float32]) -> Callable[[], None]:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(artifact.graph(), options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+
+    def run() -> None:
+        for start in range(0, len(vectors), PRODUCT_ROWS):
+            session.run(None, {name: vectors[start : start + PRODUCT_ROWS]})
+
+    return run
+
+
+def affine_line(folder: Path, suffix: str, dims: tuple[int, int], rows: int, repeats: int) -> dict[str, Any]:
+    artifact = make_artifact(folder, "affine", *dims)
+    source, target = folder / f"source{suffix}", folder / f"target{suffix}"
+    write_gallery(source, rows, artifact.source)
+    vectors = np.random.default_rng(3).standard_normal((rows, dims[0]), dtype=np.float32)
+    weight = artifact.weights()["weight"]
+    times = summary(
+        alternate(
+            {
+                "convert": lambda: convert_file(artifact, source, target, space=artifact.source),
+                "read_write": lambda: read_and_write(source, target, artifact.target),
+                "matrix_product": lambda: matrix_product(vectors, weight),
+            },
+            repeats=repeats,
+        )
+    )
+    bound = max(times["read_write"]["seconds"], times["matrix_product"]["seconds"])
+    return {
+        "what": f"affine {dims[0]} → {dims[1]}, {suffix[1:]}",
+        "rows": rows,
+        "rows_per_second": rows / times["convert"]["seconds"],
+        "ratio_to_slower": times["convert"]["seconds"] / bound,
+        "aim_at_most": 1.3,
+        "times": times,
+    }
+
+
+def network_line(folder: Path, kind: str, suffix: str, rows: int, repeats: int) -> dict[str, Any]:
+    artifact = make_artifact(folder, kind, 128, 128)
+    source, target = folder / f"source{suffix}", folder / f"target{suffix}"
+    write_gallery(source, rows, artifact.source)
+    vectors = np.random.default_rng(3).standard_normal((rows, 128), dtype=np.float32)
+    times = summary(
+        alternate(
+            {
+                "convert": lambda: convert_file(artifact, source, target, space=artifact.source),
+                "onnx_loop": onnx_loop(artifact, vectors),
+            },
+            repeats=repeats,
+        )
+    )
+    return {
+        "what": f"{kind} 128 → 128, {suffix[1:]}",
+        "rows": rows,
+        "rows_per_second": rows / times["convert"]["seconds"],
+        "share_of_onnx_rate": times["onnx_loop"]["seconds"] / times["convert"]["seconds"],
+        "aim_at_least": 0.9,
+        "times": times,
+    }
+
+
+def memory_line(folder: Path, suffix: str, rows: int) -> dict[str, Any]:
+    artifact = make_artifact(folder, "affine", 256, 256)
+    peaks = []
+    for count in (rows, 4 * rows):
+        source, target = folder / f"source{suffix}", folder / f"target{suffix}"
+        write_gallery(source, count, artifact.source)
+        child = [sys.executable, __file__, "--convert-once", str(artifact.path), str(source), str(target)]
+        peaks.append(int(subprocess.run(child, check=True, capture_output=True, text=True).stdout))
+    return {"what": f"peak memory, affine 256 → 256, {suffix[1:]}", "rows": [rows, 4 * rows], "peak_bytes": peaks}
+
+
+def convert_once(artifact: str, source: str, target: str) -> None:
+    loaded = read_artifact(artifact)
+    convert_file(loaded, source, target, space=loaded.source)
+    peak = [line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    print(int(peak[0]) * 1024)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=500_000)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--convert-once", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.convert_once:
+        convert_once(*options.convert_once)
+        return
+    lines = []
+    for suffix in (".parquet", ".npy"):
+        for dims in ((128, 128), (384, 768)):
+            with tempfile.TemporaryDirectory() as name:
+                rows = options.rows if dims[0] == 128 else options.rows // 4
+                lines.append(affine_line(Path(name), suffix, dims, rows, options.repeats))
+        for kind in ("dense", "multi_branch"):
+            with tempfile.TemporaryDirectory() as name:
+                lines.append(network_line(Path(name), kind, suffix, options.rows // 4, options.repeats))
+        with tempfile.TemporaryDirectory() as name:
+            lines.append(memory_line(Path(name), suffix, options.rows))
+    write_results({"machine": describe("onnxruntime", "pyarrow"), "lines": lines}, options.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""What a benchmark ran on, and how its times are taken."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+
+def describe(*packages: str) -> dict[str, Any]:
+    """Return the processor, memory, system and package versions."""
+    names = [line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
+    memory = [int(line.split()[1]) * 1024 for line in _lines("/proc/meminfo") if line.startswith("MemTotal")]
+    return {
+        "processor": names[0] if names else platform.processor(),
+        "processors": os.cpu_count(),
+        "memory_bytes": memory[0] if memory else None,
+        "system": platform.platform(terse=True),
+        "python": platform.python_version(),
+        "load_average": list(os.getloadavg()),
+        "versions": {name: version(name) for name in ("numpy", *packages)},
+    }
+
+
+def alternate(runs: dict[str, Callable[[], object]], *, repeats: int) -> dict[str, list[float]]:
+    """Time several runs in turn, ``repeats`` times round, so that a slow moment of the machine hits all of them."""
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(repeats):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def summary(seconds: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+    """Return the median of each run, and its spread: (slowest − fastest) / median."""
+    return {
+        name: {"seconds": statistics.median(values), "spread": (max(values) - min(values)) / statistics.median(values)}
+        for name, values in seconds.items()
+    }
+
+
+def write_results(results: dict[str, Any], path: Path | None) -> None:
+    """Print the results as JSON, and write them to a file if one is given."""
+    text = json.dumps(results, indent=2) + "\n"
+    print(text, end="")
+    if path is not None:
+        path.write_text(text)
+
+
+def _lines(path: str) -> list[str]:
+    return Path(path).read_text().splitlines() if Path(path).exists() else []
