@@ -6,6 +6,7 @@ import hashlib
 import platform
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -48,6 +49,7 @@ def save_artifact(
     source: SpaceVersion,
     target: SpaceVersion,
     split: PairSplit | None = None,
+    part_of: Mapping[str, str] | None = None,
     metrics: Sequence[Metric] = (),
     calibration: Mapping[str, JsonValue] | None = None,
     direction: Direction = "forward",
@@ -64,6 +66,7 @@ def save_artifact(
         target: Space of the vectors that come out.
         split: The pairs it was fitted and tested on. Without them the artifact cannot say which items an evaluation
             must leave out, and has no canary.
+        part_of: Instead of ``split``, the part that each item was in, by id: for an aligner that is made of others.
         metrics: Measured figures to record.
         calibration: Fitted calibrations to record, by name.
         direction: Which side moves.
@@ -83,9 +86,11 @@ def save_artifact(
         _write_weights(aligner, directory / WEIGHTS)
         metrics = [*metrics, *_write_graph(aligner, directory / GRAPH, source, split, int8=int8)]
         if split is not None:
-            _write_pairs(split, directory / PAIRS)
+            part_of = {item: name for name, part in split.parts().items() for item in part.ids.tolist()}
             if canary and (held_out := _held_out(split)) is not None:
                 _write_canary(held_out, target, directory / CANARY)
+        if part_of is not None:
+            _write_pairs(part_of, directory / PAIRS)
         manifest = Manifest(
             kind=aligner.kind,
             config=aligner.config(),
@@ -93,7 +98,9 @@ def save_artifact(
             target=target,
             direction=direction,
             pairs_digest=None if split is None else pairs_digest(split.train),
-            split={} if split is None else {name: len(part) for name, part in split.parts().items()},
+            split=dict(Counter((part_of or {}).values()))
+            if split is None
+            else {name: len(part) for name, part in split.parts().items()},
             metrics=tuple(metrics),
             calibration=dict(calibration or {}),
             versions=_versions(),
@@ -226,14 +233,12 @@ def _write_weights(aligner: Aligner, path: Path) -> None:
     path.write_bytes(save({name: np.ascontiguousarray(array) for name, array in aligner.state().items()}))
 
 
-def _write_pairs(split: PairSplit, path: Path) -> None:
+def _write_pairs(part_of: Mapping[str, str], path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    parts = split.parts()
-    ids = [identifier for part in parts.values() for identifier in part.ids.tolist()]
-    names = [name for name, part in parts.items() for _ in range(len(part))]
-    pq.write_table(pa.table({"id": pa.array(ids, pa.string()), "split": pa.array(names, pa.string())}), path)
+    table = pa.table({"id": pa.array(part_of.keys(), pa.string()), "split": pa.array(part_of.values(), pa.string())})
+    pq.write_table(table, path)
 
 
 def _held_out(split: PairSplit) -> PairedEmbeddings | None:

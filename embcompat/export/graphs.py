@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from embcompat.aligners import AffineAligner, Aligner
 from embcompat.aligners.chain import ChainAligner
+from embcompat.aligners.kernel import KernelAligner
 
 OPSET = 18
 IR_VERSION = 10
@@ -79,6 +80,22 @@ def affine_graph(aligner: AffineAligner) -> onnx.ModelProto:
     return builder.finish(mapped, normalize=aligner.normalize)
 
 
+def kernel_graph(aligner: KernelAligner) -> onnx.ModelProto:
+    """Centre and normalize, one product with the landmarks, one exp, one product added to the linear part."""
+    builder = GraphBuilder(aligner.source_dim, aligner.target_dim)
+    weight = builder.constant("weight", np.ascontiguousarray(aligner.weight.T))
+    linear = builder.node("Gemm", ["vectors", weight, builder.constant("bias", aligner.bias)], "linear")
+    centred = builder.node("Sub", ["vectors", builder.constant("mean", aligner.mean)], "centred")
+    gain = np.float32(2 / aligner.bandwidth)
+    landmarks = builder.constant("landmarks", gain * aligner.landmarks.T)
+    shift = builder.constant("shift", np.full(len(aligner.landmarks), -gain))
+    exponents = builder.node("Gemm", [builder.unit_norm(centred, "units"), landmarks, shift], "exponents")
+    similarities = builder.node("Exp", [exponents], "similarities")
+    coefficients = builder.constant("coefficients", np.ascontiguousarray(aligner.coefficients.T))
+    mapped = builder.node("Gemm", [similarities, coefficients, linear], "mapped")
+    return builder.finish(mapped, normalize=aligner.normalize)
+
+
 def module_graph(aligner: Any) -> onnx.ModelProto:
     """Export a neural aligner, which is a torch module, with torch's exporter."""
     import torch
@@ -106,21 +123,24 @@ def chain_graph(aligner: ChainAligner) -> onnx.ModelProto:
     """Stack the graphs of the steps; a normalization between them stays where it is."""
     models = [build_graph(step) for step in aligner.steps]
     newest = max(entry.version for model in models for entry in model.opset_import)
-    stacked = None
+    steps = []
     for number, model in enumerate(models):
         raised = onnx.version_converter.convert_version(model, newest)
         raised.ir_version = IR_VERSION
-        step = onnx.compose.add_prefix(raised, f"{number}.")
-        if stacked is None:
-            stacked = step
-            continue
+        steps.append(onnx.compose.add_prefix(raised, f"{number}."))
+    stacked = steps[0]
+    for step in steps[1:]:
         joint = [(stacked.graph.output[0].name, step.graph.input[0].name)]
         stacked = onnx.compose.merge_models(stacked, step, io_map=joint)
     onnx.checker.check_model(stacked, full_check=True)
     return stacked
 
 
-GRAPHS: dict[str, Callable[[Any], onnx.ModelProto]] = {"affine": affine_graph, "chain": chain_graph}
+GRAPHS: dict[str, Callable[[Any], onnx.ModelProto]] = {
+    "affine": affine_graph,
+    "chain": chain_graph,
+    "kernel": kernel_graph,
+}
 """Builders for the numpy kinds; every other kind is a torch module."""
 
 
