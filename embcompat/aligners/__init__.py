@@ -10,8 +10,9 @@ from typing import Any
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from embcompat.aligners.affine import AffineAligner, GramSums, fit_affine
+from embcompat.aligners.affine import AffineAligner, fit_affine, fit_affine_sums
 from embcompat.aligners.base import Aligner, AlignerPair, parameter_count
+from embcompat.aligners.sums import GramSums
 from embcompat.artifact import Artifact, read_artifact
 from embcompat.errors import ArtifactError, UnknownNameError
 
@@ -28,6 +29,11 @@ def _loader(module: str, name: str) -> Loader:
 
 ALIGNERS: dict[str, Loader] = {
     "affine": _loader("embcompat.aligners.affine", "AffineAligner"),
+    "chain": _loader("embcompat.aligners.chain", "ChainAligner"),
+    "dense": _loader("embcompat.aligners.neural", "DenseAligner"),
+    "kernel": _loader("embcompat.aligners.kernel", "KernelAligner"),
+    "multi_branch": _loader("embcompat.aligners.neural", "MultiBranchAligner"),
+    "residual": _loader("embcompat.aligners.neural", "ResidualAligner"),
 }
 
 
@@ -56,6 +62,7 @@ __all__ = [
     "AlignerPair",
     "GramSums",
     "fit_affine",
+    "fit_affine_sums",
     "load_aligner",
     "parameter_count",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self, final
 
 import numpy as np
@@ -10,18 +10,16 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import JsonValue
 
 from embcompat.aligners.base import Config, State, check_source
+from embcompat.aligners.sums import Float64, GramSums
 from embcompat.embeddings import PairedEmbeddings, normalize_rows
 from embcompat.errors import InputError, UnknownNameError
+from embcompat.spaces import require_space
 
 Solver = Literal["ridge", "procrustes", "low_rank"]
 SOLVERS: tuple[Solver, ...] = ("ridge", "procrustes", "low_rank")
 
 PENALTIES = tuple(float(value) for value in 10.0 ** np.arange(-6, 1.5, 0.5))
 """Ridge penalties that are tried, as multiples of the mean variance of the source's dimensions [ours]."""
-
-_BLOCK_ROWS = 8_192
-
-Float64 = NDArray[np.float64]
 
 
 @final
@@ -95,123 +93,63 @@ class AffineAligner:
         )
 
 
-class GramSums:
-    """Float64 sums over pairs, from which every closed-form solver works: one pass, memory O(dim²).
-
-    Sums of parts of the data, made by several workers, are added with ``merge``.
-
-    Args:
-        source_dim: Length of the source vectors.
-        target_dim: Length of the target vectors.
-    """
-
-    def __init__(self, source_dim: int, target_dim: int) -> None:
-        self.count = 0
-        self.source_sum: Float64 = np.zeros(source_dim)
-        self.target_sum: Float64 = np.zeros(target_dim)
-        self.source_gram: Float64 = np.zeros((source_dim, source_dim))
-        self.cross_gram: Float64 = np.zeros((source_dim, target_dim))
-        self.target_square = 0.0
-
-    def add(self, source: NDArray[Any], target: NDArray[Any]) -> None:
-        """Add pairs: arrays (n, source_dim) and (n, target_dim)."""
-        if len(source) != len(target):
-            raise InputError(f"source and target must have equally many rows. Got {len(source)} and {len(target)}.")
-        for start in range(0, len(source), _BLOCK_ROWS):
-            x = np.asarray(source[start : start + _BLOCK_ROWS], dtype=np.float64)
-            y = np.asarray(target[start : start + _BLOCK_ROWS], dtype=np.float64)
-            self.count += len(x)
-            self.source_sum += x.sum(axis=0)
-            self.target_sum += y.sum(axis=0)
-            self.source_gram += x.T @ x
-            self.cross_gram += x.T @ y
-            self.target_square += float(np.einsum("ij,ij->", y, y))
-
-    def merge(self, other: GramSums) -> None:
-        """Add the sums of other pairs."""
-        for name in vars(self):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-
-    @classmethod
-    def of(cls, batches: Iterable[tuple[NDArray[Any], NDArray[Any]]]) -> GramSums:
-        """Sum over batches of pairs (source rows, target rows).
-
-        Raises:
-            InputError: If there is no batch.
-        """
-        sums: GramSums | None = None
-        for source, target in batches:
-            if sums is None:
-                sums = cls(source.shape[1], target.shape[1])
-            sums.add(source, target)
-        if sums is None or sums.count == 0:
-            raise InputError("at least one pair is needed to fit an aligner. Got none.")
-        return sums
-
-    def centred(self) -> tuple[Float64, Float64, Float64, Float64]:
-        """Return source mean, target mean, centred source Gram and centred cross Gram."""
-        source_mean, target_mean = self.source_sum / self.count, self.target_sum / self.count
-        gram = self.source_gram - self.count * np.outer(source_mean, source_mean)
-        cross = self.cross_gram - self.count * np.outer(source_mean, target_mean)
-        return source_mean, target_mean, gram, cross
-
-    def squared_error(self, weight: Float64, bias: Float64) -> float:
-        """Return the mean over these pairs of ‖W x + b − y‖², exactly, from the sums alone."""
-        map_gram = weight.T @ weight
-        total = float(np.sum(map_gram * self.source_gram)) + self.target_square
-        total += self.count * float(bias @ bias)
-        total -= 2 * float(np.sum(weight.T * self.cross_gram))
-        total += 2 * float((weight @ self.source_sum - self.target_sum) @ bias)
-        return max(total, 0.0) / self.count
-
-
 def solve_ridge(sums: GramSums, penalty: float) -> tuple[Float64, Float64]:
     """Minimize Σ‖W x + b − y‖² + λ‖W‖²; the bias is not penalized.
 
     Args:
         sums: The pairs.
         penalty: λ as a multiple of the mean diagonal of the centred source Gram, so that the same value means the
-            same thing in every space and for any number of pairs.
+            same thing in every space and for any number of pairs. 0 is least squares, of least norm where the pairs
+            leave it open.
 
     Returns:
         W (target_dim, source_dim) and b (target_dim,), float64.
     """
-    source_mean, target_mean, gram, cross = sums.centred()
+    gram = sums.source_gram
     strength = penalty * float(np.trace(gram)) / len(gram)
-    weight = _solve_positive(gram + strength * np.eye(len(gram)), cross).T
-    return weight, target_mean - weight @ source_mean
+    if strength > 0:
+        solution = np.linalg.solve(gram + strength * np.eye(len(gram)), sums.cross_gram)
+    else:
+        solution = np.linalg.lstsq(gram, sums.cross_gram, rcond=None)[0]
+    weight = np.asarray(solution.T, dtype=np.float64)
+    return weight, sums.target_mean - weight @ sums.source_mean
 
 
 def solve_procrustes(sums: GramSums, *, scale: bool = False) -> tuple[Float64, Float64]:
-    """Minimize Σ‖s R (x − x̄) − (y − ȳ)‖² over matrices R with orthonormal rows or columns.
+    """Minimize Σ‖R (x − x̄) − (y − ȳ)‖² over matrices R with orthonormal columns.
 
-    Both sides are centred and both means kept in the bias; reflections are allowed; other dimensions give the thin
-    rectangular solution. Source: Schönemann (1966); centring as in generalized Procrustes analysis.
+    Both sides are centred and both means kept in the bias; reflections are allowed. Where the target is the smaller
+    side, R has orthonormal rows instead and minimizes Σ‖(x − x̄) − Rᵀ(y − ȳ)‖², because the other problem has no closed
+    form. Source: Schönemann, A generalized solution of the orthogonal Procrustes problem (1966); the thin singular
+    value decomposition for unequal dimensions.
 
     Args:
         sums: The pairs.
-        scale: Whether to find s as well (least squares); 1 otherwise.
+        scale: Whether to multiply R by the factor that is best in least squares.
+
+    Returns:
+        The matrix (target_dim, source_dim) and the bias (target_dim,), float64.
     """
-    source_mean, target_mean, gram, cross = sums.centred()
-    left, singular, right = np.linalg.svd(cross, full_matrices=False)
+    left, singular, right = np.linalg.svd(sums.cross_gram, full_matrices=False)
     weight = (left @ right).T
     if scale:
-        weight *= float(singular.sum()) / float(np.sum((weight.T @ weight) * gram))
-    return weight, target_mean - weight @ source_mean
+        spread = float(np.vdot(weight, weight @ sums.source_gram))
+        weight *= float(singular.sum()) / spread if spread > 0 else 1.0
+    return weight, sums.target_mean - weight @ sums.source_mean
 
 
 def solve_low_rank(sums: GramSums, penalty: float, rank: int) -> tuple[Float64, Float64]:
-    """Truncate the ridge solution to a rank: reduced-rank regression (Izenman, 1975).
+    """Minimize what `solve_ridge` does over matrices W of at most a given rank.
 
-    The truncation is taken where it costs least in the target, along the leading directions of the fitted values,
-    not of W itself.
+    The ridge solution is projected onto the leading directions of its fitted values, penalty included. Source:
+    Mukherjee and Zhu, Reduced rank ridge regression and its kernel extensions (2011), section 2; without a penalty
+    Izenman, Reduced-rank regression for the multivariate linear model (1975).
     """
-    source_mean, target_mean, gram, _ = sums.centred()
     weight, _ = solve_ridge(sums, penalty)
-    fitted = weight @ gram @ weight.T
+    fitted = weight @ sums.cross_gram
     directions = np.linalg.eigh((fitted + fitted.T) / 2)[1][:, ::-1][:, :rank]
     weight = directions @ (directions.T @ weight)
-    return weight, target_mean - weight @ source_mean
+    return weight, sums.target_mean - weight @ sums.source_mean
 
 
 def choose_penalty(sums: GramSums, held_out: GramSums) -> float:
@@ -241,30 +179,61 @@ def fit_affine(
         scale: Whether Procrustes may scale.
 
     Raises:
-        InputError: If there are no pairs, or the rank is out of range.
+        InputError: If there are no pairs, the pairs are of two kinds of spaces, or an option is out of range or of
+            another solver.
         UnknownNameError: If there is no such solver.
     """
-    sums = GramSums.of([(train.source.vectors, train.target.vectors)])
+    require_space(validation.source.space, train.source.space, what="The source side of validation")
+    require_space(validation.target.space, train.target.space, what="The target side of validation")
+    return fit_affine_sums(
+        GramSums.of([(train.source.vectors, train.target.vectors)]),
+        GramSums.of([(validation.source.vectors, validation.target.vectors)]),
+        normalize=train.target.space.normalized,
+        solver=solver,
+        penalty=penalty,
+        rank=rank,
+        scale=scale,
+    )
+
+
+def fit_affine_sums(
+    train: GramSums,
+    validation: GramSums,
+    *,
+    normalize: bool,
+    solver: Solver = "ridge",
+    penalty: float | None = None,
+    rank: int | None = None,
+    scale: bool = False,
+) -> AffineAligner:
+    """Fit an affine aligner on sums over pairs, which may be of data larger than memory or come from workers.
+
+    Args:
+        train: Sums over the pairs to fit on.
+        validation: Sums over held-out pairs.
+        normalize: Whether the target space is normalized.
+        solver: As in `fit_affine`, with the options that follow.
+        penalty: As in `fit_affine`.
+        rank: As in `fit_affine`.
+        scale: As in `fit_affine`.
+    """
+    smaller = min(train.cross_gram.shape)
+    if rank is not None and solver != "low_rank":
+        raise InputError(f"rank is an option of the solver low_rank. Got it for {solver!r}.")
+    if scale and solver != "procrustes":
+        raise InputError(f"scale is an option of the solver procrustes. Got it for {solver!r}.")
+    if rank is not None and not 1 <= rank <= smaller:
+        raise InputError(f"rank must be between 1 and {smaller}, the smaller dimension. Got {rank}.")
+    if penalty is not None and penalty < 0:
+        raise InputError(f"penalty must be 0 or more. Got {penalty}.")
     if solver == "procrustes":
-        weight, bias = solve_procrustes(sums, scale=scale)
+        weight, bias = solve_procrustes(train, scale=scale)
     elif solver in ("ridge", "low_rank"):
-        if penalty is None:
-            penalty = choose_penalty(sums, GramSums.of([(validation.source.vectors, validation.target.vectors)]))
-        smaller = min(sums.cross_gram.shape)
-        if rank is not None and not 1 <= rank <= smaller:
-            raise InputError(f"rank must be between 1 and {smaller}, the smaller dimension. Got {rank}.")
+        penalty = choose_penalty(train, validation) if penalty is None else penalty
         if solver == "ridge":
-            weight, bias = solve_ridge(sums, penalty)
+            weight, bias = solve_ridge(train, penalty)
         else:
-            weight, bias = solve_low_rank(sums, penalty, rank or max(1, 3 * smaller // 4))
+            weight, bias = solve_low_rank(train, penalty, rank or max(1, 3 * smaller // 4))
     else:
         raise UnknownNameError("affine solver", solver, SOLVERS)
-    return AffineAligner(weight, bias, normalize=train.target.space.normalized, solver=solver)
-
-
-def _solve_positive(matrix: Float64, right: Float64) -> Float64:
-    """Solve a symmetric positive semi-definite system; the least-norm solution where it is singular."""
-    try:
-        return np.asarray(np.linalg.solve(matrix, right))
-    except np.linalg.LinAlgError:
-        return np.asarray(np.linalg.lstsq(matrix, right, rcond=None)[0])
+    return AffineAligner(weight, bias, normalize=normalize, solver=solver)
