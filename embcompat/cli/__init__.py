@@ -9,6 +9,12 @@ from typing import Annotated
 import typer
 
 from embcompat.cli.console import fail, print_version
+from embcompat.cli.convert import convert
+from embcompat.cli.demo import demo
+from embcompat.cli.embed import embed
+from embcompat.cli.evaluate import evaluate
+from embcompat.cli.extractors import extractors
+from embcompat.cli.fit import fit
 from embcompat.errors import EmbcompatError, GateError, InputError, MissingExtraError
 
 app = typer.Typer(
@@ -25,12 +31,16 @@ EXIT_FAILED, EXIT_INPUT, EXIT_GATE = 1, 2, 3
 
 @app.callback()
 def _options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,  # noqa: ARG001
-    version: Annotated[  # noqa: ARG001
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
         bool, typer.Option("--version", help="Show the version and exit.", callback=print_version, is_eager=True)
     ] = False,
 ) -> None:
     pass
+
+
+for _command in (embed, fit, evaluate, convert, extractors, demo):
+    app.command()(_command)
 
 
 def main() -> None:

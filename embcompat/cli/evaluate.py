@@ -1,0 +1,230 @@
+"""``embcompat evaluate``: what an artifact is worth on data that it was not fitted on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from embcompat.cli.console import output, print_json
+from embcompat.cli.inputs import load_embeddings
+from embcompat.errors import GateError, InputError
+from embcompat.spaces import Similarity, require_space
+
+if TYPE_CHECKING:
+    from embcompat.artifact import Artifact
+    from embcompat.embeddings import Embeddings
+    from embcompat.evaluation.qrels import Qrels
+
+Task = Literal["retrieval", "verification"]
+
+
+def evaluate(
+    artifact: Annotated[Path, typer.Argument(help="The artifact directory, or a directory with forward and backward.")],
+    old_gallery: Annotated[Path, typer.Option(help="The gallery under the old model (.parquet or .npy).")],
+    new_gallery: Annotated[Path, typer.Option(help="The same items under the new model.")],
+    old_queries: Annotated[Path | None, typer.Option(help="Queries under the old model.")] = None,
+    new_queries: Annotated[Path | None, typer.Option(help="The same queries under the new model.")] = None,
+    qrels: Annotated[Path | None, typer.Option(help="Relevance judgements in the format of trec_eval.")] = None,
+    task: Annotated[Task, typer.Option(help="retrieval: search. verification: is it the same subject?")] = "retrieval",
+    metric: Annotated[str, typer.Option(help="The metric of the verdict (retrieval).")] = "ndcg@10",
+    frr: Annotated[float, typer.Option(help="False reject rate at which thresholds are set (verification).")] = 0.05,
+    all_images: Annotated[bool, typer.Option(help="Compare every image, not two of each subject.")] = False,
+    old_space: Annotated[str | None, typer.Option(help="name@version of old .npy files.")] = None,
+    new_space: Annotated[str | None, typer.Option(help="name@version of new .npy files.")] = None,
+    similarity: Annotated[Similarity, typer.Option(help="Similarity of .npy files.")] = "cosine",
+    min_retention: Annotated[
+        float | None, typer.Option(help="Exit with code 3 unless the retention's interval lies above this.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of folds, anchors and bootstrap.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Also write the result as JSON, for `embcompat report`.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Say what converting the gallery is worth, against what is in service today and against a full reindex.
+
+    Items that the artifact was fitted on are served native and left out of the judgement. Without queries, held-out
+    gallery items are the queries; without judgements, items with the query's label are relevant, or else what the
+    new model itself ranks first.
+
+    Examples:
+    `embcompat evaluate old-to-new --old-gallery old.parquet --new-gallery new.parquet --old-queries old-q.parquet
+    --new-queries new-q.parquet --qrels qrels.tsv`
+
+    `embcompat evaluate faces --task verification --old-gallery old.parquet --new-gallery new.parquet --json`
+    """
+    galleries = [
+        load_embeddings(path, space=space, similarity=similarity)
+        for path, space in ((old_gallery, old_space), (new_gallery, new_space))
+    ]
+    if task == "verification":
+        result = evaluate_verification_task(artifact, *galleries, frr=frr, all_images=all_images, seed=seed)
+    else:
+        if (old_queries is None) != (new_queries is None):
+            raise InputError("--old-queries and --new-queries must be given together: the same queries, both models.")
+        queries = None
+        if old_queries is not None and new_queries is not None:
+            queries = (
+                load_embeddings(old_queries, space=old_space, similarity=similarity),
+                load_embeddings(new_queries, space=new_space, similarity=similarity),
+            )
+        result = evaluate_retrieval_task(artifact, *galleries, queries=queries, qrels=qrels, metric=metric, seed=seed)
+    if out is not None:
+        write_json(result, out)
+    if as_json:
+        print_json(result)
+    else:
+        from embcompat.report.terminal import show_result
+
+        show_result(result, output())
+    check_gate(result, min_retention)
+
+
+def evaluate_retrieval_task(
+    path: Path,
+    old_gallery: Embeddings,
+    new_gallery: Embeddings,
+    *,
+    queries: tuple[Embeddings, Embeddings] | None,
+    qrels: Path | None,
+    metric: str,
+    seed: int,
+) -> dict[str, Any]:
+    """Evaluate an artifact by retrieval and return the result as JSON."""
+    from embcompat.decision import decide
+    from embcompat.embeddings import pair_embeddings
+    from embcompat.evaluation.qrels import read_qrels
+    from embcompat.evaluation.retrieval import FUSED_WEIGHTS, evaluate_retrieval
+
+    artifact, backward = open_artifacts(path)
+    pairs = pair_embeddings(old_gallery, new_gallery)
+    old, new = pairs.source, pairs.target
+    fitted = artifact.pair_ids("train", "validation")
+    own_queries = queries is None
+    if queries is None:
+        held_out = [row for row, identifier in enumerate(pairs.ids.tolist()) if identifier not in fitted]
+        if not held_out:
+            raise InputError(
+                "every gallery item was fitted on, so none can serve as a held-out query. "
+                "Pass --old-queries, --new-queries and --qrels, or a gallery with other items."
+            )
+        queries = old.select(held_out), new.select(held_out)
+    joined = pair_embeddings(*queries)
+    old_q, new_q = joined.source, joined.target
+    if qrels is not None:
+        judged, relevance = read_qrels(qrels), "qrels"
+    elif old_q.labels is not None and old.labels is not None:
+        from embcompat.evaluation.qrels import Qrels
+
+        judged, relevance = Qrels.from_labels(old_q, old), "labels"
+    else:
+        judged, relevance = neighbours(new_q, new, exclude_self=own_queries), "neighbours"
+    converted = convert(artifact, old)
+    if backward is not None:
+        new, new_q = convert(backward, new), convert(backward, new_q)
+    report = evaluate_retrieval(
+        old_queries=old_q,
+        new_queries=new_q,
+        old_gallery=old,
+        new_gallery=new,
+        converted=converted,
+        qrels=judged,
+        native_ids=fitted,
+        metric=metric,
+        fused_weights=FUSED_WEIGHTS,
+        exclude_self=own_queries,
+        seed=seed,
+    )
+    decision = decide(report)
+    return {
+        "kind": "retrieval",
+        "artifact": artifact.id,
+        "relevance": relevance,
+        **report.to_dict(),
+        **decision.to_dict(),
+    }
+
+
+def evaluate_verification_task(
+    path: Path, old_gallery: Embeddings, new_gallery: Embeddings, *, frr: float, all_images: bool, seed: int
+) -> dict[str, Any]:
+    """Evaluate an artifact by verification on the subjects that it was not fitted on, and return JSON."""
+    from embcompat.embeddings import pair_embeddings
+    from embcompat.evaluation.verification_report import evaluate_verification
+
+    artifact, backward = open_artifacts(path)
+    pairs = pair_embeddings(old_gallery, new_gallery)
+    if pairs.labels is None:
+        raise InputError("verification needs the subject of each row. Embed with labels, or add a label column.")
+    fitted = artifact.pair_ids("train", "validation")
+    subjects = {label for identifier, label in zip(pairs.ids, pairs.labels, strict=True) if identifier in fitted}
+    pairs = pairs.select([row for row, label in enumerate(pairs.labels.tolist()) if label not in subjects])
+    converted, new = convert(artifact, pairs.source), pairs.target
+    if backward is not None:
+        new = convert(backward, new)
+    report = evaluate_verification(pairs.source, new, converted, frr=frr, all_images=all_images, seed=seed)
+    return {"kind": "verification", "artifact": artifact.id, **report.to_dict()}
+
+
+def open_artifacts(path: Path) -> tuple[Artifact, Artifact | None]:
+    """Read an artifact, or both of a pair (forward, backward)."""
+    from embcompat.artifact import MANIFEST, read_artifact
+
+    if (path / "forward" / MANIFEST).is_file():
+        return read_artifact(path / "forward"), read_artifact(path / "backward")
+    return read_artifact(path), None
+
+
+def convert(artifact: Artifact, embeddings: Embeddings) -> Embeddings:
+    """Convert embeddings to the target space of an artifact; labels stay."""
+    from embcompat.embeddings import Embeddings
+    from embcompat.runtime import OnnxAligner
+
+    require_space(embeddings.space, artifact.source, what="The vectors to convert")
+    vectors = OnnxAligner(artifact).transform(embeddings.vectors)
+    return Embeddings(vectors, embeddings.ids, artifact.target, embeddings.labels)
+
+
+def neighbours(queries: Embeddings, gallery: Embeddings, *, exclude_self: bool) -> Qrels:
+    """Judge relevant to each query what the new model ranks first: `NEIGHBOURS` items."""
+    from embcompat.evaluation.neighbours import NEIGHBOURS
+    from embcompat.evaluation.qrels import Qrels
+    from embcompat.evaluation.search import search
+
+    row_of = {identifier: row for row, identifier in enumerate(gallery.ids.tolist())}
+    own = [row_of[identifier] for identifier in queries.ids.tolist()] if exclude_self else None
+    _, rows = search(
+        queries.vectors,
+        gallery.vectors,
+        k=min(NEIGHBOURS, len(gallery) - (own is not None)),
+        similarity=gallery.space.similarity,
+        exclude_self=own,
+    )
+    return Qrels(
+        {
+            query: dict.fromkeys(gallery.ids[found].tolist(), 1.0)
+            for query, found in zip(queries.ids.tolist(), rows, strict=True)
+        }
+    )
+
+
+def write_json(result: dict[str, Any], path: Path) -> None:
+    """Write a result; the file appears only when complete."""
+    import json
+
+    from embcompat.embeddings.files import atomic_path
+
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def check_gate(result: dict[str, Any], min_retention: float | None) -> None:
+    """Raise unless the lower end of the retention's interval reaches the gate."""
+    if min_retention is None:
+        return
+    interval = result.get("retention_interval")
+    if interval is None or interval[0] < min_retention:
+        raise GateError(
+            f"the lower end of the retention's interval must reach {min_retention}. "
+            f"Got {'no retention' if interval is None else f'{interval[0]:.3f}'}."
+        )

@@ -1,0 +1,230 @@
+"""``embcompat fit``: an aligner from pairs of old and new vectors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from embcompat.cli.console import messages, output, print_json, track
+from embcompat.cli.inputs import load_embeddings
+from embcompat.errors import FileFormatError, InputError
+from embcompat.spaces import Similarity
+
+if TYPE_CHECKING:
+    from embcompat.aligners import Aligner, AlignerPair
+    from embcompat.artifact import Metric
+    from embcompat.embeddings import Embeddings, PairSplit
+
+NEURAL_KINDS = ("dense", "multi_branch", "residual", "bidirectional")
+
+
+def fit(
+    old: Annotated[Path, typer.Argument(help="Vectors of the pairs' items under the old model (.parquet or .npy).")],
+    new: Annotated[Path, typer.Argument(help="Vectors of the same items under the new model.")],
+    out: Annotated[Path, typer.Option(help="The artifact directory to make.")],
+    kind: Annotated[
+        str,
+        typer.Option(
+            help="auto, ridge, procrustes, low_rank, canonical, kernel, residual, dense, multi_branch, bidirectional: "
+            "`embcompat aligners` says what each is for."
+        ),
+    ] = "auto",
+    preset: Annotated[str | None, typer.Option(help="A recipe of a neural kind, for instance fc_aligner.")] = None,
+    task: Annotated[
+        Literal["retrieval", "verification"], typer.Option(help="What auto chooses for: search, or the same subject?")
+    ] = "retrieval",
+    labels: Annotated[
+        Path | None, typer.Option(help="A text file with the label of each row of OLD, where the files have none.")
+    ] = None,
+    validation: Annotated[float, typer.Option(help="Share of the pairs (by label) to choose on.")] = 0.175,
+    test: Annotated[float, typer.Option(help="Share of the pairs (by label) to report on.")] = 0.2,
+    epochs: Annotated[int | None, typer.Option(help="Most epochs of a neural kind.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Rows of a step of a neural kind.")] = None,
+    device: Annotated[Literal["auto", "cpu", "gpu"], typer.Option(help="Where a neural kind trains.")] = "auto",
+    precision: Annotated[Literal["32", "tf32", "bf16"], typer.Option(help="Arithmetic of a neural kind.")] = "32",
+    run_dir: Annotated[Path | None, typer.Option(help="Keep checkpoints and metrics of a neural kind here.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --run-dir.")] = False,
+    quantize: Annotated[
+        Literal["int8"] | None, typer.Option(help="Compute in 8 bits; refused when it costs too much.")
+    ] = None,
+    canary: Annotated[
+        bool, typer.Option(help="Store 64 held-out pairs, on which every conversion is tried. No for faces.")
+    ] = True,
+    old_space: Annotated[str | None, typer.Option(help="name@version of an old .npy file.")] = None,
+    new_space: Annotated[str | None, typer.Option(help="name@version of a new .npy file.")] = None,
+    similarity: Annotated[Similarity, typer.Option(help="Similarity of .npy files.")] = "cosine",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an artifact at --out.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the split and the fit.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Fit an aligner on pairs: items that were embedded with both models, joined by id.
+
+    The pairs are split into train, validation and test, by label where they have labels. What is chosen is chosen on
+    validation; what is reported is measured on test, with intervals.
+
+    Examples:
+    `embcompat fit old.parquet new.parquet --out old-to-new`
+
+    `embcompat fit old.parquet new.parquet --out faces --kind dense --preset fc_aligner --no-canary`
+    """
+    _check_options(kind, preset, epochs, run_dir, out, resume=resume, overwrite=overwrite)
+    split = _split(old, new, labels, (old_space, new_space, similarity), validation, test, seed)
+    options: dict[str, Any] = {}
+    if kind in NEURAL_KINDS:
+        given = {"epochs": epochs, "batch_size": batch_size, "preset": preset, "run_dir": run_dir}
+        options = {name: value for name, value in given.items() if value is not None}
+        options |= {"device": device, "precision": precision, "resume": resume}
+        options["progress"] = messages().is_terminal
+    table = None
+    if kind == "auto":
+        from embcompat.selection import select_aligner
+
+        with track("Fitting candidates", None, unit="candidates"):
+            choice = select_aligner(split.train, split.validation, task=task, seed=seed)
+        aligner, table = choice.aligner, [candidate.to_dict() for candidate in choice.candidates]
+    else:
+        from embcompat.selection import fit_aligner
+
+        aligner = fit_aligner(kind, split.train, split.validation, seed=seed, **options)
+    result = _save(aligner, out, split, kind, int8=quantize == "int8", canary=canary, overwrite=overwrite)
+    if table is not None:
+        result["candidates"] = table
+    if as_json:
+        print_json(result)
+    else:
+        _show(result)
+
+
+def _check_options(
+    kind: str, preset: str | None, epochs: int | None, run_dir: Path | None, out: Path, *, resume: bool, overwrite: bool
+) -> None:
+    """Refuse before the work what would fail, or be ignored, after it."""
+    if out.exists() and not overwrite:
+        raise InputError(f"{out} exists already. Choose another --out, or pass --overwrite to replace it.")
+    if kind not in NEURAL_KINDS and (preset or epochs or run_dir or resume):
+        raise InputError(
+            f"--preset, --epochs, --run-dir and --resume are for the neural kinds ({', '.join(NEURAL_KINDS)}). "
+            f"Got --kind {kind}."
+        )
+    if resume and run_dir is None:
+        raise InputError("--resume needs --run-dir: the directory of the run to go on with.")
+
+
+def _split(
+    old: Path,
+    new: Path,
+    labels: Path | None,
+    space: tuple[str | None, str | None, Similarity],
+    validation: float,
+    test: float,
+    seed: int,
+) -> PairSplit:
+    from embcompat.embeddings import pair_embeddings, split_pairs
+
+    source = load_embeddings(old, space=space[0], similarity=space[2])
+    target = load_embeddings(new, space=space[1], similarity=space[2])
+    if labels is not None:
+        source = _with_labels(source, labels)
+    return split_pairs(pair_embeddings(source, target), validation=validation, test=test, seed=seed)
+
+
+def _with_labels(embeddings: Embeddings, path: Path) -> Embeddings:
+    from embcompat.embeddings import Embeddings
+
+    if not path.is_file():
+        raise FileFormatError(f"{path} does not exist.")
+    lines = path.read_text().splitlines()
+    if len(lines) != len(embeddings):
+        raise FileFormatError(f"{path} must hold one label for each of the {len(embeddings)} rows. Got {len(lines)}.")
+    return Embeddings(embeddings.vectors, embeddings.ids, embeddings.space, lines)
+
+
+def _save(
+    aligner: Aligner | AlignerPair, out: Path, split: PairSplit, kind: str, *, int8: bool, canary: bool, overwrite: bool
+) -> dict[str, Any]:
+    from embcompat.aligners import AlignerPair, parameter_count
+    from embcompat.aligners.shared import shared_space
+    from embcompat.export import save_aligner_pair, save_artifact
+
+    old, new = split.train.source.space, split.train.target.space
+    metrics = held_out_metrics(aligner, split)
+    if isinstance(aligner, AlignerPair):
+        if int8:
+            raise InputError(f"--quantize is for single aligners. Got --kind {kind}, which fits a pair.")
+        space = shared_space(old, new, aligner, method=kind)
+        saved = save_aligner_pair(
+            aligner, out, old=old, new=new, shared=space, split=split, metrics=metrics, overwrite=overwrite
+        )
+        artifacts, maps = [saved[0], saved[1]], [aligner.forward_map, aligner.backward_map]
+    else:
+        one = save_artifact(
+            aligner,
+            out,
+            source=old,
+            target=new,
+            split=split,
+            metrics=metrics,
+            int8=int8,
+            canary=canary,
+            overwrite=overwrite,
+        )
+        artifacts, maps = [one], [aligner]
+    return {
+        "out": str(out),
+        "artifacts": [artifact.id for artifact in artifacts],
+        "kind": maps[0].kind,
+        "config": maps[0].config(),
+        "source": artifacts[0].source.id,
+        "target": artifacts[0].target.id,
+        "parameters": sum(parameter_count(each) for each in maps),
+        "split": artifacts[0].manifest.split,
+        "metrics": [metric.model_dump() for metric in artifacts[0].manifest.metrics],
+    }
+
+
+def held_out_metrics(aligner: Aligner | AlignerPair, split: PairSplit) -> list[Metric]:
+    """Measure an aligner on the test part: mean cosine, and how many native neighbours it finds (retention)."""
+    import numpy as np
+
+    from embcompat.aligners import AlignerPair
+    from embcompat.artifact import Metric
+    from embcompat.embeddings import normalize_rows
+    from embcompat.evaluation.bootstrap import bootstrap_mean
+    from embcompat.evaluation.neighbours import neighbour_overlap
+
+    held_out = split.test if len(split.test) else split.validation
+    part: Literal["test", "validation"] = "test" if len(split.test) else "validation"
+    native = held_out.target.vectors
+    if isinstance(aligner, AlignerPair):
+        native = aligner.backward_map.transform(native)
+        aligner = aligner.forward_map
+    converted = aligner.transform(held_out.source.vectors)
+    figures = {
+        "mean_cosine": np.einsum("ij,ij->i", normalize_rows(converted), normalize_rows(native)),
+        "retention": neighbour_overlap(native, converted, held_out.target.space.similarity),
+    }
+    metrics = []
+    for name, values in figures.items():
+        found = bootstrap_mean(values, seed=0)
+        metrics.append(
+            Metric(name=name, value=found.value, low=found.low, high=found.high, count=len(values), part=part)
+        )
+    return metrics
+
+
+def _show(result: dict[str, Any]) -> None:
+    console = output()
+    console.print(
+        f"{result['out']}: {result['kind']} aligner, {result['source']} -> {result['target']}, "
+        f"{result['parameters']:,} floats"
+    )
+    for metric in result["metrics"]:
+        console.print(
+            f"  {metric['name']:<12} {metric['value']:.3f}  [{metric['low']:.3f}, {metric['high']:.3f}]  "
+            f"on {metric['count']:,} {metric['part']} pairs"
+        )
+    console.print(
+        "The pairs alone cannot say whether the new model is worth it: embcompat evaluate compares with today's search."
+    )
