@@ -1,0 +1,7 @@
+"""What was found, for people: the HTML report and the tables in the terminal."""
+
+from embcompat.report.html import write_report
+from embcompat.report.results import parse_result, read_result
+from embcompat.report.samples import count_scores, det_points, project
+
+__all__ = ["count_scores", "det_points", "parse_result", "project", "read_result", "write_report"]

@@ -1,0 +1,226 @@
+"""The pictures of retrieval results and of vectors; None where the part that they show is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from embcompat.report.parts import Point, Projection
+from embcompat.report.picture import (
+    DASHES,
+    Picture,
+    add_legend,
+    draw_interval,
+    draw_reference,
+    make_picture,
+    name_rows,
+    scale_log,
+    stroke,
+)
+from embcompat.report.results import RetrievalResult
+from embcompat.report.svg import colour
+from embcompat.report.tables import tabulate_lines, tabulate_recall, tabulate_sizes, tabulate_times
+from embcompat.report.wording import (
+    LINES,
+    WHAT,
+    as_interval,
+    as_number,
+    as_percent,
+    as_seconds,
+    as_share,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LINE_ROLES: Final = {
+    "status_quo": "old",
+    "naive_swap": "naive",
+    "converted": "converted",
+    "fused": "fused",
+    "full_reindex": "new",
+}
+
+
+def draw_lines(result: RetrievalResult, key: str) -> Picture | None:
+    """Draw the five lines with their intervals."""
+    lines = result.lines()
+    if not lines:
+        return None
+
+    def paint(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        for row, (name, line) in enumerate(lines.items()):
+            shade = colour(LINE_ROLES[name])
+            axes.plot([0, line.value], [row, row], color=shade, alpha=0.3, linewidth=2)
+            draw_interval(axes, line, row, shade)
+            axes.plot([line.value], [row], "o", color=shade, markersize=9)
+            beside = axes.get_yaxis_transform()
+            axes.text(1.02, row, as_number(line.value), transform=beside, va="center", weight="bold")
+            axes.text(1.1, row, as_interval(line), transform=beside, va="center", color=colour("muted"))
+        if "status_quo" in lines:
+            axes.axvline(lines["status_quo"].value, color=colour("old"), linewidth=1.2, linestyle=DASHES[1])
+        name_rows(axes, {LINES[name]: WHAT[name] for name in lines})
+        axes.set_xlim(0, 1.04 * max(max(line.value, line.high or 0.0) for line in lines.values()) or 1.0)
+        axes.set_xlabel(result.metric)
+
+    return make_picture(
+        key,
+        "Five lines",
+        "Dots are what was measured, bars the 95 % intervals. The dashed line is what is in service today.",
+        paint,
+        rows=tabulate_lines(result),
+        height=70 + 46 * len(lines),
+        wide=True,
+    )
+
+
+def draw_recall(result: RetrievalResult, key: str) -> Picture | None:
+    """Draw recall at k for each line."""
+    curves = result.recall()
+    depths = sorted({depth for curve in curves.values() for depth in curve})
+    if len(depths) < 2:
+        return None
+
+    def paint(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        for number, (name, curve) in enumerate(curves.items()):
+            axes.plot(
+                list(curve), list(curve.values()), label=LINES[name], **stroke(LINE_ROLES[name], number, marker=True)
+            )
+        scale_log(axes, depths)
+        axes.set_ylim(0, 1.02)
+        axes.set_xlabel("k, the first items looked at")
+        axes.set_ylabel("recall@k")
+        add_legend(figure)
+
+    return make_picture(
+        key,
+        "Recall",
+        "How much of what should be found is among the first k items.",
+        paint,
+        rows=tabulate_recall(result),
+    )
+
+
+def draw_sizes(result: RetrievalResult, key: str) -> Picture | None:
+    """Draw the share of a full reindex that each line keeps, on nested parts of the gallery."""
+    parts = sorted(result.retention_by_size, key=lambda part: part.gallery_size)
+    names = [name for name in LINES if any(name in part.retentions for part in parts)]
+    if len(parts) < 2 or not names:
+        return None
+
+    def paint(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        draw_reference(axes, "full reindex", 1.0, "new")
+        top = 1.0
+        for number, name in enumerate(names):
+            points = [(part.gallery_size, part.retentions[name]) for part in parts if name in part.retentions]
+            for size, retention in points:
+                draw_interval(axes, retention, size, colour(LINE_ROLES[name]), upright=True)
+                top = max(top, retention.value, retention.high or 0.0)
+            values = [retention.value for _, retention in points]
+            look = stroke(LINE_ROLES[name], number, marker=True)
+            axes.plot([size for size, _ in points], values, label=LINES[name], **look)
+        scale_log(axes, [part.gallery_size for part in parts])
+        axes.set_ylim(0, 1.1 * top)
+        axes.yaxis.set_major_formatter(lambda value, _: as_share(value))
+        axes.set_xlabel("items in the gallery")
+        axes.set_ylabel("share of a full reindex")
+        add_legend(figure)
+
+    return make_picture(
+        key,
+        "Retention and gallery size",
+        "Small galleries flatter: the same lines on nested parts of the gallery, with 95 % intervals.",
+        paint,
+        rows=tabulate_sizes(result),
+    )
+
+
+def draw_times(result: RetrievalResult, key: str) -> Picture | None:
+    """Draw the seconds of a full re-embedding beside those of the upgrade."""
+    steps = [
+        ("embed the pairs", "old", result.pairs_seconds),
+        ("fit", "fused", result.fit_seconds),
+        ("convert", "converted", result.convert_seconds),
+    ]
+    known = [(name, role, seconds) for name, role, seconds in steps if seconds is not None]
+    if result.reembed_seconds is None or not known:
+        return None
+    reembed, total = result.reembed_seconds, sum(seconds for _, _, seconds in known)
+
+    def paint(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        axes.barh([0], [reembed], height=0.5, color=colour("new"), label="re-embed the gallery")
+        left = 0.0
+        for name, role, seconds in known:
+            axes.barh([1], [seconds], left=[left], height=0.5, color=colour(role), label=name)
+            left += seconds
+        for row, seconds in enumerate((reembed, total)):
+            axes.annotate(
+                as_seconds(seconds), (seconds, row), (7, 0), textcoords="offset points", va="center", weight="bold"
+            )
+        name_rows(axes, {"Full reindex": "", "With the aligner": ""})
+        axes.set_xlim(0, 1.15 * max(reembed, total))
+        axes.set_xlabel("seconds")
+        add_legend(figure, columns=4)
+
+    return make_picture(
+        key,
+        "Time",
+        "What a full reindex takes, and what the upgrade took, measured in the same run on the same machine.",
+        paint,
+        rows=tabulate_times(result),
+        height=190,
+        wide=True,
+    )
+
+
+def draw_projection(projection: Projection | None, key: str) -> Picture | None:
+    """Draw old, new and converted vectors of the same items in a plane."""
+    if projection is None:
+        return None
+    old = projection.old
+
+    def paint(figure: Figure) -> None:
+        from matplotlib.collections import LineCollection
+
+        panels = figure.subplots(1, 2 if old else 1, squeeze=False, sharex=True, sharey=True)[0]
+        for axes in panels:
+            axes.set_xticks([])
+            axes.set_yticks([])
+            axes.set_xlabel("first component")
+        panels[0].set_ylabel("second component")
+        if old:
+            panels[0].set_title("Before")
+            _scatter(panels[0], "new", projection.new, "o")
+            _scatter(panels[0], "old", old, "s")
+            panels[1].set_title("After")
+        links = list(zip(projection.converted, projection.new, strict=True))
+        panels[-1].add_collection(LineCollection(links, colors=colour("muted"), alpha=0.4, linewidth=0.8))
+        _scatter(panels[-1], "new", projection.new, "o")
+        _scatter(panels[-1], "converted", projection.converted, "^")
+        add_legend(figure)
+
+    shares = " and ".join(as_percent(share) for share in projection.explained)
+    caption = (
+        f"{len(projection.new):,} items on the two main axes of the new space, which hold {shares} of its variance. "
+        "Thin lines join the converted and the new vector of one item: the shorter, the better."
+    )
+    return make_picture(key, "Vectors", caption, paint, height=400 if old else 360, wide=bool(old))
+
+
+def _scatter(axes: Axes, name: str, points: Sequence[Point], marker: str) -> None:
+    shade, filled = colour(name), marker == "o"
+    axes.plot(
+        *zip(*points, strict=True),
+        marker,
+        label=name,
+        markersize=4.5,
+        alpha=0.75,
+        markerfacecolor=shade if filled else "none",
+        markeredgecolor="none" if filled else shade,
+        markeredgewidth=1.2,
+    )

@@ -1,0 +1,132 @@
+"""The pictures of verification results; None where the part that they show is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from embcompat.evaluation.verification import one_in
+from embcompat.report.parts import Histogram
+from embcompat.report.picture import DASHES, Picture, add_legend, draw_interval, make_picture, name_rows, stroke
+from embcompat.report.results import VerificationResult
+from embcompat.report.svg import colour
+from embcompat.report.tables import Rows, tabulate_scenarios
+from embcompat.report.wording import NAMES, SCENARIOS, as_number, as_share
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_ROLES: Final = {"old": "old", "S1": "new", "S2": "converted", "S3": "fused", "S4": "impostor"}
+
+
+def draw_scenarios(result: VerificationResult, key: str) -> Picture | None:
+    """Draw the false reject and false accept rates of the scenarios."""
+    shown = {name: each for name, each in result.named().items() if each.frr or each.far or each.far_at_frr}
+    if not shown:
+        return None
+
+    def paint(figure: Figure) -> None:
+        rejects, accepts = figure.subplots(1, 2, sharey=True)
+        name_rows(rejects, {NAMES.get(name, name): SCENARIOS.get(name, "") for name in shown})
+        for row, (name, each) in enumerate(shown.items()):
+            shade = colour(_ROLES.get(name, "naive"))
+            places = ((rejects, each.frr, row, shade), (accepts, each.far, row + 0.16, shade))
+            for axes, rate, place, fill in (*places, (accepts, each.far_at_frr, row - 0.16, "none")):
+                if rate is not None and (rate.value > 0 or axes is rejects):
+                    draw_interval(axes, rate, place, shade)
+                    axes.plot(
+                        [rate.value], [place], "o", color=shade, markersize=8, markerfacecolor=fill, markeredgewidth=1.6
+                    )
+        rejects.set_title("False rejects")
+        rejects.set_xlim(left=0)
+        rejects.xaxis.set_major_formatter(lambda value, _: as_share(value))
+        accepts.set_title("False accepts, one in …")
+        accepts.tick_params(axis="y", length=0)
+        accepts.spines["left"].set_visible(False)
+        accepts.grid(visible=False, axis="y")
+        _scale_far(accepts)
+
+    frr = (
+        f"a false reject rate of {as_share(result.target_frr)}" if result.target_frr else "the asked false reject rate"
+    )
+    return make_picture(
+        key,
+        "Scenarios",
+        f"Filled: at scenario 1's threshold, set at {frr} (old – old has its own). Hollow: each scenario at its own "
+        "threshold for that rate. Bars are 95 % intervals; further left is better.",
+        paint,
+        rows=tabulate_scenarios(result),
+        height=80 + 46 * len(shown),
+        wide=True,
+    )
+
+
+def draw_det(result: VerificationResult, key: str) -> Picture | None:
+    """Draw the detection error tradeoff of each scenario."""
+    curves = {name: [(far, frr) for far, frr in result.det.get(name, []) if far > 0 and frr > 0] for name in SCENARIOS}
+    if not any(curves.values()):
+        return None
+
+    def paint(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        for number, (name, points) in enumerate(curves.items()):
+            if points:
+                label = f"{NAMES.get(name, name)}, {SCENARIOS[name]}"
+                axes.plot(*zip(*points, strict=True), label=label, **stroke(_ROLES[name], number))
+        _scale_far(axes)
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(lambda value, _: as_share(value))
+        axes.set_xlabel("false accepts, one in …")
+        axes.set_ylabel("false rejects")
+        add_legend(figure)
+
+    caption = "False rejects against false accepts as the threshold moves. The lower left a curve, the better."
+    return make_picture(key, "Detection error tradeoff", caption, paint, height=400, wide=True)
+
+
+def draw_histograms(histograms: Sequence[Histogram], key: str) -> Picture | None:
+    """Draw how genuine and impostor scores are spread, with the thresholds."""
+    if not histograms:
+        return None
+
+    def paint(figure: Figure) -> None:
+        panels = figure.subplots(len(histograms), 1, squeeze=False, sharex=True)[:, 0]
+        for axes, histogram in zip(panels, histograms, strict=True):
+            for role, heights in (("impostor", histogram.impostor), ("genuine", histogram.genuine)):
+                axes.stairs(heights, histogram.edges, fill=True, color=colour(role), alpha=0.25, linewidth=0)
+                axes.stairs(heights, histogram.edges, color=colour(role), linewidth=1.6, label=role)
+            for name, value, dash in (
+                ("old threshold", histogram.threshold, DASHES[1]),
+                ("transferred threshold", histogram.transferred, DASHES[0]),
+            ):
+                if value is not None:
+                    axes.axvline(value, color=colour("ink"), linewidth=1.6, linestyle=dash, label=name)
+            axes.set_title(histogram.name)
+            axes.set_yticks([])
+            axes.spines["left"].set_visible(False)
+            axes.set_ylim(bottom=0)
+        panels[-1].set_xlabel("score, larger is closer")
+        add_legend(figure, columns=4)
+
+    return make_picture(
+        key,
+        "Scores and thresholds",
+        "Each colour adds up to one. What lies right of a threshold is accepted, so impostors there are false accepts "
+        "and genuine comparisons left of it are false rejects.",
+        paint,
+        rows=Rows(
+            ("compared", "old threshold", "transferred threshold"),
+            tuple((each.name, as_number(each.threshold), as_number(each.transferred)) for each in histograms),
+        ),
+        height=80 + 130 * len(histograms),
+        wide=True,
+    )
+
+
+def _scale_far(axes: Axes) -> None:
+    from matplotlib.ticker import NullFormatter
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(lambda value, _: one_in(value).removeprefix("1 in "))
+    axes.xaxis.set_minor_formatter(NullFormatter())

@@ -1,0 +1,161 @@
+"""The figures of each kind of result as rows of text, for the page and for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from embcompat.evaluation.verification import one_in
+from embcompat.report.parts import Interval, Measured, Scenario
+from embcompat.report.results import BackfillCurve, BackfillOrder, LearningCurve, RetrievalResult, VerificationResult
+from embcompat.report.wording import (
+    LINES,
+    MISSING,
+    NAMES,
+    SCENARIOS,
+    WHAT,
+    as_difference,
+    as_interval,
+    as_number,
+    as_percent,
+    as_seconds,
+)
+
+
+class Rows(NamedTuple):
+    """A table: the names of its columns, and its cells."""
+
+    header: tuple[str, ...]
+    cells: tuple[tuple[str, ...], ...]
+
+
+def tabulate_lines(result: RetrievalResult) -> Rows:
+    """Return the five lines; the figures without the fitted items stand in a column of their own."""
+    header = ["line", "searched with, searched in", result.metric, "95 % interval", "against the status quo"]
+    parts = [result.differences]
+    if result.unfitted:
+        header.append("and without the fitted items")
+        parts.append(result.unfitted.differences)
+    cells = [
+        (
+            LINES[name],
+            WHAT[name],
+            as_number(line.value),
+            as_interval(line),
+            *(_with_interval(part.get(name), as_difference) for part in parts),
+        )
+        for name, line in result.lines().items()
+    ]
+    return Rows(tuple(header), tuple(cells))
+
+
+def tabulate_recall(result: RetrievalResult) -> Rows:
+    """Return recall at each depth for each line."""
+    curves = result.recall()
+    depths = sorted({depth for curve in curves.values() for depth in curve})
+    cells = [(f"{depth:,}", *(as_number(curve.get(depth)) for curve in curves.values())) for depth in depths]
+    return Rows(("k", *(LINES[name] for name in curves)), tuple(cells))
+
+
+def tabulate_sizes(result: RetrievalResult) -> Rows:
+    """Return the share of a full reindex that each line keeps, on nested parts of the gallery."""
+    parts = sorted(result.retention_by_size, key=lambda part: part.gallery_size)
+    names = [name for name in LINES if any(name in part.retentions for part in parts)]
+    cells = [
+        (f"{part.gallery_size:,}", *(_with_interval(part.retentions.get(name), as_percent) for name in names))
+        for part in parts
+    ]
+    return Rows(("items", *(LINES[name] for name in names)), tuple(cells))
+
+
+def tabulate_times(result: RetrievalResult) -> Rows:
+    """Return what each step took."""
+    steps = {
+        "re-embed the gallery": result.reembed_seconds,
+        "embed the pairs": result.pairs_seconds,
+        "fit": result.fit_seconds,
+        "convert": result.convert_seconds,
+    }
+    return Rows(("step", "time"), tuple((name, as_seconds(took)) for name, took in steps.items() if took is not None))
+
+
+def tabulate_scenarios(result: VerificationResult) -> Rows:
+    """Return the figures of each verification scenario."""
+    header = (
+        "scenario",
+        "anchor – positive",
+        "false rejects",
+        "false accepts",
+        "false accepts, own threshold",
+        "mean genuine",
+        "mean impostor",
+        "threshold",
+    )
+    cells = [
+        (
+            NAMES.get(name, name),
+            SCENARIOS.get(name, MISSING),
+            MISSING if each.frr is None else as_percent(each.frr.value),
+            as_far(each.far, each),
+            as_far(each.far_at_frr, each),
+            as_number(each.mean_genuine),
+            as_number(each.mean_impostor),
+            as_number(each.threshold),
+        )
+        for name, each in result.named().items()
+    ]
+    return Rows(header, tuple(cells))
+
+
+def as_far(rate: Measured | None, scenario: Scenario) -> str:
+    """Write a false accept rate of a scenario as one in so many."""
+    if rate is None:
+        return MISSING
+    return one_in(rate.value, trials=scenario.impostor_pairs).replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def tabulate_learning(result: LearningCurve) -> Rows:
+    """Return a metric for each number of pairs."""
+    measured = join_intervals(result.values, result.intervals)
+    cells = [
+        (f"{pairs:,}", as_number(each.value), as_interval(each))
+        for pairs, each in zip(result.pairs, measured, strict=True)
+    ]
+    return Rows(("pairs", result.metric, "95 % interval"), tuple(cells))
+
+
+def tabulate_backfill(result: BackfillCurve, *, intervals: bool = True) -> Rows:
+    """Return a metric for each order at each fraction that is embedded with the new model.
+
+    Args:
+        result: The curves.
+        intervals: Whether to write the intervals too.
+    """
+    orders = result.orders
+    fractions = sorted({fraction for order in orders.values() for fraction in order.fractions})
+    cells = [
+        (as_percent(fraction), *(_at(order, fraction, intervals=intervals) for order in orders.values()))
+        for fraction in fractions
+    ]
+    cells.append(("area under the curve", *(as_number(order.auc) for order in orders.values())))
+    return Rows(("re-embedded", *(name.replace("_", " ") for name in orders)), tuple(cells))
+
+
+def join_intervals(values: Sequence[float], intervals: Sequence[Interval]) -> list[Measured]:
+    """Put the figures of a curve together with their intervals, which may be absent."""
+    ends = intervals or [(None, None)] * len(values)
+    return [Measured(value=value, low=low, high=high) for value, (low, high) in zip(values, ends, strict=True)]
+
+
+def _at(order: BackfillOrder, fraction: float, *, intervals: bool) -> str:
+    if fraction not in order.fractions:
+        return MISSING
+    measured = join_intervals(order.metric, order.intervals)[order.fractions.index(fraction)]
+    return _with_interval(measured, as_number) if intervals else as_number(measured.value)
+
+
+def _with_interval(measured: Measured | None, write: Callable[[float | None], str]) -> str:
+    if measured is None:
+        return MISSING
+    interval = as_interval(measured, write)
+    return write(measured.value) if interval == MISSING else f"{write(measured.value)} ({interval})"

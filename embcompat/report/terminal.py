@@ -1,0 +1,70 @@
+"""Results in the terminal: tables that fit 80 columns, plain where the output is piped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from embcompat.report.parts import Result
+from embcompat.report.results import BackfillCurve, LearningCurve, RetrievalResult, VerificationResult, parse_result
+from embcompat.report.sections import make_tiles, make_verdict
+from embcompat.report.tables import Rows, tabulate_backfill, tabulate_learning, tabulate_lines, tabulate_scenarios
+
+
+def show_result(result: Result | Mapping[str, Any], console: Console) -> None:
+    """Print a result: what to know first, then the figures, and at the end what to do and why.
+
+    Args:
+        result: What was measured; a JSON object as `embcompat.report.results` describes it.
+        console: Where to print.
+
+    Raises:
+        InputError: If the result is not what its kind must be.
+    """
+    checked = result if isinstance(result, Result) else parse_result(result)
+    for note in checked.notes:
+        console.print(Text(note, style="yellow"))
+    console.print(_table(_figures(checked)))
+    headline = Table.grid(padding=(0, 2))
+    for tile in make_tiles(checked):
+        headline.add_row(Text(f" {tile.name}"), Text(tile.value, style="bold"), Text(tile.detail, style="dim"))
+    console.print(headline)
+    verdict = make_verdict(checked)
+    if verdict is not None:
+        console.print()
+        console.print(Text(verdict.decision, style="bold green" if verdict.tone == "go" else "bold yellow"))
+        console.print(Text(" ".join(part for part in (verdict.reason, verdict.needs) if part)))
+
+
+def _figures(result: Result) -> Rows:
+    """Return the columns of a result's main table for which a terminal has room."""
+    if isinstance(result, RetrievalResult):
+        return _columns(tabulate_lines(result), (0, 2, 3, 4))
+    if isinstance(result, VerificationResult):
+        return _columns(tabulate_scenarios(result), (0, 1, 2, 3, 4))
+    if isinstance(result, LearningCurve):
+        return tabulate_learning(result)
+    if isinstance(result, BackfillCurve):
+        return tabulate_backfill(result, intervals=False)
+    return Rows((), ())
+
+
+def _columns(rows: Rows, kept: tuple[int, ...]) -> Rows:
+    return Rows(
+        tuple(rows.header[column] for column in kept),
+        tuple(tuple(cells[column] for column in kept) for cells in rows.cells),
+    )
+
+
+def _table(rows: Rows) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=True, header_style="bold")
+    for number, name in enumerate(rows.header):
+        table.add_column(name, justify="left" if number == 0 else "right")
+    for cells in rows.cells:
+        table.add_row(*(Text(cell) for cell in cells))
+    return table

@@ -1,0 +1,140 @@
+"""How figures are written and what things are called, on the page and in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from embcompat.report.parts import Measured
+
+LINES: Final = {
+    "status_quo": "Status quo",
+    "naive_swap": "Naive swap",
+    "converted": "Converted",
+    "fused": "Fused",
+    "full_reindex": "Full reindex",
+}
+"""The lines of a retrieval result, in the order they are shown."""
+
+WHAT: Final = {
+    "status_quo": "old queries, old gallery",
+    "naive_swap": "new queries, old gallery",
+    "converted": "new queries, converted gallery",
+    "fused": "both scores added",
+    "full_reindex": "new queries, new gallery",
+}
+"""What each line searches with and in."""
+
+DECISIONS: Final = {
+    "stay": "Stay with the old model",
+    "fused": "Serve fused",
+    "convert": "Convert the gallery",
+    "lazy_backfill": "Convert, and backfill lazily",
+    "backfill": "Convert, and re-embed a part",
+    "reindex": "Re-embed everything",
+}
+"""What each decision tells to do."""
+
+NEEDS: Final = {"old": "the old model", "new": "the new model"}
+"""What must be alive at query time."""
+
+SCENARIOS: Final = {
+    "old": "old – old",
+    "S1": "new – new",
+    "S2": "converted – converted",
+    "S3": "converted – new",
+    "S4": "new – converted",
+}
+"""What each verification scenario compares: anchor – positive."""
+
+NAMES: Final = {"old": "Status quo"}
+"""What scenarios are called that are not called by their number."""
+
+MISSING: Final = "–"
+
+
+def as_interval(measured: Measured | None, write: Callable[[float | None], str] | None = None) -> str:
+    """Write the ends of an interval.
+
+    Example:
+        >>> as_interval(Measured(value=0.5, low=0.45, high=0.551)), as_interval(Measured(value=0.5))
+        ('0.450 to 0.551', '–')
+    """
+    if measured is None or (measured.low is None and measured.high is None):
+        return MISSING
+    low, high = ("∞" if end is None else (write or as_number)(end) for end in (measured.low, measured.high))
+    return f"{'−' if low == '∞' else ''}{low} to {high}"
+
+
+def as_number(value: float | None) -> str:
+    """Write a retrieval metric.
+
+    Example:
+        >>> as_number(0.4341), as_number(None)
+        ('0.434', '–')
+    """
+    return MISSING if value is None else f"{value:.3f}".replace("-", "−")
+
+
+def as_difference(value: float | None) -> str:
+    """Write the difference of two retrieval metrics.
+
+    Example:
+        >>> as_difference(0.0451), as_difference(-0.05)
+        ('+0.045', '−0.050')
+    """
+    return MISSING if value is None else f"{value:+.3f}".replace("-", "−")
+
+
+def as_percent(value: float | None) -> str:
+    r"""Write a fraction as per cent, with as many decimals as it takes to show three digits below 10 %.
+
+    Example:
+        >>> as_percent(0.8514), as_percent(0.04977), as_percent(-0.05)
+        ('85.1\xa0%', '4.98\xa0%', '−5.00\xa0%')
+    """
+    if value is None:
+        return MISSING
+    decimals = 2 if abs(value) < 0.1 else 1
+    return f"{100 * value:.{decimals}f}\N{NO-BREAK SPACE}%".replace("-", "−")
+
+
+def as_share(value: float) -> str:
+    r"""Write a fraction that somebody chose as per cent, as short as it is.
+
+    Example:
+        >>> as_share(0.05), as_share(0.001)
+        ('5\xa0%', '0.1\xa0%')
+    """
+    return f"{100 * value:g}\N{NO-BREAK SPACE}%"
+
+
+def as_seconds(value: float | None) -> str:
+    """Write a duration.
+
+    Example:
+        >>> as_seconds(0.042), as_seconds(12.34), as_seconds(754.0), as_seconds(7380.0)
+        ('42 ms', '12.3 s', '12 min 34 s', '2 h 3 min')
+    """
+    if value is None:
+        return MISSING
+    if value < 1:
+        return f"{1000 * value:.0f} ms"
+    if value < 60:
+        return f"{value:.1f} s"
+    minutes, seconds = divmod(round(value), 60)
+    if minutes < 60:
+        return f"{minutes} min {seconds} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def as_factor(value: float | None) -> str:
+    """Write how many times.
+
+    Example:
+        >>> as_factor(11.04), as_factor(1.48), as_factor(1234.0)
+        ('11×', '1.5×', '1,234×')
+    """
+    if value is None:
+        return MISSING
+    return f"{value:.1f}×" if value < 10 else f"{value:,.0f}×"
