@@ -28,7 +28,8 @@ def load_image(item: Any, *, convert: bool = False, max_pixels: int = MAX_PIXELS
         max_pixels: Images with more pixels are refused before they are decoded.
 
     Raises:
-        ExtractionError: If the item is not an image, is empty, damaged, too big, or not RGB; names the item.
+        ExtractionError: If the item is not an image, is empty, damaged, too big, of more than 8 bits a channel, or
+            not RGB; names the item.
 
     Example:
         >>> load_image(Image.new("RGB", (4, 2), "red")).shape
@@ -47,6 +48,8 @@ def load_image(item: Any, *, convert: bool = False, max_pixels: int = MAX_PIXELS
         raise ExtractionError(f"{name} must have at most {max_pixels:,} pixels. Got {image.width} x {image.height}")
     if image.width * image.height == 0:
         raise ExtractionError(f"{name} has no pixels: {image.width} x {image.height}")
+    if image.mode.startswith(("I", "F")):
+        raise ExtractionError(f"{name} must have 8 bits a channel. Got mode {image.mode!r}. Scale it to 8 bits first")
     if image.mode != "RGB" and not convert:
         raise ExtractionError(f"{name} must be an RGB image. Got mode {image.mode!r}. Pass convert=True to convert it")
     try:

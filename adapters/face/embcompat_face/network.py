@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embcompat.embeddings import normalize_rows
-from embcompat.errors import InputError
+from embcompat.errors import ExtractionError, InputError
 from embcompat.extractors.models import OnnxModel, choose_output
 from embcompat.spaces import Similarity, SpaceVersion
 from embcompat_face.images import load_image
@@ -65,8 +65,8 @@ class FaceNetwork:
         blank = np.zeros((taken.height, taken.width, 3), dtype=np.uint8)
         try:
             self.dim = int(self._run([blank]).shape[1])
-        except Exception as error:  # onnxruntime raises its own classes, without a common base
-            raise InputError(f"{path} does not run on an image of {taken}: {error}") from error
+        except ExtractionError as error:
+            raise InputError(f"{path} does not take {taken}: {error}") from error
 
     def space(self, name: str, version: str | None, similarity: Similarity) -> SpaceVersion:
         """Return the space of the vectors; its version is made from the graph's digest when None."""
@@ -101,5 +101,8 @@ class FaceNetwork:
 
     def _run(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         batch = np.stack([self._taken.prepare(image) for image in images])
-        (found,) = self._session.run([self._output], {self._image: batch, **self._switches})
+        try:
+            (found,) = self._session.run([self._output], {self._image: batch, **self._switches})
+        except Exception as error:  # onnxruntime raises its own classes, without a common base
+            raise ExtractionError(f"the graph fails on {len(batch)} images: {error}") from error
         return normalize_rows(found) if self._normalize else np.asarray(found)

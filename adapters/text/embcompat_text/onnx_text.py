@@ -85,7 +85,7 @@ class OnnxTextExtractor:
         self._space = SpaceVersion(
             name=name or space_name(model.stem),
             version=version or opened.sha256[:12],
-            dim=self._embed(self._tokenizer.encode_batch([self._prompt.prefix + "a"])).shape[1],
+            dim=self._probe(model, tokenizer),
             similarity=similarity,
             normalized=normalize,
             modality="text",
@@ -129,6 +129,13 @@ class OnnxTextExtractor:
             result[rows] = self._embed([encoded[row] for row in rows])
         return result
 
+    def _probe(self, model: Path, tokenizer: Path) -> int:
+        """Return the length of the vectors."""
+        try:
+            return int(self._embed(self._tokenizer.encode_batch([self._prompt.prefix + "a"])).shape[1])
+        except ExtractionError as error:
+            raise InputError(f"{tokenizer} does not fit {model}: {error}") from error
+
     def _embed(self, encoded: Sequence[Encoding]) -> NDArray[np.float32]:
         """Run one batch through the graph."""
         length = max(len(encoding.ids) for encoding in encoded)
@@ -139,7 +146,10 @@ class OnnxTextExtractor:
             feeds["input_ids"][row, :count] = encoding.ids
             feeds["attention_mask"][row, :count] = 1
             feeds["token_type_ids"][row, :count] = encoding.type_ids
-        (found,) = self._session.run([self._output], {name: feeds[name] for name in self._inputs})
+        try:
+            (found,) = self._session.run([self._output], {name: feeds[name] for name in self._inputs})
+        except Exception as error:  # onnxruntime raises its own classes, without a common base
+            raise ExtractionError(f"the graph fails on {length} tokens: {error}") from error
         vectors = _pool(found, feeds["attention_mask"], self._pooling)
         return normalize_rows(vectors) if self._normalize else vectors
 

@@ -18,7 +18,6 @@ from embcompat_text.texts import CHUNK_BATCHES, Side, check_batch_size, check_te
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-_DOCUMENT_PROMPTS = ("document", "passage", "corpus")
 _TOKENIZER_FILES = ("vocab.txt", "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model")
 
 
@@ -62,6 +61,8 @@ class SentenceTransformerExtractor:
         name: str | None = None,
         version: str | None = None,
     ) -> None:
+        if truncate_dim is not None and truncate_dim < 1:
+            raise InputError(f"truncate_dim must be a positive integer. Got {truncate_dim}.")
         self._batch_size = check_batch_size(batch_size)
         self._progress, self._encode = progress, encode
         self._model = _load(str(model_name_or_path), device, revision, quiet=not progress)
@@ -78,7 +79,7 @@ class SentenceTransformerExtractor:
         weights = _weights_digest(folder)
         dim = self._encode_texts([""]).shape[1]
         if truncate_dim is not None and dim != truncate_dim:
-            raise InputError(f"truncate_dim must be from 1 to {dim}, the length of the vectors. Got {truncate_dim}.")
+            raise InputError(f"truncate_dim must be at most {dim}, the length of the vectors. Got {truncate_dim}.")
         self._space = SpaceVersion(
             name=name or space_name(str(model_name_or_path)),
             version=version or weights[:12],
@@ -166,10 +167,8 @@ def _default_prompt(model: SentenceTransformer) -> str:
 
 
 def _own_prompts(model: SentenceTransformer) -> dict[str, str]:
-    """Return the model's prompt for each side, as sentence-transformers chooses it."""
-    default = _default_prompt(model)
-    document = next((model.prompts[name] for name in _DOCUMENT_PROMPTS if name in model.prompts), default)
-    return {"query": model.prompts.get("query", default) or "", "document": document or ""}
+    """Return the model's prompt for each side; sentence-transformers has both in every model."""
+    return {side: model.prompts.get(side) or "" for side in ("query", "document")}
 
 
 def _folder(model: str, revision: str | None) -> Path:

@@ -1,9 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +35,7 @@ def copy(folder: Path, to: Path, *, without: tuple[str, ...] = (), **texts: str)
 @pytest.fixture(scope="module")
 def asymmetric(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make the same model with a prompt for queries."""
-    config = {"prompts": {"query": "find: ", "passage": "text: "}, "default_prompt_name": "passage"}
+    config = {"prompts": {"query": "find: ", "document": "text: "}, "default_prompt_name": "document"}
     return copy(folder, tmp_path_factory.mktemp("asymmetric"), config_sentence_transformers=json.dumps(config))
 
 
@@ -139,8 +136,8 @@ def test_pickled_weights_are_refused(folder: Path, tmp_path: Path) -> None:
 
 def test_bad_arguments(folder: Path, tmp_path: Path) -> None:
     for options, message in (
-        ({"truncate_dim": 400}, "truncate_dim must be from 1 to 384, the length of the vectors. Got 400"),
-        ({"truncate_dim": 0}, "truncate_dim must be from 1 to 384"),
+        ({"truncate_dim": 400}, "truncate_dim must be at most 384, the length of the vectors. Got 400"),
+        ({"truncate_dim": 0}, "truncate_dim must be a positive integer. Got 0"),
         ({"batch_size": 0}, "batch_size must be a positive integer. Got 0"),
         ({"encode": "passage"}, "encode must be 'query', 'document' or None. Got 'passage'"),
         ({"encode": "query", "prompt": "x"}, "prompt must be a mapping .* where encode is given. Got one string"),
@@ -156,17 +153,20 @@ def test_bad_arguments(folder: Path, tmp_path: Path) -> None:
         make(tmp_path)
 
 
-def test_a_model_from_the_hub_has_the_digest_of_its_files(folder: Path, tmp_path: Path) -> None:
+def test_a_model_from_the_hub_has_the_digest_of_its_files(
+    folder: Path, minilm: SentenceTransformerExtractor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A hub cache as a download leaves it; nothing is fetched."""
     commit = "c9745ed1d9f207416be6d2e6f8de32d1f16199bf"
-    cached = tmp_path / "hub" / "models--someone--Some-Model"
+    cached = tmp_path / "models--someone--Some-Model"
     copy(folder, cached / "snapshots" / commit)
     (cached / "refs").mkdir()
     (cached / "refs" / "main").write_text(commit)
-    code = "from embcompat_text import SentenceTransformerExtractor as S; import sys;"
-    code += "sys.stdout.write(S('someone/Some-Model', device='cpu').space.to_json())"
-    env = os.environ | {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
-    space = json.loads(done.stdout)
-    assert (space["name"], space["version"]) == ("some-model", "53aa51172d14")
-    assert space["fingerprint"] == make(folder).space.fingerprint
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    for revision in (None, commit):
+        space = SentenceTransformerExtractor("someone/Some-Model", device="cpu", revision=revision).space
+        assert space.id == "some-model@53aa51172d14"
+        assert space.fingerprint == minilm.space.fingerprint
+    with pytest.raises(InputError, match="'someone/else' must be the folder .* or its name on the hub"):
+        SentenceTransformerExtractor("someone/else", device="cpu")
