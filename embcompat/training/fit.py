@@ -78,7 +78,7 @@ def fit_neural(
         name: getattr(recipe, name) for name in ("optimizer", "schedule", "learning_rate", "weight_decay")
     }
     module = AlignerTraining(aligner, LOSSES[recipe.loss], seed=seed, **optimization)
-    settings = {**_settings(train, seed), **optimization, "kind": kind, "options": aligner.config()}
+    settings = {**_settings(train, kind, seed), **optimization, "options": aligner.config()}
     settings |= {"loss": recipe.loss, "batch_size": recipe.batch_size}
     if recipe.schedule == "one_cycle":
         settings["epochs"] = recipe.epochs
@@ -144,7 +144,7 @@ def fit_bidirectional(
     )
     optimization: dict[str, Any] = {"optimizer": "adam", "learning_rate": learning_rate, "weight_decay": 0.0}
     module = BidirectionalTraining(maps, weights, schedule=None, seed=seed, **optimization)
-    settings = {**_settings(train, seed), **optimization, **asdict(weights), "kind": "bidirectional"}
+    settings = {**_settings(train, "bidirectional", seed), **optimization, **asdict(weights)}
     settings |= {"backward_kind": backward, "labels": labels, "batch_size": batch_size}
     data = _data(train, validation, batch_size=batch_size, seed=seed, labels=labels)
     run_training(module, data, epochs=epochs, patience=None, settings=settings, **run)
@@ -182,8 +182,9 @@ def _data(
     return PairData(arrays(train), arrays(validation), batch_size=batch_size, seed=seed)
 
 
-def _settings(train: PairedEmbeddings, seed: int) -> dict[str, Any]:
-    return {"source": train.source.space.id, "target": train.target.space.id, "pairs": len(train), "seed": seed}
+def _settings(train: PairedEmbeddings, kind: str, seed: int) -> dict[str, Any]:
+    spaces = {"source": train.source.space.id, "target": train.target.space.id}
+    return {"kind": kind, **spaces, "pairs": len(train), "seed": seed}
 
 
 def _check(

@@ -23,6 +23,9 @@ PLATEAU_FACTOR, PLATEAU_PATIENCE = 0.1, 2
 WARM_UP = 0.1
 """Fraction of the steps in which a one-cycle schedule rises [ours]."""
 
+SHORTEST_CYCLE = 20
+"""Steps of the shortest cycle; torch divides by zero in shorter ones, so a shorter training ends within this one."""
+
 
 class Training(pl.LightningModule):
     """Optimizer, schedule and logging.
@@ -59,7 +62,7 @@ class Training(pl.LightningModule):
             schedule = torch.optim.lr_scheduler.OneCycleLR(
                 optimizer,
                 max_lr=self._rates["lr"],
-                total_steps=int(self.trainer.estimated_stepping_batches),
+                total_steps=max(SHORTEST_CYCLE, int(self.trainer.estimated_stepping_batches)),
                 pct_start=WARM_UP,
             )
             return [optimizer], [{"scheduler": schedule, "interval": "step"}]

@@ -172,7 +172,7 @@ def _check_run_dir(
         raise InputError(f"run_dir must hold {checkpoint.name} to be resumed. Got {directory}, which does not.")
     stored = torch.load(checkpoint, map_location="cpu", weights_only=True)
     before = stored["callbacks"][BestWeights.__qualname__]["settings"]
-    if different := sorted(key for key in before.keys() | settings.keys() if before.get(key) != settings.get(key)):
+    if different := [key for key in {**settings, **before} if before.get(key) != settings.get(key)]:
         key = different[0]
         raise InputError(
             f"a resumed run must have the options of the run in {directory}. {key}: {settings.get(key)!r} instead of "
@@ -190,6 +190,8 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
+            # A directory that is not empty is one to resume from, as `_check_run_dir` has made sure.
+            warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
             # Lightning uses a class of torch's that torch has renamed.
             warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`", category=FutureWarning)
             yield
