@@ -33,7 +33,7 @@ def draw_weights(pairs: VerificationPairs, *, seed: int, replicates: int = REPLI
         replicates: How often to resample.
 
     Returns:
-        Array (replicates, subjects). A weight above 255 does not occur: its probability is below 1e-500.
+        Array (replicates, subjects). A weight above 255 does not occur: its probability is below 1e-490.
 
     Raises:
         InputError: If there is no replicate to draw.

@@ -20,7 +20,9 @@ from embcompat.evaluation.verification_pairs import (
 TAIL_LIMIT = 1 << 18
 """Most impostor pairs that are kept for a bootstrap; beyond it a random part stands for all [ours]."""
 
-_MOST_RANKED = 4_000_000
+MOST_RANKED = 4_000_000
+"""Most impostor pairs that can be ranked, which bounds the memory [ours]."""
+
 _SAMPLE_PAIRS = 1 << 17
 
 
@@ -111,9 +113,9 @@ def largest_impostors(pairs: VerificationPairs, count: int) -> ImpostorTail:
         InputError: If the count is not between 1 and 4 million, which bounds the memory.
     """
     count = min(count, pairs.impostor_count)
-    if not 1 <= count <= _MOST_RANKED:
+    if not 1 <= count <= MOST_RANKED:
         raise InputError(
-            f"count must be between 1 and {_MOST_RANKED:,}. Got {count:,}. "
+            f"count must be between 1 and {MOST_RANKED:,}. Got {count:,}. "
             "A false acceptance rate this high is measured as well on fewer rows."
         )
     sample = _sample_impostor_scores(pairs)

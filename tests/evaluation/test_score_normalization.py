@@ -1,0 +1,128 @@
+"""Cohort score normalization against the formula written out."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from embcompat.embeddings import Embeddings
+from embcompat.errors import InputError
+from embcompat.evaluation.score_normalization import Cohort, make_cohort, normalize_scores, normalized_pairs
+from embcompat.evaluation.similarity import pairwise_scores
+from embcompat.evaluation.verification import far_at_frr
+from embcompat.evaluation.verification_pairs import VerificationPairs, genuine_rows
+from embcompat.spaces import SpaceVersion
+
+
+def made_embeddings(count=90, subjects=30, *, similarity="cosine", seed=0, labels=True):
+    rng = np.random.default_rng(seed)
+    space = SpaceVersion(name="made", version="1", dim=5, similarity=similarity)
+    names = [f"s{row % subjects}" for row in range(count)]
+    vectors = rng.standard_normal((count, 5)).astype(np.float32)
+    return Embeddings(vectors, [str(row) for row in range(count)], space, names if labels else None)
+
+
+def test_a_cohort_is_one_seeded_row_of_each_subject():
+    embeddings = made_embeddings()
+    cohort = make_cohort(embeddings, top=10, seed=3)
+    rows = [int(np.flatnonzero((embeddings.vectors == vector).all(axis=1))[0]) for vector in cohort.vectors]
+    assert sorted(embeddings.labels[rows]) == sorted(set(embeddings.labels))
+    assert np.array_equal(cohort.vectors, make_cohort(embeddings, top=10, seed=3).vectors)
+    assert not np.array_equal(cohort.vectors, make_cohort(embeddings, top=10, seed=4).vectors)
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "dot", "euclidean"])
+def test_statistics_and_scores_follow_the_formula(similarity):
+    cohort = make_cohort(made_embeddings(similarity=similarity), top=10)
+    queries, gallery = (made_embeddings(8, similarity=similarity, seed=seed).vectors for seed in (1, 2))
+    left, right = cohort.statistics(queries), cohort.statistics(gallery)
+    top = [sorted(pairwise_scores(queries[i : i + 1], cohort.vectors, similarity)[0])[-10:] for i in range(8)]
+    assert np.allclose(left.mean, np.mean(top, axis=1), rtol=1e-6)
+    assert np.allclose(left.deviation, np.std(top, axis=1), rtol=1e-5)
+    scores = pairwise_scores(queries, gallery, similarity)
+    normalized = normalize_scores(scores, left, right)
+    for i, j in ((0, 0), (3, 5), (7, 1)):
+        by_hand = (scores[i, j] - left.mean[i]) / left.deviation[i] + (scores[i, j] - right.mean[j]) / right.deviation[
+            j
+        ]
+        assert normalized[i, j] == pytest.approx(by_hand, rel=1e-6)
+
+
+def test_a_vector_alone_gets_what_it_gets_among_others():
+    cohort = make_cohort(made_embeddings(), top=10)
+    vectors = made_embeddings(40, seed=1).vectors
+    whole = cohort.statistics(vectors)
+    alone = cohort.statistics(vectors[17:18])
+    assert alone.mean[0] == pytest.approx(whole.mean[17], rel=1e-5)
+    assert alone.deviation[0] == pytest.approx(whole.deviation[17], rel=1e-5)
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "dot"])
+def test_normalized_pairs_score_what_normalize_scores_says(similarity):
+    cohort = make_cohort(made_embeddings(similarity=similarity), top=10)
+    anchors, positives = (made_embeddings(30, seed=seed).vectors for seed in (1, 2))
+    pairs = VerificationPairs(anchors, positives, np.arange(30), np.arange(30), similarity)
+    left, right = cohort.statistics(anchors), cohort.statistics(positives)
+    expected = normalize_scores(pairwise_scores(anchors, positives, similarity), left, right)
+    normalized = normalized_pairs(pairs, left, right)
+    rows, columns = genuine_rows(normalized)
+    assert np.allclose(normalized.genuine.scores, np.sort(expected[rows, columns]), rtol=1e-5, atol=1e-5)
+    rates = far_at_frr(normalized, 0.1)
+    impostor = expected[~np.eye(30, dtype=bool)]
+    assert rates.false_acceptances == pytest.approx(np.sum(impostor > rates.threshold), abs=1)
+
+
+def test_vectors_that_score_high_with_everybody_are_brought_into_line():
+    rng = np.random.default_rng(0)
+
+    def people(count, seed):
+        draw = np.random.default_rng(seed)
+        return draw.standard_normal((count, 16)), draw.uniform(0, 3, (count, 1))
+
+    # A hub direction that some people have much of: it raises all their scores.
+    hub = np.zeros(16)
+    hub[0] = 1.0
+    centres, amount = people(300, 1)
+    sides = [centres + 0.6 * rng.standard_normal(centres.shape) + amount * hub for _ in range(2)]
+    strangers, much = people(200, 2)
+    space = SpaceVersion(name="hub", version="1", dim=16)
+    ids = [str(row) for row in range(200)]
+    cohort = make_cohort(Embeddings(strangers + much * hub, ids, space, ids), top=50)
+    pairs = VerificationPairs(*sides, np.arange(300), np.arange(300), "cosine")
+    normalized = normalized_pairs(pairs, cohort.statistics(sides[0]), cohort.statistics(sides[1]))
+    assert far_at_frr(normalized, 0.05).far < 0.8 * far_at_frr(pairs, 0.05).far
+
+
+def test_a_cohort_survives_json():
+    cohort = make_cohort(made_embeddings(), top=10)
+    again = Cohort.from_dict(json.loads(json.dumps(cohort.to_dict())))
+    assert np.array_equal(again.vectors, cohort.vectors)
+    assert (again.top, again.similarity) == (cohort.top, cohort.similarity)
+    with pytest.raises(InputError, match="not a cohort"):
+        Cohort.from_dict(cohort.to_dict() | {"vectors": "%%%"})
+    with pytest.raises(InputError, match="not a cohort"):
+        Cohort.from_dict(cohort.to_dict() | {"shape": [7, 7]})
+
+
+def test_messages():
+    with pytest.raises(InputError, match="a cohort needs labels"):
+        make_cohort(made_embeddings(labels=False))
+    with pytest.raises(InputError, match="top must be between 2 and the number of subjects, 30. Got 300"):
+        make_cohort(made_embeddings())
+    space = SpaceVersion(name="one", version="1", dim=2, similarity="dot")
+    flat = make_cohort(Embeddings([[1.0, 0.0], [1.0, 0.0]], ["a", "b"], space, ["a", "b"]), top=2)
+    with pytest.raises(InputError, match="Row 0 scores the same with all of them"):
+        flat.statistics([[1.0, 2.0]])
+    cohort = make_cohort(made_embeddings(), top=10)
+    vectors = made_embeddings(4).vectors
+    statistics = cohort.statistics(vectors)
+    with pytest.raises(InputError, match=r"scores must have shape \(4, 4\)"):
+        normalize_scores(np.zeros((4, 3)), statistics, statistics)
+    pairs = VerificationPairs(vectors, vectors, np.arange(4), np.arange(4), "euclidean")
+    with pytest.raises(InputError, match="only for cosine and dot. Got euclidean"):
+        normalized_pairs(pairs, statistics, statistics)
+    pairs = VerificationPairs(vectors[:3], vectors[:3], np.arange(3), np.arange(3), "cosine")
+    with pytest.raises(InputError, match="statistics for each anchor and each positive"):
+        normalized_pairs(pairs, statistics, statistics)

@@ -1,0 +1,121 @@
+"""The subject bootstrap against explicitly copied subjects."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from embcompat.errors import InputError
+from embcompat.evaluation.verification import threshold_at_frr
+from embcompat.evaluation.verification_bootstrap import (
+    draw_weights,
+    far_ratio,
+    ratio_estimate,
+    replicate_far,
+    replicate_frr,
+    replicate_thresholds,
+)
+from embcompat.evaluation.verification_counts import count_impostors
+from embcompat.evaluation.verification_pairs import VerificationPairs
+
+
+def made_pairs(noise=0.8, subjects=60, *, images=1, seed=0):
+    rng = np.random.default_rng(seed)
+    codes = np.repeat(np.arange(subjects), images)
+    centres = rng.standard_normal((subjects, 6))[codes]
+    sides = [centres + noise * rng.standard_normal(centres.shape) for _ in range(2)]
+    if images > 1:
+        return VerificationPairs(sides[0], sides[0], codes, codes, "cosine", same_items=True)
+    return VerificationPairs(*sides, codes, codes, "cosine")
+
+
+@pytest.mark.parametrize("images", [1, 3])
+def test_a_replicate_is_the_data_with_subjects_copied(images):
+    pairs = made_pairs(images=images)
+    weights = draw_weights(pairs, seed=3, replicates=6)
+    thresholds = replicate_thresholds(pairs.genuine, weights, 0.1)
+    tail = count_impostors(pairs, 0.0, tail_above=float(thresholds.min())).tail
+    frr = replicate_frr(pairs.genuine, weights, thresholds)
+    far = replicate_far(pairs, tail, weights, thresholds)
+    unit = [side / np.linalg.norm(side, axis=1, keepdims=True) for side in (pairs.anchors, pairs.positives)]
+    scores = unit[0] @ unit[1].T
+    same = pairs.anchor_subjects[:, None] == pairs.positive_subjects
+    usable = same & ~np.eye(len(scores), dtype=bool) if images > 1 else same
+    for row, weight in enumerate(weights.astype(int)):
+        genuine = np.repeat(scores[usable], weight[np.nonzero(usable)[0] // images])
+        assert thresholds[row] == pytest.approx(threshold_at_frr(genuine, 0.1))
+        assert frr[row] == pytest.approx(np.mean(genuine < thresholds[row] - 1e-9))
+        by_subject = np.repeat(weight, images)
+        copies = np.outer(by_subject, by_subject) * ~same
+        assert far[row] == pytest.approx(np.sum(copies * (scores > thresholds[row])) / copies.sum())
+
+
+def test_weights_of_one_everywhere_give_the_figures_themselves():
+    pairs = made_pairs()
+    ones = np.ones((1, 60), dtype=np.uint8)
+    threshold = threshold_at_frr(pairs.genuine.scores, 0.05)
+    thresholds = replicate_thresholds(pairs.genuine, ones, 0.05)
+    assert thresholds.tolist() == [threshold]
+    counts = count_impostors(pairs, threshold, tail_above=threshold)
+    assert replicate_far(pairs, counts.tail, ones, thresholds)[0] == pytest.approx(counts.above[0] / counts.total)
+
+
+def test_weights_are_seeded_and_each_replicate_draws_as_many_subjects():
+    pairs = made_pairs()
+    weights = draw_weights(pairs, seed=1, replicates=50)
+    assert weights.sum(axis=1).tolist() == [60] * 50
+    assert np.array_equal(weights, draw_weights(pairs, seed=1, replicates=50))
+    assert not np.array_equal(weights, draw_weights(pairs, seed=2, replicates=50))
+
+
+def test_every_replicate_of_two_subjects_holds_both_kinds_of_pairs():
+    weights = draw_weights(made_pairs(subjects=2), seed=0, replicates=20)
+    assert weights.tolist() == [[1, 1]] * 20
+
+
+def test_an_aligner_against_itself_has_ratio_one():
+    pairs = made_pairs()
+    ratio = far_ratio(pairs, made_pairs(), frr=0.1, seed=0, replicates=100)
+    assert (ratio.value, ratio.low, ratio.high) == (1.0, 1.0, 1.0)
+
+
+def test_the_paired_ratio_tells_a_better_aligner():
+    better, worse = made_pairs(0.3, 200), made_pairs(0.8, 200)
+    ratio = far_ratio(better, worse, frr=0.05, seed=0, replicates=200)
+    assert ratio.low <= ratio.value <= ratio.high < 1
+    assert far_ratio(worse, better, frr=0.05, seed=0, replicates=200).low > 1
+
+
+def test_the_interval_covers_the_rate_of_the_population():
+    # 40 samples of 60 subjects against the FAR of 3,000 subjects: most intervals must hold it.
+    population = made_pairs(subjects=3_000, seed=99)
+    threshold = threshold_at_frr(population.genuine.scores, 0.1)
+    truth = count_impostors(population, threshold).above[0] / population.impostor_count
+    held = 0
+    for start in range(0, 2_400, 60):
+        rows = slice(start, start + 60)
+        sample = VerificationPairs(
+            population.anchors[rows], population.positives[rows], np.arange(60), np.arange(60), "cosine"
+        )
+        weights = draw_weights(sample, seed=start, replicates=200)
+        thresholds = replicate_thresholds(sample.genuine, weights, 0.1)
+        tail = count_impostors(sample, 0.0, tail_above=float(thresholds.min())).tail
+        low, high = np.quantile(replicate_far(sample, tail, weights, thresholds), [0.025, 0.975])
+        held += low <= truth <= high
+    assert held >= 34
+
+
+def test_a_replicate_without_errors_bounds_nothing():
+    ratio = ratio_estimate(0.5, 0.25, np.array([0.5, 0.5, 0.0]), np.array([0.25, 0.0, 0.0]))
+    assert (ratio.value, ratio.low, ratio.high) == (2.0, 1.0, np.inf)
+
+
+def test_messages():
+    pairs = made_pairs()
+    with pytest.raises(InputError, match="same subjects with equally many rows"):
+        far_ratio(pairs, made_pairs(subjects=50), frr=0.1, seed=0)
+    with pytest.raises(InputError, match="replicates must be at least 1. Got 0"):
+        draw_weights(pairs, seed=0, replicates=0)
+    perfect = made_pairs(0.0)
+    with pytest.raises(InputError, match="needs errors to divide by"):
+        far_ratio(pairs, perfect, frr=0.05, seed=0, replicates=5)
