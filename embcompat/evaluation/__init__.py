@@ -5,7 +5,6 @@ from embcompat.evaluation.metrics import METRICS, metric_per_query
 from embcompat.evaluation.qrels import Qrels, read_qrels
 from embcompat.evaluation.retrieval import FUSED_WEIGHTS, evaluate_retrieval
 from embcompat.evaluation.retrieval_report import GalleryPart, RetrievalReport
-from embcompat.evaluation.search import search
 from embcompat.evaluation.similarity import pairwise_scores, row_scores
 
 __all__ = [
@@ -23,5 +22,4 @@ __all__ = [
     "pairwise_scores",
     "read_qrels",
     "row_scores",
-    "search",
 ]

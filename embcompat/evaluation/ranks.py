@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embcompat.evaluation.qrels import Relevance
-from embcompat.evaluation.search import GALLERY_BLOCK, QUERY_BLOCK
+from embcompat.evaluation.search import GALLERY_BLOCK, QUERY_BLOCK, RESCORE_ROWS
 from embcompat.evaluation.similarity import pairwise_scores, rounding_bound, row_scores
 from embcompat.spaces import Similarity
 
 _PENDING = 262_144
 """Scores too close to call that are kept before they are computed exactly."""
+
+_PASSES = 24
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,10 +145,17 @@ def _count_block(
         mine = slice(block.offsets[query], block.offsets[query + 1])
         lower, upper = block.exact[mine] - bound[query], block.exact[mine] + bound[query]
         sure = ascending[query].searchsorted(upper, side="right")
+        maybe = ascending[query].searchsorted(lower, side="left")
         above[mine] = scores.shape[1] - sure
-        for close in np.flatnonzero(ascending[query].searchsorted(lower, side="left") < sure):
-            columns = np.flatnonzero((scores[query] >= lower[close]) & (scores[query] <= upper[close]))
-            pending.append((block.offsets[query] + close, columns))
+        close = np.flatnonzero(maybe < sure)
+        # Passes over the row are faster than sorting it with its columns, up to about that many.
+        order = np.argsort(scores[query]) if len(close) > _PASSES else None
+        for item in close:
+            if order is not None:
+                columns = order[maybe[item] : sure[item]]
+            else:
+                columns = np.flatnonzero((scores[query] >= lower[item]) & (scores[query] <= upper[item]))
+            pending.append((block.offsets[query] + item, columns))
             waiting += len(columns)
         if pending and (waiting > _PENDING or query == len(scores) - 1):
             above += _settle(terms, block, pending, rows)
@@ -188,8 +197,8 @@ def _block_scores(
 def _exact(terms: Sequence[ScoreTerm], queries: NDArray[np.intp], rows: NDArray[np.intp]) -> NDArray[np.float32]:
     """Score pairs (query row, gallery row) exactly."""
     total = np.zeros(len(rows))
-    for start in range(0, len(rows), _PENDING):
-        part = slice(start, start + _PENDING)
+    for start in range(0, len(rows), RESCORE_ROWS):
+        part = slice(start, start + RESCORE_ROWS)
         for term in terms:
             total[part] += term.weight * row_scores(
                 term.queries[queries[part]], term.gallery[rows[part]], term.similarity

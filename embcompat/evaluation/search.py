@@ -14,7 +14,9 @@ from embcompat.spaces import Similarity
 QUERY_BLOCK, GALLERY_BLOCK = 1_024, 8_192
 """Queries and gallery rows of one matrix product; 8 M scores, 32 MiB [ours]."""
 
-_RESCORE_ROWS = 4_096
+RESCORE_ROWS = 1_024
+"""Pairs of vectors that are gathered at once to be scored exactly."""
+
 _POOL_FACTOR, _POOL_EXTRA = 2, 1_024
 """Candidates that a query may collect, 2 k + 1,024, before they are scored exactly and cut to k [ours]."""
 
@@ -140,8 +142,8 @@ def _settle(pool: _Pool, queries: NDArray[Any], gallery: NDArray[Any], k: int, s
     scores, rows = pool
     which, slots = np.nonzero(rows >= 0)
     exact = np.full(scores.shape, -np.inf, dtype=np.float32)
-    for first in range(0, len(which), _RESCORE_ROWS):
-        part = which[first : first + _RESCORE_ROWS], slots[first : first + _RESCORE_ROWS]
+    for first in range(0, len(which), RESCORE_ROWS):
+        part = which[first : first + RESCORE_ROWS], slots[first : first + RESCORE_ROWS]
         exact[part] = row_scores(queries[part[0]], np.asarray(gallery[rows[part]]), similarity)
     order = np.lexsort((rows, -exact), axis=1)[:, :k]
     return np.take_along_axis(exact, order, axis=1), np.take_along_axis(rows, order, axis=1)

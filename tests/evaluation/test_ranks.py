@@ -46,7 +46,7 @@ def naive(terms: list[ScoreTerm], judged: Relevance, allowed: set[int]) -> list[
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"QUERY_BLOCK": 2, "GALLERY_BLOCK": 5, "_PENDING": 3}.items():
+    for name, value in {"QUERY_BLOCK": 2, "GALLERY_BLOCK": 5, "_PENDING": 3, "_PASSES": 1, "RESCORE_ROWS": 4}.items():
         monkeypatch.setattr(ranks_module, name, value)
 
 

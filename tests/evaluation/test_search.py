@@ -35,7 +35,7 @@ def naive(queries, gallery, k, similarity, own=None):
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"QUERY_BLOCK": 3, "GALLERY_BLOCK": 7, "_RESCORE_ROWS": 5, "_POOL_EXTRA": 2}.items():
+    for name, value in {"QUERY_BLOCK": 3, "GALLERY_BLOCK": 7, "RESCORE_ROWS": 5, "_POOL_EXTRA": 2}.items():
         monkeypatch.setattr(search_module, name, value)
 
 
