@@ -221,6 +221,6 @@ def _scatter(axes: Axes, name: str, points: Sequence[Point], marker: str) -> Non
         markersize=4.5,
         alpha=0.75,
         markerfacecolor=shade if filled else "none",
-        markeredgecolor="none" if filled else shade,
-        markeredgewidth=1.2,
+        markeredgecolor=shade,
+        markeredgewidth=0 if filled else 1.2,
     )

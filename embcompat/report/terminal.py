@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from textwrap import wrap
 from typing import Any
 
 from rich import box
@@ -64,7 +65,10 @@ def _columns(rows: Rows, kept: tuple[int, ...]) -> Rows:
 def _table(rows: Rows) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=True, header_style="bold")
     for number, name in enumerate(rows.header):
-        table.add_column(name, justify="left" if number == 0 else "right")
+        column = [cells[number] for cells in rows.cells]
+        figures = number > 0 and any(character.isdigit() for cell in column for character in cell)
+        lines = wrap(name, max(map(len, column), default=len(name)), break_long_words=False)
+        table.add_column("\n".join(lines), justify="right" if figures else "left")
     for cells in rows.cells:
         table.add_row(*(Text(cell) for cell in cells))
     return table

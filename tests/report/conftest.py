@@ -1,0 +1,169 @@
+"""Make-believe results: every figure here is invented, and says so where it is shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from embcompat.evaluation.verification import det_curve
+from embcompat.report import count_scores, det_points, project
+
+LINES = {"status_quo": 0.28, "naive_swap": 0.01, "converted": 0.33, "fused": 0.35, "full_reindex": 0.43}
+
+
+def estimate(value: float, width: float = 0.02) -> dict[str, Any]:
+    return {"value": value, "low": value - width, "high": value + width}
+
+
+def around(value: float, width: float = 0.02) -> list[float]:
+    return [value - width, value + width]
+
+
+@pytest.fixture(scope="session")
+def demo() -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    new = rng.standard_normal((60, 6))
+    old, converted = rng.standard_normal((60, 6)), new + 0.1 * rng.standard_normal((60, 6))
+    differences = {name: estimate(value - LINES["status_quo"]) for name, value in LINES.items() if name != "status_quo"}
+    return {
+        "kind": "demo",
+        "title": "Made-up search",
+        "metric": "ndcg@10",
+        "old_space": "made-old@1",
+        "new_space": "made-new@2",
+        **LINES,
+        **{f"{name}_interval": around(value) for name, value in LINES.items()},
+        "retention": 0.767,
+        "retention_interval": [0.71, None],
+        "gap": 0.333,
+        "gap_interval": [0.2, 0.45],
+        "differences": differences,
+        "metrics": {
+            f"recall@{k}": {name: estimate(min(1.0, value * k**0.3)) for name, value in LINES.items()}
+            for k in (1, 10, 100)
+        },
+        "retention_by_size": [
+            {
+                "gallery_size": size,
+                "retention": kept,
+                "retention_interval": around(kept),
+                "differences": differences,
+                "retentions": {"status_quo": estimate(kept - 0.1), "converted": estimate(kept)},
+            }
+            for size, kept in ((90, 0.9), (300, 0.85), (900, 0.77))
+        ],
+        "unfitted": {"gallery_size": 700, "differences": differences, "retentions": {}},
+        "queries": 120,
+        "gallery_size": 900,
+        "decision": "convert",
+        "reason": "This verdict is made up.",
+        "needs": ["new"],
+        "notes": ["Every figure on this page is made up."],
+        "reembed_seconds": 92.3,
+        "pairs_seconds": 5.1,
+        "fit_seconds": 0.6,
+        "convert_seconds": 0.04,
+        "speedup": 16.1,
+        "examples": [
+            {
+                "query": "a <b>made-up</b> query",
+                "before": [{"text": "a wrong item"}, {"text": "the right item", "relevant": True}],
+                "after": [{"text": "the right item", "relevant": True}, {"text": "a wrong item"}],
+            }
+        ],
+        "projection": project(old, new, converted),
+        "provenance": {"seed": 0, "command": "none, made up", "versions": {"embcompat": "0"}},
+        "a key of a later version": 1,
+    }
+
+
+def scenario(frr: float, far: float) -> dict[str, Any]:
+    return {
+        "threshold": 0.43,
+        "frr": frr,
+        "far": far,
+        "far_at_frr": 1.2 * far,
+        "mean_genuine": 0.5,
+        "mean_impostor": 0.9,
+        "impostor_pairs": 10_000,
+        "intervals": {"frr": around(frr, 0.01), "far": around(far, 0.4 * far), "far_at_frr": [far, None]},
+    }
+
+
+@pytest.fixture(scope="session")
+def verification() -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    genuine, impostor = rng.normal(0.7, 0.1, 200), rng.normal(0.05, 0.15, 2_000)
+    return {
+        "kind": "verification",
+        "title": "Made-up faces",
+        "scenarios": {
+            name: scenario(0.05, rate) for name, rate in (("S1", 1e-4), ("S2", 4e-4), ("S3", 2e-4), ("S4", 0.0))
+        },
+        "old": scenario(0.05, 3e-4),
+        "target_frr": 0.05,
+        "subjects": 100,
+        "same_item_distance": 0.23,
+        "status_quo_ratio": estimate(0.7, 0.2),
+        "decision": "stay",
+        "reason": "This verdict is made up.",
+        "det": {"S1": det_points(det_curve(genuine, impostor)), "S3": det_points(det_curve(genuine - 0.1, impostor))},
+        "histograms": [
+            count_scores("new – new", genuine, impostor, threshold=0.43),
+            count_scores("converted – new", genuine - 0.1, impostor, threshold=0.43, transferred=0.36),
+        ],
+    }
+
+
+@pytest.fixture(scope="session")
+def learning_curve() -> dict[str, Any]:
+    values = [0.25, 0.29, 0.31]
+    return {
+        "kind": "learning_curve",
+        "metric": "ndcg@10",
+        "pairs": [250, 500, 1_000],
+        "values": values,
+        "intervals": [around(value) for value in values],
+        "status_quo": 0.28,
+        "full_reindex": 0.43,
+    }
+
+
+@pytest.fixture(scope="session")
+def backfill_curve() -> dict[str, Any]:
+    return {
+        "kind": "backfill_curve",
+        "metric": "ndcg@10",
+        "orders": {
+            "random": {"fractions": [0.1, 0.5, 1.0], "metric": [0.33, 0.37, 0.43], "auc": 0.377},
+            "class_mean": {
+                "fractions": [0.1, 1.0],
+                "metric": [0.34, 0.43],
+                "intervals": [around(0.34), around(0.43)],
+                "auc": 0.385,
+            },
+        },
+        "status_quo": 0.28,
+        "full_reindex": 0.43,
+    }
+
+
+@pytest.fixture(scope="session")
+def results(
+    demo: dict[str, Any],
+    verification: dict[str, Any],
+    learning_curve: dict[str, Any],
+    backfill_curve: dict[str, Any],
+) -> list[dict[str, Any]]:
+    """One made-up result of each kind."""
+    return [demo, verification, learning_curve, backfill_curve]
+
+
+@pytest.fixture(scope="session")
+def page(results: list[dict[str, Any]]) -> str:
+    """The page of them all."""
+    from embcompat.report.html import render_report
+
+    return render_report(results, title="Made-up report")

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import io
+import re
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from embcompat.report.terminal import show_result
+
+
+def shown(result: dict[str, Any], **options: Any) -> str:
+    stream = io.StringIO()
+    show_result(result, Console(file=stream, width=80, highlight=False, **options))
+    return stream.getvalue()
+
+
+def test_every_kind_fits_80_columns_and_is_plain_when_piped(results: list[dict[str, Any]]) -> None:
+    for result in results:
+        text = shown(result)
+        assert max(len(line) for line in text.splitlines()) <= 80
+        assert "\x1b" not in text
+        assert "…" not in text
+
+
+def test_a_terminal_gets_emphasis(demo: dict[str, Any]) -> None:
+    assert "\x1b[" in shown(demo, force_terminal=True, color_system="standard", legacy_windows=False)
+
+
+def test_it_begins_with_the_notes_and_ends_with_the_verdict(demo: dict[str, Any]) -> None:
+    lines = [line.strip() for line in shown(demo).splitlines() if line.strip()]
+    assert lines[0] == "Every figure on this page is made up."
+    assert lines[-2:] == ["Convert the gallery", "This verdict is made up. At query time it needs the new model."]
+
+
+def test_the_figures_are_there(demo: dict[str, Any], verification: dict[str, Any]) -> None:
+    search, faces = shown(demo), shown(verification)
+    assert re.search(r"Converted +0\.330 +0\.310 to 0\.350 +\+0\.050 \(\+0\.030 to \+0\.070\)", search)
+    assert "of a full reindex, 71.0\xa0% to ∞" in search
+    assert "S3" in faces
+    assert "1\xa0in\xa05,000" in faces
+    assert "none\xa0in\xa010,000" in faces
+
+
+@pytest.mark.parametrize("kind", ["retrieval", "demo"])
+def test_nothing_measured_is_no_error(kind: str) -> None:
+    assert "None" not in shown({"kind": kind, "metric": "mrr"})
