@@ -63,7 +63,7 @@ def embed(
     from embcompat.extractors import load_extractor
 
     _check_out(out)
-    options = _parse_options(option or [])
+    options = _parse_options(extractor, option or [])
     if batch_size is not None:
         options["batch_size"] = batch_size
     given = read_items(source, id_column=id_column, text_column=text_column, label_column=label_column, limit=limit)
@@ -108,8 +108,15 @@ def _check_out(out: Path) -> None:
         raise InputError(f"the folder of {out} does not exist. Create it first.")
 
 
-def _parse_options(pairs: list[str]) -> dict[str, Any]:
-    """Parse KEY=VALUE pairs; a value that is JSON (a number, true, "text", {…}) is taken as such, else as a string."""
+def _parse_options(extractor: str, pairs: list[str]) -> dict[str, Any]:
+    """Parse KEY=VALUE pairs as the extractor's parameters take them.
+
+    A value that is JSON (a number, true, {…}) is taken as such, anything else as a string. A number stays the string
+    that it was written as where the parameter takes strings, so that version 1.10 is not 1.1.
+    """
+    from embcompat.extractors.discovery import extractor_signature
+
+    parameters = extractor_signature(extractor).parameters
     options: dict[str, Any] = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")
@@ -117,9 +124,11 @@ def _parse_options(pairs: list[str]) -> dict[str, Any]:
         if not equals or not key.isidentifier() or key in options:
             raise InputError(f"--option must be KEY=VALUE, each key once. Got {pair!r}.")
         try:
-            options[key] = json.loads(text)
+            value = json.loads(text)
         except json.JSONDecodeError:
-            options[key] = text
+            value = text
+        takes_strings = key in parameters and "str" in str(parameters[key].annotation)
+        options[key] = text if takes_strings and isinstance(value, (int, float)) else value
     return options
 
 

