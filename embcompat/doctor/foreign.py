@@ -1,0 +1,169 @@
+"""Rows of another space, found by likelihood under the references of the spaces."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embcompat.doctor.reference import SpaceReference
+from embcompat.doctor.report import Finding, Separation
+from embcompat.embeddings import normalize_rows
+
+TARGET_RECALL, TARGET_FALSE_ALARMS = 0.95, 0.01
+"""What must be reached for the doctor to say that it can tell two spaces apart [ours]."""
+
+ALLOWED_SHARE = 0.002
+"""Rows beyond the expected false alarms that may look like another space before the gallery counts as sick: odd
+items do occur [ours]."""
+
+ALLOWED_OUTLIERS = 0.005
+"""Part of the rows that may be unlike the reference before the gallery counts as sick [ours]."""
+
+OUTLIER_DEVIATIONS = 3.5
+"""Robust standard deviations of the log distance beyond which a row is unlike the reference [ours]."""
+
+_MIN_SKETCH = 50
+_SIMULATED_ROWS = 1_000
+_MARGIN = 0.8
+"""Real spaces are less unlike each other than one without structure: its distances count for this part [ours]."""
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """What was found about rows of other spaces."""
+
+    findings: tuple[Finding, ...]
+    separations: tuple[Separation, ...]
+    notes: tuple[str, ...]
+
+
+def find_foreign(
+    own: SpaceReference,
+    others: Sequence[SpaceReference],
+    deviances: Mapping[str, NDArray[np.float32]],
+    usable: NDArray[np.bool_],
+) -> Foreign:
+    """Find rows that fit another space better than their own, and rows that fit none.
+
+    A row is foreign when its deviance under its own space exceeds that under another by more than a threshold: 0,
+    where both explain it equally well, or more if a percent of the own sketch lies above that. Quadratic
+    discriminant analysis, with the error rates measured on rows that no covariance has seen. A row that fits no
+    registered space is judged by its distance alone, against the bulk of the gallery, because other content than
+    the reference's moves all distances up. [ours]
+
+    Args:
+        own: Reference of the gallery's space.
+        others: References of the other spaces of the same dimension.
+        deviances: Deviance of every row (n,) under each reference, by space id.
+        usable: Which rows have a vector to judge (n,).
+    """
+    separations = [separation(own, other) for other in others]
+    excess = np.full((len(others) + 1, len(usable)), -np.inf, dtype=np.float32)
+    for number, (other, apart) in enumerate(zip(others, separations, strict=True)):
+        with np.errstate(invalid="ignore"):  # rows so far off that both deviances are infinite
+            above = deviances[own.space.id] - deviances[other.space.id] - np.float32(apart.threshold)
+        excess[number] = np.where(usable & (above > 0), above, -np.inf)
+    claimed = np.where(np.isfinite(excess.max(axis=0)), excess.argmax(axis=0), -1)
+    findings = [
+        finding
+        for number, (other, apart) in enumerate(zip(others, separations, strict=True))
+        for finding in _foreign_rows(own, other, apart, np.flatnonzero(claimed == number), int(usable.sum()))
+    ]
+    distances = deviances[own.space.id] - np.float32(own.log_determinant)
+    unknown, outliers = _outliers(own, distances, usable, claimed >= 0)
+    separations.append(unknown)
+    notes = tuple(_note(own, apart) for apart in separations if not apart.can_tell)
+    return Foreign((*findings, *outliers), tuple(separations), notes)
+
+
+def separation(own: SpaceReference, other: SpaceReference) -> Separation:
+    """Measure on both sketches how well rows of another space can be told from rows of the own."""
+    mine, theirs = (
+        own.deviances(rows).astype(np.float64) - other.deviances(rows) for rows in (own.sketch, other.sketch)
+    )
+    if len(mine) < _MIN_SKETCH or len(theirs) < _MIN_SKETCH:
+        return Separation(other.space.id, None, None, 0.0, can_tell=False)
+    threshold = max(0.0, float(np.quantile(mine, 1 - TARGET_FALSE_ALARMS, method="higher")))
+    recall = float((theirs > threshold).mean())
+    false_alarms = float((mine > threshold).mean())
+    if false_alarms == 0:  # too rare for the sketch to show: the tail of a Gaussian, at most one in the sketch
+        beyond = (threshold - mine.mean()) / max(float(mine.std()), 1e-12)
+        false_alarms = min(0.5 * math.erfc(beyond / math.sqrt(2)), 1 / len(mine))
+    can_tell = recall >= TARGET_RECALL and false_alarms <= TARGET_FALSE_ALARMS
+    return Separation(other.space.id, recall, false_alarms, threshold, can_tell)
+
+
+def _foreign_rows(
+    own: SpaceReference, other: SpaceReference, apart: Separation, rows: NDArray[np.int64], count: int
+) -> Iterator[Finding]:
+    expected = count * (TARGET_FALSE_ALARMS if apart.false_alarms is None else apart.false_alarms)
+    if len(rows) <= expected:
+        return
+    sick = len(rows) > 2 * expected + ALLOWED_SHARE * count
+    message = f"{len(rows):,} of {count:,} rows fit space {other.space.id} better than {own.space.id}"
+    message += f"; about {expected:,.0f} would by chance." if expected >= 0.5 else "."
+    if len(rows) > count / 2:
+        message += f" That is most of them: is this a gallery of {other.space.id}?"
+    elif not sick:
+        message += " A few odd items can explain that."
+    yield Finding("other_space", "error" if sick else "warning", message, rows)
+
+
+def _outliers(
+    own: SpaceReference, distances: NDArray[np.float32], usable: NDArray[np.bool_], claimed: NDArray[np.bool_]
+) -> tuple[Separation, list[Finding]]:
+    """Find rows that are far from the own space, and near no registered one."""
+    judged = distances[usable].astype(np.float64)
+    if len(judged) == 0:
+        return Separation(None, None, None, 0.0, can_tell=False), []
+    noise = _MARGIN * own.distances(_structureless(own)).astype(np.float64)
+    held_out = own.distances(own.sketch).astype(np.float64) if len(own.sketch) >= _MIN_SKETCH else None
+    logs = np.log(np.maximum(judged, 1e-12))
+    typical = float(np.median(logs))
+    spread = 1.4826 * float(np.median(np.abs(logs - typical)))
+    threshold = math.exp(typical + OUTLIER_DEVIATIONS * spread)
+    familiar = 2.0 * own.space.dim  # a Gaussian's own rows are at dim on average
+    alarms = None
+    if held_out is not None:
+        threshold = max(threshold, float(np.quantile(held_out, 0.999)))
+        familiar = float(np.quantile(held_out, 0.99))
+        alarms = float((held_out > threshold).mean())
+    recall = float((noise > threshold).mean())
+    is_familiar = math.exp(typical) <= familiar
+    can_tell = held_out is not None and is_familiar and recall >= TARGET_RECALL
+    apart = Separation(None, recall, alarms, threshold, can_tell)
+    if not is_familiar and math.exp(typical) >= np.quantile(noise, 0.05):
+        message = f"The gallery as a whole is about as unlike {own.space.id} as vectors without any structure: another "
+        message += "space, or a reference that does not fit."
+        return apart, [Finding("unlike_reference", "error", message, np.flatnonzero(usable))]
+    rows = np.flatnonzero(usable & (distances > threshold) & ~claimed)
+    if len(rows) == 0:
+        return apart, []
+    sick = len(rows) > ALLOWED_OUTLIERS * len(judged)
+    message = f"{len(rows):,} of {len(judged):,} rows are unlike the reference of {own.space.id} and like no other: "
+    message += "another space, or other content."
+    return apart, [Finding("unlike_reference", "error" if sick else "warning", message, rows)]
+
+
+def _note(own: SpaceReference, apart: Separation) -> str:
+    """Say what cannot be told."""
+    other = "a space without a reference" if apart.other is None else apart.other
+    text = f"whether rows of {other} are among those of {own.space.id} cannot be told reliably"
+    if apart.recall is None or apart.false_alarms is None:
+        return f"{text}: a reference has too small a sketch to say."
+    if apart.other is None:
+        return f"{text}: the reference is too unsharp for this content. Fit it on more vectors, of such content."
+    return f"{text}: {apart.recall:.0%} would be found, with {apart.false_alarms:.1%} false alarms."
+
+
+def _structureless(own: SpaceReference) -> NDArray[np.float32]:
+    """Make rows with the size of the space's vectors and nothing else of it."""
+    rng = np.random.default_rng(0)
+    level = math.sqrt(float(np.trace(own.covariance)) / own.space.dim)
+    rows = level * rng.standard_normal((_SIMULATED_ROWS, own.space.dim))
+    rows = normalize_rows(rows) if own.space.normalized else rows + own.mean
+    return np.asarray(rows, dtype=np.float32)

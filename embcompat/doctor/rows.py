@@ -1,0 +1,107 @@
+"""What can be said of each row without knowing its space."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embcompat.doctor.gallery import Block
+from embcompat.doctor.report import Finding, Severity
+from embcompat.embeddings import UNIT_NORM_TOLERANCE
+from embcompat.spaces import SpaceVersion
+
+UNIT_SHARE = 0.9
+"""Of a gallery that names no space, this part of unit-norm rows says that all should be [ours]."""
+
+
+@final
+class RowChecks:
+    """Norms, lengths and duplicates of all rows, in about 30 bytes a row.
+
+    Duplicates are found by 64-bit digests; that two different vectors share one is less likely than a disk error.
+    """
+
+    def __init__(self) -> None:
+        self._lengths = [np.empty(0, dtype=np.int64)]
+        self._norms = [np.empty(0, dtype=np.float32)]
+        self._id_digests = [np.empty(0, dtype=np.uint64)]
+        self._vector_digests = [np.empty(0, dtype=np.uint64)]
+
+    def add(self, block: Block) -> None:
+        """Take in the next rows."""
+        self._lengths.append(block.lengths)
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares = np.einsum("ij,ij->i", block.vectors, block.vectors, dtype=np.float64)
+            self._norms.append(np.sqrt(squares).astype(np.float32))
+        texts = (b"" if name is None or name == "" else str(name).encode() for name in block.ids)
+        self._id_digests.append(_digests(texts, len(block.ids)))
+        self._vector_digests.append(_digests((row.tobytes() for row in block.vectors), len(block.vectors)))
+
+    def count(self) -> int:
+        """Return the number of rows so far."""
+        return sum(map(len, self._lengths))
+
+    def usable(self, dim: int) -> NDArray[np.bool_]:
+        """Say which rows hold a finite, non-zero vector of the right length (n,)."""
+        norms = np.concatenate(self._norms)
+        return np.asarray((np.concatenate(self._lengths) == dim) & np.isfinite(norms) & (norms > 0))
+
+    def findings(self, space: SpaceVersion | None, dim: int) -> Iterator[Finding]:
+        """Yield what is wrong with single rows and among them."""
+        lengths, norms = np.concatenate(self._lengths), np.concatenate(self._norms)
+        fits = lengths == dim
+        usable = self.usable(dim)
+        yield from _finding("missing_vector", "error", lengths < 0, "no vector")
+        drifted = (lengths >= 0) & ~fits
+        seen = ", ".join(str(length) for length in np.unique(lengths[drifted])[:5])
+        yield from _finding("dimension", "error", drifted, f"another length ({seen}) than {dim}")
+        yield from _finding("not_finite", "error", fits & ~np.isfinite(norms), "NaN or infinity in the vector")
+        zero = fits & (norms == 0)
+        matters = space is None or space.normalized or space.similarity == "cosine"
+        yield from _finding("zero", "error" if matters else "warning", zero, "a vector of zeros")
+        off = usable & ~(np.abs(norms - 1) <= UNIT_NORM_TOLERANCE)
+        unit_share = 1 - off.sum() / max(usable.sum(), 1)
+        if space.normalized if space is not None else unit_share >= UNIT_SHARE:
+            yield from _finding("not_unit_norm", "error", off, _norm_message(space, norms[off]))
+        ids = np.concatenate(self._id_digests)
+        missing = ids == _MISSING
+        yield from _finding("missing_id", "error", missing, "no id")
+        yield from _finding("duplicate_id", "error", ~missing & _repeated(ids, ~missing), "the id of an earlier row")
+        vectors = np.concatenate(self._vector_digests)
+        repeated = _repeated(vectors, usable)
+        yield from _finding("duplicate_vector", "warning", repeated, "exactly the vector of an earlier row")
+
+
+def _digests(values: Iterator[bytes], count: int) -> NDArray[np.uint64]:
+    joined = b"".join(hashlib.blake2b(value, digest_size=8).digest() for value in values)
+    return np.frombuffer(joined, dtype=np.uint64, count=count)
+
+
+_MISSING = _digests(iter([b""]), 1)[0]
+
+
+def _repeated(digests: NDArray[np.uint64], among: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Say which rows have the digest of an earlier one, among some rows (n,)."""
+    rows = np.flatnonzero(among)
+    _, first = np.unique(digests[rows], return_index=True)
+    repeated = np.zeros(len(digests), dtype=bool)
+    repeated[rows] = True
+    repeated[rows[first]] = False
+    return repeated
+
+
+def _norm_message(space: SpaceVersion | None, norms: NDArray[np.float32]) -> str:
+    if len(norms) == 0:
+        return ""
+    why = "most rows have" if space is None else f"space {space.id} is normalized:"
+    return f"a norm other than 1 ({why} unit norm); found {norms.min():.4g} to {norms.max():.4g}"
+
+
+def _finding(kind: str, severity: Severity, mask: NDArray[np.bool_], what: str) -> Iterator[Finding]:
+    rows = np.flatnonzero(mask)
+    if len(rows):
+        yield Finding(kind, severity, f"{len(rows):,} of {len(mask):,} rows have {what}.", rows.astype(np.int64))
