@@ -1,0 +1,145 @@
+"""Sums over pairs in files that are larger than memory. Imports pyarrow."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from embcompat.aligners.sums import GramSums
+from embcompat.embeddings import validate_vectors
+from embcompat.embeddings.files import open_parquet, read_npy, read_space, vectors_from_arrow
+from embcompat.errors import FileFormatError, InputError
+
+_BLOCK_ROWS = 8_192
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Consecutive rows of a file; labels are None in a file without them."""
+
+    vectors: NDArray[Any]
+    ids: list[str]
+    labels: list[str] | None
+
+
+def stream_sums(
+    source: str | Path, target: str | Path, *, validation: float = 0.1, seed: int = 0
+) -> tuple[GramSums, GramSums]:
+    """Sum over the pairs of two files in one pass, for `fit_affine_sums`.
+
+    The files hold the same items in the same order: Parquet as `Embeddings.save` writes it (ids are compared row by
+    row), or ``.npy`` arrays, whose rows are paired by their number. Which pairs are held out is decided by a checksum
+    of their label, or of their id (the row number in a ``.npy`` file) where there are no labels, so a subject falls
+    entirely on one side, whatever file it is in. Sums of several files, also from several workers, are added with
+    `GramSums.merge`. Memory is that of the sums and a few blocks of rows; files of numbers are mapped, not read.
+
+    Args:
+        source: File of source vectors.
+        target: File of target vectors.
+        validation: Fraction of the pairs to hold out [ours].
+        seed: Seed of the choice.
+
+    Returns:
+        The sums over the pairs to fit on, and over the held-out pairs; either may be empty.
+
+    Raises:
+        FileFormatError: If a file does not hold vectors, or the two do not hold the same items.
+        InputError: If a vector is not valid in its space, or ``validation`` is not a fraction.
+    """
+    if not 0 <= validation < 1:
+        raise InputError(f"validation must be a fraction below 1. Got {validation}.")
+    source, target = Path(source), Path(target)
+    bound = round(validation * 2**32)
+    start, sums = 0, None
+    for left, right in _paired_blocks(source, target):
+        _check_items(left, right, source, target, start)
+        keys = left.labels or right.labels or left.ids
+        held_out = np.array([zlib.crc32(f"{seed}:{key}".encode()) < bound for key in keys])
+        if sums is None:
+            dims = left.vectors.shape[1], right.vectors.shape[1]
+            sums = GramSums(*dims), GramSums(*dims)
+        for part, rows in zip(sums, (~held_out, held_out), strict=True):
+            part.add(left.vectors[rows], right.vectors[rows])
+        start += len(left.ids)
+    if sums is None:
+        raise InputError(f"at least one pair is needed. {source} and {target} hold none.")
+    return sums
+
+
+def _paired_blocks(source: Path, target: Path) -> Iterator[tuple[_Block, _Block]]:
+    counts = [_count(path) for path in (source, target)]
+    if counts[0] != counts[1]:
+        raise FileFormatError(f"{source} and {target} must hold the same items. Got {counts[0]} and {counts[1]} rows.")
+    yield from zip(_blocks(source), _blocks(target), strict=True)
+
+
+def _count(path: Path) -> int:
+    return len(_array(path)) if path.suffix == ".npy" else int(open_parquet(path).metadata.num_rows)
+
+
+def _array(path: Path) -> NDArray[Any]:
+    array = read_npy(path)
+    if array.ndim != 2 or array.dtype.kind != "f":
+        raise FileFormatError(f"{path} must hold an array (n, dim) of floats. Got {array.shape} of {array.dtype}.")
+    return array
+
+
+def _blocks(path: Path) -> Iterator[_Block]:
+    """Read a file in blocks of `_BLOCK_ROWS` rows, the last one excepted."""
+    if path.suffix == ".npy":
+        array = _array(path)
+        for start in range(0, len(array), _BLOCK_ROWS):
+            rows = array[start : start + _BLOCK_ROWS]
+            yield _Block(rows, [str(row) for row in range(start, start + len(rows))], None)
+        return
+    space = read_space(path)
+    if space is None:
+        raise FileFormatError(f"{path} does not name its space. Write it with Embeddings.save.")
+    file = open_parquet(path)
+    columns = ["id", "vector", "label"] if "label" in file.schema_arrow.names else ["id", "vector"]
+    start = 0
+    for table in _even_tables(file.iter_batches(_BLOCK_ROWS, columns=columns)):
+        where = f"{path} from row {start} on: column vector"
+        vectors = vectors_from_arrow(table.column("vector").combine_chunks(), space.dim, where=where)
+        labels = table.column("label").to_pylist() if "label" in columns else None
+        if labels is not None and None in labels:
+            raise FileFormatError(
+                f"{path}: column label must hold a label in every row. Row {start + labels.index(None)} has none."
+            )
+        yield _Block(validate_vectors(vectors, space, what=where), table.column("id").to_pylist(), labels)
+        start += len(vectors)
+
+
+def _even_tables(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Cut batches anew, because two files of the same rows may have other row groups."""
+    waiting: list[pa.RecordBatch] = []
+    rows = 0
+    for batch in batches:
+        waiting.append(batch)
+        rows += batch.num_rows
+        while rows >= _BLOCK_ROWS:
+            table = pa.Table.from_batches(waiting)
+            yield table.slice(0, _BLOCK_ROWS)
+            waiting = table.slice(_BLOCK_ROWS).to_batches()
+            rows -= _BLOCK_ROWS
+    if rows:
+        yield pa.Table.from_batches(waiting)
+
+
+def _check_items(left: _Block, right: _Block, source: Path, target: Path, start: int) -> None:
+    for what in ("ids", "labels"):
+        ours, theirs = getattr(left, what), getattr(right, what)
+        if ours is None or theirs is None or ours == theirs:
+            continue
+        row = next(row for row, pair in enumerate(zip(ours, theirs, strict=True)) if pair[0] != pair[1])
+        raise FileFormatError(
+            f"{source} and {target} must hold the same {what}, row by row. Row {start + row} has {ours[row]!r} and "
+            f"{theirs[row]!r}. pair_embeddings joins files that fit in memory by id."
+        )
