@@ -120,6 +120,26 @@ class GalleryPart(Part):
     retentions: dict[str, Measured] = Field(default_factory=dict)
 
 
+class Candidate(Part):
+    """One aligner that was tried; the first that is as good as the best is the one that was chosen.
+
+    Attributes:
+        name: What it is called.
+        parameters: Number of its parameters.
+        fit_seconds: How long its fit took.
+        score: Its figure on held-out pairs.
+        against_best: How it compares with the best figure, paired.
+        as_good: Whether that comparison shows no difference.
+    """
+
+    name: str
+    parameters: int | None = None
+    fit_seconds: float | None = None
+    score: Measured
+    against_best: Measured | None = None
+    as_good: bool
+
+
 class Scenario(Part):
     """One verification scenario; rates are fractions.
 
@@ -154,9 +174,11 @@ class Result(Part):
         reason: Why, in one sentence.
         needs: The models that the decision needs alive at query time: ``old``, ``new``.
         notes: What a reader must know before the figures.
+        candidates: The aligners that were tried, the cheapest first.
         projection: Vectors as points in a plane.
         histograms: Score histograms.
-        artifact: Id of the aligner's artifact.
+        aligner: Kind of the aligner.
+        artifact: Id of its artifact.
         seed: Seed of everything drawn at random.
         provenance: Where else the figures come from: versions, commands, the machine. A mapping or list inside is
             shown as several lines.
@@ -170,8 +192,10 @@ class Result(Part):
     reason: str | None = None
     needs: list[str] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list)
+    candidates: list[Candidate] = Field(default_factory=list)
     projection: Projection | None = None
     histograms: list[Histogram] = Field(default_factory=list)
+    aligner: str | None = None
     artifact: str | None = None
     seed: int | None = None
     provenance: dict[str, JsonValue] = Field(default_factory=dict)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from embcompat.report.parts import Point, Projection
+from embcompat.report.parts import Candidate, Point, Projection
 from embcompat.report.picture import (
     DASHES,
     Picture,
@@ -19,7 +19,7 @@ from embcompat.report.picture import (
 )
 from embcompat.report.results import RetrievalResult
 from embcompat.report.svg import colour
-from embcompat.report.tables import tabulate_lines, tabulate_recall, tabulate_sizes, tabulate_times
+from embcompat.report.tables import tabulate_candidates, tabulate_lines, tabulate_recall, tabulate_sizes, tabulate_times
 from embcompat.report.wording import (
     LINES,
     WHAT,
@@ -117,12 +117,13 @@ def draw_sizes(result: RetrievalResult, key: str) -> Picture | None:
         top = 1.0
         for number, name in enumerate(names):
             points = [(part.gallery_size, part.retentions[name]) for part in parts if name in part.retentions]
+            beside = (parts[-1].gallery_size / parts[0].gallery_size) ** (0.012 * (number - (len(names) - 1) / 2))
             for size, retention in points:
-                draw_interval(axes, retention, size, colour(LINE_ROLES[name]), upright=True)
+                draw_interval(axes, retention, size * beside, colour(LINE_ROLES[name]), upright=True)
                 top = max(top, retention.value, retention.high or 0.0)
             values = [retention.value for _, retention in points]
             look = stroke(LINE_ROLES[name], number, marker=True)
-            axes.plot([size for size, _ in points], values, label=LINES[name], **look)
+            axes.plot([size * beside for size, _ in points], values, label=LINES[name], **look)
         scale_log(axes, [part.gallery_size for part in parts])
         axes.set_ylim(0, 1.1 * top)
         axes.yaxis.set_major_formatter(lambda value, _: as_share(value))
@@ -174,6 +175,36 @@ def draw_times(result: RetrievalResult, key: str) -> Picture | None:
         paint,
         rows=tabulate_times(result),
         height=190,
+        wide=True,
+    )
+
+
+def draw_candidates(candidates: Sequence[Candidate], key: str) -> Picture | None:
+    """Draw the scores of the aligners that were tried."""
+    if not candidates:
+        return None
+    chosen = next((each for each in candidates if each.as_good), None)
+
+    def paint(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        for row, each in enumerate(candidates):
+            shade = colour("converted" if each.as_good else "naive")
+            draw_interval(axes, each.score, row, shade)
+            fill = shade if each is chosen else "none"
+            axes.plot(
+                [each.score.value], [row], "o", color=shade, markersize=8, markerfacecolor=fill, markeredgewidth=1.6
+            )
+        name_rows(axes, {each.name: "chosen" if each is chosen else "" for each in candidates})
+        axes.set_xlabel("score on held-out pairs")
+
+    return make_picture(
+        key,
+        "Choice of the aligner",
+        "The cheapest first. Chosen is the first that is as good as the best: its paired comparison with it shows no "
+        "difference.",
+        paint,
+        rows=tabulate_candidates(candidates),
+        height=70 + 40 * len(candidates),
         wide=True,
     )
 

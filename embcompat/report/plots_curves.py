@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from embcompat.report.parts import Interval
-from embcompat.report.picture import Picture, add_legend, draw_reference, make_picture, scale_log, stroke
+from embcompat.report.picture import DASHES, Picture, add_legend, draw_reference, make_picture, scale_log, stroke
 from embcompat.report.results import BackfillCurve, LearningCurve
 from embcompat.report.svg import colour
 from embcompat.report.tables import tabulate_backfill, tabulate_learning
@@ -28,15 +28,18 @@ def draw_learning(result: LearningCurve, key: str) -> Picture:
         draw_reference(axes, "full reindex", result.full_reindex, "new")
         _band(axes, result.pairs, result.intervals, "converted")
         axes.plot(result.pairs, result.values, label="converted", **stroke("converted", 0, marker=True))
+        if result.enough is not None:
+            axes.axvline(result.enough, color=colour("muted"), linewidth=1.2, linestyle=DASHES[2])
         scale_log(axes, result.pairs)
         axes.margins(y=0.12)
         axes.set_xlabel("pairs fitted")
         axes.set_ylabel(result.metric)
 
+    dotted = "" if result.enough is None else f": {result.enough:,} are enough (dotted)"
     return make_picture(
         key,
         "How many pairs are enough",
-        "Where the curve is flat, more pairs buy nothing. The band is the 95 % interval.",
+        f"Where the curve is flat, more pairs buy nothing{dotted}. The band is the 95 % interval.",
         paint,
         rows=tabulate_learning(result),
         wide=True,

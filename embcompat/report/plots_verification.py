@@ -69,6 +69,8 @@ def draw_det(result: VerificationResult, key: str) -> Picture | None:
         return None
 
     def paint(figure: Figure) -> None:
+        from matplotlib.ticker import LogLocator, NullFormatter
+
         axes = figure.add_subplot()
         for number, (name, points) in enumerate(curves.items()):
             if points:
@@ -76,6 +78,8 @@ def draw_det(result: VerificationResult, key: str) -> Picture | None:
                 axes.plot(*zip(*points, strict=True), label=label, **stroke(_ROLES[name], number))
         _scale_far(axes)
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.yaxis.set_major_formatter(lambda value, _: as_share(value))
         axes.set_xlabel("false accepts, one in …")
         axes.set_ylabel("false rejects")

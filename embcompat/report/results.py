@@ -58,6 +58,7 @@ class RetrievalResult(Result):
         differences: For each line, its metric less that of the status quo.
         retention_by_size: The lines in nested parts of the gallery.
         unfitted: The lines in the gallery without the fitted items, where every row is converted.
+        reasons: Why a line or figure is absent, by its name.
         relevance: What says which items are relevant: ``qrels``, ``labels`` or ``neighbours``.
         queries: Number of queries.
         gallery_size: Number of items searched.
@@ -83,6 +84,7 @@ class RetrievalResult(Result):
     differences: dict[str, Measured] = Field(default_factory=dict)
     retention_by_size: list[GalleryPart] = Field(default_factory=list)
     unfitted: GalleryPart | None = None
+    reasons: dict[str, str] = Field(default_factory=dict)
     relevance: str | None = None
     queries: int | None = None
     gallery_size: int | None = None
@@ -165,6 +167,7 @@ class LearningCurve(Result):
         pairs: Numbers of pairs.
         values: The metric for each.
         intervals: Its interval for each; empty where none was taken.
+        enough: The least number of pairs that is as good as the most.
         status_quo: The metric before the upgrade.
         full_reindex: The metric after a full reindex.
     """
@@ -174,6 +177,7 @@ class LearningCurve(Result):
     pairs: list[int] = Field(min_length=1)
     values: list[float]
     intervals: list[Interval] = Field(default_factory=list)
+    enough: int | None = None
     status_quo: float | None = None
     full_reindex: float | None = None
 

@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from embcompat.report.parts import Example, Result
 from embcompat.report.picture import Picture
-from embcompat.report.plots import draw_lines, draw_projection, draw_recall, draw_sizes, draw_times
+from embcompat.report.plots import draw_candidates, draw_lines, draw_projection, draw_recall, draw_sizes, draw_times
 from embcompat.report.plots_curves import draw_backfill, draw_learning
 from embcompat.report.plots_verification import draw_det, draw_histograms, draw_scenarios
 from embcompat.report.results import BackfillCurve, LearningCurve, RetrievalResult, VerificationResult
@@ -57,7 +57,7 @@ class Verdict:
     """What to do.
 
     Attributes:
-        decision: As an instruction.
+        decision: As an instruction, or empty.
         tone: ``go`` where something of the gallery is converted, else ``hold``.
         reason: Why, or empty.
         needs: The sentence that says which models must be alive, or empty.
@@ -109,7 +109,7 @@ def make_section(result: Result, key: str) -> Section:
         heading=result.title or _HEADINGS[result.kind],
         spaces=tuple(space for space in spaces if space),
         verdict=make_verdict(result),
-        notes=tuple(result.notes),
+        notes=tuple(make_notes(result)),
         tiles=tuple(make_tiles(result)),
         pictures=tuple(_pictures(result, key)),
         examples=tuple(result.examples) if isinstance(result, RetrievalResult) else (),
@@ -118,12 +118,12 @@ def make_section(result: Result, key: str) -> Section:
 
 
 def make_verdict(result: Result) -> Verdict | None:
-    """Put a result's decision into words; None where it has none."""
-    if result.decision is None:
+    """Put a result's decision and its reason into words; None where it has neither."""
+    if result.decision is None and result.reason is None:
         return None
     needs = " and ".join(NEEDS.get(model, model) for model in result.needs)
     return Verdict(
-        decision=DECISIONS.get(result.decision, result.decision),
+        decision=DECISIONS.get(result.decision, result.decision) if result.decision else "",
         tone="hold" if result.decision in _KEEPS else "go",
         reason=result.reason or "",
         needs=f"At query time it needs {needs}." if needs else "",
@@ -140,9 +140,19 @@ def _pictures(result: Result, key: str) -> list[Picture]:
         drawn = [partial(draw_learning, result)]
     elif isinstance(result, BackfillCurve):
         drawn = [partial(draw_backfill, result)]
-    drawn += [partial(draw_histograms, result.histograms), partial(draw_projection, result.projection)]
+    drawn += [
+        partial(draw_histograms, result.histograms),
+        partial(draw_projection, result.projection),
+        partial(draw_candidates, result.candidates),
+    ]
     found = (draw(f"{key}-picture{number}") for number, draw in enumerate(drawn, start=1))
     return [picture for picture in found if picture is not None]
+
+
+def make_notes(result: Result) -> list[str]:
+    """Return what to know before the figures, and why some are absent."""
+    absent = result.reasons if isinstance(result, RetrievalResult) else {}
+    return [*result.notes, *(f"No {name.replace('_', ' ')}: {why}." for name, why in absent.items())]
 
 
 def make_tiles(result: Result) -> list[Tile]:
@@ -194,7 +204,12 @@ def _verification_tiles(result: VerificationResult) -> list[Tile]:
 def _origin(result: Result) -> dict[str, JsonValue]:
     """Return the provenance that a result holds outside its part of that name."""
     relevance = result.relevance if isinstance(result, RetrievalResult) else None
-    found: dict[str, JsonValue] = {"artifact": result.artifact, "relevance": relevance, "seed": result.seed}
+    found: dict[str, JsonValue] = {
+        "aligner": result.aligner,
+        "artifact": result.artifact,
+        "relevance": relevance,
+        "seed": result.seed,
+    }
     return {name: value for name, value in found.items() if value is not None}
 
 

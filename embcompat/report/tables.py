@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from embcompat.evaluation.verification import one_in
-from embcompat.report.parts import Interval, Measured, Scenario
+from embcompat.report.parts import Candidate, Interval, Measured, Scenario
 from embcompat.report.results import BackfillCurve, BackfillOrder, LearningCurve, RetrievalResult, VerificationResult
 from embcompat.report.wording import (
     LINES,
@@ -77,6 +77,23 @@ def tabulate_times(result: RetrievalResult) -> Rows:
         "convert": result.convert_seconds,
     }
     return Rows(("step", "time"), tuple((name, as_seconds(took)) for name, took in steps.items() if took is not None))
+
+
+def tabulate_candidates(candidates: Sequence[Candidate]) -> Rows:
+    """Return the aligners that were tried."""
+    header = ("aligner", "parameters", "fit", "score", "against the best", "as good")
+    cells = [
+        (
+            each.name,
+            MISSING if each.parameters is None else f"{each.parameters:,}",
+            as_seconds(each.fit_seconds),
+            _with_interval(each.score, as_number),
+            _with_interval(each.against_best, as_number),
+            "yes" if each.as_good else "no",
+        )
+        for each in candidates
+    ]
+    return Rows(header, tuple(cells))
 
 
 def tabulate_scenarios(result: VerificationResult) -> Rows:

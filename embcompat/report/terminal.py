@@ -13,7 +13,7 @@ from rich.text import Text
 
 from embcompat.report.parts import Result
 from embcompat.report.results import BackfillCurve, LearningCurve, RetrievalResult, VerificationResult, parse_result
-from embcompat.report.sections import make_tiles, make_verdict
+from embcompat.report.sections import make_notes, make_tiles, make_verdict
 from embcompat.report.tables import Rows, tabulate_backfill, tabulate_learning, tabulate_lines, tabulate_scenarios
 
 
@@ -28,7 +28,7 @@ def show_result(result: Result | Mapping[str, Any], console: Console) -> None:
         InputError: If the result is not what its kind must be.
     """
     checked = result if isinstance(result, Result) else parse_result(result)
-    for note in checked.notes:
+    for note in make_notes(checked):
         console.print(Text(note, style="yellow"))
     console.print(_table(_figures(checked)))
     headline = Table.grid(padding=(0, 2))
@@ -38,7 +38,8 @@ def show_result(result: Result | Mapping[str, Any], console: Console) -> None:
     verdict = make_verdict(checked)
     if verdict is not None:
         console.print()
-        console.print(Text(verdict.decision, style="bold green" if verdict.tone == "go" else "bold yellow"))
+        if verdict.decision:
+            console.print(Text(verdict.decision, style="bold green" if verdict.tone == "go" else "bold yellow"))
         console.print(Text(" ".join(part for part in (verdict.reason, verdict.needs) if part)))
 
 

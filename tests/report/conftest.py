@@ -66,6 +66,11 @@ def demo() -> dict[str, Any]:
         "fit_seconds": 0.6,
         "convert_seconds": 0.04,
         "speedup": 16.1,
+        "reasons": {"fused": "this reason is made up"},
+        "candidates": [
+            {"name": "first", "parameters": 10, "fit_seconds": 0.1, "score": estimate(0.5), "as_good": False},
+            {"name": "second", "score": estimate(0.6), "against_best": estimate(0.0), "as_good": True},
+        ],
         "examples": [
             {
                 "query": "a <b>made-up</b> query",
@@ -126,6 +131,8 @@ def learning_curve() -> dict[str, Any]:
         "pairs": [250, 500, 1_000],
         "values": values,
         "intervals": [around(value) for value in values],
+        "enough": 500,
+        "reason": "This reason is made up.",
         "status_quo": 0.28,
         "full_reindex": 0.43,
     }
