@@ -153,7 +153,13 @@ def solve_low_rank(sums: GramSums, penalty: float, rank: int) -> tuple[Float64, 
 
 
 def choose_penalty(sums: GramSums, held_out: GramSums) -> float:
-    """Return the penalty of `PENALTIES` with the least squared error on held-out pairs."""
+    """Return the penalty of `PENALTIES` with the least squared error on held-out pairs.
+
+    Raises:
+        InputError: If there are no held-out pairs.
+    """
+    if held_out.count == 0:
+        raise InputError("choosing the ridge penalty needs held-out pairs. Got none. Pass some, or pass penalty=….")
     errors = [held_out.squared_error(*solve_ridge(sums, penalty)) for penalty in PENALTIES]
     return PENALTIES[int(np.argmin(errors))]
 
@@ -185,9 +191,11 @@ def fit_affine(
     """
     require_space(validation.source.space, train.source.space, what="The source side of validation")
     require_space(validation.target.space, train.target.space, what="The target side of validation")
+    held_out = GramSums(train.source.space.dim, train.target.space.dim)
+    held_out.add(validation.source.vectors, validation.target.vectors)
     return fit_affine_sums(
         GramSums.of([(train.source.vectors, train.target.vectors)]),
-        GramSums.of([(validation.source.vectors, validation.target.vectors)]),
+        held_out,
         normalize=train.target.space.normalized,
         solver=solver,
         penalty=penalty,
@@ -210,13 +218,15 @@ def fit_affine_sums(
 
     Args:
         train: Sums over the pairs to fit on.
-        validation: Sums over held-out pairs.
+        validation: Sums over held-out pairs; may be empty where no penalty is to be chosen.
         normalize: Whether the target space is normalized.
         solver: As in `fit_affine`, with the options that follow.
         penalty: As in `fit_affine`.
         rank: As in `fit_affine`.
         scale: As in `fit_affine`.
     """
+    if train.count == 0:
+        raise InputError("at least one pair is needed to fit an aligner. Got none.")
     smaller = min(train.cross_gram.shape)
     if rank is not None and solver != "low_rank":
         raise InputError(f"rank is an option of the solver low_rank. Got it for {solver!r}.")

@@ -97,6 +97,8 @@ def _blocks(path: Path) -> Iterator[_Block]:
         array = _array(path)
         for start in range(0, len(array), _BLOCK_ROWS):
             rows = array[start : start + _BLOCK_ROWS]
+            if not (finite := np.isfinite(rows).all(axis=1)).all():
+                raise InputError(f"{path} must be finite. Row {start + int(np.argmin(finite))} holds NaN or infinity.")
             yield _Block(rows, [str(row) for row in range(start, start + len(rows))], None)
         return
     space = read_space(path)

@@ -226,6 +226,9 @@ def test_bad_options_are_refused(split: PairSplit) -> None:
         fit_affine(train, validation, penalty=-1)
     with pytest.raises(InputError, match=r"at least one pair is needed"):
         fit_affine(train.select([]), validation)
+    with pytest.raises(InputError, match=r"choosing the ridge penalty needs held-out pairs\. Got none"):
+        fit_affine(train, validation.select([]))
+    assert fit_affine(train, validation.select([]), solver="procrustes").solver == "procrustes"
     with pytest.raises(SpaceMismatchError, match=r"The source side of validation must be in space 'made-old@1'"):
         fit_affine(train, make_pairs(9, source_dim=5, target_dim=8).pairs)
     with pytest.raises(InputError, match=r"weight must have shape \(target_dim, source_dim\)"):

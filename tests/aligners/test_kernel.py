@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from sklearn.kernel_ridge import KernelRidge
+
+from embcompat.aligners import ALIGNERS, fit_affine
+from embcompat.aligners import kernel as kernel_module
+from embcompat.aligners.kernel import KernelAligner, fit_kernel
+from embcompat.embeddings import PairedEmbeddings, PairSplit, normalize_rows, split_pairs
+from embcompat.errors import InputError
+from embcompat.testing import check_aligner, make_pairs
+
+
+def curved_pairs(count: int = 900, *, seed: int = 0) -> PairedEmbeddings:
+    """Make pairs of unit vectors whose target bends with the source: squares of the first numbers are added."""
+    made = make_pairs(count, source_dim=6, target_dim=5, normalized=True, noise=0.0, seed=seed).pairs
+    target = made.target.vectors + 2.0 * made.source.vectors[:, :5] ** 2
+    bent = made.target.trusted(normalize_rows(target).astype(np.float32), made.ids, made.target.space, None)
+    return PairedEmbeddings(made.source, bent)
+
+
+def mean_cosine(aligner: object, pairs: PairedEmbeddings) -> float:
+    mapped = aligner.transform(pairs.source.vectors)  # type: ignore[attr-defined]
+    return float(np.mean(np.sum(normalize_rows(mapped) * normalize_rows(pairs.target.vectors), axis=1)))
+
+
+@pytest.mark.parametrize("normalized", [False, True])
+def test_passes_the_suite(normalized: bool) -> None:
+    split = split_pairs(make_pairs(300, source_dim=9, target_dim=7, normalized=normalized).pairs)
+    check_aligner(fit_kernel(split.train, split.validation, landmarks=40), split)
+    check_aligner(fit_kernel(split.train, split.validation), split)
+
+
+def test_the_result_does_not_depend_on_the_size_of_blocks(split: PairSplit, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = fit_kernel(split.train, split.validation, landmarks=50)
+    expected = whole.transform(split.test.source.vectors)
+    monkeypatch.setattr(kernel_module, "_BLOCK_BYTES", 4_000)
+    blocked = fit_kernel(split.train, split.validation, landmarks=50)
+    np.testing.assert_allclose(blocked.transform(split.test.source.vectors), expected, atol=1e-5)
+
+
+def test_the_seed_decides(split: PairSplit) -> None:
+    first, again, other = (fit_kernel(split.train, split.validation, landmarks=20, seed=seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first.landmarks, again.landmarks)
+    np.testing.assert_array_equal(first.coefficients, again.coefficients)
+    assert not np.array_equal(first.landmarks, other.landmarks)
+
+
+def test_a_linear_map_is_recovered() -> None:
+    made = make_pairs(600, source_dim=8, target_dim=8, how="affine", noise=1e-4)
+    split = split_pairs(made.pairs)
+    aligner = fit_kernel(split.train, split.validation, landmarks=100)
+    wanted = split.test.source.vectors @ made.matrix.T + made.offset
+    np.testing.assert_allclose(aligner.transform(split.test.source.vectors), wanted, atol=2e-3)
+
+
+def test_a_curved_map_is_recovered_where_ridge_fails() -> None:
+    split = split_pairs(curved_pairs())
+    ridge = mean_cosine(fit_affine(split.train, split.validation), split.test)
+    kernel = mean_cosine(fit_kernel(split.train, split.validation, landmarks=300, penalty=1e-3), split.test)
+    assert ridge < 0.97
+    assert kernel > 0.995
+
+
+def test_a_landmark_on_every_row_is_kernel_ridge_regression() -> None:
+    split = split_pairs(curved_pairs(300))
+    train = split.train
+    aligner = fit_kernel(train, split.validation, penalty=0.5)
+    linear = fit_affine(train, split.validation)
+    residual = train.target.vectors - (train.source.vectors @ linear.weight.T + linear.bias)
+    mean = train.source.vectors.mean(axis=0)
+    units = [normalize_rows(part.source.vectors - mean) for part in (train, split.test)]
+    oracle = KernelRidge(alpha=0.5, kernel="rbf", gamma=1 / aligner.bandwidth).fit(units[0], residual)
+    source = split.test.source.vectors
+    expected = normalize_rows(source @ linear.weight.T + linear.bias + oracle.predict(units[1]))
+    # The jitter on the diagonal is what is left between the two.
+    np.testing.assert_allclose(aligner.transform(source), expected, atol=2e-3)
+
+
+def test_float32_stays_near_float64(split: PairSplit) -> None:
+    aligner = fit_kernel(split.train, split.validation)
+    state = {name: array.astype(np.float64) for name, array in aligner.state().items()}
+    source = split.test.source.vectors.astype(np.float64)
+    units = normalize_rows(source - state["mean"])
+    distances = np.sum((units[:, np.newaxis] - state["landmarks"]) ** 2, axis=2)
+    similarities = np.exp(-distances / aligner.bandwidth)
+    wanted = source @ state["weight"].T + state["bias"] + similarities @ state["coefficients"].T
+    np.testing.assert_allclose(aligner.transform(source), wanted, atol=1e-4)
+
+
+def test_the_bandwidth_is_the_median_squared_distance_between_landmarks(split: PairSplit) -> None:
+    aligner = fit_kernel(split.train, split.validation, landmarks=30)
+    distances = [
+        np.sum((one - other) ** 2) for row, one in enumerate(aligner.landmarks) for other in aligner.landmarks[:row]
+    ]
+    assert aligner.bandwidth == pytest.approx(np.median(distances), rel=1e-5)
+
+
+def test_formula_by_hand() -> None:
+    # u = (3, 4)/5 and one landmark (1, 0): k = exp((0.6 − 1)·2/0.5) = exp(−1.6).
+    aligner = KernelAligner([[1.0, 0.0]], [2.0], [1.0, 1.0], [[1.0, 0.0]], [[10.0]], bandwidth=0.5)
+    assert aligner.transform([[4.0, 5.0]])[0, 0] == pytest.approx(4.0 + 2.0 + 10 * np.exp(-1.6), rel=1e-6)
+
+
+def test_one_pair_and_one_landmark(split: PairSplit) -> None:
+    one = fit_kernel(split.train.select([3]), split.validation)
+    assert one.landmarks.shape == (1, 12)
+    np.testing.assert_allclose(
+        one.transform(split.train.source.vectors[3:4]), split.train.target.vectors[3:4], atol=1e-3
+    )
+    assert fit_kernel(split.train, split.validation, landmarks=1).transform(np.zeros((0, 12))).shape == (0, 8)
+
+
+def test_rows_that_all_agree_give_finite_numbers(split: PairSplit) -> None:
+    train = split.train.select(np.arange(50))
+    same = train.source.trusted(np.ones_like(train.source.vectors), train.ids, train.source.space, None)
+    aligner = fit_kernel(PairedEmbeddings(same, train.target), split.validation)
+    assert np.isfinite(aligner.transform(split.test.source.vectors)).all()
+
+
+def test_state_and_options_build_it_again(split: PairSplit) -> None:
+    aligner = fit_kernel(split.train, split.validation, landmarks=30)
+    config = json.loads(json.dumps(aligner.config()))
+    again = ALIGNERS["kernel"](config, aligner.state())
+    np.testing.assert_array_equal(
+        again.transform(split.test.source.vectors), aligner.transform(split.test.source.vectors)
+    )
+
+
+def test_bad_options_are_refused(split: PairSplit) -> None:
+    with pytest.raises(InputError, match=r"landmarks must be 1 or more and penalty 0 or more\. Got 0 and 0\.2"):
+        fit_kernel(split.train, split.validation, landmarks=0)
+    with pytest.raises(InputError, match=r"at least one pair is needed"):
+        fit_kernel(split.train.select([]), split.validation)
+    with pytest.raises(InputError, match=r"bias, mean, landmarks and coefficients must have the shapes"):
+        KernelAligner(np.eye(2), np.zeros(2), np.zeros(2), np.eye(2), np.eye(3), bandwidth=1.0)
+    with pytest.raises(InputError, match=r"bandwidth must be positive\. Got 0"):
+        KernelAligner(np.eye(2), np.zeros(2), np.zeros(2), np.eye(2), np.eye(2), bandwidth=0.0)
