@@ -9,7 +9,7 @@ from typing import final
 
 from embcompat.artifact import Artifact, parse_manifest, read_artifact
 from embcompat.errors import ArtifactError, InputError, RegistryConflictError, RegistryError, UnknownNameError
-from embcompat.registry import fetching, upkeep
+from embcompat.registry import blobs, upkeep
 from embcompat.registry.events import EventLog
 from embcompat.registry.records import (
     ALIGNERS,
@@ -54,6 +54,7 @@ class Registry:
         >>> registry = Registry("memory://", create=True)
         >>> registry.add_space(SpaceVersion(name="facenet", version="11", dim=128))
         >>> registry.promote("production", "facenet@11")
+        'facenet@11'
         >>> registry.find_space("production").id
         'facenet@11'
     """
@@ -88,7 +89,7 @@ class Registry:
         if not self._storage.create(space_path(space), SpaceRecord(space=space).to_bytes()):
             self._refuse_other(space)
         if reference is not None:
-            self._log.append("reference", space.id, blob=self._put_blob(reference))
+            self._log.append("reference", space.id, blob=blobs.put_blob(self._storage, reference))
 
     def publish(self, path: str | Path | Artifact) -> AlignerEntry:
         """Publish an artifact, and register its two spaces; publishing it again changes nothing.
@@ -114,7 +115,7 @@ class Registry:
             )
         files = {name: (artifact.path / name).read_bytes() for name in artifact.manifest.files}
         for name, data in files.items():
-            if self._put_blob(data) != artifact.manifest.files[name]:
+            if blobs.put_blob(self._storage, data) != artifact.manifest.files[name]:
                 raise ArtifactError(f"{artifact.path / name} changed while it was published. Publish it again.")
         for space in (artifact.source, artifact.target):
             self.add_space(space)
@@ -123,7 +124,7 @@ class Registry:
             raise RegistryError(f"{where} in {self.url} is damaged.")
         for data in files.values():
             if self._storage.look(blob_path(digest_of(data))) is None:  # a garbage collection may have come between
-                self._put_blob(data)
+                blobs.put_blob(self._storage, data)
         return AlignerEntry(artifact.id, artifact.manifest, retired=False)
 
     def get(self, name: str, destination: str | Path | None = None) -> Artifact:
@@ -141,7 +142,7 @@ class Registry:
         """
         entry = self.find_aligner(name)
         self._refuse_other(entry.source, entry.target)
-        return fetching.fetch(self._storage, entry, None if destination is None else Path(destination))
+        return blobs.fetch(self._storage, entry, None if destination is None else Path(destination))
 
     def list_spaces(self, *, retired: bool = False) -> tuple[SpaceVersion, ...]:
         """List the spaces by id; retired ones only on request."""
@@ -204,10 +205,10 @@ class Registry:
     def reference(self, space: SpaceVersion) -> bytes | None:
         """Return the last reference given for a space, or None."""
         digest = self._log.reference(space.id)
-        return None if digest is None else fetching.read_blob(self._storage, digest)
+        return None if digest is None else blobs.read_blob(self._storage, digest)
 
-    def promote(self, label: str, name: str, *, reason: str = "") -> None:
-        """Give a label to a space or an aligner; it leaves whatever had it.
+    def promote(self, label: str, name: str, *, reason: str = "") -> str:
+        """Give a label to a space or an aligner, and return its id; the label leaves whatever had it.
 
         Args:
             label: For instance ``production``.
@@ -225,9 +226,10 @@ class Registry:
         if subject in self._log.retired():
             raise RegistryError(f"{subject} was retired, so it cannot be promoted to {label!r}.")
         self._log.append("promote", subject, label=label, reason=reason)
+        return subject
 
-    def retire(self, name: str, *, reason: str = "") -> None:
-        """Take a space or an aligner out of use, for good; it stays readable.
+    def retire(self, name: str, *, reason: str = "") -> str:
+        """Take a space or an aligner out of use, for good, and return its id; it stays readable.
 
         A retired aligner is on no path; a path may begin in a retired space, because its vectors
         need a way out, but neither end nor pass there.
@@ -241,6 +243,7 @@ class Registry:
             raise RegistryError(f"{subject} cannot be retired: it is {', '.join(held)}. Promote another one first.")
         if subject not in self._log.retired():
             self._log.append("retire", subject, reason=reason)
+        return subject
 
     def verify(self) -> tuple[Damage, ...]:
         """Read everything and compare it with its digests and with each other.
@@ -271,15 +274,6 @@ class Registry:
                     f"space {space.id!r} is registered with other content; registered != yours: {'; '.join(lines)}. "
                     "If the model or how it is loaded changed, give it a new version."
                 )
-
-    def _put_blob(self, data: bytes) -> str:
-        digest = digest_of(data)
-        path = blob_path(digest)
-        if not self._storage.create(path, data):
-            stored = self._storage.look(path)
-            if stored is None or upkeep.is_aging(stored) or self._storage.read(path) != data:
-                self._storage.overwrite(path, data)  # whole again, and young, so that no collection takes it
-        return digest
 
     def _space_at(self, path: str) -> SpaceVersion:
         if path not in self._spaces:

@@ -25,18 +25,11 @@ from embcompat.registry.records import (
     event_path,
     space_path,
 )
-from embcompat.registry.storage import Storage, Stored
+from embcompat.registry.storage import Storage
 from embcompat.spaces import SpaceVersion
 
 GARBAGE_AGE = timedelta(days=7)
 """Unreferenced blobs are collected when they are older than this: a publication takes minutes, not days [ours]."""
-
-_RENEWAL_AGE = timedelta(days=1)
-
-
-def is_aging(stored: Stored) -> bool:
-    """Say whether a publication that relies on an object must write it again, lest it be collected meanwhile."""
-    return datetime.now(UTC) - stored.modified > _RENEWAL_AGE
 
 
 def verify(storage: Storage) -> tuple[Damage, ...]:

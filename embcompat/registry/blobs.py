@@ -1,16 +1,19 @@
-"""From the registry onto this machine: blobs and artifacts, verified."""
+"""Blobs in the registry, and the artifacts that are made of them on this machine, verified."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import tempfile
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from embcompat.artifact import MANIFEST, Artifact, read_artifact
 from embcompat.errors import ArtifactError, InputError, RegistryError
 from embcompat.registry.records import AlignerEntry, blob_path, digest_of
 from embcompat.registry.storage import Storage
+
+_RENEWAL_AGE = timedelta(days=1)
 
 
 def cache_folder() -> Path:
@@ -19,6 +22,21 @@ def cache_folder() -> Path:
     It is ``embcompat/artifacts`` under ``$XDG_CACHE_HOME``, or under ``~/.cache`` when that is not set.
     """
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "embcompat" / "artifacts"
+
+
+def put_blob(storage: Storage, data: bytes) -> str:
+    """Write a blob and return its digest; one that is there is made whole, and young again.
+
+    What a publication relies on must not be so old that a garbage collection takes it before the manifest is there.
+    """
+    digest = digest_of(data)
+    path = blob_path(digest)
+    if not storage.create(path, data):
+        stored = storage.look(path)
+        aging = stored is None or datetime.now(UTC) - stored.modified > _RENEWAL_AGE
+        if aging or storage.read(path) != data:
+            storage.overwrite(path, data)
+    return digest
 
 
 def read_blob(storage: Storage, digest: str) -> bytes:
