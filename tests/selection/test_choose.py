@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from embcompat.embeddings import Embeddings, PairedEmbeddings, PairSplit, split_pairs
+from embcompat.errors import InputError
+from embcompat.selection import Candidate, learning_curve, select_aligner
+from embcompat.testing import make_pairs
+
+CHEAP = (Candidate("procrustes", "procrustes"), Candidate("ridge", "ridge"))
+
+
+def shuffled(pairs: PairedEmbeddings) -> PairedEmbeddings:
+    """Break every pair: what is left is no relation at all."""
+    order = np.random.default_rng(0).permutation(len(pairs))
+    target = pairs.target
+    return PairedEmbeddings(pairs.source, Embeddings(target.vectors[order], target.ids, target.space))
+
+
+def test_the_cheapest_wins_a_tie() -> None:
+    parts = split_pairs(make_pairs(600, source_dim=12, target_dim=12, noise=0.001).pairs)
+    found = select_aligner(parts.train, parts.validation, candidates=CHEAP)
+    assert found.chosen.candidate.name == "procrustes"
+    assert all(row.as_good for row in found.candidates)
+
+
+def test_a_better_one_wins_over_a_cheaper_one() -> None:
+    # An affine map with very unequal stretches is beyond any rotation.
+    pairs = make_pairs(900, source_dim=10, target_dim=10, how="affine", noise=0.01).pairs
+    stretch = np.geomspace(0.05, 5, 10).astype(np.float32)
+    source = Embeddings(pairs.source.vectors * stretch, pairs.ids, pairs.source.space)
+    parts = split_pairs(PairedEmbeddings(source, pairs.target))
+    found = select_aligner(parts.train, parts.validation, candidates=CHEAP)
+    assert found.chosen.candidate.name == "ridge"
+    assert not found.candidates[0].as_good
+    assert found.candidates[0].against_best.high < 0
+
+
+def test_pairs_that_are_not_pairs_score_as_chance(split: PairSplit) -> None:
+    broken = select_aligner(shuffled(split.train), shuffled(split.validation), candidates=CHEAP)
+    whole = select_aligner(split.train, split.validation, candidates=CHEAP)
+    assert broken.chosen.score.value < 0.5 < whole.chosen.score.value
+
+
+def test_verification_chooses_by_false_accepts() -> None:
+    pairs = make_pairs(1_200, source_dim=16, target_dim=16, noise=0.2, subjects=200, normalized=True).pairs
+    parts = split_pairs(pairs)
+    tried = (*CHEAP, Candidate("kernel, reweighted", "kernel", {"landmarks": 100}, reweighted=True))
+    for objective in ("balanced", "lowest_far"):
+        found = select_aligner(
+            parts.train, parts.validation, task="verification", candidates=tried, objective=objective
+        )
+        best = min(row.score.value for row in found.candidates)
+        assert found.chosen.as_good
+        assert found.chosen.score.value <= best * max(found.chosen.against_best.value, 1.0) + 1e-12
+        json.dumps([row.to_dict() for row in found.candidates], allow_nan=False)
+
+
+def test_verification_needs_labels(split: PairSplit) -> None:
+    with pytest.raises(InputError, match="label"):
+        select_aligner(split.train, split.validation, task="verification", candidates=CHEAP)
+
+
+def test_pairs_of_aligners_cannot_be_compared(split: PairSplit) -> None:
+    with pytest.raises(InputError, match="fits a pair"):
+        select_aligner(split.train, split.validation, candidates=[Candidate("cca", "canonical")])
+    with pytest.raises(InputError, match="at least one candidate"):
+        select_aligner(split.train, split.validation, candidates=[])
+
+
+def test_a_learning_curve_rises_and_says_when_to_stop() -> None:
+    parts = split_pairs(make_pairs(4_000, source_dim=12, target_dim=12, noise=0.05).pairs)
+    curve = learning_curve("ridge", parts.train, parts.validation, sizes=[15, 100, 1_000, 2_000])
+    values = [score.value for score in curve.scores]
+    assert values[0] < values[-1]
+    assert 15 < curve.enough <= 1_000
+    assert "enough" in curve.verdict
+    assert json.loads(json.dumps(curve.to_dict()))["pairs"] == [15, 100, 1_000, 2_000]
+
+
+def test_sizes_out_of_range_are_refused(split: PairSplit) -> None:
+    with pytest.raises(InputError, match="between 2 and"):
+        learning_curve("ridge", split.train, split.validation, sizes=[10, 10_000])

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import pytest
+
+from embcompat.aligners import AffineAligner, AlignerPair
+from embcompat.embeddings import PairSplit
+from embcompat.errors import UnknownNameError
+from embcompat.selection import KINDS, fit_aligner
+
+
+@pytest.mark.parametrize("kind", ["ridge", "procrustes", "low_rank", "kernel", "canonical"])
+def test_every_closed_form_has_one_way_in(kind: str, split: PairSplit) -> None:
+    fitted = fit_aligner(kind, split.train, split.validation)
+    maps = [fitted.forward_map, fitted.backward_map] if isinstance(fitted, AlignerPair) else [fitted]
+    assert maps[0].source_dim == split.train.source.space.dim
+    assert maps[0].target_dim == maps[-1].target_dim
+
+
+@pytest.mark.parametrize("kind", ["dense", "multi_branch", "residual", "bidirectional"])
+def test_every_neural_kind_has_one_way_in(kind: str, split: PairSplit) -> None:
+    fitted = fit_aligner(kind, split.train, split.validation, epochs=1, device="cpu")
+    assert isinstance(fitted, AlignerPair) == (kind == "bidirectional")
+
+
+def test_options_reach_the_fit(split: PairSplit) -> None:
+    fitted = fit_aligner("low_rank", split.train, split.validation, rank=1)
+    assert isinstance(fitted, AffineAligner)
+    centred = fitted.transform(split.test.source.vectors)
+    centred -= centred.mean(axis=0)
+    assert abs(centred[:, 0] * centred[0, 1] - centred[:, 1] * centred[0, 0]).max() < 1e-3 * abs(centred).max() ** 2
+
+
+def test_unknown_kinds_list_the_known_ones(split: PairSplit) -> None:
+    with pytest.raises(UnknownNameError, match=r"kind of aligner called 'linear'\. Known: .*ridge"):
+        fit_aligner("linear", split.train, split.validation)
+    assert len(set(KINDS)) == len(KINDS)
