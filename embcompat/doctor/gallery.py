@@ -64,13 +64,13 @@ class Gallery:
 
     def ids_of(self, rows: NDArray[np.int64]) -> list[str]:
         """Return the ids of some rows, given in ascending order, as text."""
-        wanted = rows.tolist()
         found: list[str] = []
         first = 0
         for ids in self._id_blocks():
-            if len(found) == len(wanted):
+            if len(found) == len(rows):
                 break
-            found += [str(ids[row - first]) for row in wanted[len(found) :] if row < first + len(ids)]
+            upto = int(np.searchsorted(rows, first + len(ids)))
+            found += [str(ids[row - first]) for row in rows[len(found) : upto].tolist()]
             first += len(ids)
         return found
 

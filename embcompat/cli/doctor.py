@@ -1,0 +1,123 @@
+"""``embcompat doctor``: what is wrong with a gallery."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from embcompat.cli.console import output, print_json
+from embcompat.cli.inputs import npy_space
+from embcompat.errors import InputError
+from embcompat.spaces import Similarity
+
+if TYPE_CHECKING:
+    from embcompat.doctor import DoctorReport, SpaceReference
+    from embcompat.spaces import SpaceVersion
+
+EXIT_SICK = 3
+
+
+def doctor(
+    gallery: Annotated[Path, typer.Argument(help="The gallery: .parquet with id and vector, or .npy. Never changed.")],
+    registry: Annotated[
+        str | None, typer.Option(help="Registry whose references to judge by (embcompat registry add-space).")
+    ] = None,
+    reference: Annotated[
+        list[Path] | None,
+        typer.Option(help="Vectors known to be of a space (.parquet), or a saved reference; as often as needed."),
+    ] = None,
+    space: Annotated[
+        str | None, typer.Option(help="The gallery's space as name@version, if it is a .npy file.")
+    ] = None,
+    similarity: Annotated[Similarity, typer.Option(help="Similarity of a .npy file.")] = "cosine",
+    rows: Annotated[Path | None, typer.Option(help="Write every row that was found, with the finding, as CSV.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Find what is wrong with a gallery; exit code 3 when it is sick.
+
+    Rows of another space, zero or unnormalized vectors, NaN, drifted dimensions, missing and repeated ids, repeated
+    vectors. Rows of another space need a reference: from a registry, or vectors that are known to be right.
+
+    Examples:
+    `embcompat doctor gallery.parquet --registry team-registry`
+
+    `embcompat doctor gallery.parquet --reference known-good.parquet --rows sick-rows.csv --json`
+    """
+    from embcompat.doctor import examine
+
+    references = _from_registry(registry) if registry is not None else []
+    references += [_load_reference(path) for path in reference or []]
+    stated = _stated_space(gallery, space, similarity, references)
+    report = examine(gallery, references, space=stated)
+    if rows is not None:
+        _write_rows(report, gallery, stated, rows)
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        _print_report(report)
+    if report.sick:
+        raise typer.Exit(EXIT_SICK)
+
+
+def _from_registry(url: str) -> list[SpaceReference]:
+    from embcompat.doctor import SpaceReference
+    from embcompat.registry import Registry
+
+    opened = Registry(url)
+    found = [(space, opened.reference(space)) for space in opened.list_spaces(retired=True)]
+    return [SpaceReference.from_bytes(data, where=f"the reference of {space.id}") for space, data in found if data]
+
+
+def _load_reference(path: Path) -> SpaceReference:
+    from embcompat.doctor import SpaceReference, fit_reference
+    from embcompat.embeddings import Embeddings
+
+    if path.suffix == ".parquet":
+        return fit_reference(Embeddings.load(path))
+    return SpaceReference.load(path)
+
+
+def _stated_space(
+    gallery: Path, name: str | None, similarity: Similarity, references: list[SpaceReference]
+) -> SpaceVersion | None:
+    """Return the space that the options name: the one of a reference, else one made of the file's own form."""
+    if name is None:
+        return None
+    known = next((each.space for each in references if each.space.id == name), None)
+    if known is not None:
+        return known
+    if gallery.suffix != ".npy":
+        raise InputError(f"--space {name} must be the space of a reference, or the gallery a .npy file. Got {gallery}.")
+    return npy_space(gallery, space=name, similarity=similarity)
+
+
+def _write_rows(report: DoctorReport, gallery: Path, space: SpaceVersion | None, target: Path) -> None:
+    from embcompat.doctor.gallery import open_gallery
+
+    opened = open_gallery(gallery, space=space)
+    with target.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["row", "id", "finding", "severity"])
+        for finding in report.findings:
+            for row, identifier in zip(finding.rows.tolist(), opened.ids_of(finding.rows), strict=True):
+                writer.writerow([row, identifier, finding.kind, finding.severity])
+
+
+def _print_report(report: DoctorReport) -> None:
+    console = output()
+    judged = f", judged as {report.space}" if report.space else ""
+    state = "[red]sick[/red]" if report.sick else "[green]healthy[/green]"
+    console.print(f"{report.rows:,} rows{judged}: {state}")
+    for finding in report.findings:
+        colour = "red" if finding.severity == "error" else "yellow"
+        console.print(f"[{colour}]{finding.severity}[/{colour}]  {finding.message}")
+        if finding.examples:
+            console.print(f"       first: {', '.join(finding.examples[:5])}", markup=False)
+    for apart in report.separations:
+        if apart.recall is not None and apart.other is not None and apart.can_tell:
+            console.print(f"[dim]told apart from {apart.other}: {apart.recall:.1%} of its rows would be found.[/dim]")
+    for note in report.notes:
+        console.print(f"[dim]note: {note}[/dim]")
