@@ -170,6 +170,11 @@ class PairData(pl.LightningDataModule):
         self._batches["train"].epoch = trainer.current_epoch
         return self._batches["train"]
 
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Return the batch, which is where it is wanted."""
+        del device, dataloader_idx
+        return batch
+
     def val_dataloader(self) -> PairBatches:
         """Return the validation batches, in the rows' own order."""
         return self._batches["validation"]

@@ -63,6 +63,8 @@ def fit_neural(
         MissingExtraError: If torch or lightning is not installed.
     """
     recipe = find_preset(kind, preset)
+    if loss is None and train.target.space.similarity != "cosine":
+        loss = recipe.distance_loss
     given: dict[str, Any] = {"loss": loss, "learning_rate": learning_rate, "epochs": epochs, "batch_size": batch_size}
     recipe = replace(recipe, **{name: value for name, value in given.items() if value is not None})
     _check(train, validation, epochs=recipe.epochs, batch_size=recipe.batch_size, learning_rate=recipe.learning_rate)

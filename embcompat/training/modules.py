@@ -4,6 +4,7 @@
 # ruff: noqa: ARG002
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, Literal
 
 import lightning.pytorch as pl
@@ -14,20 +15,15 @@ from torch import Tensor
 from embcompat.aligners.neural.bidirectional import BidirectionalMaps, BidirectionalWeights, bidirectional_losses
 from embcompat.aligners.neural.losses import Loss
 from embcompat.aligners.neural.module import NeuralAligner
+from embcompat.training.presets import PLATEAU_FACTOR, PLATEAU_PATIENCE, WARM_UP
 
 VALIDATION_LOSS = "validation_loss"
-
-PLATEAU_FACTOR, PLATEAU_PATIENCE = 0.1, 2
-"""Vieira-e-Silva et al., FC-Aligner, section 4.1."""
-
-WARM_UP = 0.1
-"""Fraction of the steps in which a one-cycle schedule rises [ours]."""
 
 SHORTEST_CYCLE = 20
 """Steps of the shortest cycle; torch divides by zero in shorter ones, so a shorter training ends within this one."""
 
 
-class Training(pl.LightningModule):
+class Training(pl.LightningModule, ABC):
     """Optimizer, schedule and logging.
 
     Args:
@@ -51,6 +47,7 @@ class Training(pl.LightningModule):
         super().__init__()
         self._optimizer = torch.optim.Adam if optimizer == "adam" else torch.optim.AdamW
         self._schedule, self._seed = schedule, seed
+        self._sums: dict[str, tuple[Any, int]] = {}
         self._rates: dict[str, Any] = {"lr": learning_rate, "weight_decay": weight_decay}
 
     def configure_optimizers(self) -> Any:
@@ -59,12 +56,8 @@ class Training(pl.LightningModule):
         if self._schedule is None:
             return optimizer
         if self._schedule == "one_cycle":
-            schedule = torch.optim.lr_scheduler.OneCycleLR(
-                optimizer,
-                max_lr=self._rates["lr"],
-                total_steps=max(SHORTEST_CYCLE, int(self.trainer.estimated_stepping_batches)),
-                pct_start=WARM_UP,
-            )
+            steps = max(SHORTEST_CYCLE, int(self.trainer.estimated_stepping_batches))
+            schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self._rates["lr"], steps, pct_start=WARM_UP)
             return [optimizer], [{"scheduler": schedule, "interval": "step"}]
         plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
             optimizer, factor=PLATEAU_FACTOR, patience=PLATEAU_PATIENCE
@@ -87,9 +80,32 @@ class Training(pl.LightningModule):
         seeds = np.random.SeedSequence([self._seed, self.current_epoch, self.global_rank])
         torch.manual_seed(int(seeds.generate_state(1)[0]))
 
-    def record(self, name: str, value: Tensor, rows: int) -> None:
-        """Log the epoch's mean of a value over rows and processes."""
-        self.log(name, value, on_step=False, on_epoch=True, batch_size=rows, sync_dist=self.trainer.world_size > 1)
+    @abstractmethod
+    def terms(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        """Return ``loss``, and what else is to be logged of a batch."""
+
+    def training_step(self, batch: tuple[Tensor, ...], index: int) -> Tensor:
+        """Return the loss of a batch."""
+        return self._step(batch, "train")
+
+    def validation_step(self, batch: tuple[Tensor, ...], index: int) -> None:
+        """Take the loss of a batch into the epoch's mean."""
+        self._step(batch, "validation")
+
+    def _step(self, batch: tuple[Tensor, ...], part: str) -> Tensor:
+        """Return the loss and add all terms to the epoch's means; Lightning's own way to do so costs more a step."""
+        terms, rows = self.terms(batch), len(batch[0])
+        for name, value in terms.items():
+            total, count = self._sums.get(f"{part}_{name}", (0.0, 0))
+            self._sums[f"{part}_{name}"] = total + value.detach() * rows, count + rows
+        return terms["loss"]
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the epoch's means over rows and processes."""
+        for name, (total, count) in self._sums.items():
+            several = self.trainer.world_size > 1
+            self.log(name, total / count, batch_size=count, sync_dist=several, prog_bar=name == VALIDATION_LOSS)
+        self._sums.clear()
 
 
 class AlignerTraining(Training):
@@ -105,19 +121,10 @@ class AlignerTraining(Training):
         super().__init__(**optimization)
         self.aligner, self._loss = aligner, loss
 
-    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
-        """Return the loss of a batch."""
-        return self._step(batch, "train_loss")
-
-    def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
-        """Log the loss of a batch."""
-        self._step(batch, VALIDATION_LOSS)
-
-    def _step(self, batch: tuple[Tensor, Tensor], name: str) -> Tensor:
+    def terms(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        """Return the loss of a batch (source, target)."""
         source, target = batch
-        loss = self._loss(self.aligner(source).float(), target)
-        self.record(name, loss.detach(), len(source))
-        return loss
+        return {"loss": self._loss(self.aligner(source).float(), target)}
 
 
 class BidirectionalTraining(Training):
@@ -133,18 +140,8 @@ class BidirectionalTraining(Training):
         super().__init__(**optimization)
         self.maps, self._weights = maps, weights
 
-    def training_step(self, batch: tuple[Tensor, ...], index: int) -> Tensor:
-        """Return the loss of a batch."""
-        return self._step(batch, "train")
-
-    def validation_step(self, batch: tuple[Tensor, ...], index: int) -> None:
-        """Log the loss of a batch, and its terms."""
-        self._step(batch, "validation")
-
-    def _step(self, batch: tuple[Tensor, ...], part: str) -> Tensor:
-        old, new, *labels = batch
-        terms = bidirectional_losses(self.maps, old, new, labels[0] if labels else None, self._weights)
-        loss = torch.stack(list(terms.values())).sum()
-        for name, value in {**terms, "loss": loss}.items():
-            self.record(f"{part}_{name}", value.detach(), len(old))
-        return loss
+    def terms(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        """Return the loss of a batch (old, new[, classes]), and its terms."""
+        old, new, *classes = batch
+        terms = bidirectional_losses(self.maps, old, new, classes[0] if classes else None, self._weights)
+        return {**terms, "loss": torch.stack(list(terms.values())).sum()}

@@ -11,6 +11,12 @@ from pydantic import JsonValue
 
 from embcompat.errors import InputError, UnknownNameError
 
+PLATEAU_FACTOR, PLATEAU_PATIENCE = 0.1, 2
+"""A ``plateau`` schedule multiplies the rate by this after that many epochs (Vieira-e-Silva et al., section 4.1)."""
+
+WARM_UP = 0.1
+"""Fraction of the steps in which a ``one_cycle`` schedule rises [ours]."""
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -27,6 +33,7 @@ class Preset:
         patience: Stop when the validation loss has not improved for that many epochs; never when None.
         epochs: Most epochs.
         batch_size: Rows of a step.
+        distance_loss: Name of the loss where the target space compares otherwise than by cosine; ``loss`` when None.
         options: Options of the aligner.
     """
 
@@ -39,6 +46,7 @@ class Preset:
     batch_size: int
     weight_decay: float = 0.0
     patience: int | None = None
+    distance_loss: str | None = None
     options: Mapping[str, JsonValue] = field(default_factory=lambda: MappingProxyType({}))
 
 
@@ -59,6 +67,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         "skip": Preset(
             kinds=("residual",),
             loss="cosine",
+            distance_loss="euclidean",
             optimizer="adamw",
             learning_rate=1e-3,
             weight_decay=1e-4,

@@ -67,8 +67,15 @@ def test_skip_learns_directions_that_ridge_cannot(curved: PairSplit) -> None:
         cosines = np.sum(found * wanted, axis=1) / np.linalg.norm(found, axis=1) / np.linalg.norm(wanted, axis=1)
         return float(np.mean(1 - cosines))
 
-    aligner = fit(curved, "residual", options={"hidden": 64, "dropout": 0.0}, epochs=10)
+    aligner = fit(curved, "residual", options={"hidden": 64, "dropout": 0.0}, loss="cosine", epochs=10)
     assert off(aligner) < 0.6 * off(fit_affine(curved.train, curved.validation))
+
+
+def test_skip_takes_the_loss_that_suits_the_space(curved: PairSplit, split: PairSplit) -> None:
+    for pairs, suits, other in ((curved, "euclidean", "cosine"), (split, "cosine", "euclidean")):
+        chosen, same_loss, other_loss = (fit(pairs, "residual", epochs=1, loss=loss) for loss in (None, suits, other))
+        assert same(chosen, same_loss)
+        assert not same(chosen, other_loss)
 
 
 def test_residual_is_ridge_before_the_first_step(curved: PairSplit) -> None:
