@@ -104,12 +104,13 @@ def make_section(result: Result, key: str) -> Section:
         key: What the ids of the section start with; unique within a page.
     """
     spaces = (result.old_space, result.new_space)
+    said = result.reason or ""  # a loss stands in the reason and in the notes; the page shows the reason first
     return Section(
         key=key,
         heading=result.title or _HEADINGS[result.kind],
         spaces=tuple(space for space in spaces if space),
         verdict=make_verdict(result),
-        notes=tuple(make_notes(result)),
+        notes=tuple(note for note in make_notes(result) if note.rstrip(".") not in said),
         tiles=tuple(make_tiles(result)),
         pictures=tuple(_pictures(result, key)),
         examples=tuple(result.examples) if isinstance(result, RetrievalResult) else (),
@@ -170,7 +171,7 @@ def _retrieval_tiles(result: RetrievalResult) -> list[Tile]:
         detail = f"of a full reindex, {as_interval(result.retention, as_percent)}"
         tiles.append(Tile("Retention", as_percent(result.retention.value), detail))
     if result.gap:
-        detail = f"from status quo to reindex, {as_interval(result.gap, as_percent)}"
+        detail = f"of the way to a reindex, {as_interval(result.gap, as_percent)}"
         tiles.append(Tile("Gap closed", as_percent(result.gap.value), detail))
     if result.speedup is not None:
         detail = f"{as_seconds(result.reembed_seconds)} to re-embed it all" if result.reembed_seconds else ""

@@ -136,6 +136,14 @@ def test_the_page_says_what_was_found(outline: Outline) -> None:
         assert said in text
 
 
+def test_a_note_that_the_reason_holds_is_said_once() -> None:
+    loss = "The aligner loses to the status quo"
+    result = {"kind": "retrieval", "metric": "mrr", "reason": f"{loss}; so stay.", "notes": [f"{loss}.", "And this."]}
+    page = render_report([result])
+    assert page.count(loss) == 1
+    assert page.count("And this.") == 1
+
+
 def test_what_a_result_says_is_escaped(page: str) -> None:
     assert "a &lt;b&gt;made-up&lt;/b&gt; query" in page
     assert "<b>" not in page
