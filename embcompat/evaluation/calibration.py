@@ -15,6 +15,7 @@ from embcompat.evaluation.verification_bootstrap import (
     Weights,
     draw_weights,
     far_estimate,
+    impostor_weights,
     replicate_far,
     replicate_frr,
 )
@@ -126,7 +127,7 @@ def transfer_threshold(
         raise InputError(f"threshold must reject some impostor pair. Got {threshold!r}, which accepts all of them.")
     tail = largest_impostors(after, max(errors + 1, min(4 * errors + 1_000, MOST_RANKED)))
     transferred = float(tail.scores[errors])
-    far = replicate_far(before, counts.tail, weights, np.full(len(weights), threshold))
+    far = replicate_far(before, counts.tail, weights, np.full((len(weights), 1), threshold))[:, 0]
     thresholds = _replicate_transfer(after, _thinned(tail, seed), weights, far)
     old_genuine, genuine = before.genuine.scores, after.genuine.scores
     frr = int(np.searchsorted(genuine, transferred, side="right")) / len(genuine)
@@ -143,13 +144,12 @@ def transfer_threshold(
 
 def _replicate_transfer(pairs: VerificationPairs, tail: ImpostorTail, weights: Weights, far: Float64) -> Float64:
     """Find in every replicate the smallest threshold whose FAR does not exceed the replicate's own."""
-    anchors, positives = pairs.rows_of_subjects()
+    allowed = far * impostor_weights(pairs, weights) + 1e-6
     thresholds = np.full(len(weights), -np.inf)
-    for row, rate in enumerate(far):
+    for row, limit in enumerate(allowed):
         weight = weights[row].astype(np.float64)
-        total = (weight @ anchors) * (weight @ positives) - (weight * weight) @ (anchors * positives)
         accepted = np.cumsum(weight[tail.anchor_subjects] * weight[tail.positive_subjects]) / tail.fraction
-        first = int(np.searchsorted(accepted, rate * total + 1e-6, side="right"))
+        first = int(np.searchsorted(accepted, limit, side="right"))
         if first < len(accepted):
             thresholds[row] = tail.scores[first]
     return thresholds

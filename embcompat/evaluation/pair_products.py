@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -15,6 +19,7 @@ from embcompat.evaluation.verification_pairs import Float64, Rows, VerificationP
 _BLOCK_ROWS = 512
 _BLOCK_COLUMNS = 16_384
 _CHUNK_CELLS = 1 << 16  # 256 KiB of float32: stays in a core's cache while it is looked at
+_THREADS = os.cpu_count() or 1
 _ROUNDOFF = float(np.finfo(np.float32).eps) / 2
 _LARGEST = float(np.finfo(np.float32).max)
 _UNDERFLOW = 1e-36
@@ -104,31 +109,35 @@ class PairProducts:
         self._root_sum = 0.0
         buffer = np.empty(min(_BLOCK_ROWS, len(self._left)) * min(_BLOCK_COLUMNS, len(self._right)), dtype=np.float32)
         gap = -float(self.key(above))
-        for start in range(0, len(self._left), _BLOCK_ROWS):
-            rows = slice(start, start + _BLOCK_ROWS)
-            for column in range(0, len(self._right), _BLOCK_COLUMNS):
-                columns = slice(column, column + _BLOCK_COLUMNS)
-                left, right = self._left[rows], self._right[columns]
-                block = buffer[: len(left) * len(right)]
-                np.matmul(left, right.T, out=block.reshape(len(left), len(right)))
-                slack = float(self._left_error[rows].max() + self._right_error[columns].max())
-                found, gaps = self._below(block, gap + slack)
-                anchor_rows, positive_rows = np.divmod(found, len(right))
-                yield self._impostors(anchor_rows + start, positive_rows + column, gaps, gap)
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for start in range(0, len(self._left), _BLOCK_ROWS):
+                rows = slice(start, start + _BLOCK_ROWS)
+                for column in range(0, len(self._right), _BLOCK_COLUMNS):
+                    columns = slice(column, column + _BLOCK_COLUMNS)
+                    left, right = self._left[rows], self._right[columns]
+                    block = buffer[: len(left) * len(right)]
+                    np.matmul(left, right.T, out=block.reshape(len(left), len(right)))
+                    slack = float(self._left_error[rows].max() + self._right_error[columns].max())
+                    found, gaps = self._below(pool, block, gap + slack)
+                    anchor_rows, positive_rows = np.divmod(found, len(right))
+                    yield self._impostors(anchor_rows + start, positive_rows + column, gaps, gap)
 
-    def _below(self, block: NDArray[np.float32], limit: float) -> tuple[Rows, NDArray[np.float32]]:
+    def _below(
+        self, pool: ThreadPoolExecutor, block: NDArray[np.float32], limit: float
+    ) -> tuple[Rows, NDArray[np.float32]]:
         """Find the cells of a block up to a limit, and add up its distances."""
         bound = np.nextafter(np.float32(min(limit, _LARGEST)), np.float32(np.inf))
         euclidean = self.pairs.similarity == "euclidean"
-        cells, values = [], []
-        for start in range(0, len(block), _CHUNK_CELLS):
-            chunk = block[start : start + _CHUNK_CELLS]
-            found = np.flatnonzero(chunk <= bound)
-            cells.append(found + start)
-            values.append(chunk[found])
-            if euclidean:
-                self._root_sum += _sum_of_roots(chunk)
-        return np.concatenate(cells), np.concatenate(values)
+        chunks = -(-len(block) // _CHUNK_CELLS)
+        step = -(-chunks // _THREADS) * _CHUNK_CELLS
+        starts = range(0, len(block), step)
+        parts = [block[start : start + step] for start in starts]
+        scanned = list(pool.map(_scan, starts, parts, repeat(bound), repeat(euclidean)))
+        self._root_sum += math.fsum(root for part in scanned for root in part.roots)
+        return (
+            np.concatenate([cells for part in scanned for cells in part.cells]),
+            np.concatenate([values for part in scanned for values in part.values]),
+        )
 
     def _impostors(self, anchors: Rows, positives: Rows, gaps: NDArray[np.float32], limit: float) -> Candidates:
         errors = self._left_error[anchors] + self._right_error[positives]
@@ -156,6 +165,28 @@ def _euclidean_sides(anchors: Float64, positives: Float64) -> tuple[list[Float64
         squares, ones = np.einsum("ij,ij->i", side, side)[:, np.newaxis], np.ones((len(side), 1))
         shifted[row] = np.hstack([-2 * side, squares, ones]) if row == 0 else np.hstack([side, ones, squares])
     return shifted, sizes, scale
+
+
+@dataclass(frozen=True, eq=False)
+class _Scan:
+    """What one thread found in its part of a block, chunk by chunk."""
+
+    cells: list[Rows]
+    values: list[NDArray[np.float32]]
+    roots: list[float]
+
+
+def _scan(offset: int, part: NDArray[np.float32], bound: np.float32, euclidean: bool) -> _Scan:
+    """Find the cells up to a bound; add up the roots of all cells, overwriting them, where they are squares."""
+    result = _Scan([], [], [])
+    for start in range(0, len(part), _CHUNK_CELLS):
+        chunk = part[start : start + _CHUNK_CELLS]
+        found = np.flatnonzero(chunk <= bound)
+        result.cells.append(found + (offset + start))
+        result.values.append(chunk[found])
+        if euclidean:
+            result.roots.append(_sum_of_roots(chunk))
+    return result
 
 
 def _sum_of_roots(chunk: NDArray[np.float32]) -> float:

@@ -21,6 +21,8 @@ REPLICATES = 1_000
 
 Weights = NDArray[np.uint8]
 
+_BLOCK_CELLS = 1 << 20
+
 
 def draw_weights(pairs: VerificationPairs, *, seed: int, replicates: int = REPLICATES) -> Weights:
     """Draw how often each subject stands in each replicate.
@@ -49,7 +51,7 @@ def draw_weights(pairs: VerificationPairs, *, seed: int, replicates: int = REPLI
     while drawn < replicates:
         picked = present[rng.integers(len(present), size=len(present))]
         counts = np.bincount(picked, minlength=pairs.subjects).astype(np.float64)
-        if counts @ genuine > 0 and _impostor_weight(counts, anchors, positives) > 0:
+        if counts @ genuine > 0 and (counts @ anchors) * (counts @ positives) > counts**2 @ (anchors * positives):
             weights[drawn] = counts
             drawn += 1
     return weights
@@ -84,26 +86,37 @@ def replicate_frr(genuine: GenuineScores, weights: Weights, thresholds: Float64)
 
 
 def replicate_far(pairs: VerificationPairs, tail: ImpostorTail, weights: Weights, thresholds: Float64) -> Float64:
-    """Compute the FAR of every replicate at its threshold.
+    """Compute the FAR of every replicate at its thresholds.
 
     Args:
         pairs: The pairs that the tail is of.
         tail: The impostor pairs above a cut that is not above any of the thresholds.
         weights: Array (replicates, subjects).
-        thresholds: Array (replicates,).
+        thresholds: Array (replicates, k).
 
     Returns:
-        Array (replicates,).
+        Array (replicates, k).
     """
-    anchors, positives = pairs.rows_of_subjects()
     counts = np.searchsorted(-tail.scores, -thresholds, side="left")
-    far = np.empty(len(weights))
-    for row, count in enumerate(counts):
+    accepted = np.empty(thresholds.shape)
+    for row, columns in enumerate(counts):
         weight = weights[row].astype(np.float32)
-        accepted = weight[tail.anchor_subjects[:count]] @ weight[tail.positive_subjects[:count]]
-        total = _impostor_weight(weight.astype(np.float64), anchors, positives)
-        far[row] = float(accepted) / tail.fraction / total
-    return far
+        anchors, positives = (codes[: columns.max()] for codes in (tail.anchor_subjects, tail.positive_subjects))
+        left, right = weight[anchors], weight[positives]
+        accepted[row] = [float(left[:count] @ right[:count]) for count in columns]
+    return accepted / tail.fraction / impostor_weights(pairs, weights)[:, np.newaxis]
+
+
+def impostor_weights(pairs: VerificationPairs, weights: Weights) -> Float64:
+    """Add up the weights of all impostor pairs in every replicate: array (replicates,)."""
+    anchors, positives = pairs.rows_of_subjects()
+    both = anchors * positives
+    totals = np.empty(len(weights))
+    rows = max(1, _BLOCK_CELLS // weights.shape[1])
+    for start in range(0, len(weights), rows):
+        weight = weights[start : start + rows].astype(np.float64)
+        totals[start : start + rows] = (weight @ anchors) * (weight @ positives) - np.square(weight) @ both
+    return totals
 
 
 def far_ratio(
@@ -133,7 +146,7 @@ def far_ratio(
         thresholds = replicate_thresholds(pairs.genuine, weights, frr)
         counts = count_impostors(pairs, [threshold], tail_above=float(thresholds.min()))
         values.append(int(counts.above[0]) / counts.total)
-        replicated.append(replicate_far(pairs, counts.tail, weights, thresholds))
+        replicated.append(replicate_far(pairs, counts.tail, weights, thresholds[:, np.newaxis])[:, 0])
     return ratio_estimate(values[0], values[1], *replicated)
 
 
@@ -154,7 +167,3 @@ def far_estimate(value: float, replicates: Float64, impostor_pairs: int) -> Esti
     """Estimate a FAR; where no error was seen the upper end is at least 3 / pairs, the rule of three."""
     estimate = estimate_from(value, replicates)
     return estimate if value > 0 else Estimate(value, estimate.low, max(estimate.high, 3 / impostor_pairs))
-
-
-def _impostor_weight(weight: Float64, anchors: Float64, positives: Float64) -> float:
-    return float((weight @ anchors) * (weight @ positives) - (weight * weight) @ (anchors * positives))

@@ -17,7 +17,7 @@ from embcompat.evaluation.verification_pairs import (
     to_distance,
 )
 
-TAIL_LIMIT = 1 << 18
+TAIL_LIMIT = 1 << 17
 """Most impostor pairs that are kept for a bootstrap; beyond it a random part stands for all [ours]."""
 
 MOST_RANKED = 4_000_000

@@ -175,7 +175,7 @@ def _measure(
     genuine = pairs.genuine
     cut = min(float(fixed[1].min()), float(own[1].min()))
     counts = count_impostors(pairs, [fixed[0], own[0]], tail_above=cut)
-    far, far_own = (replicate_far(pairs, counts.tail, weights, thresholds) for thresholds in (fixed[1], own[1]))
+    far, far_own = replicate_far(pairs, counts.tail, weights, np.column_stack([fixed[1], own[1]])).T
     rejected = int(np.searchsorted(genuine.scores, fixed[0], side="right"))
     accepted, accepted_own = (int(count) for count in counts.above)
     result = ScenarioResult(

@@ -36,7 +36,7 @@ def test_a_replicate_is_the_data_with_subjects_copied(images):
     thresholds = replicate_thresholds(pairs.genuine, weights, 0.1)
     tail = count_impostors(pairs, 0.0, tail_above=float(thresholds.min())).tail
     frr = replicate_frr(pairs.genuine, weights, thresholds)
-    far = replicate_far(pairs, tail, weights, thresholds)
+    far = replicate_far(pairs, tail, weights, thresholds[:, np.newaxis])[:, 0]
     unit = [side / np.linalg.norm(side, axis=1, keepdims=True) for side in (pairs.anchors, pairs.positives)]
     scores = unit[0] @ unit[1].T
     same = pairs.anchor_subjects[:, None] == pairs.positive_subjects
@@ -57,7 +57,9 @@ def test_weights_of_one_everywhere_give_the_figures_themselves():
     thresholds = replicate_thresholds(pairs.genuine, ones, 0.05)
     assert thresholds.tolist() == [threshold]
     counts = count_impostors(pairs, threshold, tail_above=threshold)
-    assert replicate_far(pairs, counts.tail, ones, thresholds)[0] == pytest.approx(counts.above[0] / counts.total)
+    assert replicate_far(pairs, counts.tail, ones, thresholds[:, np.newaxis])[0, 0] == pytest.approx(
+        counts.above[0] / counts.total
+    )
 
 
 def test_weights_are_seeded_and_each_replicate_draws_as_many_subjects():
@@ -100,7 +102,7 @@ def test_the_interval_covers_the_rate_of_the_population():
         weights = draw_weights(sample, seed=start, replicates=200)
         thresholds = replicate_thresholds(sample.genuine, weights, 0.1)
         tail = count_impostors(sample, 0.0, tail_above=float(thresholds.min())).tail
-        low, high = np.quantile(replicate_far(sample, tail, weights, thresholds), [0.025, 0.975])
+        low, high = np.quantile(replicate_far(sample, tail, weights, thresholds[:, np.newaxis]), [0.025, 0.975])
         held += low <= truth <= high
     assert held >= 34
 

@@ -1,0 +1,173 @@
+"""N:N verification, beside the bare matrix products that it cannot be faster than.
+
+Four scenarios of one anchor and one positive a subject: the exact counts alone, and the entire report (five lines, as
+the status quo is one, with 1,000 bootstrap replicates), against four bare blocked float32 products of the same sides.
+Growth: one scenario at other numbers of subjects. Memory is the growth of the resident set, looked at every 2 ms.
+
+    python benchmarks/verification.py --subjects 14848 --growth 25000 50000 100000 --repeats 5 --out verification.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from machine import alternate, describe, summary, write_results
+from numpy.typing import NDArray
+
+from embcompat.embeddings import Embeddings
+from embcompat.evaluation.scenarios import Scenario, scenario_pairs
+from embcompat.evaluation.verification import threshold_at_frr
+from embcompat.evaluation.verification_counts import count_impostors
+from embcompat.evaluation.verification_pairs import VerificationPairs
+from embcompat.evaluation.verification_report import evaluate_verification
+from embcompat.spaces import Similarity, SpaceVersion
+
+DIM = 128
+FRR = 0.05
+BARE_ROWS = 1_024
+# Chosen so that scenario 1 to 3 come near the FARs of FC-Aligner's Table 1: 1 in 30,775, 11,082 and 20,779.
+NOISE: dict[Similarity, dict[str, float]] = {
+    "cosine": {"new": 1.07, "converted": 1.12, "old": 1.15},
+    "euclidean": {"new": 0.95, "converted": 0.99, "old": 1.05},
+}
+
+
+def make_embeddings(subjects: int, similarity: Similarity) -> list[Embeddings]:
+    """Make two rows of each subject under the old, the new and the converted model: noisy copies of one identity."""
+    rng = np.random.default_rng(0)
+    identities = rng.standard_normal((subjects, DIM), dtype=np.float32).repeat(2, axis=0)
+    ids = [f"item-{row}" for row in range(2 * subjects)]
+    labels = [f"subject-{row // 2}" for row in range(2 * subjects)]
+    new = SpaceVersion(name="new", version="1", dim=DIM, similarity=similarity)
+    old = SpaceVersion(name="old", version="1", dim=DIM, similarity=similarity)
+    made = []
+    for name, space in (("old", old), ("new", new), ("converted", new)):
+        noise = rng.standard_normal(identities.shape, dtype=np.float32)
+        made.append(Embeddings(identities + np.float32(NOISE[similarity][name]) * noise, ids, space, labels))
+    return made
+
+
+def bare_product(left: NDArray[np.float32], right: NDArray[np.float32]) -> None:
+    """Multiply all rows with all rows, block by block into one buffer."""
+    buffer = np.empty((min(BARE_ROWS, len(left)), len(right)), dtype=np.float32)
+    for start in range(0, len(left), BARE_ROWS):
+        block = left[start : start + BARE_ROWS]
+        np.matmul(block, right.T, out=buffer[: len(block)])
+
+
+def growth_of_memory(run: Callable[[], object]) -> int:
+    """Run once and return by how many bytes the resident set grew at most."""
+    peak, done = [_resident_bytes()], threading.Event()
+    start = peak[0]
+
+    def watch() -> None:
+        while not done.is_set():
+            peak[0] = max(peak[0], _resident_bytes())
+            time.sleep(0.002)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    run()
+    done.set()
+    watcher.join()
+    return peak[0] - start
+
+
+def measure_scenarios(subjects: int, similarity: Similarity, repeats: int) -> dict[str, Any]:
+    old, new, converted = make_embeddings(subjects, similarity)
+    pairs = scenario_pairs(old, new, converted)
+    four: list[Scenario] = ["S1", "S2", "S3", "S4"]
+
+    def bare() -> None:
+        for name in four:
+            bare_product(pairs[name].anchors, pairs[name].positives)
+
+    def counts() -> None:
+        fresh = scenario_pairs(old, new, converted)
+        fixed = threshold_at_frr(fresh["S1"].genuine.scores, FRR)
+        for name in four:
+            count_impostors(fresh[name], [fixed, threshold_at_frr(fresh[name].genuine.scores, FRR)])
+
+    def report() -> None:
+        evaluate_verification(old, new, converted, frr=FRR)
+
+    grown = {"counts": growth_of_memory(counts), "report": growth_of_memory(report)}
+    seconds = alternate({"bare": bare, "counts": counts, "report": report}, repeats=repeats)
+    result = evaluate_verification(old, new, converted, frr=FRR)
+    return {
+        "subjects": subjects,
+        "similarity": similarity,
+        "false_acceptances_at_frr": {name: result.scenarios[name].false_acceptances_at_frr for name in four},
+        "times": summary(seconds),
+        "ratio_to_bare": {name: _ratio(seconds, name) for name in ("counts", "report")},
+        "memory_growth_bytes": grown,
+    }
+
+
+def measure_growth(subjects: int, similarity: Similarity, repeats: int) -> dict[str, Any]:
+    old, new, converted = make_embeddings(subjects, similarity)
+    pairs = scenario_pairs(old, new, converted)["S3"]
+    threshold = threshold_at_frr(pairs.genuine.scores, FRR)
+
+    def counts() -> None:
+        fresh = VerificationPairs(
+            pairs.anchors, pairs.positives, pairs.anchor_subjects, pairs.positive_subjects, similarity
+        )
+        count_impostors(fresh, threshold)
+
+    grown = growth_of_memory(counts)
+    seconds = alternate(
+        {"bare": lambda: bare_product(pairs.anchors, pairs.positives), "counts": counts}, repeats=repeats
+    )
+    return {
+        "subjects": subjects,
+        "similarity": similarity,
+        "times": summary(seconds),
+        "ratio_to_bare": {"counts": _ratio(seconds, "counts")},
+        "memory_growth_bytes": {"counts": grown},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--subjects", type=int, default=14_848)
+    parser.add_argument("--growth", type=int, nargs="*", default=[])
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--smoke", action="store_true", help="a size that only shows that it runs")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    subjects, growth, repeats = options.subjects, options.growth, options.repeats
+    if options.smoke:
+        subjects, growth, repeats = 300, [600], 1
+    similarities: tuple[Similarity, ...] = ("cosine", "euclidean")
+    results = {
+        "benchmark": "verification",
+        "smoke": options.smoke,
+        "dim": DIM,
+        "repeats": repeats,
+        "machine": describe(),
+        "scenarios": [measure_scenarios(subjects, similarity, repeats) for similarity in similarities],
+        "growth": [measure_growth(size, similarity, repeats) for similarity in similarities for size in growth],
+    }
+    write_results(results, options.out)
+
+
+def _ratio(seconds: dict[str, list[float]], name: str) -> float:
+    """Return the median over the rounds of one run's time as a multiple of the bare products'."""
+    return statistics.median(mine / bare for mine, bare in zip(seconds[name], seconds["bare"], strict=True))
+
+
+def _resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+if __name__ == "__main__":
+    main()
