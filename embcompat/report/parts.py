@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, PositiveInt, model_validator
 
 Interval = tuple[float | None, float | None]
 Point = tuple[float, float]
@@ -115,7 +115,7 @@ class GalleryPart(Part):
         retentions: For each line, its share of a full reindex.
     """
 
-    gallery_size: int
+    gallery_size: PositiveInt
     differences: dict[str, Measured] = Field(default_factory=dict)
     retentions: dict[str, Measured] = Field(default_factory=dict)
 

@@ -21,11 +21,12 @@ and scores (`embcompat.report.samples` makes them), and provenance.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, PositiveInt, ValidationError, field_validator, model_validator
 
 from embcompat.errors import FileFormatError, InputError, UnknownNameError
 from embcompat.evaluation.retrieval_report import LINES
@@ -40,6 +41,8 @@ from embcompat.report.parts import (
     Scenario,
     fold_intervals,
 )
+
+_RECALL = re.compile(r"recall@([1-9][0-9]*)")
 
 
 class RetrievalResult(Result):
@@ -108,9 +111,8 @@ class RetrievalResult(Result):
 
     def recall(self) -> dict[str, dict[int, float]]:
         """Return recall at each k for each line, as far as it was measured."""
-        depths = {
-            int(name.removeprefix("recall@")): lines for name, lines in self.metrics.items() if name[:7] == "recall@"
-        }
+        found = ((_RECALL.fullmatch(name), lines) for name, lines in self.metrics.items())
+        depths = {int(match[1]): lines for match, lines in found if match}
         return {
             line: {depth: depths[depth][line].value for depth in sorted(depths) if line in depths[depth]}
             for line in LINES
@@ -174,7 +176,7 @@ class LearningCurve(Result):
 
     kind: Literal["learning_curve"]
     metric: str
-    pairs: list[int] = Field(min_length=1)
+    pairs: list[PositiveInt] = Field(min_length=1)
     values: list[float]
     intervals: list[Interval] = Field(default_factory=list)
     enough: int | None = None

@@ -180,6 +180,8 @@ def _retrieval_tiles(result: RetrievalResult) -> list[Tile]:
         tiles.append(Tile("Conversion alone", as_seconds(result.convert_seconds), "of the whole gallery"))
     if result.queries is not None:
         detail = "" if result.gallery_size is None else f"against {result.gallery_size:,} items"
+        if result.native_fraction:
+            detail += f", {as_percent(result.native_fraction)} of them native"
         tiles.append(Tile("Held-out queries", f"{result.queries:,}", detail))
     return tiles
 

@@ -57,6 +57,7 @@ def demo() -> dict[str, Any]:
         "unfitted": {"gallery_size": 700, "differences": differences, "retentions": {}},
         "queries": 120,
         "gallery_size": 900,
+        "native_fraction": 0.25,
         "decision": "convert",
         "reason": "This verdict is made up.",
         "needs": ["new"],

@@ -69,6 +69,7 @@ def test_null_is_what_was_not_measured() -> None:
             "same items, got 1 and 0",
         ),
         ({"kind": "verification", "scenarios": 3}, "scenarios: "),
+        ({"kind": "learning_curve", "metric": "mrr", "pairs": [0], "values": [0.5]}, "pairs.0: .*greater than 0"),
     ],
 )
 def test_what_is_wrong_is_named(data: dict[str, Any], message: str) -> None:

@@ -43,6 +43,13 @@ def test_the_figures_are_there(demo: dict[str, Any], verification: dict[str, Any
     assert "none\xa0in\xa010,000" in faces
 
 
+def test_every_key_may_be_missing(results: list[dict[str, Any]]) -> None:
+    required = {"kind", "metric", "scenarios", "pairs", "values", "orders"}
+    for result in results:
+        for key in result.keys() - required:
+            assert "None" not in shown({name: value for name, value in result.items() if name != key})
+
+
 @pytest.mark.parametrize("kind", ["retrieval", "demo"])
 def test_nothing_measured_is_no_error(kind: str) -> None:
     assert "None" not in shown({"kind": kind, "metric": "mrr"})
