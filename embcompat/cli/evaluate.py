@@ -149,8 +149,18 @@ def evaluate_verification_task(
     path: Path, old_gallery: Embeddings, new_gallery: Embeddings, *, frr: float, all_images: bool, seed: int
 ) -> dict[str, Any]:
     """Evaluate an artifact by verification on the subjects that it was not fitted on, and return JSON."""
-    from embcompat.embeddings import pair_embeddings
     from embcompat.evaluation.verification_report import evaluate_verification
+
+    artifact, sides = convert_unseen_subjects(path, old_gallery, new_gallery)
+    report = evaluate_verification(*sides, frr=frr, all_images=all_images, seed=seed)
+    return {"kind": "verification", "artifact": artifact.id, **report.to_dict()}
+
+
+def convert_unseen_subjects(
+    path: Path, old_gallery: Embeddings, new_gallery: Embeddings
+) -> tuple[Artifact, tuple[Embeddings, Embeddings, Embeddings]]:
+    """Return an artifact, and old, new and converted embeddings of the subjects that it was not fitted on."""
+    from embcompat.embeddings import pair_embeddings
 
     artifact, backward = open_artifacts(path)
     pairs = pair_embeddings(old_gallery, new_gallery)
@@ -160,10 +170,7 @@ def evaluate_verification_task(
     subjects = {label for identifier, label in zip(pairs.ids, pairs.labels, strict=True) if identifier in fitted}
     pairs = pairs.select([row for row, label in enumerate(pairs.labels.tolist()) if label not in subjects])
     converted, new = convert(artifact, pairs.source), pairs.target
-    if backward is not None:
-        new = convert(backward, new)
-    report = evaluate_verification(pairs.source, new, converted, frr=frr, all_images=all_images, seed=seed)
-    return {"kind": "verification", "artifact": artifact.id, **report.to_dict()}
+    return artifact, (pairs.source, new if backward is None else convert(backward, new), converted)
 
 
 def open_artifacts(path: Path) -> tuple[Artifact, Artifact | None]:

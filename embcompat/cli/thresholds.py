@@ -1,0 +1,82 @@
+"""``embcompat thresholds``: what takes the place of a threshold when the model changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from embcompat.cli.console import output, print_json
+from embcompat.cli.evaluate import convert_unseen_subjects
+from embcompat.cli.inputs import load_embeddings
+from embcompat.spaces import Similarity
+
+if TYPE_CHECKING:
+    from embcompat.evaluation.calibration import ThresholdTransfer
+
+
+def thresholds(
+    artifact: Annotated[Path, typer.Argument(help="The artifact directory, or a directory with forward and backward.")],
+    threshold: Annotated[
+        float, typer.Option(help="The threshold in use, as a score that a match exceeds; minus a Euclidean distance.")
+    ],
+    old_gallery: Annotated[Path, typer.Option(help="Labelled items under the old model (.parquet or .npy).")],
+    new_gallery: Annotated[Path, typer.Option(help="The same items under the new model.")],
+    all_images: Annotated[bool, typer.Option(help="Compare every image, not two of each subject.")] = False,
+    old_space: Annotated[str | None, typer.Option(help="name@version of an old .npy file.")] = None,
+    new_space: Annotated[str | None, typer.Option(help="name@version of a new .npy file.")] = None,
+    similarity: Annotated[Similarity, typer.Option(help="Similarity of .npy files.")] = "cosine",
+    seed: Annotated[int, typer.Option(help="Seed of anchors and bootstrap.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Transfer a match threshold to the new space: the one that keeps its false accept rate, and what that costs.
+
+    Measured on subjects that the artifact was not fitted on, for a converted vector against a new one and for two new
+    vectors. A warning says when too few false accepts were seen to tell.
+
+    Examples:
+    `embcompat thresholds faces --threshold 0.44 --old-gallery old.parquet --new-gallery new.parquet`
+
+    `embcompat thresholds faces --threshold -1.1 --old-gallery old.parquet --new-gallery new.parquet --json`
+    """
+    from embcompat.evaluation.calibration import transfer_threshold
+    from embcompat.evaluation.scenarios import scenario_pairs
+
+    galleries = [
+        load_embeddings(path, space=space, similarity=similarity)
+        for path, space in ((old_gallery, old_space), (new_gallery, new_space))
+    ]
+    loaded, sides = convert_unseen_subjects(artifact, *galleries)
+    pairs = scenario_pairs(*sides, seed=seed, all_images=all_images)
+    converted, new = (transfer_threshold(pairs["old"], pairs[name], threshold, seed=seed) for name in ("S3", "S1"))
+    if as_json:
+        print_json(
+            {
+                "kind": "thresholds",
+                "artifact": loaded.id,
+                "converted_against_new": converted.to_dict(),
+                "new_against_new": new.to_dict(),
+            }
+        )
+    else:
+        _print_transfers(converted, new)
+
+
+def _print_transfers(converted: ThresholdTransfer, new: ThresholdTransfer) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from embcompat.evaluation.verification import one_in
+
+    console = output()
+    far = one_in(converted.far.value, trials=converted.impostor_pairs)
+    console.print(f"A threshold of {converted.old_threshold:g} falsely accepts {far} between old vectors. As many:\n")
+    table = Table("between", "threshold", "95 % interval", "false rejects", box=None, header_style="bold")
+    table.add_row("old and old", f"{converted.old_threshold:.4f}", "", f"{converted.old_frr:.1%}")
+    for name, transfer in (("converted and new", converted), ("new and new", new)):
+        value, frr = transfer.threshold, f"{transfer.frr.value:.1%}"
+        table.add_row(name, f"{value.value:.4f}", f"{value.low:.4f} to {value.high:.4f}", frr)
+    console.print(table)
+    if converted.warning is not None:
+        console.print(Text(f"\n{converted.warning}", style="yellow"))
