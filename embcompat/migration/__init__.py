@@ -1,5 +1,27 @@
 """Converting stored galleries: files to files, and stores that stay in service meanwhile."""
 
 from embcompat.migration.convert import ConversionReport, convert_file
+from embcompat.migration.cutover import VerifyReport, cut_over, drop_old, roll_back, sweep, verify_migration
+from embcompat.migration.plan import MigrationPlan, plan_migration
+from embcompat.migration.rows import Failure, Shard, parse_shard
+from embcompat.migration.run import RunOptions, RunReport, job_of, run_migration
 
-__all__ = ["ConversionReport", "convert_file"]
+__all__ = [
+    "ConversionReport",
+    "Failure",
+    "MigrationPlan",
+    "RunOptions",
+    "RunReport",
+    "Shard",
+    "VerifyReport",
+    "convert_file",
+    "cut_over",
+    "drop_old",
+    "job_of",
+    "parse_shard",
+    "plan_migration",
+    "roll_back",
+    "run_migration",
+    "sweep",
+    "verify_migration",
+]

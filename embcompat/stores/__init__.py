@@ -1,1 +1,17 @@
-"""Where galleries of vectors live."""
+"""Where galleries of vectors live: one protocol over vector stores and files."""
+
+from embcompat.stores.base import Coverage, GalleryStore, Job, Pairs, Rows, State, vector_digests
+from embcompat.stores.url import StoreUrl, open_store, parse_store_url
+
+__all__ = [
+    "Coverage",
+    "GalleryStore",
+    "Job",
+    "Pairs",
+    "Rows",
+    "State",
+    "StoreUrl",
+    "open_store",
+    "parse_store_url",
+    "vector_digests",
+]

@@ -1,0 +1,182 @@
+"""The steps around the switch: verify, cut over, roll back, drop the old side, sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from embcompat.errors import GateError, MigrationError
+from embcompat.migration.checks import CanaryResult, check_canary
+from embcompat.migration.convert import ProgressFactory
+from embcompat.migration.journal import Journal
+from embcompat.migration.run import RunOptions, RunReport, job_of, read_back, run_migration
+from embcompat.runtime import OnnxAligner
+from embcompat.stores.base import Coverage, GalleryStore, Phase
+
+SAMPLE_ROWS = 256
+"""Rows that `verify_migration` reads back [ours]."""
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """What a verification found.
+
+    Attributes:
+        artifact_id: The artifact.
+        url: The gallery.
+        phase: How far the migration is.
+        coverage: Counted rows.
+        sampled_rows: Rows read back and computed again.
+        sample_error: Largest relative difference among them.
+        canary: What the semantic canary said; None when the artifact carries no canary.
+        problems: What stands in the way of a cutover, one sentence each.
+    """
+
+    artifact_id: str
+    url: str
+    phase: Phase
+    coverage: Coverage
+    sampled_rows: int
+    sample_error: float
+    canary: CanaryResult | None
+    problems: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, JsonValue]:
+        """Return the report as JSON."""
+        return {**asdict(self), "problems": list(self.problems), "missing": self.coverage.missing}
+
+
+def verify_migration(
+    aligner: OnnxAligner, store: GalleryStore, *, max_failures: int = 0, seed: int = 0
+) -> VerifyReport:
+    """Count every row of both sides, read a sample back, and map the canary; change nothing.
+
+    Args:
+        aligner: The artifact at work.
+        store: The gallery.
+        max_failures: Rows that may stay without a converted vector.
+        seed: Which sample.
+
+    Raises:
+        MigrationError: If the migration is not under way, a sampled vector is wrong, or the canary does not sing.
+    """
+    job = job_of(aligner.artifact)
+    phase = store.state(job).phase
+    if phase != "prepared":
+        raise MigrationError(f"{store.url}: there is nothing to verify: the migration is {_PHASES[phase]}.")
+    canary = check_canary(aligner.artifact, aligner.transform)
+    pairs = store.read(job, store.sample(job, SAMPLE_ROWS, seed=seed))
+    error = read_back(store, aligner, pairs)
+    coverage = store.coverage(job)
+    problems = []
+    if coverage.missing > max_failures:
+        problems.append(
+            f"{coverage.missing} of {coverage.rows - coverage.without_vector} rows have no converted vector; at most "
+            f"{max_failures} may."
+        )
+    if coverage.orphans:
+        problems.append(f"{coverage.orphans} converted rows have no source row any more.")
+    return VerifyReport(job.artifact_id, store.url, phase, coverage, len(pairs.ids), error, canary, tuple(problems))
+
+
+def cut_over(
+    aligner: OnnxAligner,
+    store: GalleryStore,
+    *,
+    max_failures: int = 0,
+    options: RunOptions | None = None,
+    progress: ProgressFactory | None = None,
+    index_progress: AbstractContextManager[object] | None = None,
+) -> VerifyReport:
+    """Put the converted vectors into service in one step.
+
+    Before it, in this order: rows that were inserted, replaced or deleted meanwhile are reconciled by their source
+    digest, everything is verified, and what cannot be converted is counted. The old side stays; only `drop_old`
+    deletes it.
+
+    Args:
+        aligner: The artifact at work.
+        store: The gallery.
+        max_failures: Rows that may stay without a converted vector.
+        options: How to reconcile.
+        progress: As in `run_migration`.
+        index_progress: As in `run_migration`.
+
+    Raises:
+        GateError: If more rows failed than may. Nothing was switched.
+        MigrationError: If a check fails. Nothing was switched.
+    """
+    options = replace(options or RunOptions(), shard=RunOptions().shard)
+    job = job_of(aligner.artifact)
+    if (phase := store.state(job).phase) != "prepared":
+        raise MigrationError(f"{store.url} cannot be cut over: the migration is {_PHASES[phase]}.")
+    run: RunReport = run_migration(aligner, store, options=options, progress=progress, index_progress=index_progress)
+    store.remove_orphans(job)
+    report = verify_migration(aligner, store, max_failures=max_failures)
+    problems = list(report.problems)
+    if len(run.failures) > max_failures:
+        first = run.failures[0]
+        problems.append(
+            f"{len(run.failures)} rows could not be converted; at most {max_failures} may. The first is {first.id!r}: "
+            f"{first.reason}."
+        )
+    if problems:
+        raise GateError(f"{store.url} was not cut over. {' '.join(problems)}")
+    store.cutover(job, aligner.transform)
+    Journal(options.journal).write("cut_over", **report.to_dict())
+    return report
+
+
+def roll_back(aligner: OnnxAligner, store: GalleryStore, *, journal: Path | None = None) -> int:
+    """Put the old side back into service.
+
+    Returns:
+        Rows in service that have no old vector, because they came in after the cutover: embed them with the old model.
+
+    Raises:
+        MigrationError: If the gallery was not cut over, or its old side is gone.
+    """
+    job = job_of(aligner.artifact)
+    if (phase := store.state(job).phase) != "cut_over":
+        raise MigrationError(f"{store.url} cannot be rolled back: the migration is {_PHASES[phase]}.")
+    without = store.rollback(job)
+    Journal(journal).write("rolled_back", without_old_vector=without)
+    return without
+
+
+def drop_old(aligner: OnnxAligner, store: GalleryStore, *, journal: Path | None = None) -> None:
+    """Delete the old side for good; there is no way back after it.
+
+    Raises:
+        MigrationError: If the old side is still in service, or gone already.
+    """
+    job = job_of(aligner.artifact)
+    if (phase := store.state(job).phase) != "cut_over":
+        raise MigrationError(f"{store.url} has no old side to drop: the migration is {_PHASES[phase]}.")
+    store.drop_old(job)
+    Journal(journal).write("old_dropped")
+
+
+def sweep(aligner: OnnxAligner, store: GalleryStore) -> Iterator[str]:
+    """Find rows in service that an application wrote without saying that they are of the new space.
+
+    Raises:
+        MigrationError: If the gallery was not cut over.
+    """
+    job = job_of(aligner.artifact)
+    if (phase := store.state(job).phase) not in ("cut_over", "finished"):
+        raise MigrationError(f"{store.url} has nothing to sweep: the migration is {_PHASES[phase]}.")
+    for ids in store.sweep(job):
+        yield from ids
+
+
+_PHASES: dict[Phase, str] = {
+    "untouched": "not begun (migrate run)",
+    "prepared": "under way, and the old vectors are in service",
+    "cut_over": "cut over, and the new vectors are in service",
+    "finished": "finished, and the old side was dropped",
+}

@@ -1,0 +1,104 @@
+"""What a migration would take, before anything is written."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from pydantic import JsonValue
+
+from embcompat.errors import InputError
+from embcompat.migration.checks import check_canary
+from embcompat.migration.rows import Shard, convert_rows
+from embcompat.migration.run import job_of
+from embcompat.runtime import OnnxAligner
+from embcompat.spaces import require_space
+from embcompat.stores.base import GalleryStore, Phase
+from embcompat.stores.url import parse_store_url
+
+TRIAL_ROWS = 8_192
+"""Rows that are read and converted to measure the rate [ours]."""
+
+PROVENANCE_BYTES = 100
+"""Bytes that the provenance of a row takes at most: two names and two digests [ours]."""
+
+
+@dataclass(frozen=True)
+class MigrationPlan:
+    """What a migration would take.
+
+    Attributes:
+        artifact_id: The artifact.
+        url: The gallery.
+        phase: How far the migration is.
+        rows: Rows of the gallery.
+        without_vector: Rows without a vector.
+        missing: Rows to convert.
+        source_bytes: What the stored vectors take, uncompressed.
+        target_bytes: What the missing converted vectors and their provenance will take.
+        free_bytes: Free space where the gallery is; None where it is not on this machine.
+        seconds_at_least: Time of reading and converting, from a trial on the first rows; writing comes on top.
+        index: Kind of the vector index that will be built again, which can take far longer than the conversion.
+    """
+
+    artifact_id: str
+    url: str
+    phase: Phase
+    rows: int
+    without_vector: int
+    missing: int
+    source_bytes: int
+    target_bytes: int
+    free_bytes: int | None
+    seconds_at_least: float
+    index: str | None
+
+    def to_dict(self) -> dict[str, JsonValue]:
+        """Return the plan as JSON."""
+        return asdict(self)
+
+
+def plan_migration(aligner: OnnxAligner, store: GalleryStore) -> MigrationPlan:
+    """Count, measure and check without writing anything.
+
+    Raises:
+        SpaceMismatchError: If the store says that its vectors are of another space than the artifact's source.
+        InputError: If its vectors have another length.
+        MigrationError: If the canary does not find its pairs.
+    """
+    artifact = aligner.artifact
+    job = job_of(artifact)
+    state = store.state(job)
+    in_service = artifact.source if state.phase in ("untouched", "prepared") else artifact.target
+    if state.space is not None:
+        require_space(state.space, in_service, what=store.url)
+    if store.dim() != in_service.dim:
+        raise InputError(f"{store.url} must hold vectors of length {in_service.dim}. Got {store.dim()}.")
+    check_canary(artifact, aligner.transform)
+    converting = state.phase in ("untouched", "prepared")
+    coverage = store.coverage(job)
+    missing = coverage.missing if converting else 0
+    path = parse_store_url(store.url).path
+    return MigrationPlan(
+        artifact_id=artifact.id,
+        url=store.url,
+        phase=state.phase,
+        rows=coverage.rows,
+        without_vector=coverage.without_vector,
+        missing=missing,
+        source_bytes=4 * artifact.source.dim * (coverage.rows - coverage.without_vector),
+        target_bytes=(4 * artifact.target.dim + PROVENANCE_BYTES) * missing,
+        free_bytes=shutil.disk_usage(path).free if path.exists() else None,
+        seconds_at_least=_trial_seconds_per_row(aligner, store) * missing if missing else 0.0,
+        index=store.index_kind(),
+    )
+
+
+def _trial_seconds_per_row(aligner: OnnxAligner, store: GalleryStore) -> float:
+    job = job_of(aligner.artifact)
+    start = time.perf_counter()
+    rows = next(store.scan(job, batch_size=TRIAL_ROWS, missing_only=True))
+    convert_rows(rows.select(np.arange(len(rows)) < TRIAL_ROWS), aligner.transform, job.source, Shard())
+    return (time.perf_counter() - start) / min(len(rows), TRIAL_ROWS)

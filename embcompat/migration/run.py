@@ -1,0 +1,280 @@
+"""The engine: convert what a store says is missing, until nothing is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import JsonValue
+
+from embcompat.artifact import Artifact
+from embcompat.embeddings import normalize_rows
+from embcompat.errors import InputError, MigrationError
+from embcompat.migration.checks import SAMPLE_TOLERANCE, check_canary, relative_error
+from embcompat.migration.convert import Advance, ProgressFactory
+from embcompat.migration.journal import Journal
+from embcompat.migration.pipeline import run_pipeline
+from embcompat.migration.rows import Converted, Failure, Shard, convert_rows, isolate
+from embcompat.runtime import OnnxAligner
+from embcompat.spaces import require_space
+from embcompat.stores.base import Coverage, GalleryStore, Job, Pairs, Rows, vector_digests
+
+MAX_PASSES = 20
+"""Times that the gallery is read again for rows that came in meanwhile [ours]."""
+
+READ_BACK_ROWS = 16
+"""Rows of every written batch that are read back and computed again [ours]."""
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """What one run did.
+
+    Attributes:
+        artifact_id: The artifact that was applied.
+        url: The gallery.
+        rows: Rows that this run converted.
+        failures: Rows that could not be converted.
+        passes: Times that the gallery was read.
+        seconds: Wall time, index building included.
+        rows_per_second: Rows converted, a second of converting.
+        index_seconds: Time that index building took, or None where there was no index to build.
+        coverage: Counted rows afterwards.
+    """
+
+    artifact_id: str
+    url: str
+    rows: int
+    failures: list[Failure]
+    passes: int
+    seconds: float
+    rows_per_second: float
+    index_seconds: float | None
+    coverage: Coverage
+
+    def to_dict(self) -> dict[str, JsonValue]:
+        """Return the report as JSON."""
+        return {**asdict(self), "missing": self.coverage.missing}
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run works.
+
+    Attributes:
+        batch_size: Rows written at a time; the store's own choice when None.
+        threads: Threads that convert.
+        shard: The part of the gallery that this run takes.
+        max_rows_per_second: Most rows converted a second, to spare the store; unlimited when None.
+        journal: File to which steps are appended, or None.
+        dead_letters: File to which rows that cannot be converted are appended, or None.
+    """
+
+    batch_size: int | None = None
+    threads: int = 1
+    shard: Shard = field(default_factory=Shard)
+    max_rows_per_second: float | None = None
+    journal: Path | None = None
+    dead_letters: Path | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "threads", "max_rows_per_second"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise InputError(f"{name} must be positive. Got {value}.")
+
+
+def job_of(artifact: Artifact) -> Job:
+    """Return the job that an artifact stands for."""
+    return Job(artifact.id, artifact.source, artifact.target)
+
+
+def run_migration(
+    aligner: OnnxAligner,
+    store: GalleryStore,
+    *,
+    options: RunOptions | None = None,
+    progress: ProgressFactory | None = None,
+    index_progress: AbstractContextManager[object] | None = None,
+) -> RunReport:
+    """Convert every row of a gallery that has no converted row, or one made from a vector that was replaced since.
+
+    The converted rows are written beside the stored ones, which stay in service. A run may be killed at any time and
+    started again anywhere: what is left is asked of the store. After every batch the artifact's canary is mapped
+    again, and a sample of the batch is read back and computed again.
+
+    Args:
+        aligner: The artifact at work.
+        store: The gallery.
+        options: How to work.
+        progress: Called with the number of rows to do; yields a function that is told of rows newly done.
+        index_progress: Entered while the index is built.
+
+    Raises:
+        SpaceMismatchError: If the store says that its vectors are of another space than the artifact's source.
+        MigrationError: If a check fails, or the store refuses row after row. The source side is untouched.
+        StoreError: If the store cannot do what is asked.
+    """
+    start = time.perf_counter()
+    options = options or RunOptions()
+    job = job_of(aligner.artifact)
+    journal = Journal(options.journal)
+    prepare(aligner, store, journal)
+    run = _Run(aligner, store, job, options, journal)
+    before = store.coverage(job)
+    with (progress or _silent)(-(-before.missing // options.shard.count)) as advance:
+        while run.passes < MAX_PASSES and run.pass_over(missing_only=True, advance=advance):
+            pass
+        run.pass_over(missing_only=False, advance=advance)  # rows that were replaced since they were converted
+    seconds = time.perf_counter() - start
+    coverage = store.coverage(job)
+    index_seconds = None
+    if coverage.missing <= len(run.failed):
+        index_seconds = _build_index(store, job, journal, index_progress or nullcontext())
+    report = RunReport(
+        artifact_id=job.artifact_id,
+        url=store.url,
+        rows=run.rows,
+        failures=list(run.failed.values()),
+        passes=run.passes,
+        seconds=time.perf_counter() - start,
+        rows_per_second=run.rows / seconds,
+        index_seconds=index_seconds,
+        coverage=coverage,
+    )
+    journal.write("run_finished", **report.to_dict())
+    return report
+
+
+def prepare(aligner: OnnxAligner, store: GalleryStore, journal: Journal) -> None:
+    """Check that artifact and gallery belong together, and make the target side.
+
+    Raises:
+        SpaceMismatchError: If they do not.
+        MigrationError: If the canary does not sing, or the gallery was cut over already.
+    """
+    artifact = aligner.artifact
+    job = job_of(artifact)
+    state = store.state(job)
+    if state.phase in ("cut_over", "finished"):
+        raise MigrationError(f"{store.url} already serves {artifact.target.id}. Roll back before converting again.")
+    if state.space is not None:
+        require_space(state.space, artifact.source, what=store.url)
+    if store.dim() != artifact.source.dim:
+        raise InputError(
+            f"{store.url} must hold vectors of length {artifact.source.dim}, as space {artifact.source.id!r} has. "
+            f"Got {store.dim()}."
+        )
+    check_canary(artifact, aligner.transform)
+    if state.phase == "untouched":
+        store.prepare(job)
+        journal.write("prepared", url=store.url, artifact=job.artifact_id, target_space=job.target.id)
+
+
+def read_back(store: GalleryStore, aligner: OnnxAligner, pairs: Pairs) -> float:
+    """Compute rows again that were read back from both sides; return the largest relative difference.
+
+    Raises:
+        MigrationError: If a stored vector is not what the artifact gives.
+    """
+    if not len(pairs.ids):
+        return 0.0
+    expected, found = aligner.transform(pairs.source), pairs.target
+    if not store.keeps_norms:
+        expected, found = normalize_rows(expected), normalize_rows(found)
+    error = relative_error(found, expected)
+    if not error <= max(SAMPLE_TOLERANCE, store.tolerance):
+        raise MigrationError(
+            f"{store.url}: vectors read back must be what the artifact gives. The largest relative difference among "
+            f"{len(pairs.ids)} rows is {error:.2g}. Stop, and find out who else writes the target side."
+        )
+    return error
+
+
+class _Run:
+    """The passes of one run and what they found."""
+
+    def __init__(
+        self, aligner: OnnxAligner, store: GalleryStore, job: Job, options: RunOptions, journal: Journal
+    ) -> None:
+        self.rows, self.passes = 0, 0
+        self.failed: dict[str, Failure] = {}
+        self._aligner, self._store, self._job, self._options, self._journal = aligner, store, job, options, journal
+        self._dead_letters = Journal(options.dead_letters)
+
+    def pass_over(self, *, missing_only: bool, advance: Advance) -> int:
+        """Read the gallery once; return the number of rows converted."""
+        self.passes += 1
+        started, before = time.perf_counter(), self.rows
+        size = self._options.batch_size or self._store.batch_size
+
+        def write(_rows: Rows, done: Converted) -> None:
+            written = self._write(done)
+            advance(written)
+            self._wait(self.rows - before, started)
+
+        scan: Iterator[Rows] = self._store.scan(self._job, batch_size=size, missing_only=missing_only)
+        run_pipeline(scan, self._compute, write, threads=self._options.threads)
+        return self.rows - before
+
+    def _compute(self, rows: Rows) -> Converted:
+        known = [identifier not in self.failed for identifier in rows.ids]
+        fresh = rows if all(known) else rows.select(np.array(known))
+        return convert_rows(fresh, self._aligner.transform, self._job.source, self._options.shard)
+
+    def _write(self, done: Converted) -> int:
+        def attempt(rows: slice) -> None:
+            self._store.write(self._job, done.ids[rows], done.vectors[rows], done.digests[rows])
+
+        refused = isolate(len(done.ids), attempt)
+        self._fail([*done.failures, *(Failure(done.ids[row], reason) for row, reason in refused)])
+        written = len(done.ids) - len(refused)
+        if written:
+            self._check(done)
+            self.rows += written
+            self._journal.write("batch", rows=written, failures=len(done.failures) + len(refused))
+        return written
+
+    def _check(self, done: Converted) -> None:
+        """The semantic canary, and a sample of the batch as the store has it."""
+        check_canary(self._aligner.artifact, self._aligner.transform)
+        step = max(1, len(done.ids) // READ_BACK_ROWS)
+        digests = dict(zip(done.ids[::step], done.digests[::step].tolist(), strict=True))
+        pairs = self._store.read(self._job, list(digests))
+        if not len(pairs.ids):
+            return
+        now: NDArray[np.int64] = vector_digests(pairs.source)
+        same = np.array([digests[identifier] == digest for identifier, digest in zip(pairs.ids, now, strict=True)])
+        ids = [identifier for identifier, keep in zip(pairs.ids, same, strict=True) if keep]
+        read_back(self._store, self._aligner, Pairs(ids, pairs.source[same], pairs.target[same]))
+
+    def _fail(self, failures: list[Failure]) -> None:
+        fresh = [failure for failure in failures if failure.id not in self.failed]
+        self.failed |= {failure.id: failure for failure in fresh}
+        self._dead_letters.write_all([{"artifact": self._job.artifact_id, **asdict(failure)} for failure in fresh])
+
+    def _wait(self, rows: int, started: float) -> None:
+        if self._options.max_rows_per_second is not None:
+            time.sleep(max(0.0, rows / self._options.max_rows_per_second - (time.perf_counter() - started)))
+
+
+def _silent(_rows: int) -> AbstractContextManager[Advance]:
+    return nullcontext(lambda _done: None)
+
+
+def _build_index(
+    store: GalleryStore, job: Job, journal: Journal, shown: AbstractContextManager[object]
+) -> float | None:
+    if store.index_kind() is None:
+        return None
+    start = time.perf_counter()
+    with shown:
+        store.build_index(job)
+    seconds = time.perf_counter() - start
+    journal.write("index_built", seconds=seconds)
+    return seconds

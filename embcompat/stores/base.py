@@ -1,0 +1,246 @@
+"""What every gallery store can do, and the values that pass between a store and a migration."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embcompat.spaces import SpaceVersion
+
+Phase = Literal["untouched", "prepared", "cut_over", "finished"]
+"""untouched: nothing of this job is there; prepared: the target stands beside the source; cut_over: the target is in
+service and the old side is kept; finished: the old side was dropped."""
+
+_DIGEST_ROWS = 512
+
+Convert = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One conversion of one gallery.
+
+    Attributes:
+        artifact_id: The artifact that is applied.
+        source: Space of the vectors in service before.
+        target: Space of the vectors in service after.
+    """
+
+    artifact_id: str
+    source: SpaceVersion
+    target: SpaceVersion
+
+    @property
+    def suffix(self) -> str:
+        """Twelve hex digits that tell the names of this job's columns, tables and files from all others."""
+        return self.artifact_id[:12]
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a gallery stands with a job.
+
+    Attributes:
+        phase: How far the job is.
+        space: Space of the vectors in service, or None when the store was never told.
+    """
+
+    phase: Phase
+    space: SpaceVersion | None
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of the source side that have a vector.
+
+    Attributes:
+        ids: n ids as strings, from which the store finds its native keys again.
+        vectors: Array (n, source_dim), float32; not checked, it may hold NaN.
+        recorded: Array (n,), int64: digest of the source vector that the target row was made from; 0 where there is
+            no target row.
+    """
+
+    ids: Sequence[str]
+    vectors: NDArray[np.float32]
+    recorded: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def select(self, keep: NDArray[np.bool_]) -> Rows:
+        """Return the rows where ``keep`` is true."""
+        index = np.flatnonzero(keep)
+        return Rows([self.ids[row] for row in index.tolist()], self.vectors[index], self.recorded[index])
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Both sides of rows that have both.
+
+    Attributes:
+        ids: n ids.
+        source: Array (n, source_dim).
+        target: Array (n, target_dim).
+    """
+
+    ids: Sequence[str]
+    source: NDArray[np.float32]
+    target: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Counted rows.
+
+    Attributes:
+        rows: Rows of the source side.
+        without_vector: Those whose vector is NULL: there is nothing to convert.
+        converted: Those with a vector on both sides.
+        orphans: Rows of the target side whose source row is gone.
+    """
+
+    rows: int
+    without_vector: int
+    converted: int
+    orphans: int
+
+    @property
+    def missing(self) -> int:
+        """Rows with a vector that have none on the target side."""
+        return self.rows - self.without_vector - self.converted
+
+
+class GalleryStore(Protocol):
+    """A gallery of vectors that can be converted while it is in service.
+
+    The target side is made beside the source side, which is never modified. All progress is in the store itself: a
+    target row records the digest of the source vector it was made from, so what is missing or out of date can be
+    asked at any time, from any host, in any order. Every method may be repeated after a kill. `scan` and `coverage`
+    also answer before the target side is made.
+
+    Attributes:
+        url: Where the gallery is, without secrets.
+        batch_size: Rows that are best written at a time.
+        keeps_norms: Whether vectors come back as long as they were written; some stores keep only the direction.
+        tolerance: Largest relative difference between a vector written and read back.
+    """
+
+    url: str
+    batch_size: int
+    keeps_norms: bool
+    tolerance: float
+
+    def dim(self) -> int:
+        """Return the length of the vectors in service."""
+
+    def state(self, job: Job) -> State:
+        """Return how far the job is and which space is in service."""
+
+    def prepare(self, job: Job) -> None:
+        """Make the target side, or find it made.
+
+        Raises:
+            StoreError: If the gallery cannot be migrated; the message says why.
+        """
+
+    def scan(self, job: Job, *, batch_size: int, missing_only: bool) -> Iterator[Rows]:
+        """Read the rows of the source side that have a vector.
+
+        Args:
+            job: The job.
+            batch_size: Most rows at a time.
+            missing_only: Leave out rows that have a target row, without asking whether it is still right; otherwise
+                every row comes that might need another look.
+        """
+
+    def write(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32], digests: NDArray[np.int64]) -> None:
+        """Write target rows with their provenance, replacing those that are there.
+
+        Rows whose source row is gone meanwhile are left out or become orphans.
+
+        Args:
+            job: The job.
+            ids: n ids.
+            vectors: Array (n, target_dim).
+            digests: Array (n,), int64: digests of the source vectors that they were made from.
+
+        Raises:
+            StoreError: If a row is refused. None of the rows is then written.
+        """
+
+    def read(self, job: Job, ids: Sequence[str]) -> Pairs:
+        """Read both sides of the given rows; rows without both are left out."""
+
+    def sample(self, job: Job, count: int, *, seed: int) -> Sequence[str]:
+        """Return ids of up to ``count`` converted rows, drawn from the whole gallery."""
+
+    def coverage(self, job: Job) -> Coverage:
+        """Count the rows of both sides."""
+
+    def remove_orphans(self, job: Job) -> int:
+        """Remove target rows whose source row is gone; return how many."""
+
+    def index_kind(self) -> str | None:
+        """Return the kind of vector index that the side in service has, or None."""
+
+    def build_index(self, job: Job) -> None:
+        """Give the target side the kind of index that the source side has, if it has one."""
+
+    def cutover(self, job: Job, convert: Convert) -> None:
+        """Put the target side into service in one step and keep the old side.
+
+        Args:
+            job: The job.
+            convert: The map, for the last rows that changed, where the store can hold writers meanwhile.
+        """
+
+    def rollback(self, job: Job) -> int:
+        """Put the old side back into service; return how many rows in service have no old vector."""
+
+    def drop_old(self, job: Job) -> None:
+        """Delete the old side. Nothing else ever does."""
+
+    def sweep(self, job: Job) -> Iterator[Sequence[str]]:
+        """Find rows in service that do not say they are of the new space: an old application wrote them."""
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+
+
+def vector_digests(vectors: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return a 64-bit digest of each row's float32 bytes; never 0, which stands for "none".
+
+    The bytes are read as 32-bit integers and summed modulo 2⁶⁴ with fixed odd weights (Carter and Wegman, Universal
+    classes of hash functions, 1979). It tells that a vector was replaced by chance, not by design: two different
+    vectors share a digest with probability 2⁻³³ at most.
+
+    Args:
+        vectors: Array (n, dim).
+
+    Returns:
+        Array (n,), int64.
+
+    Example:
+        >>> first, second, third = vector_digests(np.array([[1.0, 2.0], [1.0, 2.0], [2.0, 1.0]], dtype=np.float32))
+        >>> bool(first == second), bool(first == third)
+        (True, False)
+    """
+    data = np.ascontiguousarray(vectors, dtype="<f4").view("<u4")
+    weights = _digest_weights(data.shape[1])
+    result = np.empty(len(data), dtype=np.uint64)
+    for start in range(0, len(data), _DIGEST_ROWS):  # the wider copy stays in the processor's cache
+        result[start : start + _DIGEST_ROWS] = data[start : start + _DIGEST_ROWS].astype(np.uint64) @ weights
+    result[result == 0] = 1
+    return result.view(np.int64)
+
+
+@cache
+def _digest_weights(dim: int) -> NDArray[np.uint64]:
+    digests = [hashlib.blake2b(index.to_bytes(8, "little"), digest_size=8).digest() for index in range(dim)]
+    return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64) | np.uint64(1)

@@ -1,0 +1,63 @@
+"""Columns and keys of a Lance table: names, types, and values as its filters write them."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from uuid import UUID
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from embcompat.errors import InputError
+from embcompat.stores.keys import KeyKind
+
+PROVENANCE: Final = {"space": pa.string(), "artifact": pa.string(), "source": pa.int64(), "digest": pa.int64()}
+"""Columns beside a vector column, by the end of their name."""
+
+
+def family(column: str) -> list[str]:
+    """Return the names of a vector column and its provenance columns."""
+    return [column, *(f"{column}__{name}" for name in PROVENANCE)]
+
+
+def vectors_of(column: pa.FixedSizeListArray) -> NDArray[np.float32]:
+    """Return a column without NULLs as an array (n, dim); numbers that are NULL become NaN."""
+    flat = column.flatten().to_numpy(zero_copy_only=False)
+    return np.asarray(flat, dtype=np.float32).reshape(-1, column.type.list_size)
+
+
+def key_kind(field: pa.Field, *, where: str) -> KeyKind:
+    """Return which kind of key a column holds.
+
+    Raises:
+        InputError: If it holds no keys that can be written as ids without loss.
+    """
+    if pa.types.is_integer(field.type):
+        return "int"
+    if pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
+        return "str"
+    if field.type == pa.binary(16):
+        return "uuid"
+    raise InputError(
+        f"{where}: a key must be integer, string or 16-byte binary (UUID). Column {field.name!r} is {field.type}."
+    )
+
+
+def stored(value: Any) -> Any:
+    """Return a key value as Lance stores it."""
+    return value.bytes if isinstance(value, UUID) else value
+
+
+def quoted(name: str) -> str:
+    """Return a column name as a filter writes it."""
+    return "`" + name.replace("`", "``") + "`"
+
+
+def literal(value: Any) -> str:
+    """Return a key value as a filter writes it."""
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, UUID):
+        return f"X'{value.hex}'"
+    return "'" + str(value).replace("'", "''") + "'"

@@ -1,0 +1,101 @@
+"""Addresses of galleries."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Final
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from embcompat.errors import InputError, UnknownNameError
+from embcompat.stores.base import GalleryStore
+
+FORMS: Final = {
+    "lancedb": "lancedb:///folder#table.column?key=id",
+}
+"""Form of the address of each built-in store."""
+
+ENTRY_POINTS: Final = "embcompat.stores"
+"""Entry-point group in which other packages offer stores: the name is the scheme, the value a function that takes a
+`StoreUrl` and returns a `GalleryStore`."""
+
+_MODULES: Final = {"lancedb": "embcompat.stores.lancedb"}
+
+
+@dataclass(frozen=True)
+class StoreUrl:
+    """An address, taken apart.
+
+    Attributes:
+        scheme: Which store.
+        location: What stands before ``#``: a path, or an address of a server.
+        names: What stands after ``#``, split at dots: schema, table, column or the like.
+        options: What stands after ``?`` there.
+        public: The whole address without its password.
+    """
+
+    scheme: str
+    location: str
+    names: tuple[str, ...]
+    options: dict[str, str]
+    public: str
+
+    @property
+    def path(self) -> Path:
+        """The path of a store on this machine."""
+        return Path(unquote(urlsplit(self.location).path))
+
+    def option(self, name: str, default: str) -> tuple[str, ...]:
+        """Return an option as a list of names separated by commas."""
+        return tuple(unquote(part) for part in self.options.get(name, default).split(","))
+
+
+def parse_store_url(url: str) -> StoreUrl:
+    """Take the address of a gallery apart.
+
+    Names with a dot or another special sign in them are written with ``%``, as in any URL.
+
+    Raises:
+        InputError: If what stands after ``?`` cannot be used.
+
+    Example:
+        >>> address = parse_store_url("lancedb:///data/gallery#docs.vector?key=id")
+        >>> address.path, address.names, address.options
+        (PosixPath('/data/gallery'), ('docs', 'vector'), {'key': 'id'})
+    """
+    location, _, fragment = url.partition("#")
+    scheme = location.partition(":")[0]
+    names, _, query = fragment.partition("?")
+    try:
+        options = {name: values[-1] for name, values in parse_qs(query, strict_parsing=True).items()} if query else {}
+    except ValueError as error:
+        raise InputError(f"what follows ? in a store URL must be name=value. Got {query!r}.") from error
+    if unknown := options.keys() - {"key"}:
+        raise InputError(f"a store URL takes only the option key. Got {', '.join(sorted(unknown))}.")
+    parts = tuple(unquote(part) for part in names.split(".")) if names else ()
+    public = re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1@", url)
+    return StoreUrl(scheme, location, parts, options, public)
+
+
+def open_store(url: str) -> GalleryStore:
+    """Open the gallery at an address.
+
+    Raises:
+        InputError: If the address is not of the form that its store takes, or the gallery is not there.
+        UnknownNameError: If there is no such store.
+        MissingExtraError: If the store's package is not installed.
+    """
+    address = parse_store_url(url)
+    opener: Callable[[StoreUrl], GalleryStore]
+    if address.scheme in _MODULES:
+        opener = import_module(_MODULES[address.scheme]).open_gallery
+        return opener(address)
+    offered = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
+    if address.scheme not in offered:
+        raise UnknownNameError("store", address.scheme, [*FORMS.values(), *offered])
+    opener = offered[address.scheme].load()
+    return opener(address)

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import lancedb
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from embcompat.testing.store_checks import STORE_CHECKS
+from embcompat.testing.store_faults import check_random_kills
+from embcompat.testing.stores import Gallery, StoreBench, StoreCheck, store_bench
+
+
+class LanceHarness:
+    """An application that keeps a gallery in LanceDB."""
+
+    holds_nulls = True
+    refuses_old_writes = False
+    many_clients = True
+    tolerance = 1e-4
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.numbers = itertools.count()
+
+    def key_sets(self, count: int) -> dict[str, list[Any]]:
+        return {
+            "string": [f"o'item {number} ü" for number in range(count)],
+            "integer": [number * 7 - 50 for number in range(count)],
+            "uuid": [UUID(int=number * 12345678901234567890) for number in range(count)],
+            "composite": [(f"tenant, {number % 3}", number) for number in range(count)],
+        }
+
+    def create(self, gallery: Gallery) -> str:
+        composite = isinstance(next(iter(gallery)), tuple)
+        folder = self.folder / str(next(self.numbers))
+        lancedb.connect(str(folder)).create_table("docs", self.rows(gallery), on_bad_vectors="null")
+        return f"lancedb://{folder}#docs.vector?key={'tenant,number' if composite else 'id'}"
+
+    def rows(self, gallery: Gallery) -> pa.Table:
+        dim = next(len(vector) for vector in gallery.values() if vector is not None)
+        vectors = pa.array([None if v is None else v.tolist() for v in gallery.values()], pa.list_(pa.float32(), dim))
+        keys = list(gallery)
+        if isinstance(keys[0], tuple):
+            columns = {"tenant": [key[0] for key in keys], "number": [key[1] for key in keys]}
+        elif isinstance(keys[0], UUID):
+            columns = {"id": pa.array([key.bytes for key in keys], pa.binary(16))}
+        else:
+            columns = {"id": keys}
+        return pa.table({**columns, "vector": vectors, "note": [f"note {key}" for key in keys]})
+
+    def table(self, url: str) -> Any:
+        return lancedb.connect(url.removeprefix("lancedb://").partition("#")[0]).open_table("docs")
+
+    def keys(self, table: pa.Table) -> list[Any]:
+        if "tenant" in table.column_names:
+            return list(zip(table["tenant"].to_pylist(), table["number"].to_pylist(), strict=True))
+        return [UUID(bytes=key) if isinstance(key, bytes) else key for key in table["id"].to_pylist()]
+
+    def put(self, url: str, gallery: Gallery) -> None:
+        table = self.table(url)
+        on = [name for name in ("tenant", "number", "id") if name in table.schema.names]
+        rows = self.rows(gallery)
+        table.merge_insert(on).when_matched_update_all().when_not_matched_insert_all().execute(
+            rows, on_bad_vectors="null"
+        )
+
+    def delete(self, url: str, keys: Sequence[Any]) -> None:
+        quoted = ", ".join("'" + key.replace("'", "''") + "'" for key in keys)
+        self.table(url).delete(f"id IN ({quoted})")
+
+    def get(self, url: str) -> Gallery:
+        table = self.table(url).to_arrow()
+        vectors = [None if v is None else np.array(v, np.float32) for v in table["vector"].to_pylist()]
+        return dict(zip(self.keys(table), vectors, strict=True))
+
+    def notes(self, url: str) -> dict[Any, str]:
+        table = self.table(url).to_arrow()
+        return dict(zip(self.keys(table), table["note"].to_pylist(), strict=True))
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> StoreBench:
+    folder = tmp_path_factory.mktemp("lancedb")
+    return store_bench(LanceHarness(folder), folder)
+
+
+@pytest.mark.parametrize("check", STORE_CHECKS, ids=lambda check: check.__name__)
+def test_the_suite_of_every_store(check: StoreCheck, bench: StoreBench) -> None:
+    check(bench)
+
+
+@pytest.mark.soak
+def test_random_kills(bench: StoreBench) -> None:
+    check_random_kills(bench)
