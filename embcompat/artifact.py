@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -148,10 +149,14 @@ class Artifact:
         """
         if PAIRS not in self.manifest.files:
             return set()
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        table = pq.read_table(self.path / PAIRS)
-        rows = zip(table.column("id").to_pylist(), table.column("split").to_pylist(), strict=True)
+        try:
+            table = pq.read_table(self.path / PAIRS)
+            rows = list(zip(table.column("id").to_pylist(), table.column("split").to_pylist(), strict=True))
+        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+            raise ArtifactError(f"{self.path / PAIRS} must list id and split of every pair: {error}") from error
         return {identifier for identifier, part in rows if not parts or part in parts}
 
     def canary(self) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
@@ -159,6 +164,11 @@ class Artifact:
         if CANARY not in self.manifest.files:
             return None
         arrays = read_arrays((self.path / CANARY).read_bytes(), where=CANARY)
+        found = {name: (array.dtype, array.ndim, array.shape[-1:]) for name, array in arrays.items()}
+        dims = {"source": self.source.dim, "target": self.target.dim}
+        expected = {name: (np.dtype(np.float32), 2, (dim,)) for name, dim in dims.items()}
+        if found != expected or len(arrays["source"]) != len(arrays["target"]):
+            raise ArtifactError(f"{self.path / CANARY} must hold float32 vectors of the artifact's two spaces.")
         return arrays["source"], arrays["target"]
 
 
@@ -221,7 +231,11 @@ def parse_manifest(data: bytes, *, where: str = MANIFEST) -> Manifest:
     names = set(manifest.files)
     if not REQUIRED_FILES <= names <= REQUIRED_FILES | OPTIONAL_FILES:
         raise ArtifactError(f"{where} must list {sorted(REQUIRED_FILES)}. Got {sorted(names)}.")
-    if manifest.to_bytes() != data:
+    try:
+        canonical = manifest.to_bytes()
+    except (ValueError, RecursionError) as error:  # NaN, or text that UTF-8 cannot write
+        raise ArtifactError(f"{where} cannot be written in canonical form: {error}") from error
+    if canonical != data:
         raise ArtifactError(f"{where} is not in canonical form, so its id would not be unique. Write it again.")
     return manifest
 
@@ -250,22 +264,32 @@ def check_graph(data: bytes) -> None:
     import onnx
     from google.protobuf.message import DecodeError
 
+    if data[4:8] == b"ORTM":  # onnxruntime would read this as its own format, whatever else the bytes may be
+        raise ArtifactError(f"{GRAPH} must be in the ONNX format. Got onnxruntime's own.")
     try:
         model = onnx.load_model_from_string(data)
     except (DecodeError, ValueError, TypeError) as error:
         raise ArtifactError(f"{GRAPH} is not an ONNX model: {error}") from error
-    domains = {entry.domain for entry in model.opset_import} | {function.domain for function in model.functions}
-    for tensor in onnx.external_data_helper._get_all_tensors(model):
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            raise ArtifactError(f"{GRAPH} keeps data outside the file, which is refused.")
-    graphs = [model.graph]
-    while graphs:
-        for node in graphs.pop().node:
-            domains.add(node.domain)
-            graphs += [attribute.g for attribute in node.attribute if attribute.HasField("g")]
-            graphs += [graph for attribute in node.attribute for graph in attribute.graphs]
+    domains = {entry.domain for entry in model.opset_import}
+    for message in _messages(model):
+        if isinstance(message, onnx.TensorProto):
+            if message.data_location == onnx.TensorProto.EXTERNAL or message.external_data:
+                raise ArtifactError(f"{GRAPH} keeps data outside the file, which is refused.")
+        elif isinstance(message, (onnx.NodeProto, onnx.FunctionProto)):
+            domains.add(message.domain)
     if foreign := domains - {"", "ai.onnx"}:
         raise ArtifactError(f"{GRAPH} uses operators outside the ONNX standard, which is refused: {sorted(foreign)}.")
+
+
+def _messages(message: Any) -> Iterator[Any]:
+    """Yield a protobuf message and every message inside it, wherever it stands."""
+    waiting = [message]
+    while waiting:
+        found = waiting.pop()
+        yield found
+        for field, value in found.ListFields():
+            if field.message_type is not None:
+                waiting.extend([value] if hasattr(value, "ListFields") else value)
 
 
 def file_digest(path: Path) -> str:

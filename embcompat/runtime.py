@@ -47,17 +47,18 @@ class OnnxAligner:
         self.artifact = path if isinstance(path, Artifact) else read_artifact(path)
         options = ort.SessionOptions()
         options.log_severity_level = 3
+        options.add_session_config_entry("session.load_model_format", "ONNX")
         if threads is not None:
             if threads < 1:
                 raise InputError(f"threads must be at least 1. Got {threads}.")
             options.intra_op_num_threads = threads
         graph = self.artifact.graph()
         try:
-            self._session = ort.InferenceSession(graph, options, providers=list(providers))
+            self._session = ort.InferenceSession(graph, options, providers=list(providers), enable_fallback=0)
+            inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         except Exception as error:  # onnxruntime raises its own classes, without a common base
             raise ArtifactError(f"onnxruntime cannot load the graph of {self.artifact.path}: {error}") from error
         self._source_dim, self._target_dim = self.artifact.source.dim, self.artifact.target.dim
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         if len(inputs) != 1 or inputs[0].shape[1:] != [self._source_dim] or inputs[0].type != "tensor(float)":
             raise ArtifactError(f"the graph of {self.artifact.path} must take float vectors (n, {self._source_dim}).")
         if outputs[0].shape[1:] != [self._target_dim] or outputs[0].type != "tensor(float)":
@@ -72,6 +73,7 @@ class OnnxAligner:
 
         Raises:
             InputError: If the vectors have another shape or are not floats.
+            ArtifactError: If the graph fails, or returns another number of rows.
         """
         array = np.asarray(vectors)
         if array.dtype.kind != "f" or array.ndim not in (1, 2) or array.shape[-1] != self._source_dim:
@@ -82,11 +84,21 @@ class OnnxAligner:
         if array.dtype != np.float32:
             array = array.astype(np.float32)
         if array.ndim == 1:
-            return np.asarray(self._session.run(self._output, {self._input: array[np.newaxis]})[0][0])
+            return np.asarray(self._run(array[np.newaxis])[0])
         if len(array) <= BATCH_ROWS:
-            return np.asarray(self._session.run(self._output, {self._input: array})[0])
+            return self._run(array)
         result = np.empty((len(array), self._target_dim), dtype=np.float32)
         for start in range(0, len(array), BATCH_ROWS):
             block = np.ascontiguousarray(array[start : start + BATCH_ROWS])
-            result[start : start + BATCH_ROWS] = self._session.run(self._output, {self._input: block})[0]
+            result[start : start + BATCH_ROWS] = self._run(block)
         return result
+
+    def _run(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
+        try:
+            converted = np.asarray(self._session.run(self._output, {self._input: block})[0])
+        except Exception as error:  # onnxruntime raises its own classes, without a common base
+            raise ArtifactError(f"the graph of {self.artifact.path} fails: {error}") from error
+        if converted.shape != (len(block), self._target_dim):
+            expected = (len(block), self._target_dim)
+            raise ArtifactError(f"the graph of {self.artifact.path} must return {expected}. Got {converted.shape}.")
+        return converted
