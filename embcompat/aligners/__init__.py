@@ -50,9 +50,16 @@ def load_aligner(path: str | Path | Artifact) -> Aligner:
     if manifest.kind not in ALIGNERS:
         raise UnknownNameError("aligner", manifest.kind, ALIGNERS)
     try:
-        return ALIGNERS[manifest.kind](manifest.config, artifact.weights())
-    except (KeyError, TypeError, ValueError) as error:
+        aligner = ALIGNERS[manifest.kind](manifest.config, artifact.weights())
+        dims = aligner.source_dim, aligner.target_dim
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
         raise ArtifactError(f"the weights of {artifact.path} do not make a {manifest.kind} aligner: {error}") from error
+    if dims != (artifact.source.dim, artifact.target.dim):
+        raise ArtifactError(
+            f"the weights of {artifact.path} must map {artifact.source.dim} to {artifact.target.dim} dimensions, as "
+            f"its manifest says. They map {dims[0]} to {dims[1]}: is it the wrong direction?"
+        )
+    return aligner
 
 
 __all__ = [
