@@ -17,9 +17,9 @@ import hashlib
 import json
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from embcompat.artifact import Manifest
 from embcompat.errors import RegistryError
@@ -35,7 +35,7 @@ LABEL = r"^[a-z0-9][a-z0-9._-]*$"
 
 
 class _Record(BaseModel):
-    """JSON in canonical form: sorted keys, no spaces, one final newline."""
+    """JSON in canonical form (sorted keys, no spaces, one final newline) that holds the digest of its other fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -43,22 +43,31 @@ class _Record(BaseModel):
 
     def to_bytes(self) -> bytes:
         """Return the canonical form."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return text.encode() + b"\n"
+        fields = self.model_dump(mode="json")
+        return _canonical({**fields, "sha256": digest_of(_canonical(fields))})
 
     @classmethod
     def from_bytes(cls, data: bytes, *, where: str) -> Self:
         """Read the record back.
 
         Raises:
-            RegistryError: If the bytes are not such a record of this schema version.
+            RegistryError: If the bytes are not such a record of this schema version, or a byte changed.
         """
         try:
-            return cls.model_validate_json(data)
-        except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"]) or "JSON"
-            raise RegistryError(f"{where} is damaged or of another schema version. {field}: {first['msg']}.") from error
+            fields = json.loads(data)
+            version = fields.pop("schema_version", None)
+            if version != SCHEMA_VERSION:
+                raise RegistryError(
+                    f"{where} has schema version {version!r}; this embcompat reads version {SCHEMA_VERSION}."
+                )
+            fields.pop("sha256", None)
+            found = cls.model_validate(fields)
+            whole = found.to_bytes() == data
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise RegistryError(f"{where} is damaged: {str(error).splitlines()[0]}.") from error
+        if not whole:
+            raise RegistryError(f"{where} is damaged: its content does not match its own SHA-256.")
+        return found
 
 
 class Marker(_Record):
@@ -150,6 +159,10 @@ class Garbage:
 def digest_of(data: bytes) -> str:
     """Return the SHA-256 as 64 hex digits."""
     return hashlib.sha256(data).hexdigest()
+
+
+def _canonical(fields: dict[str, Any]) -> bytes:
+    return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
 
 
 def blob_path(digest: str) -> str:
