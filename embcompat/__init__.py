@@ -9,18 +9,40 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from embcompat.aligners import AffineAligner, Aligner, AlignerPair, fit_affine, load_aligner
     from embcompat.artifact import Artifact, read_artifact
+    from embcompat.chains import compose, convert_through, evaluate_path, path
+    from embcompat.decision import Decision, decide
+    from embcompat.doctor import examine
     from embcompat.embeddings import Embeddings, PairedEmbeddings, PairSplit, pair_embeddings, split_pairs
+    from embcompat.evaluation import Estimate, Qrels, RetrievalReport, evaluate_retrieval, read_qrels
+    from embcompat.evaluation.verification_report import VerificationReport, evaluate_verification
     from embcompat.export import save_aligner_pair, save_artifact
+    from embcompat.extractors import Extractor, extract_embeddings, list_extractors, load_extractor
+    from embcompat.migration import convert_file
+    from embcompat.registry import Registry
+    from embcompat.report import write_report
     from embcompat.runtime import OnnxAligner
+    from embcompat.selection import fit_aligner, learning_curve, select_aligner
     from embcompat.spaces import SpaceVersion
+    from embcompat.training import fit_bidirectional, fit_neural
 
 _HOMES = {
     "embcompat.aligners": ("AffineAligner", "Aligner", "AlignerPair", "fit_affine", "load_aligner"),
     "embcompat.artifact": ("Artifact", "read_artifact"),
+    "embcompat.chains": ("compose", "convert_through", "evaluate_path", "path"),
+    "embcompat.decision": ("Decision", "decide"),
+    "embcompat.doctor": ("examine",),
     "embcompat.embeddings": ("Embeddings", "PairSplit", "PairedEmbeddings", "pair_embeddings", "split_pairs"),
+    "embcompat.evaluation": ("Estimate", "Qrels", "RetrievalReport", "evaluate_retrieval", "read_qrels"),
+    "embcompat.evaluation.verification_report": ("VerificationReport", "evaluate_verification"),
     "embcompat.export": ("save_aligner_pair", "save_artifact"),
+    "embcompat.extractors": ("Extractor", "extract_embeddings", "list_extractors", "load_extractor"),
+    "embcompat.migration": ("convert_file",),
+    "embcompat.registry": ("Registry",),
+    "embcompat.report": ("write_report",),
     "embcompat.runtime": ("OnnxAligner",),
+    "embcompat.selection": ("fit_aligner", "learning_curve", "select_aligner"),
     "embcompat.spaces": ("SpaceVersion",),
+    "embcompat.training": ("fit_bidirectional", "fit_neural"),
 }
 
 __all__ = [
@@ -28,18 +50,44 @@ __all__ = [
     "Aligner",
     "AlignerPair",
     "Artifact",
+    "Decision",
     "Embeddings",
+    "Estimate",
+    "Extractor",
     "OnnxAligner",
     "PairSplit",
     "PairedEmbeddings",
+    "Qrels",
+    "Registry",
+    "RetrievalReport",
     "SpaceVersion",
+    "VerificationReport",
+    "compose",
+    "convert_file",
+    "convert_through",
+    "decide",
+    "evaluate_path",
+    "evaluate_retrieval",
+    "evaluate_verification",
+    "examine",
+    "extract_embeddings",
     "fit_affine",
+    "fit_aligner",
+    "fit_bidirectional",
+    "fit_neural",
+    "learning_curve",
+    "list_extractors",
     "load_aligner",
+    "load_extractor",
     "pair_embeddings",
+    "path",
     "read_artifact",
+    "read_qrels",
     "save_aligner_pair",
     "save_artifact",
+    "select_aligner",
     "split_pairs",
+    "write_report",
 ]
 
 

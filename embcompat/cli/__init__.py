@@ -8,13 +8,17 @@ from typing import Annotated
 
 import typer
 
+from embcompat.cli.aligners import aligners
 from embcompat.cli.console import fail, print_version
 from embcompat.cli.convert import convert
 from embcompat.cli.demo import demo
+from embcompat.cli.doctor import doctor
 from embcompat.cli.embed import embed
 from embcompat.cli.evaluate import evaluate
 from embcompat.cli.extractors import extractors
 from embcompat.cli.fit import fit
+from embcompat.cli.registry import registry
+from embcompat.cli.report import report
 from embcompat.errors import EmbcompatError, GateError, InputError, MissingExtraError
 
 app = typer.Typer(
@@ -39,8 +43,9 @@ def _options(
     pass
 
 
-for _command in (embed, fit, evaluate, convert, extractors, demo):
+for _command in (embed, fit, evaluate, convert, doctor, report, demo, aligners, extractors):
     app.command()(_command)
+app.add_typer(registry)
 
 
 def main() -> None:

@@ -13,10 +13,14 @@ from embcompat.errors import FileFormatError, InputError
 from embcompat.spaces import Similarity
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from embcompat.aligners import Aligner, AlignerPair
     from embcompat.artifact import Metric
     from embcompat.embeddings import Embeddings, PairSplit
 
+Task = Literal["retrieval", "verification"]
+Objective = Literal["balanced", "lowest_far"]
 NEURAL_KINDS = ("dense", "multi_branch", "residual", "bidirectional")
 
 
@@ -32,9 +36,10 @@ def fit(
         ),
     ] = "auto",
     preset: Annotated[str | None, typer.Option(help="A recipe of a neural kind, for instance fc_aligner.")] = None,
-    task: Annotated[
-        Literal["retrieval", "verification"], typer.Option(help="What auto chooses for: search, or the same subject?")
-    ] = "retrieval",
+    task: Annotated[Task, typer.Option(help="What auto chooses for: search, or the same subject?")] = "retrieval",
+    objective: Annotated[
+        Objective, typer.Option(help="What is best in verification: FAR at the asked FRR, or at the fixed threshold.")
+    ] = "balanced",
     labels: Annotated[
         Path | None, typer.Option(help="A text file with the label of each row of OLD, where the files have none.")
     ] = None,
@@ -77,24 +82,29 @@ def fit(
         options = {name: value for name, value in given.items() if value is not None}
         options |= {"device": device, "precision": precision, "resume": resume}
         options["progress"] = messages().is_terminal
-    table = None
-    if kind == "auto":
-        from embcompat.selection import select_aligner
-
-        with track("Fitting candidates", None, unit="candidates"):
-            choice = select_aligner(split.train, split.validation, task=task, seed=seed)
-        aligner, table = choice.aligner, [candidate.to_dict() for candidate in choice.candidates]
-    else:
-        from embcompat.selection import fit_aligner
-
-        aligner = fit_aligner(kind, split.train, split.validation, seed=seed, **options)
+    aligner, candidates = _fit(kind, split, task, objective, seed, options)
     result = _save(aligner, out, split, kind, int8=quantize == "int8", canary=canary, overwrite=overwrite)
-    if table is not None:
-        result["candidates"] = table
+    if candidates:
+        result["candidates"] = candidates
     if as_json:
         print_json(result)
     else:
         _show(result)
+
+
+def _fit(
+    kind: str, split: PairSplit, task: Task, objective: Objective, seed: int, options: dict[str, Any]
+) -> tuple[Aligner | AlignerPair, list[dict[str, Any]]]:
+    """Fit one kind, or choose among the candidates of a task and return their table too."""
+    from embcompat.selection import fit_aligner, select_aligner
+
+    if kind != "auto":
+        return fit_aligner(kind, split.train, split.validation, seed=seed, **options), []
+    with track("Fitting candidates", None, unit="candidates") as advance:
+        choice = select_aligner(
+            split.train, split.validation, task=task, objective=objective, seed=seed, progress=advance
+        )
+    return choice.aligner, [dict(row.to_dict()) for row in choice.candidates]
 
 
 def _check_options(
@@ -214,8 +224,29 @@ def held_out_metrics(aligner: Aligner | AlignerPair, split: PairSplit) -> list[M
     return metrics
 
 
+def _show_candidates(candidates: list[dict[str, Any]], console: Console) -> None:
+    from rich.table import Table
+
+    table = Table("aligner", "floats", "seconds", "score", "against the best", box=None, header_style="bold")
+    chosen = next(row["name"] for row in candidates if row["as_good"])
+    for row in candidates:
+        low, high = row["against_best"]["low"], row["against_best"]["high"]
+        table.add_row(
+            row["name"] + (" (chosen)" if row["name"] == chosen else ""),
+            f"{row['parameters']:,}",
+            f"{row['fit_seconds']:.1f}",
+            f"{row['score']['value']:.3g}",
+            f"{row['against_best']['value']:.3g} [{'-' if low is None else f'{low:.3g}'}, "
+            f"{'-' if high is None else f'{high:.3g}'}]",
+        )
+    console.print(table)
+    console.print("Chosen is the cheapest whose paired difference from the best may be none.\n")
+
+
 def _show(result: dict[str, Any]) -> None:
     console = output()
+    if "candidates" in result:
+        _show_candidates(result["candidates"], console)
     console.print(
         f"{result['out']}: {result['kind']} aligner, {result['source']} -> {result['target']}, "
         f"{result['parameters']:,} floats"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 MIN_QUERY_CHARACTERS = 15
 MIN_DOCUMENT_CHARACTERS = 120
-MAX_DOCUMENT_CHARACTERS = 1_000
+MAX_DOCUMENT_CHARACTERS = 600
 
 _SKIPPED_FOLDERS = frozenset(
     ("tests", "test", "testing", "site-packages", "idlelib", "lib2to3", "_vendored", "_vendor", "externals")

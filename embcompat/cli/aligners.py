@@ -1,0 +1,91 @@
+"""``embcompat aligners``: the zoo, and what each is for."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Annotated, Any
+
+import typer
+
+from embcompat.cli.console import output, print_json
+
+PURPOSES = {
+    "procrustes": "a rotation: the safest with few pairs; distances survive",
+    "ridge": "a linear map: the first thing to try",
+    "low_rank": "ridge through a bottleneck: regularizes where pairs are few for the dimension",
+    "canonical": "a pair: moves both sides to their correlated directions",
+    "kernel": "ridge and what landmarks add: the best without torch, fits in seconds",
+    "residual": "ridge and what a network adds: the best with many pairs; presets skip, drift_adapter",
+    "dense": "FC-Aligner's Dense: the paper's baseline; preset fc_aligner",
+    "multi_branch": "FC-Aligner's Multi-branch; preset fc_aligner",
+    "bidirectional": "a pair: λ-orthogonal map for new vectors, affine map for old ones",
+}
+NEEDS_TRAIN = ("residual", "dense", "multi_branch", "bidirectional")
+
+
+def aligners(
+    source_dim: Annotated[int, typer.Option(help="Length of the old vectors.", min=1)] = 128,
+    target_dim: Annotated[int, typer.Option(help="Length of the new vectors.", min=1)] = 128,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """List the aligners, how many floats each stores, and what each is for.
+
+    Examples:
+    `embcompat aligners`
+
+    `embcompat aligners --source-dim 384 --target-dim 768 --json`
+    """
+    rows = [
+        {"kind": kind, "parameters": count_floats(kind, source_dim, target_dim), "purpose": purpose}
+        for kind, purpose in PURPOSES.items()
+    ]
+    if as_json:
+        print_json({"source_dim": source_dim, "target_dim": target_dim, "aligners": rows})
+        return
+    from rich.table import Table
+
+    table = Table("kind", "floats", "what it is for", box=None, header_style="bold", pad_edge=False)
+    table.columns[1].justify = "right"
+    for row in rows:
+        count: Any = row["parameters"]
+        table.add_row(str(row["kind"]), "needs train" if count is None else f"{count:,}", str(row["purpose"]))
+    output().print(table)
+    if any(row["parameters"] is None for row in rows):
+        output().print("\nThe neural kinds need: pip install 'embcompat[train]'", markup=False)
+
+
+def count_floats(kind: str, source_dim: int, target_dim: int) -> int | None:
+    """Count what an aligner of a kind stores, with default options; None where torch is needed and absent."""
+    import numpy as np
+
+    from embcompat.aligners import AffineAligner, parameter_count
+    from embcompat.aligners.kernel import DEFAULT_LANDMARKS, KernelAligner
+
+    def affine(rows: int, columns: int) -> int:
+        return parameter_count(AffineAligner(np.zeros((rows, columns)), np.zeros(rows)))
+
+    if kind == "canonical":
+        shared = min(source_dim, target_dim)
+        return affine(shared, source_dim) + affine(shared, target_dim)
+    if kind == "kernel":
+        return parameter_count(
+            KernelAligner(
+                np.zeros((target_dim, source_dim)),
+                np.zeros(target_dim),
+                np.zeros(source_dim),
+                np.zeros((DEFAULT_LANDMARKS, source_dim)),
+                np.zeros((target_dim, DEFAULT_LANDMARKS)),
+                bandwidth=1.0,
+            )
+        )
+    if kind not in NEEDS_TRAIN:
+        return affine(target_dim, source_dim)
+    if find_spec("torch") is None:
+        return None
+    if kind == "bidirectional":
+        return affine(target_dim, source_dim) + affine(target_dim, target_dim)
+    from embcompat.aligners.neural import create_aligner
+    from embcompat.training import find_preset
+
+    options: dict[str, Any] = dict(find_preset(kind, None).options)
+    return parameter_count(create_aligner(kind, source_dim=source_dim, target_dim=target_dim, **options))

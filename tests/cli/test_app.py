@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from embcompat.aligners import parameter_count
+from embcompat.aligners.neural import create_aligner
+from embcompat.cli import app
+from embcompat.embeddings import Embeddings
+from embcompat.selection import KINDS
+from embcompat.testing import make_pairs
+
+
+def command(*words: object) -> subprocess.CompletedProcess[str]:
+    code = "from embcompat.cli import main; main()"
+    return subprocess.run([sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, check=False)
+
+
+def said(done: subprocess.CompletedProcess[str]) -> str:
+    """Return what a panel says, unwrapped."""
+    return " ".join(done.stderr.replace("│", " ").split())
+
+
+def test_exit_codes_and_panels(tmp_path: Path) -> None:
+    pairs = make_pairs(200, source_dim=4, target_dim=4).pairs
+    for name, side in (("old", pairs.source), ("new", pairs.target)):
+        side.save(tmp_path / f"{name}.parquet")
+    files = tmp_path / "old.parquet", tmp_path / "new.parquet"
+    assert command("fit", *files, "--out", tmp_path / "a", "--kind", "ridge").returncode == 0
+    bad = command("fit", tmp_path / "none.parquet", files[1], "--out", tmp_path / "b")
+    assert bad.returncode == 2
+    assert "does not exist" in said(bad)
+    assert "Traceback" not in said(bad)
+    assert "Traceback" in command("--debug", "fit", tmp_path / "none.parquet", files[1], "--out", "b").stderr
+    galleries = ["--old-gallery", files[0], "--new-gallery", files[1]]
+    assert command("evaluate", tmp_path / "a", *galleries, "--min-retention", 2).returncode == 3
+    weights = tmp_path / "a" / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    damaged = command("evaluate", tmp_path / "a", *galleries)
+    assert damaged.returncode == 1
+    assert "damaged" in said(damaged)
+    assert command("fit", "--no-such-option").returncode == 2
+
+
+def test_output_for_machines_has_no_colour(tmp_path: Path) -> None:
+    done = command("aligners", "--json")
+    assert "\x1b" not in done.stdout
+    assert "\x1b" not in command("aligners").stdout
+    assert max(map(len, command("aligners").stdout.splitlines())) <= 80
+    listed = {row["kind"]: row["parameters"] for row in json.loads(done.stdout)["aligners"]}
+    assert set(listed) == set(KINDS)
+    assert listed["dense"] == parameter_count(create_aligner("dense", source_dim=128, target_dim=128)) == 1_337_600
+    assert listed["multi_branch"] == 1_888_640
+    assert listed["ridge"] == 128 * 128 + 128
+
+
+def test_version() -> None:
+    assert command("--version").stdout.startswith("embcompat 0.")
+
+
+@pytest.mark.parametrize(
+    "name", ["embed", "fit", "evaluate", "convert", "doctor", "report", "demo", "aligners", "extractors"]
+)
+def test_every_command_shows_examples(name: str) -> None:
+    shown = CliRunner().invoke(app, [name, "--help"]).stdout
+    assert f"embcompat {name}" in shown
+
+
+def test_vectors_of_another_space_are_refused_by_convert(tmp_path: Path) -> None:
+    pairs = make_pairs(200, source_dim=4, target_dim=4).pairs
+    pairs.source.save(tmp_path / "old.parquet")
+    pairs.target.save(tmp_path / "new.parquet")
+    command("fit", tmp_path / "old.parquet", tmp_path / "new.parquet", "--out", tmp_path / "a", "--kind", "ridge")
+    refused = command("convert", tmp_path / "a", tmp_path / "new.parquet", tmp_path / "x.parquet")
+    assert refused.returncode == 2
+    assert "made-old@1" in said(refused)
+    assert command("convert", tmp_path / "a", tmp_path / "old.parquet", tmp_path / "x.parquet").returncode == 0
+    assert Embeddings.load(tmp_path / "x.parquet").space == pairs.target.space

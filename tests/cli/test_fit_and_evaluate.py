@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from embcompat.artifact import read_artifact
+from embcompat.cli import app
+from embcompat.embeddings import Embeddings, PairedEmbeddings
+from embcompat.errors import FileFormatError, GateError, InputError, SpaceMismatchError
+from embcompat.testing import make_pairs
+
+
+def run(*words: object) -> Result:
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def save(pairs: PairedEmbeddings, folder: Path, name: str = "") -> tuple[Path, Path]:
+    paths = folder / f"old{name}.parquet", folder / f"new{name}.parquet"
+    pairs.source.save(paths[0])
+    pairs.target.save(paths[1])
+    return paths
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    return save(make_pairs(600, source_dim=12, target_dim=10, noise=0.1).pairs, tmp_path)
+
+
+def fit(folder: Path, files: tuple[Path, Path], *options: object) -> dict[str, object]:
+    result: dict[str, object] = json.loads(run("fit", *files, "--out", folder / "a", "--json", *options).stdout)
+    return result
+
+
+@pytest.mark.parametrize("kind", ["ridge", "procrustes", "low_rank", "kernel", "auto"])
+def test_fit_writes_an_artifact_and_measures_it(tmp_path: Path, files: tuple[Path, Path], kind: str) -> None:
+    result = fit(tmp_path, files, "--kind", kind)
+    artifact = read_artifact(tmp_path / "a")
+    assert result["artifacts"] == [artifact.id]
+    metrics = {metric.name: metric for metric in artifact.manifest.metrics}
+    assert metrics["mean_cosine"].low is not None
+    assert metrics["mean_cosine"].low <= metrics["mean_cosine"].value <= 1
+    assert 0.3 < metrics["retention"].value <= 1
+    assert metrics["retention"].count == 120
+    assert ("candidates" in result) == (kind == "auto")
+
+
+@pytest.mark.parametrize("kind", ["canonical", "bidirectional"])
+def test_a_pair_of_aligners_meets_in_a_third_space(tmp_path: Path, files: tuple[Path, Path], kind: str) -> None:
+    options = ["--epochs", 2, "--device", "cpu"] if kind == "bidirectional" else []
+    fit(tmp_path, files, "--kind", kind, *options)
+    forward, backward = (read_artifact(tmp_path / "a" / name) for name in ("forward", "backward"))
+    assert forward.target == backward.target
+    assert forward.target.id not in ("made-old@1", "made-new@1")
+    result = json.loads(
+        run("evaluate", tmp_path / "a", "--old-gallery", files[0], "--new-gallery", files[1], "--json").stdout
+    )
+    assert result["converted"] is not None
+
+
+def test_neural_kinds_train_and_resume(tmp_path: Path, files: tuple[Path, Path]) -> None:
+    words = ["--kind", "dense", "--preset", "fc_aligner", "--device", "cpu", "--run-dir", tmp_path / "run"]
+    fit(tmp_path, files, *words, "--epochs", 1)
+    fit(tmp_path, files, *words, "--epochs", 2, "--resume", "--overwrite")
+    assert read_artifact(tmp_path / "a").manifest.kind == "dense"
+
+
+def test_labels_split_by_subject(tmp_path: Path) -> None:
+    pairs = make_pairs(300, source_dim=6, target_dim=6).pairs
+    files = save(pairs, tmp_path)
+    labels = [f"s{row % 30}" for row in range(300)]
+    (tmp_path / "labels.txt").write_text("\n".join(labels))
+    fit(tmp_path, files, "--kind", "ridge", "--labels", tmp_path / "labels.txt")
+    artifact = read_artifact(tmp_path / "a")
+    subjects = [
+        {labels[int(identifier.removeprefix("item-"))] for identifier in artifact.pair_ids(part)}
+        for part in ("train", "validation", "test")
+    ]
+    assert sum(map(len, subjects)) == 30
+    (tmp_path / "labels.txt").write_text("one\ntwo")
+    with pytest.raises(FileFormatError, match="one label for each of the 300 rows. Got 2"):
+        fit(tmp_path, files, "--labels", tmp_path / "labels.txt", "--overwrite")
+
+
+def test_npy_files_need_their_space(tmp_path: Path) -> None:
+    pairs = make_pairs(300, source_dim=6, target_dim=6, normalized=True).pairs
+    paths = tmp_path / "old.npy", tmp_path / "new.npy"
+    for path, side in zip(paths, (pairs.source, pairs.target), strict=True):
+        np.save(path, side.vectors)
+    with pytest.raises(InputError, match=r"old\.npy is a \.npy file.*--old-space"):
+        fit(tmp_path, paths, "--kind", "ridge")
+    fit(tmp_path, paths, "--kind", "ridge", "--old-space", "a@1", "--new-space", "b@2")
+    artifact = read_artifact(tmp_path / "a")
+    assert (artifact.source.id, artifact.target.id) == ("a@1", "b@2")
+    assert artifact.target.normalized
+    spaces = ["--old-space", "a@1", "--new-space", "b@2"]
+    run("evaluate", tmp_path / "a", "--old-gallery", paths[0], "--new-gallery", paths[1], *spaces)
+
+
+def test_int8_and_no_canary(tmp_path: Path, files: tuple[Path, Path]) -> None:
+    fit(tmp_path, files, "--kind", "ridge", "--quantize", "int8", "--no-canary")
+    artifact = read_artifact(tmp_path / "a")
+    assert artifact.canary() is None
+    assert {"float32_mean_cosine", "int8_mean_cosine"} <= {metric.name for metric in artifact.manifest.metrics}
+
+
+def test_what_would_be_ignored_is_refused(tmp_path: Path, files: tuple[Path, Path]) -> None:
+    with pytest.raises(InputError, match="are for the neural kinds"):
+        fit(tmp_path, files, "--kind", "ridge", "--epochs", 3)
+    with pytest.raises(InputError, match="--resume needs --run-dir"):
+        fit(tmp_path, files, "--kind", "dense", "--resume")
+    fit(tmp_path, files, "--kind", "ridge")
+    with pytest.raises(InputError, match="--overwrite to replace"):
+        fit(tmp_path, files, "--kind", "ridge")
+
+
+def evaluate(folder: Path, files: tuple[Path, Path], *options: object) -> dict[str, object]:
+    words = ["--old-gallery", files[0], "--new-gallery", files[1], "--json", *options]
+    result: dict[str, object] = json.loads(run("evaluate", folder / "a", *words).stdout)
+    return result
+
+
+def test_queries_and_judgements_give_the_five_lines(tmp_path: Path, files: tuple[Path, Path]) -> None:
+    fit(tmp_path, files, "--kind", "ridge")
+    held_out = sorted(read_artifact(tmp_path / "a").pair_ids("test"))[:60]
+    pairs = PairedEmbeddings(Embeddings.load(files[0]), Embeddings.load(files[1]))
+    rows = [row for row, identifier in enumerate(pairs.ids) if identifier in held_out]
+    asked = pairs.select(rows)
+    noisy = PairedEmbeddings(
+        *(
+            Embeddings(side.vectors + 0.2 * np.roll(side.vectors, 1, axis=0), [f"q-{i}" for i in side.ids], side.space)
+            for side in (asked.source, asked.target)
+        )
+    )
+    queries = save(noisy, tmp_path, "-queries")
+    (tmp_path / "qrels.tsv").write_text("".join(f"q-{identifier}\t0\t{identifier}\t1\n" for identifier in asked.ids))
+    words = ["--old-queries", queries[0], "--new-queries", queries[1], "--qrels", tmp_path / "qrels.tsv"]
+    result = evaluate(tmp_path, files, *words, "--out", tmp_path / "result.json")
+    assert result == json.loads((tmp_path / "result.json").read_text())
+    assert result["relevance"] == "qrels"
+    assert result["queries"] == 60
+    assert result["naive_swap"] is None
+    for name in ("metric", "status_quo", "converted", "full_reindex", "retention", "retention_interval", "reason"):
+        assert result[name] is not None
+    assert result["decision"] in ("stay", "convert", "fused", "reindex")
+    run("evaluate", tmp_path / "a", "--old-gallery", files[0], "--new-gallery", files[1], *words)
+
+
+def test_without_judgements_labels_or_neighbours_serve(tmp_path: Path, files: tuple[Path, Path]) -> None:
+    fit(tmp_path, files, "--kind", "ridge")
+    assert evaluate(tmp_path, files)["relevance"] == "neighbours"
+    labelled = save(make_pairs(600, source_dim=12, target_dim=10, noise=0.1, subjects=60).pairs, tmp_path, "-labelled")
+    fit(tmp_path, labelled, "--kind", "ridge", "--overwrite")
+    assert evaluate(tmp_path, labelled)["relevance"] == "labels"
+
+
+def test_verification_prints_the_scenarios(tmp_path: Path) -> None:
+    files = save(
+        make_pairs(800, source_dim=16, target_dim=16, noise=0.2, subjects=160, normalized=True).pairs, tmp_path
+    )
+    fit(tmp_path, files, "--kind", "ridge")
+    result = evaluate(tmp_path, files, "--task", "verification", "--frr", 0.1)
+    scenarios = result["scenarios"]
+    assert isinstance(scenarios, dict)
+    assert list(scenarios) == ["S1", "S2", "S3", "S4"]
+    for scenario in scenarios.values():
+        assert {"threshold", "frr", "far", "far_at_frr", "mean_genuine", "mean_impostor"} <= set(scenario)
+    assert scenarios["S1"]["frr"] <= 0.1
+    words = ["--old-gallery", files[0], "--new-gallery", files[1], "--task", "verification"]
+    run("evaluate", tmp_path / "a", *words, "--all-images")
+
+
+def test_a_gate_that_is_not_met_raises(tmp_path: Path, files: tuple[Path, Path]) -> None:
+    fit(tmp_path, files, "--kind", "ridge")
+    evaluate(tmp_path, files, "--min-retention", 0.1)
+    with pytest.raises(GateError, match=r"must reach 1\.5"):
+        evaluate(tmp_path, files, "--min-retention", 1.5)
+
+
+def test_galleries_in_the_wrong_order_are_refused(tmp_path: Path, files: tuple[Path, Path]) -> None:
+    fit(tmp_path, files, "--kind", "ridge")
+    with pytest.raises(SpaceMismatchError, match="must be in space 'made-old@1'. Got 'made-new@1'"):
+        evaluate(tmp_path, (files[1], files[0]))
+    with pytest.raises(InputError, match="must be given together"):
+        evaluate(tmp_path, files, "--old-queries", files[0])

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from embcompat.aligners import AffineAligner
+from embcompat.embeddings import normalize_rows
+from embcompat.errors import InputError
+from embcompat.serving import (
+    FusedSearch,
+    MixedGallery,
+    QueryBridge,
+    Search,
+    choose_fusion_weight,
+    fold_queries,
+    fuse_vectors,
+)
+
+RNG = np.random.default_rng(0)
+OLD = normalize_rows(RNG.standard_normal((40, 6))).astype(np.float32)
+OLD_QUERIES = normalize_rows(RNG.standard_normal((7, 6))).astype(np.float32)
+NEW_QUERIES = normalize_rows(RNG.standard_normal((7, 4))).astype(np.float32)
+ALIGNER = AffineAligner(RNG.standard_normal((4, 6)), RNG.standard_normal(4))
+UNIT = AffineAligner(ALIGNER.weight, ALIGNER.bias, normalize=True)
+
+
+def over(gallery: NDArray[Any], ids: NDArray[Any] | None = None) -> Search:
+    names = np.array([f"row-{row}" for row in range(len(gallery))], dtype=object) if ids is None else ids
+
+    def search(queries: NDArray[np.float32], k: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        scores = queries.astype(np.float64) @ gallery.T.astype(np.float64)
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        return np.take_along_axis(scores, order, axis=1), names[order]
+
+    return search
+
+
+def fused_by_hand(aligner: AffineAligner, weight: float) -> NDArray[np.float64]:
+    converted = aligner.transform(OLD).astype(np.float64)
+    return weight * NEW_QUERIES @ converted.T + (1 - weight) * OLD_QUERIES @ OLD.T
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3, 0.5, 1.0])
+def test_two_searches_one_index_and_by_hand_agree(weight: float) -> None:
+    converted = UNIT.transform(OLD)
+    wanted = fused_by_hand(UNIT, weight)
+    scores, ids = FusedSearch(over(converted), over(OLD), weight=weight).search(NEW_QUERIES, OLD_QUERIES, 40)
+    together = fuse_vectors(converted, OLD, weight=weight)
+    one_scores, one_ids = over(together)(fuse_vectors(NEW_QUERIES, OLD_QUERIES, weight=weight), 40)
+    order = np.argsort(-wanted, axis=1)
+    assert np.allclose(scores, np.take_along_axis(wanted, order, axis=1), atol=1e-6)
+    assert np.allclose(one_scores, scores, atol=1e-6)
+    assert np.array_equal(ids, one_ids)
+    assert np.allclose(np.linalg.norm(together, axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("weight", [0.2, 0.5, 0.9])
+def test_the_folded_query_is_exact_for_dot_products_without_normalization(weight: float) -> None:
+    folded = fold_queries(ALIGNER, NEW_QUERIES, OLD_QUERIES, weight=weight) @ OLD.T
+    constant = weight * NEW_QUERIES @ ALIGNER.bias
+    assert np.allclose(folded + constant[:, np.newaxis], fused_by_hand(ALIGNER, weight), atol=1e-5)
+
+
+def test_the_folded_query_is_another_mode_when_the_aligner_normalizes() -> None:
+    folded = fold_queries(UNIT, NEW_QUERIES, OLD_QUERIES, weight=0.5) @ OLD.T
+    difference = folded - fused_by_hand(UNIT, 0.5)
+    assert np.ptp(difference, axis=1).max() > 0.1
+
+
+def test_a_short_depth_never_loses_what_both_sides_rank_first() -> None:
+    scores, ids = FusedSearch(over(UNIT.transform(OLD)), over(OLD), depth=5).search(NEW_QUERIES, OLD_QUERIES, 3)
+    assert scores.shape == ids.shape == (7, 3)
+    assert (np.diff(scores, axis=1) <= 0).all()
+    both = over(UNIT.transform(OLD))(NEW_QUERIES, 1)[1] == over(OLD)(OLD_QUERIES, 1)[1]
+    firsts = over(OLD)(OLD_QUERIES, 1)[1]
+    assert (ids[both.ravel(), 0] == firsts[both]).all()
+
+
+def test_the_bridge_searches_the_old_gallery() -> None:
+    back = AffineAligner(np.linalg.pinv(ALIGNER.weight), np.zeros(6))
+    scores, ids = QueryBridge(back, over(OLD)).search(NEW_QUERIES, 4)
+    wanted = over(OLD)(back.transform(NEW_QUERIES), 4)
+    assert np.array_equal(ids, wanted[1])
+    assert np.array_equal(scores, wanted[0])
+
+
+def test_a_mixed_gallery_of_one_scale_is_one_gallery() -> None:
+    rows = normalize_rows(RNG.standard_normal((30, 4))).astype(np.float32)
+    names = np.array([f"row-{row}" for row in range(30)], dtype=object)
+    mixed = MixedGallery(over(rows[:12], names[:12]), over(rows[12:] / 2, names[12:]), scale=2.0)
+    scores, ids = mixed.search(NEW_QUERIES, 8)
+    wanted = over(rows)(NEW_QUERIES, 8)
+    assert np.array_equal(ids, wanted[1])
+    assert np.allclose(scores, wanted[0], atol=1e-6)
+
+
+def test_the_weight_is_never_chosen_on_the_query_it_is_reported_on() -> None:
+    # Every query prefers a weight of its own at random: an honest report is no better than chance.
+    values = dict(zip((0.2, 0.5, 0.8), np.random.default_rng(1).standard_normal((3, 2_000)), strict=True))
+    best, reported = choose_fusion_weight(lambda weight: values[weight], list(values))
+    assert best == max(values, key=lambda weight: values[weight].mean())
+    assert abs(reported.mean()) < 0.1
+    clear, reported = choose_fusion_weight(lambda weight: values[weight] + 5 * (weight == 0.5), list(values))
+    assert clear == 0.5
+    assert np.array_equal(reported, values[0.5] + 5)
+
+
+def test_each_mode_says_which_models_it_needs() -> None:
+    assert QueryBridge.needs == MixedGallery.needs == ("new",)
+    assert FusedSearch.needs == ("old", "new")
+
+
+def test_messages() -> None:
+    with pytest.raises(InputError, match="weight must lie between 0"):
+        FusedSearch(over(OLD), over(OLD), weight=1.5)
+    with pytest.raises(InputError, match="same rows or queries. Got 7 new and 6 old"):
+        fuse_vectors(NEW_QUERIES, OLD_QUERIES[:6])
+    with pytest.raises(InputError, match="scale must be positive"):
+        MixedGallery(over(OLD), over(OLD), scale=0)
+    with pytest.raises(InputError, match="at least one weight"):
+        choose_fusion_weight(lambda weight: [weight], [])
