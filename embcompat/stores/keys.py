@@ -12,7 +12,8 @@ from embcompat.errors import StoreError
 
 KeyKind = Literal["int", "str", "uuid"]
 
-_READERS: Final[dict[KeyKind, Any]] = {"int": int, "str": str, "uuid": lambda text: UUID(str(text))}
+_READERS: Final[dict[KeyKind, Any]] = {"int": int, "str": str, "uuid": UUID}
+_JSON: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 
 
 @final
@@ -27,29 +28,39 @@ class KeyCodec:
 
     Example:
         >>> codec = KeyCodec(("str", "int"))
-        >>> codec.encode(("a", 7))
-        '["a",7]'
-        >>> codec.decode('["a",7]')
-        ('a', 7)
+        >>> codec.ids([["a", "b"], [7, 8]])
+        ['["a",7]', '["b",8]']
+        >>> codec.columns(['["a",7]', '["b",8]'])
+        [['a', 'b'], [7, 8]]
     """
 
     kinds: tuple[KeyKind, ...]
 
-    def encode(self, key: Sequence[Any]) -> str:
-        """Return the id of a key: one value for each column."""
+    def ids(self, columns: Sequence[Sequence[Any]]) -> list[str]:
+        """Return the ids of keys that are given as one sequence of values for each key column."""
+        if self.kinds == ("str",):
+            return list(columns[0])
         if len(self.kinds) == 1:
-            return str(key[0])
-        values = [value if kind == "int" else str(value) for kind, value in zip(self.kinds, key, strict=True)]
-        return json.dumps(values, separators=(",", ":"), ensure_ascii=False)
+            return list(map(str, columns[0]))
+        plain = [
+            values if kind == "int" else map(str, values) for kind, values in zip(self.kinds, columns, strict=True)
+        ]
+        return [_JSON.encode(key) for key in zip(*plain, strict=True)]
 
-    def decode(self, text: str) -> tuple[Any, ...]:
-        """Return the key of an id.
+    def columns(self, ids: Sequence[str]) -> list[list[Any]]:
+        """Return the keys of ids, as one list of values for each key column.
 
         Raises:
-            StoreError: If the id is not of this form.
+            StoreError: If an id is not of this form.
         """
         try:
-            parts = [text] if len(self.kinds) == 1 else json.loads(text)
-            return tuple(_READERS[kind](part) for kind, part in zip(self.kinds, parts, strict=True))
+            if len(self.kinds) == 1:
+                return [list(map(_READERS[self.kinds[0]], ids))]
+            keys = [json.loads(text) for text in ids]
+            if any(len(key) != len(self.kinds) for key in keys):
+                raise ValueError("another number of columns")
+            parts = zip(*keys, strict=True) if keys else [()] * len(self.kinds)
+            return [list(map(_READERS[kind], values)) for kind, values in zip(self.kinds, parts, strict=True)]
         except (ValueError, TypeError) as error:
-            raise StoreError(f"{text!r} is not the id of a key of kind ({', '.join(self.kinds)}).") from error
+            shown = ", ".join(map(repr, ids[:3]))
+            raise StoreError(f"{shown} … are not ids of keys of kind ({', '.join(self.kinds)}): {error}") from error

@@ -44,9 +44,14 @@ def key_kind(field: pa.Field, *, where: str) -> KeyKind:
     )
 
 
-def stored(value: Any) -> Any:
-    """Return a key value as Lance stores it."""
-    return value.bytes if isinstance(value, UUID) else value
+def stored(values: list[Any], kind: KeyKind) -> list[Any]:
+    """Return key values as Lance stores them."""
+    return [value.bytes for value in values] if kind == "uuid" else values
+
+
+def native(values: list[Any], kind: KeyKind) -> list[Any]:
+    """Return key values from what Lance stores."""
+    return [UUID(bytes=value) for value in values] if kind == "uuid" else values
 
 
 def quoted(name: str) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, final
-from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +20,7 @@ from embcompat.errors import InputError, MissingExtraError, StoreError
 from embcompat.spaces import SpaceVersion, require_space
 from embcompat.stores.base import Convert, Coverage, Job, Pairs, Rows, State, vector_digests
 from embcompat.stores.keys import KeyCodec
-from embcompat.stores.lance_columns import PROVENANCE, family, key_kind, literal, quoted, stored, vectors_of
+from embcompat.stores.lance_columns import PROVENANCE, family, key_kind, literal, native, quoted, stored, vectors_of
 from embcompat.stores.url import StoreUrl
 
 ARTIFACT_KEY: Final = b"embcompat.artifact"
@@ -137,10 +136,9 @@ class LanceGallery:
     def write(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32], digests: NDArray[np.int64]) -> None:
         """Write the new columns of existing rows in one commit; rows that are gone are left out."""
         table, target = self._latest(), self._target(job)
-        keys = zip(*(self._codec.decode(text) for text in ids), strict=True)
         columns = {
-            name: pa.array([stored(value) for value in values], table.schema.field(name).type)
-            for name, values in zip(self._keys, keys, strict=True)
+            name: pa.array(stored(values, kind), table.schema.field(name).type)
+            for name, values, kind in zip(self._keys, self._codec.columns(ids), self._codec.kinds, strict=True)
         }
         columns[target] = vectors_to_arrow(np.ascontiguousarray(vectors, dtype=np.float32))
         columns[f"{target}__space"] = pa.array([job.target.id] * len(ids))
@@ -154,7 +152,7 @@ class LanceGallery:
 
     def read(self, job: Job, ids: Sequence[str]) -> Pairs:
         """Read both sides of the given rows."""
-        keys = [self._codec.decode(text) for text in ids]
+        keys = zip(*self._codec.columns(ids), strict=True)
         where = " OR ".join(
             " AND ".join(f"{quoted(name)} = {literal(value)}" for name, value in zip(self._keys, key, strict=True))
             for key in keys
@@ -291,13 +289,7 @@ class LanceGallery:
 
     def _ids(self, batch: pa.RecordBatch | pa.Table) -> list[str]:
         columns = [batch.column(name).to_pylist() for name in self._keys]
-        kinds = self._codec.kinds
-        if kinds == ("str",):
-            return list(columns[0])
-        return [
-            self._codec.encode([UUID(bytes=v) if k == "uuid" else v for k, v in zip(kinds, key, strict=True)])
-            for key in zip(*columns, strict=True)
-        ]
+        return self._codec.ids([native(values, kind) for values, kind in zip(columns, self._codec.kinds, strict=True)])
 
     def _pairs(self, job: Job, query: Any) -> Pairs:
         target = self._target(job)

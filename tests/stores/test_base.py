@@ -45,13 +45,16 @@ def test_keys_come_back_as_they_were(text: str, number: int, uuid: UUID) -> None
         (("str", "int", "uuid"), (text, number, uuid)),
     ):
         codec = KeyCodec(kinds)
-        assert codec.decode(codec.encode(key)) == key
+        columns = [[value, value] for value in key]
+        assert codec.columns(codec.ids(columns)) == columns
+        assert len(set(codec.ids(columns))) == 1
+        assert codec.columns([]) == [[] for _ in kinds]
 
 
 @pytest.mark.parametrize(("kinds", "text"), [(("int",), "seven"), (("str", "int"), '["a"]'), (("str", "int"), "a,7")])
 def test_what_is_not_an_id_is_refused(kinds: tuple, text: str) -> None:
-    with pytest.raises(StoreError, match="is not the id of a key of kind"):
-        KeyCodec(kinds).decode(text)
+    with pytest.raises(StoreError, match="are not ids of keys of kind"):
+        KeyCodec(kinds).columns([text])
 
 
 def test_urls_are_taken_apart_and_hide_passwords() -> None:
