@@ -601,6 +601,20 @@ def test_writers_that_meet_over_the_s3_protocol(bucket: dict[str, bytes]) -> Non
     assert bucket["team/one/name"] == str(won.index(True)).encode()
 
 
+def test_a_store_that_ignores_conditional_writes_is_refused(
+    bucket: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = Bucket.do_PUT
+
+    def careless(self: Bucket) -> None:
+        del self.headers["If-None-Match"]
+        put(self)
+
+    monkeypatch.setattr(Bucket, "do_PUT", careless)
+    with pytest.raises(RegistryError, match="it ignores conditional writes"):
+        Registry("s3://bucket/team", create=True)
+
+
 def test_errors_of_the_store_are_ours(disk: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = Path(disk.url) / "events"
     folder.write_text("in the way")

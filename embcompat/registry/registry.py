@@ -67,6 +67,10 @@ class Registry:
         self._log = EventLog(self._storage)
         if create:
             self._storage.create(MARKER, Marker().to_bytes())
+            if self._storage.create(MARKER, Marker().to_bytes()):
+                raise RegistryError(
+                    f"{self.url} overwrites what it should not: it ignores conditional writes. Use another."
+                )
         marker = self._storage.read(MARKER)
         if marker is None:
             raise InputError(f"there is no registry at {self.url}. Make one with: embcompat registry init {self.url}")
