@@ -1,8 +1,8 @@
 """Streaming ridge on pairs on disk, beside the same float64 products alone.
 
-The comparison casts blocks of float32 arrays in memory to float64 and multiplies them, and does nothing else: no reading,
-no checks, no means, no held-out part. Beyond --resident-rows its arrays are gone through again from the start, so that
-the products are as many and memory stays bounded. Anonymous memory is that of a fresh process which fits once.
+The comparison casts blocks of float32 arrays in memory to float64 and multiplies them, and does nothing else: no
+reading, no checks, no means, no held-out part. Beyond --resident-rows its arrays are gone through again from the start,
+so that the products are as many and memory stays bounded. Anonymous memory is that of a fresh process which fits once.
 
     python benchmarks/fit_streaming.py --rows 5000000 --repeats 3 --out fit_streaming.json
 """

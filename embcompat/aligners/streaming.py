@@ -22,11 +22,11 @@ _BLOCK_ROWS = 8_192
 
 @dataclass(frozen=True)
 class _Block:
-    """Consecutive rows of a file; labels are None in a file without them."""
+    """Consecutive rows of a file; ids and labels are None in a file without them."""
 
     vectors: NDArray[Any]
-    ids: list[str]
-    labels: list[str] | None
+    ids: pa.ChunkedArray | None = None
+    labels: pa.ChunkedArray | None = None
 
 
 def stream_sums(
@@ -60,14 +60,20 @@ def stream_sums(
     start, sums = 0, None
     for left, right in _paired_blocks(source, target):
         _check_items(left, right, source, target, start)
-        keys = left.labels or right.labels or left.ids
+        known = (column for column in (left.labels, right.labels, left.ids, right.ids) if column is not None)
+        keys = next(known, pa.array(range(start, start + len(left.vectors)))).to_pylist()
         held_out = np.array([zlib.crc32(f"{seed}:{key}".encode()) < bound for key in keys])
         if sums is None:
             dims = left.vectors.shape[1], right.vectors.shape[1]
             sums = GramSums(*dims), GramSums(*dims)
-        for part, rows in zip(sums, (~held_out, held_out), strict=True):
-            part.add(left.vectors[rows], right.vectors[rows])
-        start += len(left.ids)
+        try:
+            for part, rows in zip(sums, (~held_out, held_out), strict=True):
+                part.add(left.vectors[rows], right.vectors[rows])
+        except InputError as error:
+            finite = np.isfinite(left.vectors).all(axis=1) & np.isfinite(right.vectors).all(axis=1)
+            row = start + int(np.argmin(finite))
+            raise InputError(f"{source} and {target} must be finite. Row {row} holds NaN or infinity.") from error
+        start += len(keys)
     if sums is None:
         raise InputError(f"at least one pair is needed. {source} and {target} hold none.")
     return sums
@@ -96,26 +102,22 @@ def _blocks(path: Path) -> Iterator[_Block]:
     if path.suffix == ".npy":
         array = _array(path)
         for start in range(0, len(array), _BLOCK_ROWS):
-            rows = array[start : start + _BLOCK_ROWS]
-            if not (finite := np.isfinite(rows).all(axis=1)).all():
-                raise InputError(f"{path} must be finite. Row {start + int(np.argmin(finite))} holds NaN or infinity.")
-            yield _Block(rows, [str(row) for row in range(start, start + len(rows))], None)
+            yield _Block(array[start : start + _BLOCK_ROWS])
         return
     space = read_space(path)
     if space is None:
         raise FileFormatError(f"{path} does not name its space. Write it with Embeddings.save.")
-    file = open_parquet(path)
+    file = open_parquet(path, memory_map=True)
     columns = ["id", "vector", "label"] if "label" in file.schema_arrow.names else ["id", "vector"]
     start = 0
     for table in _even_tables(file.iter_batches(_BLOCK_ROWS, columns=columns)):
         where = f"{path} from row {start} on: column vector"
         vectors = vectors_from_arrow(table.column("vector").combine_chunks(), space.dim, where=where)
-        labels = table.column("label").to_pylist() if "label" in columns else None
-        if labels is not None and None in labels:
-            raise FileFormatError(
-                f"{path}: column label must hold a label in every row. Row {start + labels.index(None)} has none."
-            )
-        yield _Block(validate_vectors(vectors, space, what=where), table.column("id").to_pylist(), labels)
+        labels = table.column("label") if "label" in columns else None
+        if labels is not None and labels.null_count:
+            row = start + labels.to_pylist().index(None)
+            raise FileFormatError(f"{path}: column label must hold a label in every row. Row {row} has none.")
+        yield _Block(validate_vectors(vectors, space, what=where), table.column("id"), labels)
         start += len(vectors)
 
 
@@ -138,10 +140,13 @@ def _even_tables(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
 def _check_items(left: _Block, right: _Block, source: Path, target: Path, start: int) -> None:
     for what in ("ids", "labels"):
         ours, theirs = getattr(left, what), getattr(right, what)
-        if ours is None or theirs is None or ours == theirs:
+        if ours is None or theirs is None or ours.equals(theirs):
             continue
-        row = next(row for row, pair in enumerate(zip(ours, theirs, strict=True)) if pair[0] != pair[1])
+        pairs = list(zip(ours.to_pylist(), theirs.to_pylist(), strict=True))
+        row = next((row for row, (one, other) in enumerate(pairs) if one != other), None)
+        if row is None:  # equal strings of two Arrow types
+            continue
         raise FileFormatError(
-            f"{source} and {target} must hold the same {what}, row by row. Row {start + row} has {ours[row]!r} and "
-            f"{theirs[row]!r}. pair_embeddings joins files that fit in memory by id."
+            f"{source} and {target} must hold the same {what}, row by row. Row {start + row} has {pairs[row][0]!r} and "
+            f"{pairs[row][1]!r}. pair_embeddings joins files that fit in memory by id."
         )

@@ -12,7 +12,7 @@ from embcompat.errors import InputError
 
 Float64 = NDArray[np.float64]
 
-_BLOCK_ROWS = 8_192
+_BLOCK_ROWS = 2_048
 
 
 class GramSums:

@@ -115,8 +115,12 @@ def read_space(path: Path) -> SpaceVersion | None:
     return _space_of(open_parquet(path).schema_arrow, str(path))
 
 
-def open_parquet(path: Path) -> pq.ParquetFile:
+def open_parquet(path: Path, *, memory_map: bool = False) -> pq.ParquetFile:
     """Open a Parquet file.
+
+    Args:
+        path: The file.
+        memory_map: Whether to map it, so that reading batches holds no whole row group in memory.
 
     Raises:
         FileFormatError: If it is missing, truncated or not Parquet.
@@ -124,7 +128,7 @@ def open_parquet(path: Path) -> pq.ParquetFile:
     if not path.is_file():
         raise FileFormatError(f"{path} does not exist.")
     try:
-        return pq.ParquetFile(path)
+        return pq.ParquetFile(path, memory_map=memory_map)
     except (pa.ArrowInvalid, OSError) as error:
         raise FileFormatError(f"{path} is not a complete Parquet file: {error}") from error
 

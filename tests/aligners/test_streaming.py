@@ -119,3 +119,14 @@ def test_files_without_vectors_are_refused(tmp_path: Path) -> None:
     pq.write_table(pq.read_table(save(make_pairs(9).pairs, tmp_path, ".parquet")[0]).replace_schema_metadata(), plain)
     with pytest.raises(FileFormatError, match=r"plain\.parquet does not name its space"):
         stream_sums(plain, plain)
+
+
+def test_a_missing_label_is_refused(tmp_path: Path) -> None:
+    source, target = save(make_pairs(100, source_dim=3, target_dim=3, subjects=10).pairs, tmp_path, ".parquet")
+    table = pq.read_table(source)
+    labels = table.column("label").to_pylist()
+    labels[90] = None
+    table = table.set_column(2, table.schema.field("label"), [labels])
+    pq.write_table(table, source)
+    with pytest.raises(FileFormatError, match=r"must hold a label in every row\. Row 90 has none"):
+        stream_sums(source, target)
