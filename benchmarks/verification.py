@@ -27,7 +27,7 @@ from embcompat.evaluation.scenarios import Scenario, scenario_pairs
 from embcompat.evaluation.verification import threshold_at_frr
 from embcompat.evaluation.verification_counts import count_impostors
 from embcompat.evaluation.verification_pairs import VerificationPairs
-from embcompat.evaluation.verification_report import evaluate_verification
+from embcompat.evaluation.verification_report import VerificationReport, evaluate_verification
 from embcompat.spaces import Similarity, SpaceVersion
 
 DIM = 128
@@ -96,16 +96,17 @@ def measure_scenarios(subjects: int, similarity: Similarity, repeats: int) -> di
         for name in four:
             count_impostors(fresh[name], [fixed, threshold_at_frr(fresh[name].genuine.scores, FRR)])
 
+    reports: list[VerificationReport] = []
+
     def report() -> None:
-        evaluate_verification(old, new, converted, frr=FRR)
+        reports.append(evaluate_verification(old, new, converted, frr=FRR))
 
     grown = {"counts": growth_of_memory(counts), "report": growth_of_memory(report)}
     seconds = alternate({"bare": bare, "counts": counts, "report": report}, repeats=repeats)
-    result = evaluate_verification(old, new, converted, frr=FRR)
     return {
         "subjects": subjects,
         "similarity": similarity,
-        "false_acceptances_at_frr": {name: result.scenarios[name].false_acceptances_at_frr for name in four},
+        "false_acceptances_at_frr": {name: reports[0].scenarios[name].false_acceptances_at_frr for name in four},
         "times": summary(seconds),
         "ratio_to_bare": {name: _ratio(seconds, name) for name in ("counts", "report")},
         "memory_growth_bytes": grown,

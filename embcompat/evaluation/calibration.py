@@ -12,10 +12,9 @@ from embcompat.errors import InputError
 from embcompat.evaluation.bootstrap import Estimate, estimate_from
 from embcompat.evaluation.verification_bootstrap import (
     REPLICATES,
-    Weights,
+    SubjectWeights,
     draw_weights,
     far_estimate,
-    impostor_weights,
     replicate_far,
     replicate_frr,
 )
@@ -127,8 +126,8 @@ def transfer_threshold(
         raise InputError(f"threshold must reject some impostor pair. Got {threshold!r}, which accepts all of them.")
     tail = largest_impostors(after, max(errors + 1, min(4 * errors + 1_000, MOST_RANKED)))
     transferred = float(tail.scores[errors])
-    far = replicate_far(before, counts.tail, weights, np.full((len(weights), 1), threshold))[:, 0]
-    thresholds = _replicate_transfer(after, _thinned(tail, seed), weights, far)
+    far = replicate_far(counts.tail, weights, np.full((len(weights), 1), threshold))[:, 0]
+    thresholds = _replicate_transfer(_thinned(tail, seed), weights, far)
     old_genuine, genuine = before.genuine.scores, after.genuine.scores
     frr = int(np.searchsorted(genuine, transferred, side="right")) / len(genuine)
     return ThresholdTransfer(
@@ -142,12 +141,12 @@ def transfer_threshold(
     )
 
 
-def _replicate_transfer(pairs: VerificationPairs, tail: ImpostorTail, weights: Weights, far: Float64) -> Float64:
+def _replicate_transfer(tail: ImpostorTail, weights: SubjectWeights, far: Float64) -> Float64:
     """Find in every replicate the smallest threshold whose FAR does not exceed the replicate's own."""
-    allowed = far * impostor_weights(pairs, weights) + 1e-6
+    allowed = far * weights.impostor_weight + 1e-6
     thresholds = np.full(len(weights), -np.inf)
     for row, limit in enumerate(allowed):
-        weight = weights[row].astype(np.float64)
+        weight = weights.drawn[row].astype(np.float64)
         accepted = np.cumsum(weight[tail.anchor_subjects] * weight[tail.positive_subjects]) / tail.fraction
         first = int(np.searchsorted(accepted, limit, side="right"))
         if first < len(accepted):

@@ -7,6 +7,8 @@ threshold. Two figures that are replicated with the same weights are paired.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,12 +21,26 @@ from embcompat.evaluation.verification_pairs import Float64, GenuineScores, Veri
 REPLICATES = 1_000
 """How often the subjects are resampled [ours]."""
 
-Weights = NDArray[np.uint8]
 
-_BLOCK_CELLS = 1 << 20
+@dataclass(frozen=True, eq=False)
+class SubjectWeights:
+    """How often each subject stands in each replicate.
+
+    Attributes:
+        drawn: Array (replicates, subjects). A weight above 255 does not occur: its probability is below 1e-490.
+        genuine_weight: Array (replicates,), the weights of all genuine pairs, added up.
+        impostor_weight: Array (replicates,), the weights of all impostor pairs, added up.
+    """
+
+    drawn: NDArray[np.uint8]
+    genuine_weight: Float64
+    impostor_weight: Float64
+
+    def __len__(self) -> int:
+        return len(self.drawn)
 
 
-def draw_weights(pairs: VerificationPairs, *, seed: int, replicates: int = REPLICATES) -> Weights:
+def draw_weights(pairs: VerificationPairs, *, seed: int, replicates: int = REPLICATES) -> SubjectWeights:
     """Draw how often each subject stands in each replicate.
 
     Replicates that hold no genuine or no impostor pair are drawn again.
@@ -33,9 +49,6 @@ def draw_weights(pairs: VerificationPairs, *, seed: int, replicates: int = REPLI
         pairs: Only their subjects matter: pairs with equal subjects get equal weights.
         seed: Seed of the resampling.
         replicates: How often to resample.
-
-    Returns:
-        Array (replicates, subjects). A weight above 255 does not occur: its probability is below 1e-490.
 
     Raises:
         InputError: If there is no replicate to draw.
@@ -46,52 +59,52 @@ def draw_weights(pairs: VerificationPairs, *, seed: int, replicates: int = REPLI
     anchors, positives = pairs.rows_of_subjects()
     present = np.flatnonzero(anchors + positives)
     genuine = anchors * positives - (anchors if pairs.same_items else 0)
-    weights = np.empty((replicates, pairs.subjects), dtype=np.uint8)
-    drawn = 0
-    while drawn < replicates:
+    drawn = np.empty((replicates, pairs.subjects), dtype=np.uint8)
+    weights = SubjectWeights(drawn, np.empty(replicates), np.empty(replicates))
+    row = 0
+    while row < replicates:
         picked = present[rng.integers(len(present), size=len(present))]
         counts = np.bincount(picked, minlength=pairs.subjects).astype(np.float64)
-        if counts @ genuine > 0 and (counts @ anchors) * (counts @ positives) > counts**2 @ (anchors * positives):
-            weights[drawn] = counts
-            drawn += 1
+        own = np.einsum("i,i,i,i->", counts, counts, anchors, positives)
+        drawn[row] = counts
+        weights.genuine_weight[row] = (counts * genuine).sum()
+        weights.impostor_weight[row] = (counts * anchors).sum() * (counts * positives).sum() - own
+        row += bool(weights.genuine_weight[row] > 0 and weights.impostor_weight[row] > 0)
     return weights
 
 
-def replicate_thresholds(genuine: GenuineScores, weights: Weights, frr: float) -> Float64:
+def replicate_thresholds(genuine: GenuineScores, weights: SubjectWeights, frr: float) -> Float64:
     """Choose the threshold at an FRR in every replicate, as `threshold_at_frr` does.
 
     Returns:
         Array (replicates,).
     """
-    per_subject = np.bincount(genuine.subjects, minlength=weights.shape[1]).astype(np.float64)
-    limits = frr * (weights @ per_subject) + 1e-6
+    limits = frr * weights.genuine_weight + 1e-6
     length = min(len(genuine.scores), int(1.5 * frr * len(genuine.scores)) + 100)
     thresholds = np.empty(len(weights))
     for row, limit in enumerate(limits):
-        rejected = np.cumsum(weights[row][genuine.subjects[:length]], dtype=np.float64)
+        rejected = np.cumsum(weights.drawn[row][genuine.subjects[:length]], dtype=np.float64)
         if rejected[-1] <= limit:
-            rejected = np.cumsum(weights[row][genuine.subjects], dtype=np.float64)
+            rejected = np.cumsum(weights.drawn[row][genuine.subjects], dtype=np.float64)
         thresholds[row] = genuine.scores[np.searchsorted(rejected, limit, side="right")]
     return np.nextafter(thresholds, -np.inf)
 
 
-def replicate_frr(genuine: GenuineScores, weights: Weights, thresholds: Float64) -> Float64:
+def replicate_frr(genuine: GenuineScores, weights: SubjectWeights, thresholds: Float64) -> Float64:
     """Compute the FRR of every replicate at its threshold: array (replicates,)."""
-    per_subject = np.bincount(genuine.subjects, minlength=weights.shape[1]).astype(np.float64)
     counts = np.searchsorted(genuine.scores, thresholds, side="right")
     rejected = [
-        int(row[genuine.subjects[:count]].sum(dtype=np.int64)) for row, count in zip(weights, counts, strict=True)
+        int(row[genuine.subjects[:count]].sum(dtype=np.int64)) for row, count in zip(weights.drawn, counts, strict=True)
     ]
-    return np.asarray(rejected / (weights @ per_subject))
+    return np.asarray(rejected / weights.genuine_weight)
 
 
-def replicate_far(pairs: VerificationPairs, tail: ImpostorTail, weights: Weights, thresholds: Float64) -> Float64:
+def replicate_far(tail: ImpostorTail, weights: SubjectWeights, thresholds: Float64) -> Float64:
     """Compute the FAR of every replicate at its thresholds.
 
     Args:
-        pairs: The pairs that the tail is of.
         tail: The impostor pairs above a cut that is not above any of the thresholds.
-        weights: Array (replicates, subjects).
+        weights: What `draw_weights` drew.
         thresholds: Array (replicates, k).
 
     Returns:
@@ -100,23 +113,12 @@ def replicate_far(pairs: VerificationPairs, tail: ImpostorTail, weights: Weights
     counts = np.searchsorted(-tail.scores, -thresholds, side="left")
     accepted = np.empty(thresholds.shape)
     for row, columns in enumerate(counts):
-        weight = weights[row].astype(np.float32)
+        weight = weights.drawn[row].astype(np.float32)
         anchors, positives = (codes[: columns.max()] for codes in (tail.anchor_subjects, tail.positive_subjects))
         left, right = weight[anchors], weight[positives]
-        accepted[row] = [float(left[:count] @ right[:count]) for count in columns]
-    return accepted / tail.fraction / impostor_weights(pairs, weights)[:, np.newaxis]
-
-
-def impostor_weights(pairs: VerificationPairs, weights: Weights) -> Float64:
-    """Add up the weights of all impostor pairs in every replicate: array (replicates,)."""
-    anchors, positives = pairs.rows_of_subjects()
-    both = anchors * positives
-    totals = np.empty(len(weights))
-    rows = max(1, _BLOCK_CELLS // weights.shape[1])
-    for start in range(0, len(weights), rows):
-        weight = weights[start : start + rows].astype(np.float64)
-        totals[start : start + rows] = (weight @ anchors) * (weight @ positives) - np.square(weight) @ both
-    return totals
+        # Not a BLAS product: waking its threads a thousand times costs more than the sums.
+        accepted[row] = [np.einsum("i,i->", left[:count], right[:count]) for count in columns]
+    return accepted / tail.fraction / weights.impostor_weight[:, np.newaxis]
 
 
 def far_ratio(
@@ -146,7 +148,7 @@ def far_ratio(
         thresholds = replicate_thresholds(pairs.genuine, weights, frr)
         counts = count_impostors(pairs, [threshold], tail_above=float(thresholds.min()))
         values.append(int(counts.above[0]) / counts.total)
-        replicated.append(replicate_far(pairs, counts.tail, weights, thresholds[:, np.newaxis])[:, 0])
+        replicated.append(replicate_far(counts.tail, weights, thresholds[:, np.newaxis])[:, 0])
     return ratio_estimate(values[0], values[1], *replicated)
 
 

@@ -15,7 +15,7 @@ from embcompat.evaluation.similarity import row_scores
 from embcompat.evaluation.verification import threshold_at_frr
 from embcompat.evaluation.verification_bootstrap import (
     REPLICATES,
-    Weights,
+    SubjectWeights,
     draw_weights,
     far_estimate,
     ratio_estimate,
@@ -167,7 +167,7 @@ def evaluate_verification(
 
 def _measure(
     pairs: VerificationPairs,
-    weights: Weights,
+    weights: SubjectWeights,
     fixed: tuple[float, Float64],
     own: tuple[float, Float64],
 ) -> tuple[ScenarioResult, Float64]:
@@ -175,7 +175,7 @@ def _measure(
     genuine = pairs.genuine
     cut = min(float(fixed[1].min()), float(own[1].min()))
     counts = count_impostors(pairs, [fixed[0], own[0]], tail_above=cut)
-    far, far_own = replicate_far(pairs, counts.tail, weights, np.column_stack([fixed[1], own[1]])).T
+    far, far_own = replicate_far(counts.tail, weights, np.column_stack([fixed[1], own[1]])).T
     rejected = int(np.searchsorted(genuine.scores, fixed[0], side="right"))
     accepted, accepted_own = (int(count) for count in counts.above)
     result = ScenarioResult(

@@ -8,6 +8,7 @@ import pytest
 from embcompat.errors import InputError
 from embcompat.evaluation.verification import threshold_at_frr
 from embcompat.evaluation.verification_bootstrap import (
+    SubjectWeights,
     draw_weights,
     far_ratio,
     ratio_estimate,
@@ -36,43 +37,45 @@ def test_a_replicate_is_the_data_with_subjects_copied(images):
     thresholds = replicate_thresholds(pairs.genuine, weights, 0.1)
     tail = count_impostors(pairs, 0.0, tail_above=float(thresholds.min())).tail
     frr = replicate_frr(pairs.genuine, weights, thresholds)
-    far = replicate_far(pairs, tail, weights, thresholds[:, np.newaxis])[:, 0]
+    far = replicate_far(tail, weights, thresholds[:, np.newaxis])[:, 0]
     unit = [side / np.linalg.norm(side, axis=1, keepdims=True) for side in (pairs.anchors, pairs.positives)]
     scores = unit[0] @ unit[1].T
     same = pairs.anchor_subjects[:, None] == pairs.positive_subjects
     usable = same & ~np.eye(len(scores), dtype=bool) if images > 1 else same
-    for row, weight in enumerate(weights.astype(int)):
+    for row, weight in enumerate(weights.drawn.astype(int)):
         genuine = np.repeat(scores[usable], weight[np.nonzero(usable)[0] // images])
         assert thresholds[row] == pytest.approx(threshold_at_frr(genuine, 0.1))
         assert frr[row] == pytest.approx(np.mean(genuine < thresholds[row] - 1e-9))
         by_subject = np.repeat(weight, images)
         copies = np.outer(by_subject, by_subject) * ~same
+        assert (weights.genuine_weight[row], weights.impostor_weight[row]) == (len(genuine), copies.sum())
         assert far[row] == pytest.approx(np.sum(copies * (scores > thresholds[row])) / copies.sum())
 
 
 def test_weights_of_one_everywhere_give_the_figures_themselves():
     pairs = made_pairs()
-    ones = np.ones((1, 60), dtype=np.uint8)
+    ones = SubjectWeights(np.ones((1, 60), dtype=np.uint8), np.array([60.0]), np.array([60.0 * 59]))
     threshold = threshold_at_frr(pairs.genuine.scores, 0.05)
     thresholds = replicate_thresholds(pairs.genuine, ones, 0.05)
     assert thresholds.tolist() == [threshold]
     counts = count_impostors(pairs, threshold, tail_above=threshold)
-    assert replicate_far(pairs, counts.tail, ones, thresholds[:, np.newaxis])[0, 0] == pytest.approx(
+    assert replicate_far(counts.tail, ones, thresholds[:, np.newaxis])[0, 0] == pytest.approx(
         counts.above[0] / counts.total
     )
 
 
 def test_weights_are_seeded_and_each_replicate_draws_as_many_subjects():
     pairs = made_pairs()
-    weights = draw_weights(pairs, seed=1, replicates=50)
+    weights = draw_weights(pairs, seed=1, replicates=50).drawn
     assert weights.sum(axis=1).tolist() == [60] * 50
-    assert np.array_equal(weights, draw_weights(pairs, seed=1, replicates=50))
-    assert not np.array_equal(weights, draw_weights(pairs, seed=2, replicates=50))
+    assert np.array_equal(weights, draw_weights(pairs, seed=1, replicates=50).drawn)
+    assert not np.array_equal(weights, draw_weights(pairs, seed=2, replicates=50).drawn)
 
 
 def test_every_replicate_of_two_subjects_holds_both_kinds_of_pairs():
     weights = draw_weights(made_pairs(subjects=2), seed=0, replicates=20)
-    assert weights.tolist() == [[1, 1]] * 20
+    assert weights.drawn.tolist() == [[1, 1]] * 20
+    assert weights.impostor_weight.tolist() == [2.0] * 20
 
 
 def test_an_aligner_against_itself_has_ratio_one():
@@ -102,7 +105,7 @@ def test_the_interval_covers_the_rate_of_the_population():
         weights = draw_weights(sample, seed=start, replicates=200)
         thresholds = replicate_thresholds(sample.genuine, weights, 0.1)
         tail = count_impostors(sample, 0.0, tail_above=float(thresholds.min())).tail
-        low, high = np.quantile(replicate_far(sample, tail, weights, thresholds[:, np.newaxis]), [0.025, 0.975])
+        low, high = np.quantile(replicate_far(tail, weights, thresholds[:, np.newaxis]), [0.025, 0.975])
         held += low <= truth <= high
     assert held >= 34
 
