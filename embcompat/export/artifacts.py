@@ -255,7 +255,8 @@ def _write_canary(pairs: PairedEmbeddings, target: SpaceVersion, path: Path) -> 
 
 def _parity_rows(source: SpaceVersion, split: PairSplit | None) -> NDArray[np.float32]:
     if split is not None:
-        return np.ascontiguousarray(split.train.source.vectors[:256])
+        old, new = split.train.source, split.train.target
+        return np.ascontiguousarray((new if new.space == source else old).vectors[:256])
     rows = np.random.default_rng(0).standard_normal((256, source.dim)).astype(np.float32)
     return np.asarray(normalize_rows(rows)) if source.normalized else rows
 

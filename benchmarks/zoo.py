@@ -1,0 +1,236 @@
+"""Every aligner of the zoo on real pairs: fit seconds, floats, vectors a second, and what it is worth held-out.
+
+Faces are scored by the false accept rate of converted anchors against new positives at a false reject rate of 5 %, on
+people that were not fitted. Texts are scored by nDCG@10; the pairs are gallery documents that answer no query, and
+they are served native.
+
+    python benchmarks/zoo.py --data DATA --out benchmarks/results/zoo.json --readme README.md
+
+DATA holds ``faces/`` (``lfw_<model>_128.npy``, ``lfw_labels.npz`` with ``ids`` and ``detected``) and ``text/``
+(``<set>_<model>_docs.npy``, ``<set>_<model>_queries.npy``, ``<set>_docs.parquet``, ``<set>_queries.parquet``,
+``<set>_qrels.parquet``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from machine import describe, write_results
+
+import embcompat as ec
+from embcompat.aligners import AlignerPair, parameter_count
+from embcompat.aligners.output import reweight
+from embcompat.embeddings import normalize_rows
+from embcompat.evaluation.retrieval import FUSED_WEIGHTS
+from embcompat.evaluation.retrieval_report import RetrievalReport
+from embcompat.spaces import SpaceVersion
+
+FACE_PAIRS = (("mfn_a", "mfn_b"), ("dlib", "mfn_b"))
+TEXT_PAIRS = (("para_l3", "minilm"), ("static64", "minilm"), ("minilm", "para_l3"))
+FACE_KINDS = ("ridge", "procrustes", "low_rank", "kernel", "residual", "dense", "multi_branch")
+TEXT_KINDS = ("ridge", "procrustes", "low_rank", "kernel", "residual", "dense")
+FITTED_TEXTS = {"cranfield": 400, "npl": 4_000}
+
+
+def load_faces(folder: Path, model: str) -> ec.Embeddings:
+    labels = np.load(folder / "lfw_labels.npz")
+    space = SpaceVersion(name=model.replace("_", "-"), version="1", dim=128, normalized=True, modality="face")
+    vectors = normalize_rows(np.load(folder / f"lfw_{model}_128.npy"))
+    ids = [str(row) for row in range(len(vectors))]
+    faces = ec.Embeddings(vectors, ids, space, [f"person-{number}" for number in labels["ids"]])
+    return faces.select(np.flatnonzero(labels["detected"]))
+
+
+def load_texts(folder: Path, name: str, model: str, side: str) -> ec.Embeddings:
+    vectors = np.load(folder / f"{name}_{model}_{side}.npy")
+    column = {"docs": "doc_id", "queries": "qid"}[side]
+    ids = [str(value) for value in pq.read_table(folder / f"{name}_{side}.parquet").column(column).to_pylist()]
+    space = SpaceVersion(
+        name=model.replace("_", "-"), version="1", dim=vectors.shape[1], normalized=True, modality="text"
+    )
+    return ec.Embeddings(vectors, ids, space)
+
+
+def load_qrels(folder: Path, name: str) -> ec.Qrels:
+    gains: dict[str, dict[str, float]] = {}
+    for row in pq.read_table(folder / f"{name}_qrels.parquet").to_pylist():
+        gains.setdefault(str(row["qid"]), {})[str(row["doc_id"])] = float(row["rel"])
+    return ec.Qrels(gains)
+
+
+def fit_all(
+    split: ec.PairSplit, kinds: tuple[str, ...], *, reweighted: bool
+) -> Iterator[tuple[str, ec.Aligner, float]]:
+    """Fit every kind; yield its name, the aligner and the seconds."""
+    for kind in kinds:
+        start = time.perf_counter()
+        aligner = ec.fit_aligner(kind, split.train, split.validation)
+        seconds = time.perf_counter() - start
+        if isinstance(aligner, AlignerPair):
+            raise TypeError(f"{kind} fits a pair")
+        yield kind, aligner, seconds
+        if reweighted and kind in ("ridge", "kernel", "residual"):
+            yield f"{kind}, reweighted", reweight(aligner, split.validation, labelled=split.train.target), seconds
+
+
+def describe_aligner(aligner: ec.Aligner, split: ec.PairSplit, seconds: float) -> dict[str, Any]:
+    """Count floats and measure the served rate, at batches of 8,192."""
+    rows = np.resize(split.train.source.vectors, (65_536, aligner.source_dim))
+    spaces = {"source": split.train.source.space, "target": split.train.target.space}
+    with tempfile.TemporaryDirectory() as folder:
+        served = ec.OnnxAligner(ec.save_artifact(aligner, Path(folder) / "a", **spaces))
+        served.transform(rows[:8_192])
+        start = time.perf_counter()
+        served.transform(rows)
+        rate = len(rows) / (time.perf_counter() - start)
+    return {"floats": parameter_count(aligner), "fit_seconds": seconds, "vectors_per_second": rate}
+
+
+def face_rows(folder: Path, old_model: str, new_model: str, kinds: tuple[str, ...]) -> list[dict[str, Any]]:
+    pairs = ec.pair_embeddings(load_faces(folder, old_model), load_faces(folder, new_model))
+    split = ec.split_pairs(pairs, validation=0.175, test=0.3, seed=0)
+    rows = []
+    for name, aligner, seconds in fit_all(split, kinds, reweighted=True):
+        converted = ec.Embeddings(
+            aligner.transform(split.test.source.vectors), split.test.ids, split.test.target.space, split.test.labels
+        )
+        report = ec.evaluate_verification(split.test.source, split.test.target, converted, all_images=True, seed=0)
+        found = report.to_dict()["scenarios"]
+        rows.append(
+            {
+                "aligner": name,
+                **describe_aligner(aligner, split, seconds),
+                **{key: {field: found[key][field] for field in ("frr", "far", "far_at_frr")} for key in ("S1", "S3")},
+                "far_at_frr_interval": found["S3"]["intervals"]["far_at_frr"],
+            }
+        )
+        print(f"{old_model} -> {new_model}: {name}: S3 FAR at FRR 5 % {rows[-1]['S3']['far_at_frr']:.2e}", flush=True)
+    return rows
+
+
+def evaluate_texts(
+    sides: dict[str, ec.Embeddings], aligner: ec.Aligner, qrels: ec.Qrels, split: ec.PairSplit
+) -> RetrievalReport:
+    old, new = sides["old"], sides["new"]
+    fitted = {*split.train.ids.tolist(), *split.validation.ids.tolist()}
+    return ec.evaluate_retrieval(
+        old_queries=sides["old_queries"],
+        new_queries=sides["new_queries"],
+        old_gallery=old,
+        new_gallery=new,
+        converted=ec.Embeddings(aligner.transform(old.vectors), old.ids, new.space),
+        qrels=qrels,
+        native_ids=fitted,
+        fused_weights=FUSED_WEIGHTS,
+        seed=0,
+    )
+
+
+def text_rows(folder: Path, name: str, models: tuple[str, str], kinds: tuple[str, ...]) -> list[dict[str, Any]]:
+    sides = {
+        f"{role}{suffix}": load_texts(folder, name, model, side)
+        for role, model in zip(("old", "new"), models, strict=True)
+        for suffix, side in (("", "docs"), ("_queries", "queries"))
+    }
+    qrels = load_qrels(folder, name)
+    free = [row for row, item in enumerate(sides["old"].ids.tolist()) if item not in qrels.relevant_items()]
+    chosen = np.random.default_rng(0).permutation(free)[: FITTED_TEXTS[name]]
+    pairs = ec.pair_embeddings(sides["old"].select(chosen), sides["new"].select(chosen))
+    split = ec.split_pairs(pairs, test=0, seed=0)
+    rows = []
+    for kind, aligner, seconds in fit_all(split, kinds, reweighted=False):
+        report = evaluate_texts(sides, aligner, qrels, split)
+        found = report.to_dict()
+        keep = ("status_quo", "converted", "fused", "full_reindex", "retention", "retention_interval", "gap", "queries")
+        rows.append(
+            {
+                "aligner": kind,
+                **describe_aligner(aligner, split, seconds),
+                **{key: found[key] for key in keep},
+                "differences": found["differences"],
+                **ec.decide(report).to_dict(),
+            }
+        )
+        print(f"{name}, {' -> '.join(models)}: {kind}: {found['converted']:.3f} fused {found['fused']:.3f}", flush=True)
+    return rows
+
+
+def interval(estimate: Any) -> str:
+    return f"{estimate['low']:+.3f} to {estimate['high']:+.3f}"
+
+
+def make_table(result: dict[str, Any]) -> str:
+    """Write the README's tables from a result."""
+    lines = [
+        "nDCG@10 of real text collections; pairs are documents that answer no query. The aligner is `kernel`.",
+        "",
+        "| upgrade | today | converted (difference, 95 %) | fused (difference, 95 %) | reindex | verdict |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, rows in result["text"].items():
+        row = next(each for each in rows if each["aligner"] == "kernel")
+        cells = [name, f"{row['status_quo']:.3f}"]
+        cells += [f"{row[line]:.3f} ({interval(row['differences'][line])})" for line in ("converted", "fused")]
+        lines.append("| " + " | ".join([*cells, f"{row['full_reindex']:.3f}", row["decision"]]) + " |")
+    lines += [
+        "",
+        "False accepts of converted against new face vectors at a false reject rate of 5 %, on people not fitted:",
+        "",
+        "| upgrade | new among themselves | FC-Aligner's Dense | ridge | kernel, reweighted | residual, reweighted |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, rows in result["faces"].items():
+        by_name = {row["aligner"]: row for row in rows}
+        ours = ("dense", "ridge", "kernel, reweighted", "residual, reweighted")
+        rates = [by_name["dense"]["S1"]["far_at_frr"], *(by_name[each]["S3"]["far_at_frr"] for each in ours)]
+        lines.append(f"| {name} | " + " | ".join(f"1/{1 / rate:,.0f}" for rate in rates) + " |")
+    return "\n".join(lines)
+
+
+def write_readme(path: Path, table: str) -> None:
+    """Put the tables between the README's two markers."""
+    text = path.read_text()
+    marked = re.compile(r"(<!-- results: made by benchmarks/zoo.py -->\n).*?(<!-- end of results -->)", re.DOTALL)
+    path.write_text(marked.sub(lambda found: f"{found[1]}\n{table}\n\n{found[2]}", text))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="folder with faces/ and text/")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/zoo.json"))
+    parser.add_argument("--readme", type=Path, help="README whose tables to write")
+    parser.add_argument("--only-table", action="store_true", help="write the tables from --out, measure nothing")
+    parser.add_argument("--smoke", action="store_true", help="closed forms and the smaller collection only")
+    options = parser.parse_args()
+    if not options.only_table:
+        if options.data is None:
+            parser.error("--data is needed to measure")
+        face_kinds, text_kinds = (("ridge",), ("ridge", "kernel")) if options.smoke else (FACE_KINDS, TEXT_KINDS)
+        sets = ("cranfield",) if options.smoke else tuple(FITTED_TEXTS)
+        result = {
+            "machine": describe(),
+            "text": {
+                f"{old} → {new}, {name}": text_rows(options.data / "text", name, (old, new), text_kinds)
+                for name in sets
+                for old, new in TEXT_PAIRS
+            },
+            "faces": {
+                f"{old} → {new}": face_rows(options.data / "faces", old, new, face_kinds) for old, new in FACE_PAIRS
+            },
+        }
+        write_results(result, options.out)
+    if options.readme is not None:
+        write_readme(options.readme, make_table(json.loads(options.out.read_text())))
+
+
+if __name__ == "__main__":
+    main()
