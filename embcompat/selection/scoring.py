@@ -64,7 +64,7 @@ def verification_scores(
         threshold = threshold_at_frr(genuine.scores, frr)
         counts = count_impostors(sides["S3"], [threshold], tail_above=float(thresholds.min()))
         rates.append(int(counts.above[0]) / counts.total)
-        replicates.append(replicate_far(sides["S3"], counts.tail, weights, thresholds[:, np.newaxis])[:, 0])
+        replicates.append(replicate_far(counts.tail, weights, thresholds[:, np.newaxis])[:, 0])
         totals.append(counts.total)
     best = int(np.argmin(rates))
     scores = [far_estimate(*each) for each in zip(rates, replicates, totals, strict=True)]
