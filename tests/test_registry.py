@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -269,6 +270,44 @@ def test_a_swapped_manifest_or_space_is_refused(disk: Registry, made: Artifact, 
     with pytest.raises(RegistryError, match="is damaged: it holds facenet@11"):
         again.list_spaces()
     assert {damage.path.partition("/")[0] for damage in again.verify()} == {"aligners", "spaces"}
+
+
+def test_publishing_over_a_damaged_manifest_is_refused(disk: Registry, made: Artifact) -> None:
+    disk.publish(made)
+    (manifest,) = Path(disk.url).glob("aligners/*/*.json")
+    manifest.write_bytes(b"x")
+    with pytest.raises(RegistryError, match=f"{made.id}.json in .* is damaged"):
+        disk.publish(made)
+
+
+def test_a_file_that_changes_during_publication_is_noticed(
+    disk: Registry, made: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = Artifact.graph
+
+    def change(self: Artifact) -> bytes:
+        (self.path / WEIGHTS).write_bytes(b"changed")
+        return graph(self)
+
+    monkeypatch.setattr(Artifact, "graph", change)
+    with pytest.raises(ArtifactError, match="changed while it was published"):
+        disk.publish(made)
+    assert disk.list_aligners() == ()
+
+
+def test_two_that_fetch_at_once_share_one_copy(
+    disk: Registry, made: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk.publish(made)
+    rename = Path.rename
+
+    def beaten(self: Path, target: Path) -> Path:
+        shutil.copytree(self, target)
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", beaten)
+    assert disk.get(made.id, tmp_path / "fetched").id == made.id
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["fetched", "old-to-new", "registry"]
 
 
 def test_a_missing_event_is_refused(disk: Registry) -> None:

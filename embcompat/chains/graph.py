@@ -13,7 +13,8 @@ from embcompat.registry import AlignerEntry, Registry
 from embcompat.spaces import SpaceVersion, require_space
 
 RETENTION = "retention"
-"""Name of the metric in a manifest by which edges are weighed: converted / full reindex, with its interval."""
+"""Name of the metric in a manifest by which edges are weighed: the part of native search that a converted vector
+keeps, with its interval. `embcompat fit` records it."""
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 
 from embcompat.aligners import AffineAligner, Aligner, fit_affine
 from embcompat.aligners.chain import ChainAligner, chain_aligners
 from embcompat.embeddings import split_pairs
 from embcompat.errors import InputError
+from embcompat.export import build_graph
 from embcompat.testing import check_aligner, make_pairs
 
 
@@ -67,3 +69,17 @@ def test_what_does_not_fit_is_refused() -> None:
         ChainAligner([affine(4, 4, 0)])
     with pytest.raises(InputError, match="Got none"):
         chain_aligners([])
+
+
+def test_neural_and_affine_steps_share_one_graph() -> None:
+    import torch
+
+    from embcompat.aligners.neural import DenseAligner
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    chain = ChainAligner([DenseAligner(6, 4).eval(), affine(4, 8, 0, normalize=True), affine(8, 8, 1)])
+    rows = np.random.default_rng(0).standard_normal((30, 6)).astype(np.float32)
+    session = ort.InferenceSession(build_graph(chain).SerializeToString(), providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {session.get_inputs()[0].name: rows})
+    assert np.allclose(found, chain.transform(rows), atol=1e-4)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -206,4 +208,12 @@ def test_damage_is_named_and_the_exit_code_says_so(team: Path, artifacts: dict[s
 def test_garbage_is_listed_first(team: Path) -> None:
     assert as_json("gc", team) == {"would_delete": [], "size_bytes": 0}
     assert "Nothing was changed" in run("gc", team).stdout
-    assert as_json("gc", team, "--delete") == {"deleted": [], "size_bytes": 0}
+    blob = team / "blobs" / "sha256" / "ab" / ("ab" * 32)
+    blob.parent.mkdir(exist_ok=True)
+    blob.write_bytes(b"old")
+    os.utime(blob, (time.time() - 8 * 86_400,) * 2)
+    listed = run("gc", team).stdout
+    assert "3 bytes" in listed
+    assert "Would delete 1 file, 3 bytes" in listed
+    assert as_json("gc", team, "--delete")["size_bytes"] == 3
+    assert not blob.exists()

@@ -216,7 +216,8 @@ def gc(
     for found in garbage:
         output().print(f"{found.path}  {found.size_bytes:,} bytes, {found.modified:%Y-%m-%d}")
     what = "Deleted" if delete else "Would delete"
-    output().print(f"{what} {len(garbage)} files, {size:,} bytes.{'' if delete else ' Nothing was changed.'}")
+    files = "1 file" if len(garbage) == 1 else f"{len(garbage)} files"
+    output().print(f"{what} {files}, {size:,} bytes.{'' if delete else ' Nothing was changed.'}")
 
 
 @registry.command()
