@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 Task = Literal["retrieval", "verification"]
 
+REPORTED_METRICS = ("recall@1", "recall@5", "recall@10", "recall@20", "recall@50", "recall@100", "mrr", "map")
+"""What is reported beside the metric of the verdict."""
+
 
 def evaluate(
     artifact: Annotated[Path, typer.Argument(help="The artifact directory, or a directory with forward and backward.")],
@@ -131,6 +134,7 @@ def evaluate_retrieval_task(
         qrels=judged,
         native_ids=fitted,
         metric=metric,
+        metrics=REPORTED_METRICS,
         fused_weights=FUSED_WEIGHTS,
         exclude_self=own_queries,
         seed=seed,
@@ -149,11 +153,22 @@ def evaluate_verification_task(
     path: Path, old_gallery: Embeddings, new_gallery: Embeddings, *, frr: float, all_images: bool, seed: int
 ) -> dict[str, Any]:
     """Evaluate an artifact by verification on the subjects that it was not fitted on, and return JSON."""
+    from embcompat.evaluation.scenarios import scenario_pairs
+    from embcompat.evaluation.verification import det_curve_of_pairs
     from embcompat.evaluation.verification_report import evaluate_verification
+    from embcompat.report import det_points
 
     artifact, sides = convert_unseen_subjects(path, old_gallery, new_gallery)
     report = evaluate_verification(*sides, frr=frr, all_images=all_images, seed=seed)
-    return {"kind": "verification", "artifact": artifact.id, **report.to_dict()}
+    pairs = scenario_pairs(*sides, seed=seed, all_images=all_images)
+    return {
+        "kind": "verification",
+        "artifact": artifact.id,
+        "old_space": artifact.source.id,
+        "new_space": artifact.target.id,
+        **report.to_dict(),
+        "det": {name: det_points(det_curve_of_pairs(side)) for name, side in pairs.items()},
+    }
 
 
 def convert_unseen_subjects(

@@ -15,7 +15,7 @@ from embcompat.aligners import Aligner
 from embcompat.artifact import Artifact
 from embcompat.cli.console import track
 from embcompat.cli.demo.texts import Docstring, read_docstrings
-from embcompat.cli.evaluate import write_json
+from embcompat.cli.evaluate import REPORTED_METRICS, write_json
 from embcompat.decision import decide
 from embcompat.embeddings import Embeddings, PairSplit, pair_embeddings, split_pairs
 from embcompat.evaluation.qrels import Qrels
@@ -83,8 +83,8 @@ def run_demo(folder: Path, *, limit: int, seed: int) -> dict[str, Any]:
         texts = read_docstrings(limit)
         advance(len(texts))
     sides = _embed_all(texts, watch, seed)
-    with watch.measure("fit"), track("Fitting aligners", None, unit="aligners"):
-        choice = select_aligner(sides.split.train, sides.split.validation, seed=seed)
+    with watch.measure("fit"), track("Fitting aligners", None, unit="aligners") as advance:
+        choice = select_aligner(sides.split.train, sides.split.validation, seed=seed, progress=advance)
     artifact = _save(choice.aligner, sides, folder / "old-to-new")
     sides.old.save(folder / "old.parquet")
     with watch.measure("convert"):
@@ -148,6 +148,7 @@ def _evaluate(sides: Sides, converted: Embeddings, seed: int) -> RetrievalReport
             qrels=Qrels.one_each(sides.old.ids.tolist()),
             native_ids=_fitted(sides),
             fused_weights=FUSED_WEIGHTS,
+            metrics=REPORTED_METRICS,
             seed=seed,
         )
 
@@ -170,7 +171,7 @@ def _result(
     decision = decide(report, seconds={"convert": convert, "fused": convert, "reindex": reembed})
     return {
         "kind": "demo",
-        "title": f"{report.old_space} to {report.new_space}, {len(texts):,} docstrings",
+        "title": f"{len(texts):,} docstrings",
         **report.to_dict(),
         **decision.to_dict(),
         "reembed_seconds": reembed,
