@@ -26,6 +26,7 @@ from embcompat.training.options import DEVICES, PRECISIONS, RunOptions
 
 CHECKPOINT = "last"
 _LOG_EVERY_STEPS = 50
+_ANNOUNCERS = ("lightning.pytorch", "lightning.fabric")
 
 
 def run_training(
@@ -56,7 +57,7 @@ def run_training(
     if precision not in PRECISIONS:
         raise UnknownNameError("precision", precision, PRECISIONS)
     directory, checkpoint = _check_run_dir(run.get("run_dir"), resume=run.get("resume", False), settings=settings)
-    callbacks: list[Callback] = [BestWeights(settings)]
+    callbacks: list[Callback] = [_QuietProcess(), BestWeights(settings)]
     loggers = list(run.get("loggers", ()))
     if patience is not None:
         callbacks.append(EarlyStopping(VALIDATION_LOSS, patience=patience))
@@ -181,20 +182,35 @@ def _check_run_dir(
     return directory, checkpoint
 
 
+class _QuietProcess(Callback):
+    """Silences a process that it is sent to, as `_quiet` does the caller's."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _silence_process, ()
+
+
+def _silence_process() -> _QuietProcess:
+    _silence()
+    return _QuietProcess()
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Leave Lightning's announcements out of the caller's log; warnings stay."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    before = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.WARNING)
+    before = {name: logging.getLogger(name).level for name in _ANNOUNCERS}
     try:
         with warnings.catch_warnings():
-            # A directory that is not empty is one to resume from, as `_check_run_dir` has made sure.
-            warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
-            # Lightning uses a class of torch's that torch has renamed.
-            warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`", category=FutureWarning)
+            _silence()
             yield
     finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def _silence() -> None:
+    for name in _ANNOUNCERS:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # A directory that is not empty is one to resume from, as `_check_run_dir` has made sure.
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+    # Lightning uses a class of torch's that torch has renamed.
+    warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`", category=FutureWarning)
