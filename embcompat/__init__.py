@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from embcompat.aligners import AffineAligner, Aligner, AlignerPair, fit_affine, load_aligner
     from embcompat.artifact import Artifact, read_artifact
-    from embcompat.chains import compose, convert_through, evaluate_path, path
+    from embcompat.chains import compose, convert_through, evaluate_path, path, save_composed, scores_via
     from embcompat.decision import Decision, decide
-    from embcompat.doctor import examine
+    from embcompat.doctor import SpaceReference, examine, fit_reference
     from embcompat.embeddings import Embeddings, PairedEmbeddings, PairSplit, pair_embeddings, split_pairs
     from embcompat.evaluation import Estimate, Qrels, RetrievalReport, evaluate_retrieval, read_qrels
     from embcompat.evaluation.verification_report import VerificationReport, evaluate_verification
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "embcompat.aligners": ("AffineAligner", "Aligner", "AlignerPair", "fit_affine", "load_aligner"),
     "embcompat.artifact": ("Artifact", "read_artifact"),
-    "embcompat.chains": ("compose", "convert_through", "evaluate_path", "path"),
+    "embcompat.chains": ("compose", "convert_through", "evaluate_path", "path", "save_composed", "scores_via"),
     "embcompat.decision": ("Decision", "decide"),
-    "embcompat.doctor": ("examine",),
+    "embcompat.doctor": ("SpaceReference", "examine", "fit_reference"),
     "embcompat.embeddings": ("Embeddings", "PairSplit", "PairedEmbeddings", "pair_embeddings", "split_pairs"),
     "embcompat.evaluation": ("Estimate", "Qrels", "RetrievalReport", "evaluate_retrieval", "read_qrels"),
     "embcompat.evaluation.verification_report": ("VerificationReport", "evaluate_verification"),
@@ -60,6 +60,7 @@ __all__ = [
     "Qrels",
     "Registry",
     "RetrievalReport",
+    "SpaceReference",
     "SpaceVersion",
     "VerificationReport",
     "compose",
@@ -75,6 +76,7 @@ __all__ = [
     "fit_aligner",
     "fit_bidirectional",
     "fit_neural",
+    "fit_reference",
     "learning_curve",
     "list_extractors",
     "load_aligner",
@@ -85,6 +87,8 @@ __all__ = [
     "read_qrels",
     "save_aligner_pair",
     "save_artifact",
+    "save_composed",
+    "scores_via",
     "select_aligner",
     "split_pairs",
     "write_report",

@@ -1,6 +1,8 @@
 """Checks that every aligner, extractor and store must pass, and pairs to try them on; for us and for third parties."""
 
 from embcompat.testing.aligners import check_aligner
+from embcompat.testing.extractors import check_extractor
 from embcompat.testing.pairs import MadePairs, make_pairs
+from embcompat.testing.stores import check_store
 
-__all__ = ["MadePairs", "check_aligner", "make_pairs"]
+__all__ = ["MadePairs", "check_aligner", "check_extractor", "check_store", "make_pairs"]
