@@ -17,8 +17,10 @@ from embcompat.cli.embed import embed
 from embcompat.cli.evaluate import evaluate
 from embcompat.cli.extractors import extractors
 from embcompat.cli.fit import fit
+from embcompat.cli.migrate import app as migrate
 from embcompat.cli.registry import registry
 from embcompat.cli.report import report
+from embcompat.cli.thresholds import thresholds
 from embcompat.errors import EmbcompatError, GateError, InputError, MissingExtraError
 
 app = typer.Typer(
@@ -43,9 +45,10 @@ def _options(
     pass
 
 
-for _command in (embed, fit, evaluate, convert, doctor, report, demo, aligners, extractors):
+for _command in (embed, fit, evaluate, thresholds, convert, doctor, report, demo, aligners, extractors):
     app.command()(_command)
 app.add_typer(registry)
+app.add_typer(migrate)
 
 
 def main() -> None:

@@ -64,7 +64,7 @@ def test_version() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["embed", "fit", "evaluate", "convert", "doctor", "report", "demo", "aligners", "extractors"]
+    "name", ["embed", "fit", "evaluate", "thresholds", "convert", "doctor", "report", "demo", "aligners", "extractors"]
 )
 def test_every_command_shows_examples(name: str) -> None:
     shown = CliRunner().invoke(app, [name, "--help"]).stdout
