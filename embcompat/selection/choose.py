@@ -5,20 +5,26 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.util import find_spec
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from embcompat.aligners import Aligner, parameter_count
 from embcompat.aligners.output import reweight
 from embcompat.embeddings import PairedEmbeddings, split_pairs
 from embcompat.errors import InputError
-from embcompat.evaluation.bootstrap import Estimate
+from embcompat.evaluation.bootstrap import Estimate, bootstrap_difference, bootstrap_mean
 from embcompat.selection.fitting import NEURAL_KINDS, fit_aligner, single_aligner
-from embcompat.selection.scoring import Objective, retrieval_scores, verification_scores
+from embcompat.selection.scoring import Objective, neighbour_scores, subject_scores
 
 Task = Literal["retrieval", "verification"]
+
+Score = Callable[[Aligner, PairedEmbeddings], NDArray[np.float64]]
+"""Gives each held-out item or subject a value for an aligner; larger is better."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +65,9 @@ class Scored:
         candidate: What it is.
         aligner: The fitted aligner.
         fit_seconds: How long the fit took.
-        score: Its figure.
-        against_best: Paired difference from the best figure (retrieval), or paired ratio to it (verification).
-        as_good: Whether that interval includes no difference.
+        score: Its figure, larger is better.
+        against_best: Paired difference from the best figure.
+        as_good: Whether that interval includes 0.
     """
 
     candidate: Candidate
@@ -111,16 +117,16 @@ def select_aligner(
     task: Task = "retrieval",
     candidates: Sequence[Candidate] | None = None,
     objective: Objective = "balanced",
-    frr: float = 0.05,
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> Selection:
     """Fit candidates, score them on held-out pairs, and choose the cheapest that is as good as the best.
 
-    For retrieval the score is the share of an item's native neighbours that the converted gallery finds; for
-    verification it is the false accept rate of converted anchors against new positives. A candidate is as good as the
-    best when the interval of its *paired* difference (or ratio) includes none. Half of the validation pairs, by label,
-    corrects reweighted candidates, the other half scores all of them.
+    The score is the mean over held-out items or subjects. For retrieval it is the share of an item's native neighbours
+    that the converted gallery finds; for verification it says how well a subject is kept apart from the others
+    (`subject_scores`). A candidate is as good as the best when the interval of its *paired* difference includes 0. Half
+    of the validation pairs, by label, serves the fits (penalties, stopping, reweighting); the other half, which no fit
+    has seen, scores all of them.
 
     Args:
         train: Pairs to fit on.
@@ -129,7 +135,6 @@ def select_aligner(
         candidates: What to try, the cheapest first; `CANDIDATES` of the task when None, neural ones only where torch
             is installed.
         objective: What is best in verification.
-        frr: False reject rate at which verification thresholds are set.
         seed: Seed of fits, halves and bootstrap.
         progress: Called with 1 after each candidate.
 
@@ -140,29 +145,35 @@ def select_aligner(
     if not tried:
         raise InputError("at least one candidate is needed. Got none.")
     halves = split_pairs(validation, validation=0.0, test=0.5, seed=seed)
-    correct_on, score_on = halves.train, halves.test
+    fit_on, score_on = halves.train, halves.test
+    metric, score = _score_of(task, objective)
     fitted: dict[tuple[str, str], tuple[Aligner, float]] = {}
     aligners, seconds = [], []
     for candidate in tried:
         key = candidate.kind, repr(sorted(candidate.options.items()))
         if key not in fitted:
-            fitted[key] = _fit_one(candidate, train, validation, seed)
+            fitted[key] = _fit_one(candidate, train, fit_on, seed)
         aligner, spent = fitted[key]
-        aligners.append(_reweighted(aligner, train, correct_on) if candidate.reweighted else aligner)
+        aligners.append(_reweighted(aligner, train, fit_on) if candidate.reweighted else aligner)
         seconds.append(spent)
         if progress is not None:
             progress(1)
-    if task == "verification":
-        scores, against, none = verification_scores(aligners, score_on, objective, frr, seed)
-        metric = "far_at_frr" if objective == "balanced" else "far"
-    else:
-        scores, against, none = retrieval_scores(aligners, score_on, seed)
-        metric = "neighbour_overlap@10"
+    values = [score(aligner, score_on) for aligner in aligners]
+    best = values[int(np.argmax([found.mean() for found in values]))]
+    against = [bootstrap_difference(found, best, seed=seed) for found in values]
     rows = tuple(
-        Scored(candidate, aligner, spent, score, found, found.low <= none <= found.high)
-        for candidate, aligner, spent, score, found in zip(tried, aligners, seconds, scores, against, strict=True)
+        Scored(candidate, aligner, spent, bootstrap_mean(found, seed=seed), difference, difference.high >= 0)
+        for candidate, aligner, spent, found, difference in zip(tried, aligners, seconds, values, against, strict=True)
     )
     return Selection(next(row for row in rows if row.as_good), rows, metric)
+
+
+def _score_of(task: Task, objective: Objective) -> tuple[str, Score]:
+    """Return the name and the function of what candidates are scored by."""
+    if task == "retrieval":
+        return "neighbour_overlap@10", neighbour_scores
+    name = "genuine_margin" if objective == "balanced" else "minus_false_accepts_per_10000"
+    return name, partial(subject_scores, objective=objective)
 
 
 def _default_candidates(task: Task) -> tuple[Candidate, ...]:

@@ -13,7 +13,7 @@ from embcompat.embeddings import PairedEmbeddings
 from embcompat.errors import InputError
 from embcompat.evaluation.bootstrap import Estimate, bootstrap_difference, bootstrap_mean
 from embcompat.selection.fitting import fit_aligner, single_aligner
-from embcompat.selection.scoring import overlap
+from embcompat.selection.scoring import neighbour_scores
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def learning_curve(
     values = []
     for size in wanted:
         aligner = single_aligner(fit_aligner(kind, train.select(order[:size]), validation, seed=seed, **options), kind)
-        values.append(overlap(aligner, validation))
+        values.append(neighbour_scores(aligner, validation))
     within = [
         bootstrap_difference(found, values[-1], seed=seed).low >= -tolerance if found is not values[-1] else True
         for found in values
