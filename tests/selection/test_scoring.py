@@ -16,7 +16,7 @@ Array = NDArray[np.float64]
 
 def faces(*, noise: float = 0.3) -> PairSplit:
     return split_pairs(
-        make_pairs(360, source_dim=8, target_dim=8, noise=noise, subjects=60, normalized=True).pairs, validation=0.3
+        make_pairs(360, source_dim=24, target_dim=24, noise=noise, subjects=60, normalized=True).pairs, validation=0.3
     )
 
 
@@ -47,7 +47,7 @@ def test_the_balanced_score_is_its_definition(monkeypatch: pytest.MonkeyPatch) -
 def test_the_lowest_far_score_counts_what_passes_the_threshold_of_new_vectors() -> None:
     split = faces()
     aligner = fit_affine(split.train, split.validation)
-    identity = AffineAligner(np.eye(8), np.zeros(8))
+    identity = AffineAligner(np.eye(24), np.zeros(24))
     native = PairedEmbeddings(split.validation.target, split.validation.target)
     scores = np.sort(np.concatenate(list(naive(identity, native)[1].values())))
     threshold = scores[-31]  # so few pairs that 30 errors decide, not the rate
@@ -62,6 +62,12 @@ def test_a_better_map_scores_higher(objective: scoring.Objective) -> None:
     good = fit_affine(split.train, split.validation)
     rank = fit_affine(split.train, split.validation, solver="low_rank", rank=2)
     assert np.mean(subject_scores(good, split.test, objective)) > np.mean(subject_scores(rank, split.test, objective))
+
+
+def test_rejecting_everyone_is_no_merit() -> None:
+    split = faces()
+    away = AffineAligner(np.zeros((24, 24)), -split.test.target.vectors.mean(axis=0), normalize=True)
+    np.testing.assert_array_equal(subject_scores(away, split.test, "lowest_far"), -1e4)
 
 
 def test_a_score_does_not_depend_on_the_order_of_rows() -> None:
