@@ -79,9 +79,15 @@ def make_pairs(
     if normalized:
         target = normalize_rows(target)
     ids = [f"item-{row}" for row in range(count)]
-    common = {"version": "1", "similarity": similarity, "normalized": normalized, "modality": "made"}
-    sides = [
-        Embeddings(vectors, ids, SpaceVersion(name=name, dim=vectors.shape[1], **common), labels)
-        for name, vectors in (("made-old", source), ("made-new", target))
-    ]
+    sides = []
+    for name, vectors in (("made-old", source), ("made-new", target)):
+        space = SpaceVersion(
+            name=name,
+            version="1",
+            dim=vectors.shape[1],
+            similarity=similarity,
+            normalized=normalized,
+            modality="made",
+        )
+        sides.append(Embeddings(vectors, ids, space, labels))
     return MadePairs(PairedEmbeddings(*sides), matrix, offset)
