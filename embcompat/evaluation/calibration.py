@@ -120,13 +120,13 @@ def transfer_threshold(
     if not np.array_equal(np.stack(before.rows_of_subjects()), np.stack(after.rows_of_subjects())):
         raise InputError("before and after must hold the same subjects with equally many rows. Got others.")
     weights = draw_weights(before, seed=seed, replicates=replicates)
-    counts = count_impostors(before, [threshold], tail_above=threshold, seed=seed)
+    counts = count_impostors(before, [threshold], tails_above=[threshold], seed=seed)
     errors = int(counts.above[0])
     if errors == counts.total:
         raise InputError(f"threshold must reject some impostor pair. Got {threshold!r}, which accepts all of them.")
     tail = largest_impostors(after, max(errors + 1, min(4 * errors + 1_000, MOST_RANKED)))
     transferred = float(tail.scores[errors])
-    far = replicate_far(counts.tail, weights, np.full((len(weights), 1), threshold))[:, 0]
+    far = replicate_far(counts.tails[0], weights, np.full(len(weights), threshold))
     thresholds = _replicate_transfer(_thinned(tail, seed), weights, far)
     old_genuine, genuine = before.genuine.scores, after.genuine.scores
     frr = int(np.searchsorted(genuine, transferred, side="right")) / len(genuine)

@@ -100,25 +100,24 @@ def replicate_frr(genuine: GenuineScores, weights: SubjectWeights, thresholds: F
 
 
 def replicate_far(tail: ImpostorTail, weights: SubjectWeights, thresholds: Float64) -> Float64:
-    """Compute the FAR of every replicate at its thresholds.
+    """Compute the FAR of every replicate at its threshold.
 
     Args:
         tail: The impostor pairs above a cut that is not above any of the thresholds.
         weights: What `draw_weights` drew.
-        thresholds: Array (replicates, k).
+        thresholds: Array (replicates,).
 
     Returns:
-        Array (replicates, k).
+        Array (replicates,).
     """
     counts = np.searchsorted(-tail.scores, -thresholds, side="left")
-    accepted = np.empty(thresholds.shape)
-    for row, columns in enumerate(counts):
+    accepted = np.empty(len(weights))
+    for row, count in enumerate(counts):
         weight = weights.drawn[row].astype(np.float32)
-        anchors, positives = (codes[: columns.max()] for codes in (tail.anchor_subjects, tail.positive_subjects))
-        left, right = weight[anchors], weight[positives]
+        anchors, positives = tail.anchor_subjects[:count], tail.positive_subjects[:count]
         # Not a BLAS product: waking its threads a thousand times costs more than the sums.
-        accepted[row] = [np.einsum("i,i->", left[:count], right[:count]) for count in columns]
-    return accepted / tail.fraction / weights.impostor_weight[:, np.newaxis]
+        accepted[row] = np.einsum("i,i->", weight[anchors], weight[positives])
+    return accepted / tail.fraction / weights.impostor_weight
 
 
 def far_ratio(
@@ -146,9 +145,9 @@ def far_ratio(
     for pairs in (first, second):
         threshold = threshold_at_frr(pairs.genuine.scores, frr)
         thresholds = replicate_thresholds(pairs.genuine, weights, frr)
-        counts = count_impostors(pairs, [threshold], tail_above=float(thresholds.min()))
+        counts = count_impostors(pairs, [threshold], tails_above=[float(thresholds.min())])
         values.append(int(counts.above[0]) / counts.total)
-        replicated.append(replicate_far(counts.tail, weights, thresholds[:, np.newaxis])[:, 0])
+        replicated.append(replicate_far(counts.tails[0], weights, thresholds))
     return ratio_estimate(values[0], values[1], *replicated)
 
 

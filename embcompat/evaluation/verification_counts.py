@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,20 +52,20 @@ class ImpostorCounts:
         above: Array (thresholds,), how many impostor pairs score above each threshold, exactly.
         total: Number of impostor pairs.
         mean_distance: Mean distance of the impostor pairs.
-        tail: The pairs above the tail's cut; empty where no cut was given.
+        tails: The pairs above each cut that was given.
     """
 
     above: NDArray[np.int64]
     total: int
     mean_distance: float
-    tail: ImpostorTail
+    tails: tuple[ImpostorTail, ...]
 
 
 def count_impostors(
     pairs: VerificationPairs,
     thresholds: ArrayLike,
     *,
-    tail_above: float = np.inf,
+    tails_above: Sequence[float] = (),
     tail_limit: int = TAIL_LIMIT,
     seed: int = 0,
 ) -> ImpostorCounts:
@@ -77,8 +78,8 @@ def count_impostors(
         pairs: Who is compared with whom.
         thresholds: One or more scores. A pair matches when its score is above the threshold (its distance below); a
             tie is no match.
-        tail_above: Also keep the pairs that score above this cut.
-        tail_limit: Most pairs to keep; where there are more, a random part of them.
+        tails_above: Also keep the pairs that score above each of these cuts.
+        tail_limit: Most pairs to keep for a cut; where there are more, a random part of them.
         seed: Seed of that random part.
 
     Raises:
@@ -95,12 +96,14 @@ def count_impostors(
     ascending = np.sort(levels)
     products = PairProducts(pairs)
     above_exactly = np.zeros(len(levels) + 1, dtype=np.int64)
-    sample = _TailSample(products, tail_above, tail_limit, seed)
-    for found in products.candidates(min(float(ascending[0]), tail_above)):
+    samples = [_TailSample(products, cut, tail_limit, seed) for cut in tails_above]
+    for found in products.candidates(min([float(ascending[0]), *tails_above])):
         above_exactly += np.bincount(_thresholds_below(products, found, ascending), minlength=len(levels) + 1)
-        sample.add(found)
+        for sample in samples:
+            sample.add(found)
+    tails = tuple(sample.tail() for sample in samples)
     above = above_exactly[::-1].cumsum()[::-1][1:][np.searchsorted(ascending, levels)]
-    return ImpostorCounts(above, pairs.impostor_count, _mean_impostor_distance(products), sample.tail())
+    return ImpostorCounts(above, pairs.impostor_count, _mean_impostor_distance(products), tails)
 
 
 def largest_impostors(pairs: VerificationPairs, count: int) -> ImpostorTail:

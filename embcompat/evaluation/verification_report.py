@@ -173,9 +173,9 @@ def _measure(
 ) -> tuple[ScenarioResult, Float64]:
     """Measure a scenario at a fixed and at its own threshold; also return its replicated FARs at the latter."""
     genuine = pairs.genuine
-    cut = min(float(fixed[1].min()), float(own[1].min()))
-    counts = count_impostors(pairs, [fixed[0], own[0]], tail_above=cut)
-    far, far_own = replicate_far(counts.tail, weights, np.column_stack([fixed[1], own[1]])).T
+    cuts = [float(thresholds.min()) for _, thresholds in (fixed, own)]
+    counts = count_impostors(pairs, [fixed[0], own[0]], tails_above=cuts)
+    far, far_own = (replicate_far(counts.tails[side], weights, (fixed, own)[side][1]) for side in (0, 1))
     rejected = int(np.searchsorted(genuine.scores, fixed[0], side="right"))
     accepted, accepted_own = (int(count) for count in counts.above)
     result = ScenarioResult(

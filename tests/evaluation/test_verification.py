@@ -95,13 +95,13 @@ def test_counts_equal_the_double_loop(similarity, offset, spread):
     pairs = made_pairs(similarity, offset=offset, spread=spread)
     genuine, impostor = naive_scores(pairs)
     thresholds = np.concatenate([np.quantile(impostor, [0.05, 0.5, 0.9, 0.999]), genuine[:3], [impostor[0] + spread]])
-    counts = count_impostors(pairs, thresholds, tail_above=float(impostor[200]))
+    counts = count_impostors(pairs, thresholds, tails_above=[float(impostor[200]), float(impostor[5])])
     assert counts.above.tolist() == [int(np.sum(impostor > threshold)) for threshold in thresholds]
     assert counts.total == len(impostor) == pairs.impostor_count
     distances = 1 - impostor if similarity == "cosine" else -impostor
     assert counts.mean_distance == pytest.approx(distances.mean(), rel=2e-5 if offset else 1e-6)
-    assert np.allclose(counts.tail.scores, impostor[: len(counts.tail.scores)], rtol=1e-9, atol=0)
-    assert len(counts.tail.scores) == int(np.sum(impostor > impostor[200]))
+    assert np.allclose(counts.tails[0].scores, impostor[: len(counts.tails[0].scores)], rtol=1e-9, atol=0)
+    assert [len(tail.scores) for tail in counts.tails] == [np.sum(impostor > impostor[rank]) for rank in (200, 5)]
     assert np.allclose(pairs.genuine.scores, genuine, rtol=1e-9, atol=0)
     assert np.allclose(largest_impostors(pairs, 50).scores, impostor[:50], rtol=1e-9, atol=0)
 
@@ -123,14 +123,14 @@ def test_every_pair_of_images_is_compared_once_each_way_but_never_with_itself(si
 def test_blocks_add_up(similarity, monkeypatch):
     pairs = made_pairs(similarity, 150)
     threshold = float(np.median(pairs.genuine.scores))
-    whole = count_impostors(pairs, threshold, tail_above=threshold)
+    whole = count_impostors(pairs, threshold, tails_above=[threshold])
     monkeypatch.setattr(pair_products, "_BLOCK_ROWS", 32)
     monkeypatch.setattr(pair_products, "_BLOCK_COLUMNS", 47)
     monkeypatch.setattr(pair_products, "_CHUNK_CELLS", 101)
-    blocks = count_impostors(pairs, threshold, tail_above=threshold)
+    blocks = count_impostors(pairs, threshold, tails_above=[threshold])
     assert blocks.above.tolist() == whole.above.tolist()
     assert blocks.mean_distance == pytest.approx(whole.mean_distance, rel=1e-6)
-    assert blocks.tail.scores.tolist() == whole.tail.scores.tolist()
+    assert blocks.tails[0].scores.tolist() == whole.tails[0].scores.tolist()
 
 
 @pytest.mark.parametrize("similarity", SIMILARITIES)
@@ -214,13 +214,21 @@ def test_memory_stays_far_below_all_pairs():
 
 def test_a_long_tail_is_thinned_without_bias():
     pairs = made_pairs(subjects=300)
-    counts = count_impostors(pairs, 0.0, tail_above=0.0, tail_limit=5_000, seed=1)
-    tail = counts.tail
+    counts = count_impostors(pairs, 0.0, tails_above=[0.0], tail_limit=5_000, seed=1)
+    tail = counts.tails[0]
     assert len(tail.scores) <= 5_000
     assert tail.fraction < 1
     assert len(tail.scores) / tail.fraction == pytest.approx(counts.above[0], rel=0.1)
     assert (np.diff(tail.scores) <= 0).all()
     assert tail.scores[-1] > 0
+
+
+def test_a_low_cut_does_not_thin_the_tail_of_a_high_one():
+    pairs = made_pairs(subjects=300)
+    low, high = count_impostors(pairs, 0.0, tails_above=[0.0, 0.8], tail_limit=5_000).tails
+    assert low.fraction < 1
+    assert high.fraction == 1
+    assert len(high.scores) == count_impostors(pairs, 0.8).above[0]
 
 
 def test_the_largest_impostors_of_a_bigger_set_are_found_from_a_sample():

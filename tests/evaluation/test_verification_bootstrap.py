@@ -35,9 +35,9 @@ def test_a_replicate_is_the_data_with_subjects_copied(images):
     pairs = made_pairs(images=images)
     weights = draw_weights(pairs, seed=3, replicates=6)
     thresholds = replicate_thresholds(pairs.genuine, weights, 0.1)
-    tail = count_impostors(pairs, 0.0, tail_above=float(thresholds.min())).tail
+    tail = count_impostors(pairs, 0.0, tails_above=[float(thresholds.min())]).tails[0]
     frr = replicate_frr(pairs.genuine, weights, thresholds)
-    far = replicate_far(tail, weights, thresholds[:, np.newaxis])[:, 0]
+    far = replicate_far(tail, weights, thresholds)
     unit = [side / np.linalg.norm(side, axis=1, keepdims=True) for side in (pairs.anchors, pairs.positives)]
     scores = unit[0] @ unit[1].T
     same = pairs.anchor_subjects[:, None] == pairs.positive_subjects
@@ -58,10 +58,8 @@ def test_weights_of_one_everywhere_give_the_figures_themselves():
     threshold = threshold_at_frr(pairs.genuine.scores, 0.05)
     thresholds = replicate_thresholds(pairs.genuine, ones, 0.05)
     assert thresholds.tolist() == [threshold]
-    counts = count_impostors(pairs, threshold, tail_above=threshold)
-    assert replicate_far(counts.tail, ones, thresholds[:, np.newaxis])[0, 0] == pytest.approx(
-        counts.above[0] / counts.total
-    )
+    counts = count_impostors(pairs, threshold, tails_above=[threshold])
+    assert replicate_far(counts.tails[0], ones, thresholds)[0] == pytest.approx(counts.above[0] / counts.total)
 
 
 def test_weights_are_seeded_and_each_replicate_draws_as_many_subjects():
@@ -104,8 +102,8 @@ def test_the_interval_covers_the_rate_of_the_population():
         )
         weights = draw_weights(sample, seed=start, replicates=200)
         thresholds = replicate_thresholds(sample.genuine, weights, 0.1)
-        tail = count_impostors(sample, 0.0, tail_above=float(thresholds.min())).tail
-        low, high = np.quantile(replicate_far(tail, weights, thresholds[:, np.newaxis]), [0.025, 0.975])
+        tail = count_impostors(sample, 0.0, tails_above=[float(thresholds.min())]).tails[0]
+        low, high = np.quantile(replicate_far(tail, weights, thresholds), [0.025, 0.975])
         held += low <= truth <= high
     assert held >= 34
 
