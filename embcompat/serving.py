@@ -36,6 +36,7 @@ DEFAULT_DEPTH = 100
 """Rows that each side of a fused search brings, where k is not larger [ours]."""
 
 _FOLDS = 5
+_QUANTILES = 0.5, 0.99
 
 
 class Transform(Protocol):
@@ -113,7 +114,8 @@ class MixedGallery:
     """Searches a gallery of which a part is native and a part still converted.
 
     Scores against converted rows are on another scale than scores against native rows: they are calibrated by
-    scale · score + offset before the lists are merged, as in the rank merge of Seo et al. (2023).
+    scale · score + offset before the lists are merged, as in the rank merge of Seo et al. (2023). `calibrate_scores`
+    finds both numbers on held-out pairs.
 
     Attributes:
         search_native: Searches the rows that the new model embedded.
@@ -141,6 +143,39 @@ class MixedGallery:
             found = {identifier: score for each in _lists([moved, native], query) for identifier, score in each.items()}
             merged.append(found)
         return _rows(merged, k)
+
+
+def calibrate_scores(native_scores: ArrayLike, converted_scores: ArrayLike) -> tuple[float, float]:
+    """Find the scale and offset that bring scores against converted rows onto the scale of native ones.
+
+    Both are scores of native vectors, used as queries, against *other* held-out items: against their native vectors,
+    and against their converted ones. The median and the 99 % quantile of the second are brought to those of the
+    first. [ours]
+
+    Args:
+        native_scores: Any array of scores against native vectors.
+        converted_scores: Any array of scores against converted vectors.
+
+    Returns:
+        Scale and offset for `MixedGallery`.
+
+    Raises:
+        InputError: If there are no scores, or one side's do not vary.
+
+    Example:
+        >>> calibrate_scores([0.0, 0.5, 1.0], [0.0, 0.25, 0.5])
+        (2.0, 0.0)
+    """
+    ends = []
+    for name, given in (("native_scores", native_scores), ("converted_scores", converted_scores)):
+        scores = np.asarray(given, dtype=np.float64).ravel()
+        low, high = np.quantile(scores, _QUANTILES) if scores.size else (0.0, 0.0)
+        if not high > low:
+            raise InputError(f"{name} must hold scores that vary. Got {scores.size} with {low:.4g} to {high:.4g}.")
+        ends.append((low, high))
+    (native_low, native_high), (low, high) = ends
+    scale = float((native_high - native_low) / (high - low))
+    return scale, float(native_low - scale * low)
 
 
 def fuse_vectors(new_side: ArrayLike, old_side: ArrayLike, *, weight: float = DEFAULT_WEIGHT) -> NDArray[np.float32]:
@@ -172,7 +207,8 @@ def fold_queries(
     """Fold both queries into one that searches the *old* gallery: w·Wᵀ·new + (1 − w)·old.
 
     Ranks exactly as fused scoring does when scores are dot products and the aligner does not normalize, because
-    w·n·(W x + b) + (1 − w)·o·x = (w·Wᵀn + (1 − w)·o)·x + a constant of the query. With a normalizing aligner it ranks
+    w·n·(W x + b) + (1 − w)·o·x = (w·Wᵀn + (1 − w)·o)·x + a constant of the query. So it does when unit vectors are
+    mapped by an isometry without bias, which has nothing to normalize. With any other normalizing aligner it ranks
     otherwise and is a mode of its own, to be measured as such.
 
     Args:

@@ -14,6 +14,7 @@ from embcompat.serving import (
     MixedGallery,
     QueryBridge,
     Search,
+    calibrate_scores,
     choose_fusion_weight,
     fold_queries,
     fuse_vectors,
@@ -64,6 +65,13 @@ def test_the_folded_query_is_exact_for_dot_products_without_normalization(weight
     assert np.allclose(folded + constant[:, np.newaxis], fused_by_hand(ALIGNER, weight), atol=1e-5)
 
 
+def test_the_folded_query_is_exact_for_an_isometry_without_bias() -> None:
+    isometry = AffineAligner(np.linalg.qr(RNG.standard_normal((9, 6)))[0], np.zeros(9), normalize=True)
+    new = normalize_rows(RNG.standard_normal((7, 9)))
+    wanted = 0.3 * new @ isometry.transform(OLD).T + 0.7 * OLD_QUERIES @ OLD.T
+    assert np.allclose(fold_queries(isometry, new, OLD_QUERIES, weight=0.3) @ OLD.T, wanted, atol=1e-6)
+
+
 def test_the_folded_query_is_another_mode_when_the_aligner_normalizes() -> None:
     folded = fold_queries(UNIT, NEW_QUERIES, OLD_QUERIES, weight=0.5) @ OLD.T
     difference = folded - fused_by_hand(UNIT, 0.5)
@@ -97,6 +105,27 @@ def test_a_mixed_gallery_of_one_scale_is_one_gallery() -> None:
     assert np.allclose(scores, wanted[0], atol=1e-6)
 
 
+def test_calibration_undoes_a_change_of_scale() -> None:
+    scores = RNG.standard_normal(500)
+    scale, offset = calibrate_scores(scores, 0.4 * scores + 0.1)
+    assert scale == pytest.approx(2.5)
+    assert offset == pytest.approx(-0.25)
+    assert calibrate_scores(scores, scores) == pytest.approx((1, 0))
+
+
+def test_a_calibrated_gallery_ranks_as_the_native_one_would() -> None:
+    rows = normalize_rows(RNG.standard_normal((60, 4))).astype(np.float32)
+    names = np.array([f"row-{row}" for row in range(60)], dtype=object)
+
+    def shrunk(queries: NDArray[np.float32], k: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        scores, ids = over(rows[30:], names[30:])(queries, k)
+        return 0.5 * scores - 0.2, ids
+
+    scale, offset = calibrate_scores(rows @ rows.T, 0.5 * (rows @ rows.T) - 0.2)
+    found = MixedGallery(over(rows[:30], names[:30]), shrunk, scale=scale, offset=offset).search(NEW_QUERIES, 10)
+    assert np.array_equal(found[1], over(rows)(NEW_QUERIES, 10)[1])
+
+
 def test_the_weight_is_never_chosen_on_the_query_it_is_reported_on() -> None:
     # Every query prefers a weight of its own at random: an honest report is no better than chance.
     values = dict(zip((0.2, 0.5, 0.8), np.random.default_rng(1).standard_normal((3, 2_000)), strict=True))
@@ -120,5 +149,9 @@ def test_messages() -> None:
         fuse_vectors(NEW_QUERIES, OLD_QUERIES[:6])
     with pytest.raises(InputError, match="scale must be positive"):
         MixedGallery(over(OLD), over(OLD), scale=0)
+    with pytest.raises(InputError, match="converted_scores must hold scores that vary. Got 3 with 1 to 1"):
+        calibrate_scores([0, 1, 2], [1, 1, 1])
+    with pytest.raises(InputError, match="native_scores must hold scores that vary. Got 0"):
+        calibrate_scores([], [1, 2])
     with pytest.raises(InputError, match="at least one weight"):
         choose_fusion_weight(lambda weight: [weight], [])
