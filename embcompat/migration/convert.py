@@ -197,8 +197,7 @@ def _convert_rows(
         part.append(piece, len(block))
         advance(len(block))
 
-    with closing(file.blocks(part.rows, size)) as blocks:
-        run_pipeline(blocks, compute, write, threads=threads)
+    run_pipeline(file.blocks(part.rows, size), compute, write, threads=threads)
 
 
 def _mapped(aligner: OnnxAligner, block: Block, path: Path) -> NDArray[np.float32]:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from embcompat.errors import GateError, MigrationError
 from embcompat.migration.checks import CanaryResult, check_canary
 from embcompat.migration.convert import ProgressFactory
 from embcompat.migration.journal import Journal
+from embcompat.migration.rows import Shard, convert_rows
 from embcompat.migration.run import RunOptions, RunReport, job_of, read_back, run_migration
 from embcompat.runtime import OnnxAligner
-from embcompat.stores.base import Coverage, GalleryStore, Phase
+from embcompat.stores.base import Coverage, GalleryStore, Phase, Rows
 
 SAMPLE_ROWS = 256
 """Rows that `verify_migration` reads back [ours]."""
@@ -126,7 +129,16 @@ def cut_over(
         )
     if problems:
         raise GateError(f"{store.url} was not cut over. {' '.join(problems)}")
-    store.cutover(job, aligner.transform)
+    failed = {failure.id for failure in run.failures}
+
+    def finish(rows: Rows) -> tuple[Sequence[str], NDArray[np.float32], NDArray[np.int64]]:
+        done = convert_rows(rows, aligner.transform, job.source, Shard())
+        failed.update(failure.id for failure in done.failures)
+        if len(failed) > max_failures:
+            raise GateError(f"{store.url} was not cut over. {len(failed)} rows fail; at most {max_failures} may.")
+        return done.ids, done.vectors, done.digests
+
+    store.cutover(job, finish)
     Journal(options.journal).write("cut_over", **report.to_dict())
     return report
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -19,7 +19,8 @@ def run_pipeline(
     """Read items, compute on ``threads`` threads, and write the results in the order of the items.
 
     One thread reads ahead; writing happens in the calling thread. At most ``threads`` + 3 items are held. The first
-    error of any stage ends the run and is raised here; everything written before it stays written.
+    error of any stage ends the run and is raised here; everything written before it stays written. A generator is
+    closed at the end.
 
     Args:
         read: The items.
@@ -33,6 +34,14 @@ def run_pipeline(
         >>> written
         [(3, 9), (4, 16)]
     """
+    try:
+        _run(read, compute, write, threads)
+    finally:
+        if isinstance(read, Generator):
+            read.close()
+
+
+def _run(read: Iterator[T], compute: Callable[[T], U], write: Callable[[T, U], None], threads: int) -> None:
     with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(threads, "compute") as computers:
         started: deque[tuple[T, Future[U]]] = deque()
         try:

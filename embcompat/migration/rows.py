@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from embcompat.embeddings import UNIT_NORM_TOLERANCE
 from embcompat.errors import InputError, MigrationError, StoreError
+from embcompat.migration.checks import Transform
 from embcompat.spaces import SpaceVersion
-from embcompat.stores.base import Convert, Rows, vector_digests
+from embcompat.stores.base import Rows, vector_digests
 
 REFUSALS_IN_A_ROW = 32
 """Single rows refused one after the other before the store itself is held to be the trouble [ours]."""
@@ -91,7 +92,7 @@ class Converted:
     seen: int
 
 
-def convert_rows(rows: Rows, convert: Convert, source: SpaceVersion, shard: Shard) -> Converted:
+def convert_rows(rows: Rows, convert: Transform, source: SpaceVersion, shard: Shard) -> Converted:
     """Convert the rows of a batch that belong to the shard and have no target row made from their present vector."""
     digests = vector_digests(rows.vectors)
     wanted = rows.recorded != digests

@@ -218,7 +218,9 @@ class _Run:
             advance(written)
             self._wait(self.rows - before, started)
 
-        scan: Iterator[Rows] = self._store.scan(self._job, batch_size=size, missing_only=missing_only)
+        scan: Iterator[Rows] = self._store.scan(
+            self._job, batch_size=size, missing_only=missing_only, claim=self._options.shard.count == 1
+        )
         run_pipeline(scan, self._compute, write, threads=self._options.threads)
         return self.rows - before
 

@@ -19,8 +19,6 @@ service and the old side is kept; finished: the old side was dropped."""
 
 _DIGEST_ROWS = 512
 
-Convert = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-
 
 @dataclass(frozen=True)
 class Job:
@@ -77,6 +75,10 @@ class Rows:
         """Return the rows where ``keep`` is true."""
         index = np.flatnonzero(keep)
         return Rows([self.ids[row] for row in index.tolist()], self.vectors[index], self.recorded[index])
+
+
+Finish = Callable[[Rows], tuple[Sequence[str], NDArray[np.float32], NDArray[np.int64]]]
+"""Converts the last rows of a migration: ids, vectors and source digests of those that can be converted."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ class GalleryStore(Protocol):
             StoreError: If the gallery cannot be migrated; the message says why.
         """
 
-    def scan(self, job: Job, *, batch_size: int, missing_only: bool) -> Iterator[Rows]:
+    def scan(self, job: Job, *, batch_size: int, missing_only: bool, claim: bool = False) -> Iterator[Rows]:
         """Read the rows of the source side that have a vector.
 
         Args:
@@ -157,6 +159,7 @@ class GalleryStore(Protocol):
             batch_size: Most rows at a time.
             missing_only: Leave out rows that have a target row, without asking whether it is still right; otherwise
                 every row comes that might need another look.
+            claim: Leave out parts that another worker is at, where the store can tell.
         """
 
     def write(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32], digests: NDArray[np.int64]) -> None:
@@ -192,12 +195,12 @@ class GalleryStore(Protocol):
     def build_index(self, job: Job) -> None:
         """Give the target side the kind of index that the source side has, if it has one."""
 
-    def cutover(self, job: Job, convert: Convert) -> None:
+    def cutover(self, job: Job, finish: Finish) -> None:
         """Put the target side into service in one step and keep the old side.
 
         Args:
             job: The job.
-            convert: The map, for the last rows that changed, where the store can hold writers meanwhile.
+            finish: Converts the last rows that changed, where the store can hold writers meanwhile.
         """
 
     def rollback(self, job: Job) -> int:

@@ -11,14 +11,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, final
 
+import lancedb
+import lancedb.index
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from embcompat.embeddings.files import SPACE_KEY, vectors_to_arrow
-from embcompat.errors import InputError, MissingExtraError, StoreError
+from embcompat.errors import InputError, StoreError
 from embcompat.spaces import SpaceVersion, require_space
-from embcompat.stores.base import Convert, Coverage, Job, Pairs, Rows, State, vector_digests
+from embcompat.stores.base import Coverage, Finish, Job, Pairs, Rows, State, vector_digests
 from embcompat.stores.keys import KeyCodec
 from embcompat.stores.lance_columns import PROVENANCE, family, key_kind, literal, native, quoted, stored, vectors_of
 from embcompat.stores.url import StoreUrl
@@ -38,12 +40,7 @@ def open_gallery(address: StoreUrl) -> LanceGallery:
 
     Raises:
         InputError: If the table or a column is not there.
-        MissingExtraError: If lancedb is not installed.
     """
-    try:
-        import lancedb
-    except ImportError as error:
-        raise MissingExtraError("lancedb", "embcompat[lancedb]", "A LanceDB gallery") from error
     if len(address.names) != 2:
         raise InputError(f"a LanceDB gallery is written lancedb:///folder#table.column?key=id. Got {address.public}.")
     if not address.path.is_dir():
@@ -119,7 +116,7 @@ class LanceGallery:
         fields = [pa.field(f"{target}__{name}", kind) for name, kind in PROVENANCE.items()]
         table.add_columns([pa.field(target, pa.list_(pa.float32(), job.target.dim), metadata=metadata), *fields])
 
-    def scan(self, job: Job, *, batch_size: int, missing_only: bool) -> Iterator[Rows]:
+    def scan(self, job: Job, *, batch_size: int, missing_only: bool, claim: bool = False) -> Iterator[Rows]:  # noqa: ARG002
         """Read rows with a vector from a snapshot of the table."""
         recorded = f"{self._target(job)}__source"
         where = f"{quoted(self._column)} IS NOT NULL"
@@ -199,8 +196,6 @@ class LanceGallery:
 
     def build_index(self, job: Job) -> None:
         """Build an index of the source column's kind on the target column; it follows the column's rename."""
-        import lancedb.index
-
         kind, table, target = self.index_kind(), self._latest(), self._target(job)
         if kind is None:
             return
@@ -213,7 +208,7 @@ class LanceGallery:
             config = getattr(lancedb.index, _INDEXES[kind])(distance_type=_DISTANCES[job.target.similarity])
             table.create_index(target, config=config, name=f"{target}_idx")
 
-    def cutover(self, job: Job, convert: Convert) -> None:  # noqa: ARG002
+    def cutover(self, job: Job, finish: Finish) -> None:  # noqa: ARG002
         """Rename the columns of both sides in one commit."""
         if self.state(job).phase == "prepared":
             self._rename({self._column: self._old(job), self._target(job): self._column})

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from embcompat.errors import InputError, UnknownNameError
+from embcompat.errors import InputError, MissingExtraError, UnknownNameError
 from embcompat.stores.base import GalleryStore
 
 FORMS: Final = {
     "lancedb": "lancedb:///folder#table.column?key=id",
+    "postgresql": "postgresql://user@host/database#schema.table.column?key=id",
 }
 """Form of the address of each built-in store."""
 
@@ -23,7 +24,10 @@ ENTRY_POINTS: Final = "embcompat.stores"
 """Entry-point group in which other packages offer stores: the name is the scheme, the value a function that takes a
 `StoreUrl` and returns a `GalleryStore`."""
 
-_MODULES: Final = {"lancedb": "embcompat.stores.lancedb"}
+_MODULES: Final = {
+    "lancedb": ("embcompat.stores.lancedb", "lancedb", "embcompat[lancedb]"),
+    "postgresql": ("embcompat.stores.pgvector", "psycopg", "embcompat[pgvector]"),
+}
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,11 @@ def open_store(url: str) -> GalleryStore:
     address = parse_store_url(url)
     opener: Callable[[StoreUrl], GalleryStore]
     if address.scheme in _MODULES:
-        opener = import_module(_MODULES[address.scheme]).open_gallery
+        module, package, extra = _MODULES[address.scheme]
+        try:
+            opener = import_module(module).open_gallery
+        except ImportError as error:
+            raise MissingExtraError(package, extra, f"A gallery at {address.scheme}:") from error
         return opener(address)
     offered = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
     if address.scheme not in offered:

@@ -24,6 +24,7 @@ from embcompat.migration import (
     sweep,
     verify_migration,
 )
+from embcompat.stores import vector_digests
 from embcompat.testing.store_faults import check_kill_points
 from embcompat.testing.stores import (
     SOURCE_DIM,
@@ -132,8 +133,9 @@ def check_repeated_write(bench: StoreBench) -> None:
     with bench.store(url) as store:
         run_migration(bench.shrink, store)
         before = store.coverage(job)
-        for rows in store.scan(job, batch_size=20, missing_only=False):
-            store.write(job, rows.ids, bench.shrink.transform(rows.vectors), rows.recorded)
+        pairs = store.read(job, store.sample(job, 30, seed=0))
+        require(len(pairs.ids) == 30, f"30 rows must be found again. Got {len(pairs.ids)}")
+        store.write(job, pairs.ids, bench.shrink.transform(pairs.source), vector_digests(pairs.source))
         require(store.coverage(job) == before, "a repeated write must not add rows")
         cut_over(bench.shrink, store)
     _in_service(bench, url, converted(bench.shrink, old), "a repeated write must change nothing")
@@ -266,8 +268,8 @@ def check_damage_is_found(bench: StoreBench) -> None:
     job = job_of(bench.shrink.artifact)
     with bench.store(url) as store:
         run_migration(bench.shrink, store)
-        rows = next(iter(store.scan(job, batch_size=50, missing_only=False)))
-        store.write(job, rows.ids[:9], -bench.shrink.transform(rows.vectors[:9]), rows.recorded[:9])
+        pairs = store.read(job, store.sample(job, 9, seed=0))
+        store.write(job, pairs.ids, -bench.shrink.transform(pairs.source), vector_digests(pairs.source))
         _refused(MigrationError, lambda: verify_migration(bench.shrink, store), "damaged vectors")
         _refused(MigrationError, lambda: cut_over(bench.shrink, store), "damaged vectors")
     _in_service(bench, url, old, "a refused cutover must change nothing")

@@ -1,0 +1,216 @@
+"""Reading rows of a PostgreSQL gallery: by key, a page at a time, in binary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from psycopg import Connection, sql
+
+from embcompat.stores.base import Coverage
+from embcompat.stores.pg_catalog import VectorTable
+from embcompat.stores.pg_copy import Column, decode, order
+from embcompat.stores.pg_target import PART_ROWS, Target, listed, literals, matched, row_of
+
+_SMALL_TABLE_ROWS = 10_000
+
+Page = tuple[list[Sequence[Any]], list[Any]]
+"""Key columns and the other columns of some rows."""
+
+
+def copy_out(
+    connection: Connection[Any], fields: Sequence[tuple[sql.Composable, Column]], rest: sql.Composable
+) -> list[Any]:
+    """Copy columns out in binary.
+
+    Args:
+        connection: A connection.
+        fields: Expression and kind of each column.
+        rest: The statement from FROM on.
+
+    Returns:
+        The values of each column, as `decode` gives them, in the order of ``fields``.
+    """
+    places = order([column for _, column in fields])
+    chosen = sql.SQL(", ").join(
+        sql.SQL("{}::text").format(fields[place][0]) if fields[place][1].kind == "text" else fields[place][0]
+        for place in places
+    )
+    statement = sql.SQL("COPY (SELECT {} {}) TO STDOUT (FORMAT BINARY)").format(chosen, rest)
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        data = b"".join(copy)
+    values = decode(data, [fields[place][1] for place in places])
+    return [values[places.index(index)] for index in range(len(fields))]
+
+
+def pages(
+    connection: Connection[Any],
+    table: VectorTable,
+    fields: Sequence[tuple[sql.Composable, Column]],
+    source: sql.Composable,
+    size: int,
+) -> Iterator[Page]:
+    """Page through rows in key order.
+
+    Args:
+        connection: A connection.
+        table: The table; its keys are read from the alias ``s``.
+        fields: What to read beside the keys.
+        source: FROM and WHERE, with a condition last.
+        size: Most rows of a page.
+    """
+    keys = key_fields(table)
+    last: list[Any] | None = None
+    while True:
+        after: sql.Composable = sql.SQL("")
+        if last is not None:
+            after = sql.SQL(" AND {} > {}").format(row_of(table.keys, "s."), literals(last))
+        rest = sql.SQL("{}{} ORDER BY {} LIMIT {}").format(source, after, listed(table.keys, "s."), size)
+        values = copy_out(connection, [*keys, *fields], rest)
+        columns = values[: len(keys)]
+        if not columns[0]:
+            return
+        yield columns, values[len(keys) :]
+        last = [column[-1] for column in columns]
+
+
+def key_fields(table: VectorTable) -> list[tuple[sql.Composable, Column]]:
+    """Return expression and kind of each key column, of the alias ``s``."""
+    names = (sql.SQL("s.{}").format(sql.Identifier(key)) for key in table.keys)
+    return list(zip(names, table.key_columns, strict=True))
+
+
+def missing_rows(names: Target, table: VectorTable, low: Any, high: Any) -> sql.Composed:
+    """Return FROM and WHERE of rows with a vector that have no target row, in a range of keys."""
+    ranges = [
+        sql.SQL(" AND {} {} {}").format(row_of(table.keys, "s."), sql.SQL(sign), literals(bound))
+        for sign, bound in ((">=", low), ("<", high))
+        if bound is not None
+    ]
+    return sql.SQL("FROM {} s WHERE s.{} IS NOT NULL AND NOT EXISTS (SELECT 1 FROM {} t WHERE {}){}").format(
+        names.served,
+        sql.Identifier(table.column),
+        names.target,
+        matched(table.keys, "t", "s"),
+        sql.SQL("").join(ranges),
+    )
+
+
+def logged_rows(names: Target, table: VectorTable) -> sql.Composed:
+    """Return FROM and WHERE of rows with a vector that the application changed; ``m.n`` is the last change seen."""
+    return sql.SQL(
+        "FROM (SELECT {keys}, max(n) AS n FROM {log} GROUP BY {keys}) m JOIN {served} s ON {match} "
+        "WHERE s.{column} IS NOT NULL"
+    ).format(
+        keys=listed(table.keys),
+        log=names.log,
+        served=names.served,
+        match=matched(table.keys, "m", "s"),
+        column=sql.Identifier(table.column),
+    )
+
+
+def make_parts(connection: Connection[Any], names: Target, table: VectorTable) -> None:
+    """Split the keys into ranges for workers to take, once."""
+    with connection.transaction():
+        connection.execute(sql.SQL("LOCK TABLE {} IN EXCLUSIVE MODE").format(names.parts))
+        connection.execute(
+            sql.SQL(
+                "INSERT INTO {parts} ({keys}, n) SELECT {keys}, row_number() OVER (ORDER BY {keys}) FROM "
+                "(SELECT {keys}, row_number() OVER (ORDER BY {keys}) AS r FROM {served}) numbered "
+                "WHERE r %% {rows} = 1 AND NOT EXISTS (SELECT 1 FROM {parts})".replace("%%", "%")
+            ).format(parts=names.parts, keys=listed(table.keys), served=names.served, rows=PART_ROWS)
+        )
+
+
+def take_parts(
+    connection: Connection[Any], names: Target, table: VectorTable, *, claim: bool
+) -> Iterator[tuple[Any, Any]]:
+    """Go through the key ranges; with ``claim``, leave out those that a living worker has taken.
+
+    A worker's ranges are free again when it ends or its connection does.
+
+    Yields:
+        The first key of the range and that of the next one; None stands for the ends.
+    """
+    keys = listed(table.keys)
+    bounds = connection.execute(sql.SQL("SELECT n, {} FROM {} ORDER BY n").format(keys, names.parts)).fetchall()
+    numbers = [number for number, *_ in bounds]
+    firsts = [None if place == 0 else tuple(key) for place, (_, *key) in enumerate(bounds)]
+    if not claim or len(bounds) < 2:
+        yield from zip(firsts or [None], [*firsts[1:], None], strict=True)
+        return
+    done = 0
+    try:
+        while (row := connection.execute(_claim(names), (done,)).fetchone()) is not None:
+            done = row[0]
+            place = numbers.index(done)
+            yield firsts[place], [*firsts, None][place + 1]
+    finally:
+        connection.execute(sql.SQL("UPDATE {} SET pid = NULL WHERE pid = pg_backend_pid()").format(names.parts))
+
+
+def _claim(names: Target) -> sql.Composed:
+    return sql.SQL(
+        "UPDATE {parts} SET pid = pg_backend_pid(), started = "
+        "(SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()) WHERE n = ("
+        "SELECT p.n FROM {parts} p WHERE p.n > %s AND NOT EXISTS (SELECT 1 FROM pg_stat_activity a WHERE a.pid = p.pid "
+        "AND a.backend_start = p.started AND a.pid <> pg_backend_pid()) ORDER BY p.n LIMIT 1 FOR UPDATE SKIP LOCKED) "
+        "RETURNING n"
+    ).format(parts=names.parts)
+
+
+def key_list(table: VectorTable, columns: Sequence[Sequence[Any]]) -> sql.Composed:
+    """Return the condition that a row's key is one of those given."""
+    rows = sql.SQL(", ").join(literals(key) for key in zip(*columns, strict=True))
+    return sql.SQL("{} IN ({})").format(row_of(table.keys, "s."), rows)
+
+
+def sample_keys(
+    connection: Connection[Any], names: Target, table: VectorTable, count: int, *, seed: int
+) -> list[list[Any]]:
+    """Return key columns of up to ``count`` converted rows from random pages of the target table."""
+    row = connection.execute(
+        "SELECT reltuples FROM pg_class WHERE oid = %s::regclass", (names.target.as_string(connection),)
+    ).fetchone()
+    estimate = float(row[0]) if row is not None else 0.0
+    percent = 100.0 if estimate < _SMALL_TABLE_ROWS else min(100.0, 100.0 * 20 * count / estimate)
+    rows = connection.execute(
+        sql.SQL(
+            "SELECT {keys} FROM {target} TABLESAMPLE SYSTEM ({percent}) REPEATABLE ({seed}) WHERE {column} IS NOT NULL "
+            "ORDER BY hashtext(ROW({keys})::text || {salt}) LIMIT {count}"
+        ).format(
+            keys=listed(table.keys),
+            target=names.target,
+            percent=percent,
+            seed=seed,
+            column=sql.Identifier(table.column),
+            salt=str(seed),
+            count=count,
+        )
+    ).fetchall()
+    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in table.keys]
+
+
+def count_rows(connection: Connection[Any], names: Target, table: VectorTable, *, made: bool) -> Coverage:
+    """Count the rows of both sides; only of the source side where the target side is not made."""
+    column = sql.Identifier(table.column)
+    source = sql.SQL("SELECT count(*), count({}) FROM {}").format(column, names.served)
+    rows, with_vector = connection.execute(source).fetchone() or (0, 0)
+    converted, orphans = 0, 0
+    if made:
+        joined = sql.SQL(
+            "SELECT count(*) FILTER (WHERE s.{column} IS NOT NULL AND t.{column} IS NOT NULL), "
+            "count(*) FILTER (WHERE s.{key} IS NULL OR "
+            "(s.{column} IS NULL AND t.{column} IS NOT NULL AND t.{artifact} IS NOT NULL)) "
+            "FROM {target} t LEFT JOIN {served} s ON {match}"
+        ).format(
+            column=column,
+            key=sql.Identifier(table.keys[0]),
+            artifact=names.provenance("artifact"),
+            target=names.target,
+            served=names.served,
+            match=matched(table.keys, "s", "t"),
+        )
+        converted, orphans = connection.execute(joined).fetchone() or (0, 0)
+    return Coverage(rows=rows, without_vector=rows - with_vector, converted=converted, orphans=orphans)

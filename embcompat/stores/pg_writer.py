@@ -1,0 +1,238 @@
+"""Writing rows of a PostgreSQL gallery: in bulk through a staging table, and what follows the application's changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from psycopg import Connection, sql
+
+from embcompat.errors import StoreError
+from embcompat.stores.base import vector_digests
+from embcompat.stores.pg_catalog import VectorTable
+from embcompat.stores.pg_copy import Column, encode, order
+from embcompat.stores.pg_target import PROVENANCE, Target, listed, matched, vector_type
+
+_SQL_TYPES: Final = {"int2": "smallint", "int4": "integer", "int8": "bigint", "uuid": "uuid", "text": "text"}
+
+
+def write_rows(
+    connection: Connection[Any],
+    names: Target,
+    table: VectorTable,
+    keys: Sequence[Sequence[Any]],
+    vectors: NDArray[np.float32],
+    digests: NDArray[np.int64],
+    marks: NDArray[np.int64],
+) -> None:
+    """Write target rows, with all other columns as the source has them now, in one transaction.
+
+    Args:
+        connection: A connection; its open transaction is used if there is one.
+        names: Names of the job.
+        table: The table in service.
+        keys: Key columns.
+        vectors: Array (n, target_dim).
+        digests: Digests of the source vectors.
+        marks: Last change of each row that the log showed when its vector was read; 0 for none. Those changes are
+            done; later ones stay in the log.
+    """
+    target = Column(table.vector.kind, names.job.target.dim)
+    columns = [target, Column("int8"), Column("int8"), Column("int8"), *table.key_columns]
+    values = [vectors, digests, vector_digests(vectors), marks, *keys]
+    places = order(columns)
+    data = encode([values[place] for place in places], [columns[place] for place in places], len(vectors))
+    fields = ["vector", "source", "digest", "mark", *(f"key{index}" for index in range(len(keys)))]
+    staging = sql.Identifier("pg_temp", f"embcompat_{names.job.suffix}")
+    types = [vector_type(target), *(sql.SQL(_SQL_TYPES[column.kind]) for column in columns[1:])]
+    declared = sql.SQL(", ").join(
+        sql.SQL("{} {}").format(sql.Identifier(field), kind) for field, kind in zip(fields, types, strict=True)
+    )
+    same = sql.SQL(" AND ").join(
+        sql.SQL("g.{} = s.{}").format(sql.Identifier(f"key{index}"), sql.Identifier(key))
+        for index, key in enumerate(table.keys)
+    )
+    with connection.transaction(), connection.cursor() as cursor:
+        cursor.execute(
+            sql.SQL("CREATE TEMP TABLE IF NOT EXISTS {} ({})").format(
+                sql.Identifier(f"embcompat_{names.job.suffix}"), declared
+            )
+        )
+        cursor.execute(sql.SQL("TRUNCATE {}").format(staging))
+        with cursor.copy(
+            sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
+                staging, listed(fields[place] for place in places)
+            )
+        ) as copy:
+            copy.write(data)
+        plain = _plain_columns(table)
+        written = [*table.keys, *plain, table.column, *(f"{table.column}__{kind}" for kind in PROVENANCE)]
+        cursor.execute(
+            sql.SQL(
+                "INSERT INTO {target} ({written}) OVERRIDING SYSTEM VALUE SELECT {keys}{plain}, g.vector, {space}, "
+                "{artifact}, g.source, g.digest FROM {staging} g JOIN {served} s ON {same} "
+                "ON CONFLICT ({key_names}) DO UPDATE SET {updates}"
+            ).format(
+                target=names.target,
+                written=listed(written),
+                keys=listed(table.keys, "s."),
+                plain=sql.SQL("").join(sql.SQL(", s.") + sql.Identifier(name) for name in plain),
+                space=sql.Literal(names.job.target.id),
+                artifact=sql.Literal(names.job.artifact_id),
+                staging=staging,
+                served=names.served,
+                same=same,
+                key_names=listed(table.keys),
+                updates=_updates(written[len(table.keys) :]),
+            )
+        )
+        cursor.execute(
+            sql.SQL("DELETE FROM {} s USING {} g WHERE {} AND s.n <= g.mark").format(names.log, staging, same)
+        )
+
+
+def follow_rows(connection: Connection[Any], names: Target, table: VectorTable) -> int:
+    """Remove target rows whose source row or vector is gone, and bring over rows without a vector.
+
+    Returns:
+        Rows removed. Native vectors of rows that never had an old one stay.
+    """
+    column = sql.Identifier(table.column)
+    removed = connection.execute(
+        sql.SQL(
+            "DELETE FROM {target} t WHERE NOT EXISTS (SELECT 1 FROM {served} s WHERE {match}) OR "
+            "(t.{column} IS NOT NULL AND t.{artifact} IS NOT NULL "
+            "AND EXISTS (SELECT 1 FROM {served} s WHERE {match} AND s.{column} IS NULL))"
+        ).format(
+            target=names.target,
+            served=names.served,
+            match=matched(table.keys, "s", "t"),
+            column=column,
+            artifact=names.provenance("artifact"),
+        )
+    ).rowcount
+    _bring_over(
+        connection,
+        names,
+        table,
+        sql.SQL("s.{column} IS NULL AND ({logged} OR {absent})").format(
+            column=column, logged=_logged(names, table), absent=_absent(names, table)
+        ),
+    )
+    return removed
+
+
+def settle_rows(connection: Connection[Any], names: Target, table: VectorTable) -> None:
+    """Bring over every row that is still missing or changed, without a vector: it could not be converted.
+
+    Raises:
+        StoreError: If there is one and the vector may not be NULL.
+    """
+    follow_rows(connection, names, table)
+    column = sql.Identifier(table.column)
+    left = sql.SQL("s.{} IS NOT NULL AND ({} OR {})").format(column, _logged(names, table), _absent(names, table))
+    count = connection.execute(sql.SQL("SELECT count(*) FROM {} s WHERE {}").format(names.served, left)).fetchone()
+    if count is None or not count[0]:
+        return
+    if not table.nullable:
+        raise StoreError(
+            f"{count[0]} rows could not be converted, and column {table.column!r} may not be NULL. "
+            "Repair or delete these rows, or allow NULL."
+        )
+    clear = sql.SQL(", ").join(
+        sql.SQL("{} = NULL").format(name) for name in (column, *(names.provenance(kind) for kind in PROVENANCE))
+    )
+    connection.execute(
+        sql.SQL("UPDATE {target} t SET {clear} FROM {served} s WHERE {match} AND {left}").format(
+            target=names.target, clear=clear, served=names.served, match=matched(table.keys, "s", "t"), left=left
+        )
+    )
+    _bring_over(connection, names, table, left)
+
+
+def return_rows(connection: Connection[Any], names: Target, table: VectorTable, old: VectorTable) -> int:
+    """Bring rows that changed since the cutover back to the old table, without their new vectors.
+
+    Returns:
+        Rows with a new vector that have no old one.
+
+    Raises:
+        StoreError: If there are any and the old vector may not be NULL.
+    """
+    log, parked = _logged(names, table), names.identifier(names.old_name)
+    column = sql.Identifier(table.column)
+    match = matched(table.keys, "s", "t")
+    connection.execute(
+        sql.SQL("DELETE FROM {parked} s WHERE {log} AND NOT EXISTS (SELECT 1 FROM {served} t WHERE {match})").format(
+            parked=parked, log=log, served=names.served, match=match
+        )
+    )
+    native = sql.SQL("t.{column} IS NOT NULL AND t.{artifact} IS NULL").format(
+        column=column, artifact=names.provenance("artifact")
+    )
+    row = connection.execute(sql.SQL("SELECT count(*) FROM {} t WHERE {}").format(names.served, native)).fetchone()
+    without = int(row[0]) if row is not None else 0
+    if without and not old.nullable:
+        raise StoreError(
+            f"{without} rows came in after the cutover and have no old vector, and the old column "
+            f"{table.column!r} may not be NULL. Allow NULL there, or embed these rows with the old model."
+        )
+    if old.nullable:
+        connection.execute(
+            sql.SQL("UPDATE {parked} s SET {column} = NULL FROM {served} t WHERE {match} AND {native}").format(
+                parked=parked, column=column, served=names.served, match=match, native=native
+            )
+        )
+    plain = _plain_columns(old)
+    connection.execute(
+        sql.SQL(
+            "INSERT INTO {parked} ({written}) OVERRIDING SYSTEM VALUE SELECT {written} FROM {served} s WHERE {log} "
+            "ON CONFLICT ({keys}) DO {update}"
+        ).format(
+            parked=parked,
+            written=listed([*table.keys, *plain]),
+            served=names.served,
+            log=log,
+            keys=listed(table.keys),
+            update=sql.SQL("UPDATE SET {}").format(_updates(plain)) if plain else sql.SQL("NOTHING"),
+        )
+    )
+    return without
+
+
+def _bring_over(connection: Connection[Any], names: Target, table: VectorTable, which: sql.Composable) -> None:
+    plain = _plain_columns(table)
+    connection.execute(
+        sql.SQL(
+            "INSERT INTO {target} ({written}) OVERRIDING SYSTEM VALUE SELECT {chosen} FROM {served} s WHERE {which} "
+            "ON CONFLICT ({keys}) DO {update}"
+        ).format(
+            target=names.target,
+            written=listed([*table.keys, *plain]),
+            chosen=listed([*table.keys, *plain], "s."),
+            served=names.served,
+            which=which,
+            keys=listed(table.keys),
+            update=sql.SQL("UPDATE SET {}").format(_updates(plain)) if plain else sql.SQL("NOTHING"),
+        )
+    )
+
+
+def _logged(names: Target, table: VectorTable) -> sql.Composed:
+    return sql.SQL("EXISTS (SELECT 1 FROM {} l WHERE {})").format(names.log, matched(table.keys, "l", "s"))
+
+
+def _absent(names: Target, table: VectorTable) -> sql.Composed:
+    return sql.SQL("NOT EXISTS (SELECT 1 FROM {} a WHERE {})").format(names.target, matched(table.keys, "a", "s"))
+
+
+def _plain_columns(table: VectorTable) -> list[str]:
+    """Return the columns that are copied as they are: neither keys nor the vector nor its provenance."""
+    own = {f"{table.column}__{kind}" for kind in PROVENANCE}
+    return [name for name in table.others if name not in own]
+
+
+def _updates(columns: Sequence[str]) -> sql.Composed:
+    return sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in columns)
