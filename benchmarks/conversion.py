@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,13 @@ from numpy.typing import NDArray
 
 from embcompat.aligners import AffineAligner, Aligner
 from embcompat.artifact import Artifact, read_artifact
+from embcompat.embeddings import split_pairs
 from embcompat.embeddings.files import ROW_GROUP_ROWS, embeddings_schema, vectors_to_arrow
 from embcompat.export import save_artifact
 from embcompat.migration import convert_file
+from embcompat.runtime import OnnxAligner
 from embcompat.spaces import SpaceVersion
+from embcompat.testing import make_pairs
 
 CHUNK_ROWS = 16_384
 PRODUCT_ROWS = 8_192
@@ -156,6 +160,31 @@ def network_line(folder: Path, kind: str, suffix: str, rows: int, repeats: int) 
     }
 
 
+def int8_line(folder: Path, rows: int, repeats: int) -> dict[str, Any]:
+    """Compare the static int8 graph of a trained Dense network with its float32 graph, both served in memory."""
+    from embcompat.training import fit_neural
+
+    split = split_pairs(make_pairs(8_000, source_dim=128, target_dim=128, noise=0.2, normalized=True).pairs)
+    aligner = fit_neural(split.train, split.validation, kind="dense", epochs=8, device="cpu")
+    spaces = {"source": split.train.source.space, "target": split.train.target.space}
+    served = {
+        name: OnnxAligner(save_artifact(aligner, folder / name, split=split, int8=name == "int8", **spaces))
+        for name in ("float32", "int8")
+    }
+    vectors = np.resize(split.test.source.vectors, (rows, 128))
+    runs = {name: partial(each.transform, vectors) for name, each in served.items()}
+    times = summary(alternate(runs, repeats=repeats))
+    loss = {metric.name: metric.value for metric in served["int8"].artifact.manifest.metrics}
+    return {
+        "what": "dense 128 → 128, static int8 against float32, in memory",
+        "rows": rows,
+        "rows_per_second": {name: rows / found["seconds"] for name, found in times.items()},
+        "speedup": times["float32"]["seconds"] / times["int8"]["seconds"],
+        "held_out": loss,
+        "times": times,
+    }
+
+
 def memory_line(folder: Path, suffix: str, rows: int) -> dict[str, Any]:
     artifact = make_artifact(folder, "affine", 256, 256)
     peaks = []
@@ -195,6 +224,8 @@ def main() -> None:
                 lines.append(network_line(Path(name), kind, suffix, options.rows // 4, options.repeats))
         with tempfile.TemporaryDirectory() as name:
             lines.append(memory_line(Path(name), suffix, options.rows))
+    with tempfile.TemporaryDirectory() as name:
+        lines.append(int8_line(Path(name), options.rows // 4, options.repeats))
     write_results({"machine": describe("onnxruntime", "pyarrow"), "lines": lines}, options.out)
 
 
