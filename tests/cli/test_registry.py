@@ -30,6 +30,11 @@ def run(*arguments: str | Path, fails: bool = False) -> Result:
     return result
 
 
+def said(*words: object) -> str:
+    """Return what a command prints, unwrapped: where a line breaks depends on the length of paths."""
+    return " ".join(run(*words).stdout.split())
+
+
 def as_json(*arguments: str | Path) -> dict[str, Any]:
     return dict(json.loads(run(*arguments, "--json").stdout))
 
@@ -80,7 +85,7 @@ def team(tmp_path: Path, artifacts: dict[str, Artifact], monkeypatch: pytest.Mon
 def test_from_nothing_to_a_published_artifact(tmp_path: Path, artifacts: dict[str, Artifact]) -> None:
     team = tmp_path / "team"
     assert as_json("init", team) == {"registry": str(team)}
-    assert "There is a registry at" in run("init", team).stdout
+    assert "There is a registry at" in said("init", team)
     made = artifacts["3-11"]
     published = as_json("publish", team, made.path)["published"]
     assert published == [{"id": made.id, "source": "facenet@3", "target": "facenet@11"}]
@@ -88,7 +93,7 @@ def test_from_nothing_to_a_published_artifact(tmp_path: Path, artifacts: dict[st
     fetched = as_json("get", team, made.id[:8], tmp_path / "fetched")
     assert fetched == {"id": made.id, "path": str(tmp_path / "fetched")}
     assert read_artifact(tmp_path / "fetched").id == made.id
-    assert "is at" in run("get", team, made.id[:8], tmp_path / "fetched").stdout
+    assert "is at" in said("get", team, made.id[:8], tmp_path / "fetched")
 
 
 def test_a_pair_is_published_as_two_aligners(tmp_path: Path, artifacts: dict[str, Artifact]) -> None:
@@ -109,8 +114,8 @@ def test_a_space_is_registered_with_its_reference(tmp_path: Path, versions: dict
     data = Registry(team).reference(SpaceVersion(name="facenet", version="3", dim=DIM))
     assert data is not None
     assert len(SpaceReference.from_bytes(data).sketch) == 20
-    assert "with a reference of 160 vectors" in run("add-space", team, versions["3"]).stdout
-    assert "without a reference" in run("add-space", team, versions["11"], "--no-reference").stdout
+    assert "with a reference of 160 vectors" in said("add-space", team, versions["3"])
+    assert "without a reference" in said("add-space", team, versions["11"], "--no-reference")
     np.save(tmp_path / "raw.npy", Embeddings.load(versions["11"]).vectors)
     named = as_json("add-space", team, tmp_path / "raw.npy", "--space", "other@1", "--similarity", "dot")
     assert named["space"]["similarity"] == "dot"
@@ -186,14 +191,14 @@ def test_the_best_path_becomes_one_artifact(team: Path, tmp_path: Path) -> None:
 
 def test_promotions_and_retirements(team: Path) -> None:
     assert as_json("promote", team, "production", "facenet@11") == {"label": "production", "subject": "facenet@11"}
-    assert "next is now facenet@46.4." in run("promote", team, "next", "facenet@46.4").stdout
+    assert "next is now facenet@46.4." in said("promote", team, "next", "facenet@46.4")
     assert as_json("retire", team, "facenet@3", "--reason", "old") == {"retired": "facenet@3"}
-    assert "facenet@3 is retired." in run("retire", team, "facenet@3").stdout
+    assert "facenet@3 is retired." in said("retire", team, "facenet@3")
     assert isinstance(run("retire", team, "production", fails=True).exception, RegistryError)
 
 
 def test_damage_is_named_and_the_exit_code_says_so(team: Path, artifacts: dict[str, Artifact]) -> None:
-    assert "is whole" in " ".join(run("verify", team).stdout.split())
+    assert "is whole" in said("verify", team)
     assert as_json("verify", team) == {"damaged": []}
     digest = artifacts["3-11"].manifest.files[WEIGHTS]
     (team / "blobs" / "sha256" / digest[:2] / digest).write_bytes(b"x")
@@ -207,7 +212,7 @@ def test_damage_is_named_and_the_exit_code_says_so(team: Path, artifacts: dict[s
 
 def test_garbage_is_listed_first(team: Path) -> None:
     assert as_json("gc", team) == {"would_delete": [], "size_bytes": 0}
-    assert "Nothing was changed" in run("gc", team).stdout
+    assert "Nothing was changed" in said("gc", team)
     blob = team / "blobs" / "sha256" / "ab" / ("ab" * 32)
     blob.parent.mkdir(exist_ok=True)
     blob.write_bytes(b"old")
