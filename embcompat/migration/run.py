@@ -214,6 +214,8 @@ class _Run:
         size = self._options.batch_size or self._store.batch_size
 
         def write(_rows: Rows, done: Converted) -> None:
+            if done.failures and not missing_only:
+                self._store.discard(self._job, [failure.id for failure in done.failures])
             written = self._write(done)
             advance(written)
             self._wait(self.rows - before, started)

@@ -177,6 +177,9 @@ class GalleryStore(Protocol):
             StoreError: If a row is refused. None of the rows is then written.
         """
 
+    def discard(self, job: Job, ids: Sequence[str]) -> None:
+        """Remove the target rows of rows that cannot be converted any more."""
+
     def read(self, job: Job, ids: Sequence[str]) -> Pairs:
         """Read both sides of the given rows; rows without both are left out."""
 

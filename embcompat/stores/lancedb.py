@@ -147,14 +147,13 @@ class LanceGallery:
         except (OSError, RuntimeError, ValueError) as error:
             raise StoreError(f"{self.url}: the rows were refused: {error}") from error
 
+    def discard(self, job: Job, ids: Sequence[str]) -> None:
+        """Clear the target of rows."""
+        self._clear(job, self._among(ids))
+
     def read(self, job: Job, ids: Sequence[str]) -> Pairs:
         """Read both sides of the given rows."""
-        keys = zip(*self._codec.columns(ids), strict=True)
-        where = " OR ".join(
-            " AND ".join(f"{quoted(name)} = {literal(value)}" for name, value in zip(self._keys, key, strict=True))
-            for key in keys
-        )
-        return self._pairs(job, self._latest().search().where(where or "false"))
+        return self._pairs(job, self._latest().search().where(self._among(ids)))
 
     def sample(self, job: Job, count: int, *, seed: int) -> Sequence[str]:
         """Return ids of rows at random places of the table."""
@@ -183,10 +182,8 @@ class LanceGallery:
         """Clear the target of rows whose vector was set to NULL meanwhile; deleted rows took theirs along."""
         orphans = self.coverage(job).orphans
         if orphans:
-            target = self._target(job)
-            where = f"{quoted(self._column)} IS NULL AND {quoted(f'{target}__source')} IS NOT NULL"
-            names = [target, *(f"{target}__{name}" for name in PROVENANCE)]
-            self._latest().update(where=where, values=dict.fromkeys(names))
+            source = quoted(f"{self._target(job)}__source")
+            self._clear(job, f"{quoted(self._column)} IS NULL AND {source} IS NOT NULL")
         return orphans
 
     def index_kind(self) -> str | None:
@@ -249,6 +246,15 @@ class LanceGallery:
 
     def _latest(self) -> Any:
         return self._database.open_table(self._name)
+
+    def _among(self, ids: Sequence[str]) -> str:
+        keys = zip(*self._codec.columns(ids), strict=True)
+        equal = (zip(self._keys, key, strict=True) for key in keys)
+        rows = (" AND ".join(f"{quoted(name)} = {literal(value)}" for name, value in key) for key in equal)
+        return " OR ".join(f"({row})" for row in rows) or "false"
+
+    def _clear(self, job: Job, where: str) -> None:
+        self._latest().update(where=where, values=dict.fromkeys(family(self._target(job))))
 
     def _indexes(self) -> dict[str, str]:
         return {index.columns[0]: index.name for index in self._latest().list_indices() if len(index.columns) == 1}

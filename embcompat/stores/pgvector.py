@@ -161,6 +161,12 @@ class PgGallery:
         for text in ids:
             self._marks.pop(text, None)
 
+    def discard(self, job: Job, ids: Sequence[str]) -> None:
+        """Delete target rows; the cutover brings them over without a vector."""
+        table, names = self._table(), self._names(job)
+        chosen = key_list(table, self._codec.columns(ids))
+        self._writer.execute(sql.SQL("DELETE FROM {} s WHERE {}").format(names.target, chosen))
+
     def read(self, job: Job, ids: Sequence[str]) -> Pairs:
         """Read both sides of the given rows."""
         table, names = self._table(), self._names(job)

@@ -17,6 +17,9 @@ from embcompat.stores.base import GalleryStore
 FORMS: Final = {
     "lancedb": "lancedb:///folder#table.column?key=id",
     "postgresql": "postgresql://user@host/database#schema.table.column?key=id",
+    "qdrant+http": "qdrant+http://host:port#alias.vector",
+    "qdrant+https": "qdrant+https://host:port#alias.vector",
+    "qdrant+local": "qdrant+local:///folder#alias.vector",
 }
 """Form of the address of each built-in store."""
 
@@ -27,6 +30,9 @@ ENTRY_POINTS: Final = "embcompat.stores"
 _MODULES: Final = {
     "lancedb": ("embcompat.stores.lancedb", "lancedb", "embcompat[lancedb]"),
     "postgresql": ("embcompat.stores.pgvector", "psycopg", "embcompat[pgvector]"),
+    "qdrant+http": ("embcompat.stores.qdrant", "qdrant_client", "embcompat[qdrant]"),
+    "qdrant+https": ("embcompat.stores.qdrant", "qdrant_client", "embcompat[qdrant]"),
+    "qdrant+local": ("embcompat.stores.qdrant", "qdrant_client", "embcompat[qdrant]"),
 }
 
 

@@ -31,7 +31,7 @@ KILL_POINTS: Final = {
 }
 
 RANDOM_KILLS: Final = 30
-_BATCH_ROWS = 40
+_BATCHES = 7
 _MIDDLE_SECONDS = 0.002
 
 
@@ -118,7 +118,8 @@ def main(url: str, artifact: str, point: str) -> None:
             threading.Timer(float(point.removeprefix("after:")), _kill).start()
         elif point in _TRAPS:
             _set_trap(store, **_TRAPS[point])
-        run_migration(aligner, store, options=RunOptions(batch_size=_BATCH_ROWS))
+        batch_size = max(1, store.coverage(job_of(aligner.artifact)).rows // _BATCHES)
+        run_migration(aligner, store, options=RunOptions(batch_size=batch_size))
         cut_over(aligner, store)
     os._exit(0)  # without waiting for the timer
 

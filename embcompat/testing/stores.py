@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embcompat.aligners import AffineAligner
-from embcompat.embeddings import split_pairs
+from embcompat.embeddings import normalize_rows, split_pairs
 from embcompat.export import save_artifact
 from embcompat.migration.checks import relative_error
 from embcompat.runtime import OnnxAligner
@@ -28,7 +28,6 @@ Vector = NDArray[np.float32]
 Gallery = dict[Any, Vector | None]
 """Native key → vector; None for a row without one."""
 
-ROWS = 300
 SOURCE_DIM, TARGET_DIM = 48, 32
 
 
@@ -39,12 +38,16 @@ class StoreHarness(Protocol):
         holds_nulls: Whether a row may be without a vector.
         refuses_old_writes: Whether the store itself refuses old-space vectors after a cutover; otherwise a sweep has
             to find them.
+        keeps_norms: Whether vectors come back as long as they were put; otherwise all checks use unit vectors.
+        rows: Rows of a gallery in most checks, at least 50.
         many_clients: Whether several processes may have a gallery open at once.
         tolerance: Largest relative difference between a vector put and got.
     """
 
     holds_nulls: bool
     refuses_old_writes: bool
+    keeps_norms: bool
+    rows: int
     many_clients: bool
     tolerance: float
 
@@ -87,11 +90,14 @@ class StoreBench:
     following: OnnxAligner
     folder: Path
 
-    def gallery(self, rows: int = ROWS, *, kind: str | None = None, seed: int = 5) -> Gallery:
+    def gallery(self, rows: int | None = None, *, kind: str | None = None, seed: int = 5) -> Gallery:
         """Return random source vectors under keys of one kind, the first one by default."""
+        rows = rows or self.harness.rows
         sets = self.harness.key_sets(rows)
         keys = sets[kind] if kind is not None else next(iter(sets.values()))
         vectors = np.random.default_rng(seed).standard_normal((rows, SOURCE_DIM)).astype(np.float32)
+        if not self.harness.keeps_norms:
+            vectors = normalize_rows(vectors)
         return dict(zip(keys, vectors, strict=True))
 
     @contextmanager
@@ -103,11 +109,12 @@ class StoreBench:
 
 def store_bench(harness: StoreHarness, folder: Path) -> StoreBench:
     """Make the artifacts that the checks migrate with."""
-    shrink = _aligner(folder / "shrink", TARGET_DIM, sign=1)
-    same = _aligner(folder / "same", SOURCE_DIM, sign=1)
-    wrong = _aligner(folder / "wrong", SOURCE_DIM, sign=-1)
+    normalized = not harness.keeps_norms
+    shrink = _aligner(folder / "shrink", TARGET_DIM, sign=1, normalized=normalized)
+    same = _aligner(folder / "same", SOURCE_DIM, sign=1, normalized=normalized)
+    wrong = _aligner(folder / "wrong", SOURCE_DIM, sign=-1, normalized=normalized)
     following = save_artifact(
-        AffineAligner(np.eye(TARGET_DIM, SOURCE_DIM), np.zeros(TARGET_DIM)),
+        AffineAligner(np.eye(TARGET_DIM, SOURCE_DIM), np.zeros(TARGET_DIM), normalize=normalized),
         folder / "following",
         source=same.artifact.target,
         target=shrink.artifact.target.model_copy(update={"version": "2"}),
@@ -115,10 +122,10 @@ def store_bench(harness: StoreHarness, folder: Path) -> StoreBench:
     return StoreBench(harness, shrink, same, wrong, OnnxAligner(following, threads=1), folder)
 
 
-def _aligner(path: Path, target_dim: int, *, sign: int) -> OnnxAligner:
-    made = make_pairs(400, source_dim=SOURCE_DIM, target_dim=target_dim)
+def _aligner(path: Path, target_dim: int, *, sign: int, normalized: bool) -> OnnxAligner:
+    made = make_pairs(400, source_dim=SOURCE_DIM, target_dim=target_dim, normalized=normalized)
     artifact = save_artifact(
-        AffineAligner(sign * made.matrix, made.offset),
+        AffineAligner(sign * made.matrix, made.offset, normalize=normalized),
         path,
         source=made.pairs.source.space,
         target=made.pairs.target.space,

@@ -22,6 +22,8 @@ class LanceHarness:
     holds_nulls = True
     refuses_old_writes = False
     many_clients = True
+    keeps_norms = True
+    rows = 300
     tolerance = 1e-4
 
     def __init__(self, folder: Path) -> None:
@@ -39,10 +41,10 @@ class LanceHarness:
     def create(self, gallery: Gallery) -> str:
         composite = isinstance(next(iter(gallery)), tuple)
         folder = self.folder / str(next(self.numbers))
-        lancedb.connect(str(folder)).create_table("docs", self.rows(gallery), on_bad_vectors="null")
+        lancedb.connect(str(folder)).create_table("docs", self.table_of(gallery), on_bad_vectors="null")
         return f"lancedb://{folder}#docs.vector?key={'tenant,number' if composite else 'id'}"
 
-    def rows(self, gallery: Gallery) -> pa.Table:
+    def table_of(self, gallery: Gallery) -> pa.Table:
         dim = next(len(vector) for vector in gallery.values() if vector is not None)
         vectors = pa.array([None if v is None else v.tolist() for v in gallery.values()], pa.list_(pa.float32(), dim))
         keys = list(gallery)
@@ -65,7 +67,7 @@ class LanceHarness:
     def put(self, url: str, gallery: Gallery) -> None:
         table = self.table(url)
         on = [name for name in ("tenant", "number", "id") if name in table.schema.names]
-        rows = self.rows(gallery)
+        rows = self.table_of(gallery)
         table.merge_insert(on).when_matched_update_all().when_not_matched_insert_all().execute(
             rows, on_bad_vectors="null"
         )

@@ -21,6 +21,8 @@ class PostgresHarness:
     holds_nulls = True
     refuses_old_writes = True
     many_clients = True
+    keeps_norms = True
+    rows = 300
     tolerance = 1e-4
 
     def __init__(self, server: str) -> None:
@@ -78,20 +80,20 @@ class PostgresHarness:
                 psycopg.sql.SQL("DELETE FROM {} WHERE id = ANY(%s)").format(self.table(url)), (list(keys),)
             )
 
-    def rows(self, url: str, column: str) -> dict[Any, Any]:
+    def column(self, url: str, name: str) -> dict[Any, Any]:
         with psycopg.connect(self.server, autocommit=True) as connection:
             cursor = connection.execute(psycopg.sql.SQL("SELECT * FROM {}").format(self.table(url)))
             names = [description.name for description in cursor.description or ()]
             keys = ["tenant", "number"] if "tenant" in names else ["id"]
             found = [dict(zip(names, row, strict=True)) for row in cursor]
-        return {tuple(row[key] for key in keys) if len(keys) > 1 else row["id"]: row[column] for row in found}
+        return {tuple(row[key] for key in keys) if len(keys) > 1 else row["id"]: row[name] for row in found}
 
     def get(self, url: str) -> Gallery:
-        found = self.rows(url, "vector")
+        found = self.column(url, "vector")
         return {key: None if text is None else np.array(json.loads(text), np.float32) for key, text in found.items()}
 
     def notes(self, url: str) -> dict[Any, str]:
-        return self.rows(url, "note")
+        return self.column(url, "note")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,146 @@
+"""Points of a Qdrant collection: their ids, vectors, payload, and what tells that one changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+from uuid import UUID
+
+from qdrant_client import QdrantClient, models
+
+from embcompat.errors import StoreError
+
+PAYLOAD_KEY: Final = "embcompat"
+PAGE_ROWS: Final = 1_000
+
+PointId = int | str | UUID
+Point = models.Record
+
+
+def point_id(text: str) -> PointId:
+    """Return the id of a point from its text.
+
+    Example:
+        >>> point_id("7"), point_id("00000000-0000-0000-0000-000000000007")
+        (7, '00000000-0000-0000-0000-000000000007')
+    """
+    if text.isdecimal():
+        return int(text)
+    try:
+        return str(UUID(text))
+    except ValueError as error:
+        raise StoreError(f"a Qdrant id is a number or a UUID. Got {text!r}.") from error
+
+
+def vectors_of(point: Point) -> dict[str, Any]:
+    """Return the vectors of a point by name; the unnamed one is called by the empty string."""
+    if point.vector is None:
+        return {}
+    return dict(point.vector) if isinstance(point.vector, dict) else {"": point.vector}
+
+
+def payload_of(point: Point) -> dict[str, Any]:
+    """Return the payload of a point without what we wrote there."""
+    return {key: value for key, value in (point.payload or {}).items() if key != PAYLOAD_KEY}
+
+
+def provenance_of(point: Point) -> dict[str, Any]:
+    """Return what we wrote in the payload of a point."""
+    known = (point.payload or {}).get(PAYLOAD_KEY)
+    return known if isinstance(known, dict) else {}
+
+
+def rest_digest(point: Point, vector: str) -> str:
+    """Return a digest of everything of a point but one vector: its payload and its other vectors."""
+    others = {
+        name: value.model_dump() if isinstance(value, models.SparseVector) else value
+        for name, value in vectors_of(point).items()
+        if name != vector
+    }
+    text = json.dumps([payload_of(point), others], sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def pages(client: QdrantClient, collection: str, size: int, **options: Any) -> Iterator[list[Point]]:
+    """Scroll through a collection in the order of the ids."""
+    offset: Any = None
+    while True:
+        points, offset = client.scroll(collection, limit=size, offset=offset, **options)
+        if points:
+            yield points
+        if offset is None:
+            return
+
+
+def retrieve(client: QdrantClient, collection: str, ids: Sequence[PointId], **options: Any) -> dict[PointId, Point]:
+    """Look points up by id; those that are not there are left out."""
+    found: dict[PointId, Point] = {}
+    for start in range(0, len(ids), PAGE_ROWS):
+        for point in client.retrieve(collection, list(ids[start : start + PAGE_ROWS]), **options):
+            found[point.id if isinstance(point.id, int) else str(point.id)] = point
+    return found
+
+
+def copy_points(
+    client: QdrantClient,
+    ids: Sequence[PointId],
+    *,
+    source: str,
+    target: str,
+    change: Callable[[Point], tuple[dict[str, Any], dict[str, Any]]],
+) -> None:
+    """Upsert points of one collection into another one; those that are gone are left out.
+
+    Args:
+        client: The client.
+        ids: Which points.
+        source: Where they are read, with all vectors and payload.
+        target: Where they are written.
+        change: Gives vectors by name and payload of each point.
+    """
+    found = retrieve(client, source, ids, with_payload=True, with_vectors=True)
+    points = []
+    for point in found.values():
+        vectors, payload = change(point)
+        shape: Any = vectors[""] if set(vectors) == {""} else vectors
+        points.append(models.PointStruct(id=point.id, vector=shape, payload=payload))
+    if points:
+        client.upsert(target, points, wait=True)
+
+
+def create_like(
+    client: QdrantClient,
+    source: str,
+    target: str,
+    *,
+    vector: str,
+    params: models.VectorParams,
+    metadata: dict[str, Any],
+) -> None:
+    """Make a collection with the configuration, payload indexes and metadata of another one, but for one vector."""
+    info = client.get_collection(source)
+    config = info.config
+    old = config.params.vectors
+    named: Any = {**old, vector: params} if isinstance(old, dict) else params
+    client.create_collection(
+        target,
+        vectors_config=named,
+        sparse_vectors_config=config.params.sparse_vectors,
+        shard_number=config.params.shard_number,
+        sharding_method=config.params.sharding_method,
+        replication_factor=config.params.replication_factor,
+        write_consistency_factor=config.params.write_consistency_factor,
+        on_disk_payload=config.params.on_disk_payload,
+        hnsw_config=models.HnswConfigDiff(**_given(config.hnsw_config, models.HnswConfigDiff)),
+        optimizers_config=models.OptimizersConfigDiff(**_given(config.optimizer_config, models.OptimizersConfigDiff)),
+        quantization_config=config.quantization_config,
+        metadata={**(config.metadata or {}), PAYLOAD_KEY: metadata},
+    )
+    for field, schema in (info.payload_schema or {}).items():
+        client.create_payload_index(target, field, schema.params or schema.data_type)
+
+
+def _given(values: Any, kind: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.model_dump(exclude_none=True).items() if name in kind.model_fields}

@@ -1,0 +1,140 @@
+"""Keeping two Qdrant collections in step: everything of a point but the vector that is converted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from qdrant_client import QdrantClient, models
+
+from embcompat.stores.base import Coverage
+from embcompat.stores.qdrant_points import (
+    PAGE_ROWS,
+    PAYLOAD_KEY,
+    Point,
+    PointId,
+    copy_points,
+    pages,
+    payload_of,
+    provenance_of,
+    retrieve,
+    vectors_of,
+)
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The two collections of a migration.
+
+    Attributes:
+        client: The client.
+        source: The old collection.
+        target: The new collection.
+        vector: Name of the vector that is converted; empty for the unnamed one.
+    """
+
+    client: QdrantClient
+    source: str
+    target: str
+    vector: str
+
+    def sample(self, artifact_id: str, count: int, *, seed: int) -> list[str]:
+        """Return ids of up to ``count`` converted points from random places in the order of the ids."""
+        ours = models.FieldCondition(key=f"{PAYLOAD_KEY}.artifact", match=models.MatchValue(value=artifact_id))
+        converted = models.Filter(must=[ours])
+        total = self.client.count(self.target, converted, exact=True).count
+        keep = set(np.random.default_rng(seed).choice(total, size=min(total, count), replace=False).tolist())
+        chosen: list[str] = []
+        row = 0
+        for points in pages(self.client, self.target, PAGE_ROWS, scroll_filter=converted, with_payload=False):
+            chosen += [str(point.id) for place, point in enumerate(points, row) if place in keep]
+            row += len(points)
+        return chosen
+
+    def coverage(self) -> Coverage:
+        """Count the points of both collections, by id."""
+        has_vector = models.Filter(must=[models.HasVectorCondition(has_vector=self.vector)])
+        made = self.client.collection_exists(self.target)
+        with_vector = converted = orphans = 0
+        for points in pages(self.client, self.source, PAGE_ROWS, scroll_filter=has_vector, with_payload=False):
+            with_vector += len(points)
+            converted += sum("source" in known for known in self.known(points).values()) if made else 0
+        for points in pages(self.client, self.target, PAGE_ROWS, with_payload=[PAYLOAD_KEY]) if made else ():
+            orphans += len(self.orphans(points))
+        rows = self.client.count(self.source, exact=True).count
+        return Coverage(rows=rows, without_vector=rows - with_vector, converted=converted, orphans=orphans)
+
+    def known(self, points: Sequence[Point]) -> dict[PointId, dict[str, Any]]:
+        """Return the provenance of the target points of some source points."""
+        ids = [point.id for point in points]
+        found = retrieve(self.client, self.target, ids, with_payload=[PAYLOAD_KEY], with_vectors=False)
+        return {identifier: provenance_of(point) for identifier, point in found.items()}
+
+    def orphans(self, points: Sequence[Point]) -> list[PointId]:
+        """Return target points that were converted from a source point or vector that is gone."""
+        source = self._look_up(self.source, points)
+        return [
+            point.id
+            for point in points
+            if point.id not in source
+            or ("source" in provenance_of(point) and self.vector not in vectors_of(source[point.id]))
+        ]
+
+    def remove_orphans(self) -> int:
+        """Remove orphans, and bring over points without a vector; return how many were removed."""
+        removed = 0
+        for points in pages(self.client, self.target, PAGE_ROWS, with_payload=[PAYLOAD_KEY]):
+            gone = self.orphans(points)
+            self._delete(self.target, gone)
+            removed += len(gone)
+        lacking = models.Filter(must_not=[models.HasVectorCondition(has_vector=self.vector)])
+        for points in pages(self.client, self.source, PAGE_ROWS, scroll_filter=lacking, with_payload=False):
+            there = self._look_up(self.target, points)
+            native = [point.id for point in points if point.id in there and self.vector in vectors_of(there[point.id])]
+            self._copy([point.id for point in points if point.id not in native], self.source, self.target)
+        return removed
+
+    def bring_over(self) -> None:
+        """Bring points that are still missing to the target, without a vector: they could not be converted."""
+        for points in pages(self.client, self.source, PAGE_ROWS, with_payload=False):
+            there = self._look_up(self.target, points)
+            self._copy([point.id for point in points if point.id not in there], self.source, self.target)
+
+    def bring_back(self) -> int:
+        """Bring what changed since the cutover back to the source, without new vectors.
+
+        Returns:
+            Points with a new vector that have no old one.
+        """
+        for points in pages(self.client, self.source, PAGE_ROWS, with_payload=False):
+            there = self._look_up(self.target, points)
+            self._delete(self.source, [point.id for point in points if point.id not in there])
+        without = 0
+        for points in pages(self.client, self.target, PAGE_ROWS, with_payload=True, with_vectors=True):
+            there = self._look_up(self.source, points)
+            native = [point for point in points if "source" not in provenance_of(point)]
+            stale = [point.id for point in native if self.vector in vectors_of(point)]
+            without += len(stale)
+            self._copy([*stale, *(point.id for point in points if point.id not in there)], self.target, self.source)
+            for point in points:
+                if point.id in there and payload_of(point) != payload_of(there[point.id]):
+                    self.client.overwrite_payload(self.source, payload_of(point), points=[point.id], wait=True)
+        return without
+
+    def _look_up(self, collection: str, points: Sequence[Point]) -> dict[PointId, Point]:
+        ids = [point.id for point in points]
+        return retrieve(self.client, collection, ids, with_payload=True, with_vectors=True)
+
+    def _delete(self, collection: str, ids: list[PointId]) -> None:
+        if ids:
+            self.client.delete(collection, models.PointIdsList(points=list(ids)), wait=True)
+
+    def _copy(self, ids: Sequence[PointId], source: str, target: str) -> None:
+        def change(point: Point) -> tuple[dict[str, Any], dict[str, Any]]:
+            others = {name: value for name, value in vectors_of(point).items() if name != self.vector}
+            return others, payload_of(point)
+
+        for start in range(0, len(ids), PAGE_ROWS):
+            copy_points(self.client, ids[start : start + PAGE_ROWS], source=source, target=target, change=change)
