@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -19,11 +20,14 @@ from embcompat.errors import FileFormatError, InputError
 
 _BLOCK_ROWS = 8_192
 
+_Item = TypeVar("_Item")
+
 
 @dataclass(frozen=True)
 class _Block:
     """Consecutive rows of a file; ids and labels are None in a file without them."""
 
+    start: int
     vectors: NDArray[Any]
     ids: pa.ChunkedArray | None = None
     labels: pa.ChunkedArray | None = None
@@ -56,13 +60,8 @@ def stream_sums(
     if not 0 <= validation < 1:
         raise InputError(f"validation must be a fraction below 1. Got {validation}.")
     source, target = Path(source), Path(target)
-    bound = round(validation * 2**32)
-    start, sums = 0, None
-    for left, right in _paired_blocks(source, target):
-        _check_items(left, right, source, target, start)
-        known = (column for column in (left.labels, right.labels, left.ids, right.ids) if column is not None)
-        keys = next(known, pa.array(range(start, start + len(left.vectors)))).to_pylist()
-        held_out = np.array([zlib.crc32(f"{seed}:{key}".encode()) < bound for key in keys])
+    sums = None
+    for left, right, held_out in _ahead(_marked_blocks(source, target, validation, seed)):
         if sums is None:
             dims = left.vectors.shape[1], right.vectors.shape[1]
             sums = GramSums(*dims), GramSums(*dims)
@@ -71,12 +70,32 @@ def stream_sums(
                 part.add(left.vectors[rows], right.vectors[rows])
         except InputError as error:
             finite = np.isfinite(left.vectors).all(axis=1) & np.isfinite(right.vectors).all(axis=1)
-            row = start + int(np.argmin(finite))
+            row = left.start + int(np.argmin(finite))
             raise InputError(f"{source} and {target} must be finite. Row {row} holds NaN or infinity.") from error
-        start += len(keys)
     if sums is None:
         raise InputError(f"at least one pair is needed. {source} and {target} hold none.")
     return sums
+
+
+def _ahead(items: Iterator[_Item]) -> Iterator[_Item]:
+    """Yield the items of an iterator, the next one being made by another thread meanwhile."""
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(next, items, None)
+        while (item := waiting.result()) is not None:
+            waiting = thread.submit(next, items, None)
+            yield item
+
+
+def _marked_blocks(
+    source: Path, target: Path, validation: float, seed: int
+) -> Iterator[tuple[_Block, _Block, NDArray[np.bool_]]]:
+    """Read both files in blocks and say which pairs are held out."""
+    bound = round(validation * 2**32)
+    for left, right in _paired_blocks(source, target):
+        _check_items(left, right, source, target)
+        known = (column for column in (left.labels, right.labels, left.ids, right.ids) if column is not None)
+        keys = next(known, pa.array(range(left.start, left.start + len(left.vectors)))).to_pylist()
+        yield left, right, np.array([zlib.crc32(f"{seed}:{key}".encode()) < bound for key in keys])
 
 
 def _paired_blocks(source: Path, target: Path) -> Iterator[tuple[_Block, _Block]]:
@@ -102,7 +121,7 @@ def _blocks(path: Path) -> Iterator[_Block]:
     if path.suffix == ".npy":
         array = _array(path)
         for start in range(0, len(array), _BLOCK_ROWS):
-            yield _Block(array[start : start + _BLOCK_ROWS])
+            yield _Block(start, array[start : start + _BLOCK_ROWS])
         return
     space = read_space(path)
     if space is None:
@@ -117,7 +136,7 @@ def _blocks(path: Path) -> Iterator[_Block]:
         if labels is not None and labels.null_count:
             row = start + labels.to_pylist().index(None)
             raise FileFormatError(f"{path}: column label must hold a label in every row. Row {row} has none.")
-        yield _Block(validate_vectors(vectors, space, what=where), table.column("id"), labels)
+        yield _Block(start, validate_vectors(vectors, space, what=where), table.column("id"), labels)
         start += len(vectors)
 
 
@@ -137,7 +156,7 @@ def _even_tables(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
         yield pa.Table.from_batches(waiting)
 
 
-def _check_items(left: _Block, right: _Block, source: Path, target: Path, start: int) -> None:
+def _check_items(left: _Block, right: _Block, source: Path, target: Path) -> None:
     for what in ("ids", "labels"):
         ours, theirs = getattr(left, what), getattr(right, what)
         if ours is None or theirs is None or ours.equals(theirs):
@@ -147,6 +166,6 @@ def _check_items(left: _Block, right: _Block, source: Path, target: Path, start:
         if row is None:  # equal strings of two Arrow types
             continue
         raise FileFormatError(
-            f"{source} and {target} must hold the same {what}, row by row. Row {start + row} has {pairs[row][0]!r} and "
-            f"{pairs[row][1]!r}. pair_embeddings joins files that fit in memory by id."
+            f"{source} and {target} must hold the same {what}, row by row. Row {left.start + row} has "
+            f"{pairs[row][0]!r} and {pairs[row][1]!r}. pair_embeddings joins files that fit in memory by id."
         )
