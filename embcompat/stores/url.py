@@ -15,6 +15,7 @@ from embcompat.errors import InputError, MissingExtraError, UnknownNameError
 from embcompat.stores.base import GalleryStore
 
 FORMS: Final = {
+    "faiss": "faiss:///folder/index.faiss",
     "lancedb": "lancedb:///folder#table.column?key=id",
     "postgresql": "postgresql://user@host/database#schema.table.column?key=id",
     "qdrant+http": "qdrant+http://host:port#alias.vector",
@@ -28,6 +29,7 @@ ENTRY_POINTS: Final = "embcompat.stores"
 `StoreUrl` and returns a `GalleryStore`."""
 
 _MODULES: Final = {
+    "faiss": ("embcompat.stores.faiss", "faiss", "embcompat[faiss]"),
     "lancedb": ("embcompat.stores.lancedb", "lancedb", "embcompat[lancedb]"),
     "postgresql": ("embcompat.stores.pgvector", "psycopg", "embcompat[pgvector]"),
     "qdrant+http": ("embcompat.stores.qdrant", "qdrant_client", "embcompat[qdrant]"),

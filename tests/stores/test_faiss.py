@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import pytest
+
+from embcompat.testing.store_checks import STORE_CHECKS
+from embcompat.testing.store_faults import check_random_kills
+from embcompat.testing.stores import Gallery, StoreBench, StoreCheck, store_bench
+
+
+class FaissHarness:
+    """An application that keeps a gallery in a FAISS index file."""
+
+    holds_nulls = False
+    refuses_old_writes = False
+    many_clients = True
+    keeps_norms = False
+    rows = 300
+    tolerance = 1e-4
+
+    def __init__(self, folder: Path, factory: str) -> None:
+        self.folder, self.factory = folder, factory
+        self.numbers = itertools.count()
+
+    def key_sets(self, count: int) -> dict[str, list[Any]]:
+        return {"integer": [number * 7_000_000_019 for number in range(count)]}
+
+    def create(self, gallery: Gallery) -> str:
+        path = self.folder / f"{next(self.numbers)} index.faiss"
+        self.save(path, gallery)
+        return f"faiss://{str(path).replace(' ', '%20')}"
+
+    def path(self, url: str) -> Path:
+        return Path(url.removeprefix("faiss://").replace("%20", " "))
+
+    def save(self, path: Path, gallery: Gallery) -> None:
+        vectors = np.array(list(gallery.values()), np.float32)
+        index = faiss.index_factory(vectors.shape[1], self.factory, faiss.METRIC_INNER_PRODUCT)
+        index.train(vectors)
+        index.add_with_ids(vectors, np.array(list(gallery), np.int64))
+        faiss.write_index(index, str(path) + ".new")
+        Path(str(path) + ".new").replace(path)
+
+    def put(self, url: str, gallery: Gallery) -> None:
+        self.save(self.path(url), self.get(url) | gallery)
+
+    def delete(self, url: str, keys: Sequence[Any]) -> None:
+        self.save(self.path(url), {key: vector for key, vector in self.get(url).items() if key not in keys})
+
+    def get(self, url: str) -> Gallery:
+        owner = faiss.read_index(str(self.path(url)))
+        index = faiss.downcast_index(owner)
+        if isinstance(index, faiss.IndexIVF):
+            index.make_direct_map(False)
+            ids = np.concatenate(
+                [
+                    faiss.rev_swig_ptr(index.invlists.get_ids(number), index.invlists.list_size(number)).copy()
+                    for number in range(index.nlist)
+                    if index.invlists.list_size(number)
+                ]
+            )
+            index.set_direct_map_type(faiss.DirectMap.Hashtable)
+            return {int(key): index.reconstruct(int(key)) for key in ids}
+        ids = faiss.vector_to_array(index.id_map)
+        return dict(zip(ids.tolist(), faiss.downcast_index(index.index).reconstruct_n(0, len(ids)), strict=True))
+
+    def notes(self, url: str) -> dict[Any, str]:
+        return {key: f"note {key}" for key in self.get(url)}
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> StoreBench:
+    folder = tmp_path_factory.mktemp("faiss")
+    return store_bench(FaissHarness(folder, "IDMap2,Flat"), folder)
+
+
+@pytest.mark.parametrize("check", STORE_CHECKS, ids=lambda check: check.__name__)
+def test_the_suite_of_every_store(check: StoreCheck, bench: StoreBench) -> None:
+    check(bench)
+
+
+@pytest.mark.parametrize("factory", ["IVF8,Flat", "IDMap,HNSW16"])
+def test_other_kinds_of_index(factory: str, tmp_path: Path) -> None:
+    bench = store_bench(FaissHarness(tmp_path, factory), tmp_path)
+    for check in STORE_CHECKS:
+        if check.__name__ in ("check_whole_migration", "check_changes_after_the_run", "check_sweep"):
+            check(bench)
+
+
+@pytest.mark.soak
+def test_random_kills(bench: StoreBench) -> None:
+    check_random_kills(bench)

@@ -1,0 +1,173 @@
+"""Kinds of FAISS indexes, and files that change under a migration."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pytest
+
+from embcompat.aligners import AffineAligner
+from embcompat.embeddings import normalize_rows, split_pairs
+from embcompat.errors import InputError, MigrationError, StoreError
+from embcompat.export import save_artifact
+from embcompat.migration import cut_over, drop_old, job_of, roll_back, run_migration
+from embcompat.runtime import OnnxAligner
+from embcompat.stores import open_store
+from embcompat.stores.faiss_index import build_like, contents, read_index
+from embcompat.stores.faiss_records import RecordFile
+from embcompat.testing import make_pairs
+
+DIM = 16
+
+
+@pytest.fixture(scope="module")
+def aligner(tmp_path_factory: pytest.TempPathFactory) -> OnnxAligner:
+    made = make_pairs(200, source_dim=DIM, target_dim=DIM, normalized=True)
+    artifact = save_artifact(
+        AffineAligner(made.matrix, made.offset, normalize=True),
+        tmp_path_factory.mktemp("artifact") / "old-to-new",
+        source=made.pairs.source.space,
+        target=made.pairs.target.space,
+        split=split_pairs(made.pairs),
+    )
+    return OnnxAligner(artifact, threads=1)
+
+
+def unit_vectors(count: int, seed: int = 0) -> np.ndarray:
+    return normalize_rows(np.random.default_rng(seed).standard_normal((count, DIM)).astype(np.float32))
+
+
+def save(path: Path, factory: str, vectors: np.ndarray, ids: np.ndarray | None = None) -> str:
+    index = faiss.index_factory(DIM, factory, faiss.METRIC_INNER_PRODUCT)
+    index.train(vectors)
+    if ids is None:
+        index.add(vectors)
+    else:
+        index.add_with_ids(vectors, ids)
+    faiss.write_index(index, str(path))
+    return f"faiss://{path}"
+
+
+@pytest.mark.parametrize("factory", ["Flat", "HNSW8", "IDMap,Flat", "IDMap2,HNSW8", "IVF4,Flat", "IDMap2,IVF4,Flat"])
+def test_vectors_come_out_as_they_went_in(factory: str, tmp_path: Path) -> None:
+    vectors = unit_vectors(400)
+    ids = np.arange(400, dtype=np.int64) * 1_000_003
+    positional = factory in ("Flat", "HNSW8")
+    save(tmp_path / "a.faiss", factory, vectors, None if positional else ids)
+    found = contents(read_index(tmp_path / "a.faiss"), where="a")
+    assert found.positional == positional
+    order = np.argsort(found.ids)
+    np.testing.assert_array_equal(found.ids[order], np.arange(400) if positional else ids)
+    np.testing.assert_array_equal(found.vectors[order], vectors)
+
+
+@pytest.mark.parametrize("factory", ["SQ8", "IVF4,PQ4x4", "PCA8,Flat", "IDMap2,SQ8"])
+def test_lossy_indexes_are_refused_with_the_way_out(factory: str, aligner: OnnxAligner, tmp_path: Path) -> None:
+    vectors = unit_vectors(700)
+    url = save(tmp_path / "a.faiss", factory, vectors, np.arange(700) if "IDMap" in factory else None)
+    with (
+        closing(open_store(url)) as store,
+        pytest.raises(StoreError, match="Convert the vectors that it was built from"),
+    ):
+        run_migration(aligner, store)
+
+
+def test_a_new_index_has_the_parameters_of_the_old_one(aligner: OnnxAligner) -> None:
+    vectors, ids = unit_vectors(200), np.arange(200, dtype=np.int64)
+    space = aligner.artifact.target
+    graph = faiss.IndexHNSWFlat(DIM, 12)
+    graph.hnsw.efConstruction, graph.hnsw.efSearch = 77, 55
+    made = build_like(graph, ids, vectors, space)
+    assert made.hnsw.nb_neighbors(1) == 12
+    assert (made.hnsw.efConstruction, made.hnsw.efSearch, made.metric_type) == (77, 55, faiss.METRIC_INNER_PRODUCT)
+    lists = faiss.IndexIVFFlat(faiss.IndexFlatL2(DIM), DIM, 9)
+    lists.nprobe = 3
+    made = build_like(lists, ids, vectors, space.model_copy(update={"similarity": "euclidean"}))
+    assert (made.nlist, made.nprobe, made.metric_type, made.ntotal) == (9, 3, faiss.METRIC_L2, 200)
+
+
+def test_ids_that_are_places_need_every_row(aligner: OnnxAligner, tmp_path: Path) -> None:
+    vectors = unit_vectors(50)
+    url = save(tmp_path / "a.faiss", "Flat", vectors)
+    with closing(open_store(url)) as store:
+        run_migration(aligner, store)
+        cut_over(aligner, store)
+    found = contents(read_index(tmp_path / "a.faiss"), where="a")
+    np.testing.assert_allclose(found.vectors, aligner.transform(vectors), rtol=1e-4, atol=1e-5)
+    vectors[7] = 0
+    url = save(tmp_path / "b.faiss", "Flat", vectors)
+    with closing(open_store(url)) as store, pytest.raises(StoreError, match="ids of this index are places in it"):
+        cut_over_after_run(aligner, url)
+    assert len(contents(read_index(tmp_path / "b.faiss"), where="b").ids) == 50
+
+
+def cut_over_after_run(aligner: OnnxAligner, url: str) -> None:
+    with closing(open_store(url)) as store:
+        run_migration(aligner, store)
+        cut_over(aligner, store, max_failures=1)
+
+
+def test_the_files_that_are_left(aligner: OnnxAligner, tmp_path: Path) -> None:
+    url = save(tmp_path / "a.faiss", "IDMap2,Flat", unit_vectors(30), np.arange(30))
+    suffix = aligner.artifact.id[:12]
+    with closing(open_store(url)) as store:
+        run_migration(aligner, store)
+        cut_over(aligner, store)
+        assert {entry.name for entry in tmp_path.glob("[!.]*")} == {"a.faiss", f"a.faiss.old_{suffix}"}
+        save(tmp_path / "a.faiss", "IDMap2,Flat", unit_vectors(33, seed=1), np.arange(33))
+        assert store.state(job_of(aligner.artifact)).phase == "cut_over"
+        assert roll_back(aligner, store) == 3
+        cut_over(aligner, store)
+        drop_old(aligner, store)
+        assert {entry.name for entry in tmp_path.iterdir()} == {
+            "a.faiss",
+            ".a.faiss.embcompat.json",
+            f".a.faiss.{suffix}.rows",
+        }
+        with pytest.raises(MigrationError, match="finished"):
+            drop_old(aligner, store)
+
+
+def test_a_torn_record_is_cut_off_and_the_last_one_counts(tmp_path: Path) -> None:
+    records = RecordFile(tmp_path / "records", 3)
+    one, two = np.ones((1, 3), np.float32), np.full((1, 3), 2, np.float32)
+    ids = np.array([7], np.int64)
+    records.append(ids, np.array([11]), one)
+    with records.path.open("ab") as stream:
+        stream.write(b"half a record")
+    records.append(ids, np.array([12]), two)
+    records.append(np.array([3]), np.array([5]), one)
+    records.append(np.array([4]), np.array([6]), one)
+    records.append(np.array([3]), np.array([0]), None)
+    known, sources, numbers = records.latest()
+    assert (known.tolist(), sources.tolist()) == ([4, 7], [6, 12])
+    np.testing.assert_array_equal(records.vectors(numbers), np.concatenate([one, two]))
+
+
+def test_a_cosine_space_must_be_normalized(tmp_path: Path) -> None:
+    made = make_pairs(100, source_dim=DIM, target_dim=DIM)
+    spaces = (made.pairs.source.space, made.pairs.target.space)
+    aligner = AffineAligner(made.matrix, made.offset)
+    artifact = save_artifact(aligner, tmp_path / "artifact", source=spaces[0], target=spaces[1])
+    url = save(tmp_path / "a.faiss", "Flat", unit_vectors(5))
+    with closing(open_store(url)) as store, pytest.raises(StoreError, match="cosine for unit vectors only"):
+        run_migration(OnnxAligner(artifact, threads=1), store)
+
+
+def test_ids_that_repeat_are_refused(aligner: OnnxAligner, tmp_path: Path) -> None:
+    url = save(tmp_path / "a.faiss", "IDMap2,Flat", unit_vectors(3), np.array([1, 2, 1]))
+    with closing(open_store(url)) as store, pytest.raises(StoreError, match="ids must be unique"):
+        run_migration(aligner, store)
+
+
+def test_addresses_that_lead_nowhere(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no index file"):
+        open_store(f"faiss://{tmp_path}/none.faiss")
+    (tmp_path / "text.faiss").write_text("not an index")
+    with pytest.raises(InputError, match="is not a FAISS index"):
+        open_store(f"faiss://{tmp_path}/text.faiss")
+    with pytest.raises(InputError, match="a FAISS gallery is written"):
+        open_store(f"faiss://{tmp_path}/none.faiss#names")
