@@ -38,7 +38,7 @@ def fit(
     preset: Annotated[str | None, typer.Option(help="A recipe of a neural kind, for instance fc_aligner.")] = None,
     task: Annotated[Task, typer.Option(help="What auto chooses for: search, or the same subject?")] = "retrieval",
     objective: Annotated[
-        Objective, typer.Option(help="What is best in verification: FAR at the asked FRR, or at the fixed threshold.")
+        Objective, typer.Option(help="Best in verification: subjects kept apart, or least FAR at the new threshold.")
     ] = "balanced",
     labels: Annotated[
         Path | None, typer.Option(help="A text file with the label of each row of OLD, where the files have none.")
