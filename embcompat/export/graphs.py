@@ -5,8 +5,10 @@ Every graph takes ``vectors`` (batch, source_dim) float32 and returns ``converte
 
 from __future__ import annotations
 
+import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -100,14 +102,11 @@ def module_graph(aligner: Any) -> onnx.ModelProto:
     """Export a neural aligner, which is a torch module, with torch's exporter."""
     import torch
 
-    module = aligner.eval()
+    module = aligner.eval().cpu()
     example = torch.zeros(2, aligner.source_dim, dtype=torch.float32)
-    with warnings.catch_warnings():
-        # torch's exporter triggers deprecations inside torch and onnxscript that nobody here can mend.
-        warnings.simplefilter("ignore", FutureWarning)
-        warnings.simplefilter("ignore", DeprecationWarning)
+    with _quiet_exporter():
         program = torch.onnx.export(
-            module.cpu(),
+            module,
             (example,),
             dynamo=True,
             external_data=False,
@@ -117,6 +116,21 @@ def module_graph(aligner: Any) -> onnx.ModelProto:
             verbose=False,
         )
     return program.model_proto  # type: ignore[union-attr]
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Silence what torch's exporter says of torch itself: deprecations inside it, and torchvision not being there."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def chain_graph(aligner: ChainAligner) -> onnx.ModelProto:
