@@ -13,18 +13,21 @@ from embcompat.spaces import Similarity
 
 if TYPE_CHECKING:
     from embcompat.artifact import Artifact
-    from embcompat.migration import ConversionReport
+    from embcompat.migration import ConversionReport, DatasetReport
     from embcompat.spaces import SpaceVersion
 
 
 def convert(
     artifact: Annotated[Path, typer.Argument(help="The artifact directory.")],
-    source: Annotated[Path, typer.Argument(help="What to convert: .parquet or .npy. It is never modified.")],
-    target: Annotated[Path, typer.Argument(help="What to write: .parquet or .npy. Appears only when complete.")],
+    source: Annotated[
+        Path, typer.Argument(help="What to convert: .parquet, .npy, or a folder of .parquet files. Never modified.")
+    ],
+    target: Annotated[Path, typer.Argument(help="What to write: a file, or a folder when SOURCE is one.")],
     batch_size: Annotated[
         int | None, typer.Option(help="Rows read, converted and written at a time; chosen by vector size by default.")
     ] = None,
     threads: Annotated[int | None, typer.Option(help="Threads that convert; all processors by default.")] = None,
+    workers: Annotated[int, typer.Option(help="Ray workers, when SOURCE is a folder.")] = 2,
     resume: Annotated[bool, typer.Option(help="Go on where an interrupted run stopped.")] = True,
     old_space: Annotated[
         str | None, typer.Option(help="Space of SOURCE as name@version, where the file does not say it (.npy).")
@@ -43,17 +46,35 @@ def convert(
     `embcompat convert old-to-new old.parquet converted.parquet`
 
     `embcompat convert old-to-new old.npy converted.npy --old-space facenet@11 --similarity euclidean`
+
+    `embcompat convert old-to-new old-files/ converted-files/ --workers 8`
     """
     from embcompat.artifact import read_artifact
-    from embcompat.migration import convert_file
+    from embcompat.migration import convert_dataset, convert_file
 
     loaded = read_artifact(artifact)
+    space = _stated_space(loaded, old_space, similarity)
+    if source.is_dir():
+        done = convert_dataset(
+            artifact,
+            source,
+            target,
+            workers=workers,
+            space=space,
+            batch_size=batch_size,
+            progress=lambda files: track("Converting", files, unit="files"),
+        )
+        if as_json:
+            print_json(done.to_dict())
+        else:
+            _print_dataset_report(done)
+        return
     try:
         report = convert_file(
             loaded,
             source,
             target,
-            space=_stated_space(loaded, old_space, similarity),
+            space=space,
             batch_size=batch_size,
             threads=threads,
             resume=resume,
@@ -93,3 +114,12 @@ def _print_report(report: ConversionReport) -> None:
         console.print(
             f"Checked: {checked}, canary {report.canary.outranked:.1%} on {report.canary.pairs} held-out pairs."
         )
+
+
+def _print_dataset_report(report: DatasetReport) -> None:
+    console = output()
+    console.print(f"{report.target}: {report.files:,} files, {report.rows:,} rows", soft_wrap=True)
+    already = f"; {report.finished_before:,} files were finished already" if report.finished_before else ""
+    console.print(
+        f"{report.converted_rows:,} rows in {report.seconds:,.1f} s, {report.rows_per_second:,.0f} rows/s{already}"
+    )

@@ -2,18 +2,21 @@
 
 from embcompat.migration.convert import ConversionReport, convert_file
 from embcompat.migration.cutover import VerifyReport, cut_over, drop_old, roll_back, sweep, verify_migration
+from embcompat.migration.distributed import DatasetReport, convert_dataset, sum_dataset
 from embcompat.migration.plan import MigrationPlan, plan_migration
 from embcompat.migration.rows import Failure, Shard, parse_shard
 from embcompat.migration.run import RunOptions, RunReport, job_of, run_migration
 
 __all__ = [
     "ConversionReport",
+    "DatasetReport",
     "Failure",
     "MigrationPlan",
     "RunOptions",
     "RunReport",
     "Shard",
     "VerifyReport",
+    "convert_dataset",
     "convert_file",
     "cut_over",
     "drop_old",
@@ -22,6 +25,7 @@ __all__ = [
     "plan_migration",
     "roll_back",
     "run_migration",
+    "sum_dataset",
     "sweep",
     "verify_migration",
 ]

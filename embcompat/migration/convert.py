@@ -125,7 +125,7 @@ def convert_file(
     identity: dict[str, JsonValue] = {"artifact": artifact.id, "source": file_identity(path), "target": target.suffix}
     with open_part(target, layout, identity=identity, resume=resume) as part:
         resumed = part.rows
-        with (progress or _silent)(file.rows - resumed) as advance:
+        with (progress or silent)(file.rows - resumed) as advance:
             _convert_rows(file, aligner, layout, part, batch_size or _batch_size(file, artifact), workers, advance)
         part.close_with(layout)
         sampled, error = _check_written(file, part, target, aligner)
@@ -149,7 +149,8 @@ def convert_file(
     )
 
 
-def _silent(_rows: int) -> AbstractContextManager[Advance]:
+def silent(_rows: int) -> AbstractContextManager[Advance]:
+    """Show no progress."""
     return nullcontext(lambda _done: None)
 
 
@@ -169,7 +170,12 @@ def _check_arguments(source: Path, target: Path, batch_size: int | None, threads
 def _layout(file: ParquetVectors | NpyVectors, target: Path, artifact: Artifact) -> PieceFormat:
     if target.suffix == ".npy":
         return NpyFormat(file.rows, artifact.target.dim)
-    provenance: dict[str, JsonValue] = {"artifact": artifact.id, "native": False, "source_space": artifact.source.id}
+    provenance: dict[str, JsonValue] = {
+        "artifact": artifact.id,
+        "native": False,
+        "source": file_identity(file.path),
+        "source_space": artifact.source.id,
+    }
     schema = file.schema if isinstance(file, ParquetVectors) else _NPY_SCHEMA
     return ParquetFormat(schema, artifact.target, provenance)
 

@@ -16,7 +16,7 @@ from embcompat.artifact import Artifact
 from embcompat.embeddings import normalize_rows
 from embcompat.errors import InputError, MigrationError
 from embcompat.migration.checks import SAMPLE_TOLERANCE, check_canary, relative_error
-from embcompat.migration.convert import Advance, ProgressFactory
+from embcompat.migration.convert import Advance, ProgressFactory, silent
 from embcompat.migration.journal import Journal
 from embcompat.migration.pipeline import run_pipeline
 from embcompat.migration.rows import Converted, Failure, Shard, convert_rows, isolate
@@ -127,7 +127,7 @@ def run_migration(
     prepare(aligner, store, journal)
     run = _Run(aligner, store, job, options, journal)
     before = store.coverage(job)
-    with (progress or _silent)(-(-before.missing // options.shard.count)) as advance:
+    with (progress or silent)(-(-before.missing // options.shard.count)) as advance:
         while run.passes < MAX_PASSES and run.pass_over(missing_only=True, advance=advance):
             pass
         run.pass_over(missing_only=False, advance=advance)  # rows that were replaced since they were converted
@@ -265,10 +265,6 @@ class _Run:
     def _wait(self, rows: int, started: float) -> None:
         if self._options.max_rows_per_second is not None:
             time.sleep(max(0.0, rows / self._options.max_rows_per_second - (time.perf_counter() - started)))
-
-
-def _silent(_rows: int) -> AbstractContextManager[Advance]:
-    return nullcontext(lambda _done: None)
 
 
 def _build_index(
