@@ -8,6 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from embcompat.aligners import AffineAligner, Aligner, AlignerPair, fit_affine, load_aligner
+    from embcompat.aligners.canonical import fit_canonical
+    from embcompat.aligners.kernel import fit_kernel
+    from embcompat.aligners.output import match_variance, reweight
+    from embcompat.aligners.shared import shared_space
+    from embcompat.aligners.streaming import stream_sums
     from embcompat.artifact import Artifact, read_artifact
     from embcompat.chains import compose, convert_through, evaluate_path, path, save_composed, scores_via
     from embcompat.decision import Decision, decide
@@ -27,6 +32,11 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "embcompat.aligners": ("AffineAligner", "Aligner", "AlignerPair", "fit_affine", "load_aligner"),
+    "embcompat.aligners.canonical": ("fit_canonical",),
+    "embcompat.aligners.kernel": ("fit_kernel",),
+    "embcompat.aligners.output": ("match_variance", "reweight"),
+    "embcompat.aligners.shared": ("shared_space",),
+    "embcompat.aligners.streaming": ("stream_sums",),
     "embcompat.artifact": ("Artifact", "read_artifact"),
     "embcompat.chains": ("compose", "convert_through", "evaluate_path", "path", "save_composed", "scores_via"),
     "embcompat.decision": ("Decision", "decide"),
@@ -75,22 +85,28 @@ __all__ = [
     "fit_affine",
     "fit_aligner",
     "fit_bidirectional",
+    "fit_canonical",
+    "fit_kernel",
     "fit_neural",
     "fit_reference",
     "learning_curve",
     "list_extractors",
     "load_aligner",
     "load_extractor",
+    "match_variance",
     "pair_embeddings",
     "path",
     "read_artifact",
     "read_qrels",
+    "reweight",
     "save_aligner_pair",
     "save_artifact",
     "save_composed",
     "scores_via",
     "select_aligner",
+    "shared_space",
     "split_pairs",
+    "stream_sums",
     "write_report",
 ]
 
