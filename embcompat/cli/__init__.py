@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from embcompat.cli.aligners import aligners
+from embcompat.cli.backfill import app as backfill
 from embcompat.cli.console import fail, print_version
 from embcompat.cli.convert import convert
 from embcompat.cli.demo import demo
@@ -49,6 +50,7 @@ for _command in (embed, fit, evaluate, thresholds, convert, doctor, report, demo
     app.command()(_command)
 app.add_typer(registry)
 app.add_typer(migrate)
+app.add_typer(backfill)
 
 
 def main() -> None:

@@ -1,0 +1,17 @@
+"""``embcompat backfill``: re-embed the few items that matter most, the others stay converted."""
+
+from __future__ import annotations
+
+import typer
+
+app = typer.Typer(
+    name="backfill",
+    help="Re-embed the few items that matter most; the others stay converted.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+)
+
+
+@app.callback()
+def _group() -> None:
+    pass
