@@ -31,6 +31,7 @@ ALIGNERS: dict[str, Loader] = {
     "affine": _loader("embcompat.aligners.affine", "AffineAligner"),
     "chain": _loader("embcompat.aligners.chain", "ChainAligner"),
     "dense": _loader("embcompat.aligners.neural", "DenseAligner"),
+    "ensemble": _loader("embcompat.aligners.ensemble", "EnsembleAligner"),
     "kernel": _loader("embcompat.aligners.kernel", "KernelAligner"),
     "multi_branch": _loader("embcompat.aligners.neural", "MultiBranchAligner"),
     "residual": _loader("embcompat.aligners.neural", "ResidualAligner"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, ClassVar, Self, final
+from typing import Any, ClassVar, Self, cast, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,6 +12,7 @@ from pydantic import JsonValue
 
 from embcompat.aligners.affine import AffineAligner
 from embcompat.aligners.base import Aligner, Config, State, check_source
+from embcompat.aligners.parts import build_parts, describe_parts, state_of_parts
 from embcompat.errors import InputError
 
 
@@ -56,30 +57,18 @@ class ChainAligner:
 
     def config(self) -> Config:
         """Return kind and options of every step; ``normalize`` is the last step's and rules it."""
-        steps: list[JsonValue] = [{"kind": step.kind, "config": step.config()} for step in self.steps]
-        return {"normalize": self.normalize, "steps": steps}
+        return {"normalize": self.normalize, "steps": describe_parts(self.steps)}
 
     def state(self) -> State:
         """Return the arrays of every step, their names preceded by the step's number and a dot."""
-        return {
-            f"{number}.{name}": array for number, step in enumerate(self.steps) for name, array in step.state().items()
-        }
+        return state_of_parts(self.steps)
 
     @classmethod
     def from_state(cls, config: Mapping[str, JsonValue], state: Mapping[str, NDArray[Any]]) -> Self:
         """Build the chain again from `config` and `state`."""
-        from embcompat.aligners import ALIGNERS
-
-        described: Any = config["steps"]
-        steps = []
-        for number, step in enumerate(described):
-            options = dict(step["config"])
-            if number == len(described) - 1:
-                options["normalize"] = config["normalize"]
-            prefix = f"{number}."
-            arrays = {name.removeprefix(prefix): array for name, array in state.items() if name.startswith(prefix)}
-            steps.append(ALIGNERS[step["kind"]](options, arrays))
-        return cls(steps)
+        *first, last = cast(Any, config["steps"])
+        last = {**last, "config": {**last["config"], "normalize": config["normalize"]}}
+        return cls(build_parts([*first, last], state))
 
     def transform(self, vectors: ArrayLike) -> NDArray[np.float32]:
         """Map vectors (n, source_dim) to float32 (n, target_dim), through every step."""

@@ -18,9 +18,10 @@ PURPOSES = {
     "residual": "ridge and what a network adds: the best with many pairs; presets skip, drift_adapter",
     "dense": "FC-Aligner's Dense: the paper's baseline; preset fc_aligner",
     "multi_branch": "FC-Aligner's Multi-branch; preset fc_aligner",
+    "ensemble": "the mean of kernel and residual: the best for faces",
     "bidirectional": "a pair: λ-orthogonal map for new vectors, affine map for old ones",
 }
-NEEDS_TRAIN = ("residual", "dense", "multi_branch", "bidirectional")
+NEEDS_TRAIN = ("residual", "dense", "multi_branch", "ensemble", "bidirectional")
 
 
 def aligners(
@@ -85,7 +86,11 @@ def count_floats(kind: str, source_dim: int, target_dim: int) -> int | None:
     if kind == "bidirectional":
         return affine(target_dim, source_dim) + affine(target_dim, target_dim)
     from embcompat.aligners.neural import create_aligner
+    from embcompat.selection.fitting import ENSEMBLE_MEMBERS
     from embcompat.training import find_preset
 
+    if kind == "ensemble":
+        members = [count_floats(member, source_dim, target_dim) or 0 for member in ENSEMBLE_MEMBERS]
+        return affine(target_dim, target_dim) + sum(members)
     options: dict[str, Any] = dict(find_preset(kind, None).options)
     return parameter_count(create_aligner(kind, source_dim=source_dim, target_dim=target_dim, **options))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Task = Literal["retrieval", "verification"]
 Objective = Literal["balanced", "lowest_far"]
-NEURAL_KINDS = ("dense", "multi_branch", "residual", "bidirectional")
+NEURAL_KINDS = ("dense", "multi_branch", "residual", "ensemble", "bidirectional")
 
 
 def fit(
@@ -31,8 +31,8 @@ def fit(
     kind: Annotated[
         str,
         typer.Option(
-            help="auto, ridge, procrustes, low_rank, canonical, kernel, residual, dense, multi_branch, bidirectional: "
-            "`embcompat aligners` says what each is for."
+            help="auto, ridge, procrustes, low_rank, canonical, kernel, residual, dense, multi_branch, ensemble, "
+            "bidirectional: `embcompat aligners` says what each is for."
         ),
     ] = "auto",
     preset: Annotated[str | None, typer.Option(help="A recipe of a neural kind, for instance fc_aligner.")] = None,

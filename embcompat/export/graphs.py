@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,6 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from embcompat.aligners import AffineAligner, Aligner
 from embcompat.aligners.chain import ChainAligner
+from embcompat.aligners.ensemble import EnsembleAligner
 from embcompat.aligners.kernel import KernelAligner
 
 OPSET = 18
@@ -32,12 +33,13 @@ class GraphBuilder:
     Args:
         source_dim: Length of the vectors that go in.
         target_dim: Length of the vectors that come out.
+        opset: Version of the operators.
     """
 
-    def __init__(self, source_dim: int, target_dim: int) -> None:
+    def __init__(self, source_dim: int, target_dim: int, *, opset: int = OPSET) -> None:
         self._nodes: list[Any] = []
         self._constants: list[Any] = []
-        self._dims = source_dim, target_dim
+        self._dims, self._opset = (source_dim, target_dim), opset
 
     def constant(self, name: str, value: NDArray[Any]) -> str:
         """Add a constant and return its name."""
@@ -48,6 +50,13 @@ class GraphBuilder:
         """Add a node and return the name of its output."""
         self._nodes.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
         return output
+
+    def include(self, part: onnx.ModelProto, vectors: str) -> str:
+        """Add all of another graph, fed with ``vectors``, and return the name of its output."""
+        self.node("Identity", [vectors], part.graph.input[0].name)
+        self._nodes.extend(part.graph.node)
+        self._constants.extend(part.graph.initializer)
+        return str(part.graph.output[0].name)
 
     def unit_norm(self, vectors: str, output: str) -> str:
         """Scale rows to unit norm; zero rows stay zero."""
@@ -68,7 +77,10 @@ class GraphBuilder:
         )
         graph = helper.make_graph(self._nodes, "aligner", [source], [target], self._constants)
         model = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="embcompat"
+            graph,
+            opset_imports=[helper.make_opsetid("", self._opset)],
+            ir_version=IR_VERSION,
+            producer_name="embcompat",
         )
         onnx.checker.check_model(model, full_check=True)
         return model
@@ -135,13 +147,7 @@ def _quiet_exporter() -> Iterator[None]:
 
 def chain_graph(aligner: ChainAligner) -> onnx.ModelProto:
     """Stack the graphs of the steps; a normalization between them stays where it is."""
-    models = [build_graph(step) for step in aligner.steps]
-    newest = max(entry.version for model in models for entry in model.opset_import)
-    steps = []
-    for number, model in enumerate(models):
-        raised = onnx.version_converter.convert_version(model, newest)
-        raised.ir_version = IR_VERSION
-        steps.append(onnx.compose.add_prefix(raised, f"{number}."))
+    steps = _part_graphs(aligner.steps)
     stacked = steps[0]
     for step in steps[1:]:
         joint = [(stacked.graph.output[0].name, step.graph.input[0].name)]
@@ -150,9 +156,32 @@ def chain_graph(aligner: ChainAligner) -> onnx.ModelProto:
     return stacked
 
 
+def ensemble_graph(aligner: EnsembleAligner) -> onnx.ModelProto:
+    """Put the graphs of the members side by side, then their mean, one product with bias, and normalization."""
+    members = _part_graphs(aligner.members)
+    builder = GraphBuilder(aligner.source_dim, aligner.target_dim, opset=members[0].opset_import[0].version)
+    mean = builder.node("Mean", [builder.include(member, "vectors") for member in members], "mean")
+    weight = builder.constant("weight", np.ascontiguousarray(aligner.weight.T))
+    mapped = builder.node("Gemm", [mean, weight, builder.constant("bias", aligner.bias)], "mapped")
+    return builder.finish(mapped, normalize=aligner.normalize)
+
+
+def _part_graphs(parts: Sequence[Aligner]) -> list[onnx.ModelProto]:
+    """Build the graphs of parts, all of the newest operator version among them, names preceded by the number."""
+    models = [build_graph(part) for part in parts]
+    newest = max(entry.version for model in models for entry in model.opset_import)
+    graphs = []
+    for number, model in enumerate(models):
+        raised = onnx.version_converter.convert_version(model, newest)
+        raised.ir_version = IR_VERSION
+        graphs.append(onnx.compose.add_prefix(raised, f"{number}."))
+    return graphs
+
+
 GRAPHS: dict[str, Callable[[Any], onnx.ModelProto]] = {
     "affine": affine_graph,
     "chain": chain_graph,
+    "ensemble": ensemble_graph,
     "kernel": kernel_graph,
 }
 """Builders for the numpy kinds; every other kind is a torch module."""

@@ -14,17 +14,21 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from embcompat.aligners import Aligner, parameter_count
+from embcompat.aligners.ensemble import EnsembleAligner
 from embcompat.aligners.output import reweight
 from embcompat.embeddings import PairedEmbeddings, split_pairs
 from embcompat.errors import InputError
 from embcompat.evaluation.bootstrap import Estimate, bootstrap_difference, bootstrap_mean
-from embcompat.selection.fitting import NEURAL_KINDS, fit_aligner, single_aligner
+from embcompat.selection.fitting import ENSEMBLE_MEMBERS, NEURAL_KINDS, fit_aligner, single_aligner
 from embcompat.selection.scoring import Objective, neighbour_scores, subject_scores
 
 Task = Literal["retrieval", "verification"]
 
 Score = Callable[[Aligner, PairedEmbeddings], NDArray[np.float64]]
 """Gives each held-out item or subject a value for an aligner; larger is better."""
+
+Fitted = dict[tuple[str, str], tuple[Aligner, float]]
+"""What was fitted, by kind and options, with its seconds."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ CANDIDATES: dict[Task, tuple[Candidate, ...]] = {
         Candidate("kernel, reweighted", "kernel", reweighted=True),
         Candidate("residual", "residual"),
         Candidate("residual, reweighted", "residual", reweighted=True),
+        Candidate("ensemble, reweighted", "ensemble", reweighted=True),
     ),
 }
 """What ``auto`` tries, the cheapest first [ours]."""
@@ -147,12 +152,12 @@ def select_aligner(
     halves = split_pairs(validation, validation=0.0, test=0.5, seed=seed)
     fit_on, score_on = halves.train, halves.test
     metric, score = _score_of(task, objective)
-    fitted: dict[tuple[str, str], tuple[Aligner, float]] = {}
+    fitted: Fitted = {}
     aligners, seconds = [], []
     for candidate in tried:
         key = candidate.kind, repr(sorted(candidate.options.items()))
         if key not in fitted:
-            fitted[key] = _fit_one(candidate, train, fit_on, seed)
+            fitted[key] = _fit_one(candidate, train, fit_on, seed, fitted)
         aligner, spent = fitted[key]
         aligners.append(_reweighted(aligner, train, fit_on) if candidate.reweighted else aligner)
         seconds.append(spent)
@@ -178,12 +183,18 @@ def _score_of(task: Task, objective: Objective) -> tuple[str, Score]:
 
 def _default_candidates(task: Task) -> tuple[Candidate, ...]:
     has_torch = find_spec("torch") is not None and find_spec("lightning") is not None
-    return tuple(candidate for candidate in CANDIDATES[task] if has_torch or candidate.kind not in NEURAL_KINDS)
+    needs_torch = (*NEURAL_KINDS, "ensemble")
+    return tuple(candidate for candidate in CANDIDATES[task] if has_torch or candidate.kind not in needs_torch)
 
 
 def _fit_one(
-    candidate: Candidate, train: PairedEmbeddings, validation: PairedEmbeddings, seed: int
+    candidate: Candidate, train: PairedEmbeddings, validation: PairedEmbeddings, seed: int, before: Fitted
 ) -> tuple[Aligner, float]:
+    """Fit a candidate and time it; an ensemble is made of the members that were fitted before it."""
+    members = [before[key] for key in ((kind, "[]") for kind in ENSEMBLE_MEMBERS) if key in before]
+    if candidate.kind == "ensemble" and not candidate.options and len(members) == len(ENSEMBLE_MEMBERS):
+        ensemble = EnsembleAligner([aligner for aligner, _ in members], normalize=train.target.space.normalized)
+        return ensemble, sum(seconds for _, seconds in members)
     start = time.perf_counter()
     fitted = fit_aligner(candidate.kind, train, validation, seed=seed, **candidate.options)
     return single_aligner(fitted, candidate.kind), time.perf_counter() - start

@@ -6,13 +6,17 @@ from typing import Any
 
 from embcompat.aligners import Aligner, AlignerPair, fit_affine
 from embcompat.aligners.canonical import fit_canonical
+from embcompat.aligners.ensemble import EnsembleAligner
 from embcompat.aligners.kernel import fit_kernel
 from embcompat.embeddings import PairedEmbeddings
 from embcompat.errors import InputError, UnknownNameError
 
 SOLVER_KINDS = ("ridge", "procrustes", "low_rank")
 NEURAL_KINDS = ("residual", "dense", "multi_branch")
-KINDS = (*SOLVER_KINDS, "canonical", "kernel", *NEURAL_KINDS, "bidirectional")
+KINDS = (*SOLVER_KINDS, "canonical", "kernel", *NEURAL_KINDS, "ensemble", "bidirectional")
+
+ENSEMBLE_MEMBERS = ("kernel", "residual")
+"""What ``ensemble`` averages: a closed form and a network, which err in different directions [ours]."""
 
 
 def fit_aligner(
@@ -26,7 +30,7 @@ def fit_aligner(
         validation: Held-out pairs for whatever the fit chooses: a penalty, when to stop.
         seed: Seed of the kinds that draw at random.
         options: Options of the kind's own fit: `fit_affine`, `fit_canonical`, `fit_kernel`, `fit_neural` or
-            `fit_bidirectional`.
+            `fit_bidirectional`; those of ``ensemble`` go to its neural member.
 
     Returns:
         An aligner; a pair for ``canonical`` and ``bidirectional``, whose two maps meet in a third space.
@@ -45,6 +49,12 @@ def fit_aligner(
         from embcompat.training import fit_neural
 
         return fit_neural(train, validation, kind=kind, seed=seed, **options)
+    if kind == "ensemble":
+        members = [
+            single_aligner(fit_aligner(member, train, validation, seed=seed, **given), member)
+            for member, given in zip(ENSEMBLE_MEMBERS, ({}, options), strict=True)
+        ]
+        return EnsembleAligner(members, normalize=train.target.space.normalized)
     if kind == "bidirectional":
         from embcompat.training import fit_bidirectional
 

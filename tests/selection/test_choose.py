@@ -59,6 +59,23 @@ def test_verification_chooses_by_how_well_subjects_are_kept_apart() -> None:
         json.dumps([row.to_dict() for row in found.candidates], allow_nan=False)
 
 
+def test_an_ensemble_is_made_of_members_that_were_fitted_before_it(
+    monkeypatch: pytest.MonkeyPatch, split: PairSplit
+) -> None:
+    fitted: list[str] = []
+
+    def fit(kind: str, train: PairedEmbeddings, held_out: PairedEmbeddings, *, seed: int) -> Aligner:
+        fitted.append(kind)
+        return fit_affine(train, held_out)
+
+    monkeypatch.setattr(choose, "fit_aligner", fit)
+    candidates = [Candidate(kind, kind) for kind in ("kernel", "residual", "ensemble")]
+    found = select_aligner(split.train, split.validation, candidates=candidates)
+    assert fitted == ["kernel", "residual"]
+    assert [row.aligner.kind for row in found.candidates] == ["affine", "affine", "ensemble"]
+    assert found.candidates[2].fit_seconds == found.candidates[0].fit_seconds + found.candidates[1].fit_seconds
+
+
 def test_the_pairs_that_score_are_not_those_that_fits_see(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, set[str]] = {"fit": set(), "score": set()}
 

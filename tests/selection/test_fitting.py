@@ -16,7 +16,7 @@ def test_every_closed_form_has_one_way_in(kind: str, split: PairSplit) -> None:
     assert maps[0].target_dim == maps[-1].target_dim
 
 
-@pytest.mark.parametrize("kind", ["dense", "multi_branch", "residual", "bidirectional"])
+@pytest.mark.parametrize("kind", ["dense", "multi_branch", "residual", "ensemble", "bidirectional"])
 def test_every_neural_kind_has_one_way_in(kind: str, split: PairSplit) -> None:
     fitted = fit_aligner(kind, split.train, split.validation, epochs=1, device="cpu")
     assert isinstance(fitted, AlignerPair) == (kind == "bidirectional")
