@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from embcompat.aligners.shared import shared_space
     from embcompat.aligners.streaming import stream_sums
     from embcompat.artifact import Artifact, read_artifact
+    from embcompat.backfill.lazy import LazyBackfill
     from embcompat.chains import compose, convert_through, evaluate_path, path, save_composed, scores_via
     from embcompat.decision import Decision, decide
     from embcompat.doctor import SpaceReference, examine, fit_reference
@@ -38,6 +39,7 @@ _HOMES = {
     "embcompat.aligners.shared": ("shared_space",),
     "embcompat.aligners.streaming": ("stream_sums",),
     "embcompat.artifact": ("Artifact", "read_artifact"),
+    "embcompat.backfill.lazy": ("LazyBackfill",),
     "embcompat.chains": ("compose", "convert_through", "evaluate_path", "path", "save_composed", "scores_via"),
     "embcompat.decision": ("Decision", "decide"),
     "embcompat.doctor": ("SpaceReference", "examine", "fit_reference"),
@@ -64,6 +66,7 @@ __all__ = [
     "Embeddings",
     "Estimate",
     "Extractor",
+    "LazyBackfill",
     "OnnxAligner",
     "PairSplit",
     "PairedEmbeddings",
