@@ -253,8 +253,9 @@ def _shown(description: str) -> Iterator[None]:
 
 def _print_coverage(coverage: Coverage) -> None:
     output().print(
-        f"{coverage.rows:,} rows: {coverage.converted:,} converted, {coverage.missing:,} missing, "
-        f"{coverage.without_vector:,} without a vector, {coverage.orphans:,} whose source row is gone"
+        f"{coverage.rows:,} rows: {coverage.converted:,} converted ({coverage.native:,} of them native), "
+        f"{coverage.missing:,} missing, {coverage.without_vector:,} without a vector, "
+        f"{coverage.orphans:,} whose source row is gone"
     )
 
 

@@ -1,6 +1,6 @@
 """Where galleries of vectors live: one protocol over vector stores and files."""
 
-from embcompat.stores.base import Coverage, GalleryStore, Job, Pairs, Rows, State, vector_digests
+from embcompat.stores.base import Coverage, GalleryStore, Job, Pairs, Rows, State, TargetRows, vector_digests
 from embcompat.stores.url import StoreUrl, open_store, parse_store_url
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "Rows",
     "State",
     "StoreUrl",
+    "TargetRows",
     "open_store",
     "parse_store_url",
     "vector_digests",

@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from embcompat.errors import StoreError
 from embcompat.spaces import SpaceVersion
 
 Phase = Literal["untouched", "prepared", "cut_over", "finished"]
@@ -89,11 +90,36 @@ class Pairs:
         ids: n ids.
         source: Array (n, source_dim).
         target: Array (n, target_dim).
+        native: Array (n,), bool: whether the new model itself made the target vector.
     """
 
     ids: Sequence[str]
     source: NDArray[np.float32]
     target: NDArray[np.float32]
+    native: NDArray[np.bool_]
+
+    def select(self, keep: NDArray[np.bool_]) -> Pairs:
+        """Return the rows where ``keep`` is true."""
+        ids = [self.ids[row] for row in np.flatnonzero(keep).tolist()]
+        return Pairs(ids, self.source[keep], self.target[keep], self.native[keep])
+
+
+@dataclass(frozen=True)
+class TargetRows:
+    """What the target side holds.
+
+    Attributes:
+        ids: n ids.
+        vectors: Array (n, target_dim).
+        native: Array (n,), bool: whether the new model itself made the vector.
+    """
+
+    ids: Sequence[str]
+    vectors: NDArray[np.float32]
+    native: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.ids)
 
 
 @dataclass(frozen=True)
@@ -101,16 +127,18 @@ class Coverage:
     """Counted rows.
 
     Attributes:
-        rows: Rows of the source side.
+        rows: Rows of the source side; of the side in service once that is the target.
         without_vector: Those whose vector is NULL: there is nothing to convert.
-        converted: Those with a vector on both sides.
+        converted: Those with a vector on both sides; those of the new space once that is in service.
         orphans: Rows of the target side whose source row is gone.
+        native: Rows of the target side whose vector the new model itself made.
     """
 
     rows: int
     without_vector: int
     converted: int
     orphans: int
+    native: int
 
     @property
     def missing(self) -> int:
@@ -163,9 +191,10 @@ class GalleryStore(Protocol):
         """
 
     def write(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32], digests: NDArray[np.int64]) -> None:
-        """Write target rows with their provenance, replacing those that are there.
+        """Write converted target rows with their provenance, replacing those that are there.
 
-        Rows whose source row is gone meanwhile are left out or become orphans.
+        A native vector is replaced only when the source vector is another one than it was written beside. Rows whose
+        source row is gone meanwhile are left out or become orphans.
 
         Args:
             job: The job.
@@ -177,6 +206,27 @@ class GalleryStore(Protocol):
             StoreError: If a row is refused. None of the rows is then written.
         """
 
+    def write_native(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32]) -> int:
+        """Replace target vectors by those that the new model itself made, also when they are in service already.
+
+        The recorded source digest stays, so that a source vector that changes is still seen, and then converted again.
+        Rows without a target vector are left out.
+
+        Args:
+            job: The job.
+            ids: n different ids.
+            vectors: Array (n, target_dim).
+
+        Returns:
+            Rows written.
+
+        Raises:
+            StoreError: If there is no target side, or a row is refused. None of the rows is then written.
+        """
+
+    def read_target(self, job: Job, ids: Sequence[str]) -> TargetRows:
+        """Read the target side of the given rows, in any phase; rows without a target vector are left out."""
+
     def discard(self, job: Job, ids: Sequence[str]) -> None:
         """Remove the target rows of rows that cannot be converted any more."""
 
@@ -184,7 +234,7 @@ class GalleryStore(Protocol):
         """Read both sides of the given rows; rows without both are left out."""
 
     def sample(self, job: Job, count: int, *, seed: int) -> Sequence[str]:
-        """Return ids of up to ``count`` converted rows, drawn from the whole gallery."""
+        """Return ids of up to ``count`` rows that were converted, not native ones, drawn from the whole gallery."""
 
     def coverage(self, job: Job) -> Coverage:
         """Count the rows of both sides."""
@@ -217,6 +267,11 @@ class GalleryStore(Protocol):
 
     def close(self) -> None:
         """Let go of files and connections."""
+
+
+def no_target_side(url: str) -> StoreError:
+    """Return the error of writing native vectors before there is anything to replace."""
+    return StoreError(f"{url}: native vectors replace converted ones, and there are none. Run the migration first.")
 
 
 def vector_digests(vectors: NDArray[np.float32]) -> NDArray[np.int64]:

@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from embcompat.embeddings.files import atomic_path
 from embcompat.errors import InputError, StoreError
 from embcompat.spaces import SpaceVersion, require_space
-from embcompat.stores.base import Coverage, Finish, Job, Pairs, Rows, State, vector_digests
+from embcompat.stores.base import Coverage, Finish, Job, Pairs, Rows, State, TargetRows, no_target_side
 from embcompat.stores.faiss_index import Contents, build_like, contents, kind_of, read_index
 from embcompat.stores.faiss_records import RecordFile
+from embcompat.stores.faiss_served import load_served, save_served
 from embcompat.stores.url import StoreUrl
 from embcompat.stores.vector_files import file_identity
 
@@ -104,37 +105,74 @@ class FaissGallery:
             yield Rows(list(map(str, held.ids[rows].tolist())), held.vectors[rows], recorded[rows])
 
     def write(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32], digests: NDArray[np.int64]) -> None:
-        """Append records."""
-        try:
-            self._records(job).append(_numbers(ids), digests, vectors)
-        except OSError as error:
-            raise StoreError(f"{self.url}: the rows were refused: {error}") from error
+        """Append records, but none over native ones that were written beside the same source vectors."""
+        records, numbers = self._records(job), _numbers(ids)
+        latest = records.latest()
+        found, places = latest.find(numbers)
+        kept = np.ones(len(numbers), bool)
+        kept[found] = ~(latest.native[places] & (latest.sources[places] == digests[found]))
+        self._append(job, numbers[kept], digests[kept], vectors[kept])
+
+    def write_native(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32]) -> int:
+        """Append native records; once the new index is in service, build it again with these vectors and replace it."""
+        phase, wanted = self.state(job).phase, _numbers(ids)
+        if phase == "untouched":
+            raise no_target_side(self.url)
+        written = 0
+        if phase in ("prepared", "cut_over"):
+            latest = self._records(job).latest()
+            found, places = latest.find(wanted)
+            self._append(job, wanted[found], latest.sources[places], vectors[found], native=True)
+            written = int(found.sum())
+        if phase in ("cut_over", "finished"):
+            written = self._replace_served(job, wanted, vectors)
+        return written
+
+    def read_target(self, job: Job, ids: Sequence[str]) -> TargetRows:
+        """Read the given rows of the new index, or of the records that it will be built from."""
+        phase, wanted = self.state(job).phase, _numbers(ids)
+        if phase in ("untouched", "prepared"):
+            latest = self._records(job).latest()
+            found, places = latest.find(wanted)
+            native, vectors = latest.native[places], self._records(job).vectors(latest.numbers[places])
+        else:
+            held = self._read()
+            same, made = load_served(self._served_rows(job)).match(held.ids, held.vectors)
+            found = np.isin(wanted, held.ids[same])
+            places = _places(held.ids, wanted[found])
+            native, vectors = made[places], held.vectors[places]
+        return TargetRows(list(map(str, wanted[found].tolist())), vectors, native)
 
     def discard(self, job: Job, ids: Sequence[str]) -> None:
         """Append records that there is no vector."""
-        self._records(job).append(_numbers(ids), np.zeros(len(ids), np.int64), None)
+        self._append(job, _numbers(ids), np.zeros(len(ids), np.int64), None)
 
     def read(self, job: Job, ids: Sequence[str]) -> Pairs:
         """Read both sides of the given rows."""
-        held, (known, _, numbers) = self._read(), self._records(job).latest()
+        held, latest = self._read(), self._records(job).latest()
         wanted = _numbers(ids)
-        both = wanted[np.isin(wanted, held.ids) & np.isin(wanted, known)]
+        both = wanted[np.isin(wanted, held.ids) & np.isin(wanted, latest.ids)]
+        _, places = latest.find(both)
+        target = self._records(job).vectors(latest.numbers[places])
         source = held.vectors[_places(held.ids, both)]
-        target = self._records(job).vectors(numbers[np.searchsorted(known, both)])
-        return Pairs(list(map(str, both.tolist())), source, target)
+        return Pairs(list(map(str, both.tolist())), source, target, latest.native[places])
 
     def sample(self, job: Job, count: int, *, seed: int) -> Sequence[str]:
         """Return ids at random."""
-        known, _, _ = self._records(job).latest()
-        present = known[np.isin(known, self._read().ids)]
+        latest = self._records(job).latest()
+        present = latest.ids[~latest.native & np.isin(latest.ids, self._read().ids)]
         chosen = np.random.default_rng(seed).choice(present, size=min(count, len(present)), replace=False)
         return list(map(str, chosen.tolist()))
 
     def coverage(self, job: Job) -> Coverage:
         """Count rows; converted vectors of rows that are gone are simply not put into the new index."""
         held = self._read()
-        converted = int((self._recorded(job, held.ids) != 0).sum())
-        return Coverage(rows=len(held.ids), without_vector=0, converted=converted, orphans=0)
+        if self.state(job).phase in ("untouched", "prepared"):
+            latest = self._records(job).latest()
+            found, places = latest.find(held.ids)
+            return Coverage(len(held.ids), 0, int(found.sum()), 0, int(latest.native[places].sum()))
+        same, native = load_served(self._served_rows(job)).match(held.ids, held.vectors)
+        return Coverage(len(held.ids), 0, int(same.sum()), 0, int(native.sum()))
 
     def remove_orphans(self, job: Job) -> int:  # noqa: ARG002
         """There are none."""
@@ -153,26 +191,15 @@ class FaissGallery:
         present = _key(file_identity(self._new(job))) if self._new(job).exists() else ""
         if present in notes["files"] and notes["built"].get(job.suffix) == stamp:
             return
-        known, _, numbers = records.latest()
-        kept = np.isin(held.ids, known)
+        latest = records.latest()
+        kept, places = latest.find(held.ids)
         if held.positional and not kept.all():
             raise StoreError(
                 f"{self.url}: {int((~kept).sum())} rows could not be converted, and the ids of this index are places "
                 "in it: leaving rows out would move all others. Repair these rows, or use an index with an id map."
             )
-        ids = held.ids[kept]
-        vectors = records.vectors(numbers[np.searchsorted(known, ids)])
-        index = build_like(self._index, ids, vectors, job.target)
-        with atomic_path(self._new(job)) as temporary:
-            faiss.write_index(index, str(temporary))
-        with atomic_path(self._served_rows(job)) as temporary, temporary.open("wb") as stream:
-            np.save(stream, np.stack([ids, vector_digests(vectors)]))
-        notes["files"][_key(file_identity(self._new(job)))] = {
-            "space": job.target.to_json(),
-            "artifact": job.artifact_id,
-        }
-        notes["built"][job.suffix] = stamp
-        self._save(notes)
+        vectors = records.vectors(latest.numbers[places])
+        self._write_new(job, held.ids[kept], vectors, latest.native[places], stamp=stamp)
 
     def cutover(self, job: Job, finish: Finish) -> None:  # noqa: ARG002
         """Give the old file a second name and the new one the first."""
@@ -211,12 +238,9 @@ class FaissGallery:
     def sweep(self, job: Job) -> Iterator[Sequence[str]]:
         """Find rows that are not those that were put into service."""
         held = self._read()
-        ids, digests = np.load(self._served_rows(job))
-        order = np.argsort(ids)
-        place = order[np.minimum(np.searchsorted(ids, held.ids, sorter=order), len(ids) - 1)]
-        strange = (ids[place] != held.ids) | (digests[place] != vector_digests(held.vectors))
-        if strange.any():
-            yield list(map(str, held.ids[strange].tolist()))
+        same, _ = load_served(self._served_rows(job)).match(held.ids, held.vectors)
+        if not same.all():
+            yield list(map(str, held.ids[~same].tolist()))
 
     def close(self) -> None:
         """Nothing is held open."""
@@ -233,11 +257,59 @@ class FaissGallery:
         return self._contents
 
     def _recorded(self, job: Job, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        known, sources, _ = self._records(job).latest()
-        if not len(known):
-            return np.zeros(len(ids), np.int64)
-        place = np.minimum(np.searchsorted(known, ids), len(known) - 1)
-        return np.where(known[place] == ids, sources[place], 0)
+        latest = self._records(job).latest()
+        found, places = latest.find(ids)
+        recorded = np.zeros(len(ids), np.int64)
+        recorded[found] = latest.sources[places]
+        return recorded
+
+    def _append(
+        self,
+        job: Job,
+        ids: NDArray[np.int64],
+        sources: NDArray[np.int64],
+        vectors: NDArray[np.float32] | None,
+        *,
+        native: bool = False,
+    ) -> None:
+        try:
+            self._records(job).append(ids, sources, vectors, native=native)
+        except OSError as error:
+            raise StoreError(f"{self.url}: the rows were refused: {error}") from error
+
+    def _write_new(
+        self,
+        job: Job,
+        ids: NDArray[np.int64],
+        vectors: NDArray[np.float32],
+        native: NDArray[np.bool_],
+        *,
+        ours: NDArray[np.bool_] | slice = slice(None),
+        stamp: str | None = None,
+    ) -> None:
+        """Build an index like the one in service under the name of the new one, and note which rows are ours."""
+        index = build_like(self._index, ids, vectors, job.target)
+        with atomic_path(self._new(job)) as temporary:
+            faiss.write_index(index, str(temporary))
+        save_served(self._served_rows(job), ids[ours], vectors[ours], native[ours])
+        notes = self._notes()
+        known = {"space": job.target.to_json(), "artifact": job.artifact_id}
+        notes["files"][_key(file_identity(self._new(job)))] = known
+        if stamp is not None:
+            notes["built"][job.suffix] = stamp
+        self._save(notes)
+
+    def _replace_served(self, job: Job, wanted: NDArray[np.int64], vectors: NDArray[np.float32]) -> int:
+        held = self._read()
+        there = np.isin(wanted, held.ids)
+        places = _places(held.ids, wanted[there])
+        replaced = held.vectors.copy()
+        replaced[places] = vectors[there]
+        ours, native = load_served(self._served_rows(job)).match(held.ids, held.vectors)
+        ours[places] = native[places] = True
+        self._write_new(job, held.ids, replaced, native, ours=ours)
+        os.replace(self._new(job), self._path)
+        return len(places)
 
     def _records(self, job: Job) -> RecordFile:
         return RecordFile(self._path.with_name(f".{self._path.name}.{job.suffix}.part"), job.target.dim)

@@ -1,18 +1,42 @@
 """Converted vectors of a FAISS gallery on their way: records of one size, appended to a file.
 
-A record is the id, the digest of the source vector, and the converted vector. The last record of an id counts; one with
-digest 0 says that there is none any more. A record that a kill tore is cut off before the next one is written.
+A record is the id, the digest of the source vector, whether the vector is native, and the vector. The last record of
+an id counts; one with digest 0 says that there is none any more. A record that a kill tore is cut off before the next
+one is written.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Latest:
+    """The record that counts, of every id that has a vector.
+
+    Attributes:
+        ids: Array (n,), int64, ascending.
+        sources: Array (n,), int64: digests of the source vectors.
+        native: Array (n,), bool.
+        numbers: Array (n,): which record of the file it is.
+    """
+
+    ids: NDArray[np.int64]
+    sources: NDArray[np.int64]
+    native: NDArray[np.bool_]
+    numbers: NDArray[np.intp]
+
+    def find(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
+        """Return which ids have a record, and the places of those that do."""
+        found = np.isin(ids, self.ids)
+        return found, np.searchsorted(self.ids, ids[found])
 
 
 @final
@@ -26,12 +50,19 @@ class RecordFile:
 
     def __init__(self, path: Path, dim: int) -> None:
         self.path = path
-        self._type = np.dtype([("id", "<i8"), ("source", "<i8"), ("vector", "<f4", (dim,))])
+        self._type = np.dtype([("id", "<i8"), ("source", "<i8"), ("native", "<i4"), ("vector", "<f4", (dim,))])
 
-    def append(self, ids: NDArray[np.int64], sources: NDArray[np.int64], vectors: NDArray[np.float32] | None) -> None:
+    def append(
+        self,
+        ids: NDArray[np.int64],
+        sources: NDArray[np.int64],
+        vectors: NDArray[np.float32] | None,
+        *,
+        native: bool = False,
+    ) -> None:
         """Append records; without vectors, records that there is none."""
         records = np.zeros(len(ids), dtype=self._type)
-        records["id"], records["source"] = ids, sources
+        records["id"], records["source"], records["native"] = ids, sources, native
         if vectors is not None:
             records["vector"] = vectors
         with self.path.open("ab", buffering=0) as stream:
@@ -42,14 +73,15 @@ class RecordFile:
             while len(rest):
                 rest = rest[stream.write(rest) :]
 
-    def latest(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.intp]]:
-        """Return ids in ascending order, the digests of their source vectors, and the numbers of their records."""
+    def latest(self) -> Latest:
+        """Return the records that count."""
         records = self._read()
         ids, last = np.unique(records["id"][::-1], return_index=True)
         numbers = len(records) - 1 - last
         sources = np.asarray(records["source"][numbers])
         kept = sources != 0
-        return ids[kept], sources[kept], numbers[kept]
+        numbers = numbers[kept]
+        return Latest(ids[kept], sources[kept], np.asarray(records["native"][numbers] != 0), numbers)
 
     def vectors(self, numbers: NDArray[np.intp]) -> NDArray[np.float32]:
         """Return the vectors of records."""

@@ -20,9 +20,20 @@ from numpy.typing import NDArray
 from embcompat.embeddings.files import SPACE_KEY, vectors_to_arrow
 from embcompat.errors import InputError, StoreError
 from embcompat.spaces import SpaceVersion, require_space
-from embcompat.stores.base import Coverage, Finish, Job, Pairs, Rows, State, vector_digests
+from embcompat.stores.base import (
+    Coverage,
+    Finish,
+    Job,
+    Pairs,
+    Rows,
+    State,
+    TargetRows,
+    no_target_side,
+    vector_digests,
+)
 from embcompat.stores.keys import KeyCodec
-from embcompat.stores.lance_columns import PROVENANCE, family, key_kind, literal, native, quoted, stored, vectors_of
+from embcompat.stores.lance_columns import PROVENANCE, family, key_kind, literal, quoted, vectors_of
+from embcompat.stores.lance_rows import LanceKeys, batches
 from embcompat.stores.url import StoreUrl
 
 ARTIFACT_KEY: Final = b"embcompat.artifact"
@@ -70,7 +81,7 @@ class LanceGallery:
 
     def __init__(self, url: str, database: Any, table: str, column: str, keys: tuple[str, ...]) -> None:
         self.url = url
-        self._database, self._name, self._column, self._keys = database, table, column, keys
+        self._database, self._name, self._column = database, table, column
         schema = self._latest().schema
         for name in (column, *keys):
             if name not in schema.names:
@@ -78,7 +89,7 @@ class LanceGallery:
         kind = schema.field(column).type
         if not (pa.types.is_fixed_size_list(kind) and pa.types.is_floating(kind.value_type)):
             raise InputError(f"{url}: column {column!r} must be a fixed_size_list of floats. Got {kind}.")
-        self._codec = KeyCodec(tuple(key_kind(schema.field(name), where=url) for name in keys))
+        self._keys = LanceKeys(keys, KeyCodec(tuple(key_kind(schema.field(name), where=url) for name in keys)))
         self.batch_size = max(1024, _COMMIT_BYTES // (4 * kind.list_size))
 
     def dim(self) -> int:
@@ -106,11 +117,12 @@ class LanceGallery:
         if state.space is not None:
             require_space(state.space, job.source, what=self.url)
         table = self._latest()
-        keys = table.search().select(list(self._keys)).to_arrow()
-        if any(keys.column(name).null_count for name in self._keys):
+        names = list(self._keys.names)
+        keys = table.search().select(names).to_arrow()
+        if any(keys.column(name).null_count for name in names):
             raise StoreError(f"{self.url}: a key must not be NULL. Rows without a key cannot be found again.")
-        if keys.group_by(list(self._keys)).aggregate([]).num_rows != len(keys):
-            raise StoreError(f"{self.url}: keys must be unique. {', '.join(self._keys)} repeats.")
+        if keys.group_by(names).aggregate([]).num_rows != len(keys):
+            raise StoreError(f"{self.url}: keys must be unique. {', '.join(names)} repeats.")
         metadata = {SPACE_KEY: job.target.to_json().encode(), ARTIFACT_KEY: job.artifact_id.encode()}
         target = self._target(job)
         fields = [pa.field(f"{target}__{name}", kind) for name, kind in PROVENANCE.items()]
@@ -128,55 +140,67 @@ class LanceGallery:
             vectors, digests = vectors_of(batch.column(self._column)), np.zeros(len(batch), np.int64)
             if recorded in names:
                 digests = batch.column(recorded).fill_null(0).to_numpy(zero_copy_only=False)
-            yield Rows(self._ids(batch), vectors, digests)
+            yield Rows(self._keys.ids(batch), vectors, digests)
 
     def write(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32], digests: NDArray[np.int64]) -> None:
         """Write the new columns of existing rows in one commit; rows that are gone are left out."""
-        table, target = self._latest(), self._target(job)
-        columns = {
-            name: pa.array(stored(values, kind), table.schema.field(name).type)
-            for name, values, kind in zip(self._keys, self._codec.columns(ids), self._codec.kinds, strict=True)
-        }
-        columns[target] = vectors_to_arrow(np.ascontiguousarray(vectors, dtype=np.float32))
-        columns[f"{target}__space"] = pa.array([job.target.id] * len(ids))
-        columns[f"{target}__artifact"] = pa.array([job.artifact_id] * len(ids))
-        columns[f"{target}__source"] = pa.array(digests)
-        columns[f"{target}__digest"] = pa.array(vector_digests(vectors))
-        try:
-            table.merge_insert(list(self._keys)).when_matched_update_all().execute(pa.table(columns))
-        except (OSError, RuntimeError, ValueError) as error:
-            raise StoreError(f"{self.url}: the rows were refused: {error}") from error
+        target = self._target(job)
+        artifact, recorded = quoted(f"{target}__artifact"), quoted(f"{target}__source")
+        kept = f"target.{artifact} IS NULL AND target.{recorded} IS NOT NULL AND target.{recorded} = source.{recorded}"
+        values = {"artifact": pa.array([job.artifact_id] * len(ids)), "source": pa.array(digests)}
+        self._merge(job, target, ids, vectors, values, where=f"NOT ({kept})")
+
+    def write_native(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32]) -> int:
+        """Replace vectors of the target column in one commit."""
+        side = self._target_side(job)
+        if side is None:
+            raise no_target_side(self.url)
+        values = {"artifact": pa.nulls(len(ids), pa.string())}
+        return self._merge(job, side, ids, vectors, values, where=f"target.{quoted(side)} IS NOT NULL")
+
+    def read_target(self, job: Job, ids: Sequence[str]) -> TargetRows:
+        """Read the target column of the given rows, where it says that it is of the new space."""
+        side = self._target_side(job)
+        if side is None:
+            return TargetRows([], np.empty((0, job.target.dim), np.float32), np.empty(0, bool))
+        where = f"({self._keys.among(ids)}) AND {self._of_target(job, side)}"
+        names = [*self._keys.names, side, f"{side}__artifact"]
+        rows = self._latest().search().where(where).select(names).to_arrow().combine_chunks()
+        vectors = [vectors_of(chunk) for chunk in rows.column(side).chunks]
+        none = np.empty((0, job.target.dim), np.float32)
+        return TargetRows(self._keys.ids(rows), np.concatenate([none, *vectors]), _is_null(rows, f"{side}__artifact"))
 
     def discard(self, job: Job, ids: Sequence[str]) -> None:
         """Clear the target of rows."""
-        self._clear(job, self._among(ids))
+        self._clear(job, self._keys.among(ids))
 
     def read(self, job: Job, ids: Sequence[str]) -> Pairs:
         """Read both sides of the given rows."""
-        return self._pairs(job, self._latest().search().where(self._among(ids)))
+        return self._pairs(job, self._latest().search().where(self._keys.among(ids)))
 
     def sample(self, job: Job, count: int, *, seed: int) -> Sequence[str]:
         """Return ids of rows at random places of the table."""
         table = self._latest()
         rows = table.count_rows()
         offsets = np.random.default_rng(seed).choice(rows, size=min(rows, 4 * count), replace=False)
-        return self._pairs(job, table.take_offsets(sorted(offsets.tolist()))).ids[:count]
+        pairs = self._pairs(job, table.take_offsets(sorted(offsets.tolist())))
+        return pairs.select(~pairs.native).ids[:count]
 
     def coverage(self, job: Job) -> Coverage:
-        """Count the rows of both sides."""
-        table = self._latest()
-        source, target = quoted(self._column), f"{self._target(job)}__source"
-        made = target in table.schema.names
-
-        def count(present: str) -> int:
-            return int(table.count_rows(f"{source} {present} AND {quoted(target)} IS NOT NULL")) if made else 0
-
-        return Coverage(
-            rows=table.count_rows(),
-            without_vector=table.count_rows(f"{source} IS NULL"),
-            converted=count("IS NOT NULL"),
-            orphans=count("IS NULL"),
-        )
+        """Count the rows of both sides; of the column in service once that is the new one."""
+        table, side = self._latest(), self._target_side(job)
+        source, count = quoted(self._column), table.count_rows
+        converted = orphans = native = 0
+        if side is not None:
+            said = self._of_target(job, side)
+            native = count(f"{said} AND {quoted(f'{side}__artifact')} IS NULL")
+            recorded = f"{quoted(f'{side}__source')} IS NOT NULL"
+            if side == self._column:
+                converted = count(said)
+            else:
+                converted = count(f"{source} IS NOT NULL AND {recorded}")
+                orphans = count(f"{source} IS NULL AND {recorded}")
+        return Coverage(count(), count(f"{source} IS NULL"), converted, orphans, native)
 
     def remove_orphans(self, job: Job) -> int:
         """Clear the target of rows whose vector was set to NULL meanwhile; deleted rows took theirs along."""
@@ -229,14 +253,14 @@ class LanceGallery:
 
     def sweep(self, job: Job) -> Iterator[Sequence[str]]:
         """Find rows without provenance of the new space, and converted rows whose vector was replaced."""
-        names = [self._column, *(f"{self._column}__{name}" for name in ("space", "artifact", "digest"))]
+        names = [self._column, *(f"{self._column}__{name}" for name in ("space", "source", "digest"))]
         for batch in self._batches(f"{quoted(self._column)} IS NOT NULL", names, self.batch_size):
-            space, artifact, digest = (batch.column(name).to_pylist() for name in names[1:])
+            space, source, digest = (batch.column(name).to_pylist() for name in names[1:])
             digests = vector_digests(vectors_of(batch.column(self._column))).tolist()
             flagged = [
                 text
-                for row, text in enumerate(self._ids(batch))
-                if space[row] != job.target.id or (artifact[row] is not None and digest[row] != digests[row])
+                for row, text in enumerate(self._keys.ids(batch))
+                if space[row] != job.target.id or (source[row] is not None and digest[row] != digests[row])
             ]
             if flagged:
                 yield flagged
@@ -247,11 +271,28 @@ class LanceGallery:
     def _latest(self) -> Any:
         return self._database.open_table(self._name)
 
-    def _among(self, ids: Sequence[str]) -> str:
-        keys = zip(*self._codec.columns(ids), strict=True)
-        equal = (zip(self._keys, key, strict=True) for key in keys)
-        rows = (" AND ".join(f"{quoted(name)} = {literal(value)}" for name, value in key) for key in equal)
-        return " OR ".join(f"({row})" for row in rows) or "false"
+    def _merge(
+        self,
+        job: Job,
+        side: str,
+        ids: Sequence[str],
+        vectors: NDArray[np.float32],
+        values: dict[str, pa.Array],
+        *,
+        where: str,
+    ) -> int:
+        """Write one side of existing rows that meet a condition; return how many."""
+        table = self._latest()
+        columns = self._keys.columns(ids, table.schema)
+        columns[side] = vectors_to_arrow(np.ascontiguousarray(vectors, dtype=np.float32))
+        columns[f"{side}__space"] = pa.array([job.target.id] * len(ids), pa.string())
+        columns[f"{side}__digest"] = pa.array(vector_digests(vectors))
+        columns |= {f"{side}__{name}": column for name, column in values.items()}
+        merge = table.merge_insert(list(self._keys.names)).when_matched_update_all(where=where)
+        try:
+            return int(merge.execute(pa.table(columns)).num_updated_rows)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise StoreError(f"{self.url}: the rows were refused: {error}") from error
 
     def _clear(self, job: Job, where: str) -> None:
         self._latest().update(where=where, values=dict.fromkeys(family(self._target(job))))
@@ -265,6 +306,14 @@ class LanceGallery:
     def _old(self, job: Job) -> str:
         return f"{self._column}__old_{job.suffix}"
 
+    def _target_side(self, job: Job) -> str | None:
+        """Return the column that holds the target side; None where nothing is made."""
+        phase = self.state(job).phase
+        return None if phase == "untouched" else self._target(job) if phase == "prepared" else self._column
+
+    def _of_target(self, job: Job, side: str) -> str:
+        return f"{quoted(side)} IS NOT NULL AND {quoted(f'{side}__space')} = {literal(job.target.id)}"
+
     def _rename(self, renames: dict[str, str]) -> None:
         names = self._latest().schema.names
         pairs = zip(
@@ -275,26 +324,14 @@ class LanceGallery:
         self._latest().alter_columns(*({"path": old, "rename": new} for old, new in pairs if old in names))
 
     def _batches(self, where: str, names: list[str], batch_size: int) -> Iterator[pa.RecordBatch]:
-        """Read a snapshot in batches of about ``batch_size`` rows, however small the fragments are."""
-        query = self._latest().search().where(where).select([*self._keys, *names])
-        held: list[pa.RecordBatch] = []
-        rows = 0
-        for batch in query.to_batches(batch_size):
-            held.append(batch)
-            rows += len(batch)
-            if rows >= batch_size:
-                yield from pa.Table.from_batches(held).combine_chunks().to_batches()
-                held, rows = [], 0
-        if rows:
-            yield from pa.Table.from_batches(held).combine_chunks().to_batches()
-
-    def _ids(self, batch: pa.RecordBatch | pa.Table) -> list[str]:
-        columns = [batch.column(name).to_pylist() for name in self._keys]
-        return self._codec.ids([native(values, kind) for values, kind in zip(columns, self._codec.kinds, strict=True)])
+        """Read a snapshot of the table."""
+        names = [*self._keys.names, *names]
+        return batches(self._latest().search().where(where).select(names), batch_size)
 
     def _pairs(self, job: Job, query: Any) -> Pairs:
         target = self._target(job)
-        table = query.select([*self._keys, self._column, target]).to_arrow().combine_chunks()
+        names = [*self._keys.names, self._column, target, f"{target}__artifact"]
+        table = query.select(names).to_arrow().combine_chunks()
         both = pa.compute.and_(table.column(self._column).is_valid(), table.column(target).is_valid())
         table = table.filter(both).combine_chunks()
         sides = [
@@ -302,4 +339,9 @@ class LanceGallery:
             for name in (self._column, target)
         ]
         empty = np.empty((0, 0), np.float32)
-        return Pairs(self._ids(table), *(empty if side is None else side for side in sides))
+        source, converted = (empty if side is None else side for side in sides)
+        return Pairs(self._keys.ids(table), source, converted, _is_null(table, f"{target}__artifact"))
+
+
+def _is_null(table: pa.Table, column: str) -> NDArray[np.bool_]:
+    return np.asarray(table.column(column).is_null().to_numpy(), dtype=bool)

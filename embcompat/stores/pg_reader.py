@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, LiteralString
 
 from psycopg import Connection, sql
 
-from embcompat.stores.base import Coverage
+from embcompat.stores.base import Coverage, Phase
 from embcompat.stores.pg_catalog import VectorTable
 from embcompat.stores.pg_copy import Column, decode, order
 from embcompat.stores.pg_target import PART_ROWS, Target, listed, literals, matched, row_of
@@ -78,6 +78,12 @@ def key_fields(table: VectorTable) -> list[tuple[sql.Composable, Column]]:
     """Return expression and kind of each key column, of the alias ``s``."""
     names = (sql.SQL("s.{}").format(sql.Identifier(key)) for key in table.keys)
     return list(zip(names, table.key_columns, strict=True))
+
+
+def is_native(names: Target, alias: LiteralString) -> tuple[sql.Composable, Column]:
+    """Return expression and kind of whether a target row is native: 1 or 0."""
+    said = sql.SQL("(" + alias + ".{} IS NULL)::int::int2")
+    return said.format(names.provenance("artifact")), Column("int2")
 
 
 def missing_rows(names: Target, table: VectorTable, low: Any, high: Any) -> sql.Composed:
@@ -177,14 +183,14 @@ def sample_keys(
     percent = 100.0 if estimate < _SMALL_TABLE_ROWS else min(100.0, 100.0 * 20 * count / estimate)
     rows = connection.execute(
         sql.SQL(
-            "SELECT {keys} FROM {target} TABLESAMPLE SYSTEM ({percent}) REPEATABLE ({seed}) WHERE {column} IS NOT NULL "
-            "ORDER BY hashtext(ROW({keys})::text || {salt}) LIMIT {count}"
+            "SELECT {keys} FROM {target} TABLESAMPLE SYSTEM ({percent}) REPEATABLE ({seed}) "
+            "WHERE {artifact} IS NOT NULL ORDER BY hashtext(ROW({keys})::text || {salt}) LIMIT {count}"
         ).format(
             keys=listed(table.keys),
             target=names.target,
             percent=percent,
             seed=seed,
-            column=sql.Identifier(table.column),
+            artifact=names.provenance("artifact"),
             salt=str(seed),
             count=count,
         )
@@ -192,25 +198,31 @@ def sample_keys(
     return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in table.keys]
 
 
-def count_rows(connection: Connection[Any], names: Target, table: VectorTable, *, made: bool) -> Coverage:
-    """Count the rows of both sides; only of the source side where the target side is not made."""
+def count_rows(connection: Connection[Any], names: Target, table: VectorTable, *, phase: Phase) -> Coverage:
+    """Count the rows of both sides; of the table in service where the other one is not made, or is parked."""
     column = sql.Identifier(table.column)
     source = sql.SQL("SELECT count(*), count({}) FROM {}").format(column, names.served)
     rows, with_vector = connection.execute(source).fetchone() or (0, 0)
-    converted, orphans = 0, 0
-    if made:
+    converted = orphans = native = 0
+    if phase != "untouched":
+        of_target = sql.SQL("t.{} IS NOT NULL AND t.{} = {}").format(
+            column, names.provenance("space"), sql.Literal(names.job.target.id)
+        )
         joined = sql.SQL(
-            "SELECT count(*) FILTER (WHERE s.{column} IS NOT NULL AND t.{column} IS NOT NULL), "
+            "SELECT count(*) FILTER (WHERE s.{column} IS NOT NULL AND {of_target}), "
             "count(*) FILTER (WHERE s.{key} IS NULL OR "
-            "(s.{column} IS NULL AND t.{column} IS NOT NULL AND t.{artifact} IS NOT NULL)) "
+            "(s.{column} IS NULL AND t.{column} IS NOT NULL AND t.{recorded} IS NOT NULL)), "
+            "count(*) FILTER (WHERE {of_target} AND t.{artifact} IS NULL) "
             "FROM {target} t LEFT JOIN {served} s ON {match}"
         ).format(
             column=column,
+            of_target=of_target,
             key=sql.Identifier(table.keys[0]),
+            recorded=names.provenance("source"),
             artifact=names.provenance("artifact"),
-            target=names.target,
+            target=names.target if phase == "prepared" else names.served,
             served=names.served,
             match=matched(table.keys, "s", "t"),
         )
-        converted, orphans = connection.execute(joined).fetchone() or (0, 0)
-    return Coverage(rows=rows, without_vector=rows - with_vector, converted=converted, orphans=orphans)
+        converted, orphans, native = connection.execute(joined).fetchone() or (0, 0, 0)
+    return Coverage(rows, rows - with_vector, converted, orphans, native)

@@ -226,6 +226,7 @@ def add_guard(connection: Connection[Any], names: Target, table: sql.Identifier)
         "THEN RETURN NEW; END IF; "
         "IF current_setting('embcompat.space', true) IS DISTINCT FROM {space} "
         "THEN RAISE EXCEPTION {message} USING ERRCODE = 'check_violation'; END IF; "
+        "IF current_setting('embcompat.backfill', true) = 'on' THEN RETURN NEW; END IF; "
         "NEW.{s} := {space}; NEW.{a} := NULL; NEW.{o} := NULL; NEW.{d} := NULL; RETURN NEW; END"
     ).format(
         c=sql.Identifier(names.column),

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from psycopg import Connection, sql
+from psycopg import Connection, Cursor, sql
 
 from embcompat.errors import StoreError
 from embcompat.stores.base import vector_digests
@@ -39,41 +39,16 @@ def write_rows(
         marks: Last change of each row that the log showed when its vector was read; 0 for none. Those changes are
             done; later ones stay in the log.
     """
-    target = Column(table.vector.kind, names.job.target.dim)
-    columns = [target, Column("int8"), Column("int8"), Column("int8"), *table.key_columns]
-    values = [vectors, digests, vector_digests(vectors), marks, *keys]
-    places = order(columns)
-    data = encode([values[place] for place in places], [columns[place] for place in places], len(vectors))
-    fields = ["vector", "source", "digest", "mark", *(f"key{index}" for index in range(len(keys)))]
-    staging = sql.Identifier("pg_temp", f"embcompat_{names.job.suffix}")
-    types = [vector_type(target), *(sql.SQL(_SQL_TYPES[column.kind]) for column in columns[1:])]
-    declared = sql.SQL(", ").join(
-        sql.SQL("{} {}").format(sql.Identifier(field), kind) for field, kind in zip(fields, types, strict=True)
-    )
-    same = sql.SQL(" AND ").join(
-        sql.SQL("g.{} = s.{}").format(sql.Identifier(f"key{index}"), sql.Identifier(key))
-        for index, key in enumerate(table.keys)
-    )
     with connection.transaction(), connection.cursor() as cursor:
-        cursor.execute(
-            sql.SQL("CREATE TEMP TABLE IF NOT EXISTS {} ({})").format(
-                sql.Identifier(f"embcompat_{names.job.suffix}"), declared
-            )
-        )
-        cursor.execute(sql.SQL("TRUNCATE {}").format(staging))
-        with cursor.copy(
-            sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
-                staging, listed(fields[place] for place in places)
-            )
-        ) as copy:
-            copy.write(data)
+        staging, same = _stage(cursor, names, table, keys, vectors, digests, marks)
         plain = _plain_columns(table)
         written = [*table.keys, *plain, table.column, *(f"{table.column}__{kind}" for kind in PROVENANCE)]
         cursor.execute(
             sql.SQL(
-                "INSERT INTO {target} ({written}) OVERRIDING SYSTEM VALUE SELECT {keys}{plain}, g.vector, {space}, "
-                "{artifact}, g.source, g.digest FROM {staging} g JOIN {served} s ON {same} "
-                "ON CONFLICT ({key_names}) DO UPDATE SET {updates}"
+                "INSERT INTO {target} AS t ({written}) OVERRIDING SYSTEM VALUE "
+                "SELECT {keys}{plain}, g.vector, {space}, {artifact}, g.source, g.digest "
+                "FROM {staging} g JOIN {served} s ON {same} "
+                "ON CONFLICT ({key_names}) DO UPDATE SET {updates}{converted}"
             ).format(
                 target=names.target,
                 written=listed(written),
@@ -85,7 +60,8 @@ def write_rows(
                 served=names.served,
                 same=same,
                 key_names=listed(table.keys),
-                updates=_updates(written[len(table.keys) :]),
+                updates=sql.SQL("").join(_updates([name]) + sql.SQL(", ") for name in plain),
+                converted=_unless_native(names),
             )
         )
         cursor.execute(
@@ -93,24 +69,102 @@ def write_rows(
         )
 
 
+def write_native_rows(
+    connection: Connection[Any],
+    names: Target,
+    table: VectorTable,
+    side: sql.Identifier,
+    keys: Sequence[Sequence[Any]],
+    vectors: NDArray[np.float32],
+) -> int:
+    """Replace vectors of one side by native ones, in one transaction; return how many.
+
+    Args:
+        connection: A connection.
+        names: Names of the job.
+        table: The table in service.
+        side: The table that holds the target side.
+        keys: Key columns.
+        vectors: Array (n, target_dim).
+    """
+    nothing = np.zeros(len(vectors), np.int64)
+    with connection.transaction(), connection.cursor() as cursor:
+        staging, same = _stage(cursor, names, table, keys, vectors, nothing, nothing)
+        for setting, value in (("embcompat.space", names.job.target.id), ("embcompat.backfill", "on")):
+            cursor.execute("SELECT set_config(%s, %s, true)", (setting, value))  # what the guard asks
+        return cursor.execute(
+            sql.SQL(
+                "UPDATE {side} s SET {column} = g.vector, {space} = {id}, {artifact} = NULL, {digest} = g.digest "
+                "FROM {staging} g WHERE {same} AND s.{column} IS NOT NULL"
+            ).format(
+                side=side,
+                column=sql.Identifier(table.column),
+                space=names.provenance("space"),
+                id=sql.Literal(names.job.target.id),
+                artifact=names.provenance("artifact"),
+                digest=names.provenance("digest"),
+                staging=staging,
+                same=same,
+            )
+        ).rowcount
+
+
+def _stage(
+    cursor: Cursor[Any],
+    names: Target,
+    table: VectorTable,
+    keys: Sequence[Sequence[Any]],
+    vectors: NDArray[np.float32],
+    digests: NDArray[np.int64],
+    marks: NDArray[np.int64],
+) -> tuple[sql.Identifier, sql.Composed]:
+    """Copy rows into a temporary table ``g``.
+
+    Returns:
+        The table, and the condition that its keys are those of ``s``.
+    """
+    target = Column(table.vector.kind, names.job.target.dim)
+    columns = [target, Column("int8"), Column("int8"), Column("int8"), *table.key_columns]
+    values = [vectors, digests, vector_digests(vectors), marks, *keys]
+    places = order(columns)
+    data = encode([values[place] for place in places], [columns[place] for place in places], len(vectors))
+    fields = ["vector", "source", "digest", "mark", *(f"key{index}" for index in range(len(keys)))]
+    name = f"embcompat_{names.job.suffix}"
+    staging = sql.Identifier("pg_temp", name)
+    types = [vector_type(target), *(sql.SQL(_SQL_TYPES[column.kind]) for column in columns[1:])]
+    declared = sql.SQL(", ").join(
+        sql.SQL("{} {}").format(sql.Identifier(field), kind) for field, kind in zip(fields, types, strict=True)
+    )
+    cursor.execute(sql.SQL("CREATE TEMP TABLE IF NOT EXISTS {} ({})").format(sql.Identifier(name), declared))
+    cursor.execute(sql.SQL("TRUNCATE {}").format(staging))
+    copied = listed(fields[place] for place in places)
+    with cursor.copy(sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(staging, copied)) as copy:
+        copy.write(data)
+    same = sql.SQL(" AND ").join(
+        sql.SQL("g.{} = s.{}").format(sql.Identifier(f"key{index}"), sql.Identifier(key))
+        for index, key in enumerate(table.keys)
+    )
+    return staging, same
+
+
 def follow_rows(connection: Connection[Any], names: Target, table: VectorTable) -> int:
     """Remove target rows whose source row or vector is gone, and bring over rows without a vector.
 
     Returns:
-        Rows removed. Native vectors of rows that never had an old one stay.
+        Rows removed. Vectors of rows that never had an old one stay.
     """
     column = sql.Identifier(table.column)
     removed = connection.execute(
         sql.SQL(
             "DELETE FROM {target} t WHERE NOT EXISTS (SELECT 1 FROM {served} s WHERE {match}) OR "
-            "(t.{column} IS NOT NULL AND t.{artifact} IS NOT NULL "
+            "(t.{column} IS NOT NULL AND t.{recorded} IS NOT NULL "
             "AND EXISTS (SELECT 1 FROM {served} s WHERE {match} AND s.{column} IS NULL))"
         ).format(
             target=names.target,
             served=names.served,
             match=matched(table.keys, "s", "t"),
             column=column,
-            artifact=names.provenance("artifact"),
+            recorded=names.provenance("source"),
         )
     ).rowcount
     _bring_over(
@@ -169,10 +223,10 @@ def return_rows(connection: Connection[Any], names: Target, table: VectorTable, 
             parked=parked, log=log, served=names.served, match=match
         )
     )
-    native = sql.SQL("t.{column} IS NOT NULL AND t.{artifact} IS NULL").format(
-        column=column, artifact=names.provenance("artifact")
+    written = sql.SQL("t.{column} IS NOT NULL AND t.{recorded} IS NULL").format(
+        column=column, recorded=names.provenance("source")
     )
-    row = connection.execute(sql.SQL("SELECT count(*) FROM {} t WHERE {}").format(names.served, native)).fetchone()
+    row = connection.execute(sql.SQL("SELECT count(*) FROM {} t WHERE {}").format(names.served, written)).fetchone()
     without = int(row[0]) if row is not None else 0
     if without and not old.nullable:
         raise StoreError(
@@ -181,8 +235,8 @@ def return_rows(connection: Connection[Any], names: Target, table: VectorTable, 
         )
     if old.nullable:
         connection.execute(
-            sql.SQL("UPDATE {parked} s SET {column} = NULL FROM {served} t WHERE {match} AND {native}").format(
-                parked=parked, column=column, served=names.served, match=match, native=native
+            sql.SQL("UPDATE {parked} s SET {column} = NULL FROM {served} t WHERE {match} AND {written}").format(
+                parked=parked, column=column, served=names.served, match=match, written=written
             )
         )
     plain = _plain_columns(old)
@@ -236,3 +290,13 @@ def _plain_columns(table: VectorTable) -> list[str]:
 
 def _updates(columns: Sequence[str]) -> sql.Composed:
     return sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in columns)
+
+
+def _unless_native(names: Target) -> sql.Composed:
+    """Return what a conversion sets beside a conflict: all but native vectors with the very same source vector."""
+    columns = [sql.Identifier(names.column), *(names.provenance(kind) for kind in PROVENANCE)]
+    kept = sql.SQL("CASE WHEN t.{a} IS NULL AND t.{s} = excluded.{s} THEN t.{c} ELSE excluded.{c} END")
+    artifact, source = names.provenance("artifact"), names.provenance("source")
+    return sql.SQL(", ").join(
+        sql.SQL("{} = ").format(column) + kept.format(a=artifact, s=source, c=column) for column in columns
+    )

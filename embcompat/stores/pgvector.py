@@ -23,13 +23,14 @@ from psycopg import sql
 from embcompat.errors import InputError, StoreError
 from embcompat.spaces import require_space
 from embcompat.stores import pg_target
-from embcompat.stores.base import Coverage, Finish, Job, Pairs, Rows, State
+from embcompat.stores.base import Coverage, Finish, Job, Pairs, Rows, State, TargetRows, no_target_side
 from embcompat.stores.keys import KeyCodec
 from embcompat.stores.pg_catalog import VectorTable, find_oid, has_unique_key, obstacles, read_table, vector_index
 from embcompat.stores.pg_copy import Column
 from embcompat.stores.pg_reader import (
     copy_out,
     count_rows,
+    is_native,
     key_fields,
     key_list,
     logged_rows,
@@ -41,7 +42,7 @@ from embcompat.stores.pg_reader import (
 )
 from embcompat.stores.pg_swap import carry_outgoing_keys, swap_tables
 from embcompat.stores.pg_target import Target, matched
-from embcompat.stores.pg_writer import follow_rows, return_rows, settle_rows, write_rows
+from embcompat.stores.pg_writer import follow_rows, return_rows, settle_rows, write_native_rows, write_rows
 from embcompat.stores.url import StoreUrl
 
 LOCK_MILLISECONDS: Final = 2_000
@@ -161,6 +162,34 @@ class PgGallery:
         for text in ids:
             self._marks.pop(text, None)
 
+    def write_native(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32]) -> int:
+        """Update vectors of the table that holds the target side, in one transaction."""
+        side = self._target_side(job)
+        if side is None:
+            raise no_target_side(self.url)
+        keys = self._codec.columns(ids)
+        try:
+            return write_native_rows(self._writer, self._names(job), self._table(), side, keys, vectors)
+        except psycopg.Error as error:
+            raise StoreError(f"{self.url}: the rows were refused: {error}") from error
+
+    def read_target(self, job: Job, ids: Sequence[str]) -> TargetRows:
+        """Read the target side of the given rows, where it says that it is of the new space."""
+        table, names, side = self._table(), self._names(job), self._target_side(job)
+        if side is None or not ids:
+            return TargetRows([], np.empty((0, job.target.dim), np.float32), np.empty(0, bool))
+        column = sql.Identifier(table.column)
+        rest = sql.SQL("FROM {} s WHERE s.{} IS NOT NULL AND s.{} = {} AND {}").format(
+            side,
+            column,
+            names.provenance("space"),
+            sql.Literal(job.target.id),
+            key_list(table, self._codec.columns(ids)),
+        )
+        fields = [(sql.SQL("s.{}").format(column), Column(table.vector.kind, job.target.dim)), is_native(names, "s")]
+        *keys, vectors, native = copy_out(self._writer, [*key_fields(table), *fields], rest)
+        return TargetRows(self._codec.ids(keys), vectors, np.array(native, dtype=bool))
+
     def discard(self, job: Job, ids: Sequence[str]) -> None:
         """Delete target rows; the cutover brings them over without a vector."""
         table, names = self._table(), self._names(job)
@@ -173,7 +202,8 @@ class PgGallery:
         target = Column(table.vector.kind, job.target.dim)
         column = sql.Identifier(table.column)
         if not ids:
-            return Pairs([], np.empty((0, table.vector.dim), np.float32), np.empty((0, target.dim), np.float32))
+            empty = [np.empty((0, dim), np.float32) for dim in (table.vector.dim, target.dim)]
+            return Pairs([], empty[0], empty[1], np.empty(0, bool))
         rest = sql.SQL("FROM {} s JOIN {} t ON {} WHERE s.{c} IS NOT NULL AND t.{c} IS NOT NULL AND {}").format(
             names.served,
             names.target,
@@ -181,9 +211,13 @@ class PgGallery:
             key_list(table, self._codec.columns(ids)),
             c=column,
         )
-        sides = [(sql.SQL("s.{}").format(column), table.vector), (sql.SQL("t.{}").format(column), target)]
-        *key_values, source, converted = copy_out(self._writer, [*key_fields(table), *sides], rest)
-        return Pairs(self._codec.ids(key_values), source, converted)
+        fields = [
+            (sql.SQL("s.{}").format(column), table.vector),
+            (sql.SQL("t.{}").format(column), target),
+            is_native(names, "t"),
+        ]
+        *keys, source, converted, native = copy_out(self._writer, [*key_fields(table), *fields], rest)
+        return Pairs(self._codec.ids(keys), source, converted, np.array(native, dtype=bool))
 
     def sample(self, job: Job, count: int, *, seed: int) -> Sequence[str]:
         """Return ids from random pages of the target table."""
@@ -194,7 +228,7 @@ class PgGallery:
     def coverage(self, job: Job) -> Coverage:
         """Count the rows of both sides."""
         table, names = self._table(), self._names(job)
-        return count_rows(self._writer, names, table, made=self.state(job).phase == "prepared")
+        return count_rows(self._writer, names, table, phase=self.state(job).phase)
 
     def remove_orphans(self, job: Job) -> int:
         """Remove target rows whose source row or vector is gone, and bring over rows without a vector."""
@@ -294,6 +328,11 @@ class PgGallery:
 
     def _names(self, job: Job) -> Target:
         return Target(self._schema, self._name, self._column, job)
+
+    def _target_side(self, job: Job) -> sql.Identifier | None:
+        """Return the table that holds the target side; None where nothing is made."""
+        phase, names = self.state(job).phase, self._names(job)
+        return None if phase == "untouched" else names.target if phase == "prepared" else names.served
 
     def _refuse_obstacles(self, table: VectorTable) -> None:
         if found := obstacles(self._writer, table.oid):

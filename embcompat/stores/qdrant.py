@@ -23,16 +23,19 @@ from qdrant_client.http.exceptions import ApiException
 
 from embcompat.errors import InputError, StoreError
 from embcompat.spaces import SpaceVersion, require_space
-from embcompat.stores.base import Coverage, Finish, Job, Pairs, Rows, State
+from embcompat.stores.base import Coverage, Finish, Job, Pairs, Rows, State, TargetRows, no_target_side
 from embcompat.stores.qdrant_points import (
     PAGE_ROWS,
     PAYLOAD_KEY,
+    Change,
     Point,
+    PointId,
     copy_points,
     create_like,
     pages,
     payload_of,
     point_id,
+    provenance_of,
     rest_digest,
     retrieve,
     vectors_of,
@@ -155,49 +158,69 @@ class QdrantGallery:
 
     def write(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32], digests: NDArray[np.int64]) -> None:
         """Upsert points, with everything else that the source points have now."""
+        chosen = [point_id(text) for text in ids]
         rows = {text: row for row, text in enumerate(ids)}
+        native = self._sides(job).native(chosen)
 
         def change(point: Point) -> tuple[dict[str, Any], dict[str, Any]]:
             row = rows[str(point.id)]
-            provenance = {
-                "space": job.target.id,
-                "artifact": job.artifact_id,
-                "source": int(digests[row]),
-                "rest": rest_digest(point, self._vector),
-            }
-            return (
-                {**vectors_of(point), self._vector: vectors[row].tolist()},
-                {**payload_of(point), PAYLOAD_KEY: provenance},
-            )
+            provenance = {"space": job.target.id, "artifact": job.artifact_id, "source": int(digests[row])}
+            vector = vectors[row].tolist()
+            kept = native.get(point.id)
+            if kept is not None and provenance_of(kept)["source"] == provenance["source"]:
+                del provenance["artifact"]
+                vector = vectors_of(kept)[self._vector]
+            provenance["rest"] = rest_digest(point, self._vector)
+            return {**vectors_of(point), self._vector: vector}, {**payload_of(point), PAYLOAD_KEY: provenance}
 
-        try:
-            chosen = [point_id(text) for text in ids]
-            copy_points(self._client, chosen, source=self._source(job), target=self._target(job), change=change)
-        except (ApiException, ValueError) as error:
-            raise StoreError(f"{self.url}: the points were refused: {error}") from error
+        self._copy(chosen, self._source(job), self._target(job), change)
+
+    def write_native(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32]) -> int:
+        """Upsert points of the target collection with another vector."""
+        if self.state(job).phase == "untouched":
+            raise no_target_side(self.url)
+        rows = {text: row for row, text in enumerate(ids)}
+
+        def change(point: Point) -> tuple[dict[str, Any], dict[str, Any]] | None:
+            if self._vector not in vectors_of(point):
+                return None
+            kept = {key: value for key, value in provenance_of(point).items() if key != "artifact"}
+            provenance = {**kept, "space": job.target.id}
+            vector = vectors[rows[str(point.id)]].tolist()
+            return {**vectors_of(point), self._vector: vector}, {**payload_of(point), PAYLOAD_KEY: provenance}
+
+        target = self._target(job)
+        return self._copy([point_id(text) for text in ids], target, target, change)
 
     def read(self, job: Job, ids: Sequence[str]) -> Pairs:
         """Read both sides of the given points."""
-        wanted = [point_id(text) for text in ids]
-        sides = [
-            {
-                found: vectors_of(point)[self._vector]
-                for found, point in retrieve(self._client, name, wanted, with_payload=False, with_vectors=True).items()
-                if self._vector in vectors_of(point)
-            }
-            for name in (self._source(job), self._target(job))
+        target, sides = self._retrieve(self._target(job), ids), [self._retrieve(self._source(job), ids)]
+        both = [text for text in ids if point_id(text) in sides[0] and point_id(text) in target]
+        arrays = [
+            np.array([vectors_of(side[point_id(text)])[self._vector] for text in both], dtype=np.float32)
+            for side in (*sides, target)
         ]
-        both = [text for text in ids if all(point_id(text) in side for side in sides)]
-        arrays = [np.array([side[point_id(text)] for text in both], dtype=np.float32) for side in sides]
-        return Pairs(both, *arrays)
+        native = ["artifact" not in provenance_of(target[point_id(text)]) for text in both]
+        return Pairs(both, arrays[0], arrays[1], np.array(native, dtype=bool))
+
+    def read_target(self, job: Job, ids: Sequence[str]) -> TargetRows:
+        """Read the given points of the target collection that say that they are of the new space."""
+        made = self.state(job).phase != "untouched"
+        found = self._retrieve(self._target(job), ids) if made else {}
+        known = {text: provenance_of(found[point_id(text)]) for text in ids if point_id(text) in found}
+        there = [text for text, said in known.items() if said.get("space") == job.target.id]
+        vectors = np.empty((len(there), job.target.dim), np.float32)
+        for row, text in enumerate(there):
+            vectors[row] = vectors_of(found[point_id(text)])[self._vector]
+        return TargetRows(there, vectors, np.array(["artifact" not in known[text] for text in there], dtype=bool))
 
     def sample(self, job: Job, count: int, *, seed: int) -> Sequence[str]:
         """Return ids of points after random places in the order of the ids."""
         return self._sides(job).sample(job.artifact_id, count, seed=seed)
 
     def coverage(self, job: Job) -> Coverage:
-        """Count the points of both sides, by id."""
-        return self._sides(job).coverage()
+        """Count the points of both sides, by id; of the collection in service once that is the new one."""
+        return self._sides(job).coverage(job.target.id, self.state(job).phase)
 
     def remove_orphans(self, job: Job) -> int:
         """Remove target points whose source point or vector is gone, and bring over points without a vector."""
@@ -282,6 +305,18 @@ class QdrantGallery:
     def _recorded(self, point: Point, known: dict[str, Any]) -> int:
         """Return the recorded digest; 0 too where anything else of the point changed."""
         return int(known.get("source", 0)) if known.get("rest") == rest_digest(point, self._vector) else 0
+
+    def _retrieve(self, collection: str, ids: Sequence[str]) -> dict[PointId, Point]:
+        """Look up points that have the vector."""
+        wanted = [point_id(text) for text in ids]
+        found = retrieve(self._client, collection, wanted, with_payload=[PAYLOAD_KEY], with_vectors=True)
+        return {identifier: point for identifier, point in found.items() if self._vector in vectors_of(point)}
+
+    def _copy(self, ids: Sequence[PointId], source: str, target: str, change: Change) -> int:
+        try:
+            return copy_points(self._client, ids, source=source, target=target, change=change)
+        except (ApiException, ValueError) as error:
+            raise StoreError(f"{self.url}: the points were refused: {error}") from error
 
     def _sides(self, job: Job) -> Sides:
         return Sides(self._client, self._source(job), self._target(job), self._vector)

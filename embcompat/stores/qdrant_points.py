@@ -17,6 +17,8 @@ PAGE_ROWS: Final = 1_000
 
 PointId = int | str | UUID
 Point = models.Record
+Change = Callable[[Point], tuple[dict[str, Any], dict[str, Any]] | None]
+"""Gives vectors by name and payload that a point gets, or None to leave it as it is."""
 
 
 def point_id(text: str) -> PointId:
@@ -89,8 +91,8 @@ def copy_points(
     *,
     source: str,
     target: str,
-    change: Callable[[Point], tuple[dict[str, Any], dict[str, Any]]],
-) -> None:
+    change: Change,
+) -> int:
     """Upsert points of one collection into another one; those that are gone are left out.
 
     Args:
@@ -98,16 +100,22 @@ def copy_points(
         ids: Which points.
         source: Where they are read, with all vectors and payload.
         target: Where they are written.
-        change: Gives vectors by name and payload of each point.
+        change: What is written.
+
+    Returns:
+        Points written.
     """
     found = retrieve(client, source, ids, with_payload=True, with_vectors=True)
     points = []
     for point in found.values():
-        vectors, payload = change(point)
+        if (changed := change(point)) is None:
+            continue
+        vectors, payload = changed
         shape: Any = vectors[""] if set(vectors) == {""} else vectors
         points.append(models.PointStruct(id=point.id, vector=shape, payload=payload))
     if points:
         client.upsert(target, points, wait=True)
+    return len(points)
 
 
 def create_like(

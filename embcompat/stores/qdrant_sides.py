@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from qdrant_client import QdrantClient, models
 
-from embcompat.stores.base import Coverage
+from embcompat.stores.base import Coverage, Phase
 from embcompat.stores.qdrant_points import (
     PAGE_ROWS,
     PAYLOAD_KEY,
@@ -53,18 +53,31 @@ class Sides:
             row += len(points)
         return chosen
 
-    def coverage(self) -> Coverage:
-        """Count the points of both collections, by id."""
-        has_vector = models.Filter(must=[models.HasVectorCondition(has_vector=self.vector)])
-        made = self.client.collection_exists(self.target)
-        with_vector = converted = orphans = 0
-        for points in pages(self.client, self.source, PAGE_ROWS, scroll_filter=has_vector, with_payload=False):
-            with_vector += len(points)
-            converted += sum("source" in known for known in self.known(points).values()) if made else 0
-        for points in pages(self.client, self.target, PAGE_ROWS, with_payload=[PAYLOAD_KEY]) if made else ():
-            orphans += len(self.orphans(points))
-        rows = self.client.count(self.source, exact=True).count
-        return Coverage(rows=rows, without_vector=rows - with_vector, converted=converted, orphans=orphans)
+    def coverage(self, space_id: str, phase: Phase) -> Coverage:
+        """Count the points of both collections, by id; of the target alone once it is in service."""
+        has_vector = models.HasVectorCondition(has_vector=self.vector)
+        said = models.FieldCondition(key=f"{PAYLOAD_KEY}.space", match=models.MatchValue(value=space_id))
+        without_artifact = models.IsEmptyCondition(is_empty=models.PayloadField(key=f"{PAYLOAD_KEY}.artifact"))
+        made, in_service = phase != "untouched", phase in ("cut_over", "finished")
+        served = self.target if in_service else self.source
+        native = self._count(self.target, has_vector, said, without_artifact) if made else 0
+        rows, with_vector = self._count(served), self._count(served, has_vector)
+        converted = self._count(served, has_vector, said) if in_service else 0
+        orphans = 0
+        if phase == "prepared":
+            wanted = models.Filter(must=[has_vector])
+            for points in pages(self.client, self.source, PAGE_ROWS, scroll_filter=wanted, with_payload=False):
+                converted += sum("source" in known for known in self.known(points).values())
+            for points in pages(self.client, self.target, PAGE_ROWS, with_payload=[PAYLOAD_KEY]):
+                orphans += len(self.orphans(points))
+        return Coverage(rows, rows - with_vector, converted, orphans, native)
+
+    def native(self, ids: Sequence[PointId]) -> dict[PointId, Point]:
+        """Return those of some target points that are native beside an old vector."""
+        found = retrieve(self.client, self.target, ids, with_payload=[PAYLOAD_KEY], with_vectors=False)
+        told = {identifier: provenance_of(point) for identifier, point in found.items()}
+        native = [identifier for identifier, known in told.items() if "source" in known and "artifact" not in known]
+        return retrieve(self.client, self.target, native, with_payload=[PAYLOAD_KEY], with_vectors=True)
 
     def known(self, points: Sequence[Point]) -> dict[PointId, dict[str, Any]]:
         """Return the provenance of the target points of some source points."""
@@ -126,6 +139,9 @@ class Sides:
     def _look_up(self, collection: str, points: Sequence[Point]) -> dict[PointId, Point]:
         ids = [point.id for point in points]
         return retrieve(self.client, collection, ids, with_payload=True, with_vectors=True)
+
+    def _count(self, collection: str, *conditions: models.Condition) -> int:
+        return int(self.client.count(collection, models.Filter(must=list(conditions)), exact=True).count)
 
     def _delete(self, collection: str, ids: list[PointId]) -> None:
         if ids:

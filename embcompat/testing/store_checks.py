@@ -26,6 +26,7 @@ from embcompat.migration import (
 )
 from embcompat.stores import vector_digests
 from embcompat.testing.store_faults import check_kill_points
+from embcompat.testing.store_native import check_native_rows
 from embcompat.testing.stores import (
     SOURCE_DIM,
     Gallery,
@@ -448,5 +449,6 @@ STORE_CHECKS: tuple[StoreCheck, ...] = (
     check_sweep,
     check_readers_during_cutover,
     check_workers_at_the_same_time,
+    check_native_rows,
     check_kill_points,
 )
