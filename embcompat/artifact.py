@@ -4,7 +4,7 @@ An artifact is a directory::
 
     manifest.json         what it is, canonical JSON; the artifact's id is the SHA-256 of these exact bytes
     weights.safetensors   the aligner's arrays
-    aligner.onnx          the whole map in one graph: input standardisation, map, output normalisation
+    aligner.onnx          the whole map in one graph; a second output may say how far to trust a conversion
     pairs.parquet         id and split of every pair, so that no evaluation uses what was fitted
     canary.safetensors    a few held-out pairs that a conversion is tried on (optional)
 
@@ -34,6 +34,7 @@ WEIGHTS = "weights.safetensors"
 GRAPH = "aligner.onnx"
 PAIRS = "pairs.parquet"
 CANARY = "canary.safetensors"
+CONVERTIBILITY = "convertibility"
 
 REQUIRED_FILES = frozenset({WEIGHTS, GRAPH})
 OPTIONAL_FILES = frozenset({PAIRS, CANARY})

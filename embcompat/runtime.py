@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from embcompat.artifact import Artifact, read_artifact
+from embcompat.artifact import CONVERTIBILITY, Artifact, read_artifact
 from embcompat.errors import ArtifactError, InputError
 
 BATCH_ROWS = 8_192
@@ -52,9 +53,12 @@ class OnnxAligner:
             if threads < 1:
                 raise InputError(f"threads must be at least 1. Got {threads}.")
             options.intra_op_num_threads = threads
-        graph = self.artifact.graph()
+        graph, self._convertibility_graph = _split_outputs(self.artifact.graph())
+        self._open: Callable[[bytes], Any] = partial(
+            ort.InferenceSession, sess_options=options, providers=list(providers), enable_fallback=0
+        )
         try:
-            self._session = ort.InferenceSession(graph, options, providers=list(providers), enable_fallback=0)
+            self._session = self._open(graph)
             inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         except Exception as error:  # onnxruntime raises its own classes, without a common base
             raise ArtifactError(f"onnxruntime cannot load the graph of {self.artifact.path}: {error}") from error
@@ -63,7 +67,7 @@ class OnnxAligner:
             raise ArtifactError(f"the graph of {self.artifact.path} must take float vectors (n, {self._source_dim}).")
         if outputs[0].shape[1:] != [self._target_dim] or outputs[0].type != "tensor(float)":
             raise ArtifactError(f"the graph of {self.artifact.path} must return float vectors (n, {self._target_dim}).")
-        self._input, self._output = inputs[0].name, [outputs[0].name]
+        self._input = inputs[0].name
 
     def __repr__(self) -> str:
         return f"OnnxAligner({self.artifact.source.id} -> {self.artifact.target.id}, id={self.artifact.id[:12]})"
@@ -75,6 +79,41 @@ class OnnxAligner:
             InputError: If the vectors have another shape or are not floats.
             ArtifactError: If the graph fails, or returns another number of rows.
         """
+        return self._run(self._session, vectors, self._target_dim)
+
+    def convertibility(self, vectors: ArrayLike) -> NDArray[np.float32]:
+        """Say how far vectors lie from what the aligner was fitted on, so that a conversion can be flagged or refused.
+
+        1 is as far as a typical held-out item; the larger, the less to trust. The manifest's calibration records under
+        ``convertibility`` below which score which fraction of the held-out items lie. It is the Mahalanobis distance
+        from the training sources [ours].
+
+        Args:
+            vectors: Array (n, source_dim), or one vector (source_dim,).
+
+        Returns:
+            Array (n,), or one number without axes.
+
+        Raises:
+            InputError: If the artifact has no such score, or the vectors have another shape or are not floats.
+            ArtifactError: If the graph fails.
+        """
+        return self._run(self._convertibility_session, vectors, 1)[..., 0]
+
+    @cached_property
+    def _convertibility_session(self) -> Any:
+        if self._convertibility_graph is None:
+            raise InputError(
+                f"{self!r} has no convertibility. save_artifact adds it where split= holds held-out pairs; a composed "
+                "chain has none, because it was fitted on no pairs of its own: ask its first step."
+            )
+        try:
+            return self._open(self._convertibility_graph)
+        except Exception as error:  # as above
+            raise ArtifactError(f"onnxruntime cannot load the graph of {self.artifact.path}: {error}") from error
+
+    def _run(self, session: Any, vectors: ArrayLike, width: int) -> NDArray[np.float32]:
+        """Run vectors through a session in blocks: (n, width), or (width,) for one vector."""
         array = np.asarray(vectors)
         if array.dtype.kind != "f" or array.ndim not in (1, 2) or array.shape[-1] != self._source_dim:
             raise InputError(
@@ -84,21 +123,44 @@ class OnnxAligner:
         if array.dtype != np.float32:
             array = array.astype(np.float32)
         if array.ndim == 1:
-            return np.asarray(self._run(array[np.newaxis])[0])
+            return np.asarray(self._run_block(session, array[np.newaxis], width)[0])
         if len(array) <= BATCH_ROWS:
-            return self._run(array)
-        result = np.empty((len(array), self._target_dim), dtype=np.float32)
+            return self._run_block(session, array, width)
+        result = np.empty((len(array), width), dtype=np.float32)
         for start in range(0, len(array), BATCH_ROWS):
             block = np.ascontiguousarray(array[start : start + BATCH_ROWS])
-            result[start : start + BATCH_ROWS] = self._run(block)
+            result[start : start + BATCH_ROWS] = self._run_block(session, block, width)
         return result
 
-    def _run(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _run_block(self, session: Any, block: NDArray[np.float32], width: int) -> NDArray[np.float32]:
         try:
-            converted = np.asarray(self._session.run(self._output, {self._input: block})[0])
+            found = np.asarray(session.run(None, {self._input: block})[0])
         except Exception as error:  # onnxruntime raises its own classes, without a common base
             raise ArtifactError(f"the graph of {self.artifact.path} fails: {error}") from error
-        if converted.shape != (len(block), self._target_dim):
-            expected = (len(block), self._target_dim)
-            raise ArtifactError(f"the graph of {self.artifact.path} must return {expected}. Got {converted.shape}.")
-        return converted
+        if found.shape != (len(block), width):
+            expected = (len(block), width)
+            raise ArtifactError(f"the graph of {self.artifact.path} must return {expected}. Got {found.shape}.")
+        return found
+
+
+def _split_outputs(graph: bytes) -> tuple[bytes, bytes | None]:
+    """Return the graph without the convertibility, and the graph of the convertibility alone, if there is one.
+
+    onnxruntime computes every node of a graph, whichever outputs are asked for; so each gets its own session.
+    """
+    import onnx
+
+    model = onnx.load_model_from_string(graph)
+    if CONVERTIBILITY not in {output.name for output in model.graph.output}:
+        return graph, None
+    parts = []
+    for kept in (False, True):
+        part = onnx.ModelProto()
+        part.CopyFrom(model)
+        for field in ("node", "initializer", "output"):
+            values = getattr(part.graph, field)
+            chosen = [value for value in values if (value.name.split(".")[0] == CONVERTIBILITY) == kept]
+            del values[:]
+            values.extend(chosen)
+        parts.append(part.SerializeToString())
+    return parts[0], parts[1]

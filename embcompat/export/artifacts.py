@@ -19,6 +19,7 @@ from pydantic import JsonValue
 from embcompat.aligners import Aligner, AlignerPair
 from embcompat.artifact import (
     CANARY,
+    CONVERTIBILITY,
     GRAPH,
     MANIFEST,
     PAIRS,
@@ -33,6 +34,12 @@ from embcompat.artifact import (
 )
 from embcompat.embeddings import PairedEmbeddings, PairSplit, normalize_rows
 from embcompat.errors import InputError, ParityError
+from embcompat.export.convertibility import (
+    Convertibility,
+    add_convertibility,
+    check_convertibility,
+    fit_convertibility,
+)
 from embcompat.export.graphs import build_graph
 from embcompat.export.quantize import check_int8, quantize_int8
 from embcompat.spaces import SpaceVersion, require_space
@@ -65,7 +72,7 @@ def save_artifact(
         source: Space of the vectors that go in.
         target: Space of the vectors that come out.
         split: The pairs it was fitted and tested on. Without them the artifact cannot say which items an evaluation
-            must leave out, and has no canary.
+            must leave out, and has no canary; without held-out pairs among them it has no convertibility.
         part_of: Instead of ``split``, the part that each item was in, by id: for an aligner that is made of others.
         metrics: Measured figures to record.
         calibration: Fitted calibrations to record, by name.
@@ -84,7 +91,11 @@ def save_artifact(
         raise InputError("an int8 graph needs held-out pairs to measure what it costs. Pass split=….")
     with _fresh_directory(Path(path), overwrite=overwrite) as directory:
         _write_weights(aligner, directory / WEIGHTS)
-        metrics = [*metrics, *_write_graph(aligner, directory / GRAPH, source, split, int8=int8)]
+        convertibility = None if split is None else _fit_convertibility(split, source)
+        metrics = [*metrics, *_write_graph(aligner, directory / GRAPH, source, split, convertibility, int8=int8)]
+        recorded = dict(calibration or {})
+        if convertibility is not None:
+            recorded[CONVERTIBILITY] = convertibility.calibration()
         if split is not None:
             part_of = {item: name for name, part in split.parts().items() for item in part.ids.tolist()}
             if canary and (held_out := _held_out(split)) is not None:
@@ -102,7 +113,7 @@ def save_artifact(
             if split is None
             else {name: len(part) for name, part in split.parts().items()},
             metrics=tuple(metrics),
-            calibration=dict(calibration or {}),
+            calibration=recorded,
             versions=_versions(),
             files={entry.name: file_digest(entry) for entry in directory.iterdir()},
         )
@@ -210,17 +221,27 @@ def _remove_artifact(path: Path) -> None:
 
 
 def _write_graph(
-    aligner: Aligner, path: Path, source: SpaceVersion, split: PairSplit | None, *, int8: bool
+    aligner: Aligner,
+    path: Path,
+    source: SpaceVersion,
+    split: PairSplit | None,
+    convertibility: Convertibility | None,
+    *,
+    int8: bool,
 ) -> list[Metric]:
     """Write the checked graph; return what int8 costs, if asked for."""
     model = build_graph(aligner)
-    check_parity(aligner, model.SerializeToString(), _parity_rows(source, split))
+    rows = _parity_rows(source, split)
+    check_parity(aligner, model.SerializeToString(), rows)
     metrics: list[Metric] = []
     if int8 and split is not None and (held_out := _held_out(split)) is not None:
         model = quantize_int8(model, split.train.source.vectors)
         before, after = check_int8(aligner, model, held_out)
         metrics.append(Metric(name="float32_mean_cosine", value=before, count=len(held_out)))
         metrics.append(Metric(name="int8_mean_cosine", value=after, count=len(held_out)))
+    if convertibility is not None:
+        model = add_convertibility(model, convertibility)
+        check_convertibility(convertibility, model.SerializeToString(), rows)
     data = model.SerializeToString()
     check_graph(data)
     path.write_bytes(data)
@@ -253,10 +274,21 @@ def _write_canary(pairs: PairedEmbeddings, target: SpaceVersion, path: Path) -> 
     path.write_bytes(save({"source": np.ascontiguousarray(source), "target": np.ascontiguousarray(converted)}))
 
 
+def _fit_convertibility(split: PairSplit, source: SpaceVersion) -> Convertibility | None:
+    held_out = _held_out(split)
+    if held_out is None:
+        return None
+    return fit_convertibility(_source_vectors(split.train, source), _source_vectors(held_out, source))
+
+
+def _source_vectors(pairs: PairedEmbeddings, source: SpaceVersion) -> NDArray[np.float32]:
+    """Return the side of the pairs that the aligner reads: of a pair of aligners, one reads the new side."""
+    return pairs.target.vectors if pairs.target.space == source else pairs.source.vectors
+
+
 def _parity_rows(source: SpaceVersion, split: PairSplit | None) -> NDArray[np.float32]:
     if split is not None:
-        old, new = split.train.source, split.train.target
-        return np.ascontiguousarray((new if new.space == source else old).vectors[:256])
+        return np.ascontiguousarray(_source_vectors(split.train, source)[:256])
     rows = np.random.default_rng(0).standard_normal((256, source.dim)).astype(np.float32)
     return np.asarray(normalize_rows(rows)) if source.normalized else rows
 
