@@ -18,6 +18,9 @@ Embed = Callable[[Sequence[str]], Embeddings]
 """Takes ids and returns what the new model makes of their items. Items that are gone, or that it cannot embed, are left
 out."""
 
+Vectors = dict[str, NDArray[np.float32]]
+"""Vectors by id."""
+
 REFUSALS_IN_A_ROW = 8
 """Single items refused one after the other before the model or the store is held to be the trouble [ours]."""
 
@@ -85,7 +88,7 @@ def look_up(new: Embeddings) -> Embed:
     return embed
 
 
-def native_vectors(found: Embeddings, space: SpaceVersion) -> dict[str, NDArray[np.float32]]:
+def native_vectors(found: Embeddings, space: SpaceVersion) -> Vectors:
     """Return the vectors of an `Embed` by id.
 
     Raises:
@@ -133,5 +136,8 @@ def isolate(ids: Sequence[str], attempt: Callable[[Sequence[str]], None]) -> dic
             refused[part[0]] = str(error) or type(error).__name__
             in_a_row += 1
             if in_a_row >= REFUSALS_IN_A_ROW:
-                raise StoreError(f"item after item is refused; the last, {part[0]!r}: {error}") from error
+                raise StoreError(
+                    f"item after item is refused; the last, {part[0]!r}: {error}. It is not the items: look at "
+                    "the model and the store."
+                ) from error
     return refused

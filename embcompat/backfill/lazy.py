@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embcompat.backfill.counters import LazyCounters
-from embcompat.backfill.embed import Embed, NativeRows
-from embcompat.backfill.worker import BackfillWorker, Vectors
+from embcompat.backfill.embed import Embed, NativeRows, Vectors
+from embcompat.backfill.worker import BackfillWorker
 from embcompat.errors import InputError
 from embcompat.evaluation.similarity import row_scores
 from embcompat.stores.base import Job

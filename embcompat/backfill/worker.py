@@ -13,12 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embcompat.backfill.counters import LazyCounters
-from embcompat.backfill.embed import Embed, NativeRows, isolate, native_vectors
+from embcompat.backfill.embed import Embed, NativeRows, Vectors, isolate, native_vectors
 from embcompat.errors import InputError, SpaceMismatchError, StoreError
 from embcompat.stores.base import Job
-
-Vectors = dict[str, NDArray[np.float32]]
-"""Vectors by id."""
 
 
 @final

@@ -1,0 +1,159 @@
+"""Carry a backfill out: embed the planned items, and let their vectors take the place of converted ones."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import JsonValue
+
+from embcompat.backfill.embed import Embed, NativeRows, Vectors, isolate, native_vectors
+from embcompat.errors import InputError
+from embcompat.evaluation.similarity import pairwise_scores
+from embcompat.spaces import SpaceVersion
+from embcompat.stores.base import Job
+
+BATCH_SIZE = 256
+"""Items that are embedded and written together [ours]."""
+
+MIN_CHECKED = 64
+"""Fewest rows on which it can be told whether vectors and rows belong together [ours]."""
+
+MAX_OUTRANKED = 0.25
+"""Share of other rows that may lie closer to a native vector than its own converted row, on average [ours]. On real
+texts the weakest aligner gave 0.04, and shuffled rows never less than 0.41 among 64."""
+
+
+@dataclass(frozen=True)
+class BackfillRun:
+    """What one run did.
+
+    Attributes:
+        planned: Items asked for.
+        already_native: Those that were native before.
+        rows: Rows written.
+        failures: Why each of the others has no native vector, by id.
+        seconds: Wall time.
+    """
+
+    planned: int
+    already_native: int
+    rows: int
+    failures: dict[str, str]
+    seconds: float
+
+    def to_dict(self) -> dict[str, JsonValue]:
+        """Return the report as JSON."""
+        return asdict(self)
+
+
+def run_backfill(
+    ids: Sequence[str],
+    store: NativeRows,
+    job: Job,
+    embed: Embed,
+    *,
+    batch_size: int = BATCH_SIZE,
+    progress: Callable[[int], None] | None = None,
+) -> BackfillRun:
+    """Embed items and write their vectors as native, in the order given.
+
+    What is native already is asked of the store and left alone, so a run may be stopped anywhere and started again.
+    Items that are gone, or that the embedder or the store refuses, are listed and stop nothing. The first vectors are
+    compared with the converted rows that they replace: if they lie no closer to their own than to others, ids and
+    items do not belong together, and nothing is written.
+
+    Args:
+        ids: The items, the most useful ones first; each once.
+        store: A `GalleryStore`, or anything with its ``read_target`` and ``write_native``.
+        job: The conversion whose target side is served.
+        embed: Embeds items by id: `embed_items`, `look_up`, or any function like them.
+        batch_size: Items that are embedded and written together.
+        progress: Called with the number of items newly done.
+
+    Raises:
+        InputError: If an id comes twice, or vectors and rows do not belong together.
+        SpaceMismatchError: If the vectors are not in the target space.
+        StoreError: If item after item is refused.
+    """
+    start = time.perf_counter()
+    if len(set(ids)) != len(ids):
+        raise InputError(f"ids must be different. Got {len(ids)} with {len(set(ids))} different ones.")
+    if batch_size < 1:
+        raise InputError(f"batch_size must be at least 1. Got {batch_size}.")
+    run = _Run(store, job, embed)
+    for first in range(0, len(ids), batch_size):
+        part = ids[first : first + batch_size]
+        run.take(part)
+        if progress is not None:
+            progress(len(part))
+    return BackfillRun(len(ids), run.already_native, run.rows, run.failures, time.perf_counter() - start)
+
+
+class _Run:
+    """Counts of one run, and whether its vectors have been checked."""
+
+    def __init__(self, store: NativeRows, job: Job, embed: Embed) -> None:
+        self.rows, self.already_native = 0, 0
+        self.failures: dict[str, str] = {}
+        self._store, self._job, self._embed = store, job, embed
+        self._checked = False
+
+    def take(self, ids: Sequence[str]) -> None:
+        """Embed and write those rows that are not native yet."""
+        rows = self._store.read_target(self._job, ids)
+        native = {identifier for identifier, is_native in zip(rows.ids, rows.native.tolist(), strict=True) if is_native}
+        present = dict(zip(rows.ids, rows.vectors, strict=True))
+        self.already_native += len(native)
+        self.failures |= {identifier: "has no converted row" for identifier in ids if identifier not in present}
+        self._replace([each for each in ids if each in present and each not in native], present)
+
+    def _replace(self, ids: Sequence[str], converted: Vectors) -> None:
+        made: Vectors = {}
+        self.failures |= isolate(ids, lambda part: made.update(native_vectors(self._embed(part), self._job.target)))
+        missing = [each for each in ids if each not in made and each not in self.failures]
+        self.failures |= dict.fromkeys(missing, "the model gave no vector")
+        if not self._checked and len(made) >= MIN_CHECKED:
+            check_belonging(_stack(made, list(made)), _stack(converted, list(made)), self._job.target)
+            self._checked = True
+        self.failures |= isolate(list(made), lambda part: self._write(part, _stack(made, part)))
+
+    def _write(self, ids: Sequence[str], vectors: NDArray[np.float32]) -> None:
+        written = self._store.write_native(self._job, ids, vectors)
+        self.rows += written
+        if written < len(ids):
+            self._list_gone(ids)
+
+    def _list_gone(self, ids: Sequence[str]) -> None:
+        rows = self._store.read_target(self._job, ids)
+        native = {identifier for identifier, is_native in zip(rows.ids, rows.native.tolist(), strict=True) if is_native}
+        self.failures |= {identifier: "its row is gone" for identifier in ids if identifier not in native}
+
+
+def _stack(vectors: Vectors, ids: Sequence[str]) -> NDArray[np.float32]:
+    return np.stack([vectors[identifier] for identifier in ids])
+
+
+def check_belonging(native: NDArray[np.float32], converted: NDArray[np.float32], space: SpaceVersion) -> None:
+    """Refuse native vectors that lie no closer to the converted vectors of their own items than to those of others.
+
+    Args:
+        native: Array (n, target_dim).
+        converted: Array (n, target_dim), the same items.
+        space: Space of both.
+
+    Raises:
+        InputError: If on average more than `MAX_OUTRANKED` of the other rows are closer than the own one.
+    """
+    scores = pairwise_scores(native, converted, space.similarity)
+    own = np.diagonal(scores)[:, np.newaxis]
+    outranked = float((scores > own).sum(axis=1).mean() / (len(scores) - 1))
+    if outranked > MAX_OUTRANKED:
+        raise InputError(
+            f"native vectors must lie close to the converted rows that they replace. On average {outranked:.0%} of the "
+            f"other rows are closer than the own one, and chance gives 50 %. Check that the ids of the items are those "
+            "of the gallery, and that the artifact is the one that converted it. Nothing was written."
+        )
