@@ -39,5 +39,11 @@ format: $(VENV)/.dev  ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+bench: $(VENV)/.dev  ## Measure every benchmark at reduced sizes, about ten minutes
+	$(BIN)/python benchmarks/suite.py
+
+bench-full: $(VENV)/.dev  ## Measure at the sizes of the docs' table, two hours or more
+	$(BIN)/python benchmarks/suite.py --full
+
 clean:  ## Remove what was built, and the virtual environment
 	rm -rf $(VENV) build dist demo-out

@@ -10,6 +10,7 @@ so that the products are as many and memory stays bounded. Anonymous memory is t
 from __future__ import annotations
 
 import argparse
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -20,7 +21,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from machine import alternate, describe, summary, write_results
+from machine import alternate, describe, line_at_most, median_ratio, write_results
 from numpy.typing import NDArray
 
 from embcompat.aligners import fit_affine_sums
@@ -102,19 +103,18 @@ def measure(folder: Path, suffix: str, rows: int, resident_rows: int, repeats: i
     rng = np.random.default_rng(1)
     held = -(-min(rows, resident_rows) // BLOCK_ROWS) * BLOCK_ROWS
     arrays = [rng.standard_normal((held, DIM), dtype=np.float32) for _ in range(2)]
-    times = summary(
-        alternate({"fit": lambda: fit(source, target), "products": lambda: products(rows, *arrays)}, repeats=repeats)
+    seconds = alternate(
+        {"fit": lambda: fit(source, target), "products": lambda: products(rows, *arrays)}, repeats=repeats
     )
-    return {
-        "what": f"ridge {DIM} → {DIM}, {suffix[1:]}",
-        "rows": rows,
-        "rows_per_second": rows / times["fit"]["seconds"],
-        "ratio_to_products": times["fit"]["seconds"] / times["products"]["seconds"],
-        "aim_at_most": 1.7,
-        "peak_anonymous_bytes": peak,
-        "aim_below_bytes": 2**30,
-        "times": times,
-    }
+    return line_at_most(
+        f"closed-form fit, {rows:,} × {DIM}, {suffix[1:]}, streaming",
+        "its float64 products alone, in memory",
+        median_ratio(seconds, "fit", "products"),
+        1.7,
+        seconds,
+        rows_per_second=rows / statistics.median(seconds["fit"]),
+        peak_anonymous_bytes=peak,
+    )
 
 
 def main() -> None:
@@ -124,12 +124,15 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--formats", nargs="+", choices=[".npy", ".parquet"], default=[".npy", ".parquet"])
     parser.add_argument("--folder", type=Path, help="where the files are written; they are removed at the end")
+    parser.add_argument("--smoke", action="store_true", help="a size that only shows that it runs")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--fit-once", nargs=2, type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.fit_once:
         fit(*options.fit_once)
         return
+    if options.smoke:
+        options.rows, options.repeats = 20_000, 1
     lines = []
     for suffix in options.formats:
         with tempfile.TemporaryDirectory(dir=options.folder) as name:

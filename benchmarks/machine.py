@@ -47,6 +47,25 @@ def summary(seconds: dict[str, list[float]]) -> dict[str, dict[str, float]]:
     }
 
 
+def median_ratio(seconds: dict[str, list[float]], name: str, against: str) -> float:
+    """Return the median over the rounds of one run's time as a multiple of another's."""
+    return statistics.median(mine / theirs for mine, theirs in zip(seconds[name], seconds[against], strict=True))
+
+
+def line_at_most(
+    what: str, against: str, ratio: float, aim: float | None, seconds: dict[str, list[float]], **more: Any
+) -> dict[str, Any]:
+    """Return a line of results: a ratio of times, of which less is better."""
+    return {"what": what, "against": against, "ratio": ratio, "aim_at_most": aim, "times": summary(seconds), **more}
+
+
+def line_at_least(
+    what: str, against: str, ratio: float, aim: float | None, seconds: dict[str, list[float]], **more: Any
+) -> dict[str, Any]:
+    """Return a line of results: a ratio of rates, of which more is better."""
+    return {"what": what, "against": against, "ratio": ratio, "aim_at_least": aim, "times": summary(seconds), **more}
+
+
 def write_results(results: dict[str, Any], path: Path | None) -> None:
     """Print the results as JSON, and write them to a file if one is given."""
     text = json.dumps(results, indent=2) + "\n"

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import resource
-import statistics
 import threading
 import time
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import alternate, describe, summary, write_results
+from machine import alternate, describe, line_at_most, median_ratio, write_results
 from numpy.typing import NDArray
 
 from embcompat.embeddings import Embeddings
@@ -81,7 +80,7 @@ def growth_of_memory(run: Callable[[], object]) -> int:
     return peak[0] - start
 
 
-def measure_scenarios(subjects: int, similarity: Similarity, repeats: int) -> dict[str, Any]:
+def measure_scenarios(subjects: int, similarity: Similarity, repeats: int) -> list[dict[str, Any]]:
     old, new, converted = make_embeddings(subjects, similarity)
     pairs = scenario_pairs(old, new, converted)
     four: list[Scenario] = ["S1", "S2", "S3", "S4"]
@@ -103,14 +102,19 @@ def measure_scenarios(subjects: int, similarity: Similarity, repeats: int) -> di
 
     grown = {"counts": growth_of_memory(counts), "report": growth_of_memory(report)}
     seconds = alternate({"bare": bare, "counts": counts, "report": report}, repeats=repeats)
-    return {
-        "subjects": subjects,
-        "similarity": similarity,
-        "false_acceptances_at_frr": {name: reports[0].scenarios[name].false_acceptances_at_frr for name in four},
-        "times": summary(seconds),
-        "ratio_to_bare": {name: _ratio(seconds, name) for name in ("counts", "report")},
-        "memory_growth_bytes": grown,
-    }
+    false = {name: reports[0].scenarios[name].false_acceptances_at_frr for name in four}
+    return [
+        line_at_most(
+            f"N:N, {subjects:,} subjects, four scenarios, {similarity}: {name}",
+            "bare blocked products",
+            median_ratio(seconds, name, "bare"),
+            3.0 if name == "counts" else None,
+            seconds,
+            memory_growth_bytes=grown[name],
+            false_acceptances_at_frr=false,
+        )
+        for name in ("counts", "report")
+    ]
 
 
 def measure_growth(subjects: int, similarity: Similarity, repeats: int) -> dict[str, Any]:
@@ -128,13 +132,14 @@ def measure_growth(subjects: int, similarity: Similarity, repeats: int) -> dict[
     seconds = alternate(
         {"bare": lambda: bare_product(pairs.anchors, pairs.positives), "counts": counts}, repeats=repeats
     )
-    return {
-        "subjects": subjects,
-        "similarity": similarity,
-        "times": summary(seconds),
-        "ratio_to_bare": {"counts": _ratio(seconds, "counts")},
-        "memory_growth_bytes": {"counts": grown},
-    }
+    return line_at_most(
+        f"N:N, {subjects:,} subjects, one scenario, {similarity}: counts",
+        "bare blocked products",
+        median_ratio(seconds, "counts", "bare"),
+        3.0,
+        seconds,
+        memory_growth_bytes=grown,
+    )
 
 
 def main() -> None:
@@ -149,21 +154,9 @@ def main() -> None:
     if options.smoke:
         subjects, growth, repeats = 300, [600], 1
     similarities: tuple[Similarity, ...] = ("cosine", "euclidean")
-    results = {
-        "benchmark": "verification",
-        "smoke": options.smoke,
-        "dim": DIM,
-        "repeats": repeats,
-        "machine": describe(),
-        "scenarios": [measure_scenarios(subjects, similarity, repeats) for similarity in similarities],
-        "growth": [measure_growth(size, similarity, repeats) for similarity in similarities for size in growth],
-    }
-    write_results(results, options.out)
-
-
-def _ratio(seconds: dict[str, list[float]], name: str) -> float:
-    """Return the median over the rounds of one run's time as a multiple of the bare products'."""
-    return statistics.median(mine / bare for mine, bare in zip(seconds[name], seconds["bare"], strict=True))
+    lines = [line for similarity in similarities for line in measure_scenarios(subjects, similarity, repeats)]
+    lines += [measure_growth(size, similarity, repeats) for similarity in similarities for size in growth]
+    write_results({"machine": describe(), "smoke": options.smoke, "lines": lines}, options.out)
 
 
 def _resident_bytes() -> int:

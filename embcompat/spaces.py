@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from embcompat.errors import InputError, SpaceMismatchError
-
-Similarity = Literal["cosine", "dot", "euclidean"]
+from embcompat.similarities import Similarity as Similarity
 
 _NAME = r"^[a-z0-9][a-z0-9._-]*$"
 _VERSION = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"

@@ -9,7 +9,7 @@ import typer
 
 from embcompat.cli.console import messages, output, print_json, track
 from embcompat.errors import SpaceMismatchError
-from embcompat.spaces import Similarity
+from embcompat.similarities import Similarity
 
 if TYPE_CHECKING:
     from embcompat.artifact import Artifact

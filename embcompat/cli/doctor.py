@@ -11,7 +11,7 @@ import typer
 from embcompat.cli.console import output, print_json
 from embcompat.cli.inputs import npy_space
 from embcompat.errors import InputError
-from embcompat.spaces import Similarity
+from embcompat.similarities import Similarity
 
 if TYPE_CHECKING:
     from embcompat.doctor import DoctorReport, SpaceReference

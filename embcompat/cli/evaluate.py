@@ -10,7 +10,7 @@ import typer
 from embcompat.cli.console import output, print_json
 from embcompat.cli.inputs import load_embeddings
 from embcompat.errors import GateError, InputError
-from embcompat.spaces import Similarity, require_space
+from embcompat.similarities import Similarity
 
 if TYPE_CHECKING:
     from embcompat.artifact import Artifact
@@ -201,6 +201,7 @@ def convert(artifact: Artifact, embeddings: Embeddings) -> Embeddings:
     """Convert embeddings to the target space of an artifact; labels stay."""
     from embcompat.embeddings import Embeddings
     from embcompat.runtime import OnnxAligner
+    from embcompat.spaces import require_space
 
     require_space(embeddings.space, artifact.source, what="The vectors to convert")
     vectors = OnnxAligner(artifact).transform(embeddings.vectors)

@@ -10,7 +10,7 @@ import typer
 from embcompat.cli.console import messages, output, print_json, track
 from embcompat.cli.inputs import load_embeddings
 from embcompat.errors import FileFormatError, InputError
-from embcompat.spaces import Similarity
+from embcompat.similarities import Similarity
 
 if TYPE_CHECKING:
     from rich.console import Console

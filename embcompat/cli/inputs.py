@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from embcompat.embeddings import UNIT_NORM_TOLERANCE, Embeddings
 from embcompat.errors import InputError
-from embcompat.spaces import Similarity, SpaceVersion, parse_space_id
+from embcompat.similarities import Similarity
+
+if TYPE_CHECKING:
+    from embcompat.embeddings import Embeddings
+    from embcompat.spaces import SpaceVersion
 
 
 def load_embeddings(path: Path, *, space: str | None = None, similarity: Similarity = "cosine") -> Embeddings:
@@ -20,6 +22,8 @@ def load_embeddings(path: Path, *, space: str | None = None, similarity: Similar
         InputError: If a ``.npy`` file comes without a space, or a Parquet file names another than the one given.
         FileFormatError: If the file does not hold embeddings.
     """
+    from embcompat.embeddings import Embeddings
+
     if path.suffix != ".npy":
         found = Embeddings.load(path)
         if space is not None and found.space.id != space:
@@ -34,7 +38,11 @@ def npy_space(path: Path, *, space: str | None, similarity: Similarity) -> Space
     Raises:
         InputError: If there is no space, or the file does not hold rows of numbers.
     """
+    import numpy as np
+
+    from embcompat.embeddings import UNIT_NORM_TOLERANCE
     from embcompat.embeddings.files import read_npy
+    from embcompat.spaces import SpaceVersion, parse_space_id
 
     if space is None:
         raise InputError(

@@ -10,7 +10,7 @@ import typer
 from embcompat.cli.console import output, print_json
 from embcompat.cli.evaluate import convert_unseen_subjects
 from embcompat.cli.inputs import load_embeddings
-from embcompat.spaces import Similarity
+from embcompat.similarities import Similarity
 
 if TYPE_CHECKING:
     from embcompat.evaluation.calibration import ThresholdTransfer

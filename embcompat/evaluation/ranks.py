@@ -182,15 +182,17 @@ def _block_scores(
     terms: Sequence[ScoreTerm], queries: NDArray[np.intp], rows: NDArray[np.intp]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Score queries against gallery rows: scores (q, g) and how far each query's may be off (q,)."""
-    total = np.zeros((len(queries), len(rows)), dtype=np.float32)
     bound = np.zeros(len(queries), dtype=np.float32)
+    total: NDArray[np.float32] | None = None
     for term in terms:
         asked, block = term.queries[queries], term.gallery[rows]
         scores = pairwise_scores(asked, block, term.similarity)
         if term.weight != 1.0:
             scores *= np.float32(term.weight)
-        total += scores
+        total = scores if total is None else np.add(total, scores, out=total)
         bound += abs(term.weight) * rounding_bound(asked, block, term.similarity)
+    if total is None:
+        raise ValueError("a score is the sum of at least one term")
     return total, bound
 
 

@@ -12,7 +12,7 @@ from embcompat.cli.inputs import load_embeddings
 from embcompat.cli.registry.options import Json, Name, Reason, Url
 from embcompat.cli.registry.paths import compose, path
 from embcompat.cli.registry.view import print_entry, print_graph, print_lists
-from embcompat.spaces import Similarity
+from embcompat.similarities import Similarity
 
 if TYPE_CHECKING:
     from embcompat.registry import Registry

@@ -1,0 +1,47 @@
+"""What starting costs: `import embcompat` and `embcompat --help` beside importing numpy, each in fresh processes.
+
+python benchmarks/startup.py --repeats 15 --out startup.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+from machine import alternate, describe, line_at_most, median_ratio, write_results
+
+HELP = "import sys; from embcompat.cli import main; sys.argv = {}; main()"
+COMMANDS = {
+    "import numpy": "import numpy",
+    "import embcompat": "import embcompat",
+    "embcompat --help": HELP.format(["embcompat", "--help"]),
+    "embcompat fit --help": HELP.format(["embcompat", "fit", "--help"]),
+}
+
+
+def run(code: str) -> None:
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--smoke", action="store_true", help="a size that only shows that it runs")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    runs = {name: partial(run, code) for name, code in COMMANDS.items()}
+    alternate(runs, repeats=1)  # bytecode and the disk's cache
+    seconds = alternate(runs, repeats=1 if options.smoke else options.repeats)
+    lines = [
+        line_at_most(name, "python -c 'import numpy'", median_ratio(seconds, name, "import numpy"), 4.0, seconds)
+        for name in COMMANDS
+        if name != "import numpy"
+    ]
+    write_results({"machine": describe("typer"), "smoke": options.smoke, "lines": lines}, options.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,227 @@
+"""Migrations of live galleries, beside reading and writing the same rows through the store's bare client.
+
+Four parts, each of which can be run alone; the results of the others are kept in the file:
+
+* ``throughput``: the migration end to end (run, reconcile, verify, cut over) against the bare client, store by store;
+* ``cutover``: the longest time that a reader waits while the cutover happens;
+* ``memory``: peak memory of a fresh process that migrates, at two sizes;
+* ``ray``: a folder of Parquet files on two Ray workers against two plain processes with one thread each.
+
+    python benchmarks/stores.py --part throughput --stores lancedb --out benchmarks/results/stores.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from machine import alternate, describe, line_at_least, median_ratio, write_results
+from store_galleries import DIM, GALLERIES, BareGallery, make_artifact, write_dataset
+
+from embcompat.migration import convert_dataset, convert_file, cut_over, run_migration
+from embcompat.runtime import OnnxAligner
+from embcompat.stores import open_store
+
+HERE = Path(__file__)
+ROWS = {"lancedb": 300_000, "postgresql": 200_000, "faiss": 300_000, "parquet": 1_000_000, "qdrant": 5_000}
+CUTOVER_ROWS = {"postgresql": 1_000_000, "lancedb": 1_000_000, "faiss": 1_000_000, "qdrant": 5_000}
+MEMORY_ROWS = (100_000, 2_000_000)
+
+
+def throughput(gallery: BareGallery, rows: int, repeats: int) -> dict[str, Any]:
+    aligner = OnnxAligner(make_artifact(gallery.folder), threads=1)
+    seconds = alternate(
+        {
+            "making the gallery": lambda: gallery.create(rows),
+            "migration": lambda: migrate(aligner, gallery),
+            "bare client": lambda: gallery.read_and_write(),
+        },
+        repeats=repeats,
+    )
+    return line_at_least(
+        f"migration, {gallery.name}, {rows:,} rows, {DIM} → {DIM}",
+        "reading and writing through the bare client",
+        median_ratio(seconds, "bare client", "migration"),
+        0.8,
+        seconds,
+        rows_per_second=rows / statistics.median(seconds["migration"]),
+    )
+
+
+def migrate(aligner: OnnxAligner, gallery: BareGallery) -> None:
+    if gallery.name == "parquet":
+        convert_file(aligner.artifact, gallery.path, gallery.target, threads=1)
+        return
+    store = open_store(gallery.url)
+    try:
+        run_migration(aligner, store)
+        cut_over(aligner, store)
+    finally:
+        store.close()
+
+
+def cutover(gallery: BareGallery, rows: int) -> dict[str, Any]:
+    """Let another process read one row after the other while the cutover happens."""
+    aligner = OnnxAligner(make_artifact(gallery.folder), threads=1)
+    gallery.create(rows)
+    store = open_store(gallery.url)
+    try:
+        run_migration(aligner, store)
+        command = [sys.executable, str(HERE), "--read", gallery.name, str(gallery.folder)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as reader:
+            next(iter(reader.stdout or ()))  # it reads
+            start = time.perf_counter()
+            cut_over(aligner, store)
+            seconds = time.perf_counter() - start
+            waits = json.loads(reader.communicate("stop\n")[0])
+    finally:
+        store.close()
+    return {
+        "what": f"longest wait of a reader during the cutover, {gallery.name}, {rows:,} rows",
+        "longest_seconds": waits["longest"],
+        "median_seconds": waits["median"],
+        "reads": waits["reads"],
+        "cutover_seconds": seconds,
+    }
+
+
+def read_until_told(name: str, folder: str) -> None:
+    """Read one row after the other until a line comes in; print the waits."""
+    gallery = GALLERIES[name](Path(folder))
+    over = ThreadPoolExecutor(1).submit(sys.stdin.readline)
+    waits: list[float] = []
+    with gallery.reader() as read:
+        read()
+        print("reading", flush=True)
+        while not over.done():
+            start = time.perf_counter()
+            read()
+            waits.append(time.perf_counter() - start)
+    print(json.dumps({"longest": max(waits), "median": statistics.median(waits), "reads": len(waits)}))
+
+
+def memory(gallery: BareGallery, sizes: tuple[int, ...]) -> dict[str, Any]:
+    artifact = make_artifact(gallery.folder)
+    peaks = []
+    for rows in sizes:
+        gallery.create(rows)
+        command = [sys.executable, str(HERE), "--migrate", gallery.name, str(gallery.folder), str(artifact.path)]
+        peaks.append(int(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+    return {
+        "what": f"peak memory, {gallery.name}, {sizes[1]:,} rows",
+        "against": f"{sizes[0]:,} rows",
+        "ratio": peaks[1] / peaks[0],
+        "peak_bytes": peaks,
+    }
+
+
+def migrate_and_print_peak(name: str, folder: str, artifact: str) -> None:
+    migrate(OnnxAligner(artifact, threads=1), GALLERIES[name](Path(folder)))
+    peak = [line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    print(int(peak[0]) * 1024)
+
+
+def ray_line(folder: Path, files: int, rows: int, repeats: int) -> dict[str, Any]:
+    """Ray was started before, as on a cluster; both sides start their workers anew."""
+    import ray
+
+    artifact = make_artifact(folder)
+    sources = write_dataset(folder / "source", files, rows)
+    target = folder / "target"
+    target.mkdir()
+
+    def plain() -> None:
+        _clear(target)
+        commands = [
+            [sys.executable, str(HERE), "--convert", str(artifact.path), str(target), *map(str, sources[part::2])]
+            for part in (0, 1)
+        ]
+        for process in [subprocess.Popen(command) for command in commands]:
+            if process.wait():
+                raise RuntimeError("a plain process failed")
+
+    def on_ray() -> None:
+        _clear(target)
+        convert_dataset(artifact.path, folder / "source", target, workers=2)
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        seconds = alternate({"two Ray workers": on_ray, "two plain processes": plain}, repeats=repeats)
+    finally:
+        ray.shutdown()
+    return line_at_least(
+        f"two Ray workers, {files} Parquet files of {rows:,} rows, {DIM} → {DIM}",
+        "two plain processes with one thread each",
+        median_ratio(seconds, "two plain processes", "two Ray workers"),
+        0.9,
+        seconds,
+        rows_per_second=files * rows / statistics.median(seconds["two Ray workers"]),
+    )
+
+
+def convert_files(artifact: str, target: str, *sources: str) -> None:
+    for source in sources:
+        convert_file(artifact, source, Path(target) / Path(source).name, threads=1)
+
+
+def _clear(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+
+
+def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
+    lines = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for store in options.stores or GALLERIES:
+            for part in options.part:
+                with GALLERIES[store].server(folder / f"{part}-{store}") as gallery:
+                    if part == "throughput":
+                        lines.append(throughput(gallery, options.rows or ROWS[store], options.repeats))
+                    elif part == "cutover" and store in CUTOVER_ROWS:
+                        lines.append(cutover(gallery, options.rows or CUTOVER_ROWS[store]))
+                    elif part == "memory" and store in ("lancedb", "parquet"):
+                        sizes = (options.rows // 4, options.rows) if options.rows else MEMORY_ROWS
+                        lines.append(memory(gallery, sizes))
+        if "ray" in options.part:
+            lines.append(ray_line(folder, 4, options.rows or 1_000_000, options.repeats))
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", nargs="+", default=["throughput", "cutover", "memory", "ray"])
+    parser.add_argument("--stores", nargs="*", help="all by default")
+    parser.add_argument("--rows", type=int, help="instead of each part's own size")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--smoke", action="store_true", help="a size that only shows that it runs")
+    parser.add_argument("--out", type=Path, help="JSON; lines of other parts in it are kept")
+    for internal in ("--read", "--migrate", "--convert"):
+        parser.add_argument(internal, nargs="+", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.read:
+        read_until_told(*options.read)
+    elif options.migrate:
+        migrate_and_print_peak(*options.migrate)
+    elif options.convert:
+        convert_files(*options.convert)
+    else:
+        if options.smoke:
+            options.rows, options.repeats = 2_000, 1
+        fresh = measure(options)
+        kept = json.loads(options.out.read_text())["lines"] if options.out and options.out.exists() else []
+        named = {line["what"]: line for line in [*kept, *fresh]}
+        packages = ("lancedb", "psycopg", "qdrant-client", "faiss-cpu", "pyarrow", "ray")
+        write_results({"machine": describe(*packages), "lines": list(named.values())}, options.out)
+
+
+if __name__ == "__main__":
+    main()

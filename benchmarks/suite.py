@@ -1,0 +1,125 @@
+"""Every benchmark, one after the other, and the page of the docs that shows their results.
+
+    python benchmarks/suite.py            # reduced sizes, about ten minutes on two cores
+    python benchmarks/suite.py --full     # the sizes of the docs' table, two hours or more
+    python benchmarks/suite.py --only-page
+
+Each benchmark runs in a process of its own and takes its ratios within one run. What was measured before stays until
+it is measured again, so that single ones can be run again on a quiet machine: ``--only conversion``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results" / "speed.json"
+PAGE = HERE.parent / "docs" / "concepts" / "speed.md"
+
+REDUCED: dict[str, list[str]] = {
+    "startup": ["--repeats", "9"],
+    "serving": [],
+    "conversion": ["--rows", "200000", "--repeats", "5"],
+    "fit_streaming": ["--rows", "200000"],
+    "training": ["--rows", "60000"],
+    "verification": ["--subjects", "8000", "--repeats", "3"],
+    "retrieval": ["--rows", "100000", "--queries", "1024"],
+}
+FULL: dict[str, list[str]] = {
+    "startup": [],
+    "serving": ["--texts", "512", "--repeats", "5"],
+    "conversion": ["--rows", "5000000", "--repeats", "3"],
+    "fit_streaming": ["--rows", "5000000", "--repeats", "3"],
+    "training": ["--rows", "1000000", "--repeats", "3"],
+    "verification": ["--growth", "25000", "50000", "100000", "--repeats", "3"],
+    "retrieval": ["--rows", "1000000", "--queries", "10000", "--repeats", "3"],
+}
+
+
+def run(name: str, arguments: list[str]) -> dict[str, Any]:
+    """Run one benchmark and return its results with the time that it took."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "result.json"
+        command = [sys.executable, str(HERE / f"{name}.py"), *arguments, "--out", str(out)]
+        print("==", name, *arguments, flush=True)
+        start = time.perf_counter()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        result: dict[str, Any] = json.loads(out.read_text())
+    result |= {"arguments": arguments, "seconds": time.perf_counter() - start}
+    for line in result["lines"]:
+        print(*cells(line), sep=" | ", flush=True)
+    return result
+
+
+def noise(line: dict[str, Any]) -> float | None:
+    """Return the largest spread among the times of a line, (slowest − fastest) / median."""
+    return max((found["spread"] for found in line.get("times", {}).values()), default=None)
+
+
+def cells(line: dict[str, Any]) -> list[str]:
+    """Write a line of results as the cells of a table."""
+    ratio, spread = f"{line['ratio']:,.2f}" if line["ratio"] < 100 else f"{line['ratio']:,.0f}", noise(line)
+    aims = {"≤": line.get("aim_at_most"), "≥": line.get("aim_at_least")}
+    aim = next((f"{sign} {value:g}" for sign, value in aims.items() if value is not None), "–")
+    met = {"≤": lambda value: line["ratio"] <= value, "≥": lambda value: line["ratio"] >= value}
+    missed = any(value is not None and not met[sign](value) for sign, value in aims.items())
+    ratio = f"{ratio} (missed)" if missed else ratio
+    return [line["what"], line["against"], aim, ratio, "–" if spread is None else f"{spread:.0%}"]
+
+
+def make_page(results: dict[str, Any]) -> str:
+    """Return the page of the docs."""
+    text = [
+        "# Speed",
+        "",
+        "Every figure is a ratio between two things that one run measured in turn on one machine, because seconds of",
+        "a shared machine say little. The aim stands beside it; a missed aim says so. *Noise* is the largest spread of",
+        "one of the times of that line: (slowest − fastest) / median.",
+        "",
+        "`make bench` measures all of it at reduced sizes in about ten minutes and writes this page; `make bench-full`",
+        "takes the sizes of the table. The results with every time are in `benchmarks/results/speed.json`.",
+    ]
+    for name, result in results.items():
+        machine = result["machine"]
+        versions = ", ".join(f"{package} {version}" for package, version in machine["versions"].items())
+        command = " ".join(["benchmarks/" + name + ".py", *result["arguments"]])
+        text += [
+            "",
+            f"## {name.replace('_', ' ').capitalize()}",
+            "",
+            "| what | against | aim | ratio | noise |",
+            "|---|---|---|---|---|",
+            *("| " + " | ".join(cells(line)) + " |" for line in result["lines"]),
+            "",
+            f"`{command}` on {machine['processors']} × {machine['processor']}, Python {machine['python']}, {versions}.",
+        ]
+    return "\n".join(text) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--full", action="store_true", help="the sizes of the docs' table")
+    parser.add_argument("--smoke", action="store_true", help="sizes that only show that it runs; writes nothing")
+    parser.add_argument("--only", nargs="+", choices=sorted(FULL), help="which benchmarks to run")
+    parser.add_argument("--only-page", action="store_true", help="write the page from the results, measure nothing")
+    options = parser.parse_args()
+    results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    sizes = FULL if options.full else REDUCED
+    for name in [] if options.only_page else options.only or sizes:
+        found = run(name, ["--smoke"] if options.smoke else sizes[name])
+        if not options.smoke:
+            results[name] = found
+            RESULTS.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n")
+    if not options.smoke:
+        PAGE.write_text(make_page(results))
+
+
+if __name__ == "__main__":
+    main()
