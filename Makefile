@@ -20,6 +20,10 @@ $(VENV)/.dev: $(PROJECTS) | $(BIN)/python
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]' -e adapters/text -e adapters/face
 	@touch $(VENV)/.demo $@
 
+$(VENV)/.docs: $(PROJECTS) | $(BIN)/python
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]'
+	@touch $@
+
 demo: $(VENV)/.demo  ## Upgrade a real text search, end to end, and write demo-out/report.html
 	$(BIN)/embcompat demo
 
@@ -45,5 +49,8 @@ bench: $(VENV)/.dev  ## Measure every benchmark at reduced sizes, about ten minu
 bench-full: $(VENV)/.dev  ## Measure at the sizes of the docs' table, two hours or more
 	$(BIN)/python benchmarks/suite.py --full
 
+docs: $(VENV)/.docs  ## Build the documentation into docs/_site; a warning is an error
+	$(BIN)/zensical build --strict --clean
+
 clean:  ## Remove what was built, and the virtual environment
-	rm -rf $(VENV) build dist demo-out
+	rm -rf $(VENV) build dist demo-out docs/_site .cache

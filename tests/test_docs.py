@@ -11,6 +11,7 @@ import click
 import pytest
 import typer
 
+import embcompat
 from embcompat.cli import app
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -68,6 +69,23 @@ def test_relative_links_lead_somewhere(page: Path) -> None:
     prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
     for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", prose):
         assert re.match(r"[a-z]+:", target) or (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_navigation_leads_to_every_page() -> None:
+    listed = re.findall(r"(\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), flags=re.MULTILINE)
+    assert sorted(listed) == sorted(str(page.relative_to(ROOT / "docs")) for page in ROOT.glob("docs/**/*.md"))
+
+
+def test_pages_of_the_site_link_to_the_site_alone() -> None:
+    for page in ROOT.glob("docs/**/*.md"):
+        for target in re.findall(r"\]\((\.[^)#\s]+)", page.read_text()):
+            assert (page.parent / target).resolve().is_relative_to(ROOT / "docs"), f"{page.name} links to {target}"
+
+
+def test_the_reference_shows_every_public_name() -> None:
+    text = "".join(page.read_text() for page in ROOT.glob("docs/reference/*.md"))
+    shown = set(re.findall(r"^::: (\S+)$", text, flags=re.MULTILINE))
+    assert set(embcompat._HOMES) <= shown
 
 
 def test_a_flag_that_does_not_exist_is_found() -> None:
