@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from embcompat.aligners.shared import shared_space
     from embcompat.aligners.streaming import stream_sums
     from embcompat.artifact import Artifact, read_artifact
+    from embcompat.backfill import Backlog, Budget, backfill_curve, backfill_order, plan_backfill
     from embcompat.backfill.lazy import LazyBackfill
     from embcompat.chains import compose, convert_through, evaluate_path, path, save_composed, scores_via
     from embcompat.decision import Decision, decide
@@ -39,6 +40,7 @@ _HOMES = {
     "embcompat.aligners.shared": ("shared_space",),
     "embcompat.aligners.streaming": ("stream_sums",),
     "embcompat.artifact": ("Artifact", "read_artifact"),
+    "embcompat.backfill": ("Backlog", "Budget", "backfill_curve", "backfill_order", "plan_backfill"),
     "embcompat.backfill.lazy": ("LazyBackfill",),
     "embcompat.chains": ("compose", "convert_through", "evaluate_path", "path", "save_composed", "scores_via"),
     "embcompat.decision": ("Decision", "decide"),
@@ -62,6 +64,8 @@ __all__ = [
     "Aligner",
     "AlignerPair",
     "Artifact",
+    "Backlog",
+    "Budget",
     "Decision",
     "Embeddings",
     "Estimate",
@@ -76,6 +80,8 @@ __all__ = [
     "SpaceReference",
     "SpaceVersion",
     "VerificationReport",
+    "backfill_curve",
+    "backfill_order",
     "compose",
     "convert_file",
     "convert_through",
@@ -99,6 +105,7 @@ __all__ = [
     "match_variance",
     "pair_embeddings",
     "path",
+    "plan_backfill",
     "read_artifact",
     "read_qrels",
     "reweight",

@@ -72,7 +72,7 @@ def evaluate_retrieval(
     judged = match_qrels(qrels, old_queries.ids, old_gallery.ids, exclude_self=exclude_self)
     native = sides.native_rows(native_ids)
     leaked = judged.leaked(native)
-    held_out, fitted = _held_out(judged, native), judged.select(leaked)
+    held_out, fitted = held_out_relevance(judged, native), judged.select(leaked)
     order, sizes = nested_gallery(held_out, len(old_gallery), seed=seed)
     lines = sides.lines(native)
     ranks, weight = rank_lines(lines, fused_weights, held_out, metric, order=order, sizes=sizes, seed=seed)
@@ -107,8 +107,16 @@ def _check(metrics: Sequence[str], fused_weights: Sequence[float]) -> None:
         raise InputError(f"fused_weights must lie between 0 and 1. Got {list(fused_weights)}.")
 
 
-def _held_out(judged: Relevance, native: NDArray[np.bool_]) -> Relevance:
-    """Choose the queries, and their relevant items, on which an aligner can be judged."""
+def held_out_relevance(judged: Relevance, native: NDArray[np.bool_]) -> Relevance:
+    """Choose the queries, and their relevant items, on which an aligner can be judged.
+
+    Args:
+        judged: All judgements.
+        native: Gallery rows that were fitted (n,).
+
+    Raises:
+        InputError: If no query has a relevant item that was not fitted.
+    """
     free = judged.select(~judged.leaked(native))
     if len(free) >= MIN_QUERIES:
         return free

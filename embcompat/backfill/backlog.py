@@ -1,0 +1,108 @@
+"""What an order may look at: the rows that could be re-embedded, and what is known of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embcompat.embeddings import Embeddings
+from embcompat.errors import InputError
+from embcompat.evaluation.similarity import pairwise_scores
+from embcompat.serving import calibrate_scores
+from embcompat.spaces import require_space
+
+MOST_CALIBRATED = 1_000
+"""Held-out pairs whose scores with each other calibrate the converted ones: a million scores [ours]."""
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Pairs that no aligner was fitted on: what they tell of the conversion is used to choose, never to report.
+
+    Attributes:
+        old: The items under the old model.
+        converted: The same items, converted.
+        new: The same items under the new model.
+
+    Raises:
+        InputError: If the three are not the same items, or there are fewer than two.
+    """
+
+    old: Embeddings
+    converted: Embeddings
+    new: Embeddings
+
+    def __post_init__(self) -> None:
+        if any(not np.array_equal(self.old.ids, side.ids) for side in (self.converted, self.new)) or len(self.old) < 2:
+            raise InputError(
+                "held-out pairs must be at least two items, the same on all sides, row by row. "
+                f"Got {len(self.old)}, {len(self.converted)} and {len(self.new)} rows."
+            )
+        require_space(self.new.space, self.converted.space, what="The new vectors of held-out pairs")
+
+    def errors(self) -> NDArray[np.float64]:
+        """Return the distance of each one's converted from its new vector (m,)."""
+        return np.asarray(np.linalg.norm(self.new.vectors.astype(np.float64) - self.converted.vectors, axis=1))
+
+    def calibrate(self) -> tuple[float, float]:
+        """Find the scale and offset that bring scores against converted rows to those against native ones.
+
+        Every new vector asks all other items, see `calibrate_scores`.
+        """
+        part = slice(MOST_CALIBRATED)
+        others = ~np.eye(len(self.new.vectors[part]), dtype=bool)
+        native, converted = (
+            pairwise_scores(self.new.vectors[part], side.vectors[part], self.new.space.similarity)[others]
+            for side in (self.new, self.converted)
+        )
+        return calibrate_scores(native, converted)
+
+
+@dataclass(frozen=True, eq=False)
+class Backlog:
+    """Converted rows that could be re-embedded. What is None is not known, and the orders that need it say so.
+
+    Attributes:
+        old: The rows under the old model; their labels are the classes.
+        converted: The same rows, converted.
+        held_out: Pairs that tell of the conversion's error.
+        convertibility: What `OnnxAligner.convertibility` gives for the old vectors (n,).
+        queries: A sample of new queries (q, target_dim), disjoint from those that anything is judged on.
+        visits: How often each row was retrieved (n,), from an access log as disjoint; used instead of queries.
+        weights: Weight of each order's score in ``recommended``; empty for a random order.
+        seed: Seed of whatever is drawn.
+
+    Raises:
+        InputError: If the two sides are not the same rows, or something else has another length.
+    """
+
+    old: Embeddings
+    converted: Embeddings
+    held_out: HeldOut | None = None
+    convertibility: NDArray[np.float32] | None = None
+    queries: NDArray[np.float32] | None = None
+    visits: NDArray[np.float64] | None = None
+    weights: Mapping[str, float] = field(default_factory=dict)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not np.array_equal(self.old.ids, self.converted.ids):
+            raise InputError("old and converted must hold the same ids in the same order. Convert the old rows.")
+        for name in ("convertibility", "visits"):
+            values = getattr(self, name)
+            if values is not None and values.shape != (len(self),):
+                raise InputError(f"{name} must hold one number for each of {len(self)} rows. Got {values.shape}.")
+        dim = self.converted.space.dim
+        if self.queries is not None and (self.queries.ndim != 2 or self.queries.shape[1] != dim):
+            raise InputError(f"queries must be new vectors (q, {dim}). Got shape {self.queries.shape}.")
+
+    def __len__(self) -> int:
+        return len(self.old)
+
+    @property
+    def labels(self) -> NDArray[np.object_] | None:
+        """The classes of the rows, or None."""
+        return self.old.labels if self.old.labels is not None else self.converted.labels

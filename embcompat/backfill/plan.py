@@ -1,0 +1,223 @@
+"""Plan a partial backfill: which items, what they cost, what to expect, when to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from pydantic import JsonValue
+
+from embcompat.backfill.curve import BackfillCurve, OrderCurve
+from embcompat.errors import InputError
+from embcompat.evaluation.bootstrap import Estimate
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much to re-embed: exactly one of the first five.
+
+    Attributes:
+        rows: So many items.
+        fraction: This share of the gallery, native rows included.
+        seconds: So long; needs ``seconds_per_item``.
+        money: So much; needs ``price_per_item``.
+        target_retention: As few as are expected to reach this share of a full reindex; needs a curve.
+        seconds_per_item: Time to embed one item.
+        price_per_item: Price to embed one item, in the unit of ``money``.
+
+    Raises:
+        InputError: If not exactly one limit is given, one is out of range, or its cost is missing.
+    """
+
+    rows: int | None = None
+    fraction: float | None = None
+    seconds: float | None = None
+    money: float | None = None
+    target_retention: float | None = None
+    seconds_per_item: float | None = None
+    price_per_item: float | None = None
+
+    def __post_init__(self) -> None:
+        limits = {name: getattr(self, name) for name in ("rows", "fraction", "seconds", "money", "target_retention")}
+        given = {name: value for name, value in limits.items() if value is not None}
+        if len(given) != 1:
+            raise InputError(f"a budget is exactly one of {', '.join(limits)}. Got {', '.join(given) or 'none'}.")
+        for name, value in (given | {"seconds_per_item": self.seconds_per_item}).items():
+            if value is not None and not (value >= 0 and np.isfinite(value)):
+                raise InputError(f"{name} must be a number from 0 upwards. Got {value}.")
+        for name in ("fraction", "target_retention"):
+            if given.get(name, 0) > 1:
+                raise InputError(f"{name} must be a fraction up to 1. Got {given[name]}.")
+        for limit, cost in (("seconds", "seconds_per_item"), ("money", "price_per_item")):
+            if limit in given and not (getattr(self, cost) or 0) > 0:
+                raise InputError(f"a budget in {limit} needs {cost}, a positive number. Got {getattr(self, cost)}.")
+
+
+@dataclass(frozen=True)
+class BackfillPlan:
+    """What to re-embed, and what to expect of it.
+
+    Attributes:
+        ids: The items, the most urgent first.
+        order: Name of the order.
+        gallery_size: Items of the gallery.
+        native_items: Those that were native before.
+        expected: Retention to expect afterwards, with its interval; None where no curve says.
+        sure_rows: Items that it takes until the interval's lower end reaches the target; None without a target.
+        stop_rows: Items after which the interval of the retention includes a full reindex: more buys nothing that the
+            curve's data can show. None without a curve.
+        seconds: What it takes; None where no cost was given.
+        money: What it costs; None where no price was given.
+        target_retention: What was to be reached, or None.
+        curve: The curve behind it, as JSON; None without one.
+    """
+
+    ids: tuple[str, ...]
+    order: str
+    gallery_size: int
+    native_items: int
+    expected: Estimate | None
+    sure_rows: int | None
+    stop_rows: int | None
+    seconds: float | None
+    money: float | None
+    target_retention: float | None
+    curve: Mapping[str, JsonValue] | None
+
+    @property
+    def fraction(self) -> float:
+        """Share of the gallery to re-embed."""
+        return len(self.ids) / self.gallery_size
+
+    @property
+    def sentence(self) -> str:
+        """The plan in words."""
+        said = f"Re-embed these {len(self.ids):,} items ({self.fraction:.0%} of the gallery)"
+        if self.expected is None:
+            said += "; no curve says what that buys"
+        elif self.target_retention is not None:
+            said += f" to reach {self.target_retention:.0%} of a full reindex, expected {_between(self.expected)}"
+        else:
+            said += f": {self.expected.value:.0%} of a full reindex, expected {_between(self.expected)}"
+        if self.seconds is not None:
+            said += f"; takes {_duration(self.seconds)}"
+        if self.money is not None:
+            said += f"; costs {self.money:,.2f}"
+        return f"{said}."
+
+    @property
+    def advice(self) -> str:
+        """When to stop, in words; empty where no curve says."""
+        said = []
+        if self.sure_rows is not None and self.sure_rows > len(self.ids):
+            said.append(f"To be sure of the target takes {self.sure_rows:,} items.")
+        if self.stop_rows is not None:
+            more = f"after {self.stop_rows:,} items" if self.stop_rows else "now"
+            said.append(f"Stop {more}: from there on the data show no difference from a full reindex.")
+        return " ".join(said)
+
+
+def plan_backfill(
+    ordered: Sequence[str],
+    budget: Budget,
+    *,
+    native_items: int = 0,
+    order: str = "random",
+    curve: BackfillCurve | None = None,
+) -> BackfillPlan:
+    """Choose how many of the ordered items to re-embed, and say what to expect.
+
+    The gallery that is planned for has no new vectors, so the curve comes from evaluation data and is read at the
+    same share of native rows: pairs and backfill together. Between its points it is read linearly; below its first
+    point, the pairs of the evaluation, it says nothing, and a target that is reached there asks for that share.
+
+    Args:
+        ordered: Converted items of the gallery, the most urgent first, see `backfill_order`.
+        budget: How much to re-embed.
+        native_items: Items of the gallery that are native already and not among ``ordered``.
+        order: Name of the order, as the curve calls it.
+        curve: What `backfill_curve` measured; needed for a target.
+
+    Raises:
+        InputError: If a target comes without a curve, or the curve does not know the order.
+    """
+    size = native_items + len(ordered)
+    if size == 0:
+        raise InputError("there must be items to plan for. Got none.")
+    if curve is not None and order not in curve.orders:
+        raise InputError(f"the curve must hold the order {order!r}. It has {', '.join(curve.orders)}.")
+    reading = None if curve is None else _Reading(curve.fractions, curve.orders[order], size, native_items)
+    sure = None
+    if budget.target_retention is not None:
+        if reading is None:
+            raise InputError("a target retention needs a curve that was measured on evaluation data. Pass curve=….")
+        rows = reading.rows_for([point.value for point in reading.curve.retention], budget.target_retention)
+        sure = reading.rows_for([point.low for point in reading.curve.retention], budget.target_retention)
+    else:
+        rows = _affordable(budget, size, native_items)
+    rows = min(rows, len(ordered))
+    return BackfillPlan(
+        ids=tuple(ordered[:rows]),
+        order=order,
+        gallery_size=size,
+        native_items=native_items,
+        expected=None if reading is None else reading.expect(rows),
+        sure_rows=sure,
+        stop_rows=None if reading is None else reading.rows_for([p.high for p in reading.curve.retention], 1.0),
+        seconds=None if budget.seconds_per_item is None else rows * budget.seconds_per_item,
+        money=None if budget.price_per_item is None else rows * budget.price_per_item,
+        target_retention=budget.target_retention,
+        curve=None if curve is None else curve.to_dict(),
+    )
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """A curve, read for a gallery of another size."""
+
+    fractions: Sequence[float]
+    curve: OrderCurve
+    size: int
+    native_items: int
+
+    def expect(self, rows: int) -> Estimate | None:
+        """Read the retention after re-embedding so many rows; None below the curve."""
+        share = (self.native_items + rows) / self.size
+        if share < self.fractions[0]:
+            return None
+        ends = [[getattr(each, name) for each in self.curve.retention] for name in ("value", "low", "high")]
+        return Estimate(*(float(np.interp(share, self.fractions, end)) for end in ends))
+
+    def rows_for(self, along: Sequence[float], target: float) -> int:
+        """Return the fewest rows at which a figure along the curve reaches a target; all rows where none does."""
+        share = self.fractions[-1]
+        for place, value in enumerate(along):
+            if value >= target:
+                share = self.fractions[place]
+                if place:
+                    step = (target - along[place - 1]) / (value - along[place - 1])
+                    share = self.fractions[place - 1] + step * (share - self.fractions[place - 1])
+                break
+        return int(np.clip(np.ceil(share * self.size - 1e-6) - self.native_items, 0, self.size - self.native_items))
+
+
+def _affordable(budget: Budget, size: int, native_items: int) -> int:
+    """Return how many items the budget buys."""
+    if budget.rows is not None:
+        return budget.rows
+    if budget.fraction is not None:
+        return max(0, round(budget.fraction * size) - native_items)
+    if budget.seconds is not None:
+        return int(budget.seconds / (budget.seconds_per_item or 1.0))
+    return int((budget.money or 0.0) / (budget.price_per_item or 1.0))
+
+
+def _between(estimate: Estimate) -> str:
+    return f"between {100 * estimate.low:.0f} and {100 * estimate.high:.0f} %"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:,.0f} minutes" if seconds < 7_200 else f"{seconds / 3_600:,.1f} hours"

@@ -1,0 +1,91 @@
+"""What orders a curve tries, when each row has its turn, and which mixture of them is recommended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embcompat.backfill.backlog import Backlog
+from embcompat.backfill.measured import Replicated
+from embcompat.backfill.order import order_rows, score_rows, standardize
+
+Turns = NDArray[np.int16]
+"""For each row, the number of the first fraction at which it is native."""
+
+DRAWS = 5
+"""Random orders whose mean is the curve of ``random`` [ours]."""
+
+
+def draw_names() -> list[str]:
+    """Return the names of the random orders."""
+    return [f"random {number}" for number in range(DRAWS)]
+
+
+def mixtures(kinds: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Return what ``recommended`` may be: each order alone, every two in equal parts, and all of them [ours].
+
+    Example:
+        >>> list(mixtures(["class_mean", "usefulness"]))
+        ['class_mean', 'usefulness', 'class_mean + usefulness']
+    """
+    several = [*combinations(kinds, 1), *combinations(kinds, 2)]
+    if len(kinds) > 2:
+        several.append(tuple(kinds))
+    return {" + ".join(names): dict.fromkeys(names, 1 / len(names)) for names in several}
+
+
+def choose_mixture(curves: Mapping[str, Replicated], random: Replicated) -> str | None:
+    """Return the mixture with the largest area, or None unless its paired interval lies above random's.
+
+    So on the data that it was chosen on, the recommended order is never worse than a random one [ours].
+    """
+    if not curves:
+        return None
+    best = max(curves, key=lambda name: curves[name].values.mean())
+    return best if curves[best].auc_over(random).low > 0 else None
+
+
+def plan_turns(
+    backlog: Backlog, native: NDArray[np.bool_], kinds: Sequence[str], *, steps: int, mixed: bool
+) -> dict[str, Turns]:
+    """Say when each row of a gallery is re-embedded under each order.
+
+    Args:
+        backlog: The rows, and what is known of them.
+        native: Rows that are native from the start (n,).
+        kinds: Orders, without ``random`` and ``recommended``.
+        steps: Number of fractions, both ends included.
+        mixed: Whether the mixtures are wanted too.
+
+    Returns:
+        Turns by name: the random draws, the kinds, and the mixtures.
+    """
+    scores = {kind: score_rows(kind, backlog) for kind in kinds}
+    ranks = {kind: standardize(found) for kind, found in scores.items()} if mixed else {}
+    for name, weights in mixtures(kinds).items() if mixed else ():
+        if len(weights) > 1:
+            scores[name] = np.sum([weight * ranks[kind] for kind, weight in weights.items()], axis=0)
+    turns = {name: take_turns(found, native, steps=steps, seed=backlog.seed) for name, found in scores.items()}
+    for number, name in enumerate(draw_names()):
+        drawn = score_rows("random", replace(backlog, seed=backlog.seed + number))
+        turns[name] = take_turns(drawn, native, steps=steps, seed=backlog.seed)
+    return turns
+
+
+def take_turns(scores: NDArray[np.float64], native: NDArray[np.bool_], *, steps: int, seed: int) -> Turns:
+    """Turn scores into the fraction at which each row is native, native rows being so from the start.
+
+    Example:
+        >>> take_turns(np.array([1.0, 3.0, 2.0, 9.0]), np.array([False, False, False, True]), steps=4, seed=0).tolist()
+        [3, 1, 2, 0]
+    """
+    rows = order_rows(scores, seed=seed)
+    rows = rows[~native[rows]]
+    counts = np.round(np.linspace(0, 1, steps) * len(rows))
+    turns = np.zeros(len(scores), dtype=np.int16)
+    turns[rows] = np.searchsorted(counts, np.arange(len(rows)), side="right")
+    return turns
