@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import JsonValue
 
-from embcompat.aligners.affine import fit_affine
+from embcompat.aligners.affine import choose_penalty, fit_affine
 from embcompat.aligners.base import Config, State, check_source
-from embcompat.aligners.sums import Float64
-from embcompat.embeddings import PairedEmbeddings, normalize_rows
+from embcompat.aligners.sums import Float64, GramSums
+from embcompat.embeddings import PairedEmbeddings, normalize_rows, stack_pairs
 from embcompat.errors import InputError
 
 DEFAULT_LANDMARKS = 2_500
@@ -132,6 +132,7 @@ def fit_kernel(
     *,
     landmarks: int = DEFAULT_LANDMARKS,
     penalty: float = 0.2,
+    refit: bool = False,
     seed: int = 0,
 ) -> KernelAligner:
     """Fit ridge, then kernel ridge on what ridge leaves over, in seconds and in closed form.
@@ -147,6 +148,7 @@ def fit_kernel(
         validation: Held-out pairs on which the penalty of ridge is chosen.
         landmarks: Number of landmarks; at most one for each pair.
         penalty: λ.
+        refit: Whether to fit on the validation pairs too, once they have chosen ridge's penalty.
         seed: Seed of the choice of landmarks.
 
     Raises:
@@ -154,7 +156,12 @@ def fit_kernel(
     """
     if landmarks < 1 or penalty < 0:
         raise InputError(f"landmarks must be 1 or more and penalty 0 or more. Got {landmarks} and {penalty}.")
-    linear = fit_affine(train, validation)
+    if refit:
+        sums, held_out = (GramSums.of([(part.source.vectors, part.target.vectors)]) for part in (train, validation))
+        train = stack_pairs(train, validation)
+        linear = fit_affine(train, validation, penalty=choose_penalty(sums, held_out))
+    else:
+        linear = fit_affine(train, validation)
     mean = train.source.vectors.mean(axis=0, dtype=np.float64)
     chosen = np.random.default_rng(seed).permutation(len(train))[:landmarks]
     centres = normalize_rows(train.source.vectors[np.sort(chosen)] - mean)

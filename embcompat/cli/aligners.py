@@ -86,11 +86,10 @@ def count_floats(kind: str, source_dim: int, target_dim: int) -> int | None:
     if kind == "bidirectional":
         return affine(target_dim, source_dim) + affine(target_dim, target_dim)
     from embcompat.aligners.neural import create_aligner
-    from embcompat.selection.fitting import ENSEMBLE_MEMBERS
     from embcompat.training import find_preset
 
     if kind == "ensemble":
-        members = [count_floats(member, source_dim, target_dim) or 0 for member in ENSEMBLE_MEMBERS]
+        members = [count_floats(member, source_dim, target_dim) or 0 for member in ("kernel", "residual")]
         return affine(target_dim, target_dim) + sum(members)
     options: dict[str, Any] = dict(find_preset(kind, None).options)
     return parameter_count(create_aligner(kind, source_dim=source_dim, target_dim=target_dim, **options))

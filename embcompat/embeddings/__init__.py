@@ -1,6 +1,6 @@
 """Vectors that know their ids and their space; pairs of them; the files they live in."""
 
-from embcompat.embeddings.pairs import PairedEmbeddings, PairSplit, pair_embeddings, split_pairs
+from embcompat.embeddings.pairs import PairedEmbeddings, PairSplit, pair_embeddings, split_pairs, stack_pairs
 from embcompat.embeddings.values import UNIT_NORM_TOLERANCE, Embeddings, normalize_rows, validate_vectors
 
 __all__ = [
@@ -11,5 +11,6 @@ __all__ = [
     "normalize_rows",
     "pair_embeddings",
     "split_pairs",
+    "stack_pairs",
     "validate_vectors",
 ]

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from embcompat.embeddings.values import Embeddings
 from embcompat.errors import InputError
+from embcompat.spaces import require_space
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +114,23 @@ def pair_embeddings(source: Embeddings, target: Embeddings) -> PairedEmbeddings:
         )
     rows = np.array(matches, dtype=np.intp)
     return PairedEmbeddings(source.select(rows[:, 0]), target.select(rows[:, 1]))
+
+
+def stack_pairs(first: PairedEmbeddings, second: PairedEmbeddings) -> PairedEmbeddings:
+    """Put the rows of two sets of pairs under each other; labels are kept where both have them.
+
+    Raises:
+        InputError: If they share an id.
+        SpaceMismatchError: If they are of other spaces.
+    """
+    sides = []
+    for what in ("source", "target"):
+        left, right = getattr(first, what), getattr(second, what)
+        require_space(right.space, left.space, what=f"The {what} side of the second pairs")
+        labels = None if left.labels is None or right.labels is None else np.concatenate([left.labels, right.labels])
+        vectors = np.concatenate([left.vectors, right.vectors])
+        sides.append(Embeddings(vectors, np.concatenate([left.ids, right.ids]), left.space, labels))
+    return PairedEmbeddings(*sides)
 
 
 def split_pairs(pairs: PairedEmbeddings, *, validation: float = 0.175, test: float = 0.2, seed: int = 0) -> PairSplit:

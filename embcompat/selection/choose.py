@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from embcompat.aligners import Aligner, parameter_count
-from embcompat.aligners.ensemble import EnsembleAligner
 from embcompat.aligners.output import reweight
 from embcompat.embeddings import PairedEmbeddings, split_pairs
 from embcompat.errors import InputError
 from embcompat.evaluation.bootstrap import Estimate, bootstrap_difference, bootstrap_mean
-from embcompat.selection.fitting import ENSEMBLE_MEMBERS, NEURAL_KINDS, fit_aligner, single_aligner
+from embcompat.selection.fitting import NEURAL_KINDS, fit_aligner, single_aligner
 from embcompat.selection.scoring import Objective, neighbour_scores, subject_scores
 
 Task = Literal["retrieval", "verification"]
@@ -190,14 +189,13 @@ def _default_candidates(task: Task) -> tuple[Candidate, ...]:
 def _fit_one(
     candidate: Candidate, train: PairedEmbeddings, validation: PairedEmbeddings, seed: int, before: Fitted
 ) -> tuple[Aligner, float]:
-    """Fit a candidate and time it; an ensemble is made of the members that were fitted before it."""
-    members = [before[key] for key in ((kind, "[]") for kind in ENSEMBLE_MEMBERS) if key in before]
-    if candidate.kind == "ensemble" and not candidate.options and len(members) == len(ENSEMBLE_MEMBERS):
-        ensemble = EnsembleAligner([aligner for aligner, _ in members], normalize=train.target.space.normalized)
-        return ensemble, sum(seconds for _, seconds in members)
+    """Fit a candidate and time it; an ensemble takes the network that was fitted before it."""
+    options, spent = dict(candidate.options), 0.0
+    if candidate.kind == "ensemble" and (network := before.get(("residual", repr(sorted(options.items()))))):
+        options, spent = {"network": network[0]}, network[1]
     start = time.perf_counter()
-    fitted = fit_aligner(candidate.kind, train, validation, seed=seed, **candidate.options)
-    return single_aligner(fitted, candidate.kind), time.perf_counter() - start
+    fitted = fit_aligner(candidate.kind, train, validation, seed=seed, **options)
+    return single_aligner(fitted, candidate.kind), spent + time.perf_counter() - start
 
 
 def _reweighted(aligner: Aligner, train: PairedEmbeddings, held_out: PairedEmbeddings) -> Aligner:

@@ -15,9 +15,6 @@ SOLVER_KINDS = ("ridge", "procrustes", "low_rank")
 NEURAL_KINDS = ("residual", "dense", "multi_branch")
 KINDS = (*SOLVER_KINDS, "canonical", "kernel", *NEURAL_KINDS, "ensemble", "bidirectional")
 
-ENSEMBLE_MEMBERS = ("kernel", "residual")
-"""What ``ensemble`` averages: a closed form and a network, which err in different directions [ours]."""
-
 
 def fit_aligner(
     kind: str, train: PairedEmbeddings, validation: PairedEmbeddings, *, seed: int = 0, **options: Any
@@ -29,8 +26,8 @@ def fit_aligner(
         train: Pairs to fit on.
         validation: Held-out pairs for whatever the fit chooses: a penalty, when to stop.
         seed: Seed of the kinds that draw at random.
-        options: Options of the kind's own fit: `fit_affine`, `fit_canonical`, `fit_kernel`, `fit_neural` or
-            `fit_bidirectional`; those of ``ensemble`` go to its neural member.
+        options: Options of the kind's own fit: `fit_affine`, `fit_canonical`, `fit_kernel`, `fit_neural`,
+            `fit_ensemble` or `fit_bidirectional`.
 
     Returns:
         An aligner; a pair for ``canonical`` and ``bidirectional``, whose two maps meet in a third space.
@@ -50,16 +47,43 @@ def fit_aligner(
 
         return fit_neural(train, validation, kind=kind, seed=seed, **options)
     if kind == "ensemble":
-        members = [
-            single_aligner(fit_aligner(member, train, validation, seed=seed, **given), member)
-            for member, given in zip(ENSEMBLE_MEMBERS, ({}, options), strict=True)
-        ]
-        return EnsembleAligner(members, normalize=train.target.space.normalized)
+        return fit_ensemble(train, validation, seed=seed, **options)
     if kind == "bidirectional":
         from embcompat.training import fit_bidirectional
 
         return fit_bidirectional(train, validation, seed=seed, **options)
     raise UnknownNameError("kind of aligner", kind, KINDS)
+
+
+def fit_ensemble(
+    train: PairedEmbeddings,
+    validation: PairedEmbeddings,
+    *,
+    network: Aligner | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> EnsembleAligner:
+    """Fit a kernel aligner and a residual network and average them: they err in different directions [ours].
+
+    The kernel aligner, which needs validation pairs for one penalty alone, is fitted on them too; the network is not,
+    because they decide when it is best.
+
+    Args:
+        train: Pairs to fit on.
+        validation: Held-out pairs.
+        network: The residual aligner, where it is at hand.
+        seed: Seed of both fits.
+        options: Options of the network's fit, see `fit_neural`.
+
+    Raises:
+        MissingExtraError: If the network is to be fitted and torch is not installed.
+    """
+    if network is None:
+        from embcompat.training import fit_neural
+
+        network = fit_neural(train, validation, kind="residual", seed=seed, **options)
+    kernel = fit_kernel(train, validation, refit=True, seed=seed)
+    return EnsembleAligner([kernel, network], normalize=train.target.space.normalized)
 
 
 def single_aligner(fitted: Aligner | AlignerPair, kind: str) -> Aligner:

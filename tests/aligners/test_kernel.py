@@ -8,8 +8,10 @@ from sklearn.kernel_ridge import KernelRidge
 
 from embcompat.aligners import ALIGNERS, fit_affine
 from embcompat.aligners import kernel as kernel_module
+from embcompat.aligners.affine import choose_penalty
 from embcompat.aligners.kernel import KernelAligner, fit_kernel
-from embcompat.embeddings import PairedEmbeddings, PairSplit, normalize_rows, split_pairs
+from embcompat.aligners.sums import GramSums
+from embcompat.embeddings import PairedEmbeddings, PairSplit, normalize_rows, split_pairs, stack_pairs
 from embcompat.errors import InputError
 from embcompat.testing import check_aligner, make_pairs
 
@@ -139,3 +141,15 @@ def test_bad_options_are_refused(split: PairSplit) -> None:
         KernelAligner(np.eye(2), np.zeros(2), np.zeros(2), np.eye(2), np.eye(3), bandwidth=1.0)
     with pytest.raises(InputError, match=r"bandwidth must be positive\. Got 0"):
         KernelAligner(np.eye(2), np.zeros(2), np.zeros(2), np.eye(2), np.eye(2), bandwidth=0.0)
+
+
+def test_a_refit_takes_the_validation_pairs_and_keeps_their_penalty() -> None:
+    parts = split_pairs(make_pairs(300, source_dim=6, target_dim=5, noise=0.1).pairs)
+    again = fit_kernel(parts.train, parts.validation, refit=True, landmarks=20)
+    sums, held_out = (
+        GramSums.of([(part.source.vectors, part.target.vectors)]) for part in (parts.train, parts.validation)
+    )
+    everything = stack_pairs(parts.train, parts.validation)
+    linear = fit_affine(everything, parts.validation, penalty=choose_penalty(sums, held_out))
+    assert np.array_equal(again.weight, linear.weight)
+    assert np.allclose(again.mean, everything.source.vectors.mean(axis=0), atol=1e-6)

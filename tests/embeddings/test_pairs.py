@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embcompat.embeddings import Embeddings, PairedEmbeddings, pair_embeddings, split_pairs
-from embcompat.errors import InputError
+from embcompat.embeddings import Embeddings, PairedEmbeddings, pair_embeddings, split_pairs, stack_pairs
+from embcompat.errors import InputError, SpaceMismatchError
 from embcompat.spaces import SpaceVersion
 from embcompat.testing import make_pairs
 
@@ -28,6 +28,18 @@ def test_pairs_are_joined_by_id_in_the_order_of_the_source() -> None:
 def test_labels_of_either_side_are_the_pairs_labels() -> None:
     assert pair_embeddings(rows(OLD, "ab"), rows(NEW, "ab", "xy")).labels.tolist() == ["x", "y"]  # type: ignore[union-attr]
     assert pair_embeddings(rows(OLD, "ab"), rows(NEW, "ab")).labels is None
+
+
+def test_pairs_are_stacked() -> None:
+    first, second = (pair_embeddings(rows(OLD, ids, ids), rows(NEW, ids)) for ids in ("ab", "cde"))
+    stacked = stack_pairs(first, second)
+    assert stacked.ids.tolist() == list("abcde")
+    assert stacked.labels.tolist() == list("abcde")  # type: ignore[union-attr]
+    assert stacked.target.vectors.ravel().tolist() == [0, 1, 0, 1, 2]
+    with pytest.raises(InputError, match="unique"):
+        stack_pairs(first, first)
+    with pytest.raises(SpaceMismatchError):
+        stack_pairs(first, pair_embeddings(rows(NEW, "xy"), rows(OLD, "xy")))
 
 
 def test_messages() -> None:

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from embcompat.aligners import AffineAligner, AlignerPair
+from embcompat.aligners import AffineAligner, AlignerPair, fit_affine
+from embcompat.aligners.kernel import fit_kernel
 from embcompat.embeddings import PairSplit
 from embcompat.errors import UnknownNameError
 from embcompat.selection import KINDS, fit_aligner
+from embcompat.selection.fitting import fit_ensemble
 
 
 @pytest.mark.parametrize("kind", ["ridge", "procrustes", "low_rank", "kernel", "canonical"])
@@ -28,6 +31,14 @@ def test_options_reach_the_fit(split: PairSplit) -> None:
     centred = fitted.transform(split.test.source.vectors)
     centred -= centred.mean(axis=0)
     assert abs(centred[:, 0] * centred[0, 1] - centred[:, 1] * centred[0, 0]).max() < 1e-3 * abs(centred).max() ** 2
+
+
+def test_an_ensemble_averages_a_kernel_aligner_and_a_network(split: PairSplit) -> None:
+    network = fit_affine(split.train, split.validation)
+    fitted = fit_ensemble(split.train, split.validation, network=network)
+    kernel = fit_kernel(split.train, split.validation, refit=True)
+    rows = split.test.source.vectors
+    assert np.allclose(fitted.transform(rows), (kernel.transform(rows) + network.transform(rows)) / 2, atol=1e-5)
 
 
 def test_unknown_kinds_list_the_known_ones(split: PairSplit) -> None:
