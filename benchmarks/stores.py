@@ -32,7 +32,7 @@ from embcompat.stores import open_store
 
 HERE = Path(__file__)
 ROWS = {"lancedb": 300_000, "postgresql": 200_000, "faiss": 300_000, "parquet": 1_000_000, "qdrant": 5_000}
-CUTOVER_ROWS = {"postgresql": 1_000_000, "lancedb": 1_000_000, "faiss": 1_000_000, "qdrant": 5_000}
+CUTOVER_ROWS = {"postgresql": 1_000_000, "lancedb": 1_000_000}
 MEMORY_ROWS = (100_000, 2_000_000)
 
 

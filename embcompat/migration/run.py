@@ -106,7 +106,8 @@ def run_migration(
 
     The converted rows are written beside the stored ones, which stay in service. A run may be killed at any time and
     started again anywhere: what is left is asked of the store. After every batch the artifact's canary is mapped
-    again, and a sample of the batch is read back and computed again.
+    again, and a sample of the batch is read back and computed again. The first run does not go back to rows that are
+    replaced while it is at work: the next run finds them, or the cutover.
 
     Args:
         aligner: The artifact at work.
@@ -124,13 +125,14 @@ def run_migration(
     options = options or RunOptions()
     job = job_of(aligner.artifact)
     journal = Journal(options.journal)
-    prepare(aligner, store, journal)
+    fresh = prepare(aligner, store, journal)
     run = _Run(aligner, store, job, options, journal)
-    before = store.coverage(job)
-    with (progress or silent)(-(-before.missing // options.shard.count)) as advance:
+    missing = 0 if progress is None else store.coverage(job).missing
+    with (progress or silent)(-(-missing // options.shard.count)) as advance:
         while run.passes < MAX_PASSES and run.pass_over(missing_only=True, advance=advance):
             pass
-        run.pass_over(missing_only=False, advance=advance)  # rows that were replaced since they were converted
+        if not fresh:  # rows that were replaced since an earlier run converted them
+            run.pass_over(missing_only=False, advance=advance)
     seconds = time.perf_counter() - start
     coverage = store.coverage(job)
     index_seconds = None
@@ -151,8 +153,8 @@ def run_migration(
     return report
 
 
-def prepare(aligner: OnnxAligner, store: GalleryStore, journal: Journal) -> None:
-    """Check that artifact and gallery belong together, and make the target side.
+def prepare(aligner: OnnxAligner, store: GalleryStore, journal: Journal) -> bool:
+    """Check that artifact and gallery belong together, and make the target side; return whether it is new.
 
     Raises:
         SpaceMismatchError: If they do not.
@@ -171,9 +173,11 @@ def prepare(aligner: OnnxAligner, store: GalleryStore, journal: Journal) -> None
             f"Got {store.dim()}."
         )
     check_canary(artifact, aligner.transform)
-    if state.phase == "untouched":
-        store.prepare(job)
-        journal.write("prepared", url=store.url, artifact=job.artifact_id, target_space=job.target.id)
+    if state.phase == "prepared":
+        return False
+    store.prepare(job)
+    journal.write("prepared", url=store.url, artifact=job.artifact_id, target_space=job.target.id)
+    return True
 
 
 def read_back(store: GalleryStore, aligner: OnnxAligner, pairs: Pairs) -> float:

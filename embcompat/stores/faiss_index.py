@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,29 +11,13 @@ from numpy.typing import NDArray
 
 from embcompat.errors import InputError, StoreError
 from embcompat.spaces import SpaceVersion
+from embcompat.stores.file_layouts import Contents, require_unique
 
 _METRICS: Final = {
     "cosine": faiss.METRIC_INNER_PRODUCT,
     "dot": faiss.METRIC_INNER_PRODUCT,
     "euclidean": faiss.METRIC_L2,
 }
-
-
-@dataclass(frozen=True)
-class Contents:
-    """What an index holds.
-
-    Attributes:
-        ids: Array (n,), int64, in the order of the index.
-        vectors: Array (n, dim), float32.
-        kind: ``Flat``, ``HNSW`` or ``IVF``.
-        positional: Whether the ids are nothing but places in the index.
-    """
-
-    ids: NDArray[np.int64]
-    vectors: NDArray[np.float32]
-    kind: str
-    positional: bool
 
 
 def read_index(path: Path) -> Any:
@@ -70,10 +53,9 @@ def contents(index: Any, *, where: str) -> Contents:
         )
     if mapped is not None:
         ids = mapped[ids]
-    if len(np.unique(ids)) != len(ids):
-        raise StoreError(f"{where}: ids must be unique. Some repeat.")
+    require_unique(ids, where=where)
     positional = mapped is None and not isinstance(inner, faiss.IndexIVF)
-    return Contents(ids, np.ascontiguousarray(vectors, dtype=np.float32), kind_of(index), positional)
+    return Contents(ids, np.ascontiguousarray(vectors, dtype=np.float32), positional, whole=index)
 
 
 def kind_of(index: Any) -> str:

@@ -130,17 +130,19 @@ class LanceGallery:
 
     def scan(self, job: Job, *, batch_size: int, missing_only: bool, claim: bool = False) -> Iterator[Rows]:  # noqa: ARG002
         """Read rows with a vector from a snapshot of the table."""
-        recorded = f"{self._target(job)}__source"
-        where = f"{quoted(self._column)} IS NOT NULL"
-        names = [self._column]
+        recorded, names = f"{self._target(job)}__source", [self._column]
+        where = None
         if recorded in self._latest().schema.names:
             names.append(recorded)
-            where += f" AND {quoted(recorded)} IS NULL" if missing_only else ""
-        for batch in self._batches(where, names, batch_size):
-            vectors, digests = vectors_of(batch.column(self._column)), np.zeros(len(batch), np.int64)
+            where = f"{quoted(recorded)} IS NULL" if missing_only else None
+        for every in self._batches(where, names, batch_size):
+            batch = every.filter(every.column(self._column).is_valid())  # cheaper here than in the filter of the query
+            if not len(batch):
+                continue
+            digests = np.zeros(len(batch), np.int64)
             if recorded in names:
                 digests = batch.column(recorded).fill_null(0).to_numpy(zero_copy_only=False)
-            yield Rows(self._keys.ids(batch), vectors, digests)
+            yield Rows(self._keys.ids(batch), vectors_of(batch.column(self._column)), digests)
 
     def write(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32], digests: NDArray[np.int64]) -> None:
         """Write the new columns of existing rows in one commit; rows that are gone are left out."""
@@ -190,25 +192,29 @@ class LanceGallery:
         """Count the rows of both sides; of the column in service once that is the new one."""
         table, side = self._latest(), self._target_side(job)
         source, count = quoted(self._column), table.count_rows
+        without_vector = count(f"{source} IS NULL")
         converted = orphans = native = 0
         if side is not None:
-            said = self._of_target(job, side)
+            said = f"{quoted(f'{side}__space')} = {literal(job.target.id)}"
             native = count(f"{said} AND {quoted(f'{side}__artifact')} IS NULL")
             recorded = f"{quoted(f'{side}__source')} IS NOT NULL"
             if side == self._column:
-                converted = count(said)
-            else:
+                converted = count(f"{source} IS NOT NULL AND {said}")
+            elif without_vector:
                 converted = count(f"{source} IS NOT NULL AND {recorded}")
                 orphans = count(f"{source} IS NULL AND {recorded}")
-        return Coverage(count(), count(f"{source} IS NULL"), converted, orphans, native)
+            else:  # reading the small column alone is far cheaper
+                converted = count(recorded)
+        return Coverage(count(), without_vector, converted, orphans, native)
 
     def remove_orphans(self, job: Job) -> int:
         """Clear the target of rows whose vector was set to NULL meanwhile; deleted rows took theirs along."""
-        orphans = self.coverage(job).orphans
-        if orphans:
-            source = quoted(f"{self._target(job)}__source")
-            self._clear(job, f"{quoted(self._column)} IS NULL AND {source} IS NOT NULL")
-        return orphans
+        recorded = quoted(f"{self._target(job)}__source")
+        orphans = f"{quoted(self._column)} IS NULL AND {recorded} IS NOT NULL"
+        count = int(self._latest().count_rows(orphans))
+        if count:
+            self._clear(job, orphans)
+        return count
 
     def index_kind(self) -> str | None:
         """Return the kind of the vector column's index."""
@@ -323,10 +329,11 @@ class LanceGallery:
         )
         self._latest().alter_columns(*({"path": old, "rename": new} for old, new in pairs if old in names))
 
-    def _batches(self, where: str, names: list[str], batch_size: int) -> Iterator[pa.RecordBatch]:
+    def _batches(self, where: str | None, names: list[str], batch_size: int) -> Iterator[pa.RecordBatch]:
         """Read a snapshot of the table."""
         names = [*self._keys.names, *names]
-        return batches(self._latest().search().where(where).select(names), batch_size)
+        query = self._latest().search().select(names)
+        return batches(query if where is None else query.where(where), batch_size)
 
     def _pairs(self, job: Job, query: Any) -> Pairs:
         target = self._target(job)

@@ -82,8 +82,12 @@ class Target:
         return sql.Identifier(f"{self.column}__{kind}")
 
     def trigger(self, kind: str) -> str:
-        """Return the name of a trigger and its function: ``log`` or ``guard``."""
+        """Return the name of a trigger: ``log`` or ``guard``."""
         return f"embcompat_{kind}_{self.job.suffix}"
+
+    def function(self, kind: str) -> sql.Identifier:
+        """Return what a trigger of this table calls; other tables of the schema have their own."""
+        return self.identifier(self.name(f"_{kind}"))
 
 
 def listed(names: Iterable[str], prefix: LiteralString = "") -> sql.Composed:
@@ -205,7 +209,7 @@ def add_log_trigger(connection: Connection[Any], names: Target, table: sql.Ident
     trigger = sql.Identifier(names.trigger("log"))
     connection.execute(
         sql.SQL("CREATE TRIGGER {} AFTER INSERT OR UPDATE OR DELETE ON {} FOR EACH ROW EXECUTE FUNCTION {}()").format(
-            trigger, table, names.identifier(names.trigger("log"))
+            trigger, table, names.function("log")
         )
     )
     connection.execute(sql.SQL("ALTER TABLE {} ENABLE ALWAYS TRIGGER {}").format(table, trigger))
@@ -242,7 +246,7 @@ def add_guard(connection: Connection[Any], names: Target, table: sql.Identifier)
     drop_trigger(connection, names, "guard", table)
     connection.execute(
         sql.SQL("CREATE TRIGGER {} BEFORE INSERT OR UPDATE ON {} FOR EACH ROW EXECUTE FUNCTION {}()").format(
-            sql.Identifier(names.trigger("guard")), table, names.identifier(names.trigger("guard"))
+            sql.Identifier(names.trigger("guard")), table, names.function("guard")
         )
     )
 
@@ -269,7 +273,7 @@ def _create_function(connection: Connection[Any], names: Target, kind: str, body
         sql.SQL(
             "CREATE OR REPLACE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER "
             "SET search_path = pg_catalog, pg_temp AS {}"
-        ).format(names.identifier(names.trigger(kind)), sql.Literal(body.as_string(connection)))
+        ).format(names.function(kind), sql.Literal(body.as_string(connection)))
     )
 
 
@@ -282,6 +286,6 @@ def drop_old_side(connection: Connection[Any], names: Target) -> None:
     )
     connection.execute(sql.SQL("DROP TABLE {}").format(parked))
     drop_trigger(connection, names, "log", names.served)
-    connection.execute(sql.SQL("DROP FUNCTION {}()").format(names.identifier(names.trigger("log"))))
+    connection.execute(sql.SQL("DROP FUNCTION {}()").format(names.function("log")))
     for table in (names.log, names.parts):
         connection.execute(sql.SQL("DROP TABLE {}").format(table))

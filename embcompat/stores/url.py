@@ -16,6 +16,7 @@ from embcompat.stores.base import GalleryStore
 
 FORMS: Final = {
     "faiss": "faiss:///folder/index.faiss",
+    "file": "folder/vectors.parquet, folder/vectors.npy",
     "lancedb": "lancedb:///folder#table.column?key=id",
     "postgresql": "postgresql://user@host/database#schema.table.column?key=id",
     "qdrant+http": "qdrant+http://host:port#alias.vector",
@@ -30,6 +31,7 @@ ENTRY_POINTS: Final = "embcompat.stores"
 
 _MODULES: Final = {
     "faiss": ("embcompat.stores.faiss", "faiss", "embcompat[faiss]"),
+    "file": ("embcompat.stores.vector_gallery", "pyarrow", "embcompat"),
     "lancedb": ("embcompat.stores.lancedb", "lancedb", "embcompat[lancedb]"),
     "postgresql": ("embcompat.stores.pgvector", "psycopg", "embcompat[pgvector]"),
     "qdrant+http": ("embcompat.stores.qdrant", "qdrant_client", "embcompat[qdrant]"),
@@ -59,7 +61,7 @@ class StoreUrl:
     @property
     def path(self) -> Path:
         """The path of a store on this machine."""
-        return Path(unquote(urlsplit(self.location).path))
+        return Path(unquote(urlsplit(self.location).path) if "://" in self.location else self.location)
 
     def option(self, name: str, default: str) -> tuple[str, ...]:
         """Return an option as a list of names separated by commas."""
@@ -79,8 +81,10 @@ def parse_store_url(url: str) -> StoreUrl:
         >>> address.path, address.names, address.options
         (PosixPath('/data/gallery'), ('docs', 'vector'), {'key': 'id'})
     """
-    location, _, fragment = url.partition("#")
-    scheme = location.partition(":")[0]
+    location, _, fragment = url.partition("#") if "://" in url else (url, "", "")
+    scheme = location.partition("://")[0]
+    if location.endswith((".parquet", ".npy")):
+        scheme = "file"
     names, _, query = fragment.partition("?")
     try:
         options = {name: values[-1] for name, values in parse_qs(query, strict_parsing=True).items()} if query else {}

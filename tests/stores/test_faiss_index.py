@@ -17,7 +17,7 @@ from embcompat.migration import cut_over, drop_old, job_of, roll_back, run_migra
 from embcompat.runtime import OnnxAligner
 from embcompat.stores import open_store
 from embcompat.stores.faiss_index import build_like, contents, read_index
-from embcompat.stores.faiss_records import RecordFile
+from embcompat.stores.file_records import RecordFile
 from embcompat.testing import make_pairs
 
 DIM = 16
@@ -59,8 +59,8 @@ def test_vectors_come_out_as_they_went_in(factory: str, tmp_path: Path) -> None:
     save(tmp_path / "a.faiss", factory, vectors, None if positional else ids)
     found = contents(read_index(tmp_path / "a.faiss"), where="a")
     assert found.positional == positional
-    order = np.argsort(found.ids)
-    np.testing.assert_array_equal(found.ids[order], np.arange(400) if positional else ids)
+    order = np.argsort(found.keys)
+    np.testing.assert_array_equal(found.keys[order], np.arange(400) if positional else ids)
     np.testing.assert_array_equal(found.vectors[order], vectors)
 
 
@@ -99,9 +99,9 @@ def test_ids_that_are_places_need_every_row(aligner: OnnxAligner, tmp_path: Path
     np.testing.assert_allclose(found.vectors, aligner.transform(vectors), rtol=1e-4, atol=1e-5)
     vectors[7] = 0
     url = save(tmp_path / "b.faiss", "Flat", vectors)
-    with closing(open_store(url)) as store, pytest.raises(StoreError, match="ids of this index are places in it"):
+    with closing(open_store(url)) as store, pytest.raises(StoreError, match="ids of this file are places in it"):
         cut_over_after_run(aligner, url)
-    assert len(contents(read_index(tmp_path / "b.faiss"), where="b").ids) == 50
+    assert len(contents(read_index(tmp_path / "b.faiss"), where="b").keys) == 50
 
 
 def cut_over_after_run(aligner: OnnxAligner, url: str) -> None:
@@ -142,9 +142,11 @@ def test_a_torn_record_is_cut_off_and_the_last_one_counts(tmp_path: Path) -> Non
     records.append(np.array([3]), np.array([5]), one)
     records.append(np.array([4]), np.array([6]), one)
     records.append(np.array([3]), np.array([0]), None)
-    known, sources, numbers = records.latest()
-    assert (known.tolist(), sources.tolist()) == ([4, 7], [6, 12])
-    np.testing.assert_array_equal(records.vectors(numbers), np.concatenate([one, two]))
+    latest = records.latest()
+    assert (latest.keys.tolist(), latest.sources.tolist(), latest.native.any()) == ([4, 7], [6, 12], False)
+    np.testing.assert_array_equal(records.vectors(latest.numbers), np.concatenate([one, two]))
+    records.append(ids, np.array([12]), one, native=True)
+    assert records.latest().native.tolist() == [False, True]
 
 
 def test_a_cosine_space_must_be_normalized(tmp_path: Path) -> None:

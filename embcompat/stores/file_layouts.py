@@ -1,0 +1,109 @@
+"""What a file holds that is a gallery as a whole, and how another one like it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embcompat.errors import StoreError
+from embcompat.spaces import SpaceVersion
+from embcompat.stores.base import Job
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a file holds.
+
+    Attributes:
+        keys: Array (n,), int64, in the order of the file; no two are equal.
+        vectors: Array (n, dim), float32.
+        positional: Whether the keys are nothing but places in the file.
+        names: Ids of the rows, where they are not the keys written out.
+        whole: Everything else of the file, for the layout to write another one like it.
+    """
+
+    keys: NDArray[np.int64]
+    vectors: NDArray[np.float32]
+    positional: bool
+    names: NDArray[np.object_] | None = None
+    whole: Any = None
+
+    @cached_property
+    def order(self) -> NDArray[np.intp]:
+        """Places in ascending order of the keys."""
+        return np.argsort(self.keys)
+
+    def find(self, keys: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
+        """Return which keys are in the file, and the places of those that are."""
+        ascending = self.keys[self.order]
+        found = among(keys, ascending)
+        return found, self.order[np.searchsorted(ascending, keys[found])]
+
+    def ids(self, places: NDArray[np.intp]) -> list[str]:
+        """Return the ids of rows."""
+        if self.names is not None:
+            return list(self.names[places])
+        return list(map(str, self.keys[places].tolist()))
+
+
+class FileLayout(Protocol):
+    """How files of one kind are read and written."""
+
+    def dim(self, path: Path) -> int:
+        """Return the length of the vectors in a file."""
+
+    def space(self, path: Path) -> SpaceVersion | None:
+        """Return the space that a file itself says it is in."""
+
+    def index_kind(self, path: Path) -> str | None:
+        """Return the kind of vector index in a file, or None."""
+
+    def read(self, path: Path) -> Contents:
+        """Read a file.
+
+        Raises:
+            StoreError: If its vectors cannot be converted.
+        """
+
+    def keys(self, ids: Sequence[str]) -> NDArray[np.int64]:
+        """Return the keys of ids."""
+
+    def check(self, job: Job) -> None:
+        """Check that a file of this kind can hold the target space.
+
+        Raises:
+            StoreError: If not.
+        """
+
+    def write(
+        self, path: Path, like: Contents, places: NDArray[np.intp], vectors: NDArray[np.float32], job: Job
+    ) -> None:
+        """Write a file like another one.
+
+        Args:
+            path: Where.
+            like: The other file.
+            places: Which rows of it.
+            vectors: Array (n, target_dim): their vectors.
+            job: What made them.
+        """
+
+
+def among(values: NDArray[np.int64], ascending: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which values are in an ascending array."""
+    if not len(ascending):
+        return np.zeros(len(values), bool)
+    place = np.minimum(np.searchsorted(ascending, values), len(ascending) - 1)
+    return np.asarray(ascending[place] == values)
+
+
+def require_unique(keys: NDArray[np.int64], *, where: str) -> None:
+    """Raise StoreError if a key repeats."""
+    if len(np.unique(keys)) != len(keys):
+        raise StoreError(f"{where}: ids must be unique. Some repeat.")

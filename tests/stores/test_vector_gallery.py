@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from embcompat.embeddings import Embeddings
+from embcompat.errors import FileFormatError, InputError, SpaceMismatchError, StoreError
+from embcompat.migration import cut_over, run_migration
+from embcompat.runtime import OnnxAligner
+from embcompat.spaces import SpaceVersion
+from embcompat.stores import open_store
+from embcompat.testing.store_checks import STORE_CHECKS
+from embcompat.testing.store_faults import check_random_kills
+from embcompat.testing.stores import SOURCE_DIM, Gallery, StoreBench, StoreCheck, store_bench
+
+
+class ParquetHarness:
+    """An application that keeps a gallery in a Parquet file."""
+
+    holds_nulls = False
+    refuses_old_writes = False
+    many_clients = True
+    keeps_norms = True
+    rows = 300
+    tolerance = 1e-4
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.numbers = itertools.count()
+
+    def key_sets(self, count: int) -> dict[str, list[Any]]:
+        return {"string": [f"item {number} ü" for number in range(count)]}
+
+    def create(self, gallery: Gallery) -> str:
+        path = self.folder / f"{next(self.numbers)} gallery.parquet"
+        self.save(path, gallery)
+        return str(path)
+
+    def save(self, path: Path, gallery: Gallery) -> None:
+        flat = pa.array(np.array(list(gallery.values()), np.float32).reshape(-1))
+        vectors = pa.FixedSizeListArray.from_arrays(flat, len(flat) // len(gallery))
+        table = pa.table({"note": [f"note {key}" for key in gallery], "id": list(gallery), "vector": vectors})
+        pq.write_table(table, f"{path}.new")
+        Path(f"{path}.new").replace(path)
+
+    def put(self, url: str, gallery: Gallery) -> None:
+        self.save(Path(url), self.get(url) | gallery)
+
+    def delete(self, url: str, keys: Sequence[Any]) -> None:
+        self.save(Path(url), {key: vector for key, vector in self.get(url).items() if key not in keys})
+
+    def get(self, url: str) -> Gallery:
+        table = pq.ParquetFile(url).read()
+        vectors = table["vector"].combine_chunks().flatten().to_numpy().reshape(len(table), -1)
+        return dict(zip(table["id"].to_pylist(), vectors, strict=True))
+
+    def notes(self, url: str) -> dict[Any, str]:
+        table = pq.ParquetFile(url).read()
+        return dict(zip(table["id"].to_pylist(), table["note"].to_pylist(), strict=True))
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> StoreBench:
+    folder = tmp_path_factory.mktemp("parquet")
+    return store_bench(ParquetHarness(folder), folder)
+
+
+@pytest.mark.parametrize("check", STORE_CHECKS, ids=lambda check: check.__name__)
+def test_the_suite_of_every_store(check: StoreCheck, bench: StoreBench) -> None:
+    check(bench)
+
+
+@pytest.mark.soak
+def test_random_kills(bench: StoreBench) -> None:
+    check_random_kills(bench)
+
+
+def test_the_new_file_says_its_space(bench: StoreBench, tmp_path: Path) -> None:
+    source, target = bench.same.artifact.source, bench.same.artifact.target
+    vectors = np.random.default_rng(0).standard_normal((30, SOURCE_DIM)).astype(np.float32)
+    path = tmp_path / "old.parquet"
+    Embeddings(vectors, [f"item-{row}" for row in range(30)], source, labels=["x"] * 30).save(path)
+    migrate(bench.same, path)
+    found = Embeddings.load(path)
+    assert found.space == target
+    assert set(found.labels.tolist()) == {"x"}
+    np.testing.assert_allclose(found.vectors, bench.same.transform(vectors), rtol=1e-4, atol=1e-4)
+    other = SpaceVersion(name="other", version="1", dim=SOURCE_DIM)
+    path = tmp_path / "other.parquet"
+    Embeddings(vectors, found.ids, other).save(path)
+    with pytest.raises(SpaceMismatchError, match="'other@1'"):
+        migrate(bench.same, path)
+
+
+def test_an_array_is_migrated_as_a_whole(bench: StoreBench, tmp_path: Path) -> None:
+    vectors = np.random.default_rng(0).standard_normal((40, SOURCE_DIM)).astype(np.float32)
+    path = tmp_path / "vectors.npy"
+    np.save(path, vectors)
+    migrate(bench.shrink, path)
+    np.testing.assert_allclose(np.load(path), bench.shrink.transform(vectors), rtol=1e-4, atol=1e-4)
+    vectors[3] = 0
+    np.save(path, vectors)
+    with pytest.raises(StoreError, match="ids of this file are places in it"):
+        migrate(bench.same, path, max_failures=1)
+    with closing(open_store(str(path))) as store, pytest.raises(StoreError, match="is a row number"):
+        store.read_target(None, ["one"])  # type: ignore[arg-type]
+
+
+def migrate(aligner: OnnxAligner, path: Path, *, max_failures: int = 0) -> None:
+    with closing(open_store(str(path))) as store:
+        run_migration(aligner, store)
+        cut_over(aligner, store, max_failures=max_failures)
+
+
+def test_files_that_are_no_galleries(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no file"):
+        open_store(str(tmp_path / "none.parquet"))
+    pq.write_table(pa.table({"id": ["a"]}), tmp_path / "ids.parquet")
+    with pytest.raises(FileFormatError, match="must have the columns id and vector. Got id"):
+        open_store(str(tmp_path / "ids.parquet"))
+    pq.write_table(pa.table({"id": ["a"], "vector": [[1.0]]}), tmp_path / "list.parquet")
+    with pytest.raises(FileFormatError, match="must be a fixed_size_list"):
+        open_store(str(tmp_path / "list.parquet"))
+    np.save(tmp_path / "flat.npy", np.ones(3))
+    with pytest.raises(FileFormatError, match="must hold floats of shape"):
+        open_store(str(tmp_path / "flat.npy"))
