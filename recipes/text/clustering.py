@@ -11,7 +11,7 @@ Needs scikit-learn: ``pip install 'embcompat[cluster]'``.
 from __future__ import annotations
 
 import numpy as np
-from loading import QUICK, load_labelled, read_options, show, write
+from loading import QUICK, load_labelled, read_options, show, without_labels, write
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from sklearn.metrics.cluster import contingency_matrix
@@ -35,7 +35,8 @@ def compare(old: ec.Embeddings, new: ec.Embeddings, *, seed: int) -> dict[str, d
     """Fit on a part of the texts, cluster the others in each space, and compare the clusterings."""
     order = np.random.default_rng(seed).permutation(len(old))
     fitted, rest = np.split(order, [round(FITTED * len(old))])
-    split = ec.split_pairs(without_labels(old.select(fitted), new.select(fitted)), test=0, seed=seed)
+    pairs = ec.pair_embeddings(*(without_labels(side.select(fitted)) for side in (old, new)))
+    split = ec.split_pairs(pairs, test=0, seed=seed)
     aligner = ec.fit_aligner("kernel", split.train, split.validation, seed=seed)
     labels = old.labels[rest].astype(str)
     count = len(np.unique(labels))
@@ -43,7 +44,7 @@ def compare(old: ec.Embeddings, new: ec.Embeddings, *, seed: int) -> dict[str, d
         "old": cluster(old.vectors[rest], count, seed),
         "converted": cluster(aligner.transform(old.vectors[rest]), count, seed),
         "new": cluster(new.vectors[rest], count, seed),
-        "new, another run": cluster(new.vectors[rest], count, seed + 1),
+        "new, again": cluster(new.vectors[rest], count, seed + 1),
     }
     return {
         name: {
@@ -55,11 +56,6 @@ def compare(old: ec.Embeddings, new: ec.Embeddings, *, seed: int) -> dict[str, d
         }
         for name, found in clusterings.items()
     }
-
-
-def without_labels(old: ec.Embeddings, new: ec.Embeddings) -> ec.PairedEmbeddings:
-    """Pair two sides; whoever clusters has no labels to fit with."""
-    return ec.pair_embeddings(*(ec.Embeddings(side.vectors, side.ids, side.space) for side in (old, new)))
 
 
 def main() -> None:

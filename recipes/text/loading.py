@@ -136,6 +136,11 @@ def load_labelled(options: Options, models: Sequence[str]) -> dict[str, ec.Embed
     return {model: ec.Embeddings(side.vectors, side.ids, side.space, labels) for model, side in sides.items()}
 
 
+def without_labels(embeddings: ec.Embeddings) -> ec.Embeddings:
+    """Forget the labels: they judge here, and whoever upgrades seldom has any to fit with."""
+    return ec.Embeddings(embeddings.vectors, embeddings.ids, embeddings.space)
+
+
 def docstrings(options: Options) -> list[dict[str, str]]:
     """Return summary lines and the rest of the docstrings, by name; OUTPUT keeps them for the next recipe."""
     kept = options.output / "embeddings" / f"docstrings{'_smoke' if options.smoke else ''}.json"

@@ -1,8 +1,8 @@
 """Items like this one: does a converted gallery still find texts of the same kind?
 
 The items are customers' questions, and those with the same intent count as similar (Banking77). A part of the gallery
-serves as pairs; the queries are texts that no fit has seen. Fitted items are left out of every ranking that they would
-count in.
+serves as pairs, without labels; the queries are texts that no fit has seen. Fitted items are left out of every ranking
+that they would count in.
 
     python recipes/text/similarity_search.py --data DATA --output recipes-out
 """
@@ -10,23 +10,15 @@ count in.
 from __future__ import annotations
 
 import numpy as np
-from loading import QUICK, as_estimate, load_labelled, read_options, show, write
+from loading import QUICK, as_estimate, load_labelled, read_options, show, without_labels, write
 
 import embcompat as ec
 from embcompat.evaluation import FUSED_WEIGHTS
-from embcompat.selection import Candidate
 
 UPGRADES = (("para_l3", "minilm"), ("static64", "minilm"), ("minilm", "para_l3"))
 METRICS = ("cmc@1", "recall@100", "map")
 QUERIES, PAIRS = 0.2, 0.2
 """Parts of the texts that serve as queries, and of the others as pairs."""
-
-CANDIDATES = (
-    Candidate("ridge", "ridge"),
-    Candidate("ridge, reweighted", "ridge", reweighted=True),
-    Candidate("kernel", "kernel"),
-    Candidate("kernel, reweighted", "kernel", reweighted=True),
-)
 
 
 def upgrade(old: ec.Embeddings, new: ec.Embeddings, *, seed: int) -> dict:
@@ -34,10 +26,9 @@ def upgrade(old: ec.Embeddings, new: ec.Embeddings, *, seed: int) -> dict:
     order = np.random.default_rng(seed).permutation(len(old))
     queries, gallery = np.split(order, [round(QUERIES * len(old))])
     chosen = gallery[: round(PAIRS * len(gallery))]
-    split = ec.split_pairs(ec.pair_embeddings(old.select(chosen), new.select(chosen)), test=0, seed=seed)
-    choice = ec.select_aligner(
-        split.train, split.validation, task="verification", candidates=CANDIDATES, seed=seed
-    )  # "the same intent?" is a question of verification
+    pairs = ec.pair_embeddings(*(without_labels(side.select(chosen)) for side in (old, new)))
+    split = ec.split_pairs(pairs, test=0, seed=seed)
+    choice = ec.select_aligner(split.train, split.validation, seed=seed)
     old_gallery, new_gallery = old.select(gallery), new.select(gallery)
     report = ec.evaluate_retrieval(
         old_queries=old.select(queries),
