@@ -1,0 +1,169 @@
+"""FC-Aligner's Dense against what embcompat recommends: same space, same similarity, same pairs, other people.
+
+Real faces under three models, unit vectors compared by cosine. The people are cut into five folds; each fold is held
+out once, all its images are compared with each other, and errors are added up. Both sides are fitted on the same pairs.
+Nothing is tuned to a pair of models: ``tried.py`` shows how the recommendation was found, on other pairs of models.
+
+    python recipes/face/beat_the_paper.py --data DATA --output recipes-out
+
+Every aligner is kept in ``OUTPUT/beat_the_paper/`` as soon as it is fitted, so that a second run goes on from there.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fitted import PAPER, convert, fit_or_load
+from lfw import MODEL_PAIRS, load_pairs, stand_in_pairs
+from pooled import FRR, count_errors, person_folds, pool, pooled_ratio
+from recipe import make_parser, write_result
+
+import embcompat as ec
+from embcompat.evaluation.scenarios import scenario_pairs
+from embcompat.evaluation.score_normalization import TOP, make_cohort, normalized_pairs
+from embcompat.evaluation.verification import one_in, threshold_at_frr
+from embcompat.evaluation.verification_bootstrap import draw_weights
+from embcompat.evaluation.verification_pairs import VerificationPairs
+from embcompat.selection.fitting import fit_ensemble
+
+FOLDS = 5
+BASES = (PAPER, "dense")
+OURS = "ensemble, reweighted"
+NORMALIZED = (*BASES, OURS)
+FUSED_WEIGHTS = (0.5, 1.0)
+AIMS = {"plain": 0.45, "score normalization": 0.40}
+
+
+def fit_lines(split: ec.PairSplit, folder: Path, *, seed: int, smoke: bool) -> tuple[dict[str, ec.Aligner], Any]:
+    """Fit everything that is compared on one fold; also return the seconds of the fits."""
+    short: dict[str, Any] = {"epochs": 2} if smoke else {}
+    fitted, seconds = {}, {}
+    for name in (PAPER, "dense", "ridge", "kernel", "residual"):
+        options = short if name in (PAPER, "dense", "residual") else {}
+        fitted[name], seconds[name] = fit_or_load(name, split, folder, seed=seed, **options)
+    ensemble = fit_ensemble(split.train, split.validation, network=fitted["residual"], seed=seed)
+
+    def reweighted(aligner: ec.Aligner) -> ec.Aligner:
+        return ec.reweight(aligner, split.validation, labelled=split.train.target)
+
+    lines = {name: fitted[name] for name in (PAPER, "dense", "ridge", "kernel", "residual")}
+    lines |= {f"{name}, reweighted": reweighted(fitted[name]) for name in ("dense", "kernel", "residual")}
+    return lines | {"ensemble": ensemble, OURS: reweighted(ensemble)}, seconds
+
+
+def normalized(
+    pairs: VerificationPairs, train: ec.PairedEmbeddings, sides: tuple[ec.Embeddings, ec.Embeddings], *, seed: int
+) -> VerificationPairs:
+    """Normalize the scores: each side by its scores against the training people as the other side shows them."""
+    people = len(set(np.asarray(train.labels).tolist()))
+    cohorts = [make_cohort(side, top=min(TOP, people), seed=seed) for side in sides]
+    return normalized_pairs(pairs, cohorts[1].statistics(pairs.anchors), cohorts[0].statistics(pairs.positives))
+
+
+def fused(pairs: VerificationPairs, old: VerificationPairs, weight: float) -> VerificationPairs:
+    """Add ``weight`` times the old model's own cosine: both models must be alive when faces are compared."""
+    root = np.sqrt(weight)
+    return VerificationPairs(
+        np.hstack([pairs.anchors, root * old.anchors]),
+        np.hstack([pairs.positives, root * old.positives]),
+        pairs.anchor_subjects,
+        pairs.positive_subjects,
+        "dot",
+        same_items=pairs.same_items,
+    )
+
+
+def measure_fold(split: ec.PairSplit, folder: Path, *, seed: int, smoke: bool) -> dict[str, Any]:
+    """Fit on a fold's training people and count the errors of every line on its held-out people."""
+    lines, seconds = fit_lines(split, folder, seed=seed, smoke=smoke)
+    old, new, train = split.test.source, split.test.target, split.train
+    native = scenario_pairs(old, new, new, all_images=True)["S1"]
+    weights = draw_weights(native, seed=seed)
+    fixed = threshold_at_frr(native.genuine.scores, FRR)
+    new_train = train.target
+    found: dict[str, Any] = {"S1": count_errors(native, fixed, weights)}
+    plain = normalized(native, train, (new_train, new_train), seed=seed)
+    fixed_plain = threshold_at_frr(plain.genuine.scores, FRR)
+    found["S1, score normalization"] = count_errors(plain, fixed_plain, weights)
+    for name, aligner in lines.items():
+        scenarios = scenario_pairs(old, new, convert(aligner, split.test), all_images=True)
+        for scenario in ("S2", "S3"):
+            found[f"{scenario}: {name}"] = count_errors(scenarios[scenario], fixed, weights)
+        if name in NORMALIZED:
+            sides = convert(aligner, train), new_train
+            scored = normalized(scenarios["S3"], train, sides, seed=seed)
+            found[f"S3, score normalization: {name}"] = count_errors(scored, fixed_plain, weights)
+        if name == OURS:
+            for weight in FUSED_WEIGHTS:
+                both = fused(scenarios["S3"], scenarios["old"], weight)
+                found[f"S3, fused {weight:g}: {name}"] = count_errors(both, fixed, weights)
+            found["old"] = count_errors(scenarios["old"], fixed, weights)
+    return {
+        "lines": found,
+        "impostor_weight": weights.impostor_weight.tolist(),
+        "people": int(np.count_nonzero(native.rows_of_subjects()[0])),
+        "images": len(new),
+        "fit_seconds": seconds,
+    }
+
+
+def summarize(folds: list[dict[str, Any]]) -> dict[str, Any]:
+    """Pool the folds and compare with both baselines."""
+    draws = [fold["impostor_weight"] for fold in folds]
+    by_line = {name: [fold["lines"][name] for fold in folds] for name in folds[0]["lines"]}
+    ratios = {
+        f"{scenario}: {OURS} / {base}": pooled_ratio(
+            by_line[f"{scenario}: {OURS}"], by_line[f"{scenario}: {base}"], draws
+        )
+        for scenario in ("S3", "S3, score normalization", "S2")
+        for base in BASES
+        if f"{scenario}: {base}" in by_line
+    }
+    return {
+        "folds": [{key: fold[key] for key in ("people", "images", "fit_seconds")} for fold in folds],
+        "lines": {name: pool(counts, draws) for name, counts in by_line.items()},
+        "ratios": ratios,
+    }
+
+
+def show(name: str, summary: dict[str, Any]) -> None:
+    print(f"\n{name}: FAR at FRR 5 % in each scenario, and at scenario 1's fixed threshold")
+    for line, found in summary["lines"].items():
+        own = one_in(found["far_at_frr"]["value"], trials=found["impostor_pairs"])
+        fixed = one_in(found["fixed_far"], trials=found["impostor_pairs"])
+        print(f"  {line:52s} {own:>16s} | FRR {found['fixed_frr']:6.2%}  FAR {fixed}")
+    for what, ratio in summary["ratios"].items():
+        aim = AIMS["score normalization" if "normalization" in what else "plain"]
+        if ratio["value"] is None:
+            print(f"  {what}: no error to divide by")
+            continue
+        interval = f"{ratio['value']:.3f} (95 % {ratio['low']:.3f} to {ratio['high']:.3f})"
+        print(f"  {what}: {interval}" + (f", aim at most {aim}" if what.startswith("S3") else ""))
+
+
+def run(options: argparse.Namespace) -> None:
+    made: dict[str, Any] = {}
+    folds, upgrades = (2, MODEL_PAIRS[:1]) if options.smoke else (FOLDS, MODEL_PAIRS)
+    for old, new in upgrades:
+        pairs = stand_in_pairs(seed=options.seed) if options.data is None else load_pairs(options.data, old, new)
+        name = "stand-in" if options.data is None else f"{old} → {new}"
+        if options.smoke and len(pairs) > 1_500:
+            pairs = pairs.select(np.arange(1_500))
+        found = []
+        for fold, split in enumerate(person_folds(pairs, folds=folds, seed=options.seed)):
+            kept = "smoke" if options.smoke else "fits"
+            folder = options.output / f"beat_the_paper-{kept}" / f"{old}-{new}" / f"fold-{fold}"
+            found.append(measure_fold(split, folder, seed=options.seed + fold, smoke=options.smoke))
+            rates = [found[-1]["lines"][f"S3: {line}"]["false_acceptances"] for line in (*BASES, OURS)]
+            print(f"{name}, fold {fold}: false acceptances in S3 of {', '.join(BASES)} and ours: {rates}", flush=True)
+        made[name] = summarize(found)
+        show(name, made[name])
+    figures = {"frr": FRR, "recommended": OURS, "baselines": list(BASES), "aims": AIMS, "upgrades": made}
+    write_result(options, "beat_the_paper", figures)
+
+
+if __name__ == "__main__":
+    run(make_parser(__doc__).parse_args())
