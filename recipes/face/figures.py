@@ -1,0 +1,157 @@
+"""The four figures of the FC-Aligner paper: 1 and 2 as diagrams of our own, 3 and 4 from vectors.
+
+    python recipes/face/figures.py --data DATA --output recipes-out
+
+writes ``figure1`` to ``figure4`` as PNG and SVG; the same run gives the same bytes. Figures 3 and 4 show the simulated
+life-cycle, 11 → 46.4 (see life_cycle.py), and with --data also mfn_a → mfn_b on LFW.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from diagrams import INK, MUTED, draw_multi_branch, draw_production
+from lfw import load_pairs
+from life_cycle import simulated_pairs
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from recipe import make_parser, write_result
+
+import embcompat as ec
+
+KINDS = {"dense": "Dense", "multi_branch": "Multi-branch"}
+COLOURS = {"old": "#2f6db5", "new": "#d1495b", "dense": "#2e8b57", "multi_branch": "#7b52ab"}
+SHOWN, SUBJECTS = 600, 10
+
+Vectors = NDArray[np.floating[Any]]
+
+
+def principal_plane(vectors: Vectors) -> Callable[[Vectors], Vectors]:
+    """Return the projection onto the two directions of most variance; signs are fixed, so that pictures repeat."""
+    mean = vectors.mean(axis=0, dtype=np.float64)
+    directions = np.linalg.svd(vectors - mean, full_matrices=False)[2][:2]
+    directions *= np.sign(directions[np.arange(2), np.abs(directions).argmax(axis=1)])[:, None]
+    return lambda rows: (rows - mean) @ directions.T
+
+
+def convert_test(split: ec.PairSplit, *, epochs: int, seed: int) -> dict[str, Vectors]:
+    """Fit both architectures and convert the test part."""
+    converted = {}
+    for kind in KINDS:
+        aligner = ec.fit_neural(split.train, split.validation, kind=kind, preset="fc_aligner", epochs=epochs, seed=seed)
+        converted[kind] = aligner.transform(split.test.source.vectors)
+    return converted
+
+
+def draw_scatter(
+    test: ec.PairedEmbeddings, converted: dict[str, Vectors], names: tuple[str, str], figure: Figure
+) -> None:
+    """Draw Figure 3: old vectors in their own principal plane, new and converted ones in that of the new."""
+    old, new = test.source.vectors, test.target.vectors
+    own, common = principal_plane(old), principal_plane(new)
+    panels = {
+        f"{names[0]}\n(its own plane)": (own(old), "old"),
+        names[1]: (common(new), "new"),
+        **{f"{names[0]} converted:\n{KINDS[kind]}": (common(rows), kind) for kind, rows in converted.items()},
+    }
+    rows = np.random.default_rng(0).permutation(len(old))[:SHOWN]
+    reach = 1.08 * max(float(np.abs(points[rows]).max()) for points, role in panels.values() if role != "old")
+    for place, (title, (points, role)) in enumerate(panels.items()):
+        axes = figure.add_subplot(1, 4, place + 1)
+        axes.scatter(*points[rows].T, s=5, color=COLOURS[role], alpha=0.6, linewidths=0)
+        limit = reach if role != "old" else 1.08 * float(np.abs(points[rows]).max())
+        axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
+        _finish(axes, title)
+
+
+def draw_samples(test: ec.PairedEmbeddings, converted: dict[str, Vectors], subjects: int, figure: Figure) -> None:
+    """Draw Figure 4: two images a subject, each extracted and converted, connected."""
+    rows = two_images_each(test, subjects)
+    for place, (kind, vectors) in enumerate(converted.items()):
+        extracted, moved = test.target.vectors[rows], vectors[rows]
+        plane = principal_plane(np.concatenate([extracted, moved]))
+        ends = np.stack([plane(extracted), plane(moved)], axis=1)
+        axes = figure.add_subplot(1, 2, place + 1)
+        for number, line in enumerate(ends):
+            shade = mpl.colormaps["tab10"](number // 2)
+            axes.plot(*line.T, color=shade, linewidth=1.2)
+            axes.scatter(*line[0], s=34, color=shade, marker="o", zorder=3)
+            axes.scatter(*line[1], s=34, facecolors="white", edgecolors=[shade], linewidths=1.4, marker="o", zorder=3)
+        axes.set_aspect("equal", adjustable="datalim")
+        _finish(axes, KINDS[kind])
+    figure.supxlabel(
+        "filled: extracted by the new model · hollow: converted from the old one · a line joins one image",
+        fontsize=9,
+        color=MUTED,
+    )
+
+
+def two_images_each(test: ec.PairedEmbeddings, subjects: int) -> NDArray[np.intp]:
+    """Return the rows of two images of each of the first subjects that have two."""
+    if test.labels is None:
+        raise ValueError("the pairs must have labels")
+    order = np.argsort(test.labels.astype(str), kind="stable")
+    _, starts, counts = np.unique(test.labels[order].astype(str), return_index=True, return_counts=True)
+    first = starts[counts >= 2][:subjects]
+    return order[np.stack([first, first + 1], axis=1).ravel()]
+
+
+def _finish(axes: Axes, title: str) -> None:
+    axes.set_title(title, fontsize=10, color=INK)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set(color=MUTED, linewidth=0.6)
+
+
+def save(paint: Callable[[Figure], None], path: Path, size: tuple[float, float]) -> list[str]:
+    """Draw a figure and write it as PNG and SVG, byte for byte the same each time; return the file names."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update({"svg.hashsalt": "embcompat", "svg.fonttype": "none", "font.family": "sans-serif"})
+        figure = Figure(figsize=size, dpi=150, layout=None if path.name in ("figure1", "figure2") else "constrained")
+        paint(figure)
+        figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+        figure.savefig(path.with_suffix(".png"), metadata={"Software": None})
+    return [path.with_suffix(ending).name for ending in (".svg", ".png")]
+
+
+def load_splits(options: argparse.Namespace) -> dict[str, tuple[ec.PairSplit, tuple[str, str]]]:
+    """Return what Figures 3 and 4 show: the pairs, and the names of the two models."""
+    subjects = 300 if options.smoke else options.subjects
+    made = ec.split_pairs(simulated_pairs("11", "46.4", subjects, part="train", seed=options.seed), seed=options.seed)
+    splits = {"": (made, ("simulated 11", "simulated 46.4"))}
+    if options.data is not None:
+        faces = load_pairs(options.data, "mfn_a", "mfn_b", normalized=False)
+        splits["_lfw"] = ec.split_pairs(faces, seed=options.seed), ("mfn_a", "mfn_b")
+    return splits
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = make_parser(__doc__)
+    parser.add_argument("--epochs", type=int, default=15, help="most epochs of a fit")
+    parser.add_argument("--subjects", type=int, default=20_000, help="simulated subjects, to fit on and to show")
+    options = parser.parse_args(arguments)
+    options.output.mkdir(parents=True, exist_ok=True)
+    files = save(draw_production, options.output / "figure1", (8.4, 4.4))
+    files += save(draw_multi_branch, options.output / "figure2", (9.2, 3.4))
+    shown = {}
+    for suffix, (split, names) in load_splits(options).items():
+        converted = convert_test(split, epochs=1 if options.smoke else options.epochs, seed=options.seed)
+        scatter = partial(draw_scatter, split.test, converted, names)
+        files += save(scatter, options.output / f"figure3{suffix}", (11, 3.2))
+        samples = partial(draw_samples, split.test, converted, SUBJECTS)
+        files += save(samples, options.output / f"figure4{suffix}", (9, 4.6))
+        shown[" → ".join(names)] = {"fitted": len(split.train), "test": len(split.test)}
+    write_result(options, "figures", {"files": files, "pairs": shown, "most_epochs": options.epochs})
+
+
+if __name__ == "__main__":
+    main()

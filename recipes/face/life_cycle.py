@@ -1,0 +1,187 @@
+"""A simulated model life-cycle: five versions of an encoder that does not exist, with no face anywhere.
+
+Every subject and every image is a point in a latent space; a version sees that space a little differently from the
+version before it, and turns what it sees into a 128-d vector. Four numbers make a version (``life_cycle.json``, found
+by ``calibrate_life_cycle.py``); they are chosen so that scenario 1 of each version has the mean distances and the FAR
+of the paper's Table 1. All of this is ours: the paper's models and faces are private.
+
+    python recipes/face/life_cycle.py --output recipes-out
+
+prints scenario 1 of each version beside the paper's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from paper import SCENARIO_1, TEST_SUBJECTS
+from recipe import make_parser, write_result
+
+import embcompat as ec
+from embcompat.embeddings import PairedEmbeddings
+from embcompat.evaluation.scenarios import scenario_pairs
+from embcompat.evaluation.verification import threshold_at_frr
+from embcompat.evaluation.verification_counts import count_impostors
+
+DIM = 128
+QUALITY_SPREAD = 0.25
+"""Standard deviation of the logarithm of an image's noise. In Table 1 the FRR of scenario 2 falls with its mean
+genuine distance as it does where that distance has a log-spread of about 0.2 [derived]; two images make 0.25 of it."""
+
+WARP, GAIN = 0.5, 2.0
+"""Weight and steepness of the part of an encoder that is not linear [ours]."""
+
+Part = Literal["train", "test", "calibration"]
+PARTS: tuple[Part, ...] = ("train", "test", "calibration")
+
+
+@dataclass(frozen=True)
+class Version:
+    """One encoder.
+
+    Attributes:
+        name: Name of the version.
+        kept: Part of the variance of what a version sees that it shares with the version before it.
+        spectrum: Exponent γ of the spectrum: direction k has variance proportional to k^-γ. Less = more directions
+            that tell people apart.
+        image_noise: How far images of one subject lie apart, in multiples of how far subjects do.
+        scale: Factor on the vectors.
+    """
+
+    name: str
+    kept: float
+    spectrum: float
+    image_noise: float
+    scale: float
+
+    @property
+    def space(self) -> ec.SpaceVersion:
+        """The space of its vectors: not normalized, compared by the Euclidean distance, as the paper's are."""
+        return ec.SpaceVersion(
+            name="simulated", version=self.name, dim=DIM, similarity="euclidean", modality="simulated-face"
+        )
+
+
+def read_versions() -> dict[str, Version]:
+    """Read the calibrated versions by name, oldest first."""
+    text = Path(__file__).with_name("life_cycle.json").read_text()
+    return {each["name"]: Version(**each) for each in json.loads(text)["versions"]}
+
+
+def simulate(
+    names: Sequence[str], subjects: int, *, part: Part, seed: int, versions: dict[str, Version] | None = None
+) -> dict[str, ec.Embeddings]:
+    """Embed two images of each subject with some versions.
+
+    Args:
+        names: The versions wanted.
+        subjects: Number of subjects; a larger number starts with other subjects, not with the same ones.
+        part: Which people: the parts share none.
+        seed: Seed of the people. The encoders are always the same.
+        versions: The life-cycle; the calibrated one when None.
+
+    Returns:
+        Embeddings of the same 2·subjects images, labelled by subject, by version.
+    """
+    versions = read_versions() if versions is None else versions
+    rng = np.random.default_rng([seed, PARTS.index(part)])
+    labels = [f"{part}-{number}" for number in range(subjects) for _ in range(2)]
+    ids = [f"{label}-{'ab'[row % 2]}" for row, label in enumerate(labels)]
+    quality = np.exp(QUALITY_SPREAD * rng.standard_normal((2 * subjects, 1), dtype=np.float32))
+    seen: tuple[NDArray[np.float32], ...] | None = None
+    found = {}
+    for version in versions.values():
+        fresh = tuple(rng.standard_normal((rows, DIM), dtype=np.float32) for rows in (subjects, 2 * subjects))
+        share = version.kept if seen is not None else 0.0
+        seen = tuple(
+            np.float32(np.sqrt(share)) * old + np.float32(np.sqrt(1 - share)) * new
+            for old, new in zip(seen or fresh, fresh, strict=True)
+        )
+        if version.name in names:
+            person, image = seen
+            latent = np.repeat(person, 2, axis=0) + version.image_noise * quality * image
+            found[version.name] = ec.Embeddings(encode(version, latent), ids, version.space, labels)
+    return {name: found[name] for name in names}
+
+
+def encode(version: Version, latent: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Turn latent points (n, 128) into the vectors of a version.
+
+    The directions are weighted by the spectrum and rotated; a tanh of another rotation is added.
+    """
+    weights = np.arange(1, DIM + 1) ** (-version.spectrum / 2)
+    weights /= np.sqrt(np.mean(weights**2))
+    first, second = (_rotation(version.name, number) for number in range(2))
+    plain = latent @ (weights[:, None] * first).astype(np.float32)
+    warped = plain + WARP * np.tanh(GAIN * (plain @ second.astype(np.float32)))
+    return (version.scale * warped).astype(np.float32)
+
+
+def simulated_pairs(source: str, target: str, subjects: int, *, part: Part, seed: int) -> PairedEmbeddings:
+    """Pair the vectors of two versions, see `simulate`."""
+    made = simulate([source, target], subjects, part=part, seed=seed)
+    return PairedEmbeddings(made[source], made[target])
+
+
+def scenario_1(faces: ec.Embeddings, *, frr: float, seed: int = 0) -> dict[str, float]:
+    """Measure a version among itself: mean distances, and FAR at an FRR."""
+    pairs = scenario_pairs(faces, faces, faces, seed=seed)["S1"]
+    threshold = threshold_at_frr(pairs.genuine.scores, frr)
+    counts = count_impostors(pairs, [threshold])
+    return {
+        "mean_genuine": float(-pairs.genuine.scores.mean()),
+        "mean_impostor": counts.mean_distance,
+        "frr": float(np.mean(pairs.genuine.scores <= threshold)),
+        "far": float(counts.above[0]) / counts.total,
+    }
+
+
+def _rotation(name: str, number: int) -> NDArray[np.float64]:
+    """Return a rotation (128, 128) that belongs to a version for good."""
+    rng = np.random.default_rng([number, *name.encode()])
+    return np.linalg.qr(rng.standard_normal((DIM, DIM)))[0]
+
+
+def compare(subjects: int, seed: int) -> dict[str, Any]:
+    """Put scenario 1 of each version beside the paper's."""
+    faces = simulate(list(SCENARIO_1), subjects, part="test", seed=seed)
+    found: dict[str, Any] = {}
+    for name, paper in SCENARIO_1.items():
+        ours = scenario_1(faces[name], frr=paper.frr, seed=seed)
+        theirs = {**vars(paper), "far": 1 / paper.one_in}
+        ratios = {key: ours[key] / theirs[key] for key in ("mean_genuine", "mean_impostor", "far")}
+        found[name] = {"simulated": ours, "paper": theirs, "simulated_to_paper": ratios}
+    return found
+
+
+def print_versions(found: dict[str, Any], *, smoke: bool) -> None:
+    """Print scenario 1 of each version, with the paper's in brackets but in a smoke run."""
+    print(f"{'version':9}{'mean genuine':>20}{'mean impostor':>20}{'FRR':>18}{'FAR':>22}")
+    for name, each in found.items():
+        columns = []
+        for values in (each["simulated"], each["paper"]):
+            far = f"1/{1 / values['far']:,.0f}" if values["far"] else "none"
+            columns.append(
+                [f"{values['mean_genuine']:.4f}", f"{values['mean_impostor']:.4f}", f"{values['frr']:.2%}", far]
+            )
+        cells = [ours if smoke else f"{ours} ({paper})" for ours, paper in zip(*columns, strict=True)]
+        print(f"{name:9}{cells[0]:>20}{cells[1]:>20}{cells[2]:>18}{cells[3]:>22}")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = make_parser(__doc__).parse_args(arguments)
+    subjects = 500 if options.smoke else TEST_SUBJECTS
+    found = compare(subjects, options.seed)
+    print(f"Simulated life-cycle, scenario 1, {subjects:,} subjects{'' if options.smoke else ' (paper)'}")
+    print_versions(found, smoke=options.smoke)
+    write_result(options, "life_cycle", {"test_subjects": subjects, "versions": found})
+
+
+if __name__ == "__main__":
+    main()

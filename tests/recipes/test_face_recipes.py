@@ -1,0 +1,174 @@
+"""The face recipes run, small and without data; the simulated life-cycle is what it says it is."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FACE, EXPECTED = ROOT / "recipes" / "face", ROOT / "recipes" / "expected"
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Import a recipe as it is imported when it runs as a script: its folder comes first."""
+    monkeypatch.syspath_prepend(str(FACE))
+    return importlib.import_module
+
+
+def smoke(recipe: ModuleType, output: Path, capsys: pytest.CaptureFixture[str]) -> tuple[dict[str, Any], str]:
+    recipe.main(["--smoke", "--output", str(output)])
+    printed = capsys.readouterr().out
+    assert "smoke: tiny sizes, these are no figures to quote" in printed
+    name = recipe.__name__
+    assert not (output / f"{name}.json").exists(), "a smoke run never writes where figures are"
+    found = json.loads((output / f"{name}.smoke.json").read_text())
+    assert found["recipe"] == name
+    assert found["smoke"] is True
+    return found, printed
+
+
+class TestLifeCycle:
+    def test_smoke(self, load: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        found, printed = smoke(load("life_cycle"), tmp_path, capsys)
+        assert list(found["versions"]) == ["11", "16", "27", "46.4"]
+        assert "30,775" not in printed, "not beside the paper's figures"
+
+    @pytest.mark.parametrize("name", ["11", "16", "27", "46.4"])
+    def test_scenario_1_is_near_table_1(self, load: Any, name: str) -> None:
+        life_cycle, paper = load("life_cycle"), load("paper").SCENARIO_1[name]
+        faces = life_cycle.simulate([name], 4_000, part="test", seed=1)[name]
+        found = life_cycle.scenario_1(faces, frr=paper.frr)
+        assert found["frr"] == pytest.approx(paper.frr, abs=1 / 4_000)
+        assert found["mean_genuine"] == pytest.approx(paper.mean_genuine, rel=0.02)
+        assert found["mean_impostor"] == pytest.approx(paper.mean_impostor, rel=0.02)
+        # 4,000 subjects leave some 600 false accepts and a threshold that 200 genuine pairs decide.
+        assert 1 / 1.4 < found["far"] * paper.one_in < 1.4
+
+    def test_what_is_recorded_agrees_within_a_tenth(self) -> None:
+        found = json.loads((EXPECTED / "life_cycle.json").read_text())
+        assert found["smoke"] is False
+        assert found["test_subjects"] == 14_848
+        for version in found["versions"].values():
+            assert version["simulated_to_paper"] == {
+                key: pytest.approx(1, abs=0.1) for key in ("mean_genuine", "mean_impostor", "far")
+            }
+
+    def test_versions_embed_the_same_images_of_the_same_people(self, load: Any) -> None:
+        life_cycle = load("life_cycle")
+        made = life_cycle.simulate(["46.4", "3"], 50, part="test", seed=3)
+        assert list(made) == ["46.4", "3"]
+        assert made["3"].ids.tolist() == made["46.4"].ids.tolist()
+        alone = life_cycle.simulate(["3"], 50, part="test", seed=3)["3"]
+        assert np.array_equal(alone.vectors, made["3"].vectors)
+        assert not np.allclose(made["3"].vectors, made["46.4"].vectors, atol=0.1)
+
+    def test_train_and_test_share_no_one(self, load: Any) -> None:
+        train, test = (load("life_cycle").simulate(["11"], 50, part=part, seed=0)["11"] for part in ("train", "test"))
+        assert not {*train.labels.tolist()} & {*test.labels.tolist()}
+        assert not np.isin(train.vectors[:, 0], test.vectors[:, 0]).any()
+
+    def test_a_version_shares_with_an_older_one_what_the_table_says(self, load: Any) -> None:
+        """The part of 27 that 11 knows is the squared ratio of the mean impostor distances of S2 and S1."""
+        kept = load("calibrate_life_cycle").kept_variance()
+        assert kept["16"] * kept["27"] == pytest.approx((1.578432 / 1.643047) ** 2)
+        assert kept["16"] * kept["27"] * kept["46.4"] == pytest.approx((1.975253 / 2.183251) ** 2)
+
+    def test_a_linear_map_predicts_about_what_is_shared(self, load: Any) -> None:
+        import embcompat as ec
+
+        pairs = load("life_cycle").simulated_pairs("11", "46.4", 4_000, part="train", seed=0)
+        split = ec.split_pairs(pairs, seed=0)
+        target = split.test.target.vectors
+        left = target - ec.fit_affine(split.train, split.validation).transform(split.test.source.vectors)
+        predicted = 1 - float(np.square(left).sum() / np.square(target - target.mean(axis=0)).sum())
+        assert 0.7 < predicted < (1.975253 / 2.183251) ** 2, "the rest is fresh, or not linear"
+
+
+class TestTable1:
+    def test_smoke(self, load: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        found, printed = smoke(load("table1"), tmp_path, capsys)
+        names = list(found["cells"])
+        assert [name.split(":")[0] for name in names] == ["simulated", "LFW, raw"]
+        for cell in found["cells"].values():
+            assert list(cell["scenarios"]) == ["S1", "S2", "S3", "S4"]
+            assert cell["scenarios"]["S1"]["frr"] == pytest.approx(0.05, abs=0.01)
+            assert cell["paper"] is None
+        assert "paper" not in printed
+
+    def test_the_whole_grid_with_the_papers_cells_first(self, load: Any) -> None:
+        table1 = load("table1")
+        jobs = list(table1.list_jobs(["simulated"], smoke=False))
+        assert len({job.name for job in jobs}) == 2 * 2 * 3 * 4
+        assert {cell.subjects for cell in (job.cell for job in jobs[:16])} == {60_000}
+        printed = [table1.paper_cell(job.cell) is not None for job in jobs[:16]]
+        assert printed == sorted(printed, reverse=True)
+        assert sum(printed) == 6
+        assert len(list(table1.list_jobs(["lfw"], smoke=False))) == 2 * 2 * 2 * 2
+
+    def test_large_cells_need_a_gpu_and_finished_ones_are_kept(
+        self, load: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        table1 = load("table1")
+        ran: list[str] = []
+        kept = {"most_epochs": 2, "scenarios": {}, "paper": None}
+        monkeypatch.setattr(table1, "run", lambda job, _: ran.append(job.name) or kept)
+        monkeypatch.setattr(table1, "has_gpu", lambda: False)
+        for _ in range(2):
+            table1.main(["--output", str(tmp_path), "--epochs", "2", "--parts", "simulated"])
+        assert len(ran) == 16, "the second run finds them done"
+        printed = capsys.readouterr().out
+        assert "1,680,000 subjects: not run, needs a GPU" in printed
+        assert printed.count("done before") == 16
+        table1.main(["--output", str(tmp_path), "--epochs", "3", "--parts", "simulated"])
+        assert len(ran) == 32, "another cap of the epochs is another run"
+
+
+class TestFigures:
+    def test_smoke(self, load: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        found, _ = smoke(load("figures"), tmp_path, capsys)
+        assert found["files"] == [f"figure{number}.{ending}" for number in range(1, 5) for ending in ("svg", "png")]
+        for name in found["files"]:
+            assert (tmp_path / name).stat().st_size > 5_000
+
+    def test_the_same_picture_is_the_same_bytes(self, load: Any, tmp_path: Path) -> None:
+        figures = load("figures")
+        for folder in ("a", "b"):
+            (tmp_path / folder).mkdir()
+            figures.save(figures.draw_multi_branch, tmp_path / folder / "figure2", (9.2, 3.4))
+        for name in ("figure2.svg", "figure2.png"):
+            assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+    def test_the_plane_holds_most_variance(self, load: Any) -> None:
+        rng = np.random.default_rng(0)
+        rows = rng.standard_normal((500, 4)) * [1, 9, 1, 5] + 3
+        flat = load("figures").principal_plane(rows)(rows)
+        assert np.allclose(flat.mean(axis=0), 0)
+        assert np.abs(np.corrcoef(flat[:, 0], rows[:, 1])[0, 1]) > 0.99
+        assert np.abs(np.corrcoef(flat[:, 1], rows[:, 3])[0, 1]) > 0.99
+
+
+class TestSeveralVersions:
+    def test_smoke(self, load: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        found, _ = smoke(load("several_versions"), tmp_path, capsys)
+        assert list(found["equation_1"]) == ["16", "27"]
+        assert "composed" not in found["equation_1"]["27"], "one step is the direct way"
+        assert list(found["equation_2"]) == ["16, 27"]
+        assert found["native"]["frr"] == pytest.approx(0.05, abs=0.01)
+        assert found["native"]["far_at_frr"] <= found["one_gallery"]["far_at_frr"]
+        values = np.array(found["compatibility"]["values"])
+        assert values.shape == (3, 3)
+        assert (values.diagonal() >= values.min(axis=1)).all()
+
+
+def test_every_recipe_is_in_the_table() -> None:
+    text = (ROOT / "recipes" / "README.md").read_text()
+    recipes = {path.name for path in FACE.glob("*.py") if "def main(" in path.read_text()}
+    missing = [name for name in sorted(recipes) if f"face/{name}" not in text]
+    assert not missing
