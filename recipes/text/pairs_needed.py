@@ -29,7 +29,7 @@ def main() -> None:
         f"{collection.name}, {old} → {new}: share of native neighbours found, on {len(split.validation):,} documents",
         ("pairs", *kinds),
         [
-            (f"{pairs:,}", *(f"{curve.scores[row]:.3f}" for curve in curves))
+            (f"{pairs:,}", *(f"{curve.scores[row].value:.3f}" for curve in curves))
             for row, pairs in enumerate(curves[0].pairs)
         ],
     )
