@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from embcompat.decision import MODES, Decision, Option, decide, measured_options
+from embcompat.decision import MODES, Decision, Option, decide, measured_options, option_from
 from embcompat.embeddings import Embeddings, normalize_rows
 from embcompat.errors import InputError
 from embcompat.evaluation.bootstrap import Estimate
@@ -67,9 +67,9 @@ def world() -> World:
     return World()
 
 
-def option(mode: str, difference: float, retention: float, *needs: str, width: float = 0.02) -> Option:
+def option(mode: str, difference: float, retention: float, *needs: str, width: float = 0.02, **known: float) -> Option:
     spread = [Estimate(value, value - width, value + width) for value in (difference, retention)]
-    return Option(mode, *spread, needs)  # type: ignore[arg-type]
+    return Option(mode, *spread, needs, **known)  # type: ignore[arg-type]
 
 
 def test_a_perfect_map_passes_whatever_the_floor(world: World) -> None:
@@ -163,7 +163,8 @@ def test_the_cheapest_mode_above_the_floor_is_chosen(world: World) -> None:
     assert decide(report, options=[lazy], seconds={"lazy_backfill": 2}).mode == "convert"
     made = decide(report, seconds={"convert": 60, "reindex": 40})
     assert made.mode == "reindex"
-    assert "40 s) and takes no longer than converting, 60 s." in made.reason
+    assert "400 items to embed, 40 s), with only the new model alive" in made.reason
+    assert made.reason.endswith(" and costs no more than converting, 60 s.")
 
 
 def test_modes_measured_elsewhere_compete(world: World) -> None:
@@ -176,6 +177,66 @@ def test_modes_measured_elsewhere_compete(world: World) -> None:
     )
     assert decide(report, options=[option("lazy_backfill", 0.2, 0.81, "new")]).mode == "reindex"
     assert decide(report, options=[option("lazy_backfill", 0.01, 0.92, "new")]).mode == "reindex"
+
+
+def test_the_smallest_fraction_that_keeps_the_floor_is_chosen(world: World) -> None:
+    report = world.report(world.shuffled)
+    parts = [
+        option("backfill", 0.2, retention, "new", fraction=fraction, items=int(400 * fraction))
+        for retention, fraction in ((0.99, 0.5), (0.81, 0.05), (0.93, 0.2), (0.84, 0.1))
+    ]
+    made = decide(report, options=parts)
+    assert (made.mode, made.fraction) == ("backfill", 0.1)
+    assert "converting and re-embedding 10 % of the gallery keeps 84.0 %" in made.reason
+    assert decide(report, options=parts, quality_floor=0.9).fraction == 0.2
+    assert decide(report, options=parts, quality_floor=0.98).mode == "reindex"
+    assert decide(report, options=parts[:1]).to_dict()["fraction"] == 0.5
+
+
+def test_fewer_models_alive_are_preferred_and_said(world: World) -> None:
+    report = world.report(world.shuffled)
+    both = option("lazy_backfill", 0.2, 0.97, "old", "new", items=100)
+    alone = option("lazy_backfill", 0.2, 0.92, "new", items=120)
+    made = decide(report, options=[both, alone], seconds_per_item=1)
+    assert made.needs == ("new",)
+    assert made.reason.endswith("with only the new model alive at query time.")
+    made = decide(report, options=[both, alone], quality_floor=0.93)
+    assert made.needs == ("old", "new")
+    assert "fused scoring and re-embedding what queries bring up keeps 97.0 %" in made.reason
+    assert made.reason.endswith("with both models alive at query time.")
+    assert decide(report, options=[both], models_alive=["new"]).mode == "reindex"
+
+
+def test_time_and_price_of_an_item_make_the_cost(world: World) -> None:
+    report = world.report(world.shuffled)
+    lazy = option("lazy_backfill", 0.2, 0.97, "new", items=300)
+    part = option("backfill", 0.2, 0.9, "new", fraction=0.2, items=80)
+    assert decide(report, options=[lazy, part]).mode == "lazy_backfill"
+    made = decide(report, options=[lazy, part], seconds_per_item=30, price_per_item=0.01)
+    assert made.mode == "backfill"
+    assert ", 80 items to embed, 40 min, price 0.80), with only" in made.reason
+    assert decide(report, options=[lazy, part], price_per_item=0.01).mode == "backfill"
+    made = decide(report, options=[lazy], seconds={"convert": 7_200}, seconds_per_item=120)
+    assert ", 300 items embedded for the held-out queries, 12 h), with only" in made.reason
+
+
+def test_an_option_takes_the_gallery_that_speaks_least_for_it() -> None:
+    rng = np.random.default_rng(0)
+    before, goal = rng.uniform(0.2, 0.4, 50), rng.uniform(0.6, 0.8, 50)
+    good, bad = (goal, before, goal), (before + 0.1, before, goal)
+    made = option_from("backfill", [good, bad], needs=("new",), fraction=0.1, items=3)
+    assert made.difference.value == pytest.approx(0.1)
+    assert made.retention.value == pytest.approx((before + 0.1).mean() / goal.mean())
+    assert option_from("convert", [good], needs=("new",)).retention == Estimate(1.0, 1.0, 1.0)
+    assert option_from("convert", [(goal, before, np.zeros(50))], needs=("new",)).retention == Estimate(0.0, 0.0, 0.0)
+    assert json.loads(json.dumps(made.to_dict())) == {
+        "mode": "backfill",
+        "needs": ["new"],
+        "fraction": 0.1,
+        "items": 3,
+        "difference": made.difference.to_dict(),
+        "retention": made.retention.to_dict(),
+    }
 
 
 def test_a_dead_new_model_says_stay(world: World) -> None:
@@ -192,7 +253,12 @@ def test_the_figures_that_speak_least_for_a_mode_count(world: World) -> None:
 
 def test_a_decision_is_json_and_one_sentence(world: World) -> None:
     made = decide(world.report(world.perfect))
-    assert json.loads(json.dumps(made.to_dict())) == {"decision": "convert", "reason": made.reason, "needs": ["new"]}
+    assert json.loads(json.dumps(made.to_dict())) == {
+        "decision": "convert",
+        "reason": made.reason,
+        "needs": ["new"],
+        "fraction": None,
+    }
     assert made.reason.endswith(".")
     assert ". " not in made.reason
 
@@ -207,5 +273,7 @@ def test_bad_input(world: World) -> None:
         decide(report, models_alive=[])
     with pytest.raises(InputError, match="a time of 0 or more. Got 'convert': -1"):
         decide(report, seconds={"convert": -1})
+    with pytest.raises(InputError, match="price_per_item must be 0 or more. Got -2"):
+        decide(report, price_per_item=-2)
     with pytest.raises(InputError, match="seconds must give modes"):
         decide(report, seconds={"swap": 1})  # type: ignore[dict-item]

@@ -40,6 +40,18 @@ def evaluate(
     min_retention: Annotated[
         float | None, typer.Option(help="Exit with code 3 unless the retention's interval lies above this.")
     ] = None,
+    models_alive: Annotated[
+        str, typer.Option(help="Models that can be alive at query time: old,new or one of them (retrieval).")
+    ] = "old,new",
+    quality_floor: Annotated[
+        float, typer.Option(help="Share of a full reindex that the chosen mode must keep (retrieval).")
+    ] = 0.8,
+    seconds_per_item: Annotated[
+        float | None, typer.Option(help="Time to embed one item with the new model (retrieval).")
+    ] = None,
+    price_per_item: Annotated[
+        float | None, typer.Option(help="Price of embedding one item, in any currency (retrieval).")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of folds, anchors and bootstrap.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Also write the result as JSON, for `embcompat report`.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
@@ -48,7 +60,8 @@ def evaluate(
 
     Items that the artifact was fitted on are served native and left out of the judgement. Without queries, held-out
     gallery items are the queries; without judgements, items with the query's label are relevant, or else what the
-    new model itself ranks first.
+    new model itself ranks first. Measured are also lazy backfill at depth 50 and re-embedding 5, 10, 20 and 50 % of
+    the gallery; the verdict is the cheapest mode that beats today and keeps the quality floor.
 
     Examples:
     `embcompat evaluate old-to-new --old-gallery old.parquet --new-gallery new.parquet --old-queries old-q.parquet
@@ -63,6 +76,8 @@ def evaluate(
     if task == "verification":
         result = evaluate_verification_task(artifact, *galleries, frr=frr, all_images=all_images, seed=seed)
     else:
+        from embcompat.cli.modes import parse_models
+
         if (old_queries is None) != (new_queries is None):
             raise InputError("--old-queries and --new-queries must be given together: the same queries, both models.")
         queries = None
@@ -71,7 +86,18 @@ def evaluate(
                 load_embeddings(old_queries, space=old_space, similarity=similarity),
                 load_embeddings(new_queries, space=new_space, similarity=similarity),
             )
-        result = evaluate_retrieval_task(artifact, *galleries, queries=queries, qrels=qrels, metric=metric, seed=seed)
+        result = evaluate_retrieval_task(
+            artifact,
+            *galleries,
+            queries=queries,
+            qrels=qrels,
+            metric=metric,
+            seed=seed,
+            quality_floor=quality_floor,
+            models_alive=parse_models(models_alive),
+            seconds_per_item=seconds_per_item,
+            price_per_item=price_per_item,
+        )
     if out is not None:
         write_json(result, out)
     if as_json:
@@ -92,12 +118,15 @@ def evaluate_retrieval_task(
     qrels: Path | None,
     metric: str,
     seed: int,
+    **costs: Any,
 ) -> dict[str, Any]:
-    """Evaluate an artifact by retrieval and return the result as JSON."""
+    """Evaluate an artifact by retrieval and return the result as JSON; ``costs`` go to `decide`."""
+    from embcompat.cli.modes import measure_modes
     from embcompat.decision import decide
     from embcompat.embeddings import pair_embeddings
     from embcompat.evaluation.qrels import read_qrels
     from embcompat.evaluation.retrieval import FUSED_WEIGHTS, evaluate_retrieval
+    from embcompat.evaluation.retrieval_lines import Sides
 
     artifact, backward = open_artifacts(path)
     pairs = pair_embeddings(old_gallery, new_gallery)
@@ -139,13 +168,15 @@ def evaluate_retrieval_task(
         exclude_self=own_queries,
         seed=seed,
     )
-    decision = decide(report)
+    sides = Sides(old_q, new_q, old, new, converted)
+    modes = measure_modes(sides, judged, fitted, metric=metric, exclude_self=own_queries, seed=seed)
     return {
         "kind": "retrieval",
         "artifact": artifact.id,
         "relevance": relevance,
         **report.to_dict(),
-        **decision.to_dict(),
+        **modes.to_dict(),
+        **decide(report, options=modes.options, **costs).to_dict(),
     }
 
 

@@ -16,10 +16,12 @@ from embcompat.artifact import Artifact
 from embcompat.cli.console import track
 from embcompat.cli.demo.texts import Docstring, read_docstrings
 from embcompat.cli.evaluate import REPORTED_METRICS, write_json
+from embcompat.cli.modes import measure_modes
 from embcompat.decision import decide
 from embcompat.embeddings import Embeddings, PairSplit, pair_embeddings, split_pairs
 from embcompat.evaluation.qrels import Qrels
 from embcompat.evaluation.retrieval import FUSED_WEIGHTS, evaluate_retrieval
+from embcompat.evaluation.retrieval_lines import Sides as RetrievalSides
 from embcompat.evaluation.retrieval_report import RetrievalReport
 from embcompat.evaluation.search import search
 from embcompat.export import save_artifact
@@ -168,11 +170,25 @@ def _result(
 ) -> dict[str, Any]:
     seconds = watch.seconds
     reembed, convert = seconds["pairs"] + seconds["rest"], seconds["pairs"] + seconds["fit"] + seconds["convert"]
-    decision = decide(report, seconds={"convert": convert, "fused": convert, "reindex": reembed})
+    with track("Evaluating lazy and partial backfill", None, unit="queries"):
+        modes = measure_modes(
+            RetrievalSides(sides.old_queries, sides.new_queries, sides.old, sides.new, converted),
+            Qrels.one_each(sides.old.ids.tolist()),
+            _fitted(sides),
+            metric=report.metric,
+            seed=seed,
+        )
+    decision = decide(
+        report,
+        options=modes.options,
+        seconds={"convert": convert, "fused": convert, "reindex": reembed},
+        seconds_per_item=reembed / len(texts),
+    )
     return {
         "kind": "demo",
         "title": f"{len(texts):,} docstrings",
         **report.to_dict(),
+        **modes.to_dict(),
         **decision.to_dict(),
         "reembed_seconds": reembed,
         "pairs_seconds": seconds["pairs"],

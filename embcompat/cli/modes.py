@@ -1,0 +1,190 @@
+"""Measure the modes that re-embed a part of the gallery: lazily, or some rows at once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import JsonValue
+
+from embcompat.backfill.lazy import DEFAULT_DEPTH
+from embcompat.backfill.replay import LazyCurve, replay_lazy
+from embcompat.decision import Mode, Model, Option, option_from
+from embcompat.embeddings import Embeddings
+from embcompat.errors import UnknownNameError
+from embcompat.evaluation.metrics import metric_per_query
+from embcompat.evaluation.qrels import Qrels, Relevance, match_qrels
+from embcompat.evaluation.retrieval import held_out_relevance
+from embcompat.evaluation.retrieval_lines import Lines, Sides, rank_lines
+from embcompat.evaluation.retrieval_report import Line
+from embcompat.serving import DEFAULT_WEIGHT
+
+FRACTIONS = (0.05, 0.1, 0.2, 0.5)
+"""Shares of the gallery that are native, fitted items included, in the modes that re-embed some rows at once [ours]."""
+
+MAX_SERVED = 500
+"""Held-out queries that are served from the lazy backfill; of more, as many are drawn [ours]."""
+
+_SEARCHES: tuple[tuple[Line, float | None, tuple[Model, ...]], ...] = (
+    ("converted", None, ("new",)),
+    ("fused", DEFAULT_WEIGHT, ("old", "new")),
+)
+_Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredModes:
+    """Modes that re-embed a part, on held-out queries.
+
+    Attributes:
+        options: What `embcompat.decision.decide` takes.
+        curves: The lazy backfills in the whole gallery: over a search of the target side, and over a fused one.
+    """
+
+    options: tuple[Option, ...]
+    curves: tuple[LazyCurve, ...]
+
+    def to_dict(self) -> dict[str, JsonValue]:
+        """Return options and curves as JSON."""
+        return {
+            "options": [option.to_dict() for option in self.options],
+            "lazy_backfill": [curve.to_dict() for curve in self.curves],
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class _Gallery:
+    """Sides and judgements, the rows that were fitted, and the others in the order in which they are re-embedded."""
+
+    sides: Sides
+    relevance: Relevance
+    fitted: NDArray[np.bool_]
+    order: NDArray[np.intp]
+
+
+def measure_modes(
+    sides: Sides, qrels: Qrels, fitted_ids: Collection[str], *, metric: str, exclude_self: bool = False, seed: int
+) -> MeasuredModes:
+    """Measure lazy backfill, and re-embedding 5, 10, 20 and 50 % in random order.
+
+    As for the lines of a retrieval report, each mode is measured in the whole gallery, fitted items native, and in
+    the gallery without them; the figures that speak least for it count. The fused weight is fixed, so nothing is
+    chosen on the queries. How lazy backfill is judged, `LazyCurve` says.
+
+    Args:
+        sides: Queries and gallery under both models, and the gallery as converted.
+        qrels: Which items are relevant to which queries; those queries count that count in a retrieval report.
+        fitted_ids: Items that were fitted.
+        metric: What to measure.
+        exclude_self: Whether the queries are items of the gallery, which must not find themselves.
+        seed: Seed of the order of rows and queries, and of the bootstrap.
+    """
+    fitted = sides.native_rows(fitted_ids)
+    judged = match_qrels(qrels, sides.old_queries.ids, sides.old_gallery.ids, exclude_self=exclude_self)
+    order = np.random.default_rng(seed).permutation(np.flatnonzero(~fitted))
+    whole = _Gallery(sides, held_out_relevance(judged, fitted), fitted, order)
+    galleries = [whole, _without_fitted(whole)] if fitted.any() else [whole]
+    options = _lazy_options(galleries, metric, seed)
+    curves = tuple(curve for _, curve in options)
+    return MeasuredModes((*(option for option, _ in options), *_part_options(galleries, metric, seed)), curves)
+
+
+def _lazy_options(galleries: list[_Gallery], metric: str, seed: int) -> list[tuple[Option, LazyCurve]]:
+    made = []
+    served = np.random.default_rng(seed).permutation(len(galleries[0].relevance)) < MAX_SERVED
+    for _, weight, needs in _SEARCHES:
+        parts, curves = [], []
+        for gallery in galleries:
+            chosen = gallery.relevance.select(served)
+            curve = replay_lazy(
+                gallery.sides, chosen, gallery.fitted, metric=metric, depth=DEFAULT_DEPTH, weight=weight, seed=seed
+            )
+            before = _values(_lines(gallery, "status_quo"), (), chosen, metric)["status_quo"]
+            parts.append((curve.values, before, curve.reindex))
+            curves.append(curve)
+        items = int(curves[0].embedded[-1])
+        made.append((option_from("lazy_backfill", parts, needs=needs, items=items, seed=seed), curves[0]))
+    return made
+
+
+def _part_options(galleries: list[_Gallery], metric: str, seed: int) -> list[Option]:
+    mode: Mode = "backfill"
+    base = [
+        _values(_lines(gallery, "status_quo", "full_reindex"), (), gallery.relevance, metric) for gallery in galleries
+    ]
+    count, fitted = len(galleries[0].fitted), int(galleries[0].fitted.sum())
+    options = []
+    for fraction in FRACTIONS:
+        items = round(fraction * count) - fitted
+        if items <= 0:
+            continue
+        found = []
+        for gallery in galleries:
+            native = gallery.fitted.copy()
+            native[gallery.order[:items]] = True
+            lines = _lines(gallery, "status_quo", "converted", native=native)
+            found.append(_values(lines, (DEFAULT_WEIGHT,), gallery.relevance, metric))
+        for line, _, needs in _SEARCHES:
+            parts = [
+                (values[line], before["status_quo"], before["full_reindex"])
+                for values, before in zip(found, base, strict=True)
+            ]
+            options.append(option_from(mode, parts, needs=needs, fraction=fraction, items=items, seed=seed))
+    return options
+
+
+def _lines(gallery: _Gallery, *names: Line, native: NDArray[np.bool_] | None = None) -> Lines:
+    lines = gallery.sides.lines(gallery.fitted if native is None else native)
+    return {name: lines[name] for name in names}
+
+
+def _values(lines: Lines, weights: tuple[float, ...], relevance: Relevance, metric: str) -> dict[Line, _Values]:
+    ranks, _ = rank_lines(lines, weights, relevance, metric, seed=0)
+    return {line: metric_per_query(metric, found[-1], relevance) for line, found in ranks.items()}
+
+
+def _without_fitted(gallery: _Gallery) -> _Gallery:
+    """Leave the fitted items out of a gallery; no relevant item is among them."""
+    kept = np.flatnonzero(~gallery.fitted)
+    row_of = np.cumsum(~gallery.fitted) - 1
+    sides, relevance = gallery.sides, gallery.relevance
+    numbers, rows = relevance.left_out
+    there = ~gallery.fitted[rows]
+
+    def take(embeddings: Embeddings) -> Embeddings:
+        return embeddings.select(kept)
+
+    return _Gallery(
+        Sides(
+            sides.old_queries,
+            sides.new_queries,
+            take(sides.old_gallery),
+            take(sides.new_gallery),
+            take(sides.converted),
+        ),
+        Relevance(
+            relevance.queries,
+            relevance.offsets,
+            row_of[relevance.rows],
+            relevance.gains,
+            (numbers[there], row_of[rows[there]]),
+        ),
+        np.zeros(len(kept), dtype=bool),
+        row_of[gallery.order],
+    )
+
+
+def parse_models(text: str) -> list[Model]:
+    """Read the models that can be alive: ``old,new`` or one of them.
+
+    Raises:
+        UnknownNameError: If there is another name.
+    """
+    found: list[Model] = []
+    for name in (part.strip() for part in text.split(",")):
+        if name not in ("old", "new"):
+            raise UnknownNameError("model", name, ("old", "new"))
+        found.append("old" if name == "old" else "new")
+    return found

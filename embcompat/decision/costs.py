@@ -1,0 +1,76 @@
+"""What the modes cost, and which is the cheapest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from embcompat.decision.options import MODES, Mode, Option
+from embcompat.errors import InputError
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What the modes cost.
+
+    Attributes:
+        seconds: Measured time of whole modes.
+        seconds_per_item: Time to embed one item with the new model.
+        price_per_item: Price of embedding one item, in any currency.
+    """
+
+    seconds: Mapping[Mode, float]
+    seconds_per_item: float | None = None
+    price_per_item: float | None = None
+
+    def __post_init__(self) -> None:
+        for mode, cost in self.seconds.items():
+            if mode not in MODES or not cost >= 0:
+                modes = ", ".join(MODES)
+                raise InputError(f"seconds must give modes ({modes}) a time of 0 or more. Got {mode!r}: {cost}.")
+        for name in ("seconds_per_item", "price_per_item"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise InputError(f"{name} must be 0 or more. Got {value}.")
+
+    def of(self, option: Option) -> tuple[float | None, float | None]:
+        """Return seconds and price of an option, None where they are not known.
+
+        What embeds items on top of converting takes as long as converting, and the items.
+        """
+        seconds = self.seconds.get(option.mode)
+        if seconds is None and self.seconds_per_item is not None and option.items is not None:
+            seconds = self.seconds.get("convert", 0.0) + option.items * self.seconds_per_item
+        known = self.price_per_item is not None and option.items is not None
+        return seconds, (option.items or 0) * (self.price_per_item or 0.0) if known else None
+
+    def order(self, options: Sequence[Option]) -> list[Option]:
+        """Sort options, the cheapest first: by time, else by price, where all have one; else by `MODES`."""
+        known = [self.of(option) for option in options]
+        column = next((column for column in (0, 1) if all(each[column] is not None for each in known)), None)
+
+        def effort(number: int) -> tuple[float, int, float, int]:
+            cost = None if column is None else known[number][column]
+            option = options[number]
+            return cost or 0.0, MODES.index(option.mode), option.fraction or 0.0, len(option.needs)
+
+        return [options[number] for number in sorted(range(len(options)), key=effort)]
+
+    def say(self, option: Option) -> str:
+        """Write what an option costs as the end of a clause, as far as it is known."""
+        seconds, price = self.of(option)
+        when = "embedded for the held-out queries" if option.mode == "lazy_backfill" else "to embed"
+        said = f", {option.items:,} items {when}" if option.items else ""
+        said += "" if seconds is None else f", {_duration(seconds)}"
+        return said + ("" if price is None else f", price {price:,.2f}")
+
+
+def _duration(seconds: float) -> str:
+    """Write a time in the unit that suits it.
+
+    Example:
+        >>> _duration(41), _duration(2_460), _duration(18_000)
+        ('41 s', '41 min', '5 h')
+    """
+    size, unit = next((size, unit) for size, unit in ((3_600, "h"), (60, "min"), (0, "s")) if seconds >= 3 * size)
+    return f"{seconds / (size or 1):.3g} {unit}"
