@@ -21,6 +21,7 @@ class PlanFile(BaseModel):
     Attributes:
         schema_version: Version of this very layout.
         artifact: Id of the artifact that converted the gallery.
+        artifact_path: Where that artifact lies, or the directory with forward and backward; None where not known.
         source: Id of the old space.
         target: Id of the new space.
         ids_file: Name of the file of ids, beside this one unless it is a path.
@@ -43,6 +44,7 @@ class PlanFile(BaseModel):
 
     schema_version: Literal[1] = 1
     artifact: str
+    artifact_path: str | None = None
     source: str
     target: str
     ids_file: str
@@ -69,6 +71,7 @@ def save_plan(
     artifact: str,
     source: str,
     target: str,
+    artifact_path: str | Path | None = None,
     weights: Mapping[str, float] | None = None,
 ) -> PlanFile:
     """Write the ids, one a line, and the plan that vouches for them.
@@ -86,6 +89,7 @@ def save_plan(
     beside = ids_where.resolve().parent == where.resolve().parent
     kept = PlanFile(
         artifact=artifact,
+        artifact_path=None if artifact_path is None else str(Path(artifact_path).resolve()),
         source=source,
         target=target,
         ids_file=ids_where.name if beside else str(ids_where.resolve()),

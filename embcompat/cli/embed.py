@@ -63,7 +63,7 @@ def embed(
     from embcompat.extractors import load_extractor
 
     _check_out(out)
-    options = _parse_options(extractor, option or [])
+    options = parse_options(extractor, option or [])
     if batch_size is not None:
         options["batch_size"] = batch_size
     given = read_items(source, id_column=id_column, text_column=text_column, label_column=label_column, limit=limit)
@@ -108,7 +108,7 @@ def _check_out(out: Path) -> None:
         raise InputError(f"the folder of {out} does not exist. Create it first.")
 
 
-def _parse_options(extractor: str, pairs: list[str]) -> dict[str, Any]:
+def parse_options(extractor: str, pairs: list[str]) -> dict[str, Any]:
     """Parse KEY=VALUE pairs as the extractor's parameters take them.
 
     A value that is JSON (a number, true, {…}) is taken as such, anything else as a string. A number stays the string

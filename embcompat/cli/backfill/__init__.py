@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import typer
 
+from embcompat.cli.backfill.run import run
+
 app = typer.Typer(
     name="backfill",
     help="Re-embed the few items that matter most; the others stay converted.",
@@ -15,3 +17,6 @@ app = typer.Typer(
 @app.callback()
 def _group() -> None:
     pass
+
+
+app.command()(run)

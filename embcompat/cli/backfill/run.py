@@ -1,0 +1,164 @@
+"""``embcompat backfill run``: re-embed the planned items in a gallery store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from embcompat.cli.console import messages, output, print_json, track
+from embcompat.errors import InputError
+
+if TYPE_CHECKING:
+    from embcompat.artifact import Artifact
+    from embcompat.backfill.embed import Embed
+    from embcompat.backfill.execute import BackfillRun
+    from embcompat.backfill.plan_file import PlanFile
+    from embcompat.embeddings import Embeddings
+
+LISTED_FAILURES = 10
+
+
+def run(
+    plan: Annotated[Path, typer.Argument(metavar="PLAN.json", help="The plan that `embcompat backfill plan` wrote.")],
+    url: Annotated[str, typer.Argument(metavar="STORE_URL", help="The converted gallery.")],
+    extractor: Annotated[str | None, typer.Option("--extractor", "-e", help="Name of the new model.")] = None,
+    items: Annotated[Path | None, typer.Option(help="The items, as `embcompat embed` reads them.")] = None,
+    new_vectors: Annotated[Path | None, typer.Option(help="Native vectors that are known already (.parquet).")] = None,
+    artifact: Annotated[
+        Path | None, typer.Option(help="The artifact directory, where it has moved since the plan was made.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Path or name, for extractors that take one.")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="An option of the extractor; repeatable.")
+    ] = None,
+    id_column: Annotated[str | None, typer.Option(help="Column of the ids in --items.")] = None,
+    text_column: Annotated[str | None, typer.Option(help="Column to embed in --items.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Embed the planned items with the new model; their vectors take the place of converted ones, marked native.
+
+    May be stopped and started again anywhere: rows that are native already are skipped. Items that are gone or fail
+    are listed and stop nothing. The gallery must have been converted with `embcompat migrate run`.
+
+    Examples:
+    `embcompat backfill run PLAN.json 'lancedb:///data/gallery#docs.vector' --extractor minilm --items docs.jsonl`
+
+    `embcompat backfill run PLAN.json 'lancedb:///data/gallery#docs.vector' --new-vectors new.parquet`
+    """
+    from embcompat.backfill.plan_file import read_plan
+
+    kept, ids = read_plan(plan)
+    forward, backward = _artifacts(kept, artifact)
+    reasons: dict[str, str] = {}
+    if new_vectors is not None and extractor is None and items is None:
+        embed = _known(new_vectors)
+    elif new_vectors is None and extractor is not None and items is not None:
+        embed = _embedder(extractor, items, (model, option or [], id_column, text_column), reasons)
+    else:
+        raise InputError("native vectors come from --extractor and --items, or from --new-vectors. Pass one of them.")
+    found = _execute(ids, url, forward, _into_target(embed, forward, backward), reasons)
+    if as_json:
+        print_json({"url": url, "artifact": forward.id, **found})
+    else:
+        _show(found)
+
+
+def _artifacts(plan: PlanFile, path: Path | None) -> tuple[Artifact, Artifact | None]:
+    """Read the artifact that the plan was made for, or both of a pair."""
+    from embcompat.cli.evaluate import open_artifacts
+
+    if path is None and plan.artifact_path is None:
+        raise InputError("the plan does not say where its artifact lies. Pass --artifact.")
+    where = Path(plan.artifact_path or "") if path is None else path
+    forward, backward = open_artifacts(where)
+    if forward.id != plan.artifact:
+        raise InputError(f"the plan was made for artifact {plan.artifact}. {where} holds {forward.id}.")
+    return forward, backward
+
+
+def _known(path: Path) -> Embed:
+    from embcompat.backfill.embed import look_up
+    from embcompat.cli.inputs import load_embeddings
+
+    return look_up(load_embeddings(path))
+
+
+def _embedder(
+    extractor: str,
+    items: Path,
+    given: tuple[str | None, list[str], str | None, str | None],
+    reasons: dict[str, str],
+) -> Embed:
+    """Load model and items; the reason for each item that cannot be embedded goes to ``reasons``."""
+    from embcompat.backfill.embed import embed_items
+    from embcompat.cli.embed import parse_options
+    from embcompat.cli.items import read_items
+    from embcompat.extractors import SkippedItem, load_extractor
+
+    model, option, id_column, text_column = given
+    read = read_items(items, id_column=id_column, text_column=text_column)
+    with messages().status(f"Loading {extractor}"):
+        loaded = load_extractor(extractor, *([] if model is None else [model]), **parse_options(extractor, option))
+
+    def remember(item: SkippedItem) -> None:
+        reasons[item.id] = item.reason
+
+    return embed_items(loaded, dict(zip(read.ids, read.items, strict=True)), on_skip=remember)
+
+
+def _into_target(embed: Embed, forward: Artifact, backward: Artifact | None) -> Embed:
+    """Map new vectors to the target space, where that is not the new model's own."""
+    from embcompat.cli.evaluate import convert
+
+    if backward is None:
+        return embed
+
+    def mapped(ids: Sequence[str]) -> Embeddings:
+        found = embed(ids)
+        return found if found.space == forward.target else convert(backward, found)
+
+    return mapped
+
+
+def _execute(ids: list[str], url: str, artifact: Artifact, embed: Embed, reasons: dict[str, str]) -> dict[str, Any]:
+    from embcompat.backfill.execute import run_backfill
+    from embcompat.stores import open_store
+    from embcompat.stores.base import Job
+
+    job = Job(artifact.id, artifact.source, artifact.target)
+    with closing(open_store(url)) as store:
+        if store.state(job).phase == "untouched":
+            raise InputError(f"{store.url} was not converted with this artifact. Run `embcompat migrate run` first.")
+        try:
+            with track("Embedding", len(ids), unit="items") as advance:
+                done: BackfillRun = run_backfill(ids, store, job, embed, progress=advance)
+        except KeyboardInterrupt:
+            messages().print("Stopped. What was written stays; the same command goes on from there.")
+            raise
+        coverage = store.coverage(job)
+    failures = {identifier: reasons.get(identifier, reason) for identifier, reason in done.failures.items()}
+    gallery = {
+        "native": coverage.native,
+        "converted": coverage.converted - coverage.native,
+        "missing": coverage.missing,
+    }
+    return {**done.to_dict(), "failures": failures, "gallery": gallery}
+
+
+def _show(found: dict[str, Any]) -> None:
+    console, failures = output(), found["failures"]
+    console.print(
+        f"{found['rows']:,} rows re-embedded in {found['seconds']:,.1f} s; {found['already_native']:,} were native"
+    )
+    for identifier, reason in list(failures.items())[:LISTED_FAILURES]:
+        console.print(f"  {identifier}: {reason}", soft_wrap=True, markup=False)
+    if len(failures) > LISTED_FAILURES:
+        console.print(f"  and {len(failures) - LISTED_FAILURES:,} more; --json lists all")
+    gallery = found["gallery"]
+    console.print(f"the gallery has {gallery['native']:,} native and {gallery['converted']:,} converted rows")
