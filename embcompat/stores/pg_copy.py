@@ -1,7 +1,9 @@
-"""PostgreSQL's binary COPY format, to and from arrays.
+"""Rows in PostgreSQL's binary forms, to and from arrays.
 
-Rows are laid out with the columns of fixed width first, so that they are one NumPy record each, and texts behind them
-(PostgreSQL documentation, COPY, "Binary Format"; the layout of vectors is pgvector's ``vector_send``).
+They are written in the format of COPY, laid out with the columns of fixed width first, so that these are one NumPy
+record each, and texts behind them (PostgreSQL documentation, COPY, "Binary Format"; the layout of vectors is pgvector's
+``vector_send``). They are read as the same records without lengths, many in one piece: a row at a time would take
+Python longer than the server needs to find it.
 """
 
 from __future__ import annotations
@@ -16,6 +18,15 @@ from numpy.typing import NDArray
 
 HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER: Final = b"\xff\xff"
+SENDERS: Final = {
+    "int2": "int2send",
+    "int4": "int4send",
+    "int8": "int8send",
+    "uuid": "uuid_send",
+    "vector": "vector_send",
+    "halfvec": "halfvec_send",
+}
+"""The server's function that gives the binary form of a value."""
 
 Kind = Literal["int2", "int4", "int8", "uuid", "text", "vector", "halfvec"]
 
@@ -42,36 +53,29 @@ def order(columns: Sequence[Column]) -> list[int]:
 
 
 def decode(data: bytes, columns: Sequence[Column]) -> list[Any]:
-    """Read rows that were copied out.
+    """Read the binary forms of the columns of rows, one behind the other.
 
     Args:
-        data: Everything that COPY gave, header and trailer included; no NULLs.
-        columns: The columns, texts last.
+        data: What the `SENDERS` of the columns gave.
+        columns: The columns, none of them text.
 
     Returns:
-        For each column a float32 array (n, dim), or a list of int, `UUID` or str.
+        For each column a float32 array (n, dim), or a list of int or `UUID`.
     """
-    record = _record(columns)
-    texts = sum(column.kind == "text" for column in columns)
-    body = memoryview(data)[len(HEADER) : -len(TRAILER)]
-    values: list[list[str]] = [[] for _ in range(texts)]
-    if texts:
-        pieces, position, width = [], 0, record.itemsize
-        while position < len(body):
-            pieces.append(body[position : position + width])
-            position += width
-            for index in range(texts):
-                length = int.from_bytes(body[position : position + 4], "big")
-                values[index].append(str(body[position + 4 : position + 4 + length], "utf-8"))
-                position += 4 + length
-        body = memoryview(b"".join(pieces))
-    rows = np.frombuffer(body, dtype=record)
-    fixed = [_read(rows[f"value{index}"], column) for index, column in enumerate(columns) if column.kind != "text"]
-    return [*fixed, *values]
+    if not columns:
+        return []
+    fields: list[Any] = []
+    for index, column in enumerate(columns):
+        if column.dim:
+            fields += [(f"head{index}", "V4"), (f"value{index}", _FLOATS[column.kind], (column.dim,))]
+        else:
+            fields.append((f"value{index}", _FIXED[column.kind]))
+    rows = np.frombuffer(data, dtype=np.dtype(fields))
+    return [_read(rows[f"value{index}"], column) for index, column in enumerate(columns)]
 
 
 def encode(values: Sequence[Any], columns: Sequence[Column], count: int) -> bytes:
-    """Write rows to be copied in; the reverse of `decode`."""
+    """Write rows to be copied in: values of each column, texts last."""
     record = _record(columns)
     rows = np.zeros(count, dtype=record)
     rows["fields"] = len(columns)

@@ -9,7 +9,7 @@ from psycopg import Connection, sql
 
 from embcompat.stores.base import Coverage, Phase
 from embcompat.stores.pg_catalog import VectorTable
-from embcompat.stores.pg_copy import Column, decode, order
+from embcompat.stores.pg_copy import SENDERS, Column, decode
 from embcompat.stores.pg_target import PART_ROWS, Target, listed, literals, matched, row_of
 
 _SMALL_TABLE_ROWS = 10_000
@@ -18,10 +18,10 @@ Page = tuple[list[Sequence[Any]], list[Any]]
 """Key columns and the other columns of some rows."""
 
 
-def copy_out(
+def read_rows(
     connection: Connection[Any], fields: Sequence[tuple[sql.Composable, Column]], rest: sql.Composable
 ) -> list[Any]:
-    """Copy columns out in binary.
+    """Read columns of rows, in binary and in one piece.
 
     Args:
         connection: A connection.
@@ -29,18 +29,25 @@ def copy_out(
         rest: The statement from FROM on.
 
     Returns:
-        The values of each column, as `decode` gives them, in the order of ``fields``.
+        The values of each column, in the order of ``fields``: a float32 array (n, dim), or a list.
     """
-    places = order([column for _, column in fields])
-    chosen = sql.SQL(", ").join(
-        sql.SQL("{}::text").format(fields[place][0]) if fields[place][1].kind == "text" else fields[place][0]
-        for place in places
+    fixed = [place for place, (_, column) in enumerate(fields) if column.kind != "text"]
+    texts = [place for place, (_, column) in enumerate(fields) if column.kind == "text"]
+    sent = sql.SQL(" || ").join(
+        sql.SQL(SENDERS[fields[place][1].kind]) + sql.SQL("({})").format(fields[place][0]) for place in fixed
     )
-    statement = sql.SQL("COPY (SELECT {} {}) TO STDOUT (FORMAT BINARY)").format(chosen, rest)
-    with connection.cursor() as cursor, cursor.copy(statement) as copy:
-        data = b"".join(copy)
-    values = decode(data, [fields[place][1] for place in places])
-    return [values[places.index(index)] for index in range(len(fields))]
+    inner = [sql.SQL("{} AS f").format(sent if fixed else sql.SQL("''::bytea"))]
+    inner += [sql.SQL("{}::text AS {}").format(fields[place][0], sql.Identifier(f"t{place}")) for place in texts]
+    outer: list[sql.Composable] = [sql.SQL("string_agg(f, ''::bytea)")]
+    outer += [sql.SQL("array_agg({})").format(sql.Identifier(f"t{place}")) for place in texts]
+    statement = sql.SQL("SELECT {} FROM (SELECT {} {}) page").format(
+        sql.SQL(", ").join(outer), sql.SQL(", ").join(inner), rest
+    )
+    with connection.cursor(binary=True) as cursor:
+        data, *lists = cursor.execute(statement).fetchone() or (None,)
+    found = dict(zip(texts, [values or [] for values in lists], strict=True))
+    found |= dict(zip(fixed, decode(data or b"", [fields[place][1] for place in fixed]), strict=True))
+    return [found[place] for place in range(len(fields))]
 
 
 def pages(
@@ -66,7 +73,7 @@ def pages(
         if last is not None:
             after = sql.SQL(" AND {} > {}").format(row_of(table.keys, "s."), literals(last))
         rest = sql.SQL("{}{} ORDER BY {} LIMIT {}").format(source, after, listed(table.keys, "s."), size)
-        values = copy_out(connection, [*keys, *fields], rest)
+        values = read_rows(connection, [*keys, *fields], rest)
         columns = values[: len(keys)]
         if not columns[0]:
             return

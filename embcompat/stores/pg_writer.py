@@ -41,6 +41,8 @@ def write_rows(
     """
     with connection.transaction(), connection.cursor() as cursor:
         staging, same = _stage(cursor, names, table, keys, vectors, digests, marks)
+        for join in ("hashjoin", "mergejoin"):  # they would read the whole table for every batch
+            cursor.execute(sql.SQL("SET LOCAL enable_{} = off").format(sql.SQL(join)))
         plain = _plain_columns(table)
         written = [*table.keys, *plain, table.column, *(f"{table.column}__{kind}" for kind in PROVENANCE)]
         cursor.execute(
@@ -154,19 +156,20 @@ def follow_rows(connection: Connection[Any], names: Target, table: VectorTable) 
         Rows removed. Vectors of rows that never had an old one stay.
     """
     column = sql.Identifier(table.column)
-    removed = connection.execute(
-        sql.SQL(
-            "DELETE FROM {target} t WHERE NOT EXISTS (SELECT 1 FROM {served} s WHERE {match}) OR "
-            "(t.{column} IS NOT NULL AND t.{recorded} IS NOT NULL "
-            "AND EXISTS (SELECT 1 FROM {served} s WHERE {match} AND s.{column} IS NULL))"
-        ).format(
-            target=names.target,
-            served=names.served,
-            match=matched(table.keys, "s", "t"),
-            column=column,
-            recorded=names.provenance("source"),
-        )
-    ).rowcount
+    gone = sql.SQL("NOT EXISTS (SELECT 1 FROM {} s WHERE {})").format(names.served, matched(table.keys, "s", "t"))
+    lost = sql.SQL(
+        "t.{column} IS NOT NULL AND t.{recorded} IS NOT NULL "
+        "AND EXISTS (SELECT 1 FROM {served} s WHERE {match} AND s.{column} IS NULL)"
+    ).format(
+        column=column,
+        recorded=names.provenance("source"),
+        served=names.served,
+        match=matched(table.keys, "s", "t"),
+    )
+    removed = sum(
+        connection.execute(sql.SQL("DELETE FROM {} t WHERE {}").format(names.target, which)).rowcount
+        for which in (gone, lost)
+    )
     _bring_over(
         connection,
         names,
@@ -186,13 +189,19 @@ def settle_rows(connection: Connection[Any], names: Target, table: VectorTable) 
     """
     follow_rows(connection, names, table)
     column = sql.Identifier(table.column)
-    left = sql.SQL("s.{} IS NOT NULL AND ({} OR {})").format(column, _logged(names, table), _absent(names, table))
-    count = connection.execute(sql.SQL("SELECT count(*) FROM {} s WHERE {}").format(names.served, left)).fetchone()
-    if count is None or not count[0]:
+    conditions = [
+        sql.SQL("s.{} IS NOT NULL AND {}").format(column, which(names, table)) for which in (_logged, _absent)
+    ]
+    counts = [
+        connection.execute(sql.SQL("SELECT count(*) FROM {} s WHERE {}").format(names.served, each)).fetchone()
+        for each in conditions
+    ]
+    if not (count := sum(row[0] for row in counts if row is not None)):
         return
+    left = sql.SQL("({})").format(sql.SQL(" OR ").join(conditions))
     if not table.nullable:
         raise StoreError(
-            f"{count[0]} rows could not be converted, and column {table.column!r} may not be NULL. "
+            f"{count} rows could not be converted, and column {table.column!r} may not be NULL. "
             "Repair or delete these rows, or allow NULL."
         )
     clear = sql.SQL(", ").join(

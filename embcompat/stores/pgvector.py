@@ -28,7 +28,6 @@ from embcompat.stores.keys import KeyCodec
 from embcompat.stores.pg_catalog import VectorTable, find_oid, has_unique_key, obstacles, read_table, vector_index
 from embcompat.stores.pg_copy import Column
 from embcompat.stores.pg_reader import (
-    copy_out,
     count_rows,
     is_native,
     key_fields,
@@ -37,6 +36,7 @@ from embcompat.stores.pg_reader import (
     make_parts,
     missing_rows,
     pages,
+    read_rows,
     sample_keys,
     take_parts,
 )
@@ -49,7 +49,7 @@ LOCK_MILLISECONDS: Final = 2_000
 """Longest wait for a lock, in which others may queue behind it; then it is let go and tried again [ours]."""
 
 LOCK_TRIES: Final = 15
-_BATCH_BYTES: Final = 8 << 20
+_BATCH_BYTES: Final = 16 << 20
 
 
 def open_gallery(address: StoreUrl) -> PgGallery:
@@ -187,7 +187,7 @@ class PgGallery:
             key_list(table, self._codec.columns(ids)),
         )
         fields = [(sql.SQL("s.{}").format(column), Column(table.vector.kind, job.target.dim)), is_native(names, "s")]
-        *keys, vectors, native = copy_out(self._writer, [*key_fields(table), *fields], rest)
+        *keys, vectors, native = read_rows(self._writer, [*key_fields(table), *fields], rest)
         return TargetRows(self._codec.ids(keys), vectors, np.array(native, dtype=bool))
 
     def discard(self, job: Job, ids: Sequence[str]) -> None:
@@ -216,7 +216,7 @@ class PgGallery:
             (sql.SQL("t.{}").format(column), target),
             is_native(names, "t"),
         ]
-        *keys, source, converted, native = copy_out(self._writer, [*key_fields(table), *fields], rest)
+        *keys, source, converted, native = read_rows(self._writer, [*key_fields(table), *fields], rest)
         return Pairs(self._codec.ids(keys), source, converted, np.array(native, dtype=bool))
 
     def sample(self, job: Job, count: int, *, seed: int) -> Sequence[str]:
