@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 from pydantic import JsonValue
@@ -39,6 +40,31 @@ class OrderCurve:
     retention: tuple[Estimate, ...]
     auc: Estimate
     against_random: Estimate | None
+
+    def to_dict(self, fractions: Sequence[float]) -> dict[str, JsonValue]:
+        """Return the curve as JSON."""
+        against = self.against_random
+        return {
+            "fractions": list(fractions),
+            "metric": [point.value for point in self.metric],
+            "intervals": [_interval(point) for point in self.metric],
+            "retention": [point.value for point in self.retention],
+            "retention_intervals": [_interval(point) for point in self.retention],
+            "auc": self.auc.value,
+            "auc_interval": _interval(self.auc),
+            "auc_against_random": None if against is None else dict(against.to_dict()),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Build the curve again from `to_dict`."""
+        metric, retention = (
+            tuple(_estimate(*each) for each in zip(values[name], values[intervals], strict=True))
+            for name, intervals in (("metric", "intervals"), ("retention", "retention_intervals"))
+        )
+        against = values["auc_against_random"]
+        compared = None if against is None else _estimate(against["value"], (against["low"], against["high"]))
+        return cls(metric, retention, _estimate(values["auc"], values["auc_interval"]), compared)
 
 
 @dataclass(frozen=True)
@@ -76,27 +102,38 @@ class BackfillCurve:
             return f"The recommended order, {mixed}, beats a random one on validation data."
         return "No order was shown to beat a random one on validation data: any order will do."
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Build the curve again from `to_dict`.
+
+        Raises:
+            InputError: If something is missing or of another type.
+        """
+        try:
+            orders = {name: OrderCurve.from_dict(order) for name, order in values["orders"].items()}
+            return cls(
+                metric=str(values["metric"]),
+                fractions=tuple(float(each) for each in next(iter(values["orders"].values()))["fractions"]),
+                orders=orders,
+                status_quo=None if values["status_quo"] is None else float(values["status_quo"]),
+                full_reindex=_estimate(values["full_reindex"], values["full_reindex_interval"]),
+                weights={str(name): float(weight) for name, weight in values["weights"].items()},
+                calibrated=float(values["calibrated"]),
+                judged=int(values["judged"]),
+                gallery_size=int(values["gallery_size"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
+            raise InputError(f"this is not a backfill curve: {error!r}. Pass what to_dict returned.") from error
+
     def to_dict(self) -> dict[str, JsonValue]:
         """Return a result of kind ``backfill_curve`` for the report."""
-        orders: dict[str, JsonValue] = {}
-        for name, curve in self.orders.items():
-            against = curve.against_random
-            orders[name] = {
-                "fractions": list(self.fractions),
-                "metric": [point.value for point in curve.metric],
-                "intervals": [_interval(point) for point in curve.metric],
-                "retention": [point.value for point in curve.retention],
-                "retention_intervals": [_interval(point) for point in curve.retention],
-                "auc": curve.auc.value,
-                "auc_interval": _interval(curve.auc),
-                "auc_against_random": None if against is None else dict(against.to_dict()),
-            }
         return {
             "kind": "backfill_curve",
             "metric": self.metric,
-            "orders": orders,
+            "orders": {name: curve.to_dict(self.fractions) for name, curve in self.orders.items()},
             "status_quo": self.status_quo,
             "full_reindex": self.full_reindex.value,
+            "full_reindex_interval": _interval(self.full_reindex),
             "weights": dict(self.weights),
             "calibrated": self.calibrated,
             "judged": self.judged,
@@ -189,3 +226,8 @@ def _order(name: str, measured: Measured) -> OrderCurve:
 def _interval(estimate: Estimate) -> JsonValue:
     found = estimate.to_dict()
     return [found["low"], found["high"]]
+
+
+def _estimate(value: float, interval: Sequence[float | None]) -> Estimate:
+    low, high = interval
+    return Estimate(float(value), -np.inf if low is None else float(low), np.inf if high is None else float(high))

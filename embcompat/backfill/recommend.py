@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embcompat.backfill.backlog import Backlog
 from embcompat.backfill.measured import Replicated
-from embcompat.backfill.order import order_rows, score_rows, standardize
+from embcompat.backfill.order import order_rows, standardize
 
 Turns = NDArray[np.int16]
 """For each row, the number of the first fraction at which it is native."""
@@ -50,30 +48,28 @@ def choose_mixture(curves: Mapping[str, Replicated], random: Replicated) -> str 
 
 
 def plan_turns(
-    backlog: Backlog, native: NDArray[np.bool_], kinds: Sequence[str], *, steps: int, mixed: bool
+    scores: Mapping[str, NDArray[np.float64]], native: NDArray[np.bool_], *, steps: int, mixed: bool, seed: int
 ) -> dict[str, Turns]:
     """Say when each row of a gallery is re-embedded under each order.
 
     Args:
-        backlog: The rows, and what is known of them.
+        scores: Scores (n,) of the orders, without ``random`` and ``recommended``.
         native: Rows that are native from the start (n,).
-        kinds: Orders, without ``random`` and ``recommended``.
         steps: Number of fractions, both ends included.
         mixed: Whether the mixtures are wanted too.
+        seed: Seed of the random orders and of ties.
 
     Returns:
-        Turns by name: the random draws, the kinds, and the mixtures.
+        Turns by name: the random draws, the given orders, and the mixtures.
     """
-    scores = {kind: score_rows(kind, backlog) for kind in kinds}
-    ranks = {kind: standardize(found) for kind, found in scores.items()} if mixed else {}
-    for name, weights in mixtures(kinds).items() if mixed else ():
-        if len(weights) > 1:
-            scores[name] = np.sum([weight * ranks[kind] for kind, weight in weights.items()], axis=0)
-    turns = {name: take_turns(found, native, steps=steps, seed=backlog.seed) for name, found in scores.items()}
+    wanted = dict(scores)
+    if mixed:
+        ranks = {kind: standardize(found) for kind, found in scores.items()}
+        for name, weights in mixtures(list(scores)).items():
+            wanted.setdefault(name, np.sum([weight * ranks[kind] for kind, weight in weights.items()], axis=0))
     for number, name in enumerate(draw_names()):
-        drawn = score_rows("random", replace(backlog, seed=backlog.seed + number))
-        turns[name] = take_turns(drawn, native, steps=steps, seed=backlog.seed)
-    return turns
+        wanted[name] = np.random.default_rng([seed, number]).random(len(native))
+    return {name: take_turns(found, native, steps=steps, seed=seed) for name, found in wanted.items()}
 
 
 def take_turns(scores: NDArray[np.float64], native: NDArray[np.bool_], *, steps: int, seed: int) -> Turns:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from embcompat.backfill.backlog import Backlog
 from embcompat.backfill.measured import Float64, Measured, Replicated
+from embcompat.backfill.order import score_rows
 from embcompat.backfill.recommend import Turns, choose_mixture, draw_names, mixtures, plan_turns
 from embcompat.embeddings import Embeddings
 from embcompat.evaluation.bootstrap import REPLICATES
@@ -64,10 +65,12 @@ class SearchTask:
         fold = np.random.default_rng(backlog.seed).permutation(len(relevance)) % FOLDS
         search = _MixedSearch(self, backlog, new, relevance, steps)
         scales = _choose_scales(search, backlog, native, fold)
-        turns = [
-            plan_turns(self._blind(backlog, relevance, fold != part), native, kinds, steps=steps, mixed=recommend)
-            for part in range(FOLDS)
-        ]
+        shared = {kind: score_rows(kind, backlog) for kind in kinds if kind != "usefulness"}
+        turns = []
+        for part in range(FOLDS):
+            blind = self._blind(backlog, relevance, fold != part)
+            scores = {kind: shared[kind] if kind in shared else score_rows(kind, blind) for kind in kinds}
+            turns.append(plan_turns(scores, native, steps=steps, mixed=recommend, seed=backlog.seed))
         values = search.run(turns, fold, scales)
         values["random"] = np.mean([values[name] for name in draw_names()], axis=0)
         weights: Mapping[str, float] = {}
@@ -106,7 +109,7 @@ class _MixedSearch:
     """
 
     def __init__(self, task: SearchTask, backlog: Backlog, new: Embeddings, relevance: Relevance, steps: int) -> None:
-        self._task, self._backlog, self._new, self._relevance, self._steps = task, backlog, new, relevance, steps
+        self._task, self._backlog, self._new, self._relevance, self.steps = task, backlog, new, relevance, steps
         self._depth = parse_metric(task.metric)[1] or len(new)
 
     def run(
@@ -115,7 +118,7 @@ class _MixedSearch:
         """Return the metric (steps, q) of each order; each query uses the turns and the scale of its fold."""
         names = list(turns[0])
         stacked = [np.stack([each[name] for name in names]) for each in turns]
-        values = np.empty((len(names), self._steps, len(self._relevance)))
+        values = np.empty((len(names), self.steps, len(self._relevance)))
         rows = max(1, _BLOCK_SCORES // max(1, len(self._new)))
         for start in range(0, len(self._relevance), rows):
             chosen = np.zeros(len(self._relevance), dtype=bool)
@@ -131,11 +134,11 @@ class _MixedSearch:
     ) -> NDArray[np.int64]:
         """Return the ranks of the relevant items: (orders, steps, nnz)."""
         native, converted = self._scores(block, np.array([scales[part] for part in fold], dtype=np.float32))
-        ranks = np.empty((len(turns[0]), self._steps, len(block.rows)), dtype=np.int64)
+        ranks = np.empty((len(turns[0]), self.steps, len(block.rows)), dtype=np.int64)
         for query in range(len(block)):
             mine = slice(block.offsets[query], block.offsets[query + 1])
             ranks[..., mine] = mixed_ranks(
-                native[query], converted[query], block.rows[mine], turns[fold[query]], self._steps, self._depth
+                native[query], converted[query], block.rows[mine], turns[fold[query]], self.steps, self._depth
             )
         return ranks
 
@@ -214,7 +217,7 @@ def _choose_scales(
     plain = (1.0, 0.0)
     if backlog.held_out is None:
         return [plain] * FOLDS
-    turns = [plan_turns(backlog, native, (), steps=search._steps, mixed=False)] * FOLDS
+    turns = [plan_turns({}, native, steps=search.steps, mixed=False, seed=backlog.seed)] * FOLDS
     tried = backlog.held_out.calibrate()
     values = [np.mean(list(search.run(turns, fold, [scale] * FOLDS).values()), axis=0) for scale in (plain, tried)]
     chosen = []

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from embcompat.backfill.backlog import Backlog
 from embcompat.backfill.measured import Float64, Measured, Replicated
+from embcompat.backfill.order import score_rows
 from embcompat.backfill.recommend import Turns, choose_mixture, draw_names, mixtures, plan_turns
 from embcompat.embeddings import Embeddings
 from embcompat.errors import InputError
@@ -67,7 +68,8 @@ class VerificationTask:
         parts = [
             _People.of(self.far, backlog, new, np.flatnonzero(halves[subjects] == half), subjects) for half in (0, 1)
         ]
-        turns = plan_turns(backlog, native, kinds, steps=steps, mixed=recommend)
+        scores = {kind: score_rows(kind, backlog) for kind in kinds}
+        turns = plan_turns(scores, native, steps=steps, mixed=recommend, seed=backlog.seed)
         scale = _choose_scale(parts[0], backlog, turns, steps)
         tried = mixtures(kinds) if recommend else {}
         chosen = None
