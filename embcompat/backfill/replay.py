@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from embcompat.backfill.counters import LazyCounters
-from embcompat.backfill.embed import look_up
+from embcompat.backfill.embed import Embed, look_up
 from embcompat.backfill.lazy import DEFAULT_DEPTH, LazyBackfill
 from embcompat.evaluation.metrics import metric_per_query
 from embcompat.evaluation.qrels import Relevance
@@ -43,6 +44,7 @@ class LazyCurve:
         order: Number of the query that was served first, second, … (m,).
         values: The metric of each query (m,), in the order of the judgements.
         reindex: The same in a gallery that is native entirely (m,).
+        seconds: Time that each query took (m,), in the order of the judgements; only as real as the embedder.
         embedded: Rows embedded for queries so far, after each query served (m,).
         gallery_size: Items in the gallery.
         native_items: Items that were native from the start.
@@ -55,6 +57,7 @@ class LazyCurve:
     order: NDArray[np.intp]
     values: NDArray[np.float64]
     reindex: NDArray[np.float64]
+    seconds: NDArray[np.float64]
     embedded: NDArray[np.int64]
     gallery_size: int
     native_items: int
@@ -92,9 +95,11 @@ def replay_lazy(
     depth: int = DEFAULT_DEPTH,
     weight: float | None = DEFAULT_WEIGHT,
     warm_up: Sequence[str] = (),
+    embed: Embed | None = None,
+    seconds_per_query: float | None = None,
     seed: int = 0,
 ) -> LazyCurve:
-    """Serve queries from a `LazyBackfill` whose embedder looks the known new vectors up.
+    """Serve queries from a `LazyBackfill`, one after the other.
 
     Candidates are found by exact search in the rows as they are at that moment: native where they have been embedded,
     converted elsewhere. A relevant item that is not among the candidates counts as not found.
@@ -109,19 +114,25 @@ def replay_lazy(
             search the target side alone, with the new model alive.
         warm_up: Access log of items to embed before the first query; it must not come from these queries. They count
             as embedded.
+        embed: The embedder; the known new vectors are looked up when None.
+        seconds_per_query: After this time a query stops waiting for the embedder.
         seed: Seed of the order in which queries come.
     """
     gallery = _MemoryGallery(sides, native, relevance, weight)
     order = np.random.default_rng(seed).permutation(len(relevance))
     row_of = {identifier: row for row, identifier in enumerate(sides.old_gallery.ids.tolist())}
     ranks = np.full(len(relevance.rows), NOT_FOUND, dtype=np.int64)
-    embedded = np.zeros(len(order), dtype=np.int64)
-    with LazyBackfill(gallery.search, look_up(sides.new_gallery), gallery, gallery.job, depth=depth) as lazy:
+    embedded, seconds = np.zeros(len(order), dtype=np.int64), np.zeros(len(order))
+    made = embed or look_up(sides.new_gallery)
+    lazy = LazyBackfill(gallery.search, made, gallery, gallery.job, depth=depth, seconds_per_query=seconds_per_query)
+    with lazy:
         lazy.warm_up(warm_up)
         for place, number in enumerate(order.tolist()):
             gallery.serving = number
             asked = sides.new_queries.vectors[relevance.queries[number]][np.newaxis]
+            start = time.perf_counter()
             _, found = lazy.search(asked, k=depth)
+            seconds[number] = time.perf_counter() - start
             lazy.flush()
             ranked = {row_of[identifier]: rank for rank, identifier in enumerate(found[0].tolist(), start=1)}
             mine = slice(relevance.offsets[number], relevance.offsets[number + 1])
@@ -136,6 +147,7 @@ def replay_lazy(
         order=order,
         values=metric_per_query(metric, ranks, relevance),
         reindex=metric_per_query(metric, rank_relevant([goal], relevance)[0], relevance),
+        seconds=seconds,
         embedded=embedded,
         gallery_size=len(native),
         native_items=int(native.sum()),
