@@ -95,8 +95,10 @@ class BackfillCurve:
     gallery_size: int
 
     @property
-    def verdict(self) -> str:
-        """Which order to take, in one sentence."""
+    def verdict(self) -> str | None:
+        """Which order to take, in one sentence; None where no recommended order was asked for."""
+        if "recommended" not in self.orders:
+            return None
         if self.weights:
             mixed = " + ".join(name.replace("_", " ") for name in self.weights)
             return f"The recommended order, {mixed}, beats a random one on validation data."

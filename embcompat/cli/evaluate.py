@@ -3,40 +3,51 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from embcompat.cli.console import output, print_json
-from embcompat.cli.inputs import load_embeddings
+from embcompat.cli.data_options import (
+    ArtifactPath,
+    Json,
+    NewGallery,
+    NewQueries,
+    NewSpace,
+    NpySimilarity,
+    OldGallery,
+    OldQueries,
+    OldSpace,
+    QrelsFile,
+    ResultFile,
+    TaskName,
+)
+from embcompat.cli.inputs import load_queries, load_sides
 from embcompat.errors import GateError, InputError
-from embcompat.similarities import Similarity
 
 if TYPE_CHECKING:
     from embcompat.artifact import Artifact
     from embcompat.embeddings import Embeddings
     from embcompat.evaluation.qrels import Qrels
 
-Task = Literal["retrieval", "verification"]
-
 REPORTED_METRICS = ("recall@1", "recall@5", "recall@10", "recall@20", "recall@50", "recall@100", "mrr", "map")
 """What is reported beside the metric of the verdict."""
 
 
 def evaluate(
-    artifact: Annotated[Path, typer.Argument(help="The artifact directory, or a directory with forward and backward.")],
-    old_gallery: Annotated[Path, typer.Option(help="The gallery under the old model (.parquet or .npy).")],
-    new_gallery: Annotated[Path, typer.Option(help="The same items under the new model.")],
-    old_queries: Annotated[Path | None, typer.Option(help="Queries under the old model.")] = None,
-    new_queries: Annotated[Path | None, typer.Option(help="The same queries under the new model.")] = None,
-    qrels: Annotated[Path | None, typer.Option(help="Relevance judgements in the format of trec_eval.")] = None,
-    task: Annotated[Task, typer.Option(help="retrieval: search. verification: is it the same subject?")] = "retrieval",
+    artifact: ArtifactPath,
+    old_gallery: OldGallery,
+    new_gallery: NewGallery,
+    old_queries: OldQueries = None,
+    new_queries: NewQueries = None,
+    qrels: QrelsFile = None,
+    task: TaskName = "retrieval",
     metric: Annotated[str, typer.Option(help="The metric of the verdict (retrieval).")] = "ndcg@10",
     frr: Annotated[float, typer.Option(help="False reject rate at which thresholds are set (verification).")] = 0.05,
     all_images: Annotated[bool, typer.Option(help="Compare every image, not two of each subject.")] = False,
-    old_space: Annotated[str | None, typer.Option(help="name@version of old .npy files.")] = None,
-    new_space: Annotated[str | None, typer.Option(help="name@version of new .npy files.")] = None,
-    similarity: Annotated[Similarity, typer.Option(help="Similarity of .npy files.")] = "cosine",
+    old_space: OldSpace = None,
+    new_space: NewSpace = None,
+    similarity: NpySimilarity = "cosine",
     min_retention: Annotated[
         float | None, typer.Option(help="Exit with code 3 unless the retention's interval lies above this.")
     ] = None,
@@ -53,8 +64,8 @@ def evaluate(
         float | None, typer.Option(help="Price of embedding one item, in any currency (retrieval).")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of folds, anchors and bootstrap.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="Also write the result as JSON, for `embcompat report`.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    out: ResultFile = None,
+    as_json: Json = False,
 ) -> None:
     """Say what converting the gallery is worth, against what is in service today and against a full reindex.
 
@@ -69,27 +80,17 @@ def evaluate(
 
     `embcompat evaluate faces --task verification --old-gallery old.parquet --new-gallery new.parquet --json`
     """
-    galleries = [
-        load_embeddings(path, space=space, similarity=similarity)
-        for path, space in ((old_gallery, old_space), (new_gallery, new_space))
-    ]
+    spaces: dict[str, Any] = {"old_space": old_space, "new_space": new_space, "similarity": similarity}
+    galleries = load_sides(old_gallery, new_gallery, **spaces)
     if task == "verification":
         result = evaluate_verification_task(artifact, *galleries, frr=frr, all_images=all_images, seed=seed)
     else:
         from embcompat.cli.modes import parse_models
 
-        if (old_queries is None) != (new_queries is None):
-            raise InputError("--old-queries and --new-queries must be given together: the same queries, both models.")
-        queries = None
-        if old_queries is not None and new_queries is not None:
-            queries = (
-                load_embeddings(old_queries, space=old_space, similarity=similarity),
-                load_embeddings(new_queries, space=new_space, similarity=similarity),
-            )
         result = evaluate_retrieval_task(
             artifact,
             *galleries,
-            queries=queries,
+            queries=load_queries(old_queries, new_queries, **spaces),
             qrels=qrels,
             metric=metric,
             seed=seed,
@@ -122,58 +123,33 @@ def evaluate_retrieval_task(
 ) -> dict[str, Any]:
     """Evaluate an artifact by retrieval and return the result as JSON; ``costs`` go to `decide`."""
     from embcompat.cli.modes import measure_modes
+    from embcompat.cli.retrieval_inputs import read_retrieval_inputs
     from embcompat.decision import decide
-    from embcompat.embeddings import pair_embeddings
-    from embcompat.evaluation.qrels import read_qrels
     from embcompat.evaluation.retrieval import FUSED_WEIGHTS, evaluate_retrieval
     from embcompat.evaluation.retrieval_lines import Sides
 
-    artifact, backward = open_artifacts(path)
-    pairs = pair_embeddings(old_gallery, new_gallery)
-    old, new = pairs.source, pairs.target
-    fitted = artifact.pair_ids("train", "validation")
-    own_queries = queries is None
-    if queries is None:
-        held_out = [row for row, identifier in enumerate(pairs.ids.tolist()) if identifier not in fitted]
-        if not held_out:
-            raise InputError(
-                "every gallery item was fitted on, so none can serve as a held-out query. "
-                "Pass --old-queries, --new-queries and --qrels, or a gallery with other items."
-            )
-        queries = old.select(held_out), new.select(held_out)
-    joined = pair_embeddings(*queries)
-    old_q, new_q = joined.source, joined.target
-    if qrels is not None:
-        judged, relevance = read_qrels(qrels), "qrels"
-    elif old_q.labels is not None and old.labels is not None:
-        from embcompat.evaluation.qrels import Qrels
-
-        judged, relevance = Qrels.from_labels(old_q, old), "labels"
-    else:
-        judged, relevance = neighbours(new_q, new, exclude_self=own_queries), "neighbours"
-    converted = convert(artifact, old)
-    if backward is not None:
-        new, new_q = convert(backward, new), convert(backward, new_q)
+    data = read_retrieval_inputs(path, old_gallery, new_gallery, queries=queries, qrels=qrels)
+    found = data.galleries
+    sides = Sides(data.old_queries, data.new_queries, found.old, found.new, found.converted)
     report = evaluate_retrieval(
-        old_queries=old_q,
-        new_queries=new_q,
-        old_gallery=old,
-        new_gallery=new,
-        converted=converted,
-        qrels=judged,
-        native_ids=fitted,
+        old_queries=data.old_queries,
+        new_queries=data.new_queries,
+        old_gallery=found.old,
+        new_gallery=found.new,
+        converted=found.converted,
+        qrels=data.qrels,
+        native_ids=found.fitted,
         metric=metric,
         metrics=REPORTED_METRICS,
         fused_weights=FUSED_WEIGHTS,
-        exclude_self=own_queries,
+        exclude_self=data.own_queries,
         seed=seed,
     )
-    sides = Sides(old_q, new_q, old, new, converted)
-    modes = measure_modes(sides, judged, fitted, metric=metric, exclude_self=own_queries, seed=seed)
+    modes = measure_modes(sides, data.qrels, found.fitted, metric=metric, exclude_self=data.own_queries, seed=seed)
     return {
         "kind": "retrieval",
-        "artifact": artifact.id,
-        "relevance": relevance,
+        "artifact": found.artifact.id,
+        "relevance": data.relevance,
         **report.to_dict(),
         **modes.to_dict(),
         **decide(report, options=modes.options, **costs).to_dict(),

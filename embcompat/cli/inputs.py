@@ -32,6 +32,31 @@ def load_embeddings(path: Path, *, space: str | None = None, similarity: Similar
     return Embeddings.from_npy(path, space=npy_space(path, space=space, similarity=similarity))
 
 
+def load_sides(
+    old: Path, new: Path, *, old_space: str | None, new_space: str | None, similarity: Similarity
+) -> tuple[Embeddings, Embeddings]:
+    """Load the same gallery, or the same queries, under both models; see `load_embeddings`."""
+    return (
+        load_embeddings(old, space=old_space, similarity=similarity),
+        load_embeddings(new, space=new_space, similarity=similarity),
+    )
+
+
+def load_queries(
+    old: Path | None, new: Path | None, *, old_space: str | None, new_space: str | None, similarity: Similarity
+) -> tuple[Embeddings, Embeddings] | None:
+    """Load the queries under both models, if there are any.
+
+    Raises:
+        InputError: If only one side is given.
+    """
+    if (old is None) != (new is None):
+        raise InputError("--old-queries and --new-queries must be given together: the same queries, both models.")
+    if old is None or new is None:
+        return None
+    return load_sides(old, new, old_space=old_space, new_space=new_space, similarity=similarity)
+
+
 def npy_space(path: Path, *, space: str | None, similarity: Similarity) -> SpaceVersion:
     """Make the space of a ``.npy`` file from ``name@version`` and the file's own dimension and norms.
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import typer
 
+from embcompat.cli.backfill.curve import curve
+from embcompat.cli.backfill.plan import plan
 from embcompat.cli.backfill.run import run
 
 app = typer.Typer(
@@ -19,4 +21,5 @@ def _group() -> None:
     pass
 
 
-app.command()(run)
+for _command in (curve, plan, run):
+    app.command()(_command)

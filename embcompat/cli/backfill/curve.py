@@ -1,0 +1,172 @@
+"""``embcompat backfill curve``: what re-embedding a part buys, in which order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from embcompat.cli.console import output, print_json
+from embcompat.cli.data_options import (
+    ArtifactPath,
+    Json,
+    NewGallery,
+    NewQueries,
+    NewSpace,
+    NpySimilarity,
+    OldGallery,
+    OldQueries,
+    OldSpace,
+    QrelsFile,
+    ResultFile,
+    TaskName,
+)
+from embcompat.cli.inputs import load_queries, load_sides
+
+if TYPE_CHECKING:
+    from embcompat.artifact import Artifact
+    from embcompat.backfill import BackfillCurve, Backlog, HeldOut
+    from embcompat.cli.retrieval_inputs import Galleries
+    from embcompat.embeddings import Embeddings
+
+ENOUGH_HELD_OUT = 30
+
+
+def curve(
+    artifact: ArtifactPath,
+    old_gallery: OldGallery,
+    new_gallery: NewGallery,
+    old_queries: OldQueries = None,
+    new_queries: NewQueries = None,
+    qrels: QrelsFile = None,
+    task: TaskName = "retrieval",
+    orders: Annotated[
+        str | None,
+        typer.Option(help="Orders by comma; all that the data allow by default. random is always there."),
+    ] = None,
+    metric: Annotated[str, typer.Option(help="What is measured (retrieval).")] = "ndcg@10",
+    far: Annotated[float, typer.Option(help="False accept rate at which true accepts are counted (verification).")] = (
+        1e-4
+    ),
+    fused_weight: Annotated[
+        float | None, typer.Option(help="Also add the old scores: weight of the new ones (retrieval).")
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Equally spaced fractions, both ends included.")] = 11,
+    old_space: OldSpace = None,
+    new_space: NewSpace = None,
+    similarity: NpySimilarity = "cosine",
+    seed: Annotated[int, typer.Option(help="Seed of orders, folds and bootstrap.")] = 0,
+    out: ResultFile = None,
+    as_json: Json = False,
+) -> None:
+    """Say what re-embedding a part of the gallery buys, for each order: the rest stays converted.
+
+    The items that the artifact was fitted on count as re-embedded. Queries and judgements are found as by `embcompat
+    evaluate`; verification takes the subjects that were not fitted. Orders: random, class_mean, predicted_error,
+    convertibility, usefulness, recommended.
+
+    Examples:
+    `embcompat backfill curve old-to-new --old-gallery old.parquet --new-gallery new.parquet
+    --old-queries old-q.parquet --new-queries new-q.parquet --qrels qrels.tsv --out curve.json`
+
+    `embcompat backfill curve faces --task verification --old-gallery old.parquet --new-gallery new.parquet
+    --orders random,class_mean --json`
+    """
+    from embcompat.cli.evaluate import write_json
+
+    spaces: dict[str, Any] = {"old_space": old_space, "new_space": new_space, "similarity": similarity}
+    galleries = load_sides(old_gallery, new_gallery, **spaces)
+    options: dict[str, Any] = {
+        "orders": None if orders is None else [name.strip() for name in orders.split(",")],
+        "steps": steps,
+        "seed": seed,
+    }
+    if task == "verification":
+        found, source = verification_curve(artifact, *galleries, far=far, **options)
+    else:
+        queries = load_queries(old_queries, new_queries, **spaces)
+        options |= {"metric": metric, "fused_weight": fused_weight}
+        found, source = retrieval_curve(artifact, *galleries, queries=queries, qrels=qrels, **options)
+    result = {**found.to_dict(), "artifact": source.id}
+    if out is not None:
+        write_json(result, out)
+    if as_json:
+        print_json(result)
+    else:
+        from embcompat.report.terminal import show_result
+
+        show_result(result, output())
+
+
+def retrieval_curve(
+    path: Path,
+    old_gallery: Embeddings,
+    new_gallery: Embeddings,
+    *,
+    queries: tuple[Embeddings, Embeddings] | None,
+    qrels: Path | None,
+    metric: str = "ndcg@10",
+    fused_weight: float | None = None,
+    orders: list[str] | None = None,
+    steps: int = 11,
+    seed: int = 0,
+) -> tuple[BackfillCurve, Artifact]:
+    """Measure the curve by search; also return the artifact."""
+    from embcompat.backfill import SearchTask, backfill_curve
+    from embcompat.cli.retrieval_inputs import read_retrieval_inputs
+
+    data = read_retrieval_inputs(path, old_gallery, new_gallery, queries=queries, qrels=qrels)
+    sides = data.galleries
+    task = SearchTask(data.new_queries, data.qrels, data.old_queries, metric, fused_weight, data.own_queries)
+    backlog = make_backlog(sides.artifact, sides.old, sides.converted, held_out_pairs(sides), seed=seed)
+    found = backfill_curve(backlog, sides.new, task, native_ids=sides.fitted, orders=orders, steps=steps)
+    return found, sides.artifact
+
+
+def verification_curve(
+    path: Path,
+    old_gallery: Embeddings,
+    new_gallery: Embeddings,
+    *,
+    far: float,
+    orders: list[str] | None,
+    steps: int,
+    seed: int,
+) -> tuple[BackfillCurve, Artifact]:
+    """Measure the curve by verification on subjects that were not fitted; also return the artifact."""
+    from embcompat.backfill import VerificationTask, backfill_curve
+    from embcompat.cli.evaluate import convert_unseen_subjects
+    from embcompat.cli.retrieval_inputs import read_galleries
+
+    artifact, (old, new, converted) = convert_unseen_subjects(path, old_gallery, new_gallery)
+    sides = read_galleries(path, old_gallery, new_gallery)
+    backlog = make_backlog(artifact, old, converted, held_out_pairs(sides), seed=seed)
+    fitted = len(sides.fitted & set(sides.old.ids.tolist()))
+    task = VerificationTask(far)
+    return backfill_curve(backlog, new, task, fitted_elsewhere=fitted, orders=orders, steps=steps), artifact
+
+
+def held_out_pairs(sides: Galleries) -> HeldOut | None:
+    """Return the rows that chose the artifact's options but did not fit it; None where there are fewer than 30."""
+    from embcompat.backfill import HeldOut
+
+    wanted = sides.artifact.pair_ids("validation")
+    rows = [row for row, identifier in enumerate(sides.old.ids.tolist()) if identifier in wanted]
+    if len(rows) < ENOUGH_HELD_OUT:
+        return None
+    return HeldOut(sides.old.select(rows), sides.converted.select(rows), sides.new.select(rows))
+
+
+def make_backlog(
+    artifact: Artifact, old: Embeddings, converted: Embeddings, held_out: HeldOut | None, *, seed: int
+) -> Backlog:
+    """Make the backlog of a gallery, with the artifact's convertibility where it has one."""
+    from embcompat.artifact import CONVERTIBILITY
+    from embcompat.backfill import Backlog
+    from embcompat.runtime import OnnxAligner
+
+    scores = None
+    if CONVERTIBILITY in artifact.manifest.calibration:
+        scores = OnnxAligner(artifact).convertibility(old.vectors)
+    return Backlog(old, converted, held_out, scores, seed=seed)

@@ -1,0 +1,213 @@
+"""``embcompat backfill plan``: which items to re-embed within a budget, or to reach a target."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from embcompat.cli.console import output, print_json
+from embcompat.cli.data_options import ArtifactPath, Json
+from embcompat.cli.inputs import load_embeddings
+from embcompat.errors import FileFormatError, InputError
+from embcompat.similarities import Similarity
+
+if TYPE_CHECKING:
+    from embcompat.backfill import BackfillCurve, BackfillPlan, Budget, HeldOut
+    from embcompat.embeddings import Embeddings
+
+
+def plan(
+    artifact: ArtifactPath,
+    gallery: Annotated[Path, typer.Argument(metavar="GALLERY", help="The stored vectors, old (.parquet or .npy).")],
+    out: Annotated[Path, typer.Option(help="The plan to write.")] = Path("PLAN.json"),
+    ids: Annotated[Path, typer.Option(help="The ids to write, one a line, the most urgent first.")] = Path("ids.txt"),
+    budget_rows: Annotated[int | None, typer.Option(help="So many items.")] = None,
+    budget_fraction: Annotated[
+        float | None, typer.Option(help="This share of the gallery, what is native already included.")
+    ] = None,
+    budget_seconds: Annotated[float | None, typer.Option(help="So long; needs --seconds-per-item.")] = None,
+    budget_money: Annotated[float | None, typer.Option(help="So much; needs --price-per-item.")] = None,
+    target_retention: Annotated[
+        float | None, typer.Option(help="As few as reach this share of a full reindex; needs --curve or --new-vectors.")
+    ] = None,
+    seconds_per_item: Annotated[float | None, typer.Option(help="Time to embed one item.")] = None,
+    price_per_item: Annotated[float | None, typer.Option(help="Price of embedding one item.")] = None,
+    order: Annotated[
+        str | None, typer.Option(help="Which items first; recommended where there is a curve, else random.")
+    ] = None,
+    curve: Annotated[
+        Path | None, typer.Option(help="What `embcompat backfill curve --out` wrote of evaluation data.")
+    ] = None,
+    new_vectors: Annotated[
+        Path | None, typer.Option(help="New vectors of a part of the gallery, to measure on; --curve goes before.")
+    ] = None,
+    queries: Annotated[Path | None, typer.Option(help="New queries: what they retrieve is useful.")] = None,
+    qrels: Annotated[
+        Path | None, typer.Option(help="Which items answer them; without --queries, a log of items in use.")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Lines of id, tab, class, for class_mean; the gallery's own by default.")
+    ] = None,
+    metric: Annotated[str, typer.Option(help="What the curve of --new-vectors measures.")] = "ndcg@10",
+    space: Annotated[str | None, typer.Option(help="name@version of an old .npy file.")] = None,
+    new_space: Annotated[str | None, typer.Option(help="name@version of new .npy files.")] = None,
+    similarity: Annotated[Similarity, typer.Option(help="Similarity of .npy files.")] = "cosine",
+    seed: Annotated[int, typer.Option(help="Seed of orders, folds and bootstrap.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Choose the items to re-embed with the new model, say what they cost, what to expect, and when to stop.
+
+    The items that the artifact was fitted on have new vectors already: they count as native and are not listed.
+    `embcompat backfill run` carries the plan out.
+
+    Examples:
+    `embcompat backfill plan old-to-new gallery.parquet --curve curve.json --target-retention 0.97
+    --seconds-per-item 0.2 --out PLAN.json --ids ids.txt`
+
+    `embcompat backfill plan old-to-new gallery.parquet --budget-fraction 0.2 --order class_mean`
+    """
+    from embcompat.backfill import Budget, save_plan
+
+    budget = Budget(
+        budget_rows, budget_fraction, budget_seconds, budget_money, target_retention, seconds_per_item, price_per_item
+    )
+    stored = with_labels(load_embeddings(gallery, space=space, similarity=similarity), labels)
+    sample, asked = (
+        None if path is None else load_embeddings(path, space=new_space, similarity=similarity)
+        for path in (new_vectors, queries)
+    )
+    source = _Source(artifact, stored, asked, qrels, seed)
+    known = None if sample is None else source.measure(sample, metric)
+    known = known if curve is None else read_curve(curve)
+    made = source.plan(order or ("random" if known is None else "recommended"), budget, known)
+    weights = {} if known is None else known.weights
+    kept = save_plan(
+        made,
+        out,
+        ids,
+        artifact=source.artifact.id,
+        artifact_path=artifact,
+        source=source.artifact.source.id,
+        target=source.artifact.target.id,
+        weights=weights,
+    )
+    if as_json:
+        print_json({**kept.model_dump(exclude={"curve"}), "plan": str(out), "ids": str(ids)})
+        return
+    console = output()
+    for line in (made.sentence, made.advice, source.note(made.native_items)):
+        if line:
+            console.print(line, soft_wrap=True)
+    console.print(f"Written to {out} and {ids}.", soft_wrap=True)
+
+
+class _Source:
+    """One gallery, converted, and what is known of its use."""
+
+    def __init__(
+        self, path: Path, stored: Embeddings, queries: Embeddings | None, qrels: Path | None, seed: int
+    ) -> None:
+        from embcompat.cli.evaluate import convert, open_artifacts
+        from embcompat.evaluation.qrels import read_qrels
+
+        self.artifact, backward = open_artifacts(path)
+        self._path, self._stored, self._seed = path, stored, seed
+        self._converted = convert(self.artifact, stored)
+        self._queries = queries if queries is None or backward is None else convert(backward, queries)
+        self._qrels = None if qrels is None else read_qrels(qrels)
+        self._held_out: HeldOut | None = None
+
+    def measure(self, sample: Embeddings, metric: str) -> BackfillCurve:
+        """Measure the curve on the items of which new vectors are known."""
+        from embcompat.backfill import SearchTask, backfill_curve
+        from embcompat.cli.backfill.curve import held_out_pairs, make_backlog
+        from embcompat.cli.evaluate import neighbours
+        from embcompat.cli.retrieval_inputs import read_galleries, read_retrieval_inputs
+
+        if self._queries is None:
+            data = read_retrieval_inputs(self._path, self._stored, sample, queries=None, qrels=None)
+            sides, task = data.galleries, SearchTask(data.new_queries, data.qrels, metric=metric, exclude_self=True)
+            self._queries = data.new_queries
+        else:
+            sides = read_galleries(self._path, self._stored, sample)
+            judged = self._qrels or neighbours(self._queries, sides.new, exclude_self=False)
+            task = SearchTask(self._queries, judged, metric=metric)
+        self._held_out = held_out_pairs(sides)
+        backlog = make_backlog(self.artifact, sides.old, sides.converted, self._held_out, seed=self._seed)
+        return backfill_curve(backlog, sides.new, task, native_ids=sides.fitted)
+
+    def plan(self, order: str, budget: Budget, known: BackfillCurve | None) -> BackfillPlan:
+        """Order the rows that are not native and take what the budget buys."""
+        from embcompat.backfill import backfill_order, plan_backfill
+        from embcompat.cli.backfill.curve import make_backlog
+
+        ids = set(self._stored.ids.tolist())
+        native = self.artifact.pair_ids() & ids
+        backlog = make_backlog(self.artifact, self._stored, self._converted, self._held_out, seed=self._seed)
+        visits: Counter[str] = Counter()
+        for items in () if self._qrels is None else self._qrels.gains.values():
+            visits.update(item for item, gain in items.items() if gain > 0)
+        ordered = backfill_order(
+            order,
+            self._stored,
+            self._converted,
+            native_ids=native,
+            held_out=self._held_out,
+            convertibility=backlog.convertibility,
+            queries=None if self._queries is None else self._queries.vectors,
+            visits=visits if self._queries is None and visits else None,
+            weights=None if known is None else known.weights,
+            seed=self._seed,
+        )
+        return plan_backfill(ordered.tolist(), budget, native_items=len(native), order=order, curve=known)
+
+    def note(self, native_items: int) -> str:
+        """Say what the plan takes for granted."""
+        if not native_items:
+            return ""
+        return (
+            f"The {native_items:,} items of the gallery that the artifact was fitted or tested on count as native: "
+            "their new vectors are known. Write them as well."
+        )
+
+
+def with_labels(stored: Embeddings, path: Path | None) -> Embeddings:
+    """Give a gallery the classes of a file: lines of id, tab, class.
+
+    Raises:
+        FileFormatError: If the file is missing or a line has no tab.
+        InputError: If an item has no class.
+    """
+    from embcompat.embeddings import Embeddings
+
+    if path is None:
+        return stored
+    try:
+        lines = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines() if line]
+    except (OSError, UnicodeDecodeError) as error:
+        raise FileFormatError(f"{path} cannot be read: {error}") from error
+    if bad := next((number for number, fields in enumerate(lines, start=1) if len(fields) != 2), 0):
+        raise FileFormatError(f"{path}, line {bad} must hold an id, a tab and a class.")
+    classes = dict(lines)
+    if missing := next((each for each in stored.ids.tolist() if each not in classes), None):
+        raise InputError(f"{path} must give every item of the gallery a class. {missing!r} has none.")
+    return Embeddings(stored.vectors, stored.ids, stored.space, [classes[each] for each in stored.ids.tolist()])
+
+
+def read_curve(path: Path) -> BackfillCurve:
+    """Read what ``embcompat backfill curve --out`` wrote.
+
+    Raises:
+        FileFormatError: If the file is missing or not JSON.
+        InputError: If it is not a curve.
+    """
+    from embcompat.backfill import BackfillCurve
+
+    try:
+        return BackfillCurve.from_dict(json.loads(path.read_bytes()))
+    except (OSError, json.JSONDecodeError) as error:
+        raise FileFormatError(f"{path} is not a JSON file: {error}") from error

@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from embcompat.aligners import fit_affine
+from embcompat.backfill import read_plan
+from embcompat.cli import app
+from embcompat.embeddings import Embeddings, PairedEmbeddings, split_pairs
+from embcompat.errors import InputError
+from embcompat.export import save_artifact
+from embcompat.testing import make_pairs
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An artifact, a labelled gallery of 260 of which 160 were fitted, and 60 queries with judgements."""
+    folder = tmp_path_factory.mktemp("backfill")
+    pairs = make_pairs(320, source_dim=10, target_dim=10, noise=0.4, normalized=True, subjects=40).pairs
+    unlabelled = PairedEmbeddings(*(Embeddings(s.vectors, s.ids, s.space) for s in (pairs.source, pairs.target)))
+    split = split_pairs(unlabelled.select(range(160)), validation=0.3, test=0.0)
+    spaces = {"source": pairs.source.space, "target": pairs.target.space}
+    save_artifact(fit_affine(split.train, split.validation), folder / "artifact", split=split, **spaces)
+    for name, rows in (("gallery", range(260)), ("queries", range(260, 320))):
+        pairs.source.select(rows).save(folder / f"old-{name}.parquet")
+        pairs.target.select(rows).save(folder / f"new-{name}.parquet")
+    labels = pairs.labels
+    assert labels is not None
+    lines = [
+        f"{pairs.ids[query]}\t0\t{pairs.ids[row]}\t1\n"
+        for query in range(260, 320)
+        for row in range(260)
+        if labels[query] == labels[row]
+    ]
+    (folder / "qrels.tsv").write_text("".join(lines))
+    return folder
+
+
+def run(*words: object) -> str:
+    result = CliRunner().invoke(app, ["backfill", *map(str, words)])
+    assert result.exit_code == 0, result.exception
+    return result.stdout
+
+
+def curve_of(files: Path, *words: object, queries: bool = True) -> dict[str, Any]:
+    data = ["--old-gallery", files / "old-gallery.parquet", "--new-gallery", files / "new-gallery.parquet"]
+    if queries:
+        data += ["--old-queries", files / "old-queries.parquet", "--new-queries", files / "new-queries.parquet"]
+        data += ["--qrels", files / "qrels.tsv"]
+    return dict(json.loads(run("curve", files / "artifact", *data, *words, "--json")))
+
+
+def test_a_curve_for_each_order(files: Path, tmp_path: Path) -> None:
+    found = curve_of(files, "--orders", "random,class_mean,convertibility,recommended", "--out", tmp_path / "c.json")
+    assert set(found["orders"]) == {"random", "class_mean", "convertibility", "recommended"}
+    for order in found["orders"].values():
+        assert order["fractions"][0] == pytest.approx(160 / 260)
+        assert order["fractions"][-1] == 1.0
+        assert len(order["fractions"]) == len(order["metric"]) == 11
+        assert order["auc"] == pytest.approx(np.mean(order["metric"]))
+    assert json.loads((tmp_path / "c.json").read_text()) == found
+    page = CliRunner().invoke(app, ["report", str(tmp_path / "c.json"), "--out", str(tmp_path / "page.html")])
+    assert page.exit_code == 0, page.exception
+    fused = curve_of(files, "--orders", "random", "--fused-weight", "0.5", "--steps", "3")
+    assert fused["orders"]["random"]["metric"] != found["orders"]["random"]["metric"][::5]
+
+
+def test_tables_fit_and_verification_takes_unseen_subjects(files: Path, tmp_path: Path) -> None:
+    words = ["--old-gallery", files / "old-gallery.parquet", "--new-gallery", files / "new-gallery.parquet"]
+    shown = run("curve", files / "artifact", *words, "--orders", "class_mean", "--steps", "3")
+    assert max(map(len, shown.splitlines())) <= 80
+    assert {"class", "mean", "random", "area"} <= set(shown.split())
+    faces = tmp_path / "faces"
+    pairs = make_pairs(300, source_dim=10, target_dim=10, noise=0.4, normalized=True, subjects=60).pairs
+    split = split_pairs(pairs, validation=0.3, test=0.4)
+    spaces = {"source": pairs.source.space, "target": pairs.target.space}
+    save_artifact(fit_affine(split.train, split.validation), faces, split=split, **spaces)
+    pairs.source.save(tmp_path / "old.parquet")
+    pairs.target.save(tmp_path / "new.parquet")
+    words = ["--old-gallery", tmp_path / "old.parquet", "--new-gallery", tmp_path / "new.parquet", "--json"]
+    found = json.loads(run("curve", faces, *words, "--task", "verification", "--far", "0.01", "--steps", "3"))
+    fitted = len(split.train) + len(split.validation)
+    assert found["metric"] == "tar@far=0.01"
+    assert found["orders"]["random"]["fractions"][0] == pytest.approx(fitted / 300)
+    assert set(found["orders"]) == {"random", "class_mean", "predicted_error", "convertibility", "recommended"}
+
+
+def plan_of(files: Path, folder: Path, *words: object) -> dict[str, Any]:
+    places = ["--out", folder / "PLAN.json", "--ids", folder / "ids.txt", "--json"]
+    return dict(json.loads(run("plan", files / "artifact", files / "old-gallery.parquet", *words, *places)))
+
+
+def test_a_plan_within_a_budget(files: Path, tmp_path: Path) -> None:
+    words = ["--order", "class_mean", "--seconds-per-item", "2", "--price-per-item", "0.5"]
+    found = plan_of(files, tmp_path, "--budget-rows", "25", *words)
+    kept, ids = read_plan(tmp_path / "PLAN.json")
+    assert found["count"] == len(ids) == 25
+    assert kept.artifact == found["artifact"]
+    assert (kept.native_items, kept.gallery_size, kept.seconds, kept.money) == (160, 260, 50.0, 12.5)
+    fitted = {f"item-{number}" for number in range(160)}
+    assert not fitted & set(ids)
+    assert len(plan_of(files, tmp_path, "--budget-fraction", "0.75")["sentence"]) > 20
+    assert read_plan(tmp_path / "PLAN.json")[0].count == 35
+    assert plan_of(files, tmp_path, "--budget-seconds", "60", "--seconds-per-item", "2")["count"] == 30
+
+
+def test_a_target_from_a_curve_or_from_a_sample(files: Path, tmp_path: Path) -> None:
+    curve_of(files, "--out", tmp_path / "c.json")
+    usual = ["--target-retention", "0.98", "--queries", files / "new-queries.parquet"]
+    from_curve = plan_of(
+        files, tmp_path, *usual, "--curve", tmp_path / "c.json", "--new-vectors", files / "new-gallery.parquet"
+    )
+    assert from_curve["expected"]["value"] >= 0.98 or from_curve["count"] == 100
+    assert "98% of a full reindex" in from_curve["sentence"]
+    sample = ["--new-vectors", files / "new-gallery.parquet", "--qrels", files / "qrels.tsv"]
+    from_sample = plan_of(files, tmp_path, *usual, *sample)
+    assert from_sample["expected"]["value"] >= 0.98 or from_sample["count"] == 100
+    own = plan_of(files, tmp_path, "--budget-rows", "5", "--new-vectors", files / "new-gallery.parquet")
+    assert own["count"] == 5
+    assert own["expected"]["low"] <= own["expected"]["value"] <= own["expected"]["high"]
+
+
+def test_a_log_of_items_in_use_makes_them_first(files: Path, tmp_path: Path) -> None:
+    (tmp_path / "log.tsv").write_text("q1 0 item-200 1\nq2 0 item-200 1\nq2 0 item-210 1\nq3 0 item-3 1\n")
+    plan_of(files, tmp_path, "--order", "usefulness", "--qrels", tmp_path / "log.tsv", "--budget-rows", "2")
+    assert read_plan(tmp_path / "PLAN.json")[1] == ["item-200", "item-210"]
+
+
+def test_classes_from_a_file(files: Path, tmp_path: Path) -> None:
+    classes = tmp_path / "classes.tsv"
+    classes.write_text("".join(f"item-{number}\tclass-{number % 7}\n" for number in range(260)))
+    words = ["--budget-rows", "20", "--order", "class_mean"]
+    plan_of(files, tmp_path, *words)
+    plain = read_plan(tmp_path / "PLAN.json")[1]
+    plan_of(files, tmp_path, *words, "--labels", classes)
+    assert read_plan(tmp_path / "PLAN.json")[1] != plain
+    classes.write_text("item-1\tclass-1\n")
+    result = CliRunner().invoke(
+        app,
+        [
+            "backfill",
+            "plan",
+            *map(str, (files / "artifact", files / "old-gallery.parquet", "--labels", classes)),
+            *words,
+        ],
+    )
+    assert isinstance(result.exception, InputError)
+    assert "'item-0' has none" in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "a budget is exactly one of"),
+        (["--target-retention", "0.9"], "needs a curve"),
+        (["--budget-seconds", "9"], "needs seconds_per_item"),
+        (["--budget-rows", "9", "--order", "alphabetical"], "no order called"),
+        (["--budget-rows", "9", "--order", "usefulness"], "needs a sample of queries"),
+    ],
+)
+def test_what_is_missing_is_said(files: Path, tmp_path: Path, words: list[str], message: str) -> None:
+    arguments = [str(files / "artifact"), str(files / "old-gallery.parquet"), "--out", str(tmp_path / "P.json")]
+    result = CliRunner().invoke(app, ["backfill", "plan", *arguments, *words])
+    assert isinstance(result.exception, InputError)
+    assert message in str(result.exception)
+    assert not (tmp_path / "P.json").exists()
+
+
+@pytest.mark.parametrize("name", ["plan", "curve"])
+def test_the_help_shows_examples(name: str) -> None:
+    shown = CliRunner().invoke(app, ["backfill", name, "--help"]).stdout
+    assert f"embcompat backfill {name}" in shown
