@@ -140,6 +140,26 @@ class Candidate(Part):
     as_good: bool
 
 
+class ModeOption(Part):
+    """A way to go on that re-embeds a part of the gallery, as it was measured.
+
+    Attributes:
+        mode: ``lazy_backfill`` or ``backfill``.
+        needs: The models that it needs alive at query time.
+        fraction: Share of the gallery that is native under ``backfill``.
+        items: Items that were embedded beside the fitted ones.
+        difference: Its metric less that of the status quo.
+        retention: Its share of a full reindex.
+    """
+
+    mode: str
+    needs: list[str] = Field(default_factory=list)
+    fraction: float | None = None
+    items: int | None = None
+    difference: Measured
+    retention: Measured
+
+
 class Scenario(Part):
     """One verification scenario; rates are fractions.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from embcompat.report.parts import Candidate, Point, Projection
+from embcompat.report.parts import Candidate, ModeOption, Point, Projection
 from embcompat.report.picture import (
     DASHES,
     Picture,
@@ -19,7 +19,15 @@ from embcompat.report.picture import (
 )
 from embcompat.report.results import RetrievalResult
 from embcompat.report.svg import colour
-from embcompat.report.tables import tabulate_candidates, tabulate_lines, tabulate_recall, tabulate_sizes, tabulate_times
+from embcompat.report.tables import (
+    name_option,
+    tabulate_candidates,
+    tabulate_lines,
+    tabulate_options,
+    tabulate_recall,
+    tabulate_sizes,
+    tabulate_times,
+)
 from embcompat.report.wording import (
     LINES,
     WHAT,
@@ -137,6 +145,36 @@ def draw_sizes(result: RetrievalResult, key: str) -> Picture | None:
         "Small galleries flatter: the same lines on nested parts of the gallery, with 95 % intervals.",
         paint,
         rows=tabulate_sizes(result),
+    )
+
+
+def draw_options(options: Sequence[ModeOption], key: str) -> Picture | None:
+    """Draw what the ways to go on that re-embed a part of the gallery keep of a full reindex."""
+    if not options:
+        return None
+
+    def paint(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        axes.axvline(1.0, color=colour("new"), linewidth=1.2, linestyle=DASHES[1])
+        for row, each in enumerate(options):
+            shade = colour("fused" if len(each.needs) > 1 else "converted")
+            draw_interval(axes, each.retention, row, shade)
+            axes.plot([each.retention.value], [row], "o", color=shade, markersize=8)
+        axes.set_yticks(range(len(options)), [name_option(each) for each in options])
+        axes.set_ylim(len(options) - 0.5, -0.5)
+        axes.xaxis.set_major_formatter(lambda value, _: as_share(value))
+        axes.set_xlabel("share of a full reindex")
+
+    return make_picture(
+        key,
+        "Re-embedding a part",
+        "What is kept when queries re-embed what they bring up, or some rows are re-embedded in random order; fused: "
+        "both models serve. The queries were served one after the other, the first ones with only the fitted items "
+        "native.",
+        paint,
+        rows=tabulate_options(options),
+        height=90 + 34 * len(options),
+        wide=True,
     )
 
 

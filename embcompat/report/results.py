@@ -35,6 +35,7 @@ from embcompat.report.parts import (
     GalleryPart,
     Interval,
     Measured,
+    ModeOption,
     Part,
     Point,
     Result,
@@ -61,6 +62,7 @@ class RetrievalResult(Result):
         differences: For each line, its metric less that of the status quo.
         retention_by_size: The lines in nested parts of the gallery.
         unfitted: The lines in the gallery without the fitted items, where every row is converted.
+        options: Ways to go on that re-embed a part of the gallery.
         reasons: Why a line or figure is absent, by its name.
         relevance: What says which items are relevant: ``qrels``, ``labels`` or ``neighbours``.
         queries: Number of queries.
@@ -87,6 +89,7 @@ class RetrievalResult(Result):
     differences: dict[str, Measured] = Field(default_factory=dict)
     retention_by_size: list[GalleryPart] = Field(default_factory=list)
     unfitted: GalleryPart | None = None
+    options: list[ModeOption] = Field(default_factory=list)
     reasons: dict[str, str] = Field(default_factory=dict)
     relevance: str | None = None
     queries: int | None = None

@@ -11,7 +11,15 @@ from pydantic import JsonValue
 
 from embcompat.report.parts import Example, Result
 from embcompat.report.picture import Picture
-from embcompat.report.plots import draw_candidates, draw_lines, draw_projection, draw_recall, draw_sizes, draw_times
+from embcompat.report.plots import (
+    draw_candidates,
+    draw_lines,
+    draw_options,
+    draw_projection,
+    draw_recall,
+    draw_sizes,
+    draw_times,
+)
 from embcompat.report.plots_curves import draw_backfill, draw_learning
 from embcompat.report.plots_verification import draw_det, draw_histograms, draw_scenarios
 from embcompat.report.results import BackfillCurve, LearningCurve, RetrievalResult, VerificationResult
@@ -135,6 +143,7 @@ def _pictures(result: Result, key: str) -> list[Picture]:
     drawn: list[Callable[[str], Picture | None]] = []
     if isinstance(result, RetrievalResult):
         drawn = [partial(draw, result) for draw in (draw_lines, draw_sizes, draw_recall, draw_times)]
+        drawn.insert(1, partial(draw_options, result.options))
     elif isinstance(result, VerificationResult):
         drawn = [partial(draw_scenarios, result), partial(draw_det, result)]
     elif isinstance(result, LearningCurve):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from embcompat.evaluation.verification import one_in
-from embcompat.report.parts import Candidate, Interval, Measured, Scenario
+from embcompat.report.parts import Candidate, Interval, Measured, ModeOption, Scenario
 from embcompat.report.results import BackfillCurve, BackfillOrder, LearningCurve, RetrievalResult, VerificationResult
 from embcompat.report.wording import (
     LINES,
@@ -19,6 +19,7 @@ from embcompat.report.wording import (
     as_number,
     as_percent,
     as_seconds,
+    as_share,
 )
 
 
@@ -66,6 +67,20 @@ def tabulate_sizes(result: RetrievalResult) -> Rows:
         for part in parts
     ]
     return Rows(("items", *(LINES[name] for name in names)), tuple(cells))
+
+
+def tabulate_options(options: Sequence[ModeOption]) -> Rows:
+    """Return the ways to go on that re-embed a part of the gallery."""
+    cells = [
+        (
+            name_option(each),
+            MISSING if each.items is None else f"{each.items:,}",
+            _with_interval(each.difference, as_difference),
+            _with_interval(each.retention, as_percent),
+        )
+        for each in options
+    ]
+    return Rows(("re-embedded", "items", "against the status quo", "of a full reindex"), tuple(cells))
 
 
 def tabulate_times(result: RetrievalResult) -> Rows:
@@ -156,6 +171,12 @@ def tabulate_backfill(result: BackfillCurve, *, intervals: bool = True) -> Rows:
     ]
     cells.append(("area under the curve", *(as_number(order.auc) for order in orders.values())))
     return Rows(("re-embedded", *(name.replace("_", " ") for name in orders)), tuple(cells))
+
+
+def name_option(option: ModeOption) -> str:
+    """Name a way to go on: what is re-embedded, and whether queries are served fused."""
+    what = "what queries bring up" if option.fraction is None else as_share(option.fraction)
+    return f"{what}, fused" if len(option.needs) > 1 else what
 
 
 def join_intervals(values: Sequence[float], intervals: Sequence[Interval]) -> list[Measured]:

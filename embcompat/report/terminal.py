@@ -14,7 +14,14 @@ from rich.text import Text
 from embcompat.report.parts import Result
 from embcompat.report.results import BackfillCurve, LearningCurve, RetrievalResult, VerificationResult, parse_result
 from embcompat.report.sections import make_notes, make_tiles, make_verdict
-from embcompat.report.tables import Rows, tabulate_backfill, tabulate_learning, tabulate_lines, tabulate_scenarios
+from embcompat.report.tables import (
+    Rows,
+    tabulate_backfill,
+    tabulate_learning,
+    tabulate_lines,
+    tabulate_options,
+    tabulate_scenarios,
+)
 
 
 def show_result(result: Result | Mapping[str, Any], console: Console) -> None:
@@ -31,6 +38,8 @@ def show_result(result: Result | Mapping[str, Any], console: Console) -> None:
     for note in make_notes(checked):
         console.print(Text(note, style="yellow"))
     console.print(_table(_figures(checked)))
+    if isinstance(checked, RetrievalResult) and checked.options:
+        console.print(_table(_columns(tabulate_options(checked.options), (0, 1, 3))))
     headline = Table.grid(padding=(0, 2))
     for tile in make_tiles(checked):
         headline.add_row(Text(f" {tile.name}"), Text(tile.value, style="bold"), Text(tile.detail, style="dim"))

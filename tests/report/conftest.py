@@ -55,6 +55,21 @@ def demo() -> dict[str, Any]:
             for size, kept in ((90, 0.9), (300, 0.85), (900, 0.77))
         ],
         "unfitted": {"gallery_size": 700, "differences": differences, "retentions": {}},
+        "options": [
+            {
+                "mode": mode,
+                "needs": needs,
+                "fraction": fraction,
+                "items": items,
+                "difference": estimate(0.1),
+                "retention": estimate(0.93),
+            }
+            for mode, needs, fraction, items in (
+                ("lazy_backfill", ["new"], None, 321),
+                ("lazy_backfill", ["old", "new"], None, 312),
+                ("backfill", ["new"], 0.2, 123),
+            )
+        ],
         "queries": 120,
         "gallery_size": 900,
         "native_fraction": 0.25,

@@ -17,6 +17,7 @@ from embcompat.errors import InputError, MissingExtraError
 from embcompat.report import write_report
 from embcompat.report.html import render_report
 
+OPTION = {"mode": "lazy_backfill", "difference": {"value": 0.1}, "retention": {"value": 0.9}}
 VOID = {"meta", "link", "br"}
 
 
@@ -89,7 +90,7 @@ def test_nothing_is_asked_of_a_network(page: str, outline: Outline) -> None:
 
 def test_pictures_have_names_and_the_same_figures_as_tables(page: str, outline: Outline) -> None:
     drawings = [attributes for tag, attributes in outline.tags if tag == "svg"]
-    assert len(drawings) == 11
+    assert len(drawings) == 12
     assert all(attributes["role"] == "img" and attributes["aria-labelledby"] for attributes in drawings)
     assert page.count("<desc ") == len(drawings)
     assert len([tag for tag, _ in outline.tags if tag == "table"]) == 9
@@ -179,6 +180,7 @@ assert matplotlib.rcParams["font.size"] == 30
         ({"kind": "retrieval", "metric": "mrr"}, 0),
         ({"kind": "demo", "metric": "mrr", "converted": 0.0}, 1),
         ({"kind": "retrieval", "metric": "mrr", "convert_seconds": 3.0}, 0),
+        ({"kind": "retrieval", "metric": "mrr", "options": [OPTION]}, 1),
         ({"kind": "verification", "scenarios": {}}, 0),
         ({"kind": "verification", "scenarios": {"S1": {"frr": 0.05}}}, 1),
         ({"kind": "learning_curve", "metric": "mrr", "pairs": [10], "values": [0.5]}, 1),

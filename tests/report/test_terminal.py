@@ -43,6 +43,12 @@ def test_the_figures_are_there(demo: dict[str, Any], verification: dict[str, Any
     assert "none\xa0in\xa010,000" in faces
 
 
+def test_ways_that_re_embed_a_part_are_listed(demo: dict[str, Any]) -> None:
+    text = shown(demo)
+    for cell in ("what queries bring up, fused", "321", "20\xa0%", "93.0\xa0%"):
+        assert cell in text
+
+
 def test_every_key_may_be_missing(results: list[dict[str, Any]]) -> None:
     required = {"kind", "metric", "scenarios", "pairs", "values", "orders"}
     for result in results:
