@@ -93,7 +93,7 @@ def test_pictures_have_names_and_the_same_figures_as_tables(page: str, outline: 
     assert len(drawings) == 12
     assert all(attributes["role"] == "img" and attributes["aria-labelledby"] for attributes in drawings)
     assert page.count("<desc ") == len(drawings)
-    assert len([tag for tag, _ in outline.tags if tag == "table"]) == 9
+    assert len([tag for tag, _ in outline.tags if tag == "table"]) == 10
 
 
 def test_headings_descend_by_one(outline: Outline) -> None:
