@@ -85,12 +85,11 @@ def read_options(description: str | None) -> Options:
     return Options(given.data, given.output, given.seed, given.smoke)
 
 
-def load_collections(options: Options, models: Sequence[str]) -> list[Collection]:
-    """Load the collections under some models; only the smaller one in a smoke run."""
+def load_collections(options: Options, models: Sequence[str], names: Sequence[str] = COLLECTIONS) -> list[Collection]:
+    """Load collections under some models; only the first in a smoke run."""
     if options.data is None:
         return [docstring_search(options, models)]
-    names = COLLECTIONS[:1] if options.smoke else COLLECTIONS
-    return [read_collection(options, name, models) for name in names]
+    return [read_collection(options, name, models) for name in (names[:1] if options.smoke else names)]
 
 
 def read_collection(options: Options, name: str, models: Sequence[str]) -> Collection:

@@ -20,7 +20,7 @@ def main() -> None:
     options = read_options(__doc__)
     old, new = QUICK if options.smoke else UPGRADE
     kinds = KINDS[:2] if options.smoke else KINDS
-    collection = load_collections(options, (old, new))[-1]
+    collection = load_collections(options, (old, new), ("npl",))[0]
     pairs = ec.pair_embeddings(collection.documents[old], collection.documents[new])
     split = ec.split_pairs(pairs, validation=0.1, test=0, seed=options.seed)
     curves = [ec.learning_curve(kind, split.train, split.validation, seed=options.seed) for kind in kinds]

@@ -59,7 +59,7 @@ def judge(collection: Collection, old: str, new: str, options: Options) -> dict:
 def main() -> None:
     options = read_options(__doc__)
     old, successors = QUICK_MODELS if options.smoke else (OLD, SUCCESSORS)
-    collection = load_collections(options, sorted({old, *successors}))[0]
+    collection = load_collections(options, sorted({old, *successors}), ("cranfield",))[0]
     found = {new: judge(collection, old, new, options) for new in successors}
     lines = ("status_quo", "naive_swap", "converted", "full_reindex")
     show(

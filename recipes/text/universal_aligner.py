@@ -72,7 +72,7 @@ def ndcg(collection: Collection, old: str, new: str, converted: np.ndarray, fitt
 def main() -> None:
     options = read_options(__doc__)
     olds, new = QUICK_MODELS if options.smoke else (OLD_MODELS, NEW_MODEL)
-    collection = load_collections(options, (*olds, new))[-1]
+    collection = load_collections(options, (*olds, new), ("npl",))[0]
     documents = collection.documents
     chosen = collection.answers_nothing(seed=options.seed)[:PAIRS]
     splits = [

@@ -15,19 +15,26 @@ that was fitted is measured. Two things make text aligners good, and both need n
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 from loading import QUICK, Collection, Options, as_estimate, embed, load_collections, read_options, show, write
 
 import embcompat as ec
-from embcompat.evaluation import FUSED_WEIGHTS
-from embcompat.selection import Candidate, Selection
+from embcompat.backfill.replay import replay_lazy
+from embcompat.evaluation import FUSED_WEIGHTS, bootstrap_difference, bootstrap_ratio
+from embcompat.evaluation.qrels import match_qrels
+from embcompat.evaluation.retrieval_lines import Sides
+from embcompat.selection import Candidate
 
 UPGRADES = (("para_l3", "minilm"), ("static64", "minilm"), ("minilm", "para_l3"))
 PAIRS = 2_000
 WORDS = 16
 LARGE = {"landmarks": 6_000, "penalty": 0.02}
+
+FEW = 0.05
+FRACTIONS = (0.1, 0.2, 0.5)
+DEPTH = 50
 
 CANDIDATES = (
     Candidate("ridge", "ridge"),
@@ -39,16 +46,6 @@ CANDIDATES = (
 )
 
 LINES = ("status_quo", "naive_swap", "converted", "fused", "full_reindex")
-
-
-@dataclass(frozen=True)
-class Sides:
-    """Queries and gallery under both models."""
-
-    old_queries: ec.Embeddings
-    new_queries: ec.Embeddings
-    old: ec.Embeddings
-    new: ec.Embeddings
 
 
 def cut(text: str) -> list[str]:
@@ -72,58 +69,103 @@ def pair_documents(collection: Collection, rows: np.ndarray, models: tuple[str, 
     return ec.split_pairs(ec.PairedEmbeddings(*sides), test=0, seed=options.seed)
 
 
-def evaluate(sides: Sides, converted: ec.Embeddings, qrels: ec.Qrels, seed: int) -> ec.RetrievalReport:
-    return ec.evaluate_retrieval(
-        old_queries=sides.old_queries,
-        new_queries=sides.new_queries,
-        old_gallery=sides.old,
-        new_gallery=sides.new,
-        converted=converted,
-        qrels=qrels,
-        fused_weights=FUSED_WEIGHTS,
-        seed=seed,
-    )
+def embed_sides(collection: Collection, without: np.ndarray, old: str, new: str, aligner: ec.Aligner) -> Sides:
+    """Return queries and gallery under both models, and as the aligner converts it, without the fitted documents."""
+    rows = np.setdiff1d(np.arange(len(collection.texts)), without)
+    gallery = {model: collection.documents[model].select(rows) for model in (old, new)}
+    converted = ec.Embeddings(aligner.transform(gallery[old].vectors), gallery[old].ids, gallery[new].space)
+    return Sides(collection.queries[old], collection.queries[new], gallery[old], gallery[new], converted)
+
+
+def evaluate(sides: Sides, qrels: ec.Qrels, seed: int) -> ec.RetrievalReport:
+    return ec.evaluate_retrieval(**vars(sides), qrels=qrels, fused_weights=FUSED_WEIGHTS, seed=seed)
 
 
 def upgrade(collection: Collection, old: str, new: str, options: Options) -> dict:
     """Choose an aligner, convert the gallery, and measure every way to serve it."""
-    free = collection.answers_nothing(seed=options.seed)[:PAIRS]
-    gallery = np.setdiff1d(np.arange(len(collection.texts)), free)
-    split = pair_documents(collection, free, (old, new), options)
-    choice = ec.select_aligner(
-        split.train, split.validation, task="verification", candidates=CANDIDATES, seed=options.seed
-    )
-    sides = Sides(
-        *(collection.queries[model] for model in (old, new)),
-        *(collection.documents[model].select(gallery) for model in (old, new)),
-    )
-    converted = ec.Embeddings(choice.aligner.transform(sides.old.vectors), sides.old.ids, sides.new.space)
-    report = evaluate(sides, converted, collection.qrels, options.seed)
+    rows, seed = collection.answers_nothing(seed=options.seed)[:PAIRS], options.seed
+    split = pair_documents(collection, rows, (old, new), options)
+    choice = ec.select_aligner(split.train, split.validation, task="verification", candidates=CANDIDATES, seed=seed)
+    sides = embed_sides(collection, rows, old, new, choice.aligner)
+    report = evaluate(sides, collection.qrels, seed)
+    beside_native = ec.fit_aligner("kernel", split.train, split.validation, seed=seed, **LARGE)
+    lazy_sides = embed_sides(collection, rows, old, new, beside_native)
     return {
-        "pairs": {"documents": len(free), "with_pieces": len(split.train) + len(split.validation)},
-        **describe_choice(choice),
-        **report.to_dict(),
-        **ec.decide(report).to_dict(),
-    }
-
-
-def describe_choice(choice: Selection) -> dict:
-    return {
+        "pairs": {"documents": len(rows), "with_pieces": len(split.train) + len(split.validation)},
         "aligner": choice.chosen.candidate.name,
         "candidates": [each.to_dict() for each in choice.candidates],
+        **report.to_dict(),
+        **ec.decide(report).to_dict(),
+        "lazy_backfill": serve_lazily(lazy_sides, collection.qrels, report, seed),
+        "backfill": reembed_partly(collection, rows, old, new, split, seed),
     }
+
+
+def serve_lazily(sides: Sides, qrels: ec.Qrels, report: ec.RetrievalReport, seed: int) -> dict[str, dict]:
+    """Embed what a query brings up, and rank it natively; each query is judged once, as it was served."""
+    relevance = match_qrels(qrels, sides.old_queries.ids, sides.old_gallery.ids, exclude_self=False)
+    nothing = np.zeros(len(sides.old_gallery), dtype=bool)
+    before, goal = report.per_query["status_quo"], report.per_query["full_reindex"]
+    found = {}
+    for name, weight in (("fused", 0.5), ("converted", None)):
+        curve = replay_lazy(sides, relevance, nothing, depth=DEPTH, weight=weight, seed=seed)
+        found[name] = {
+            "value": float(curve.values.mean()),
+            "difference": bootstrap_difference(curve.values, before, seed=seed).to_dict(),
+            "gap": gap(curve.values, before, goal, seed),
+            "curve": curve.to_dict(),
+        }
+    return found
+
+
+def gap(values: np.ndarray, before: np.ndarray, goal: np.ndarray, seed: int) -> dict | None:
+    """Return the part of the way from today to a full reindex; None where the new model is not better."""
+    if bootstrap_difference(goal, before, seed=seed).low <= 0:
+        return None
+    return bootstrap_ratio(values - before, goal - before, seed=seed).to_dict()
+
+
+def reembed_partly(
+    collection: Collection, rows: np.ndarray, old: str, new: str, split: ec.PairSplit, seed: int
+) -> dict[str, dict]:
+    """Fit on few pairs, and re-embed a part of the gallery in random order.
+
+    The pairs count as re-embedded, each twice: its pieces cost what the document costs.
+    """
+    few = rows[: round(FEW * len(collection.texts))]
+    names = {list(collection.texts)[row] for row in few}
+    train, validation = (
+        part.select([label in names for label in part.labels]) for part in (split.train, split.validation)
+    )
+    sides = embed_sides(collection, few, old, new, ec.fit_aligner("kernel", train, validation, seed=seed, **LARGE))
+    order = ec.backfill_order("random", sides.old_gallery, sides.converted, seed=seed)
+    found = {}
+    for fraction in FRACTIONS:
+        count = round(fraction * len(collection.texts)) - 2 * len(few)
+        native = np.isin(sides.old_gallery.ids, order[:count])
+        vectors = np.where(native[:, np.newaxis], sides.new_gallery.vectors, sides.converted.vectors)
+        mixed = ec.Embeddings(vectors, sides.converted.ids, sides.converted.space)
+        report = evaluate(replace(sides, converted=mixed), collection.qrels, seed).to_dict()
+        found[f"{fraction:.0%}"] = {
+            line: {"value": report[line], **{name: report[name].get(line) for name in ("differences", "gaps")}}
+            for line in ("converted", "fused")
+        }
+    return found
 
 
 def show_upgrade(name: str, result: Mapping) -> None:
+    def row(what: str, value: float, difference: Mapping | None, closed: Mapping | None) -> tuple[str, ...]:
+        return what, f"{value:.3f}", as_estimate(difference), as_estimate(closed, "+.2f")
+
     rows = [
-        (
-            line.replace("_", " "),
-            f"{result[line]:.3f}",
-            as_estimate(result["differences"].get(line)),
-            as_estimate(result["gaps"].get(line), "+.2f"),
-        )
+        row(line.replace("_", " "), result[line], result["differences"].get(line), result["gaps"].get(line))
         for line in LINES
         if result[line] is not None
+    ]
+    rows += [row(f"fused, {part} re-embedded", *found["fused"].values()) for part, found in result["backfill"].items()]
+    rows += [
+        row(f"lazy, {search} search", found["value"], found["difference"], found["gap"])
+        for search, found in result["lazy_backfill"].items()
     ]
     title = f"{name}: {result['gallery_size']:,} documents, {result['queries']} queries, {result['aligner']}"
     show(title, ("", "nDCG@10", "against today (95 %)", "gap closed (95 %)"), rows)
