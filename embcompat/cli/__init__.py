@@ -55,10 +55,11 @@ app.add_typer(backfill)
 
 def main() -> None:
     """Run the command line: exit code 0 ok, 1 the run failed, 2 bad input, 3 a gate is not met."""
+    debug = "--debug" in sys.argv  # before the command or after it
     try:
-        app()
-    except EmbcompatError as error:
-        if "--debug" in sys.argv:
+        app(args=[word for word in sys.argv[1:] if word != "--debug"])
+    except (EmbcompatError, OSError) as error:  # OSError: a full disk, a folder that may not be written
+        if debug:
             traceback.print_exc()
         fail(error)
         if isinstance(error, (InputError, MissingExtraError)):

@@ -126,7 +126,7 @@ class PairProducts:
         self, pool: ThreadPoolExecutor, block: NDArray[np.float32], limit: float
     ) -> tuple[Rows, NDArray[np.float32]]:
         """Find the cells of a block up to a limit, and add up its distances."""
-        bound = np.nextafter(np.float32(min(limit, _LARGEST)), np.float32(np.inf))
+        bound = np.nextafter(np.float32(limit), np.float32(np.inf)) if limit < _LARGEST else np.float32(np.inf)
         euclidean = self.pairs.similarity == "euclidean"
         chunks = -(-len(block) // _CHUNK_CELLS)
         step = -(-chunks // _THREADS) * _CHUNK_CELLS

@@ -36,7 +36,9 @@ def test_exit_codes_and_panels(tmp_path: Path) -> None:
     assert bad.returncode == 2
     assert "does not exist" in said(bad)
     assert "Traceback" not in said(bad)
-    assert "Traceback" in command("--debug", "fit", tmp_path / "none.parquet", files[1], "--out", "b").stderr
+    words = ["fit", tmp_path / "none.parquet", files[1], "--out", "b"]
+    assert "Traceback" in command("--debug", *words).stderr
+    assert "Traceback" in command(*words, "--debug").stderr
     galleries = ["--old-gallery", files[0], "--new-gallery", files[1]]
     assert command("evaluate", tmp_path / "a", *galleries, "--min-retention", 2).returncode == 3
     weights = tmp_path / "a" / "weights.safetensors"
@@ -45,6 +47,10 @@ def test_exit_codes_and_panels(tmp_path: Path) -> None:
     assert damaged.returncode == 1
     assert "damaged" in said(damaged)
     assert command("fit", "--no-such-option").returncode == 2
+    unwritable = command("fit", *files, "--out", tmp_path / "old.parquet" / "a", "--kind", "ridge")
+    assert unwritable.returncode == 1
+    assert "old.parquet" in said(unwritable)
+    assert "Traceback" not in said(unwritable)
 
 
 def test_output_for_machines_has_no_colour(tmp_path: Path) -> None:

@@ -239,6 +239,11 @@ def test_the_largest_impostors_of_a_bigger_set_are_found_from_a_sample():
     assert np.allclose(largest_impostors(pairs, 9_000).scores, np.sort(scores)[::-1][:9_000])
 
 
+def test_of_few_impostors_all_can_be_wanted():
+    pairs = made_pairs(subjects=12)
+    assert np.allclose(largest_impostors(pairs, 1_000).scores, naive_scores(pairs)[1])
+
+
 def test_curves_agree_with_scikit_learn():
     rng = np.random.default_rng(4)
     genuine, impostor = np.round(rng.normal(1.5, 1, 300), 1), np.round(rng.normal(0, 1, 2_000), 1)
