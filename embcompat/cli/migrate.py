@@ -56,7 +56,7 @@ def plan(artifact: ArtifactPath, url: Url, as_json: Json = False) -> None:
     console.print(f"{found.rows:,} rows, {found.without_vector:,} without a vector, {found.missing:,} to convert")
     free = "" if found.free_bytes is None else f"; {_size(found.free_bytes)} free"
     console.print(f"{_size(found.source_bytes)} of vectors now, {_size(found.target_bytes)} more beside them{free}")
-    console.print(f"reading and converting take at least {found.seconds_at_least:,.1f} s; writing comes on top")
+    console.print(f"reading and converting take at least {found.seconds_at_least:,.2g} s; writing comes on top")
     if found.index is not None:
         console.print(f"then the {found.index} index is built again, which can take far longer than the conversion")
 
@@ -108,6 +108,8 @@ def run(
         first = report.failures[0]
         console.print(f"{len(report.failures):,} rows failed, see {options.dead_letters}; {first.id!r} {first.reason}")
     _print_coverage(report.coverage)
+    if not report.coverage.missing:
+        console.print("The old vectors are still in service. Next: migrate cutover.")
 
 
 @app.command()
@@ -117,7 +119,7 @@ def status(artifact: ArtifactPath, url: Url, as_json: Json = False) -> None:
 
     with _opened(artifact, url) as (aligner, store):
         state = store.state(job_of(aligner.artifact))
-        coverage = store.coverage(job_of(aligner.artifact)) if state.phase == "prepared" else None
+        coverage = None if state.phase == "untouched" else store.coverage(job_of(aligner.artifact))
     space = "unknown (the store was never told)" if state.space is None else state.space.id
     if as_json:
         counted = None if coverage is None else {**vars(coverage), "missing": coverage.missing}
@@ -219,7 +221,9 @@ def sweep(artifact: ArtifactPath, url: Url, as_json: Json = False) -> None:
     else:
         for identifier in found:
             output().print(identifier, soft_wrap=True, markup=False)
-    if found:
+    if not found:
+        messages().print(f"Every row in service is of space {aligner.artifact.target.id}.")
+    else:
         raise GateError(
             f"{len(found):,} rows in service do not say that they are of space {aligner.artifact.target.id}."
         )
@@ -252,11 +256,14 @@ def _shown(description: str) -> Iterator[None]:
 
 
 def _print_coverage(coverage: Coverage) -> None:
-    output().print(
-        f"{coverage.rows:,} rows: {coverage.converted:,} converted ({coverage.native:,} of them native), "
-        f"{coverage.missing:,} missing, {coverage.without_vector:,} without a vector, "
-        f"{coverage.orphans:,} whose source row is gone"
-    )
+    said = [f"{coverage.converted:,} converted", f"{coverage.missing:,} missing"]
+    others = {
+        "native": coverage.native,
+        "without a vector": coverage.without_vector,
+        "whose source row is gone": coverage.orphans,
+    }
+    said += [f"{count:,} {what}" for what, count in others.items() if count]
+    output().print(f"{coverage.rows:,} rows: {', '.join(said)}")
 
 
 def _size(count: int) -> str:

@@ -28,7 +28,8 @@ class Journal:
 
     def write_all(self, lines: Iterable[dict[str, JsonValue]]) -> None:
         """Append several lines at once."""
-        if self.path is None:
+        lines = list(lines)
+        if self.path is None or not lines:
             return
         now = round(time.time(), 3)
         text = "".join(json.dumps({"time": now, **line}, ensure_ascii=False) + "\n" for line in lines)
