@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import click
@@ -86,6 +87,18 @@ def test_the_reference_shows_every_public_name() -> None:
     text = "".join(page.read_text() for page in ROOT.glob("docs/reference/*.md"))
     shown = set(re.findall(r"^::: (\S+)$", text, flags=re.MULTILINE))
     assert set(embcompat._HOMES) <= shown
+
+
+def test_the_citation_names_this_version() -> None:
+    found = re.search(r"^version: (\S+)$", (ROOT / "CITATION.cff").read_text(), flags=re.MULTILINE)
+    assert found is not None
+    assert found[1] == version("embcompat")
+
+
+def test_files_that_contributing_names_exist() -> None:
+    named = re.findall(r"`([\w/.]+/[\w.]+\.\w+|[\w/]+/)`", (ROOT / "CONTRIBUTING.md").read_text())
+    assert len(named) > 15
+    assert [name for name in named if not (ROOT / name).exists()] == []
 
 
 def test_a_flag_that_does_not_exist_is_found() -> None:
