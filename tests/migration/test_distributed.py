@@ -20,8 +20,6 @@ from embcompat.errors import InputError, MigrationError
 from embcompat.migration import convert_dataset, sum_dataset
 from embcompat.runtime import OnnxAligner
 
-pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.")
-
 FILES, ROWS = 6, 500
 
 
