@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 import embcompat as ec
 from embcompat.backfill.embed import look_up
-from embcompat.backfill.lazy import LazyBackfill
 from embcompat.evaluation.search import search
 from embcompat.migration import job_of, run_migration
 from embcompat.stores import open_store
@@ -45,7 +44,7 @@ def main() -> None:
         print(f"converted rows alone: {np.mean(first == wanted):.0%} of the queries find their item first")
 
         # Yours: embed_items(new_model, texts_by_id). `look_up` takes vectors that are known already.
-        with LazyBackfill(candidates, look_up(new), store, job_of(artifact), depth=20) as lazy:
+        with ec.LazyBackfill(candidates, look_up(new), store, job_of(artifact), depth=20) as lazy:
             for _ in range(2):  # the second time nothing is left to embed
                 first = lazy.search(queries, k=5)[1][:, 0]
                 print(f"{np.mean(first == wanted):.0%}, {lazy.counters.rows_embedded:,} of {len(old):,} items embedded")
