@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from pydantic import JsonValue
@@ -11,6 +13,7 @@ from pydantic import JsonValue
 from embcompat.backfill.curve import BackfillCurve, OrderCurve
 from embcompat.errors import InputError
 from embcompat.evaluation.bootstrap import Estimate
+from embcompat.extractors import Extractor
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,26 @@ class BackfillPlan:
             more = f"after {self.stop_rows:,} items" if self.stop_rows else "now"
             said.append(f"Stop {more}: from there on the data show no difference from a full reindex.")
         return " ".join(said)
+
+
+def time_per_item(extractor: Extractor, items: Sequence[Any]) -> float:
+    """Time how long a model takes for one item, in seconds, on a sample of the items.
+
+    Args:
+        extractor: The new model.
+        items: Items as they will be embedded; the first chunks of them are taken, one to warm up and one to time.
+
+    Raises:
+        InputError: If there is no item.
+    """
+    if not items:
+        raise InputError("at least one item is needed to time the model on. Got none.")
+    size = max(1, min(extractor.chunk_size, (len(items) + 1) // 2))
+    extractor.extract(items[:size])
+    timed = items[size : 2 * size] or items[:size]
+    start = time.perf_counter()
+    extractor.extract(timed)
+    return (time.perf_counter() - start) / len(timed)
 
 
 def plan_backfill(

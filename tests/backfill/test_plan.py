@@ -1,10 +1,22 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from typing import ClassVar
 
+import numpy as np
 import pytest
 
-from embcompat.backfill import BackfillCurve, BackfillPlan, Budget, OrderCurve, plan_backfill, read_plan, save_plan
+from embcompat.backfill import (
+    BackfillCurve,
+    BackfillPlan,
+    Budget,
+    OrderCurve,
+    plan_backfill,
+    read_plan,
+    save_plan,
+    time_per_item,
+)
 from embcompat.errors import FileFormatError, InputError
 from embcompat.evaluation import Estimate
 
@@ -135,3 +147,20 @@ def test_damaged_plans_are_refused(tmp_path: Path) -> None:
         read_plan(path)
     with pytest.raises(InputError, match="single lines"):
         save(plan_backfill(["a\nb"], Budget(rows=1)), tmp_path)
+
+
+def test_the_model_is_timed_on_some_items() -> None:
+    class Slow:
+        chunk_size = 4
+        asked: ClassVar[list[int]] = []
+
+        def extract(self, items: list[str]) -> np.ndarray:
+            self.asked.append(len(items))
+            time.sleep(0.01 * len(items))
+            return np.zeros((len(items), 2), np.float32)
+
+    assert 0.01 <= time_per_item(Slow(), IDS) < 0.2  # type: ignore[arg-type]
+    assert Slow.asked == [4, 4]
+    assert time_per_item(Slow(), IDS[:1]) >= 0.01  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="at least one item"):
+        time_per_item(Slow(), [])  # type: ignore[arg-type]

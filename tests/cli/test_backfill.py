@@ -109,6 +109,22 @@ def test_a_plan_within_a_budget(files: Path, tmp_path: Path) -> None:
     assert plan_of(files, tmp_path, "--budget-seconds", "60", "--seconds-per-item", "2")["count"] == 30
 
 
+def test_the_model_is_timed_on_the_items(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Known:
+        chunk_size = 2
+
+        def extract(self, items: list[str]) -> np.ndarray:
+            return np.zeros((len(items), 10), np.float32)
+
+    monkeypatch.setattr("embcompat.extractors.load_extractor", lambda _: Known())
+    (tmp_path / "items.txt").write_text("one\ntwo\nthree\nfour\n")
+    found = plan_of(files, tmp_path, "--budget-rows", "9", "-e", "known", "--items", tmp_path / "items.txt")
+    assert 0 < found["seconds"] < 9
+    arguments = [str(files / "artifact"), str(files / "old-gallery.parquet"), "--budget-rows", "9", "-e", "known"]
+    result = CliRunner().invoke(app, ["backfill", "plan", *arguments])
+    assert "must be given together" in str(result.exception)
+
+
 def test_a_target_from_a_curve_or_from_a_sample(files: Path, tmp_path: Path) -> None:
     curve_of(files, "--out", tmp_path / "c.json")
     usual = ["--target-retention", "0.98", "--queries", files / "new-queries.parquet"]

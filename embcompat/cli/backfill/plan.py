@@ -29,12 +29,16 @@ def plan(
     budget_fraction: Annotated[
         float | None, typer.Option(help="This share of the gallery, what is native already included.")
     ] = None,
-    budget_seconds: Annotated[float | None, typer.Option(help="So long; needs --seconds-per-item.")] = None,
+    budget_seconds: Annotated[float | None, typer.Option(help="So long; needs --seconds-per-item or -e.")] = None,
     budget_money: Annotated[float | None, typer.Option(help="So much; needs --price-per-item.")] = None,
     target_retention: Annotated[
         float | None, typer.Option(help="As few as reach this share of a full reindex; needs --curve or --new-vectors.")
     ] = None,
     seconds_per_item: Annotated[float | None, typer.Option(help="Time to embed one item.")] = None,
+    extractor: Annotated[
+        str | None, typer.Option("--extractor", "-e", help="The new model, to be timed on --items instead.")
+    ] = None,
+    items: Annotated[Path | None, typer.Option(help="The items, as `embcompat embed` reads them.")] = None,
     price_per_item: Annotated[float | None, typer.Option(help="Price of embedding one item.")] = None,
     order: Annotated[
         str | None, typer.Option(help="Which items first; recommended where there is a curve, else random.")
@@ -72,6 +76,8 @@ def plan(
     """
     from embcompat.backfill import Budget, save_plan
 
+    if seconds_per_item is None:
+        seconds_per_item = timed_seconds(extractor, items)
     budget = Budget(
         budget_rows, budget_fraction, budget_seconds, budget_money, target_retention, seconds_per_item, price_per_item
     )
@@ -173,6 +179,23 @@ class _Source:
             f"The {native_items:,} items of the gallery that the artifact was fitted or tested on count as native: "
             "their new vectors are known. Write them as well."
         )
+
+
+def timed_seconds(extractor: str | None, items: Path | None) -> float | None:
+    """Time a model on a file of items; None without either.
+
+    Raises:
+        InputError: If only one is given.
+    """
+    from embcompat.backfill import time_per_item
+    from embcompat.cli.items import read_items
+    from embcompat.extractors import load_extractor
+
+    if (extractor is None) != (items is None):
+        raise InputError("--extractor and --items must be given together: a model is timed on the items.")
+    if extractor is None or items is None:
+        return None
+    return time_per_item(load_extractor(extractor), read_items(items).items)
 
 
 def with_labels(stored: Embeddings, path: Path | None) -> Embeddings:
