@@ -6,12 +6,14 @@ Nothing is tuned to a pair of models: ``tried.py`` shows how the recommendation 
 
     python recipes/face/beat_the_paper.py --data DATA --output recipes-out
 
-Every aligner is kept in ``OUTPUT/beat_the_paper/`` as soon as it is fitted, so that a second run goes on from there.
+Every aligner and every fold's errors are kept in ``OUTPUT/beat_the_paper-fits/`` as soon as they are there, so that a
+second run goes on from there.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ import embcompat as ec
 from embcompat.evaluation.scenarios import scenario_pairs
 from embcompat.evaluation.score_normalization import TOP, make_cohort, normalized_pairs
 from embcompat.evaluation.verification import one_in, threshold_at_frr
-from embcompat.evaluation.verification_bootstrap import draw_weights
+from embcompat.evaluation.verification_bootstrap import REPLICATES, draw_weights
 from embcompat.evaluation.verification_pairs import VerificationPairs
 from embcompat.selection.fitting import fit_ensemble
 
@@ -81,7 +83,7 @@ def measure_fold(split: ec.PairSplit, folder: Path, *, seed: int, smoke: bool) -
     lines, seconds = fit_lines(split, folder, seed=seed, smoke=smoke)
     old, new, train = split.test.source, split.test.target, split.train
     native = scenario_pairs(old, new, new, all_images=True)["S1"]
-    weights = draw_weights(native, seed=seed)
+    weights = draw_weights(native, seed=seed, replicates=50 if smoke else REPLICATES)
     fixed = threshold_at_frr(native.genuine.scores, FRR)
     new_train = train.target
     found: dict[str, Any] = {"S1": count_errors(native, fixed, weights)}
@@ -99,8 +101,10 @@ def measure_fold(split: ec.PairSplit, folder: Path, *, seed: int, smoke: bool) -
         if name == OURS:
             for weight in FUSED_WEIGHTS:
                 both = fused(scenarios["S3"], scenarios["old"], weight)
-                found[f"S3, fused {weight:g}: {name}"] = count_errors(both, fixed, weights)
-            found["old"] = count_errors(scenarios["old"], fixed, weights)
+                own = threshold_at_frr(both.genuine.scores, FRR)
+                found[f"S3, fused {weight:g}: {name}"] = count_errors(both, own, weights)
+            own = threshold_at_frr(scenarios["old"].genuine.scores, FRR)
+            found["old"] = count_errors(scenarios["old"], own, weights)
     return {
         "lines": found,
         "impostor_weight": weights.impostor_weight.tolist(),
@@ -108,6 +112,14 @@ def measure_fold(split: ec.PairSplit, folder: Path, *, seed: int, smoke: bool) -
         "images": len(new),
         "fit_seconds": seconds,
     }
+
+
+def fold_errors(split: ec.PairSplit, folder: Path, *, seed: int, smoke: bool) -> dict[str, Any]:
+    """Measure a fold, or read what an earlier run measured."""
+    kept = folder / "errors.json"
+    if not kept.exists():
+        kept.write_text(json.dumps(measure_fold(split, folder, seed=seed, smoke=smoke)))
+    return json.loads(kept.read_text())
 
 
 def summarize(folds: list[dict[str, Any]]) -> dict[str, Any]:
@@ -156,7 +168,7 @@ def run(options: argparse.Namespace) -> None:
         for fold, split in enumerate(person_folds(pairs, folds=folds, seed=options.seed)):
             kept = "smoke" if options.smoke else "fits"
             folder = options.output / f"beat_the_paper-{kept}" / f"{old}-{new}" / f"fold-{fold}"
-            found.append(measure_fold(split, folder, seed=options.seed + fold, smoke=options.smoke))
+            found.append(fold_errors(split, folder, seed=options.seed + fold, smoke=options.smoke))
             rates = [found[-1]["lines"][f"S3: {line}"]["false_acceptances"] for line in (*BASES, OURS)]
             print(f"{name}, fold {fold}: false acceptances in S3 of {', '.join(BASES)} and ours: {rates}", flush=True)
         made[name] = summarize(found)

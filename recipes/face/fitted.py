@@ -35,18 +35,24 @@ def fit_or_load(name: str, split: ec.PairSplit, folder: Path, *, seed: int, **op
         kept = json.loads(record.read_text())
         with np.load(folder / f"{name}.npz") as arrays:
             return ALIGNERS[kept["kind"]](kept["config"], dict(arrays)), kept["seconds"]
-    train, validation = split.train, split.validation
-    if name == PAPER:
-        train, validation = (_without_normalization(part) for part in (train, validation))
     start = time.perf_counter()
-    aligner = ec.fit_aligner("dense" if name == PAPER else name, train, validation, seed=seed, **options)
+    aligner = fit(name, split, seed=seed, **options)
     seconds = time.perf_counter() - start
-    if isinstance(aligner, ec.AlignerPair):
-        raise TypeError(f"{name} fits a pair of aligners")
     folder.mkdir(parents=True, exist_ok=True)
     np.savez(folder / f"{name}.npz", **aligner.state())
     record.write_text(json.dumps({"kind": aligner.kind, "config": aligner.config(), "seconds": seconds}))
     return aligner, seconds
+
+
+def fit(name: str, split: ec.PairSplit, *, seed: int, **options: Any) -> ec.Aligner:
+    """Fit an aligner of a kind, or `PAPER`."""
+    train, validation = split.train, split.validation
+    if name == PAPER:
+        train, validation = (_without_normalization(part) for part in (train, validation))
+    aligner = ec.fit_aligner("dense" if name == PAPER else name, train, validation, seed=seed, **options)
+    if isinstance(aligner, ec.AlignerPair):
+        raise TypeError(f"{name} fits a pair of aligners")
+    return aligner
 
 
 def convert(aligner: ec.Aligner, pairs: ec.PairedEmbeddings) -> ec.Embeddings:

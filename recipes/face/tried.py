@@ -1,0 +1,192 @@
+"""What was tried on the way to the recommended aligner of ``beat_the_paper.py``, also what failed.
+
+On other pairs of models than those that are reported (mfn_b → mfn_a and dlib → mfn_a), two of five folds of people.
+Every line is scenario 3: converted anchors against new positives, FAR at FRR 5 %, errors added up over the folds.
+
+    python recipes/face/tried.py --data DATA --output recipes-out
+
+Converted vectors are kept in ``OUTPUT/tried/``, so that a second run goes on from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fitted import PAPER, fit
+from lfw import load_pairs, stand_in_pairs
+from pooled import FRR, person_folds
+from recipe import make_parser, write_result
+from weighted_kernel import fit_weighted_kernel
+
+import embcompat as ec
+from embcompat.aligners.kernel import fit_kernel
+from embcompat.embeddings import normalize_rows
+from embcompat.evaluation.score_normalization import TOP, CohortStatistics, make_cohort, normalized_pairs
+from embcompat.evaluation.verification import far_at_frr, one_in
+from embcompat.evaluation.verification_pairs import VerificationPairs
+
+MODEL_PAIRS = (("mfn_b", "mfn_a"), ("dlib", "mfn_a"))
+FOLDS, USED = 5, (0, 1)
+
+Parts = dict[str, np.ndarray]
+"""Converted unit vectors of the parts ``train``, ``validation`` and ``test``."""
+
+
+class Fold:
+    """One fold: its pairs, and the converted vectors of every aligner, fitted when they are first asked for."""
+
+    def __init__(self, split: ec.PairSplit, folder: Path, *, smoke: bool) -> None:
+        self.split, self.folder = split, folder
+        self.short: dict[str, Any] = {"epochs": 1} if smoke else {}
+        self.new: Parts = {name: part.target.vectors.astype(np.float64) for name, part in split.parts().items()}
+        self.codes = np.unique(np.asarray(split.test.labels).astype(str), return_inverse=True)[1]
+        self.labels = np.asarray(split.train.labels)
+
+    def converted(self, name: str) -> Parts:
+        """Return what an aligner makes of the parts: from disk, where an earlier run left it."""
+        path = self.folder / f"{name}.npz"
+        if not path.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            aligner = self._fit(name)
+            found = {part: aligner.transform(pairs.source.vectors) for part, pairs in self.split.parts().items()}
+            np.savez(path, **found)
+        with np.load(path) as arrays:
+            return {part: normalize_rows(arrays[part].astype(np.float64)) for part in self.new}
+
+    def _fit(self, name: str) -> ec.Aligner:
+        train, validation = self.split.train, self.split.validation
+        kind, _, what = name.partition("-")
+        if kind == "kernel" and what == "refit":
+            return fit_kernel(train, validation, refit=True)
+        if kind == "kernel" and what.startswith("penalty"):
+            return fit_kernel(train, validation, penalty=float(what.removeprefix("penalty")))
+        if kind == "kernel" and what:
+            return fit_weighted_kernel(train, validation, what)
+        if kind == "residual":
+            return fit("residual", self.split, seed=int(what), **self.short)
+        return fit(kind, self.split, seed=0, **({} if kind == "kernel" else self.short))
+
+    def mean(self, *names: str) -> Parts:
+        """Average several aligners' unit vectors."""
+        every = [self.converted(name) for name in names]
+        return {part: normalize_rows(sum(each[part] for each in every)) for part in self.new}
+
+    def reweighting(
+        self, converted: Parts, *, strength: float = 1.0, residual: float = 1.0, within: float = 1.0
+    ) -> Any:
+        """Return the matrix of `embcompat.reweight`, with its two covariances weighed."""
+        spread = residual * np.cov(self.new["validation"] - converted["validation"], rowvar=False, ddof=0)
+        spread = spread + within * within_covariance(self.new["train"], self.labels)
+        return np.linalg.inv(spread + strength * np.trace(spread) / len(spread) * np.eye(len(spread)))
+
+    def pairs(self, anchors: np.ndarray, positives: np.ndarray, similarity: Any = "cosine") -> VerificationPairs:
+        """Compare every converted anchor with every new positive."""
+        return VerificationPairs(anchors, positives, self.codes, self.codes, similarity, same_items=True)
+
+
+def within_covariance(vectors: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    people, counts = np.unique(labels.astype(str), return_inverse=True, return_counts=True)[1:]
+    means = np.zeros((len(counts), vectors.shape[1]))
+    np.add.at(means, people, vectors)
+    centred = vectors - (means / counts[:, np.newaxis])[people]
+    return centred.T @ centred / max(len(vectors) - len(counts), 1)
+
+
+def lines(fold: Fold) -> Iterator[tuple[str, VerificationPairs]]:
+    """Yield what was tried, with its scenario 3."""
+    new = fold.new["test"]
+
+    def plain(converted: np.ndarray) -> VerificationPairs:
+        return fold.pairs(converted, new)
+
+    for name in (PAPER, "dense", "kernel", "residual-0", "residual-1", "residual-2"):
+        found = fold.converted(name)
+        yield name, plain(found["test"])
+        yield f"{name}, reweighted", plain(found["test"] @ fold.reweighting(found).T)
+    networks = [f"residual-{seed}" for seed in range(3)]
+    means = {
+        "three networks": networks,
+        "kernel + network": ["kernel", "residual-0"],
+        "kernel + three networks": ["kernel", *networks],
+        "kernel + three networks + dense": ["kernel", *networks, "dense"],
+        "kernel fitted on validation too + network (recommended)": ["kernel-refit", "residual-0"],
+    }
+    for name, members in means.items():
+        found = fold.mean(*members)
+        yield f"{name}, reweighted", plain(found["test"] @ fold.reweighting(found).T)
+    others = "penalty0.05", "penalty0.6", "penalty2", "robust", "per_person", "class_mean_0.3", "class_mean_0.7"
+    for name in others:
+        found = fold.converted(f"kernel-{name}")
+        yield f"kernel {name}, reweighted", plain(found["test"] @ fold.reweighting(found).T)
+    yield from _outputs(fold, plain)
+
+
+def _outputs(fold: Fold, plain: Callable[[np.ndarray], VerificationPairs]) -> Iterator[tuple[str, VerificationPairs]]:
+    """Yield variants of what is done with the mean of kernel and network."""
+    found, new = fold.mean("kernel", "residual-0"), fold.new["test"]
+    for strength in (0.2, 0.5, 2.0, 4.0):
+        yield f"reweighted, strength {strength:g}", plain(found["test"] @ fold.reweighting(found, strength=strength).T)
+    for residual, within in ((0, 1), (1, 0), (1, 2), (2, 1)):
+        matrix = fold.reweighting(found, residual=residual, within=within)
+        yield f"reweighted, residual × {residual}, within × {within}", plain(found["test"] @ matrix.T)
+    matrix = fold.reweighting(found)
+    yield "centred, then reweighted", plain((found["test"] - found["validation"].mean(axis=0)) @ matrix.T)
+    certain = np.linalg.norm(sum(fold.converted(name)["test"] for name in ("kernel", "residual-0")), axis=1)
+    ours = {part: normalize_rows(found[part] @ matrix.T) for part in ("train", "test")}
+    yield "agreement of the members as length", fold.pairs(ours["test"] * certain[:, np.newaxis], new, "dot")
+    old = fold.split.test.source.vectors
+    for weight in (0.25, 0.5, 1.0):
+        sides = (np.hstack([side, np.sqrt(weight) * old]) for side in (ours["test"], new))
+        yield f"fused with the old cosine, weight {weight:g}", fold.pairs(*sides, "dot")
+    yield from _normalized(fold, ours, "ours")
+    yield from _normalized(fold, fold.converted("dense"), "dense")
+
+
+def _normalized(fold: Fold, converted: Parts, name: str) -> Iterator[tuple[str, VerificationPairs]]:
+    """Yield score normalization of one side, of the other, and of both."""
+    train = fold.split.train
+    top = min(TOP, len(set(fold.labels.tolist())))
+    sides = converted["test"], fold.new["test"]
+    statistics = []
+    for vectors, cohort in zip(sides, (train.target.vectors, converted["train"]), strict=True):
+        embeddings = ec.Embeddings(cohort.astype(np.float32), train.ids, train.target.space, train.labels)
+        statistics.append(make_cohort(embeddings, top=top).statistics(vectors))
+    one = CohortStatistics(np.zeros(len(sides[0])), np.full(len(sides[0]), 1e6))
+    pairs = fold.pairs(*sides)
+    yield f"{name}, converted side normalized", normalized_pairs(pairs, statistics[0], one)
+    yield f"{name}, new side normalized", normalized_pairs(pairs, one, statistics[1])
+    yield f"{name}, both sides normalized", normalized_pairs(pairs, *statistics)
+
+
+def main() -> None:
+    options = make_parser(__doc__).parse_args()
+    result: dict[str, Any] = {}
+    for old, new in MODEL_PAIRS[:1] if options.smoke else MODEL_PAIRS:
+        name = f"{old} → {new}" if options.data else "stand-in"
+        pairs = load_pairs(options.data, old, new) if options.data else stand_in_pairs(seed=options.seed)
+        splits = person_folds(pairs, folds=FOLDS, seed=options.seed)
+        counts: dict[str, list[Any]] = {}
+        for number in USED[:1] if options.smoke else USED:
+            folder = options.output / ("tried-smoke" if options.smoke else "tried") / f"{old}-{new}-fold-{number}"
+            for line, found in lines(Fold(splits[number], folder, smoke=options.smoke)):
+                counts.setdefault(line, []).append(far_at_frr(found, FRR))
+        result[name] = {
+            line: {
+                "false_acceptances": [each.false_acceptances for each in found],
+                "impostor_pairs": [each.impostor_pairs for each in found],
+                "far_at_frr": sum(each.false_acceptances for each in found) / sum(e.impostor_pairs for e in found),
+            }
+            for line, found in counts.items()
+        }
+        print(f"\n{name}: FAR at FRR 5 % in scenario 3, and as a multiple of dense")
+        for line, row in result[name].items():
+            ratio = row["far_at_frr"] / result[name]["dense"]["far_at_frr"]
+            print(f"  {line:66s} {one_in(row['far_at_frr']):>14s}  {ratio:.3f}")
+    write_result(options, "tried", {"frr": FRR, "folds": list(USED), "upgrades": result})
+
+
+if __name__ == "__main__":
+    main()
