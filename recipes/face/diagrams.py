@@ -21,7 +21,7 @@ def draw_production(figure: Figure) -> None:
     _region(axes, (1, 16), (64, 35), "once, when the model changes")
     _region(axes, (1, 1), (64, 13), "every day")
     for row, version in enumerate(("11", "16", "27")):
-        y = 40 - 9.5 * row
+        y = 41.5 - 9.5 * row
         _box(axes, (13, y), (18, 6.5), f"vectors of\nmodel {version}", OLD)
         _box(axes, (46, y), (20, 6.5), f"FC-Aligner\n{version} → 46.4", CONVERTED)
         _arrow(axes, [(22, y), (36, y)])

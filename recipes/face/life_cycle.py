@@ -1,9 +1,9 @@
 """A simulated model life-cycle: five versions of an encoder that does not exist, with no face anywhere.
 
-Every subject and every image is a point in a latent space; a version sees that space a little differently from the
-version before it, and turns what it sees into a 128-d vector. Four numbers make a version (``life_cycle.json``, found
-by ``calibrate_life_cycle.py``); they are chosen so that scenario 1 of each version has the mean distances and the FAR
-of the paper's Table 1. All of this is ours: the paper's models and faces are private.
+Every subject and every image is a point in a latent space, and some people look alike. A version sees that space a
+little differently from the version before it, and turns what it sees into a 128-d vector. Five numbers make a version
+(``life_cycle.json``, found by ``calibrate_life_cycle.py``); they are chosen so that scenario 1 of each version has the
+mean distances and the FAR of the paper's Table 1. All of this is ours: the paper's models and faces are private.
 
     python recipes/face/life_cycle.py --output recipes-out
 
@@ -34,11 +34,20 @@ QUALITY_SPREAD = 0.25
 """Standard deviation of the logarithm of an image's noise. In Table 1 the FRR of scenario 2 falls with its mean
 genuine distance as it does where that distance has a log-spread of about 0.2 [derived]; two images make 0.25 of it."""
 
+LOOKS = 5_000
+"""How many looks there are; everybody has one. One impostor pair in so many shows two people of one look, and about a
+fifth of these are falsely accepted at the paper's FRR: so that the FAR rises with shrinking distances about as fast as
+from scenario 1 to 2 in Table 1, with the power 9 to 16 [derived]. Without looks the power would be about 28."""
+
+SPECTRUM = 0.8
+"""Direction k of the latent space has variance proportional to k^-0.8: people of two looks are almost never confused
+[ours]."""
+
 WARP, GAIN = 0.5, 2.0
 """Weight and steepness of the part of an encoder that is not linear [ours]."""
 
-Part = Literal["train", "test", "calibration"]
-PARTS: tuple[Part, ...] = ("train", "test", "calibration")
+Part = Literal["train", "test"]
+PARTS: tuple[Part, ...] = ("train", "test")
 
 
 @dataclass(frozen=True)
@@ -47,16 +56,17 @@ class Version:
 
     Attributes:
         name: Name of the version.
-        kept: Part of the variance of what a version sees that it shares with the version before it.
-        spectrum: Exponent γ of the spectrum: direction k has variance proportional to k^-γ. Less = more directions
-            that tell people apart.
+        kept_identity: Part of the variance of what it sees of a person that the version before it sees too.
+        kept_image: The same of what it sees of an image.
+        likeness: Part of the variance of what it sees of a person that is the same for all people of one look.
         image_noise: How far images of one subject lie apart, in multiples of how far subjects do.
         scale: Factor on the vectors.
     """
 
     name: str
-    kept: float
-    spectrum: float
+    kept_identity: float
+    kept_image: float
+    likeness: float
     image_noise: float
     scale: float
 
@@ -82,7 +92,7 @@ def simulate(
     Args:
         names: The versions wanted.
         subjects: Number of subjects; a larger number starts with other subjects, not with the same ones.
-        part: Which people: the parts share none.
+        part: Which people; the parts share neither a person nor a look.
         seed: Seed of the people. The encoders are always the same.
         versions: The life-cycle; the calibrated one when None.
 
@@ -94,20 +104,23 @@ def simulate(
     labels = [f"{part}-{number}" for number in range(subjects) for _ in range(2)]
     ids = [f"{label}-{'ab'[row % 2]}" for row, label in enumerate(labels)]
     quality = np.exp(QUALITY_SPREAD * rng.standard_normal((2 * subjects, 1), dtype=np.float32))
-    seen: tuple[NDArray[np.float32], ...] | None = None
+    look_of = rng.integers(LOOKS, size=subjects)
+    seen: list[NDArray[np.float32]] = []
     found = {}
     for version in versions.values():
-        fresh = tuple(rng.standard_normal((rows, DIM), dtype=np.float32) for rows in (subjects, 2 * subjects))
-        share = version.kept if seen is not None else 0.0
-        seen = tuple(
-            np.float32(np.sqrt(share)) * old + np.float32(np.sqrt(1 - share)) * new
-            for old, new in zip(seen or fresh, fresh, strict=True)
-        )
+        fresh = [rng.standard_normal((rows, DIM), dtype=np.float32) for rows in (LOOKS, subjects, 2 * subjects)]
+        kept = version.kept_identity, version.kept_identity, version.kept_image
+        seen = [_mix(old, new, share) for old, new, share in zip(seen or fresh, fresh, kept, strict=True)]
         if version.name in names:
-            person, image = seen
+            look, own, image = seen
+            person = _mix(look[look_of], own, version.likeness)
             latent = np.repeat(person, 2, axis=0) + version.image_noise * quality * image
             found[version.name] = ec.Embeddings(encode(version, latent), ids, version.space, labels)
     return {name: found[name] for name in names}
+
+
+def _mix(old: NDArray[np.float32], new: NDArray[np.float32], share: float) -> NDArray[np.float32]:
+    return np.float32(np.sqrt(share)) * old + np.float32(np.sqrt(1 - share)) * new
 
 
 def encode(version: Version, latent: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -115,7 +128,7 @@ def encode(version: Version, latent: NDArray[np.float32]) -> NDArray[np.float32]
 
     The directions are weighted by the spectrum and rotated; a tanh of another rotation is added.
     """
-    weights = np.arange(1, DIM + 1) ** (-version.spectrum / 2)
+    weights = np.arange(1, DIM + 1) ** (-SPECTRUM / 2)
     weights /= np.sqrt(np.mean(weights**2))
     first, second = (_rotation(version.name, number) for number in range(2))
     plain = latent @ (weights[:, None] * first).astype(np.float32)

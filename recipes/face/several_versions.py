@@ -1,15 +1,17 @@
 """Versions 3, 11, 16 and 27 beside 46.4 in one gallery: each with its own aligner, or through its successors.
 
-    python recipes/face/several_versions.py --output recipes-out
+    python recipes/face/several_versions.py --data DATA --output recipes-out
 
 The versions are the simulated life-cycle's (see life_cycle.py). The paper proposes this setting (its Figure 1,
-equations 1 and 2) and prints no figures for it, so there are none to compare with. Four tables:
+equations 1 and 2) and prints no figures for it, so there are none to compare with. Tables:
 
 * equation 1, dist(A_k,m(e_k), M_m(f)): a converted anchor against a new positive, converted by the aligner k → 46.4,
   or by a chain of aligners from version to version;
 * equation 2, dist(A_k,m(e_k), A_l,m(e_l)): two old versions, both converted to 46.4;
 * one gallery that holds a fifth of the subjects in each version, all converted, searched by the newest model;
 * the compatibility of every two versions: the older side converted directly to the newer one.
+
+With --data also both equations on LFW: two unrelated old models, both converted to a third.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from lfw import MODEL_PAIRS, load_pairs
 from life_cycle import simulate
 from numpy.typing import NDArray
 from paper import TEST_SUBJECTS
@@ -120,6 +123,27 @@ def measure_chains(test: Faces, artifacts: Artifacts, *, seed: int) -> dict[str,
     return found
 
 
+def measure_faces(data: Path, kind: str, *, seed: int) -> dict[str, Any]:
+    """Measure both equations on LFW: two unrelated old models, both converted to a third; held-out people."""
+    codes, sides, native = None, {}, {}
+    for old, new in MODEL_PAIRS:
+        split = ec.split_pairs(load_pairs(data, old, new), test=0.3, seed=seed)
+        sides[old] = ec.fit_aligner(kind, split.train, split.validation, seed=seed).transform(split.test.source.vectors)
+        native[new] = split.test.target.vectors
+        codes = np.unique(split.test.target.labels.astype(str), return_inverse=True)[1]
+    ((newest, new_vectors),) = native.items()
+
+    def far(left: Vectors, right: Vectors) -> float:
+        return far_at_frr(VerificationPairs(left, right, codes, codes, "cosine", same_items=True), FRR).far
+
+    return {
+        "newest": newest,
+        "native": far(new_vectors, new_vectors),
+        "equation_1": {old: far(vectors, new_vectors) for old, vectors in sides.items()},
+        "equation_2": {f"{a}, {b}": far(sides[a], sides[b]) for a, b in combinations(sides, 2)},
+    }
+
+
 def one_in(rate: float) -> str:
     return f"1/{1 / rate:,.0f}" if rate else "none"
 
@@ -143,6 +167,12 @@ def print_tables(found: dict[str, Any]) -> None:
     for name, row in zip(matrix["versions"], matrix["values"], strict=True):
         print(f"{name:6}" + "".join(f"{value:8.3f}" for value in row))
     print(f"average compatibility {matrix['average_compatibility']:.2f}")
+    if (faces := found.get("faces")) is not None:
+        print(f"\nLFW, held-out people, all converted to {faces['newest']}: FAR at an FRR of 5 %")
+        print(f"{faces['newest']} among itself {one_in(faces['native'])}")
+        for equation in ("equation_1", "equation_2"):
+            for name, rate in faces[equation].items():
+                print(f"{equation.replace('_', ' ')}: {name} {one_in(rate)}")
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -157,6 +187,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         found = measure_conversions(test, artifacts)
         found["chains"] = measure_chains(test, artifacts, seed=options.seed)
         found["compatibility"] = measure_compatibility(test, artifacts).to_dict()
+    if options.data is not None:
+        found["faces"] = measure_faces(options.data, kind, seed=options.seed)
     return {"kind": kind, "fitted_subjects": fitted, "test_subjects": tested, **found}
 
 

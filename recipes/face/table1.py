@@ -56,7 +56,7 @@ class Job:
 
 def list_jobs(parts: Sequence[str], *, smoke: bool) -> Iterator[Job]:
     """Yield the cells, those that the paper prints first."""
-    kinds, batches = ("dense", "multi_branch"), (128, 512)
+    kinds, batches = ("dense", "multi_branch"), (512, 128)
     if "simulated" in parts:
         sizes = (600,) if smoke else SUBJECTS
         grid = [

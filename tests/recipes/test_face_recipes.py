@@ -48,7 +48,7 @@ class TestLifeCycle:
         assert found["frr"] == pytest.approx(paper.frr, abs=1 / 4_000)
         assert found["mean_genuine"] == pytest.approx(paper.mean_genuine, rel=0.02)
         assert found["mean_impostor"] == pytest.approx(paper.mean_impostor, rel=0.02)
-        # 4,000 subjects leave some 600 false accepts and a threshold that 200 genuine pairs decide.
+        # 4,000 subjects leave some 600 false accepts, and a threshold that 200 genuine pairs decide.
         assert 1 / 1.4 < found["far"] * paper.one_in < 1.4
 
     def test_what_is_recorded_agrees_within_a_tenth(self) -> None:
@@ -74,11 +74,32 @@ class TestLifeCycle:
         assert not {*train.labels.tolist()} & {*test.labels.tolist()}
         assert not np.isin(train.vectors[:, 0], test.vectors[:, 0]).any()
 
-    def test_a_version_shares_with_an_older_one_what_the_table_says(self, load: Any) -> None:
-        """The part of 27 that 11 knows is the squared ratio of the mean impostor distances of S2 and S1."""
-        kept = load("calibrate_life_cycle").kept_variance()
-        assert kept["16"] * kept["27"] == pytest.approx((1.578432 / 1.643047) ** 2)
-        assert kept["16"] * kept["27"] * kept["46.4"] == pytest.approx((1.975253 / 2.183251) ** 2)
+    def test_shared_parts_of_a_known_regression(self, load: Any) -> None:
+        """Persons and images that are shared in part: the regression of new on old is known in closed form."""
+        from_table = load("calibrate_life_cycle").shared_parts
+        row, spread = load("paper").Row, np.exp(0.2**2)
+        person, image, old_image = 0.9, 0.5, 0.2
+        new_image = 0.15
+        slope = (np.sqrt(person) + np.sqrt(image * old_image * new_image)) / (1 + old_image)
+        variances = 1 + new_image, slope**2 * (1 + old_image)
+        covariances = 1.0, slope**2, slope * np.sqrt(person)
+        squares = [
+            (variances[0] - covariances[0], variances[0]),
+            (variances[1] - covariances[1], variances[1]),
+            (sum(variances) / 2 - covariances[2], sum(variances) / 2),
+        ]
+        rows = [row(np.sqrt(2 * near / spread), np.sqrt(2 * far), 0.05, 1) for near, far in [*squares, squares[2]]]
+        assert from_table(rows) == pytest.approx((person, image))
+
+    def test_steps_multiply_to_what_the_table_says_of_the_whole_way(self, load: Any) -> None:
+        calibrate = load("calibrate_life_cycle")
+        kept, whole = calibrate.kept_parts(), calibrate.shared_parts(calibrate.STEP_TO_46)
+        for part in range(2):
+            assert kept["16"][part] * kept["27"][part] * kept["46.4"][part] == pytest.approx(whole[part])
+        versions = load("life_cycle").read_versions()
+        for name, (person, image) in kept.items():
+            assert versions[name].kept_identity == pytest.approx(person, abs=1e-5)
+            assert versions[name].kept_image == pytest.approx(image, abs=1e-5)
 
     def test_a_linear_map_predicts_about_what_is_shared(self, load: Any) -> None:
         import embcompat as ec
