@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from embcompat.backfill.embed import look_up
 from embcompat.backfill.execute import check_belonging, run_backfill
+from embcompat.cli.backfill.watch import Watch
 from embcompat.embeddings import Embeddings, normalize_rows
 from embcompat.errors import InputError, SpaceMismatchError, StoreError
+from embcompat.evaluation.qrels import Qrels
 from embcompat.spaces import SpaceVersion
 from embcompat.stores.base import Job, TargetRows
 
@@ -143,6 +145,23 @@ def test_belonging_passes_weak_aligners_and_refuses_chance() -> None:
         order = np.random.default_rng(seed).permutation(64)
         with pytest.raises(InputError, match="Nothing was written"):
             check_belonging(NATIVE.vectors[:64], CONVERTED[order], NEW)
+
+
+def test_a_watch_follows_the_run_from_converted_to_native(rows: Rows) -> None:
+    qrels = Qrels.one_each(IDS)
+    watch = Watch(rows, JOB, [*IDS, "gone"], IDS, queries=NATIVE, qrels=qrels, metric="mrr")
+    run_backfill(IDS, rows, JOB, look_up(NATIVE), batch_size=5, progress=watch.advance)
+    assert [each["done"] for each in watch.measured] == [0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100]
+    values = [each["value"] for each in watch.measured]
+    # the oracle: the rank of each own row among the converted ones
+    scores = NATIVE.vectors @ CONVERTED.T
+    ranks = 1 + (scores > np.diagonal(scores)[:, np.newaxis]).sum(axis=1)
+    assert values[0] == pytest.approx((1 / ranks).mean())
+    assert values[0] < values[5] < values[-1] == 1.0
+    with pytest.raises(SpaceMismatchError, match="The queries must be in space 'new@1'"):
+        Watch(rows, JOB, IDS, IDS, queries=Embeddings(NATIVE.vectors, IDS, OLD), qrels=qrels, metric="mrr")
+    with pytest.raises(InputError, match="must have a relevant item in the converted gallery"):
+        Watch(rows, JOB, IDS, IDS, queries=NATIVE, qrels=Qrels({"d1": {"x": 1.0}}), metric="mrr")
 
 
 def test_bad_input(rows: Rows) -> None:

@@ -135,6 +135,23 @@ def test_an_extractor_embeds_the_items_and_failures_are_listed(
     assert f"{ids[5]}: there is no such item" in shown
 
 
+def test_a_run_is_measured_as_it_goes(split: PairSplit, artifact: Artifact, url: str, tmp_path: Path) -> None:
+    ids = split.train.ids.tolist()
+    plan = make_plan(artifact, ids, tmp_path, artifact.path)
+    split.train.target.save(tmp_path / "new.parquet")
+    split.train.source.save(tmp_path / "old.parquet")
+    (tmp_path / "qrels.tsv").write_text("".join(f"{each} 0 {each} 1\n" for each in ids))
+    files = ["--new-vectors", tmp_path / "new.parquet", "--queries", tmp_path / "new.parquet"]
+    assert "belong together" in str(invoke(plan, url, *files).exception)
+    files += ["--gallery", tmp_path / "old.parquet", "--qrels", tmp_path / "qrels.tsv", "--metric", "mrr"]
+    result = invoke(plan, url, *files, "--json")
+    assert result.exit_code == 0, result.exception
+    measured = json.loads(result.stdout)["measured"]["values"]
+    assert [each["done"] for each in measured] == [0, len(ids)]
+    assert measured[-1]["value"] == 1.0
+    assert "items: mrr 1.000" in " ".join(result.stderr.split())
+
+
 def test_a_pair_of_artifacts_maps_native_vectors_to_the_shared_space(tmp_path: Path) -> None:
     pairs = make_pairs(300, source_dim=12, target_dim=8, normalized=True).pairs
     split = PairSplit(pairs.select(range(250)), pairs.select(range(250, 280)), pairs.select(range(280, 300)))

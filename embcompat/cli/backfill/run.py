@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from embcompat.backfill.execute import BackfillRun
     from embcompat.backfill.plan_file import PlanFile
     from embcompat.embeddings import Embeddings
+    from embcompat.evaluation.qrels import Qrels
 
 LISTED_FAILURES = 10
 
@@ -39,6 +41,14 @@ def run(
     ] = None,
     id_column: Annotated[str | None, typer.Option(help="Column of the ids in --items.")] = None,
     text_column: Annotated[str | None, typer.Option(help="Column to embed in --items.")] = None,
+    gallery: Annotated[
+        Path | None, typer.Option(help="The file that was planned for: its ids are the gallery that --queries search.")
+    ] = None,
+    queries: Annotated[
+        Path | None, typer.Option(help="Queries under the new model: measure before, and at each tenth.")
+    ] = None,
+    qrels: Annotated[Path | None, typer.Option(help="Their judgements in the format of trec_eval.")] = None,
+    metric: Annotated[str, typer.Option(help="What to measure.")] = "ndcg@10",
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Embed the planned items with the new model; their vectors take the place of converted ones, marked native.
@@ -50,6 +60,9 @@ def run(
     `embcompat backfill run PLAN.json 'lancedb:///data/gallery#docs.vector' --extractor minilm --items docs.jsonl`
 
     `embcompat backfill run PLAN.json 'lancedb:///data/gallery#docs.vector' --new-vectors new.parquet`
+
+    `embcompat backfill run PLAN.json 'lancedb:///data/gallery#docs.vector' -e minilm --items docs.jsonl
+    --gallery old.parquet --queries new-queries.parquet --qrels qrels.tsv`
     """
     from embcompat.backfill.plan_file import read_plan
 
@@ -62,11 +75,41 @@ def run(
         embed = _embedder(extractor, items, (model, option or [], id_column, text_column), reasons)
     else:
         raise InputError("native vectors come from --extractor and --items, or from --new-vectors. Pass one of them.")
-    found = _execute(ids, url, forward, _into_target(embed, forward, backward), reasons)
+    asked = _Asked.of(gallery, queries, qrels, metric, backward)
+    found = _execute(ids, url, forward, _into_target(embed, forward, backward), reasons, asked)
     if as_json:
         print_json({"url": url, "artifact": forward.id, **found})
     else:
         _show(found)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What to measure with while the run goes on."""
+
+    gallery_ids: list[str]
+    queries: Embeddings
+    qrels: Qrels
+    metric: str
+
+    @classmethod
+    def of(
+        cls, gallery: Path | None, queries: Path | None, qrels: Path | None, metric: str, backward: Artifact | None
+    ) -> _Asked | None:
+        """Read the files; None where there are none."""
+        from embcompat.cli.evaluate import convert
+        from embcompat.cli.inputs import load_embeddings
+        from embcompat.evaluation.metrics import parse_metric
+        from embcompat.evaluation.qrels import read_qrels
+
+        if gallery is None and queries is None and qrels is None:
+            return None
+        if gallery is None or queries is None or qrels is None:
+            raise InputError("--gallery, --queries and --qrels belong together. Pass all three, or none.")
+        parse_metric(metric)
+        asked = load_embeddings(queries)
+        asked = asked if backward is None else convert(backward, asked)
+        return cls(load_embeddings(gallery).ids.tolist(), asked, read_qrels(qrels), metric)
 
 
 def _artifacts(plan: PlanFile, path: Path | None) -> tuple[Artifact, Artifact | None]:
@@ -126,8 +169,11 @@ def _into_target(embed: Embed, forward: Artifact, backward: Artifact | None) -> 
     return mapped
 
 
-def _execute(ids: list[str], url: str, artifact: Artifact, embed: Embed, reasons: dict[str, str]) -> dict[str, Any]:
+def _execute(
+    ids: list[str], url: str, artifact: Artifact, embed: Embed, reasons: dict[str, str], asked: _Asked | None
+) -> dict[str, Any]:
     from embcompat.backfill.execute import run_backfill
+    from embcompat.cli.backfill.watch import Watch
     from embcompat.stores import open_store
     from embcompat.stores.base import Job
 
@@ -135,9 +181,20 @@ def _execute(ids: list[str], url: str, artifact: Artifact, embed: Embed, reasons
     with closing(open_store(url)) as store:
         if store.state(job).phase == "untouched":
             raise InputError(f"{store.url} was not converted with this artifact. Run `embcompat migrate run` first.")
+        watch = None
+        if asked is not None:
+            watch = Watch(
+                store, job, asked.gallery_ids, ids, queries=asked.queries, qrels=asked.qrels, metric=asked.metric
+            )
         try:
             with track("Embedding", len(ids), unit="items") as advance:
-                done: BackfillRun = run_backfill(ids, store, job, embed, progress=advance)
+
+                def progress(count: int) -> None:
+                    advance(count)
+                    if watch is not None:
+                        watch.advance(count)
+
+                done: BackfillRun = run_backfill(ids, store, job, embed, progress=progress)
         except KeyboardInterrupt:
             messages().print("Stopped. What was written stays; the same command goes on from there.")
             raise
@@ -148,7 +205,8 @@ def _execute(ids: list[str], url: str, artifact: Artifact, embed: Embed, reasons
         "converted": coverage.converted - coverage.native,
         "missing": coverage.missing,
     }
-    return {**done.to_dict(), "failures": failures, "gallery": gallery}
+    measured = None if watch is None or asked is None else {"metric": asked.metric, "values": watch.measured}
+    return {**done.to_dict(), "failures": failures, "gallery": gallery, "measured": measured}
 
 
 def _show(found: dict[str, Any]) -> None:
