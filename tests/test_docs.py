@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -32,8 +33,13 @@ def shell_lines(text: str) -> Iterator[str]:
                 yield command
 
 
+@cache
+def root_command() -> click.Command:
+    return typer.main.get_command(app)
+
+
 def check_embcompat(words: list[str]) -> None:
-    command: click.Command = typer.main.get_command(app)
+    command = root_command()
     while hasattr(command, "commands"):
         name = next((word for word in words if not word.startswith("-")), None)
         if name is None:

@@ -45,7 +45,7 @@ def test_it_is_listed(site: Path) -> None:
 
 
 def test_it_passes_its_own_test(site: Path) -> None:
-    assert "1 passed" in run("pytest", "-q", "test_trigrams.py", cwd=site, site=site)
+    assert "1 passed" in run("pytest", "-q", "-p", "no:langsmith_plugin", "test_trigrams.py", cwd=site, site=site)
 
 
 def test_it_embeds_a_file(site: Path, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ FolderOf = Callable[[str], Path]
 SUMMARIES = {
     (inspect.getdoc(found) or "").partition("\n\n")[0]: name for name, found in vars(np).items() if callable(found)
 }
-DOCS = {name: text for text, name in sorted(SUMMARIES.items()) if 20 < len(text) < 200}
+DOCS = {name: text for text, name in sorted(SUMMARIES.items())[:240] if 20 < len(text) < 120}
 GALLERY = dict(list(DOCS.items())[::2])
 QUERIES = dict(list(GALLERY.items())[::10])
 
