@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,29 +115,18 @@ def replay_lazy(
         warm_up: Access log of items to embed before the first query; it must not come from these queries. They count
             as embedded.
         embed: The embedder; the known new vectors are looked up when None.
-        seconds_per_query: After this time a query stops waiting for the embedder.
+        seconds_per_query: After this time a query stops waiting for the embedder; what comes late is there for the
+            next one.
         seed: Seed of the order in which queries come.
     """
     gallery = _MemoryGallery(sides, native, relevance, weight)
     order = np.random.default_rng(seed).permutation(len(relevance))
-    row_of = {identifier: row for row, identifier in enumerate(sides.old_gallery.ids.tolist())}
-    ranks = np.full(len(relevance.rows), NOT_FOUND, dtype=np.int64)
-    embedded, seconds = np.zeros(len(order), dtype=np.int64), np.zeros(len(order))
     made = embed or look_up(sides.new_gallery)
-    lazy = LazyBackfill(gallery.search, made, gallery, gallery.job, depth=depth, seconds_per_query=seconds_per_query)
-    with lazy:
+    with LazyBackfill(
+        gallery.search, made, gallery, gallery.job, depth=depth, seconds_per_query=seconds_per_query
+    ) as lazy:
         lazy.warm_up(warm_up)
-        for place, number in enumerate(order.tolist()):
-            gallery.serving = number
-            asked = sides.new_queries.vectors[relevance.queries[number]][np.newaxis]
-            start = time.perf_counter()
-            _, found = lazy.search(asked, k=depth)
-            seconds[number] = time.perf_counter() - start
-            lazy.flush()
-            ranked = {row_of[identifier]: rank for rank, identifier in enumerate(found[0].tolist(), start=1)}
-            mine = slice(relevance.offsets[number], relevance.offsets[number + 1])
-            ranks[mine] = [ranked.get(row, NOT_FOUND) for row in relevance.rows[mine].tolist()]
-            embedded[place] = lazy.counters.rows_embedded
+        served = _serve(lazy, gallery, order, depth)
         counters = lazy.counters
     goal = ScoreTerm(sides.new_queries.vectors, sides.new_gallery.vectors, sides.new_gallery.space.similarity)
     return LazyCurve(
@@ -145,14 +134,40 @@ def replay_lazy(
         depth=depth,
         weight=weight,
         order=order,
-        values=metric_per_query(metric, ranks, relevance),
+        values=metric_per_query(metric, served.ranks, relevance),
         reindex=metric_per_query(metric, rank_relevant([goal], relevance)[0], relevance),
-        seconds=seconds,
-        embedded=embedded,
+        seconds=served.seconds,
+        embedded=served.embedded,
         gallery_size=len(native),
         native_items=int(native.sum()),
         counters=counters,
     )
+
+
+class _Served(NamedTuple):
+    """Ranks of the relevant items (nnz,), seconds of each query (m,), rows embedded after each one served (m,)."""
+
+    ranks: NDArray[np.int64]
+    seconds: NDArray[np.float64]
+    embedded: NDArray[np.int64]
+
+
+def _serve(lazy: LazyBackfill, gallery: _MemoryGallery, order: NDArray[np.intp], depth: int) -> _Served:
+    """Serve the queries one after the other; what one embeds is written before the next one comes."""
+    relevance, queries = gallery.relevance, gallery.sides.new_queries.vectors
+    ranks = np.full(len(relevance.rows), NOT_FOUND, dtype=np.int64)
+    seconds, embedded = np.zeros(len(order)), np.zeros(len(order), dtype=np.int64)
+    for place, number in enumerate(order.tolist()):
+        gallery.serving = number
+        start = time.perf_counter()
+        _, found = lazy.search(queries[relevance.queries[number]][np.newaxis], k=depth)
+        seconds[number] = time.perf_counter() - start
+        lazy.flush()
+        rank_of = {gallery.row_of[identifier]: rank for rank, identifier in enumerate(found[0].tolist(), start=1)}
+        mine = slice(relevance.offsets[number], relevance.offsets[number + 1])
+        ranks[mine] = [rank_of.get(row, NOT_FOUND) for row in relevance.rows[mine].tolist()]
+        embedded[place] = lazy.counters.rows_embedded
+    return _Served(ranks, seconds, embedded)
 
 
 class _MemoryGallery:
@@ -162,12 +177,11 @@ class _MemoryGallery:
         self.serving = 0
         """Number of the query that is being served."""
         self.job = Job("0" * 64, sides.old_gallery.space, sides.new_gallery.space)
-        self._sides, self._weight = sides, weight
+        self.sides, self.relevance, self._weight = sides, relevance, weight
         self._native = native.copy()
         self._target = np.where(native[:, np.newaxis], sides.new_gallery.vectors, sides.converted.vectors)
         self._ids = sides.old_gallery.ids
-        self._row_of = {identifier: row for row, identifier in enumerate(self._ids.tolist())}
-        self._queries = relevance.queries
+        self.row_of = {identifier: row for row, identifier in enumerate(self._ids.tolist())}
         self._hidden: dict[int, list[int]] = {}
         for number, row in zip(*(part.tolist() for part in relevance.left_out), strict=True):
             self._hidden.setdefault(number, []).append(row)
@@ -176,8 +190,8 @@ class _MemoryGallery:
         """Find the k best rows of the query that is being served, without those that it must not find."""
         scores = pairwise_scores(new_queries, self._target, _similarity(self.job.target))
         if self._weight is not None:
-            asked = self._sides.old_queries.vectors[self._queries[self.serving]][np.newaxis]
-            old = pairwise_scores(asked, self._sides.old_gallery.vectors, _similarity(self.job.source))
+            asked = self.sides.old_queries.vectors[self.relevance.queries[self.serving]][np.newaxis]
+            old = pairwise_scores(asked, self.sides.old_gallery.vectors, _similarity(self.job.source))
             scores = np.float32(self._weight) * scores + np.float32(1 - self._weight) * old
         hidden = self._hidden.get(self.serving, [])
         scores[:, hidden] = -np.inf
@@ -188,12 +202,12 @@ class _MemoryGallery:
 
     def read_target(self, job: Job, ids: Sequence[str]) -> TargetRows:  # noqa: ARG002
         """Return rows by id."""
-        rows = [self._row_of[identifier] for identifier in ids]
+        rows = [self.row_of[identifier] for identifier in ids]
         return TargetRows(ids, self._target[rows], self._native[rows])
 
     def write_native(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32]) -> int:  # noqa: ARG002
         """Put native vectors in place."""
-        rows = [self._row_of[identifier] for identifier in ids]
+        rows = [self.row_of[identifier] for identifier in ids]
         self._target[rows], self._native[rows] = vectors, True
         return len(rows)
 
