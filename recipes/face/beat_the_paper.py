@@ -12,8 +12,8 @@ second run goes on from there.
 
 from __future__ import annotations
 
-import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +156,8 @@ def show(name: str, summary: dict[str, Any]) -> None:
         print(f"  {what}: {interval}" + (f", aim at most {aim}" if what.startswith("S3") else ""))
 
 
-def run(options: argparse.Namespace) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = make_parser(__doc__).parse_args(arguments)
     made: dict[str, Any] = {}
     folds, upgrades = (2, MODEL_PAIRS[:1]) if options.smoke else (FOLDS, MODEL_PAIRS)
     for old, new in upgrades:
@@ -165,7 +166,8 @@ def run(options: argparse.Namespace) -> None:
         if options.smoke and len(pairs) > 1_500:
             pairs = pairs.select(np.arange(1_500))
         found = []
-        for fold, split in enumerate(person_folds(pairs, folds=folds, seed=options.seed)):
+        splits = person_folds(pairs, folds=folds, seed=options.seed)
+        for fold, split in enumerate(splits[:1] if options.smoke else splits):
             kept = "smoke" if options.smoke else "fits"
             folder = options.output / f"beat_the_paper-{kept}" / f"{old}-{new}" / f"fold-{fold}"
             found.append(fold_errors(split, folder, seed=options.seed + fold, smoke=options.smoke))
@@ -178,4 +180,4 @@ def run(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run(make_parser(__doc__).parse_args())
+    main()

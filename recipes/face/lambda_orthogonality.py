@@ -18,6 +18,7 @@ import argparse
 import json
 import math
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -153,11 +154,11 @@ def run_texts(options: argparse.Namespace, lambdas: tuple[str | float, ...]) -> 
     return found
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = make_parser(__doc__)
     parts = ("faces", "texts", "picture")
     parser.add_argument("--parts", nargs="+", choices=parts, default=parts, help="what to measure")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     lambdas = ("strict", 12.0, math.inf) if options.smoke else LAMBDAS
     kept = options.output / "lambda_orthogonality.json"
     before = json.loads(kept.read_text()) if kept.exists() and not options.smoke else {}

@@ -10,7 +10,7 @@ Converted vectors are kept in ``OUTPUT/tried/``, so that a second run goes on fr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -161,8 +161,8 @@ def _normalized(fold: Fold, converted: Parts, name: str) -> Iterator[tuple[str, 
     yield f"{name}, both sides normalized", normalized_pairs(pairs, *statistics)
 
 
-def main() -> None:
-    options = make_parser(__doc__).parse_args()
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = make_parser(__doc__).parse_args(arguments)
     result: dict[str, Any] = {}
     for old, new in MODEL_PAIRS[:1] if options.smoke else MODEL_PAIRS:
         name = f"{old} → {new}" if options.data else "stand-in"

@@ -1,0 +1,132 @@
+"""The studies of faces run, small and without data."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from embcompat.aligners.kernel import fit_kernel
+from embcompat.evaluation.scenarios import scenario_pairs
+from embcompat.evaluation.verification import far_at_frr, threshold_at_frr
+from embcompat.evaluation.verification_bootstrap import draw_weights, far_ratio
+from embcompat.testing import make_pairs
+
+ROOT = Path(__file__).resolve().parents[2]
+EXPECTED = ROOT / "recipes" / "expected"
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Import a recipe as it is imported when it runs as a script: its folder comes first."""
+    monkeypatch.syspath_prepend(str(ROOT / "recipes" / "face"))
+    import torch
+
+    torch.set_num_threads(1)
+    return importlib.import_module
+
+
+def smoke(recipe: ModuleType, output: Path, *arguments: str) -> dict[str, Any]:
+    recipe.main(["--smoke", "--output", str(output), *arguments])
+    name = recipe.__name__
+    assert not (output / f"{name}.json").exists(), "a smoke run never writes where figures are"
+    found = json.loads((output / f"{name}.smoke.json").read_text())
+    assert found["smoke"] is True
+    return found
+
+
+def test_beat_the_paper_goes_on_where_it_stopped(
+    load: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = load("beat_the_paper")
+    found = smoke(recipe, tmp_path)
+    (upgrade,) = found["upgrades"].values()
+    assert upgrade["lines"]["S1"]["fixed_frr"] == pytest.approx(0.05, abs=0.005)
+    assert {f"S3: {recipe.OURS} / {base}" for base in recipe.BASES} <= set(upgrade["ratios"])
+    assert "S3, score normalization: dense_paper" in capsys.readouterr().out
+    monkeypatch.setattr(recipe, "measure_fold", None)
+    assert smoke(recipe, tmp_path)["upgrades"] == found["upgrades"]
+
+
+def test_pooled_counts_of_one_fold_are_those_of_the_library(load: Any) -> None:
+    pooled = load("pooled")
+    pairs = make_pairs(600, source_dim=8, target_dim=8, noise=0.3, subjects=60, normalized=True).pairs
+    splits = pooled.person_folds(pairs, folds=3, seed=0)
+    held_out = [set(split.test.labels.tolist()) for split in splits]
+    assert set.union(*held_out) == set(pairs.labels.tolist())
+    assert sum(map(len, held_out)) == 60
+    split = splits[0]
+    few = fit_kernel(split.train, split.validation, landmarks=5)
+    many = fit_kernel(split.train, split.validation, landmarks=80)
+    test = split.test
+    both = []
+    for aligner in (few, many):
+        converted = load("fitted").convert(aligner, test)
+        both.append(scenario_pairs(test.source, test.target, converted, all_images=True)["S3"])
+    weights = draw_weights(both[0], seed=0, replicates=100)
+    counts = [pooled.count_errors(each, threshold_at_frr(each.genuine.scores, 0.05), weights) for each in both]
+    found = pooled.pooled_ratio(counts[:1], counts[1:], [weights.impostor_weight.tolist()])
+    expected = far_ratio(*both, frr=0.05, seed=0, replicates=100)
+    assert [found[end] for end in ("value", "low", "high")] == pytest.approx(
+        [expected.value, expected.low, expected.high], rel=1e-6
+    )
+    assert (
+        pooled.pool(counts[:1], [weights.impostor_weight.tolist()])["far_at_frr"]["value"]
+        == far_at_frr(both[0], 0.05).far
+    )
+
+
+def test_what_was_tried_is_measured_line_by_line(load: Any, tmp_path: Path) -> None:
+    found = smoke(load("tried"), tmp_path)["upgrades"]["stand-in"]
+    assert found["dense"]["far_at_frr"] > 0
+    assert len(found) > 30
+
+
+def test_lambda_moves_away_from_orthogonality(load: Any, tmp_path: Path) -> None:
+    found = smoke(load("lambda_orthogonality"), tmp_path, "--parts", "faces", "picture")
+    rows = found["faces"]["stand-in"]["lambdas"]
+    assert rows["strict"]["deviation"] < 1e-4 < rows["inf"]["deviation"]
+    assert rows["strict"]["B/B"] == pytest.approx(found["faces"]["stand-in"]["raw"]["new/new"], abs=0.01)
+    assert {"relaxation.png", "relaxation.svg"} <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_inference_speed_is_exact(load: Any, tmp_path: Path) -> None:
+    found = smoke(load("inference_speed"), tmp_path)["kinds"]
+    assert found["dense"]["floats"] == 1_337_600
+    assert found["multi_branch"]["floats"] == 1_888_640
+    assert all(row["parity_mean_euclidean"] < 1e-5 for row in found.values())
+    assert all(row["20_million"] == "extrapolated" for row in found.values())
+
+
+def test_migration_cost_adds_up(load: Any, tmp_path: Path) -> None:
+    found = smoke(load("migration_cost"), tmp_path, "--items", "1000000", "--price-per-gigabyte-month", "0")
+    for made in found["galleries"].values():
+        assert made["times_cheaper"] == pytest.approx(made["times_faster"])
+        assert made["bytes"]["backfill"] == 1_000_000 * (20_000 + 2 * 512)
+
+
+def test_partial_backfill_ends_at_the_full_reindex(load: Any, tmp_path: Path) -> None:
+    curves = smoke(load("partial_backfill"), tmp_path)["curves"]
+    assert len(curves) == 2
+    for found in curves.values():
+        assert {"random", "class_mean"} <= set(found["orders"])
+        assert all(order["metric"][-1] == pytest.approx(found["full_reindex"]) for order in found["orders"].values())
+
+
+@pytest.mark.parametrize("old", ["mfn_a", "dlib"])
+def test_the_recommended_aligner_meets_the_aims(old: str) -> None:
+    path = EXPECTED / "beat_the_paper.json"
+    found = json.loads(path.read_text())
+    assert found["smoke"] is False
+    ratios = found["upgrades"][f"{old} → mfn_b"]["ratios"]
+    for base in found["baselines"]:
+        plain = ratios[f"S3: {found['recommended']} / {base}"]
+        assert plain["value"] <= found["aims"]["plain"]
+        assert plain["high"] < 1
+        assert max(plain["by_fold"]) < 1
+        assert np.isfinite(plain["low"])
