@@ -184,7 +184,7 @@ def test_an_ambiguous_prefix_is_refused(registry: Registry, tmp_path: Path, monk
 def test_places_that_are_no_registry(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no registry at"):
         Registry(tmp_path)
-    with pytest.raises(InputError, match="no storage can be opened"):
+    with pytest.raises(InputError, match=r"there is no folder '.*missing'. Make one with: embcompat registry init"):
         Registry(tmp_path / "missing")
     with pytest.raises(InputError, match="no storage can be opened at 'nonsense://x'"):
         Registry("nonsense://x")

@@ -44,6 +44,8 @@ class Storage:
         from obstore.store import LocalStore, from_url
 
         self.url = str(url)
+        if "://" not in self.url and not create and not Path(self.url).is_dir():
+            raise InputError(f"there is no folder {self.url!r}. Make one with: embcompat registry init {self.url}")
         try:
             if "://" not in self.url:
                 self._store: Any = LocalStore(Path(self.url).absolute(), mkdir=create)
