@@ -44,6 +44,7 @@ def judge(collection: Collection, old: str, new: str, options: Options) -> dict:
     )
     lines = {line: found.to_dict() for line, found in report.lines.items()}
     decision = ec.decide(report)
+    worse = report.differences["full_reindex"].high < 0
     if "naive_swap" not in lines:
         return {**lines, "verdict": decision.mode, "reason": decision.reason}
     swap = bootstrap_ratio(report.per_query["naive_swap"], report.per_query["full_reindex"], seed=options.seed)
@@ -51,7 +52,7 @@ def judge(collection: Collection, old: str, new: str, options: Options) -> dict:
         **lines,
         "naive_swap_retention": swap.to_dict(),
         "mean_cosine": float(np.sum(documents[old].vectors * documents[new].vectors, axis=1).mean()),
-        "verdict": "no aligner needed" if swap.low >= NO_ALIGNER else decision.mode,
+        "verdict": "no aligner needed" if swap.low >= NO_ALIGNER and not worse else decision.mode,
         "reason": decision.reason,
     }
 

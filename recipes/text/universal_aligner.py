@@ -20,7 +20,7 @@ import embcompat as ec
 from embcompat.aligners import parameter_count
 
 OLD_MODELS, NEW_MODEL = ("para_l3", "static64"), "minilm"
-QUICK_MODELS = ("static64", "minilm_int8"), "para_l3"
+QUICK_MODELS = ("static64", "para_l3"), "static64"
 PAIRS = 4_000
 
 Lay = Callable[[np.ndarray, int], np.ndarray]

@@ -9,6 +9,10 @@ that was fitted is measured. Two things make text aligners good, and both need n
 * The pieces carry their document as label. "Of one document?" is then a question of verification: `select_aligner`
   chooses by it, and `reweight` weighs down the directions in which pieces of one document differ.
 
+Where the new model is better, a part of the gallery is embedded with it: at once, in an order, or when a query brings
+a document up. Native rows then stand beside converted ones, so the aligner is the large kernel without weighting,
+whose scores are on nearly the same scale.
+
     python recipes/text/upgrade_search.py --data DATA --output recipes-out
 """
 
@@ -21,6 +25,7 @@ import numpy as np
 from loading import QUICK, Collection, Options, as_estimate, embed, load_collections, read_options, show, write
 
 import embcompat as ec
+from embcompat.backfill import HeldOut
 from embcompat.backfill.replay import replay_lazy
 from embcompat.evaluation import FUSED_WEIGHTS, bootstrap_difference, bootstrap_ratio
 from embcompat.evaluation.qrels import match_qrels
@@ -29,12 +34,22 @@ from embcompat.selection import Candidate
 
 UPGRADES = (("para_l3", "minilm"), ("static64", "minilm"), ("minilm", "para_l3"))
 PAIRS = 2_000
+"""Most documents that serve as pairs."""
+
 WORDS = 16
+"""Length of a piece."""
+
 LARGE = {"landmarks": 6_000, "penalty": 0.02}
+"""A landmark for every pair, and little shrinkage: minutes instead of seconds, for the best text aligner."""
+
+FRACTIONS, ORDERS = (0.1, 0.2, 0.5), {"random": "", "predicted_error": "by error"}
+"""Parts of the collection that the new model has embedded, pairs included, and in which order."""
 
 FEW = 0.05
-FRACTIONS = (0.1, 0.2, 0.5)
+"""Part of the collection that serves as pairs there."""
+
 DEPTH = 50
+"""Documents that a query brings up."""
 
 CANDIDATES = (
     Candidate("ridge", "ridge"),
@@ -55,8 +70,10 @@ def cut(text: str) -> list[str]:
     return [" ".join(piece) for piece in np.array_split(words, count)] if count > 1 else []
 
 
-def pair_documents(collection: Collection, rows: np.ndarray, models: tuple[str, str], options: Options) -> ec.PairSplit:
-    """Pair documents and their pieces, labelled by document, and split them by document."""
+def pair_documents(
+    collection: Collection, rows: np.ndarray, models: tuple[str, str], options: Options
+) -> ec.PairedEmbeddings:
+    """Pair documents and their pieces, labelled by document; so they will be split by document."""
     ids = [list(collection.texts)[row] for row in rows]
     pieces = {f"{item}/{n}": piece for item in ids for n, piece in enumerate(cut(collection.texts[item]))}
     labels = [*ids, *(identifier.rsplit("/", 1)[0] for identifier in pieces)]
@@ -66,7 +83,7 @@ def pair_documents(collection: Collection, rows: np.ndarray, models: tuple[str, 
         part = embed(options, model, pieces, f"{collection.name}_{model}_pieces")
         vectors = np.concatenate([whole.vectors, part.vectors])
         sides.append(ec.Embeddings(vectors, [*whole.ids, *part.ids], whole.space, labels))
-    return ec.split_pairs(ec.PairedEmbeddings(*sides), test=0, seed=options.seed)
+    return ec.PairedEmbeddings(*sides)
 
 
 def embed_sides(collection: Collection, without: np.ndarray, old: str, new: str, aligner: ec.Aligner) -> Sides:
@@ -84,21 +101,24 @@ def evaluate(sides: Sides, qrels: ec.Qrels, seed: int) -> ec.RetrievalReport:
 def upgrade(collection: Collection, old: str, new: str, options: Options) -> dict:
     """Choose an aligner, convert the gallery, and measure every way to serve it."""
     rows, seed = collection.answers_nothing(seed=options.seed)[:PAIRS], options.seed
-    split = pair_documents(collection, rows, (old, new), options)
+    pairs = pair_documents(collection, rows, (old, new), options)
+    split = ec.split_pairs(pairs, test=0, seed=seed)
     choice = ec.select_aligner(split.train, split.validation, task="verification", candidates=CANDIDATES, seed=seed)
     sides = embed_sides(collection, rows, old, new, choice.aligner)
     report = evaluate(sides, collection.qrels, seed)
-    beside_native = ec.fit_aligner("kernel", split.train, split.validation, seed=seed, **LARGE)
-    lazy_sides = embed_sides(collection, rows, old, new, beside_native)
-    return {
-        "pairs": {"documents": len(rows), "with_pieces": len(split.train) + len(split.validation)},
+    found = {
+        "pairs": {"documents": len(rows), "with_pieces": len(pairs)},
         "aligner": choice.chosen.candidate.name,
         "candidates": [each.to_dict() for each in choice.candidates],
         **report.to_dict(),
         **ec.decide(report).to_dict(),
-        "lazy_backfill": serve_lazily(lazy_sides, collection.qrels, report, seed),
-        "backfill": reembed_partly(collection, rows, old, new, split, seed),
     }
+    if report.gaps:  # the new model is better: what does embedding a part of the gallery with it buy?
+        beside_native = next(each.aligner for each in choice.candidates if each.candidate.name == "large kernel")
+        sides = embed_sides(collection, rows, old, new, beside_native)
+        found["lazy_backfill"] = serve_lazily(sides, collection.qrels, report, seed)
+        found["backfill"] = reembed_partly(collection, rows, old, new, pairs, seed)
+    return found
 
 
 def serve_lazily(sides: Sides, qrels: ec.Qrels, report: ec.RetrievalReport, seed: int) -> dict[str, dict]:
@@ -112,44 +132,40 @@ def serve_lazily(sides: Sides, qrels: ec.Qrels, report: ec.RetrievalReport, seed
         found[name] = {
             "value": float(curve.values.mean()),
             "difference": bootstrap_difference(curve.values, before, seed=seed).to_dict(),
-            "gap": gap(curve.values, before, goal, seed),
+            "gap": bootstrap_ratio(curve.values - before, goal - before, seed=seed).to_dict(),
             "curve": curve.to_dict(),
         }
     return found
 
 
-def gap(values: np.ndarray, before: np.ndarray, goal: np.ndarray, seed: int) -> dict | None:
-    """Return the part of the way from today to a full reindex; None where the new model is not better."""
-    if bootstrap_difference(goal, before, seed=seed).low <= 0:
-        return None
-    return bootstrap_ratio(values - before, goal - before, seed=seed).to_dict()
-
-
 def reembed_partly(
-    collection: Collection, rows: np.ndarray, old: str, new: str, split: ec.PairSplit, seed: int
+    collection: Collection, rows: np.ndarray, old: str, new: str, pairs: ec.PairedEmbeddings, seed: int
 ) -> dict[str, dict]:
-    """Fit on few pairs, and re-embed a part of the gallery in random order.
+    """Fit on few pairs, and re-embed a part of the gallery: any, or what is likely converted worst.
 
     The pairs count as re-embedded, each twice: its pieces cost what the document costs.
     """
     few = rows[: round(FEW * len(collection.texts))]
     names = {list(collection.texts)[row] for row in few}
-    train, validation = (
-        part.select([label in names for label in part.labels]) for part in (split.train, split.validation)
-    )
-    sides = embed_sides(collection, few, old, new, ec.fit_aligner("kernel", train, validation, seed=seed, **LARGE))
-    order = ec.backfill_order("random", sides.old_gallery, sides.converted, seed=seed)
+    split = ec.split_pairs(pairs.select([label in names for label in pairs.labels]), test=0, seed=seed)
+    aligner = ec.fit_aligner("kernel", split.train, split.validation, seed=seed, **LARGE)
+    sides = embed_sides(collection, few, old, new, aligner)
+    known = split.validation
+    converted = ec.Embeddings(aligner.transform(known.source.vectors), known.ids, known.target.space)
+    held_out = HeldOut(known.source, converted, known.target)
     found = {}
-    for fraction in FRACTIONS:
-        count = round(fraction * len(collection.texts)) - 2 * len(few)
-        native = np.isin(sides.old_gallery.ids, order[:count])
-        vectors = np.where(native[:, np.newaxis], sides.new_gallery.vectors, sides.converted.vectors)
-        mixed = ec.Embeddings(vectors, sides.converted.ids, sides.converted.space)
-        report = evaluate(replace(sides, converted=mixed), collection.qrels, seed).to_dict()
-        found[f"{fraction:.0%}"] = {
-            line: {"value": report[line], **{name: report[name].get(line) for name in ("differences", "gaps")}}
-            for line in ("converted", "fused")
-        }
+    for kind in ORDERS:
+        order = ec.backfill_order(kind, sides.old_gallery, sides.converted, held_out=held_out, seed=seed)
+        for fraction in FRACTIONS:
+            count = max(0, round(fraction * len(collection.texts)) - 2 * len(few))
+            native = np.isin(sides.old_gallery.ids, order[:count])
+            vectors = np.where(native[:, np.newaxis], sides.new_gallery.vectors, sides.converted.vectors)
+            mixed = ec.Embeddings(vectors, sides.converted.ids, sides.converted.space)
+            report = evaluate(replace(sides, converted=mixed), collection.qrels, seed).to_dict()
+            found[f"{100 * fraction:.0f} % {ORDERS[kind]}".strip()] = {
+                line: {"value": report[line], **{name: report[name].get(line) for name in ("differences", "gaps")}}
+                for line in ("converted", "fused")
+            }
     return found
 
 
@@ -162,10 +178,10 @@ def show_upgrade(name: str, result: Mapping) -> None:
         for line in LINES
         if result[line] is not None
     ]
-    rows += [row(f"fused, {part} re-embedded", *found["fused"].values()) for part, found in result["backfill"].items()]
+    rows += [row(f"+ {part}", *found["fused"].values()) for part, found in result.get("backfill", {}).items()]
     rows += [
-        row(f"lazy, {search} search", found["value"], found["difference"], found["gap"])
-        for search, found in result["lazy_backfill"].items()
+        row(f"lazy, {search}", found["value"], found["difference"], found["gap"])
+        for search, found in result.get("lazy_backfill", {}).items()
     ]
     title = f"{name}: {result['gallery_size']:,} documents, {result['queries']} queries, {result['aligner']}"
     show(title, ("", "nDCG@10", "against today (95 %)", "gap closed (95 %)"), rows)
