@@ -4,7 +4,7 @@ Faces are scored by the false accept rate of converted anchors against new posit
 people that were not fitted. Texts are scored by nDCG@10; the pairs are gallery documents that answer no query, and
 they are served native.
 
-    python benchmarks/zoo.py --data DATA --out benchmarks/results/zoo.json --readme README.md
+    python benchmarks/zoo.py --data DATA --out benchmarks/results/zoo.json
 
 DATA holds ``faces/`` (``lfw_<model>_128.npy``, ``lfw_labels.npz`` with ``ids`` and ``detected``) and ``text/``
 (``<set>_<model>_docs.npy``, ``<set>_<model>_queries.npy``, ``<set>_docs.parquet``, ``<set>_queries.parquet``,
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -165,45 +164,6 @@ def text_rows(folder: Path, name: str, models: tuple[str, str], kinds: tuple[str
     return rows
 
 
-def interval(estimate: Any) -> str:
-    return f"{estimate['low']:+.3f} to {estimate['high']:+.3f}"
-
-
-def make_table(result: dict[str, Any]) -> str:
-    """Write the README's tables from a result."""
-    lines = [
-        "nDCG@10 of real text collections; pairs are documents that answer no query. The aligner is `kernel`.",
-        "",
-        "| upgrade | today | converted (difference, 95 %) | fused (difference, 95 %) | reindex | verdict |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, rows in result["text"].items():
-        row = next(each for each in rows if each["aligner"] == "kernel")
-        cells = [name, f"{row['status_quo']:.3f}"]
-        cells += [f"{row[line]:.3f} ({interval(row['differences'][line])})" for line in ("converted", "fused")]
-        lines.append("| " + " | ".join([*cells, f"{row['full_reindex']:.3f}", row["decision"]]) + " |")
-    lines += [
-        "",
-        "False accepts of converted against new face vectors at a false reject rate of 5 %, on people not fitted:",
-        "",
-        "| upgrade | new among themselves | FC-Aligner's Dense | ridge | kernel, reweighted | residual, reweighted |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, rows in result["faces"].items():
-        by_name = {row["aligner"]: row for row in rows}
-        ours = ("dense", "ridge", "kernel, reweighted", "residual, reweighted")
-        rates = [by_name["dense"]["S1"]["far_at_frr"], *(by_name[each]["S3"]["far_at_frr"] for each in ours)]
-        lines.append(f"| {name} | " + " | ".join(f"1/{1 / rate:,.0f}" for rate in rates) + " |")
-    return "\n".join(lines)
-
-
-def write_readme(path: Path, table: str) -> None:
-    """Put the tables between the README's two markers."""
-    text = path.read_text()
-    marked = re.compile(r"(<!-- results: made by benchmarks/zoo.py -->\n).*?(<!-- end of results -->)", re.DOTALL)
-    path.write_text(marked.sub(lambda found: f"{found[1]}\n{table}\n\n{found[2]}", text))
-
-
 def measure(data: Path, out: Path, parts: tuple[str, ...], *, smoke: bool) -> None:
     """Measure the parts; each upgrade is written as soon as it is done, beside what the file holds already."""
     face_kinds, text_kinds = (("ridge",), ("ridge", "kernel")) if smoke else (FACE_KINDS, TEXT_KINDS)
@@ -228,21 +188,14 @@ def measure(data: Path, out: Path, parts: tuple[str, ...], *, smoke: bool) -> No
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="folder with faces/ and text/")
+    parser.add_argument("--data", type=Path, required=True, help="folder with faces/ and text/")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/zoo.json"))
-    parser.add_argument("--readme", type=Path, help="README whose tables to write")
-    parser.add_argument("--only-table", action="store_true", help="write the tables from --out, measure nothing")
     parser.add_argument(
         "--parts", nargs="+", choices=("text", "faces"), default=("text", "faces"), help="what to measure"
     )
     parser.add_argument("--smoke", action="store_true", help="closed forms and the smaller collection only")
     options = parser.parse_args()
-    if not options.only_table:
-        if options.data is None:
-            parser.error("--data is needed to measure")
-        measure(options.data, options.out, tuple(options.parts), smoke=options.smoke)
-    if options.readme is not None:
-        write_readme(options.readme, make_table(json.loads(options.out.read_text())))
+    measure(options.data, options.out, tuple(options.parts), smoke=options.smoke)
 
 
 if __name__ == "__main__":
