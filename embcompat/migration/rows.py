@@ -13,7 +13,8 @@ from embcompat.embeddings import UNIT_NORM_TOLERANCE
 from embcompat.errors import InputError, MigrationError, StoreError
 from embcompat.migration.checks import Transform
 from embcompat.spaces import SpaceVersion
-from embcompat.stores.base import Rows, vector_digests
+from embcompat.stores.base import Rows
+from embcompat.stores.digests import vector_digests
 
 REFUSALS_IN_A_ROW = 32
 """Single rows refused one after the other before the store itself is held to be the trouble [ours]."""

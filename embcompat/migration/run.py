@@ -22,7 +22,8 @@ from embcompat.migration.pipeline import run_pipeline
 from embcompat.migration.rows import Converted, Failure, Shard, convert_rows, isolate
 from embcompat.runtime import OnnxAligner
 from embcompat.spaces import require_space
-from embcompat.stores.base import Coverage, GalleryStore, Job, Pairs, Rows, vector_digests
+from embcompat.stores.base import Coverage, GalleryStore, Job, Pairs, Rows
+from embcompat.stores.digests import vector_digests
 
 MAX_PASSES = 20
 """Times that the gallery is read again for rows that came in meanwhile [ours]."""

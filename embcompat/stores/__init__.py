@@ -1,6 +1,7 @@
 """Where galleries of vectors live: one protocol over vector stores and files."""
 
-from embcompat.stores.base import Coverage, GalleryStore, Job, Pairs, Rows, State, TargetRows, vector_digests
+from embcompat.stores.base import Coverage, GalleryStore, Job, Pairs, Rows, State, TargetRows
+from embcompat.stores.digests import vector_digests
 from embcompat.stores.url import StoreUrl, open_store, parse_store_url
 
 __all__ = [

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Literal, Protocol
 
 import numpy as np
@@ -17,8 +15,6 @@ from embcompat.spaces import SpaceVersion
 Phase = Literal["untouched", "prepared", "cut_over", "finished"]
 """untouched: nothing of this job is there; prepared: the target stands beside the source; cut_over: the target is in
 service and the old side is kept; finished: the old side was dropped."""
-
-_DIGEST_ROWS = 512
 
 
 @dataclass(frozen=True)
@@ -272,36 +268,3 @@ class GalleryStore(Protocol):
 def no_target_side(url: str) -> StoreError:
     """Return the error of writing native vectors before there is anything to replace."""
     return StoreError(f"{url}: native vectors replace converted ones, and there are none. Run the migration first.")
-
-
-def vector_digests(vectors: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Return a 64-bit digest of each row's float32 bytes; never 0, which stands for "none".
-
-    The bytes are read as 32-bit integers and summed modulo 2⁶⁴ with fixed odd weights (Carter and Wegman, Universal
-    classes of hash functions, 1979). It tells that a vector was replaced by chance, not by design: two different
-    vectors share a digest with probability 2⁻³³ at most.
-
-    Args:
-        vectors: Array (n, dim).
-
-    Returns:
-        Array (n,), int64.
-
-    Example:
-        >>> first, second, third = vector_digests(np.array([[1.0, 2.0], [1.0, 2.0], [2.0, 1.0]], dtype=np.float32))
-        >>> bool(first == second), bool(first == third)
-        (True, False)
-    """
-    data = np.ascontiguousarray(vectors, dtype="<f4").view("<u4")
-    weights = _digest_weights(data.shape[1])
-    result = np.empty(len(data), dtype=np.uint64)
-    for start in range(0, len(data), _DIGEST_ROWS):  # the wider copy stays in the processor's cache
-        result[start : start + _DIGEST_ROWS] = data[start : start + _DIGEST_ROWS].astype(np.uint64) @ weights
-    result[result == 0] = 1
-    return result.view(np.int64)
-
-
-@cache
-def _digest_weights(dim: int) -> NDArray[np.uint64]:
-    digests = [hashlib.blake2b(index.to_bytes(8, "little"), digest_size=8).digest() for index in range(dim)]
-    return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64) | np.uint64(1)

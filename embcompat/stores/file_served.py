@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embcompat.embeddings.files import atomic_path
-from embcompat.stores.base import vector_digests
+from embcompat.stores.digests import vector_digests
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,20 @@ from __future__ import annotations
 from typing import Any, Final
 from uuid import UUID
 
+import lancedb.index
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from embcompat.errors import InputError
+from embcompat.errors import InputError, StoreError
+from embcompat.spaces import Similarity
 from embcompat.stores.keys import KeyKind
+
+_DISTANCES: Final = {"cosine": "cosine", "dot": "dot", "euclidean": "l2"}
+_INDEXES: Final = {"IVF_FLAT": "IvfFlat", "IVF_PQ": "IvfPq", "IVF_SQ": "IvfSq", "IVF_RQ": "IvfRq"} | {
+    "IVF_HNSW_PQ": "HnswPq",
+    "IVF_HNSW_SQ": "HnswSq",
+}
 
 PROVENANCE: Final = {"space": pa.string(), "artifact": pa.string(), "source": pa.int64(), "digest": pa.int64()}
 """Columns beside a vector column, by the end of their name."""
@@ -66,3 +74,15 @@ def literal(value: Any) -> str:
     if isinstance(value, UUID):
         return f"X'{value.hex}'"
     return "'" + str(value).replace("'", "''") + "'"
+
+
+def create_index(table: Any, column: str, kind: str, similarity: Similarity, *, where: str) -> None:
+    """Build an index of a kind on a column, replacing the one that is there.
+
+    Raises:
+        StoreError: If it is of a kind that is not known.
+    """
+    if kind not in _INDEXES:
+        raise StoreError(f"{where}: an index of kind {kind} cannot be built again. Known: {', '.join(_INDEXES)}.")
+    config = getattr(lancedb.index, _INDEXES[kind])(distance_type=_DISTANCES[similarity])
+    table.create_index(column, config=config, name=f"{column}_idx")

@@ -12,12 +12,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final, final
 
 import lancedb
-import lancedb.index
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from embcompat.embeddings.files import SPACE_KEY, vectors_to_arrow
+from embcompat.embeddings.files import SPACE_KEY
 from embcompat.errors import InputError, StoreError
 from embcompat.spaces import SpaceVersion, require_space
 from embcompat.stores.base import (
@@ -29,20 +28,14 @@ from embcompat.stores.base import (
     State,
     TargetRows,
     no_target_side,
-    vector_digests,
 )
 from embcompat.stores.keys import KeyCodec
-from embcompat.stores.lance_columns import PROVENANCE, family, key_kind, literal, quoted, vectors_of
-from embcompat.stores.lance_rows import LanceKeys, batches
+from embcompat.stores.lance_columns import PROVENANCE, create_index, family, key_kind, literal, quoted, vectors_of
+from embcompat.stores.lance_rows import LanceKeys, batches, merge_rows, read_pairs, read_side
 from embcompat.stores.url import StoreUrl
 
 ARTIFACT_KEY: Final = b"embcompat.artifact"
 
-_DISTANCES: Final = {"cosine": "cosine", "dot": "dot", "euclidean": "l2"}
-_INDEXES: Final = {"IVF_FLAT": "IvfFlat", "IVF_PQ": "IvfPq", "IVF_SQ": "IvfSq", "IVF_RQ": "IvfRq"} | {
-    "IVF_HNSW_PQ": "HnswPq",
-    "IVF_HNSW_SQ": "HnswSq",
-}
 _COMMIT_BYTES = 32 << 20
 
 
@@ -117,12 +110,7 @@ class LanceGallery:
         if state.space is not None:
             require_space(state.space, job.source, what=self.url)
         table = self._latest()
-        names = list(self._keys.names)
-        keys = table.search().select(names).to_arrow()
-        if any(keys.column(name).null_count for name in names):
-            raise StoreError(f"{self.url}: a key must not be NULL. Rows without a key cannot be found again.")
-        if keys.group_by(names).aggregate([]).num_rows != len(keys):
-            raise StoreError(f"{self.url}: keys must be unique. {', '.join(names)} repeats.")
+        self._keys.require_unique(table, where=self.url)
         metadata = {SPACE_KEY: job.target.to_json().encode(), ARTIFACT_KEY: job.artifact_id.encode()}
         target = self._target(job)
         fields = [pa.field(f"{target}__{name}", kind) for name, kind in PROVENANCE.items()]
@@ -165,12 +153,8 @@ class LanceGallery:
         side = self._target_side(job)
         if side is None:
             return TargetRows([], np.empty((0, job.target.dim), np.float32), np.empty(0, bool))
-        where = f"({self._keys.among(ids)}) AND {self._of_target(job, side)}"
-        names = [*self._keys.names, side, f"{side}__artifact"]
-        rows = self._latest().search().where(where).select(names).to_arrow().combine_chunks()
-        vectors = [vectors_of(chunk) for chunk in rows.column(side).chunks]
-        none = np.empty((0, job.target.dim), np.float32)
-        return TargetRows(self._keys.ids(rows), np.concatenate([none, *vectors]), _is_null(rows, f"{side}__artifact"))
+        query = self._latest().search().where(f"({self._keys.among(ids)}) AND {self._of_target(job, side)}")
+        return read_side(query, self._keys, side, job.target.dim)
 
     def discard(self, job: Job, ids: Sequence[str]) -> None:
         """Clear the target of rows."""
@@ -178,14 +162,15 @@ class LanceGallery:
 
     def read(self, job: Job, ids: Sequence[str]) -> Pairs:
         """Read both sides of the given rows."""
-        return self._pairs(job, self._latest().search().where(self._keys.among(ids)))
+        query = self._latest().search().where(self._keys.among(ids))
+        return read_pairs(query, self._keys, self._column, self._target(job))
 
     def sample(self, job: Job, count: int, *, seed: int) -> Sequence[str]:
         """Return ids of rows at random places of the table."""
         table = self._latest()
         rows = table.count_rows()
         offsets = np.random.default_rng(seed).choice(rows, size=min(rows, 4 * count), replace=False)
-        pairs = self._pairs(job, table.take_offsets(sorted(offsets.tolist())))
+        pairs = read_pairs(table.take_offsets(sorted(offsets.tolist())), self._keys, self._column, self._target(job))
         return pairs.select(~pairs.native).ids[:count]
 
     def coverage(self, job: Job) -> Coverage:
@@ -226,14 +211,9 @@ class LanceGallery:
         kind, table, target = self.index_kind(), self._latest(), self._target(job)
         if kind is None:
             return
-        if kind not in _INDEXES:
-            raise StoreError(
-                f"{self.url}: an index of kind {kind} cannot be built again. Known: {', '.join(_INDEXES)}."
-            )
         name = self._indexes().get(target)
         if name is None or table.index_stats(name).num_unindexed_rows:
-            config = getattr(lancedb.index, _INDEXES[kind])(distance_type=_DISTANCES[job.target.similarity])
-            table.create_index(target, config=config, name=f"{target}_idx")
+            create_index(table, target, kind, job.target.similarity, where=self.url)
 
     def cutover(self, job: Job, finish: Finish) -> None:  # noqa: ARG002
         """Rename the columns of both sides in one commit."""
@@ -254,21 +234,13 @@ class LanceGallery:
             raise StoreError(f"{self.url}: the old side is in service. Cut over before dropping it.")
         if phase == "cut_over":
             old = self._old(job)
-            names = [name for name in self._latest().schema.names if name in family(old)]
-            self._latest().drop_columns(names)
+            self._latest().drop_columns([name for name in self._latest().schema.names if name in family(old)])
 
     def sweep(self, job: Job) -> Iterator[Sequence[str]]:
         """Find rows without provenance of the new space, and converted rows whose vector was replaced."""
         names = [self._column, *(f"{self._column}__{name}" for name in ("space", "source", "digest"))]
         for batch in self._batches(f"{quoted(self._column)} IS NOT NULL", names, self.batch_size):
-            space, source, digest = (batch.column(name).to_pylist() for name in names[1:])
-            digests = vector_digests(vectors_of(batch.column(self._column))).tolist()
-            flagged = [
-                text
-                for row, text in enumerate(self._keys.ids(batch))
-                if space[row] != job.target.id or (source[row] is not None and digest[row] != digests[row])
-            ]
-            if flagged:
+            if flagged := self._keys.changed(batch, *names, space_id=job.target.id):
                 yield flagged
 
     def close(self) -> None:
@@ -287,16 +259,9 @@ class LanceGallery:
         *,
         where: str,
     ) -> int:
-        """Write one side of existing rows that meet a condition; return how many."""
-        table = self._latest()
-        columns = self._keys.columns(ids, table.schema)
-        columns[side] = vectors_to_arrow(np.ascontiguousarray(vectors, dtype=np.float32))
-        columns[f"{side}__space"] = pa.array([job.target.id] * len(ids), pa.string())
-        columns[f"{side}__digest"] = pa.array(vector_digests(vectors))
-        columns |= {f"{side}__{name}": column for name, column in values.items()}
-        merge = table.merge_insert(list(self._keys.names)).when_matched_update_all(where=where)
+        said = {"space": pa.array([job.target.id] * len(ids), pa.string()), **values}
         try:
-            return int(merge.execute(pa.table(columns)).num_updated_rows)
+            return merge_rows(self._latest(), self._keys, side, ids, vectors, said, where=where)
         except (OSError, RuntimeError, ValueError) as error:
             raise StoreError(f"{self.url}: the rows were refused: {error}") from error
 
@@ -331,24 +296,5 @@ class LanceGallery:
 
     def _batches(self, where: str | None, names: list[str], batch_size: int) -> Iterator[pa.RecordBatch]:
         """Read a snapshot of the table."""
-        names = [*self._keys.names, *names]
-        query = self._latest().search().select(names)
+        query = self._latest().search().select([*self._keys.names, *names])
         return batches(query if where is None else query.where(where), batch_size)
-
-    def _pairs(self, job: Job, query: Any) -> Pairs:
-        target = self._target(job)
-        names = [*self._keys.names, self._column, target, f"{target}__artifact"]
-        table = query.select(names).to_arrow().combine_chunks()
-        both = pa.compute.and_(table.column(self._column).is_valid(), table.column(target).is_valid())
-        table = table.filter(both).combine_chunks()
-        sides = [
-            vectors_of(pa.concat_arrays(table.column(name).chunks)) if len(table) else None
-            for name in (self._column, target)
-        ]
-        empty = np.empty((0, 0), np.float32)
-        source, converted = (empty if side is None else side for side in sides)
-        return Pairs(self._keys.ids(table), source, converted, _is_null(table, f"{target}__artifact"))
-
-
-def _is_null(table: pa.Table, column: str) -> NDArray[np.bool_]:
-    return np.asarray(table.column(column).is_null().to_numpy(), dtype=bool)

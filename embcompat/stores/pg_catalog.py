@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 
 from psycopg import Connection, sql
 
-from embcompat.errors import InputError
+from embcompat.errors import InputError, StoreError
 from embcompat.stores.keys import KeyKind
 from embcompat.stores.pg_copy import Column, Kind
 
@@ -170,6 +170,15 @@ def obstacles(connection: Connection[Any], oid: int) -> list[str]:
             {"oid": oid},
         )
     ]
+
+
+def refuse_obstacles(connection: Connection[Any], oid: int, *, where: str) -> None:
+    """Raise StoreError with the list of what would not follow a swap by rename, if there is anything."""
+    if found := obstacles(connection, oid):
+        raise StoreError(
+            f"{where}: the tables cannot be swapped, because these would not follow: {'; '.join(found)}. "
+            "Remove them for the time of the cutover and make them again on the new table."
+        )
 
 
 def vector_index(connection: Connection[Any], table: VectorTable) -> tuple[str, list[str]] | None:

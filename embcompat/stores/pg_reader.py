@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, LiteralString
 
+import numpy as np
+from numpy.typing import NDArray
 from psycopg import Connection, sql
 
 from embcompat.stores.base import Coverage, Phase
@@ -91,6 +93,53 @@ def is_native(names: Target, alias: LiteralString) -> tuple[sql.Composable, Colu
     """Return expression and kind of whether a target row is native: 1 or 0."""
     said = sql.SQL("(" + alias + ".{} IS NULL)::int::int2")
     return said.format(names.provenance("artifact")), Column("int2")
+
+
+def read_both(
+    connection: Connection[Any], names: Target, table: VectorTable, keys: Sequence[Sequence[Any]]
+) -> tuple[list[Any], NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+    """Read key columns, both vectors and whether the target is native, of rows that have both."""
+    column = sql.Identifier(table.column)
+    rest = sql.SQL("FROM {} s JOIN {} t ON {} WHERE s.{c} IS NOT NULL AND t.{c} IS NOT NULL AND {}").format(
+        names.served, names.target, matched(table.keys, "s", "t"), key_list(table, keys), c=column
+    )
+    fields = [
+        *key_fields(table),
+        (sql.SQL("s.{}").format(column), table.vector),
+        (sql.SQL("t.{}").format(column), Column(table.vector.kind, names.job.target.dim)),
+        is_native(names, "t"),
+    ]
+    *found, source, target, native = read_rows(connection, fields, rest)
+    return found, source, target, np.array(native, dtype=bool)
+
+
+def read_side(
+    connection: Connection[Any],
+    names: Target,
+    table: VectorTable,
+    side: sql.Identifier,
+    keys: Sequence[Sequence[Any]],
+) -> tuple[list[Any], NDArray[np.float32], NDArray[np.bool_]]:
+    """Read key columns, target vector and whether it is native, of rows that say that they are of the new space."""
+    column = sql.Identifier(table.column)
+    rest = sql.SQL("FROM {} s WHERE s.{} IS NOT NULL AND s.{} = {} AND {}").format(
+        side, column, names.provenance("space"), sql.Literal(names.job.target.id), key_list(table, keys)
+    )
+    vector = (sql.SQL("s.{}").format(column), Column(table.vector.kind, names.job.target.dim))
+    *found, vectors, native = read_rows(connection, [*key_fields(table), vector, is_native(names, "s")], rest)
+    return found, vectors, np.array(native, dtype=bool)
+
+
+def every_row(names: Target, table: VectorTable) -> sql.Composed:
+    """Return FROM and WHERE of all rows with a vector."""
+    return sql.SQL("FROM {} s WHERE s.{} IS NOT NULL").format(names.served, sql.Identifier(table.column))
+
+
+def parts_of(connection: Connection[Any], names: Target, table: VectorTable, *, claim: bool) -> Iterator[sql.Composed]:
+    """Give FROM and WHERE of the missing rows of one key range after the other; see `take_parts`."""
+    make_parts(connection, names, table)
+    for low, high in take_parts(connection, names, table, claim=claim):
+        yield missing_rows(names, table, low, high)
 
 
 def missing_rows(names: Target, table: VectorTable, low: Any, high: Any) -> sql.Composed:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from psycopg import Connection, Cursor, sql
+from psycopg import Connection, sql
 
 from embcompat.errors import StoreError
-from embcompat.stores.base import vector_digests
 from embcompat.stores.pg_catalog import VectorTable
-from embcompat.stores.pg_copy import Column, encode, order
-from embcompat.stores.pg_target import PROVENANCE, Target, listed, matched, vector_type
-
-_SQL_TYPES: Final = {"int2": "smallint", "int4": "integer", "int8": "bigint", "uuid": "uuid", "text": "text"}
+from embcompat.stores.pg_staging import stage_rows
+from embcompat.stores.pg_target import PROVENANCE, Target, listed, matched
 
 
 def write_rows(
@@ -40,7 +37,7 @@ def write_rows(
             done; later ones stay in the log.
     """
     with connection.transaction(), connection.cursor() as cursor:
-        staging, same = _stage(cursor, names, table, keys, vectors, digests, marks)
+        staging, same = stage_rows(cursor, names, table, keys, vectors, digests, marks)
         for join in ("hashjoin", "mergejoin"):  # they would read the whole table for every batch
             cursor.execute(sql.SQL("SET LOCAL enable_{} = off").format(sql.SQL(join)))
         plain = _plain_columns(table)
@@ -66,9 +63,10 @@ def write_rows(
                 converted=_unless_native(names),
             )
         )
-        cursor.execute(
-            sql.SQL("DELETE FROM {} s USING {} g WHERE {} AND s.n <= g.mark").format(names.log, staging, same)
-        )
+        if marks.any():
+            cursor.execute(
+                sql.SQL("DELETE FROM {} s USING {} g WHERE {} AND s.n <= g.mark").format(names.log, staging, same)
+            )
 
 
 def write_native_rows(
@@ -91,7 +89,7 @@ def write_native_rows(
     """
     nothing = np.zeros(len(vectors), np.int64)
     with connection.transaction(), connection.cursor() as cursor:
-        staging, same = _stage(cursor, names, table, keys, vectors, nothing, nothing)
+        staging, same = stage_rows(cursor, names, table, keys, vectors, nothing, nothing)
         for setting, value in (("embcompat.space", names.job.target.id), ("embcompat.backfill", "on")):
             cursor.execute("SELECT set_config(%s, %s, true)", (setting, value))  # what the guard asks
         return cursor.execute(
@@ -109,44 +107,6 @@ def write_native_rows(
                 same=same,
             )
         ).rowcount
-
-
-def _stage(
-    cursor: Cursor[Any],
-    names: Target,
-    table: VectorTable,
-    keys: Sequence[Sequence[Any]],
-    vectors: NDArray[np.float32],
-    digests: NDArray[np.int64],
-    marks: NDArray[np.int64],
-) -> tuple[sql.Identifier, sql.Composed]:
-    """Copy rows into a temporary table ``g``.
-
-    Returns:
-        The table, and the condition that its keys are those of ``s``.
-    """
-    target = Column(table.vector.kind, names.job.target.dim)
-    columns = [target, Column("int8"), Column("int8"), Column("int8"), *table.key_columns]
-    values = [vectors, digests, vector_digests(vectors), marks, *keys]
-    places = order(columns)
-    data = encode([values[place] for place in places], [columns[place] for place in places], len(vectors))
-    fields = ["vector", "source", "digest", "mark", *(f"key{index}" for index in range(len(keys)))]
-    name = f"embcompat_{names.job.suffix}"
-    staging = sql.Identifier("pg_temp", name)
-    types = [vector_type(target), *(sql.SQL(_SQL_TYPES[column.kind]) for column in columns[1:])]
-    declared = sql.SQL(", ").join(
-        sql.SQL("{} {}").format(sql.Identifier(field), kind) for field, kind in zip(fields, types, strict=True)
-    )
-    cursor.execute(sql.SQL("CREATE TEMP TABLE IF NOT EXISTS {} ({})").format(sql.Identifier(name), declared))
-    cursor.execute(sql.SQL("TRUNCATE {}").format(staging))
-    copied = listed(fields[place] for place in places)
-    with cursor.copy(sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(staging, copied)) as copy:
-        copy.write(data)
-    same = sql.SQL(" AND ").join(
-        sql.SQL("g.{} = s.{}").format(sql.Identifier(f"key{index}"), sql.Identifier(key))
-        for index, key in enumerate(table.keys)
-    )
-    return staging, same
 
 
 def follow_rows(connection: Connection[Any], names: Target, table: VectorTable) -> int:

@@ -11,7 +11,6 @@ After the cutover a trigger refuses vectors from sessions that have not said whi
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, final
 
@@ -22,33 +21,24 @@ from psycopg import sql
 
 from embcompat.errors import InputError, StoreError
 from embcompat.spaces import require_space
-from embcompat.stores import pg_target
+from embcompat.stores import pg_reader, pg_target
 from embcompat.stores.base import Coverage, Finish, Job, Pairs, Rows, State, TargetRows, no_target_side
 from embcompat.stores.keys import KeyCodec
-from embcompat.stores.pg_catalog import VectorTable, find_oid, has_unique_key, obstacles, read_table, vector_index
-from embcompat.stores.pg_copy import Column
-from embcompat.stores.pg_reader import (
-    count_rows,
-    is_native,
-    key_fields,
-    key_list,
-    logged_rows,
-    make_parts,
-    missing_rows,
-    pages,
-    read_rows,
-    sample_keys,
-    take_parts,
+from embcompat.stores.pg_catalog import (
+    VectorTable,
+    find_oid,
+    has_unique_key,
+    read_table,
+    refuse_obstacles,
+    vector_index,
 )
+from embcompat.stores.pg_copy import Column
+from embcompat.stores.pg_locks import with_locks
 from embcompat.stores.pg_swap import carry_outgoing_keys, swap_tables
-from embcompat.stores.pg_target import Target, matched
+from embcompat.stores.pg_target import Target
 from embcompat.stores.pg_writer import follow_rows, return_rows, settle_rows, write_native_rows, write_rows
 from embcompat.stores.url import StoreUrl
 
-LOCK_MILLISECONDS: Final = 2_000
-"""Longest wait for a lock, in which others may queue behind it; then it is let go and tried again [ours]."""
-
-LOCK_TRIES: Final = 15
 _BATCH_BYTES: Final = 16 << 20
 
 
@@ -122,7 +112,7 @@ class PgGallery:
         if state.space is not None:
             require_space(state.space, job.source, what=self.url)
         table = self._table()
-        self._refuse_obstacles(table)
+        refuse_obstacles(self._writer, table.oid, where=self.url)
         if not has_unique_key(self._writer, table):
             raise StoreError(
                 f"{self.url}: a unique index must hold {', '.join(table.keys)} apart, and none may be NULL."
@@ -136,17 +126,14 @@ class PgGallery:
             (sql.SQL("s.{}").format(sql.Identifier(table.column)), table.vector)
         ]
         if self.state(job).phase == "untouched":
-            every = sql.SQL("FROM {} s WHERE s.{} IS NOT NULL").format(names.served, sql.Identifier(table.column))
-            sources = iter([every])
+            sources = iter([pg_reader.every_row(names, table)])
         elif missing_only:
-            make_parts(self._reader, names, table)
-            parts = take_parts(self._reader, names, table, claim=claim)
-            sources = (missing_rows(names, table, low, high) for low, high in parts)
+            sources = pg_reader.parts_of(self._reader, names, table, claim=claim)
         else:
             fields.append((sql.SQL("m.n"), Column("int8")))
-            sources = iter([logged_rows(names, table)])
+            sources = iter([pg_reader.logged_rows(names, table)])
         for source in sources:
-            for keys, values in pages(self._reader, table, fields, source, batch_size):
+            for keys, values in pg_reader.pages(self._reader, table, fields, source, batch_size):
                 ids = self._codec.ids(keys)
                 if len(values) > 1:
                     self._marks.update(zip(ids, values[1], strict=True))
@@ -178,57 +165,31 @@ class PgGallery:
         table, names, side = self._table(), self._names(job), self._target_side(job)
         if side is None or not ids:
             return TargetRows([], np.empty((0, job.target.dim), np.float32), np.empty(0, bool))
-        column = sql.Identifier(table.column)
-        rest = sql.SQL("FROM {} s WHERE s.{} IS NOT NULL AND s.{} = {} AND {}").format(
-            side,
-            column,
-            names.provenance("space"),
-            sql.Literal(job.target.id),
-            key_list(table, self._codec.columns(ids)),
-        )
-        fields = [(sql.SQL("s.{}").format(column), Column(table.vector.kind, job.target.dim)), is_native(names, "s")]
-        *keys, vectors, native = read_rows(self._writer, [*key_fields(table), *fields], rest)
-        return TargetRows(self._codec.ids(keys), vectors, np.array(native, dtype=bool))
+        keys, vectors, native = pg_reader.read_side(self._writer, names, table, side, self._codec.columns(ids))
+        return TargetRows(self._codec.ids(keys), vectors, native)
 
     def discard(self, job: Job, ids: Sequence[str]) -> None:
         """Delete target rows; the cutover brings them over without a vector."""
         table, names = self._table(), self._names(job)
-        chosen = key_list(table, self._codec.columns(ids))
+        chosen = pg_reader.key_list(table, self._codec.columns(ids))
         self._writer.execute(sql.SQL("DELETE FROM {} s WHERE {}").format(names.target, chosen))
 
     def read(self, job: Job, ids: Sequence[str]) -> Pairs:
         """Read both sides of the given rows."""
         table, names = self._table(), self._names(job)
-        target = Column(table.vector.kind, job.target.dim)
-        column = sql.Identifier(table.column)
         if not ids:
-            empty = [np.empty((0, dim), np.float32) for dim in (table.vector.dim, target.dim)]
+            empty = [np.empty((0, dim), np.float32) for dim in (table.vector.dim, job.target.dim)]
             return Pairs([], empty[0], empty[1], np.empty(0, bool))
-        rest = sql.SQL("FROM {} s JOIN {} t ON {} WHERE s.{c} IS NOT NULL AND t.{c} IS NOT NULL AND {}").format(
-            names.served,
-            names.target,
-            matched(table.keys, "s", "t"),
-            key_list(table, self._codec.columns(ids)),
-            c=column,
-        )
-        fields = [
-            (sql.SQL("s.{}").format(column), table.vector),
-            (sql.SQL("t.{}").format(column), target),
-            is_native(names, "t"),
-        ]
-        *keys, source, converted, native = read_rows(self._writer, [*key_fields(table), *fields], rest)
-        return Pairs(self._codec.ids(keys), source, converted, np.array(native, dtype=bool))
+        keys, source, target, native = pg_reader.read_both(self._writer, names, table, self._codec.columns(ids))
+        return Pairs(self._codec.ids(keys), source, target, native)
 
     def sample(self, job: Job, count: int, *, seed: int) -> Sequence[str]:
         """Return ids from random pages of the target table."""
-        table, names = self._table(), self._names(job)
-        keys = sample_keys(self._writer, names, table, count, seed=seed)
-        return self._codec.ids(keys)
+        return self._codec.ids(pg_reader.sample_keys(self._writer, self._names(job), self._table(), count, seed=seed))
 
     def coverage(self, job: Job) -> Coverage:
         """Count the rows of both sides."""
-        table, names = self._table(), self._names(job)
-        return count_rows(self._writer, names, table, phase=self.state(job).phase)
+        return pg_reader.count_rows(self._writer, self._names(job), self._table(), phase=self.state(job).phase)
 
     def remove_orphans(self, job: Job) -> int:
         """Remove target rows whose source row or vector is gone, and bring over rows without a vector."""
@@ -251,7 +212,7 @@ class PgGallery:
         if self.state(job).phase != "prepared":
             return
         table, names = self._table(), self._names(job)
-        self._refuse_obstacles(table)
+        refuse_obstacles(self._writer, table.oid, where=self.url)
         target_oid = find_oid(self._writer, self._schema, names.name()) or 0
         self._locked(lambda: carry_outgoing_keys(self._writer, table.oid, names.target, target_oid))
         validations: list[sql.Composed] = []
@@ -315,7 +276,7 @@ class PgGallery:
         source = sql.SQL("FROM {} s WHERE s.{} IS NOT NULL AND s.{} IS DISTINCT FROM {}").format(
             names.served, sql.Identifier(table.column), names.provenance("space"), job.target.id
         )
-        for keys, _ in pages(self._reader, table, [], source, 10_000):
+        for keys, _ in pg_reader.pages(self._reader, table, [], source, 10_000):
             yield self._codec.ids(keys)
 
     def close(self) -> None:
@@ -334,24 +295,5 @@ class PgGallery:
         phase, names = self.state(job).phase, self._names(job)
         return None if phase == "untouched" else names.target if phase == "prepared" else names.served
 
-    def _refuse_obstacles(self, table: VectorTable) -> None:
-        if found := obstacles(self._writer, table.oid):
-            raise StoreError(
-                f"{self.url}: the tables cannot be swapped, because these would not follow: {'; '.join(found)}. "
-                "Remove them for the time of the cutover and make them again on the new table."
-            )
-
     def _locked(self, action: Callable[[], None]) -> None:
-        """Do something in one transaction that waits for locks only shortly, and again when they are not given."""
-        for attempt in range(LOCK_TRIES):
-            try:
-                with self._writer.transaction():
-                    self._writer.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(LOCK_MILLISECONDS))
-                    action()
-                return
-            except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
-                if attempt == LOCK_TRIES - 1:
-                    raise StoreError(f"{self.url}: no lock after {LOCK_TRIES} tries: {error}") from error
-                time.sleep(0.1 * (attempt + 1))
-            except psycopg.Error as error:
-                raise StoreError(f"{self.url}: {error}") from error
+        with_locks(self._writer, action, where=self.url)

@@ -32,12 +32,13 @@ from embcompat.stores.qdrant_points import (
     PointId,
     copy_points,
     create_like,
+    move_alias,
     pages,
     payload_of,
     point_id,
     provenance_of,
+    require_convertible,
     rest_digest,
-    retrieve,
     vectors_of,
 )
 from embcompat.stores.qdrant_sides import Sides
@@ -122,13 +123,7 @@ class QdrantGallery:
         if state.space is not None:
             require_space(state.space, job.source, what=self.url)
         params = self._params(self._served())
-        if params.distance == models.Distance.COSINE and not job.source.normalized:
-            raise StoreError(
-                f"{self.url}: this collection keeps unit vectors only (its distance is Cosine), but vectors of space "
-                f"{job.source.id!r} are not normalized. Fit the aligner on normalized vectors."
-            )
-        if params.multivector_config is not None:
-            raise StoreError(f"{self.url}: a multivector cannot be converted.")
+        require_convertible(params, job.source, where=self.url)
         create_like(
             self._client,
             self._served(),
@@ -194,25 +189,13 @@ class QdrantGallery:
 
     def read(self, job: Job, ids: Sequence[str]) -> Pairs:
         """Read both sides of the given points."""
-        target, sides = self._retrieve(self._target(job), ids), [self._retrieve(self._source(job), ids)]
-        both = [text for text in ids if point_id(text) in sides[0] and point_id(text) in target]
-        arrays = [
-            np.array([vectors_of(side[point_id(text)])[self._vector] for text in both], dtype=np.float32)
-            for side in (*sides, target)
-        ]
-        native = ["artifact" not in provenance_of(target[point_id(text)]) for text in both]
-        return Pairs(both, arrays[0], arrays[1], np.array(native, dtype=bool))
+        return self._sides(job).read_both(ids)
 
     def read_target(self, job: Job, ids: Sequence[str]) -> TargetRows:
         """Read the given points of the target collection that say that they are of the new space."""
-        made = self.state(job).phase != "untouched"
-        found = self._retrieve(self._target(job), ids) if made else {}
-        known = {text: provenance_of(found[point_id(text)]) for text in ids if point_id(text) in found}
-        there = [text for text, said in known.items() if said.get("space") == job.target.id]
-        vectors = np.empty((len(there), job.target.dim), np.float32)
-        for row, text in enumerate(there):
-            vectors[row] = vectors_of(found[point_id(text)])[self._vector]
-        return TargetRows(there, vectors, np.array(["artifact" not in known[text] for text in there], dtype=bool))
+        if self.state(job).phase == "untouched":
+            ids = []
+        return self._sides(job).read_target(ids, job.target)
 
     def sample(self, job: Job, count: int, *, seed: int) -> Sequence[str]:
         """Return ids of points after random places in the order of the ids."""
@@ -228,8 +211,7 @@ class QdrantGallery:
 
     def discard(self, job: Job, ids: Sequence[str]) -> None:
         """Delete target points."""
-        points = [point_id(text) for text in ids]
-        self._client.delete(self._target(job), models.PointIdsList(points=points), wait=True)
+        self._sides(job).discard(ids)
 
     def index_kind(self) -> str | None:
         """Return HNSW where a server builds one by itself, from its own threshold on."""
@@ -246,7 +228,7 @@ class QdrantGallery:
         if self.state(job).phase != "prepared":
             return
         self._sides(job).bring_over()
-        self._point_alias(self._target(job))
+        move_alias(self._client, self._alias, self._target(job))
 
     def rollback(self, job: Job) -> int:
         """Point the alias back; what changed since the cutover follows, without new vectors."""
@@ -254,7 +236,7 @@ class QdrantGallery:
             return 0
         source = self._source(job)
         without = self._sides(job).bring_back()
-        self._point_alias(source)
+        move_alias(self._client, self._alias, source)
         return without
 
     def drop_old(self, job: Job) -> None:
@@ -306,12 +288,6 @@ class QdrantGallery:
         """Return the recorded digest; 0 too where anything else of the point changed."""
         return int(known.get("source", 0)) if known.get("rest") == rest_digest(point, self._vector) else 0
 
-    def _retrieve(self, collection: str, ids: Sequence[str]) -> dict[PointId, Point]:
-        """Look up points that have the vector."""
-        wanted = [point_id(text) for text in ids]
-        found = retrieve(self._client, collection, wanted, with_payload=[PAYLOAD_KEY], with_vectors=True)
-        return {identifier: point for identifier, point in found.items() if self._vector in vectors_of(point)}
-
     def _copy(self, ids: Sequence[PointId], source: str, target: str, change: Change) -> int:
         try:
             return copy_points(self._client, ids, source=source, target=target, change=change)
@@ -320,13 +296,3 @@ class QdrantGallery:
 
     def _sides(self, job: Job) -> Sides:
         return Sides(self._client, self._source(job), self._target(job), self._vector)
-
-    def _point_alias(self, collection: str) -> None:
-        self._client.update_collection_aliases(
-            [
-                models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=self._alias)),
-                models.CreateAliasOperation(
-                    create_alias=models.CreateAlias(collection_name=collection, alias_name=self._alias)
-                ),
-            ]
-        )

@@ -11,6 +11,7 @@ from uuid import UUID
 from qdrant_client import QdrantClient, models
 
 from embcompat.errors import StoreError
+from embcompat.spaces import SpaceVersion
 
 PAYLOAD_KEY: Final = "embcompat"
 PAGE_ROWS: Final = 1_000
@@ -63,6 +64,17 @@ def rest_digest(point: Point, vector: str) -> str:
     }
     text = json.dumps([payload_of(point), others], sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def require_convertible(params: models.VectorParams, source: SpaceVersion, *, where: str) -> None:
+    """Raise StoreError if vectors of a collection cannot be converted from a space."""
+    if params.distance == models.Distance.COSINE and not source.normalized:
+        raise StoreError(
+            f"{where}: this collection keeps unit vectors only (its distance is Cosine), but vectors of space "
+            f"{source.id!r} are not normalized. Fit the aligner on normalized vectors."
+        )
+    if params.multivector_config is not None:
+        raise StoreError(f"{where}: a multivector cannot be converted.")
 
 
 def pages(client: QdrantClient, collection: str, size: int, **options: Any) -> Iterator[list[Point]]:
@@ -148,6 +160,16 @@ def create_like(
     )
     for field, schema in (info.payload_schema or {}).items():
         client.create_payload_index(target, field, schema.params or schema.data_type)
+
+
+def move_alias(client: QdrantClient, alias: str, collection: str) -> None:
+    """Point an alias to another collection, in one step."""
+    client.update_collection_aliases(
+        [
+            models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias)),
+            models.CreateAliasOperation(create_alias=models.CreateAlias(collection_name=collection, alias_name=alias)),
+        ]
+    )
 
 
 def _given(values: Any, kind: Any) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from qdrant_client import QdrantClient, models
 
-from embcompat.stores.base import Coverage, Phase
+from embcompat.spaces import SpaceVersion
+from embcompat.stores.base import Coverage, Pairs, Phase, TargetRows
 from embcompat.stores.qdrant_points import (
     PAGE_ROWS,
     PAYLOAD_KEY,
@@ -18,6 +19,7 @@ from embcompat.stores.qdrant_points import (
     copy_points,
     pages,
     payload_of,
+    point_id,
     provenance_of,
     retrieve,
     vectors_of,
@@ -78,6 +80,33 @@ class Sides:
         told = {identifier: provenance_of(point) for identifier, point in found.items()}
         native = [identifier for identifier, known in told.items() if "source" in known and "artifact" not in known]
         return retrieve(self.client, self.target, native, with_payload=[PAYLOAD_KEY], with_vectors=True)
+
+    def read_both(self, ids: Sequence[str]) -> Pairs:
+        """Read the points that have the vector in both collections."""
+        source, target = self._retrieve(self.source, ids), self._retrieve(self.target, ids)
+        both = [text for text in ids if point_id(text) in source and point_id(text) in target]
+        arrays = [
+            np.array([vectors_of(side[point_id(text)])[self.vector] for text in both], dtype=np.float32)
+            for side in (source, target)
+        ]
+        native = ["artifact" not in provenance_of(target[point_id(text)]) for text in both]
+        return Pairs(both, arrays[0], arrays[1], np.array(native, dtype=bool))
+
+    def read_target(self, ids: Sequence[str], space: SpaceVersion) -> TargetRows:
+        """Read the target points that say that they are of a space."""
+        found = self._retrieve(self.target, ids)
+        known = {text: provenance_of(found[point_id(text)]) for text in ids if point_id(text) in found}
+        there = [text for text, said in known.items() if said.get("space") == space.id]
+        vectors = np.empty((len(there), space.dim), np.float32)
+        for row, text in enumerate(there):
+            vectors[row] = vectors_of(found[point_id(text)])[self.vector]
+        return TargetRows(there, vectors, np.array(["artifact" not in known[text] for text in there], dtype=bool))
+
+    def _retrieve(self, collection: str, ids: Sequence[str]) -> dict[PointId, Point]:
+        """Look up points that have the vector."""
+        wanted = [point_id(text) for text in ids]
+        found = retrieve(self.client, collection, wanted, with_payload=[PAYLOAD_KEY], with_vectors=True)
+        return {identifier: point for identifier, point in found.items() if self.vector in vectors_of(point)}
 
     def known(self, points: Sequence[Point]) -> dict[PointId, dict[str, Any]]:
         """Return the provenance of the target points of some source points."""
@@ -142,6 +171,10 @@ class Sides:
 
     def _count(self, collection: str, *conditions: models.Condition) -> int:
         return int(self.client.count(collection, models.Filter(must=list(conditions)), exact=True).count)
+
+    def discard(self, ids: Sequence[str]) -> None:
+        """Delete target points."""
+        self._delete(self.target, [point_id(text) for text in ids])
 
     def _delete(self, collection: str, ids: list[PointId]) -> None:
         if ids:

@@ -7,6 +7,7 @@ store itself. Each check works on a fresh gallery and leaves nothing open.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -177,3 +178,34 @@ def require_gallery(found: Gallery, expected: Gallery, tolerance: float, message
 def converted(aligner: OnnxAligner, gallery: Gallery) -> Gallery:
     """Return what a gallery becomes."""
     return {key: None if vector is None else aligner.transform(vector) for key, vector in gallery.items()}
+
+
+def in_service(bench: StoreBench, url: str, expected: Gallery, message: str) -> None:
+    """Require that a gallery serves these rows."""
+    near(bench.harness.get(url), expected, bench, message)
+
+
+def near(found: Gallery, expected: Gallery, bench: StoreBench, message: str) -> None:
+    """Require that two galleries are the same, as exactly as the store is."""
+    require_gallery(found, expected, bench.harness.tolerance, message)
+
+
+def refused(error: type[Exception], action: Callable[[], object], why: str) -> None:
+    """Require that an action raises an error."""
+    try:
+        action()
+    except error:
+        return
+    raise AssertionError(f"must be refused with {error.__name__}: {why}")
+
+
+def change_gallery(bench: StoreBench, url: str, old: Gallery) -> Gallery:
+    """Insert, replace and delete rows as an application does; return what is there afterwards."""
+    keys = list(old)
+    more = bench.gallery(len(old) + 7, seed=6)
+    inserted = [key for key in more if key not in old]
+    put = {key: more[key] for key in itertools.chain(keys[1 :: len(old) // 6], inserted)}
+    bench.harness.put(url, put)
+    deleted = keys[:: len(old) // 5]
+    bench.harness.delete(url, deleted)
+    return {key: vector for key, vector in (old | put).items() if key not in deleted}

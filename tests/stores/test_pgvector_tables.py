@@ -311,10 +311,10 @@ def test_a_change_that_is_committed_between_reading_and_writing_is_not_lost(
 def test_a_busy_table_is_waited_for_shortly_and_again(
     database: psycopg.Connection, postgres: str, aligner: OnnxAligner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from embcompat.stores import pgvector
+    from embcompat.stores import pg_locks
 
-    monkeypatch.setattr(pgvector, "LOCK_MILLISECONDS", 20)
-    monkeypatch.setattr(pgvector, "LOCK_TRIES", 2)
+    monkeypatch.setattr(pg_locks, "LOCK_MILLISECONDS", 20)
+    monkeypatch.setattr(pg_locks, "LOCK_TRIES", 2)
     database.execute(f"CREATE TABLE docs (id integer PRIMARY KEY, v vector({DIM}))")
     fill(database, "docs", 5)
     with opened(database, postgres) as store:

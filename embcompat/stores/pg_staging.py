@@ -1,0 +1,55 @@
+"""A temporary PostgreSQL table through which rows are written in bulk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from psycopg import Cursor, sql
+
+from embcompat.stores.digests import vector_digests
+from embcompat.stores.pg_catalog import VectorTable
+from embcompat.stores.pg_copy import Column, encode, order
+from embcompat.stores.pg_target import Target, listed, vector_type
+
+_SQL_TYPES: Final = {"int2": "smallint", "int4": "integer", "int8": "bigint", "uuid": "uuid", "text": "text"}
+
+
+def stage_rows(
+    cursor: Cursor[Any],
+    names: Target,
+    table: VectorTable,
+    keys: Sequence[Sequence[Any]],
+    vectors: NDArray[np.float32],
+    digests: NDArray[np.int64],
+    marks: NDArray[np.int64],
+) -> tuple[sql.Identifier, sql.Composed]:
+    """Copy rows into a temporary table ``g``.
+
+    Returns:
+        The table, and the condition that its keys are those of ``s``.
+    """
+    target = Column(table.vector.kind, names.job.target.dim)
+    columns = [target, Column("int8"), Column("int8"), Column("int8"), *table.key_columns]
+    values = [vectors, digests, vector_digests(vectors), marks, *keys]
+    places = order(columns)
+    data = encode([values[place] for place in places], [columns[place] for place in places], len(vectors))
+    fields = ["vector", "source", "digest", "mark", *(f"key{index}" for index in range(len(keys)))]
+    name = f"embcompat_{names.job.suffix}"
+    staging = sql.Identifier("pg_temp", name)
+    types = [vector_type(target), *(sql.SQL(_SQL_TYPES[column.kind]) for column in columns[1:])]
+    declared = sql.SQL(", ").join(
+        sql.SQL("{} {}").format(sql.Identifier(field), kind) for field, kind in zip(fields, types, strict=True)
+    )
+    cursor.execute(sql.SQL("CREATE TEMP TABLE IF NOT EXISTS {} ({})").format(sql.Identifier(name), declared))
+    cursor.execute(sql.SQL("TRUNCATE {}").format(staging))
+    copied = listed(fields[place] for place in places)
+    with cursor.copy(sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(staging, copied)) as copy:
+        copy.write(data)
+    same = sql.SQL(" AND ").join(
+        sql.SQL("g.{} = s.{}").format(sql.Identifier(f"key{index}"), sql.Identifier(key))
+        for index, key in enumerate(table.keys)
+    )
+    return staging, same
