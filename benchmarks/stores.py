@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -218,7 +219,8 @@ def main() -> None:
             options.rows, options.repeats = 2_000, 1
         fresh = measure(options)
         kept = json.loads(options.out.read_text())["lines"] if options.out and options.out.exists() else []
-        named = {line["what"]: line for line in [*kept, *fresh]}
+        load = os.getloadavg()[0]
+        named = {line["what"]: line for line in [*kept, *({**line, "load_average": load} for line in fresh)]}
         packages = ("lancedb", "psycopg", "qdrant-client", "faiss-cpu", "pyarrow", "ray")
         write_results({"machine": describe(*packages), "lines": list(named.values())}, options.out)
 

@@ -53,9 +53,9 @@ class FaissLayout:
         """Return None: an index says nothing."""
         return None
 
-    def index_kind(self, path: Path) -> str | None:
+    def index_kind(self, held: Contents) -> str | None:
         """Return ``Flat``, ``HNSW`` or ``IVF``."""
-        return kind_of(read_index(path))
+        return kind_of(held.whole)
 
     def read(self, path: Path) -> Contents:
         """Take the vectors out of the index."""

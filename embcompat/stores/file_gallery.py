@@ -57,7 +57,7 @@ class FileGallery:
 
     def dim(self) -> int:
         """Return the length of the vectors in service."""
-        return self._layout.dim(self._path)
+        return int(self._read().vectors.shape[1])
 
     def state(self, job: Job) -> State:
         """Return how far the job is, read from the files that are there."""
@@ -166,7 +166,7 @@ class FileGallery:
 
     def index_kind(self) -> str | None:
         """Return the kind of index in the file."""
-        return self._layout.index_kind(self._path)
+        return self._layout.index_kind(self._read())
 
     def build_index(self, job: Job) -> None:
         """Write the new file from the target vectors, unless it is written from the same ones already."""

@@ -61,8 +61,8 @@ class FileLayout(Protocol):
     def space(self, path: Path) -> SpaceVersion | None:
         """Return the space that a file itself says it is in."""
 
-    def index_kind(self, path: Path) -> str | None:
-        """Return the kind of vector index in a file, or None."""
+    def index_kind(self, held: Contents) -> str | None:
+        """Return the kind of vector index in a file that was read, or None."""
 
     def read(self, path: Path) -> Contents:
         """Read a file.
