@@ -23,6 +23,9 @@ from embcompat.evaluation.similarity import pairwise_scores
 FOLDS = 5
 """Parts of the queries: what a part's curve uses is chosen on the others [ours]."""
 
+MOST_QUERIES = 2_000
+"""Queries that are judged; of more, as many are drawn at random [ours]."""
+
 _BLOCK_SCORES = 8_388_608
 """Scores of one matrix product: 32 MiB."""
 
@@ -61,7 +64,7 @@ class SearchTask:
     ) -> Measured:
         """Measure orders, and the recommended one where asked for, by cross-fitting over five parts of the queries."""
         judged = match_qrels(self.qrels, self.new_queries.ids, new.ids, exclude_self=self.exclude_self)
-        relevance = held_out_relevance(judged, native)
+        relevance = _at_most(held_out_relevance(judged, native), MOST_QUERIES, seed=backlog.seed)
         fold = np.random.default_rng(backlog.seed).permutation(len(relevance)) % FOLDS
         search = _MixedSearch(self, backlog, new, relevance, steps)
         scales = _choose_scales(search, backlog, native, fold)
@@ -208,6 +211,14 @@ def resample(count: int, *, seed: int) -> NDArray[np.float32]:
 def replicate(values: Float64, resampled: NDArray[np.float32]) -> Replicated:
     """Return the mean over queries of values (fractions, q), with replicates."""
     return Replicated(values.mean(axis=1), (resampled @ values.T).astype(np.float64))
+
+
+def _at_most(relevance: Relevance, count: int, *, seed: int) -> Relevance:
+    if len(relevance) <= count:
+        return relevance
+    drawn = np.zeros(len(relevance), dtype=bool)
+    drawn[np.random.default_rng(seed).permutation(len(relevance))[:count]] = True
+    return relevance.select(drawn)
 
 
 def _choose_scales(

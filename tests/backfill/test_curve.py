@@ -183,6 +183,13 @@ def test_fused_scoring_adds_the_old_scores(made: Made) -> None:
     assert only_new.orders["random"].auc.value == pytest.approx(plain.orders["random"].auc.value, abs=1e-6)
 
 
+def test_more_queries_than_enough_are_thinned(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    backlog, new, native_ids, _ = made
+    monkeypatch.setattr("embcompat.backfill.search_curve.MOST_QUERIES", 40)
+    curve = backfill_curve(backlog, new, search_task(made), native_ids=native_ids, orders=["random"], steps=2)
+    assert curve.judged == 40
+
+
 def test_verification_points_are_those_of_the_mixed_pairs(made: Made) -> None:
     backlog, new, _, _ = made
     turns = (np.arange(400) % 3).astype(np.int16)
