@@ -195,7 +195,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--kind", default="kernel", help="kind of the aligners")
-    parser.add_argument("--subjects", type=int, default=10_000, help="subjects to fit on")
+    parser.add_argument("--subjects", type=int, default=5_000, help="subjects to fit on")
     options = parser.parse_args(arguments)
     found = run(options)
     print_tables(found)

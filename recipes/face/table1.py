@@ -66,8 +66,8 @@ def list_jobs(parts: Sequence[str], *, smoke: bool) -> Iterator[Job]:
         order = sorted(grid, key=lambda cell: (cell.subjects, paper_cell(cell) is None))
         yield from (Job("simulated", cell) for cell in (order[:1] if smoke else order))
     if "lfw" in parts:
-        fits = product(NORMS, MODEL_PAIRS, kinds, batches)
-        jobs = [Job(f"LFW, {norm}", Cell(*models, kind, 0, batch)) for norm, models, kind, batch in fits]
+        fits = product(batches, NORMS, MODEL_PAIRS, kinds)
+        jobs = [Job(f"LFW, {norm}", Cell(*models, kind, 0, batch)) for batch, norm, models, kind in fits]
         yield from jobs[:1] if smoke else jobs
 
 

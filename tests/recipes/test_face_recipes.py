@@ -190,6 +190,16 @@ class TestSeveralVersions:
 
 def test_every_recipe_is_in_the_table() -> None:
     text = (ROOT / "recipes" / "README.md").read_text()
-    recipes = {path.name for path in FACE.glob("*.py") if "def main(" in path.read_text()}
-    missing = [name for name in sorted(recipes) if f"face/{name}" not in text]
+    recipes = {path.name for path in FACE.glob("*.py") if "make_parser(__doc__)" in path.read_text()}
+    assert len(recipes) >= 4
+    missing = [name for name in sorted(recipes) if f"(face/{name})" not in text]
     assert not missing
+
+
+def test_the_table_of_the_life_cycle_shows_what_is_recorded() -> None:
+    text = (ROOT / "recipes" / "README.md").read_text()
+    for name, version in json.loads((EXPECTED / "life_cycle.json").read_text())["versions"].items():
+        ours, paper = version["simulated"], version["paper"]
+        cells = [f"{ours[key]:.4f} ({paper[key]:.4f})" for key in ("mean_genuine", "mean_impostor")]
+        cells.append(f"1/{1 / ours['far']:,.0f} (1/{1 / paper['far']:,.0f})")
+        assert f"| {name} | {' | '.join(cells)} |" in text
