@@ -118,6 +118,11 @@ def test_partial_backfill_ends_at_the_full_reindex(load: Any, tmp_path: Path) ->
         assert all(order["metric"][-1] == pytest.approx(found["full_reindex"]) for order in found["orders"].values())
 
 
+def test_the_study_shows_the_recorded_figures(load: Any) -> None:
+    study = load("study_tables")
+    assert study.make_page() == study.PAGE.read_text()
+
+
 @pytest.mark.parametrize("old", ["mfn_a", "dlib"])
 def test_the_recommended_aligner_meets_the_aims(old: str) -> None:
     path = EXPECTED / "beat_the_paper.json"

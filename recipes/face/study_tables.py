@@ -1,0 +1,77 @@
+"""Write the tables of docs/concepts/faces.md from the recorded figures of ``beat_the_paper.py`` and ``tried.py``.
+
+python recipes/face/study_tables.py
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "concepts" / "faces.md"
+EXPECTED = ROOT / "recipes" / "expected"
+
+NAMES = {"dense_paper": "Dense, the paper's loss", "dense": "Dense, loss on unit vectors"}
+
+
+def beaten(result: dict[str, Any]) -> list[str]:
+    """Write every line of the comparison: its own threshold, and scenario 1's."""
+    ours = result["recommended"]
+    lines = []
+    for upgrade, found in result["upgrades"].items():
+        lines += [f"**{upgrade}**", "", "| scenario 3 | FAR at FRR 5 % | FRR at S1's threshold | FAR there |"]
+        lines.append("|---|---|---|---|")
+        for line, row in found["lines"].items():
+            if line.startswith("S2"):
+                continue
+            name = line.removeprefix("S3: ")
+            for short, long in NAMES.items():
+                name = long if name == short else name.replace(f": {short}", f": {long}").replace("S3, ", "")
+            own = one_in(row["far_at_frr"]["value"])
+            fixed = (
+                "– | –" if "fused" in line or line == "old" else f"{row['fixed_frr']:.1%} | {one_in(row['fixed_far'])}"
+            )
+            lines.append(f"| {f'**{name}**' if ours in name else name} | {own} | {fixed} |")
+        lines += ["", "| FAR of ours as a multiple of | value (95 %) | fold by fold |", "|---|---|---|"]
+        for what, ratio in found["ratios"].items():
+            scenario, _, base = what.partition(f": {ours} / ")
+            by_fold = ", ".join("–" if each is None else f"{each:.2f}" for each in ratio["by_fold"])
+            interval = f"{ratio['value']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})"
+            lines.append(f"| {NAMES[base]}, {scenario} | {interval} | {by_fold} |")
+        lines.append("")
+    return lines[:-1]
+
+
+def tried(result: dict[str, Any]) -> list[str]:
+    """Write what was tried: the FAR of each as a multiple of Dense's."""
+    upgrades = result["upgrades"]
+    lines = [f"| tried | {' | '.join(upgrades)} |", "|---|" + "---|" * len(upgrades)]
+    for name in next(iter(upgrades.values())):
+        cells = [f"{rows[name]['far_at_frr'] / rows['dense']['far_at_frr']:.2f}" for rows in upgrades.values()]
+        lines.append(f"| {NAMES.get(name, name)} | {' | '.join(cells)} |")
+    return lines
+
+
+def one_in(rate: float) -> str:
+    return f"1/{1 / rate:,.0f}" if rate else "none"
+
+
+def fill(text: str, name: str, lines: list[str]) -> str:
+    """Put lines between the page's markers of a table."""
+    marked = re.compile(rf"(<!-- {name}: recipes/face/study_tables.py -->\n).*?(<!-- end -->)", re.DOTALL)
+    return marked.sub(lambda found: "\n".join([found[1], *lines, "", found[2]]), text)
+
+
+def make_page() -> str:
+    """Return the page with its tables."""
+    text = PAGE.read_text()
+    for name, make in (("beat_the_paper", beaten), ("tried", tried)):
+        text = fill(text, name, make(json.loads((EXPECTED / f"{name}.json").read_text())))
+    return text
+
+
+if __name__ == "__main__":
+    PAGE.write_text(make_page())
