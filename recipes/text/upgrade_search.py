@@ -9,9 +9,9 @@ that was fitted is measured. Two things make text aligners good, and both need n
 * The pieces carry their document as label. "Of one document?" is then a question of verification: `select_aligner`
   chooses by it, and `reweight` weighs down the directions in which pieces of one document differ.
 
-Where the new model is better, a part of the gallery is embedded with it: at once, in an order, or when a query brings
-a document up. Native rows then stand beside converted ones, so the aligner is the large kernel without weighting,
-whose scores are on nearly the same scale.
+Where the new model is better, a part of the gallery is embedded with it: at once, or when a query brings a document up.
+Native rows then stand beside converted ones, so the aligner is the large kernel without weighting, whose scores are on
+nearly the same scale. What is embedded at once is drawn by lot from the whole collection, and serves as the pairs.
 
     python recipes/text/upgrade_search.py --data DATA --output recipes-out
 """
@@ -25,7 +25,6 @@ import numpy as np
 from loading import QUICK, Collection, Options, as_estimate, embed, load_collections, read_options, show, write
 
 import embcompat as ec
-from embcompat.backfill import HeldOut
 from embcompat.backfill.replay import replay_lazy
 from embcompat.evaluation import FUSED_WEIGHTS, bootstrap_difference, bootstrap_ratio
 from embcompat.evaluation.qrels import match_qrels
@@ -42,11 +41,8 @@ WORDS = 16
 LARGE = {"landmarks": 6_000, "penalty": 0.02}
 """A landmark for every pair, and little shrinkage: minutes instead of seconds, for the best text aligner."""
 
-FRACTIONS, ORDERS = (0.1, 0.2, 0.5), {"random": "", "predicted_error": "by error"}
-"""Parts of the collection that the new model has embedded, pairs included, and in which order."""
-
-FEW = 0.05
-"""Part of the collection that serves as pairs there."""
+FRACTIONS = 0.05, 0.1, 0.2, 0.5
+"""Parts of the collection that the new model embeds; they are the pairs."""
 
 DEPTH = 50
 """Documents that a query brings up."""
@@ -117,7 +113,7 @@ def upgrade(collection: Collection, old: str, new: str, options: Options) -> dic
         beside_native = next(each.aligner for each in choice.candidates if each.candidate.name == "large kernel")
         sides = embed_sides(collection, rows, old, new, beside_native)
         found["lazy_backfill"] = serve_lazily(sides, collection.qrels, report, seed)
-        found["backfill"] = reembed_partly(collection, rows, old, new, pairs, seed)
+        found["backfill"] = reembed_partly(collection, old, new, seed)
     return found
 
 
@@ -138,34 +134,26 @@ def serve_lazily(sides: Sides, qrels: ec.Qrels, report: ec.RetrievalReport, seed
     return found
 
 
-def reembed_partly(
-    collection: Collection, rows: np.ndarray, old: str, new: str, pairs: ec.PairedEmbeddings, seed: int
-) -> dict[str, dict]:
-    """Fit on few pairs, and re-embed a part of the gallery: any, or what is likely converted worst.
+def reembed_partly(collection: Collection, old: str, new: str, seed: int) -> dict[str, dict]:
+    """Re-embed documents drawn by lot, and convert the others by an aligner that was fitted on nothing else.
 
-    The pairs count as re-embedded, each twice: its pieces cost what the document costs.
+    The budget is the only pairs there are: they are served native, in the whole collection.
     """
-    few = rows[: round(FEW * len(collection.texts))]
-    names = {list(collection.texts)[row] for row in few}
-    split = ec.split_pairs(pairs.select([label in names for label in pairs.labels]), test=0, seed=seed)
-    aligner = ec.fit_aligner("kernel", split.train, split.validation, seed=seed, **LARGE)
-    sides = embed_sides(collection, few, old, new, aligner)
-    known = split.validation
-    converted = ec.Embeddings(aligner.transform(known.source.vectors), known.ids, known.target.space)
-    held_out = HeldOut(known.source, converted, known.target)
-    found = {}
-    for kind in ORDERS:
-        order = ec.backfill_order(kind, sides.old_gallery, sides.converted, held_out=held_out, seed=seed)
-        for fraction in FRACTIONS:
-            count = max(0, round(fraction * len(collection.texts)) - 2 * len(few))
-            native = np.isin(sides.old_gallery.ids, order[:count])
-            vectors = np.where(native[:, np.newaxis], sides.new_gallery.vectors, sides.converted.vectors)
-            mixed = ec.Embeddings(vectors, sides.converted.ids, sides.converted.space)
-            report = evaluate(replace(sides, converted=mixed), collection.qrels, seed).to_dict()
-            found[f"{100 * fraction:.0f} % {ORDERS[kind]}".strip()] = {
-                line: {"value": report[line], **{name: report[name].get(line) for name in ("differences", "gaps")}}
-                for line in ("converted", "fused")
-            }
+    count, found = len(collection.texts), {}
+    for fraction in FRACTIONS:
+        rows = np.random.default_rng(seed).permutation(count)[: round(fraction * count)]
+        pairs = ec.pair_embeddings(*(collection.documents[model].select(rows) for model in (old, new)))
+        split = ec.split_pairs(pairs, test=0, seed=seed)
+        aligner = ec.fit_aligner("kernel", split.train, split.validation, seed=seed, **LARGE)
+        sides = embed_sides(collection, rows[:0], old, new, aligner)
+        mixed = sides.converted.vectors.copy()
+        mixed[rows] = sides.new_gallery.vectors[rows]
+        served = ec.Embeddings(mixed, sides.converted.ids, sides.converted.space)
+        report = evaluate(replace(sides, converted=served), collection.qrels, seed).to_dict()
+        found[f"{100 * fraction:.0f} %"] = {
+            line: {"value": report[line], **{name: report[name].get(line) for name in ("differences", "gaps")}}
+            for line in ("converted", "fused")
+        }
     return found
 
 
