@@ -1,0 +1,17 @@
+"""The README's tables are those of the recorded figures."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_tables_of_the_readme_are_made_from_the_recorded_figures() -> None:
+    spec = importlib.util.spec_from_file_location("readme_tables", ROOT / "recipes" / "readme_tables.py")
+    assert spec is not None
+    assert spec.loader is not None
+    tables = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tables)
+    assert tables.make_tables() in (ROOT / "README.md").read_text()
