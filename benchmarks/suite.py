@@ -5,7 +5,9 @@
     python benchmarks/suite.py --only-page
 
 Each benchmark runs in a process of its own and takes its ratios within one run. What was measured before stays until
-it is measured again, so that single ones can be run again on a quiet machine: ``--only conversion``.
+it is measured again, so that single ones can be run again on a quiet machine, at any size:
+
+    python benchmarks/suite.py --only conversion --sizes "--rows 1000000 --repeats 3"
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ PAGE = HERE.parent / "docs" / "concepts" / "speed.md"
 REDUCED: dict[str, list[str]] = {
     "startup": ["--repeats", "9"],
     "serving": [],
-    "conversion": ["--rows", "200000", "--repeats", "5"],
+    "conversion": ["--rows", "200000"],
     "fit_streaming": ["--rows", "200000"],
     "training": ["--rows", "60000"],
     "verification": ["--subjects", "8000", "--repeats", "3"],
@@ -137,12 +139,14 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="the sizes of the docs' table")
     parser.add_argument("--smoke", action="store_true", help="sizes that only show that it runs; writes nothing")
     parser.add_argument("--only", nargs="+", choices=sorted(FULL), help="which benchmarks to run")
+    parser.add_argument("--sizes", help="arguments for the one benchmark of --only, instead of the suite's")
     parser.add_argument("--only-page", action="store_true", help="write the page from the results, measure nothing")
     options = parser.parse_args()
     results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     sizes = FULL if options.full else REDUCED
     for name in [] if options.only_page else options.only or sizes:
-        found = run(name, ["--smoke"] if options.smoke else sizes[name])
+        arguments = sizes[name] if options.sizes is None else options.sizes.split()
+        found = run(name, ["--smoke"] if options.smoke else arguments)
         if not options.smoke:
             results[name] = found
             RESULTS.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n")
