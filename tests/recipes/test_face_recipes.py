@@ -203,3 +203,27 @@ def test_the_table_of_the_life_cycle_shows_what_is_recorded() -> None:
         cells = [f"{ours[key]:.4f} ({paper[key]:.4f})" for key in ("mean_genuine", "mean_impostor")]
         cells.append(f"1/{1 / ours['far']:,.0f} (1/{1 / paper['far']:,.0f})")
         assert f"| {name} | {' | '.join(cells)} |" in text
+
+
+def test_the_figures_of_table_1_are_those_recorded() -> None:
+    text = (ROOT / "recipes" / "README.md").read_text()
+    recorded = json.loads((EXPECTED / "table1.json").read_text())
+    assert recorded["smoke"] is False
+    done = [cell for cell in recorded["cells"].values() if cell.get("paper") or cell.get("all_images")]
+    assert len(done) >= 7
+    for cell in done:
+        second, third = (cell["scenarios"][name] for name in ("S2", "S3"))
+        shown = f"{third['frr']:.2%}, 1/{1 / third['far']:,.0f}"
+        assert shown in text
+        if cell["paper"] is not None:
+            row = cell["paper"]["rows"][1]
+            theirs = f"{row['frr']:.2%}, 1/{row['one_in']:,}"
+            assert f"{second['frr']:.2%}, 1/{1 / second['far']:,.0f} ({theirs})" in text
+
+
+def test_the_figures_of_several_versions_are_those_recorded() -> None:
+    text = (ROOT / "recipes" / "README.md").read_text()
+    found = json.loads((EXPECTED / "several_versions.json").read_text())
+    ways = [found["native"], found["one_gallery"], *found["equation_1"]["3"].values()]
+    for rate in (each["far_at_frr"] for each in [*ways, *found["equation_1"]["16"].values()]):
+        assert f"1/{1 / rate:,.0f}" in text
