@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embcompat.errors import StoreError
-from embcompat.spaces import SpaceVersion
+from embcompat.spaces import SpaceVersion, require_space
 
 Phase = Literal["untouched", "prepared", "cut_over", "finished"]
 """untouched: nothing of this job is there; prepared: the target stands beside the source; cut_over: the target is in
@@ -48,6 +48,22 @@ class State:
 
     phase: Phase
     space: SpaceVersion | None
+
+    def is_new(self, job: Job, *, where: str) -> bool:
+        """Say whether nothing of the job is there yet; then the gallery must be in its source space, where it says one.
+
+        Args:
+            job: The job.
+            where: Where the gallery is, for the error.
+
+        Raises:
+            SpaceMismatchError: If the gallery says that it is in another space.
+        """
+        if self.phase != "untouched":
+            return False
+        if self.space is not None:
+            require_space(self.space, job.source, what=where)
+        return True
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from embcompat.embeddings.files import atomic_path
 from embcompat.errors import StoreError
-from embcompat.spaces import require_space
 from embcompat.stores.base import Coverage, Finish, Job, Pairs, Rows, State, TargetRows, no_target_side
 from embcompat.stores.file_layouts import Contents, FileLayout
 from embcompat.stores.file_notes import FileNotes, identity_key
@@ -72,11 +71,8 @@ class FileGallery:
 
     def prepare(self, job: Job) -> None:
         """Start the file of target vectors."""
-        state = self.state(job)
-        if state.phase != "untouched":
+        if not self.state(job).is_new(job, where=self.url):
             return
-        if state.space is not None:
-            require_space(state.space, job.source, what=self.url)
         self._layout.check(job)
         self._read()
         self._records(job).path.touch()

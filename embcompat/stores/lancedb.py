@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from embcompat.embeddings.files import SPACE_KEY
 from embcompat.errors import InputError, StoreError
-from embcompat.spaces import SpaceVersion, require_space
+from embcompat.spaces import SpaceVersion
 from embcompat.stores.base import (
     Coverage,
     Finish,
@@ -104,11 +104,8 @@ class LanceGallery:
 
     def prepare(self, job: Job) -> None:
         """Add the target column and the provenance columns in one commit."""
-        state = self.state(job)
-        if state.phase != "untouched":
+        if not self.state(job).is_new(job, where=self.url):
             return
-        if state.space is not None:
-            require_space(state.space, job.source, what=self.url)
         table = self._latest()
         self._keys.require_unique(table, where=self.url)
         metadata = {SPACE_KEY: job.target.to_json().encode(), ARTIFACT_KEY: job.artifact_id.encode()}

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from psycopg import sql
 
 from embcompat.errors import InputError, StoreError
-from embcompat.spaces import require_space
 from embcompat.stores import pg_reader, pg_target
 from embcompat.stores.base import Coverage, Finish, Job, Pairs, Rows, State, TargetRows, no_target_side
 from embcompat.stores.keys import KeyCodec
@@ -106,11 +105,8 @@ class PgGallery:
 
     def prepare(self, job: Job) -> None:
         """Make the target table, and note what the application changes from now on."""
-        state = self.state(job)
-        if state.phase != "untouched":
+        if not self.state(job).is_new(job, where=self.url):
             return
-        if state.space is not None:
-            require_space(state.space, job.source, what=self.url)
         table = self._table()
         refuse_obstacles(self._writer, table.oid, where=self.url)
         if not has_unique_key(self._writer, table):

@@ -22,7 +22,7 @@ from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ApiException
 
 from embcompat.errors import InputError, StoreError
-from embcompat.spaces import SpaceVersion, require_space
+from embcompat.spaces import SpaceVersion
 from embcompat.stores.base import Coverage, Finish, Job, Pairs, Rows, State, TargetRows, no_target_side
 from embcompat.stores.qdrant_points import (
     PAGE_ROWS,
@@ -117,11 +117,8 @@ class QdrantGallery:
 
     def prepare(self, job: Job) -> None:
         """Make the target collection with the configuration of the source, for the new space."""
-        state = self.state(job)
-        if state.phase != "untouched":
+        if not self.state(job).is_new(job, where=self.url):
             return
-        if state.space is not None:
-            require_space(state.space, job.source, what=self.url)
         params = self._params(self._served())
         require_convertible(params, job.source, where=self.url)
         create_like(
