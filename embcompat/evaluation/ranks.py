@@ -182,18 +182,23 @@ def _block_scores(
     terms: Sequence[ScoreTerm], queries: NDArray[np.intp], rows: NDArray[np.intp]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Score queries against gallery rows: scores (q, g) and how far each query's may be off (q,)."""
-    bound = np.zeros(len(queries), dtype=np.float32)
-    total: NDArray[np.float32] | None = None
-    for term in terms:
-        asked, block = term.queries[queries], term.gallery[rows]
-        scores = pairwise_scores(asked, block, term.similarity)
-        if term.weight != 1.0:
-            scores *= np.float32(term.weight)
-        total = scores if total is None else np.add(total, scores, out=total)
-        bound += abs(term.weight) * rounding_bound(asked, block, term.similarity)
-    if total is None:
-        raise ValueError("a score is the sum of at least one term")
+    total, bound = _term_scores(terms[0], queries, rows)
+    for term in terms[1:]:
+        scores, error = _term_scores(term, queries, rows)
+        total += scores
+        bound += error
     return total, bound
+
+
+def _term_scores(
+    term: ScoreTerm, queries: NDArray[np.intp], rows: NDArray[np.intp]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Score by one summand, as `_block_scores` does."""
+    asked, block = term.queries[queries], term.gallery[rows]
+    scores = pairwise_scores(asked, block, term.similarity)
+    if term.weight != 1.0:
+        scores *= np.float32(term.weight)
+    return scores, np.float32(abs(term.weight)) * rounding_bound(asked, block, term.similarity)
 
 
 def _exact(terms: Sequence[ScoreTerm], queries: NDArray[np.intp], rows: NDArray[np.intp]) -> NDArray[np.float32]:
