@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 from machine import describe
-from zoo import FACE_PAIRS, FITTED_TEXTS, TEXT_PAIRS, load_faces, load_qrels, load_texts
+from zoo import FACE_PAIRS, FITTED_TEXTS, TEXT_PAIRS, load_faces, load_upgrade
 
 import embcompat as ec
 from embcompat.aligners import AlignerPair
@@ -100,16 +100,7 @@ def measure(
 
 
 def measure_texts(folder: Path, name: str, models: tuple[str, str], kind: str, weight: float | None) -> dict[str, Any]:
-    sides = {
-        f"{role}{suffix}": load_texts(folder, name, model, side)
-        for role, model in zip(("old", "new"), models, strict=True)
-        for suffix, side in (("", "docs"), ("_queries", "queries"))
-    }
-    qrels = load_qrels(folder, name)
-    free = [row for row, item in enumerate(sides["old"].ids.tolist()) if item not in qrels.relevant_items()]
-    chosen = np.random.default_rng(0).permutation(free)[: FITTED_TEXTS[name]]
-    pairs = ec.pair_embeddings(sides["old"].select(chosen), sides["new"].select(chosen))
-    split = ec.split_pairs(pairs, test=0, seed=0)
+    sides, qrels, split = load_upgrade(folder, name, models)
     backlog = make_backlog(split, kind, sides["old"], sides["new"].space)
     task = SearchTask(sides["new_queries"], qrels, sides["old_queries"], fused_weight=weight)
     return measure(backlog, sides["new"], task, native_ids=fitted_ids(split))

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 from machine import describe
-from zoo import FITTED_TEXTS, TEXT_PAIRS, load_qrels, load_texts
+from zoo import FITTED_TEXTS, TEXT_PAIRS, draw_pairs, load_qrels, load_texts
 
 import embcompat as ec
 from embcompat.backfill.embed import Embed, embed_items
@@ -81,8 +81,7 @@ def worth(folder: Path, name: str, models: tuple[str, str]) -> dict[str, Any]:
     old, new = (load_texts(folder, name, model, "docs") for model in models)
     queries = [load_texts(folder, name, model, "queries") for model in models]
     qrels = load_qrels(folder, name)
-    free = [row for row, item in enumerate(old.ids.tolist()) if item not in qrels.relevant_items()]
-    pairs = np.random.default_rng(0).permutation(free)[: FITTED_TEXTS[name]].tolist()
+    pairs = draw_pairs(old, qrels, name).tolist()
     sides = Sides(queries[0], queries[1], old, new, fit_and_convert(old, new, pairs))
     relevance, fitted = judge(sides, qrels, pairs)
     lines = means(sides, relevance, fitted)
@@ -166,8 +165,7 @@ def cranfield(folder: Path) -> dict[str, Any]:
     queries = pq.read_table(folder / "cranfield_queries.parquet").to_pylist()
     qids = [str(row["qid"]) for row in queries]
     qrels = load_qrels(folder, "cranfield")
-    free = [row for row, item in enumerate(ids) if item not in qrels.relevant_items()]
-    pairs = np.random.default_rng(0).permutation(free)[: FITTED_TEXTS["cranfield"]].tolist()
+    pairs = draw_pairs(old, qrels, "cranfield").tolist()
     sides = Sides(
         load_texts(folder, "cranfield", "para_l3", "queries"),
         ec.extract_embeddings(model, [row["text"] for row in queries], ids=qids),

@@ -25,7 +25,7 @@ from embspec import DriftAdapter
 from machine import describe, write_results
 from numpy.typing import NDArray
 from vectormigrate.compat import LowRankAffineAdapter, OrthogonalProcrustesAdapter, ResidualMLPAdapter
-from zoo import FITTED_TEXTS, evaluate_texts, load_qrels, load_texts
+from zoo import FITTED_TEXTS, evaluate_texts, load_upgrade
 
 import embcompat as ec
 from embcompat.embeddings import normalize_rows
@@ -78,15 +78,7 @@ class _Plain:
 
 
 def measure(folder: Path, name: str, models: tuple[str, str]) -> list[dict[str, Any]]:
-    sides = {
-        f"{role}{suffix}": load_texts(folder, name, model, side)
-        for role, model in zip(("old", "new"), models, strict=True)
-        for suffix, side in (("", "docs"), ("_queries", "queries"))
-    }
-    qrels = load_qrels(folder, name)
-    free = [row for row, item in enumerate(sides["old"].ids.tolist()) if item not in qrels.relevant_items()]
-    chosen = np.random.default_rng(0).permutation(free)[: FITTED_TEXTS[name]]
-    split = ec.split_pairs(ec.pair_embeddings(sides["old"].select(chosen), sides["new"].select(chosen)), test=0, seed=0)
+    sides, qrels, split = load_upgrade(folder, name, models)
     rows = np.resize(split.train.source.vectors, (CONVERTED_ROWS, sides["old"].space.dim))
     found: list[dict[str, Any]] = []
     for label, fit in FITS.items():

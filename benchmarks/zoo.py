@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 from machine import describe
+from numpy.typing import NDArray
 
 import embcompat as ec
 from embcompat.aligners import AlignerPair, parameter_count
@@ -65,6 +66,28 @@ def load_qrels(folder: Path, name: str) -> ec.Qrels:
     for row in pq.read_table(folder / f"{name}_qrels.parquet").to_pylist():
         gains.setdefault(str(row["qid"]), {})[str(row["doc_id"])] = float(row["rel"])
     return ec.Qrels(gains)
+
+
+def draw_pairs(gallery: ec.Embeddings, qrels: ec.Qrels, name: str) -> NDArray[np.int64]:
+    """Draw the documents of a collection that serve as pairs, among those that answer no query: their rows."""
+    free = [row for row, item in enumerate(gallery.ids.tolist()) if item not in qrels.relevant_items()]
+    return np.random.default_rng(0).permutation(free)[: FITTED_TEXTS[name]]
+
+
+def load_upgrade(
+    folder: Path, name: str, models: tuple[str, str]
+) -> tuple[dict[str, ec.Embeddings], ec.Qrels, ec.PairSplit]:
+    """Load ``old``, ``new``, ``old_queries`` and ``new_queries`` of a collection, its judgements, and the pairs."""
+    sides = {
+        f"{role}{suffix}": load_texts(folder, name, model, side)
+        for role, model in zip(("old", "new"), models, strict=True)
+        for suffix, side in (("", "docs"), ("_queries", "queries"))
+    }
+    qrels = load_qrels(folder, name)
+    chosen = draw_pairs(sides["old"], qrels, name)
+    pairs = ec.pair_embeddings(sides["old"].select(chosen), sides["new"].select(chosen))
+    split = ec.split_pairs(pairs, test=0, seed=0)
+    return sides, qrels, split
 
 
 def fit_all(
@@ -136,16 +159,7 @@ def evaluate_texts(
 
 
 def text_rows(folder: Path, name: str, models: tuple[str, str], kinds: tuple[str, ...]) -> list[dict[str, Any]]:
-    sides = {
-        f"{role}{suffix}": load_texts(folder, name, model, side)
-        for role, model in zip(("old", "new"), models, strict=True)
-        for suffix, side in (("", "docs"), ("_queries", "queries"))
-    }
-    qrels = load_qrels(folder, name)
-    free = [row for row, item in enumerate(sides["old"].ids.tolist()) if item not in qrels.relevant_items()]
-    chosen = np.random.default_rng(0).permutation(free)[: FITTED_TEXTS[name]]
-    pairs = ec.pair_embeddings(sides["old"].select(chosen), sides["new"].select(chosen))
-    split = ec.split_pairs(pairs, test=0, seed=0)
+    sides, qrels, split = load_upgrade(folder, name, models)
     rows = []
     for kind, aligner, seconds in fit_all(split, kinds, reweighted=False):
         report = evaluate_texts(sides, aligner, qrels, split)
