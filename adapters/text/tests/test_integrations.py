@@ -175,7 +175,8 @@ def test_an_aligned_model_is_one_model_on_disk_too(
     aligned = align_model(model, path)
     assert aligned is model
     assert aligned.get_embedding_dimension() == 16
-    for found in (aligned, copy.deepcopy(aligned), pickle.loads(pickle.dumps(aligned))):
+    sent = pickle.loads(pickle.dumps(aligned))  # as sentence-transformers sends a model to its worker processes
+    for found in (aligned, copy.deepcopy(aligned), sent):
         np.testing.assert_allclose(found.encode(TEXTS), expected, atol=1e-5)
         np.testing.assert_allclose(found.encode_query(TEXTS[0]), expected[0], atol=1e-5)
     np.testing.assert_allclose(aligned.similarity(expected, expected), expected @ expected.T, atol=1e-5)
