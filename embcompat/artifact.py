@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -25,13 +24,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
+from embcompat import graphs
 from embcompat.errors import ArtifactError, InputError
 from embcompat.spaces import SpaceVersion
 
 SCHEMA_VERSION: Final = 1
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
-GRAPH = "aligner.onnx"
+GRAPH = graphs.FILE
 PAIRS = "pairs.parquet"
 CANARY = "canary.safetensors"
 CONVERTIBILITY = "convertibility"
@@ -140,7 +140,7 @@ class Artifact:
     def graph(self) -> bytes:
         """Read the ONNX graph and refuse what could reach outside it."""
         data = (self.path / GRAPH).read_bytes()
-        check_graph(data)
+        graphs.check_graph(data)
         return data
 
     def pair_ids(self, *parts: str) -> set[str]:
@@ -254,43 +254,6 @@ def read_arrays(data: bytes, *, where: str) -> dict[str, NDArray[Any]]:
         return dict(load(data))
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"{where} is not a readable safetensors file: {error}") from error
-
-
-def check_graph(data: bytes) -> None:
-    """Refuse a graph that is not self-contained: external data, or operators outside the ONNX standard.
-
-    Raises:
-        ArtifactError: If the bytes are not an ONNX model, or it reaches outside itself.
-    """
-    import onnx
-    from google.protobuf.message import DecodeError
-
-    if data[4:8] == b"ORTM":  # onnxruntime would read this as its own format, whatever else the bytes may be
-        raise ArtifactError(f"{GRAPH} must be in the ONNX format. Got onnxruntime's own.")
-    try:
-        model = onnx.load_model_from_string(data)
-    except (DecodeError, ValueError, TypeError) as error:
-        raise ArtifactError(f"{GRAPH} is not an ONNX model: {error}") from error
-    domains = {entry.domain for entry in model.opset_import}
-    for message in _messages(model):
-        if isinstance(message, onnx.TensorProto):
-            if message.data_location == onnx.TensorProto.EXTERNAL or message.external_data:
-                raise ArtifactError(f"{GRAPH} keeps data outside the file, which is refused.")
-        elif isinstance(message, (onnx.NodeProto, onnx.FunctionProto)):
-            domains.add(message.domain)
-    if foreign := domains - {"", "ai.onnx"}:
-        raise ArtifactError(f"{GRAPH} uses operators outside the ONNX standard, which is refused: {sorted(foreign)}.")
-
-
-def _messages(message: Any) -> Iterator[Any]:
-    """Yield a protobuf message and every message inside it, wherever it stands."""
-    waiting = [message]
-    while waiting:
-        found = waiting.pop()
-        yield found
-        for field, value in found.ListFields():
-            if field.message_type is not None:
-                waiting.extend([value] if hasattr(value, "ListFields") else value)
 
 
 def file_digest(path: Path) -> str:

@@ -28,7 +28,6 @@ from embcompat.artifact import (
     PAIRS,
     WEIGHTS,
     Artifact,
-    check_graph,
     parse_manifest,
     read_arrays,
     read_artifact,
@@ -36,6 +35,7 @@ from embcompat.artifact import (
 from embcompat.embeddings import split_pairs
 from embcompat.errors import ArtifactError, InputError, RegistryError
 from embcompat.export import build_graph, save_artifact
+from embcompat.graphs import check_graph
 from embcompat.registry import Registry
 from embcompat.runtime import OnnxAligner
 from embcompat.testing import make_pairs
@@ -194,6 +194,14 @@ def test_only_our_errors_come_out_of_changed_files(
     changed = data.draw(damage(original[name]))
     folder = tmp_path_factory.mktemp("hostile") / "a"
     use(read_artifact(write(folder, consistent({**original, name: changed}))))
+
+
+@pytest.mark.parametrize("name", [b"weight", b"vectors", b"Gemm", b"onnx.compose"])
+def test_a_name_that_is_no_text_is_refused(original: dict[str, bytes], name: bytes) -> None:
+    graph = original[GRAPH]
+    assert name in graph
+    with pytest.raises(ArtifactError, match="not an ONNX model"):
+        check_graph(graph.replace(name, name[:-1] + b"\xff"))
 
 
 VALUES = st.one_of(

@@ -28,7 +28,6 @@ from embcompat.artifact import (
     Direction,
     Manifest,
     Metric,
-    check_graph,
     file_digest,
     read_artifact,
 )
@@ -42,6 +41,7 @@ from embcompat.export.convertibility import (
 )
 from embcompat.export.graphs import build_graph
 from embcompat.export.quantize import check_int8, quantize_int8
+from embcompat.graphs import check_graph
 from embcompat.spaces import SpaceVersion, require_space
 
 CANARY_PAIRS = 64
