@@ -1,6 +1,6 @@
 """The doctor: what is wrong with a gallery, rows of another space among it."""
 
-from embcompat.doctor.examine import examine
+from embcompat.doctor.examination import examine
 from embcompat.doctor.reference import SpaceReference, fit_reference
 from embcompat.doctor.report import DoctorReport, Finding, Separation
 

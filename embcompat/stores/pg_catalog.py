@@ -133,7 +133,7 @@ def has_unique_key(connection: Connection[Any], table: VectorTable) -> bool:
     )
 
 
-def obstacles(connection: Connection[Any], oid: int) -> list[str]:
+def swap_obstacles(connection: Connection[Any], oid: int) -> list[str]:
     """List what hangs on a table and would not follow a swap by rename, one phrase each."""
     return [
         str(text)
@@ -172,12 +172,54 @@ def obstacles(connection: Connection[Any], oid: int) -> list[str]:
     ]
 
 
-def refuse_obstacles(connection: Connection[Any], oid: int, *, where: str) -> None:
-    """Raise StoreError with the list of what would not follow a swap by rename, if there is anything."""
-    if found := obstacles(connection, oid):
+def column_obstacles(connection: Connection[Any], table: VectorTable, *, fire: bool) -> list[str]:
+    """List what stands in the way of another column that takes the vector column's name, one phrase each.
+
+    Args:
+        connection: A connection.
+        table: The table.
+        fire: Whether the application's triggers fire while rows are filled.
+    """
+    return [
+        str(text)
+        for (text,) in connection.execute(
+            """
+            WITH place AS (SELECT attnum FROM pg_attribute WHERE attrelid = %(oid)s AND attname = %(column)s)
+            SELECT 'it is partitioned' FROM pg_class WHERE oid = %(oid)s AND relkind = 'p'
+            UNION ALL SELECT 'it inherits from or is inherited by ' || CASE WHEN inhrelid = %(oid)s
+                THEN inhparent::regclass ELSE inhrelid::regclass END
+                FROM pg_inherits WHERE %(oid)s IN (inhrelid, inhparent)
+            UNION ALL SELECT 'publication ' || pubname FROM pg_publication_rel r JOIN pg_publication p
+                ON p.oid = r.prpubid WHERE r.prrelid = %(oid)s
+            UNION ALL SELECT 'rule ' || rulename FROM pg_rewrite WHERE ev_class = %(oid)s
+            UNION ALL SELECT 'trigger ' || tgname || ', which would fire for every row and which this user may not '
+                'hold back' FROM pg_trigger WHERE %(fire)s AND tgrelid = %(oid)s AND NOT tgisinternal
+                AND tgenabled NOT IN ('D', 'R') AND tgtype & 16 <> 0 AND tgattr = '' AND tgname NOT LIKE %(own)s
+            UNION ALL SELECT DISTINCT pg_describe_object(w.classid, w.objid, 0) FROM pg_depend w
+                LEFT JOIN pg_rewrite r ON w.classid = 'pg_rewrite'::regclass AND r.oid = w.objid
+                LEFT JOIN pg_class v ON v.oid = r.ev_class AND v.relkind = 'v'
+                LEFT JOIN pg_index i ON w.classid = 'pg_class'::regclass AND i.indexrelid = w.objid
+                LEFT JOIN pg_class x ON x.oid = i.indexrelid
+                LEFT JOIN pg_am m ON m.oid = x.relam AND m.amname IN ('hnsw', 'ivfflat')
+                LEFT JOIN pg_attrdef d ON w.classid = 'pg_attrdef'::regclass AND d.oid = w.objid
+                LEFT JOIN pg_constraint c ON w.classid = 'pg_constraint'::regclass AND c.oid = w.objid
+                WHERE w.refclassid = 'pg_class'::regclass AND w.refobjid = %(oid)s
+                AND w.refobjsubid = (SELECT attnum FROM place) AND m.oid IS NULL
+                AND d.adnum IS DISTINCT FROM (SELECT attnum FROM place) AND c.contype IS DISTINCT FROM 'n'
+                AND (v.oid IS NULL OR EXISTS (SELECT 1 FROM pg_depend n WHERE n.refobjid = v.oid
+                    AND n.classid = 'pg_rewrite'::regclass AND n.objid <> r.oid))
+            """,
+            {"oid": table.oid, "column": table.column, "fire": fire, "own": "embcompat\\_%"},
+        )
+    ]
+
+
+def refuse(obstacles: list[str], *, where: str) -> None:
+    """Raise StoreError with the list of what stands in the way of a cutover, if there is anything."""
+    if obstacles:
         raise StoreError(
-            f"{where}: the tables cannot be swapped, because these would not follow: {'; '.join(found)}. "
-            "Remove them for the time of the cutover and make them again on the new table."
+            f"{where}: it cannot be cut over, because these would not follow: {'; '.join(obstacles)}. "
+            "Remove them for the time of the migration and make them again after it."
         )
 
 

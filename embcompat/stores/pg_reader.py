@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, LiteralString
+from typing import Any, Final, LiteralString
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,12 @@ _SMALL_TABLE_ROWS = 10_000
 
 Page = tuple[list[Sequence[Any]], list[Any]]
 """Key columns and the other columns of some rows."""
+
+Part = tuple[Any, Any]
+"""The first key of a range and that of the next one; None stands for the ends."""
+
+WHOLE: Final[Part] = (None, None)
+"""The range of all keys."""
 
 
 def read_rows(
@@ -80,6 +86,8 @@ def pages(
         if not columns[0]:
             return
         yield columns, values[len(keys) :]
+        if len(columns[0]) < size:
+            return
         last = [column[-1] for column in columns]
 
 
@@ -99,14 +107,16 @@ def read_both(
     connection: Connection[Any], names: Target, table: VectorTable, keys: Sequence[Sequence[Any]]
 ) -> tuple[list[Any], NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
     """Read key columns, both vectors and whether the target is native, of rows that have both."""
-    column = sql.Identifier(table.column)
-    rest = sql.SQL("FROM {} s JOIN {} t ON {} WHERE s.{c} IS NOT NULL AND t.{c} IS NOT NULL AND {}").format(
-        names.served, names.target, matched(table.keys, "s", "t"), key_list(table, keys), c=column
+    here, there = (
+        sql.SQL(alias).format(sql.Identifier(name)) for alias, name in (("s.{}", table.column), ("t.{}", names.column))
+    )
+    rest = sql.SQL("FROM {} s JOIN {} t ON {} WHERE {} IS NOT NULL AND {} IS NOT NULL AND {}").format(
+        names.served, names.target, matched(table.keys, "s", "t"), here, there, key_list(table, keys)
     )
     fields = [
         *key_fields(table),
-        (sql.SQL("s.{}").format(column), table.vector),
-        (sql.SQL("t.{}").format(column), Column(table.vector.kind, names.job.target.dim)),
+        (here, table.vector),
+        (there, Column(table.vector.kind, names.job.target.dim)),
         is_native(names, "t"),
     ]
     *found, source, target, native = read_rows(connection, fields, rest)
@@ -135,26 +145,23 @@ def every_row(names: Target, table: VectorTable) -> sql.Composed:
     return sql.SQL("FROM {} s WHERE s.{} IS NOT NULL").format(names.served, sql.Identifier(table.column))
 
 
-def parts_of(connection: Connection[Any], names: Target, table: VectorTable, *, claim: bool) -> Iterator[sql.Composed]:
-    """Give FROM and WHERE of the missing rows of one key range after the other; see `take_parts`."""
-    make_parts(connection, names, table)
-    for low, high in take_parts(connection, names, table, claim=claim):
-        yield missing_rows(names, table, low, high)
-
-
-def missing_rows(names: Target, table: VectorTable, low: Any, high: Any) -> sql.Composed:
+def missing_rows(names: Target, table: VectorTable, part: Part) -> sql.Composed:
     """Return FROM and WHERE of rows with a vector that have no target row, in a range of keys."""
-    ranges = [
-        sql.SQL(" AND {} {} {}").format(row_of(table.keys, "s."), sql.SQL(sign), literals(bound))
-        for sign, bound in ((">=", low), ("<", high))
-        if bound is not None
-    ]
     return sql.SQL("FROM {} s WHERE s.{} IS NOT NULL AND NOT EXISTS (SELECT 1 FROM {} t WHERE {}){}").format(
         names.served,
         sql.Identifier(table.column),
         names.target,
         matched(table.keys, "t", "s"),
-        sql.SQL("").join(ranges),
+        within(table, part),
+    )
+
+
+def within(table: VectorTable, part: Part) -> sql.Composed:
+    """Return the condition that a row is in a range of keys, to be added to others."""
+    return sql.SQL("").join(
+        sql.SQL(" AND {} {} {}").format(row_of(table.keys, "s."), sql.SQL(sign), literals(bound))
+        for sign, bound in zip((">=", "<"), part, strict=True)
+        if bound is not None
     )
 
 
@@ -172,8 +179,7 @@ def logged_rows(names: Target, table: VectorTable) -> sql.Composed:
     )
 
 
-def make_parts(connection: Connection[Any], names: Target, table: VectorTable) -> None:
-    """Split the keys into ranges for workers to take, once."""
+def _make_parts(connection: Connection[Any], names: Target, table: VectorTable) -> None:
     with connection.transaction():
         connection.execute(sql.SQL("LOCK TABLE {} IN EXCLUSIVE MODE").format(names.parts))
         connection.execute(
@@ -185,16 +191,12 @@ def make_parts(connection: Connection[Any], names: Target, table: VectorTable) -
         )
 
 
-def take_parts(
-    connection: Connection[Any], names: Target, table: VectorTable, *, claim: bool
-) -> Iterator[tuple[Any, Any]]:
+def take_parts(connection: Connection[Any], names: Target, table: VectorTable, *, claim: bool) -> Iterator[Part]:
     """Go through the key ranges; with ``claim``, leave out those that a living worker has taken.
 
     A worker's ranges are free again when it ends or its connection does.
-
-    Yields:
-        The first key of the range and that of the next one; None stands for the ends.
     """
+    _make_parts(connection, names, table)
     keys = listed(table.keys)
     bounds = connection.execute(sql.SQL("SELECT n, {} FROM {} ORDER BY n").format(keys, names.parts)).fetchall()
     numbers = [number for number, *_ in bounds]

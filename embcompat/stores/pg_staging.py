@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -17,14 +18,25 @@ from embcompat.stores.pg_target import Target, listed, vector_type
 _SQL_TYPES: Final = {"int2": "smallint", "int4": "integer", "int8": "bigint", "uuid": "uuid", "text": "text"}
 
 
+@dataclass(frozen=True)
+class Written:
+    """Rows on their way to the target side.
+
+    Attributes:
+        keys: Key columns, each of n values.
+        vectors: Array (n, target_dim).
+        digests: Digests of the source vectors, int64 (n,).
+        marks: Number of the version of each row that was read, int64 (n,); 0 where it is not known.
+    """
+
+    keys: Sequence[Sequence[Any]]
+    vectors: NDArray[np.float32]
+    digests: NDArray[np.int64]
+    marks: NDArray[np.int64]
+
+
 def stage_rows(
-    cursor: Cursor[Any],
-    names: Target,
-    table: VectorTable,
-    keys: Sequence[Sequence[Any]],
-    vectors: NDArray[np.float32],
-    digests: NDArray[np.int64],
-    marks: NDArray[np.int64],
+    cursor: Cursor[Any], names: Target, table: VectorTable, rows: Written
 ) -> tuple[sql.Identifier, sql.Composed]:
     """Copy rows into a temporary table ``g``.
 
@@ -33,10 +45,10 @@ def stage_rows(
     """
     target = Column(table.vector.kind, names.job.target.dim)
     columns = [target, Column("int8"), Column("int8"), Column("int8"), *table.key_columns]
-    values = [vectors, digests, vector_digests(vectors), marks, *keys]
+    values = [rows.vectors, rows.digests, vector_digests(rows.vectors), rows.marks, *rows.keys]
     places = order(columns)
-    data = encode([values[place] for place in places], [columns[place] for place in places], len(vectors))
-    fields = ["vector", "source", "digest", "mark", *(f"key{index}" for index in range(len(keys)))]
+    data = encode([values[place] for place in places], [columns[place] for place in places], len(rows.vectors))
+    fields = ["vector", "source", "digest", "mark", *(f"key{index}" for index in range(len(rows.keys)))]
     name = f"embcompat_{names.job.suffix}"
     staging = sql.Identifier("pg_temp", name)
     types = [vector_type(target), *(sql.SQL(_SQL_TYPES[column.kind]) for column in columns[1:])]
@@ -53,3 +65,9 @@ def stage_rows(
         for index, key in enumerate(table.keys)
     )
     return staging, same
+
+
+def probe_by_key(cursor: Cursor[Any]) -> None:
+    """Let staged rows find theirs one by one until the transaction ends; other joins would read the whole table."""
+    for join in ("hashjoin", "mergejoin"):
+        cursor.execute(sql.SQL("SET LOCAL enable_{} = off").format(sql.SQL(join)))

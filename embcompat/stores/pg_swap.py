@@ -1,7 +1,7 @@
 """Two PostgreSQL tables change names in one transaction, and everything that hangs on the one in service follows.
 
 Grants, owner, triggers, foreign keys in both directions, views, sequences and the names of indexes are carried over.
-What cannot follow is listed beforehand by `embcompat.stores.pg_catalog.obstacles`.
+What cannot follow is listed beforehand by `embcompat.stores.pg_catalog.swap_obstacles`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,18 @@ _INDEXES: LiteralString = """
 
 
 @dataclass(frozen=True)
-class _View:
+class View:
+    """What it takes to make a view again.
+
+    Attributes:
+        name: Its name, with its schema where that is needed, quoted.
+        definition: Its query.
+        owner: Who owns it.
+        options: Its options, separated by commas.
+        comment: What is said of it.
+        grants: The statements that grant on it what was granted.
+    """
+
     name: str
     definition: str
     owner: str
@@ -60,7 +71,7 @@ def swap_tables(
     """
     old, new = (_oid(connection, schema, name) for name in (served, incoming))
     run = connection.execute
-    views = _views(connection, old)
+    views = views_of(connection, old)
     foreign = run(
         "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid), convalidated FROM pg_constraint "
         "WHERE confrelid = %s AND contype = 'f'",
@@ -72,27 +83,27 @@ def swap_tables(
         (old, f"{OWN_PREFIX.replace('_', chr(92) + '_')}%", new),
     ).fetchall()
     for view in reversed(views):
-        run(_raw(f"DROP VIEW {view.name}"))
+        run(raw(f"DROP VIEW {view.name}"))
     for table, name, _, _ in foreign:
-        run(sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(_raw(table), sql.Identifier(name)))
+        run(sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(raw(table), sql.Identifier(name)))
     _swap_index_names(connection, schema, old, new)
     _carry_properties(connection, old, new)
     rename = sql.SQL("ALTER TABLE {} RENAME TO {}")
     run(rename.format(sql.Identifier(schema, served), sql.Identifier(parked)))
     run(rename.format(sql.Identifier(schema, incoming), sql.Identifier(served)))
     for name, definition, enabled in triggers:
-        run(_raw(definition))
+        run(raw(definition))
         _enable(connection, sql.Identifier(schema, served), name, enabled)
     validations = []
     for table, name, definition, valid in foreign:
         plain = definition.removesuffix(" NOT VALID")
         add = sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} {} NOT VALID")
-        run(add.format(_raw(table), sql.Identifier(name), _raw(plain)))
+        run(add.format(raw(table), sql.Identifier(name), raw(plain)))
         if valid:
             validate = sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}")
-            validations.append(validate.format(_raw(table), sql.Identifier(name)))
+            validations.append(validate.format(raw(table), sql.Identifier(name)))
     for view in views:
-        _create_view(connection, view)
+        create_view(connection, view)
     return validations
 
 
@@ -105,7 +116,7 @@ def carry_outgoing_keys(connection: Connection[Any], source: int, target: sql.Id
     ).fetchall()
     for name, definition in rows:
         add = sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} {}")
-        connection.execute(add.format(target, sql.Identifier(name), _raw(definition)))
+        connection.execute(add.format(target, sql.Identifier(name), raw(definition)))
 
 
 def _oid(connection: Connection[Any], schema: str, name: str) -> int:
@@ -135,15 +146,15 @@ def _swap_index_names(connection: Connection[Any], schema: str, old: int, new: i
 def _carry_properties(connection: Connection[Any], old: int, new: int) -> None:
     """Give the incoming table the owner, grants, options, comment and sequences of the one in service."""
     run = connection.execute
-    target = _raw(_regclass(connection, new))
+    target = raw(_regclass(connection, new))
     run(sql.SQL("REVOKE ALL ON {} FROM PUBLIC").format(target))
-    for grant in _grants(connection, old, target):
+    for grant in grants_on(connection, old, target):
         run(grant)
     row = run("SELECT pg_get_userbyid(relowner), reloptions FROM pg_class WHERE oid = %s", (old,)).fetchone()
     owner, options = row if row is not None else ("", None)
     for option in options or []:
         name, _, value = option.partition("=")
-        run(sql.SQL("ALTER TABLE {} SET ({} = {})").format(target, _raw(name), sql.Literal(value)))
+        run(sql.SQL("ALTER TABLE {} SET ({} = {})").format(target, raw(name), sql.Literal(value)))
     comment = run("SELECT obj_description(%s, 'pg_class')", (old,)).fetchone()
     if comment is not None and comment[0] is not None:
         run(sql.SQL("COMMENT ON TABLE {} IS {}").format(target, sql.Literal(comment[0])))
@@ -162,7 +173,7 @@ def _carry_sequences(connection: Connection[Any], old: int, new: int) -> None:
         "WHERE d.refobjid = %(old)s AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')",
         {"old": old, "new": new},
     ).fetchall()
-    table = _raw(_regclass(connection, new))
+    table = raw(_regclass(connection, new))
     for schema, sequence, counterpart, column, identity in sequences:
         kept = sql.Identifier(schema, sequence)
         if not identity:
@@ -180,8 +191,10 @@ def _carry_sequences(connection: Connection[Any], old: int, new: int) -> None:
             run(rename.format(sql.Identifier(schema, before), sql.Identifier(after)))
 
 
-def _grants(connection: Connection[Any], oid: int, target: sql.Composable) -> list[sql.Composed]:
-    """Return the statements that grant on ``target`` what is granted on a table, view or its columns."""
+def grants_on(
+    connection: Connection[Any], oid: int, target: sql.Composable, *, of: str | None = None
+) -> list[sql.Composed]:
+    """Return the statements that grant on ``target`` what is granted on a table or view and its columns, or on one."""
     rows = connection.execute(
         "SELECT x.privilege_type, x.grantee, x.is_grantable, NULL FROM pg_class c, aclexplode(c.relacl) x "
         "WHERE c.oid = %(oid)s AND x.grantee <> c.relowner "
@@ -191,41 +204,47 @@ def _grants(connection: Connection[Any], oid: int, target: sql.Composable) -> li
     ).fetchall()
     statements = []
     for privilege, grantee, grantable, column in rows:
+        if of is not None and column != of:
+            continue
         who = sql.SQL("PUBLIC") if grantee == 0 else sql.Identifier(_role(connection, grantee))
         what = sql.SQL("") if column is None else sql.SQL(" ({})").format(sql.Identifier(column))
         option = sql.SQL(" WITH GRANT OPTION" if grantable else "")
-        statements.append(sql.SQL("GRANT {}{} ON {} TO {}{}").format(_raw(privilege), what, target, who, option))
+        statements.append(sql.SQL("GRANT {}{} ON {} TO {}{}").format(raw(privilege), what, target, who, option))
     return statements
 
 
-def _views(connection: Connection[Any], oid: int) -> list[_View]:
+def views_of(connection: Connection[Any], oid: int, column: str | None = None) -> list[View]:
+    """Return the views on a table, or on one column of it, in the order in which they can be made again."""
     rows = connection.execute(
         "SELECT DISTINCT c.oid, c.oid::regclass::text, pg_get_viewdef(c.oid), pg_get_userbyid(c.relowner), "
         "array_to_string(c.reloptions, ', '), obj_description(c.oid, 'pg_class') FROM pg_depend d "
         "JOIN pg_rewrite w ON w.oid = d.objid AND d.classid = 'pg_rewrite'::regclass "
-        "JOIN pg_class c ON c.oid = w.ev_class WHERE d.refobjid = %s AND c.relkind = 'v' ORDER BY c.oid",
-        (oid,),
+        "JOIN pg_class c ON c.oid = w.ev_class LEFT JOIN pg_attribute a ON a.attrelid = d.refobjid "
+        "AND a.attnum = d.refobjsubid WHERE d.refobjid = %(oid)s AND c.relkind = 'v' "
+        "AND (%(column)s::text IS NULL OR a.attname = %(column)s) ORDER BY c.oid",
+        {"oid": oid, "column": column},
     ).fetchall()
     return [
-        _View(name, definition, owner, options or "", comment, _grants(connection, number, _raw(name)))
+        View(name, definition, owner, options or "", comment, grants_on(connection, number, raw(name)))
         for number, name, definition, owner, options, comment in rows
     ]
 
 
-def _create_view(connection: Connection[Any], view: _View) -> None:
+def create_view(connection: Connection[Any], view: View) -> None:
+    """Make a view again."""
     options = f" WITH ({view.options})" if view.options else ""
-    connection.execute(_raw(f"CREATE VIEW {view.name}{options} AS {view.definition}"))
+    connection.execute(raw(f"CREATE VIEW {view.name}{options} AS {view.definition}"))
     for grant in view.grants:
         connection.execute(grant)
     if view.comment is not None:
-        connection.execute(sql.SQL("COMMENT ON VIEW {} IS {}").format(_raw(view.name), sql.Literal(view.comment)))
-    connection.execute(sql.SQL("ALTER VIEW {} OWNER TO {}").format(_raw(view.name), sql.Identifier(view.owner)))
+        connection.execute(sql.SQL("COMMENT ON VIEW {} IS {}").format(raw(view.name), sql.Literal(view.comment)))
+    connection.execute(sql.SQL("ALTER VIEW {} OWNER TO {}").format(raw(view.name), sql.Identifier(view.owner)))
 
 
 def _enable(connection: Connection[Any], table: sql.Identifier, trigger: str, enabled: str) -> None:
     words = {"D": "DISABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}.get(enabled)
     if words is not None:
-        connection.execute(sql.SQL("ALTER TABLE {} {} TRIGGER {}").format(table, _raw(words), sql.Identifier(trigger)))
+        connection.execute(sql.SQL("ALTER TABLE {} {} TRIGGER {}").format(table, raw(words), sql.Identifier(trigger)))
 
 
 def _role(connection: Connection[Any], oid: int) -> str:
@@ -242,6 +261,6 @@ def _text(connection: Connection[Any], part: sql.Composable) -> str:
     return part.as_string(connection)
 
 
-def _raw(text: str) -> sql.SQL:
+def raw(text: str) -> sql.SQL:
     """Take text that PostgreSQL itself has quoted."""
     return sql.SQL(text)

@@ -82,7 +82,7 @@ class Target:
         return sql.Identifier(f"{self.column}__{kind}")
 
     def trigger(self, kind: str) -> str:
-        """Return the name of a trigger: ``log`` or ``guard``."""
+        """Return the name of a trigger: ``log``, ``guard`` or ``zz_stale``."""
         return f"embcompat_{kind}_{self.job.suffix}"
 
     def function(self, kind: str) -> sql.Identifier:
@@ -136,13 +136,6 @@ def create_target(connection: Connection[Any], names: Target, table: VectorTable
     run = connection.execute
     column = sql.Identifier(table.column)
     kind = vector_type(Column(table.vector.kind, names.job.target.dim))
-    galleries = names.identifier(GALLERIES)
-    run(
-        sql.SQL(
-            "CREATE TABLE IF NOT EXISTS {} (relation oid, attribute text, space text NOT NULL, artifact text NOT NULL, "
-            "PRIMARY KEY (relation, attribute))"
-        ).format(galleries)
-    )
     run(sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING ALL)").format(names.target, names.served))
     for (index,) in run(
         "SELECT i.indexrelid::regclass::text FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
@@ -162,30 +155,51 @@ def create_target(connection: Connection[Any], names: Target, table: VectorTable
     run(sql.SQL("CREATE TABLE {} AS {}").format(names.log, key_fields))
     run(sql.SQL("ALTER TABLE {} ADD n bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY").format(names.log))
     run(sql.SQL("CREATE INDEX ON {} ({})").format(names.log, listed(table.keys)))
-    run(sql.SQL("CREATE TABLE {} AS {}").format(names.parts, key_fields))
-    run(
-        sql.SQL("ALTER TABLE {} ADD n integer PRIMARY KEY, ADD pid integer, ADD started timestamptz").format(
-            names.parts
-        )
-    )
+    create_parts(connection, names, table)
     create_log_function(connection, names, table)
     add_log_trigger(connection, names, names.served)
-    run(
+    record(connection, names)
+
+
+def create_parts(connection: Connection[Any], names: Target, table: VectorTable) -> None:
+    """Make the table of the key ranges that workers take."""
+    key_fields = sql.SQL("SELECT {} FROM {} LIMIT 0").format(listed(table.keys), names.served)
+    connection.execute(sql.SQL("CREATE TABLE {} AS {}").format(names.parts, key_fields))
+    add = sql.SQL("ALTER TABLE {} ADD n integer PRIMARY KEY, ADD pid integer, ADD started timestamptz")
+    connection.execute(add.format(names.parts))
+
+
+def record(connection: Connection[Any], names: Target) -> None:
+    """Note of which space the target vectors are."""
+    galleries = names.identifier(GALLERIES)
+    connection.execute(
+        sql.SQL(
+            "CREATE TABLE IF NOT EXISTS {} (relation oid, attribute text, space text NOT NULL, artifact text NOT NULL, "
+            "PRIMARY KEY (relation, attribute))"
+        ).format(galleries)
+    )
+    connection.execute(
         sql.SQL("INSERT INTO {} VALUES (%s::regclass, %s, %s, %s)").format(galleries),
-        (names.target.as_string(connection), table.column, names.job.target.to_json(), names.job.artifact_id),
+        (names.target.as_string(connection), names.column, names.job.target.to_json(), names.job.artifact_id),
     )
 
 
 def create_vector_index(
-    connection: Connection[Any], source: VectorTable, target: VectorTable, similarity: Similarity
+    connection: Connection[Any],
+    source: VectorTable,
+    target: VectorTable,
+    similarity: Similarity,
+    *,
+    concurrently: bool = False,
 ) -> None:
-    """Build an index of the source column's kind and options on the target table, unless there is one."""
+    """Build an index of the source column's kind and options on the target column, unless there is one."""
     found = vector_index(connection, source)
     if found is None or vector_index(connection, target) is not None:
         return
     kind, options = found
     connection.execute(
-        sql.SQL("CREATE INDEX ON {} USING {} ({} {}){}").format(
+        sql.SQL("CREATE INDEX {} ON {} USING {} ({} {}){}").format(
+            sql.SQL("CONCURRENTLY" if concurrently else ""),
             target.identifier,
             sql.SQL(kind),
             sql.Identifier(target.column),
@@ -201,7 +215,7 @@ def create_log_function(connection: Connection[Any], names: Target, table: Vecto
         "BEGIN IF TG_OP <> 'INSERT' THEN INSERT INTO {log} ({keys}) VALUES ({old}); END IF; "
         "IF TG_OP <> 'DELETE' THEN INSERT INTO {log} ({keys}) VALUES ({new}); END IF; RETURN NULL; END"
     ).format(log=names.log, keys=listed(table.keys), old=listed(table.keys, "OLD."), new=listed(table.keys, "NEW."))
-    _create_function(connection, names, "log", body)
+    create_function(connection, names, "log", body)
 
 
 def add_log_trigger(connection: Connection[Any], names: Target, table: sql.Identifier) -> None:
@@ -222,9 +236,6 @@ def add_guard(connection: Connection[Any], names: Target, table: sql.Identifier)
         f"vectors must be in space {space}: SET embcompat.space = '{space}' in a session of the new model; "
         "an application of an old model must not write here any more"
     ).replace("%", "%%")
-    row = connection.execute(
-        "SELECT nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE extname = 'vector'"
-    ).fetchone()
     body = sql.SQL(
         "BEGIN IF NEW.{c} IS NULL OR (TG_OP = 'UPDATE' AND OLD.{c} IS NOT NULL AND NEW.{c} OPERATOR({e}.=) OLD.{c}) "
         "THEN RETURN NEW; END IF; "
@@ -234,7 +245,7 @@ def add_guard(connection: Connection[Any], names: Target, table: sql.Identifier)
         "NEW.{s} := {space}; NEW.{a} := NULL; NEW.{o} := NULL; NEW.{d} := NULL; RETURN NEW; END"
     ).format(
         c=sql.Identifier(names.column),
-        e=sql.Identifier(row[0] if row is not None else "public"),
+        e=extension_schema(connection),
         space=sql.Literal(space),
         message=sql.Literal(message),
         s=names.provenance("space"),
@@ -242,7 +253,7 @@ def add_guard(connection: Connection[Any], names: Target, table: sql.Identifier)
         o=names.provenance("source"),
         d=names.provenance("digest"),
     )
-    _create_function(connection, names, "guard", body)
+    create_function(connection, names, "guard", body)
     drop_trigger(connection, names, "guard", table)
     connection.execute(
         sql.SQL("CREATE TRIGGER {} BEFORE INSERT OR UPDATE ON {} FOR EACH ROW EXECUTE FUNCTION {}()").format(
@@ -251,23 +262,20 @@ def add_guard(connection: Connection[Any], names: Target, table: sql.Identifier)
     )
 
 
+def extension_schema(connection: Connection[Any]) -> sql.Identifier:
+    """Return the schema in which pgvector's operators are."""
+    row = connection.execute(
+        "SELECT nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE extname = 'vector'"
+    ).fetchone()
+    return sql.Identifier(row[0] if row is not None else "public")
+
+
 def drop_trigger(connection: Connection[Any], names: Target, kind: str, table: sql.Identifier) -> None:
     """Drop one of our triggers from a table."""
     connection.execute(sql.SQL("DROP TRIGGER IF EXISTS {} ON {}").format(sql.Identifier(names.trigger(kind)), table))
 
 
-def drop_other_guards(connection: Connection[Any], names: Target, table: sql.Identifier) -> None:
-    """Drop the guard of an earlier migration from a table."""
-    rows = connection.execute(
-        "SELECT tgname FROM pg_trigger WHERE tgrelid = %s::regclass AND tgname LIKE 'embcompat\\_guard\\_%%' "
-        "AND tgname <> %s",
-        (table.as_string(connection), names.trigger("guard")),
-    ).fetchall()
-    for (name,) in rows:
-        connection.execute(sql.SQL("DROP TRIGGER {} ON {}").format(sql.Identifier(name), table))
-
-
-def _create_function(connection: Connection[Any], names: Target, kind: str, body: sql.Composed) -> None:
+def create_function(connection: Connection[Any], names: Target, kind: str, body: sql.Composed) -> None:
     """Make a trigger function that runs with the rights of who migrates, not of the application."""
     connection.execute(
         sql.SQL(

@@ -11,35 +11,23 @@ from psycopg import Connection, sql
 
 from embcompat.errors import StoreError
 from embcompat.stores.pg_catalog import VectorTable
-from embcompat.stores.pg_staging import stage_rows
+from embcompat.stores.pg_staging import Written, probe_by_key, stage_rows
 from embcompat.stores.pg_target import PROVENANCE, Target, listed, matched
 
 
-def write_rows(
-    connection: Connection[Any],
-    names: Target,
-    table: VectorTable,
-    keys: Sequence[Sequence[Any]],
-    vectors: NDArray[np.float32],
-    digests: NDArray[np.int64],
-    marks: NDArray[np.int64],
-) -> None:
+def write_rows(connection: Connection[Any], names: Target, table: VectorTable, rows: Written) -> None:
     """Write target rows, with all other columns as the source has them now, in one transaction.
 
     Args:
         connection: A connection; its open transaction is used if there is one.
         names: Names of the job.
         table: The table in service.
-        keys: Key columns.
-        vectors: Array (n, target_dim).
-        digests: Digests of the source vectors.
-        marks: Last change of each row that the log showed when its vector was read; 0 for none. Those changes are
-            done; later ones stay in the log.
+        rows: What to write. Its marks are the last change of each row that the log showed when its vector was read:
+            changes up to there are done, later ones stay in the log.
     """
     with connection.transaction(), connection.cursor() as cursor:
-        staging, same = stage_rows(cursor, names, table, keys, vectors, digests, marks)
-        for join in ("hashjoin", "mergejoin"):  # they would read the whole table for every batch
-            cursor.execute(sql.SQL("SET LOCAL enable_{} = off").format(sql.SQL(join)))
+        staging, same = stage_rows(cursor, names, table, rows)
+        probe_by_key(cursor)
         plain = _plain_columns(table)
         written = [*table.keys, *plain, table.column, *(f"{table.column}__{kind}" for kind in PROVENANCE)]
         cursor.execute(
@@ -63,7 +51,7 @@ def write_rows(
                 converted=_unless_native(names),
             )
         )
-        if marks.any():
+        if rows.marks.any():
             cursor.execute(
                 sql.SQL("DELETE FROM {} s USING {} g WHERE {} AND s.n <= g.mark").format(names.log, staging, same)
             )
@@ -89,7 +77,7 @@ def write_native_rows(
     """
     nothing = np.zeros(len(vectors), np.int64)
     with connection.transaction(), connection.cursor() as cursor:
-        staging, same = stage_rows(cursor, names, table, keys, vectors, nothing, nothing)
+        staging, same = stage_rows(cursor, names, table, Written(keys, vectors, nothing, nothing))
         for setting, value in (("embcompat.space", names.job.target.id), ("embcompat.backfill", "on")):
             cursor.execute("SELECT set_config(%s, %s, true)", (setting, value))  # what the guard asks
         return cursor.execute(
@@ -152,18 +140,14 @@ def settle_rows(connection: Connection[Any], names: Target, table: VectorTable) 
     conditions = [
         sql.SQL("s.{} IS NOT NULL AND {}").format(column, which(names, table)) for which in (_logged, _absent)
     ]
-    counts = [
-        connection.execute(sql.SQL("SELECT count(*) FROM {} s WHERE {}").format(names.served, each)).fetchone()
-        for each in conditions
-    ]
-    if not (count := sum(row[0] for row in counts if row is not None)):
+    count = sum(
+        count_where(connection, sql.SQL("FROM {} s WHERE {}").format(names.served, each)) for each in conditions
+    )
+    if not count:
         return
     left = sql.SQL("({})").format(sql.SQL(" OR ").join(conditions))
     if not table.nullable:
-        raise StoreError(
-            f"{count} rows could not be converted, and column {table.column!r} may not be NULL. "
-            "Repair or delete these rows, or allow NULL."
-        )
+        raise unconverted(count, table.column)
     clear = sql.SQL(", ").join(
         sql.SQL("{} = NULL").format(name) for name in (column, *(names.provenance(kind) for kind in PROVENANCE))
     )
@@ -195,13 +179,9 @@ def return_rows(connection: Connection[Any], names: Target, table: VectorTable, 
     written = sql.SQL("t.{column} IS NOT NULL AND t.{recorded} IS NULL").format(
         column=column, recorded=names.provenance("source")
     )
-    row = connection.execute(sql.SQL("SELECT count(*) FROM {} t WHERE {}").format(names.served, written)).fetchone()
-    without = int(row[0]) if row is not None else 0
+    without = count_where(connection, sql.SQL("FROM {} t WHERE {}").format(names.served, written))
     if without and not old.nullable:
-        raise StoreError(
-            f"{without} rows came in after the cutover and have no old vector, and the old column "
-            f"{table.column!r} may not be NULL. Allow NULL there, or embed these rows with the old model."
-        )
+        raise without_old(without, table.column)
     if old.nullable:
         connection.execute(
             sql.SQL("UPDATE {parked} s SET {column} = NULL FROM {served} t WHERE {match} AND {written}").format(
@@ -223,6 +203,28 @@ def return_rows(connection: Connection[Any], names: Target, table: VectorTable, 
         )
     )
     return without
+
+
+def unconverted(count: int, column: str) -> StoreError:
+    """Return the error of a cutover that would leave vectors empty that may not be."""
+    return StoreError(
+        f"{count} rows could not be converted, and column {column!r} may not be NULL. "
+        "Repair or delete these rows, or allow NULL."
+    )
+
+
+def without_old(count: int, column: str) -> StoreError:
+    """Return the error of a rollback that would leave vectors empty that may not be."""
+    return StoreError(
+        f"{count} rows came in after the cutover and have no old vector, and the old column {column!r} "
+        "may not be NULL. Allow NULL there, or embed these rows with the old model."
+    )
+
+
+def count_where(connection: Connection[Any], source: sql.Composable) -> int:
+    """Count rows; ``source`` is FROM and WHERE."""
+    row = connection.execute(sql.SQL("SELECT count(*) {}").format(source)).fetchone()
+    return int(row[0]) if row is not None else 0
 
 
 def _bring_over(connection: Connection[Any], names: Target, table: VectorTable, which: sql.Composable) -> None:

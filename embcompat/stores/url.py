@@ -18,7 +18,7 @@ FORMS: Final = {
     "faiss": "faiss:///folder/index.faiss",
     "file": "folder/vectors.parquet, folder/vectors.npy",
     "lancedb": "lancedb:///folder#table.column?key=id",
-    "postgresql": "postgresql://user@host/database#schema.table.column?key=id",
+    "postgresql": "postgresql://user@host/database#schema.table.column?key=id&target=column",
     "qdrant+http": "qdrant+http://host:port#alias.vector",
     "qdrant+https": "qdrant+https://host:port#alias.vector",
     "qdrant+local": "qdrant+local:///folder#alias.vector",
@@ -90,8 +90,9 @@ def parse_store_url(url: str) -> StoreUrl:
         options = {name: values[-1] for name, values in parse_qs(query, strict_parsing=True).items()} if query else {}
     except ValueError as error:
         raise InputError(f"what follows ? in a store URL must be name=value. Got {query!r}.") from error
-    if unknown := options.keys() - {"key"}:
-        raise InputError(f"a store URL takes only the option key. Got {', '.join(sorted(unknown))}.")
+    known = {"key", "target"} if scheme == "postgresql" else {"key"}
+    if unknown := options.keys() - known:
+        raise InputError(f"{scheme}:// takes only {' and '.join(sorted(known))} after ?. Got {', '.join(unknown)}.")
     parts = tuple(unquote(part) for part in names.split(".")) if names else ()
     public = re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1@", url)
     return StoreUrl(scheme, location, parts, options, public)

@@ -15,6 +15,9 @@ from embcompat.testing.store_faults import check_random_kills
 from embcompat.testing.stores import Gallery, StoreBench, StoreCheck, store_bench
 
 
+NUMBERS = itertools.count()
+
+
 class PostgresHarness:
     """An application that keeps a gallery in PostgreSQL."""
 
@@ -25,9 +28,8 @@ class PostgresHarness:
     rows = 300
     tolerance = 1e-4
 
-    def __init__(self, server: str) -> None:
-        self.server = server
-        self.numbers = itertools.count()
+    def __init__(self, server: str, target: str) -> None:
+        self.server, self.target = server, target
 
     def key_sets(self, count: int) -> dict[str, list[Any]]:
         return {
@@ -38,7 +40,7 @@ class PostgresHarness:
         }
 
     def create(self, gallery: Gallery) -> str:
-        name = f'Docs "{next(self.numbers)}"'
+        name = f'Docs "{next(NUMBERS)}"'
         key = next(iter(gallery))
         kind = {str: "text", int: "bigint", UUID: "uuid"}.get(type(key))
         keys = f"id {kind} PRIMARY KEY"
@@ -48,7 +50,7 @@ class PostgresHarness:
         with psycopg.connect(self.server, autocommit=True) as connection:
             quoted = name.replace('"', '""')
             connection.execute(f'CREATE TABLE "{quoted}" ({keys}, vector vector({dim}), note text)')
-        url = self.server + "#public." + name.replace('"', "%22") + ".vector"
+        url = self.server + "#public." + name.replace('"', "%22") + f".vector?target={self.target}"
         self.put(url, gallery)
         return url
 
@@ -96,9 +98,9 @@ class PostgresHarness:
         return self.column(url, "note")
 
 
-@pytest.fixture(scope="module")
-def bench(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> StoreBench:
-    return store_bench(PostgresHarness(postgres), tmp_path_factory.mktemp("pgvector"))
+@pytest.fixture(scope="module", params=["table", "column"])
+def bench(request: pytest.FixtureRequest, postgres: str, tmp_path_factory: pytest.TempPathFactory) -> StoreBench:
+    return store_bench(PostgresHarness(postgres, request.param), tmp_path_factory.mktemp("pgvector"))
 
 
 @pytest.mark.parametrize("check", STORE_CHECKS, ids=lambda check: check.__name__)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import re
-from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -14,70 +12,19 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from embcompat.aligners import AffineAligner
-from embcompat.embeddings import split_pairs
 from embcompat.errors import InputError, SpaceMismatchError, StoreError
-from embcompat.export import save_artifact
 from embcompat.migration import cut_over, drop_old, job_of, roll_back, run_migration, verify_migration
 from embcompat.runtime import OnnxAligner
-from embcompat.stores import GalleryStore, open_store, vector_digests
+from embcompat.stores import open_store, vector_digests
 from embcompat.stores import pg_reader as reader_module
 from embcompat.stores import pg_target as target_module
 from embcompat.stores.pg_copy import Column, encode, order
 from embcompat.stores.pg_reader import read_rows
-from embcompat.testing import make_pairs
 
 DIM = 24
-NUMBERS = itertools.count()
 
 
-@pytest.fixture(scope="module")
-def aligner(tmp_path_factory: pytest.TempPathFactory) -> OnnxAligner:
-    made = make_pairs(200, source_dim=DIM, target_dim=16)
-    artifact = save_artifact(
-        AffineAligner(made.matrix, made.offset),
-        tmp_path_factory.mktemp("artifact") / "old-to-new",
-        source=made.pairs.source.space,
-        target=made.pairs.target.space,
-        split=split_pairs(made.pairs),
-    )
-    return OnnxAligner(artifact, threads=1)
-
-
-@pytest.fixture
-def database(postgres: str) -> Iterator[psycopg.Connection]:
-    """A connection whose tables are made in a schema of their own."""
-    with psycopg.connect(postgres, autocommit=True) as connection:
-        name = f"schema_{next(NUMBERS)}"
-        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
-        connection.execute(sql.SQL("SET search_path = {}, public").format(sql.Identifier(name)))
-        yield connection
-
-
-def fill(database: psycopg.Connection, table: str, rows: int, *, first: int = 0) -> np.ndarray:
-    vectors = np.random.default_rng(rows).standard_normal((rows, DIM)).astype(np.float32)
-    with database.cursor() as cursor:
-        cursor.executemany(
-            sql.SQL("INSERT INTO {} (id, v) VALUES (%s, %s)").format(sql.Identifier(table)),
-            [(first + row, str(vector.tolist())) for row, vector in enumerate(vectors)],
-        )
-    return vectors
-
-
-def opened(database: psycopg.Connection, postgres: str, table: str = "docs", query: str = "") -> closing[GalleryStore]:
-    schema = database.execute("SELECT current_schema()").fetchone()
-    assert schema is not None
-    return closing(open_store(f"{postgres}#{schema[0]}.{table}.v{query}"))
-
-
-def one(database: psycopg.Connection, query: str) -> object:
-    row = database.execute(query).fetchone()
-    return None if row is None else row[0]
-
-
-def test_everything_that_hangs_on_the_table_follows_there_and_back(
-    database: psycopg.Connection, postgres: str, aligner: OnnxAligner
-) -> None:
+def test_everything_that_hangs_on_the_table_follows_there_and_back(database: Any, aligner: OnnxAligner) -> None:
     database.execute(
         f"""
         CREATE TABLE kinds (kind text PRIMARY KEY); INSERT INTO kinds VALUES ('a');
@@ -96,31 +43,30 @@ def test_everything_that_hangs_on_the_table_follows_there_and_back(
         GRANT UPDATE (title) ON docs TO reader;
         """
     )
-    fill(database, "docs", 60)
+    database.fill("docs", 60)
     database.execute("INSERT INTO notes VALUES (3), (4); SELECT setval(pg_get_serial_sequence('docs', 'id'), 500)")
 
     def looks_right(dim: int) -> None:
-        assert one(database, "SELECT count(*) FROM titles") == count
-        assert one(database, "SELECT vector_dims(v) FROM titles WHERE id = 1") == dim
-        assert one(database, "SELECT has_table_privilege('reader', 'docs', 'SELECT')") is True
-        assert one(database, "SELECT has_table_privilege('reader', 'titles', 'SELECT')") is True
-        assert one(database, "SELECT has_column_privilege('reader', 'docs', 'title', 'UPDATE')") is True
-        assert one(database, "SELECT has_column_privilege('reader', 'docs', 'kind', 'UPDATE')") is False
-        assert one(database, "SELECT obj_description('titles'::regclass)") == "a view"
-        assert one(database, "SELECT obj_description('docs'::regclass)") == "all of them"
-        assert one(database, "SELECT reloptions FROM pg_class WHERE oid = 'docs'::regclass") == ["fillfactor=80"]
-        names = one(
-            database,
+        assert database.one("SELECT count(*) FROM titles") == count
+        assert database.one("SELECT vector_dims(v) FROM titles WHERE id = 1") == dim
+        assert database.one("SELECT has_table_privilege('reader', 'docs', 'SELECT')") is True
+        assert database.one("SELECT has_table_privilege('reader', 'titles', 'SELECT')") is True
+        assert database.one("SELECT has_column_privilege('reader', 'docs', 'title', 'UPDATE')") is True
+        assert database.one("SELECT has_column_privilege('reader', 'docs', 'kind', 'UPDATE')") is False
+        assert database.one("SELECT obj_description('titles'::regclass)") == "a view"
+        assert database.one("SELECT obj_description('docs'::regclass)") == "all of them"
+        assert database.one("SELECT reloptions FROM pg_class WHERE oid = 'docs'::regclass") == ["fillfactor=80"]
+        names = database.one(
             "SELECT array_agg(indexrelid::regclass::text) FROM pg_index WHERE indrelid = 'docs'::regclass",
         )
         assert sorted(names) == ["docs_number", "docs_pkey", "docs_title", "docs_v"]
-        assert one(database, "SELECT convalidated FROM pg_constraint WHERE conname = 'of_doc'") is True
-        before = one(database, "SELECT touched FROM docs WHERE id = 5")
+        assert database.one("SELECT convalidated FROM pg_constraint WHERE conname = 'of_doc'") is True
+        before = database.one("SELECT touched FROM docs WHERE id = 5")
         assert isinstance(before, int)
         database.execute("UPDATE docs SET title = title || '!' WHERE id = 5")
-        assert one(database, "SELECT touched FROM docs WHERE id = 5") == before + 1
-        assert one(database, "SELECT length FROM docs WHERE id = 5") == len(
-            str(one(database, "SELECT title FROM docs WHERE id = 5"))
+        assert database.one("SELECT touched FROM docs WHERE id = 5") == before + 1
+        assert database.one("SELECT length FROM docs WHERE id = 5") == len(
+            str(database.one("SELECT title FROM docs WHERE id = 5"))
         )
         with pytest.raises(psycopg.errors.ForeignKeyViolation):
             database.execute("UPDATE docs SET kind = 'none' WHERE id = 5")
@@ -130,38 +76,37 @@ def test_everything_that_hangs_on_the_table_follows_there_and_back(
             database.execute("UPDATE docs SET title = '' WHERE id = 5")
 
     count = 60
-    with opened(database, postgres) as store:
+    with database.opened() as store:
         assert store.index_kind() == "hnsw"
         assert run_migration(aligner, store).index_seconds is not None
         cut_over(aligner, store)
     looks_right(16)
-    definition = str(one(database, "SELECT pg_get_indexdef('docs_v'::regclass)"))
+    definition = str(database.one("SELECT pg_get_indexdef('docs_v'::regclass)"))
     assert "vector_cosine_ops" in definition
     assert "m='8'" in definition
-    fresh = one(database, "INSERT INTO docs (title) VALUES ('new') RETURNING id")
+    fresh = database.one("INSERT INTO docs (title) VALUES ('new') RETURNING id")
     assert fresh == 501
     count += 1
-    with opened(database, postgres) as store:
+    with database.opened() as store:
         assert roll_back(aligner, store) == 0
     looks_right(DIM)
-    assert one(database, "SELECT title FROM docs WHERE id = 501") == "new"
-    assert one(database, "INSERT INTO docs (title) VALUES ('newer') RETURNING id") == 502
+    assert database.one("SELECT title FROM docs WHERE id = 501") == "new"
+    assert database.one("INSERT INTO docs (title) VALUES ('newer') RETURNING id") == 502
     count += 1
-    with opened(database, postgres) as store:
+    with database.opened() as store:
         cut_over(aligner, store)
         looks_right(16)
         drop_old(aligner, store)
     looks_right(16)
-    assert one(database, "INSERT INTO docs (title) VALUES ('newest') RETURNING number") == 63
-    left = one(
-        database,
+    assert database.one("INSERT INTO docs (title) VALUES ('newest') RETURNING number") == 63
+    left = database.one(
         "SELECT array_agg(relname::text) FROM pg_class "
         "WHERE relnamespace = current_schema()::regnamespace AND relname ~ '__'",
     )
     assert left is None
 
 
-def test_what_would_not_follow_is_listed(database: psycopg.Connection, postgres: str, aligner: OnnxAligner) -> None:
+def test_what_would_not_follow_is_listed(database: Any, aligner: OnnxAligner) -> None:
     database.execute(
         f"""
         CREATE TABLE docs (id integer PRIMARY KEY, v vector({DIM}), parent integer REFERENCES docs);
@@ -171,8 +116,8 @@ def test_what_would_not_follow_is_listed(database: psycopg.Connection, postgres:
         CREATE FUNCTION takes(docs) RETURNS integer LANGUAGE sql AS 'SELECT 1';
         """
     )
-    fill(database, "docs", 3)
-    with opened(database, postgres) as store, pytest.raises(StoreError) as caught:
+    database.fill("docs", 3)
+    with database.opened() as store, pytest.raises(StoreError) as caught:
         run_migration(aligner, store)
     database.execute("DROP PUBLICATION changes")
     for phrase in (
@@ -186,13 +131,11 @@ def test_what_would_not_follow_is_listed(database: psycopg.Connection, postgres:
         assert re.search(phrase, str(caught.value)), phrase
 
 
-def test_an_application_of_the_new_model_writes_by_saying_so(
-    database: psycopg.Connection, postgres: str, aligner: OnnxAligner
-) -> None:
+def test_an_application_of_the_new_model_writes_by_saying_so(database: Any, aligner: OnnxAligner) -> None:
     database.execute(f"CREATE TABLE docs (id integer PRIMARY KEY, v vector({DIM}), title text)")
-    vectors = fill(database, "docs", 30)
+    vectors = database.fill("docs", 30)
     native = str([0.5] * 16)
-    with opened(database, postgres) as store:
+    with database.opened() as store:
         run_migration(aligner, store)
         cut_over(aligner, store)
         with pytest.raises(
@@ -212,64 +155,60 @@ def test_an_application_of_the_new_model_writes_by_saying_so(
         assert not list(store.sweep(job_of(aligner.artifact)))
 
         assert roll_back(aligner, store) == 2
-        assert one(database, "SELECT title FROM docs WHERE id = 1") == "no vector touched"
+        assert database.one("SELECT title FROM docs WHERE id = 1") == "no vector touched"
         assert database.execute("SELECT id FROM docs WHERE v IS NULL ORDER BY id").fetchall() == [(2,), (100,)]
         database.execute("RESET embcompat.space")
         database.execute("INSERT INTO docs (id, v) VALUES (101, %s)", (str(vectors[0].tolist()),))
         cut_over(aligner, store)
         found = database.execute("SELECT id FROM docs WHERE v = %s ORDER BY id", (native,)).fetchall()
         assert found == [(2,), (100,)], "native vectors survive a rollback and another cutover"
-        assert one(database, "SELECT count(*) FROM docs WHERE v IS NOT NULL") == 32
+        assert database.one("SELECT count(*) FROM docs WHERE v IS NOT NULL") == 32
 
 
-def test_half_precision_and_keys_of_any_unique_index(
-    database: psycopg.Connection, postgres: str, aligner: OnnxAligner
-) -> None:
+def test_half_precision_and_keys_of_any_unique_index(database: Any, aligner: OnnxAligner) -> None:
     database.execute(f"CREATE TABLE docs (id smallint NOT NULL, tenant uuid NOT NULL, v halfvec({DIM}) NOT NULL)")
     database.execute("CREATE UNIQUE INDEX ON docs (tenant, id)")
     vectors = np.random.default_rng(0).standard_normal((20, DIM)).astype(np.float32)
     for row, vector in enumerate(vectors):
         database.execute("INSERT INTO docs VALUES (%s, %s, %s)", (row, UUID(int=row % 3), str(vector.tolist())))
     with pytest.raises(InputError, match="has no primary key. Name the key columns"):
-        opened(database, postgres)
+        database.opened()
     with (
-        opened(database, postgres, query="?key=id") as store,
+        database.opened("?key=id") as store,
         pytest.raises(StoreError, match="unique index must hold id"),
     ):
         run_migration(aligner, store)
-    with opened(database, postgres, query="?key=id,tenant") as store:
+    with database.opened("?key=id,tenant") as store:
         run_migration(aligner, store)
         assert verify_migration(aligner, store).sample_error < 2e-3
         cut_over(aligner, store)
-    assert one(database, "SELECT pg_typeof(v)::text || vector_dims(v) FROM docs LIMIT 1") == "halfvec16"
+    assert database.one("SELECT pg_typeof(v)::text || vector_dims(v) FROM docs LIMIT 1") == "halfvec16"
     found = database.execute("SELECT v::text FROM docs ORDER BY id").fetchall()
     expected = aligner.transform(vectors.astype(np.float16).astype(np.float32))
     for (text,), vector in zip(found, expected, strict=True):
         np.testing.assert_allclose(np.array(text[1:-1].split(","), float), vector, rtol=2e-3, atol=2e-3)
 
 
-def test_a_row_that_cannot_be_null_and_cannot_be_converted_blocks(
-    database: psycopg.Connection, postgres: str, aligner: OnnxAligner
-) -> None:
+def test_a_row_that_cannot_be_null_and_cannot_be_converted_blocks(database: Any, aligner: OnnxAligner) -> None:
     database.execute(f"CREATE TABLE docs (id integer PRIMARY KEY, v vector({DIM}) NOT NULL)")
-    fill(database, "docs", 20)
+    database.fill("docs", 20)
     database.execute("INSERT INTO docs VALUES (50, %s)", (str([0.0] * DIM),))
-    with opened(database, postgres) as store:
+    with database.opened() as store:
         assert [failure.id for failure in run_migration(aligner, store).failures] == ["50"]
         with pytest.raises(StoreError, match="1 rows could not be converted, and column 'v' may not be NULL"):
             cut_over(aligner, store, max_failures=1)
-    assert one(database, "SELECT count(*) FROM docs") == 21
-    assert one(database, "SELECT vector_dims(v) FROM docs WHERE id = 3") == DIM
+    assert database.one("SELECT count(*) FROM docs") == 21
+    assert database.one("SELECT vector_dims(v) FROM docs WHERE id = 3") == DIM
 
 
 def test_workers_take_parts_that_nobody_else_has(
-    database: psycopg.Connection, postgres: str, aligner: OnnxAligner, monkeypatch: pytest.MonkeyPatch
+    database: Any, aligner: OnnxAligner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reader_module, "PART_ROWS", 10)
     database.execute(f"CREATE TABLE docs (id integer PRIMARY KEY, v vector({DIM}))")
-    fill(database, "docs", 95)
+    database.fill("docs", 95)
     job = job_of(aligner.artifact)
-    with opened(database, postgres) as first, opened(database, postgres) as second:
+    with database.opened() as first, database.opened() as second:
         first.prepare(job)
         one_scan = first.scan(job, batch_size=10, missing_only=True, claim=True)
         other_scan = second.scan(job, batch_size=10, missing_only=True, claim=True)
@@ -287,13 +226,13 @@ def test_workers_take_parts_that_nobody_else_has(
 
 
 def test_a_change_that_is_committed_between_reading_and_writing_is_not_lost(
-    database: psycopg.Connection, postgres: str, aligner: OnnxAligner
+    database: Any, aligner: OnnxAligner
 ) -> None:
     database.execute(f"CREATE TABLE docs (id integer PRIMARY KEY, v vector({DIM}))")
-    fill(database, "docs", 10)
+    database.fill("docs", 10)
     job = job_of(aligner.artifact)
     late = np.full(DIM, 0.25, np.float32)
-    with opened(database, postgres) as store:
+    with database.opened() as store:
         run_migration(aligner, store)
         database.execute("UPDATE docs SET v = v WHERE id = 4")
         with database.transaction():
@@ -304,20 +243,20 @@ def test_a_change_that_is_committed_between_reading_and_writing_is_not_lost(
         (rows,) = store.scan(job, batch_size=10, missing_only=False)
         np.testing.assert_array_equal(rows.vectors[0], late)
         cut_over(aligner, store)
-    found = str(one(database, "SELECT v::text FROM docs WHERE id = 4"))
+    found = str(database.one("SELECT v::text FROM docs WHERE id = 4"))
     np.testing.assert_allclose(np.array(found[1:-1].split(","), float), aligner.transform(late), rtol=1e-4, atol=1e-5)
 
 
 def test_a_busy_table_is_waited_for_shortly_and_again(
-    database: psycopg.Connection, postgres: str, aligner: OnnxAligner, monkeypatch: pytest.MonkeyPatch
+    database: Any, aligner: OnnxAligner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from embcompat.stores import pg_locks
 
     monkeypatch.setattr(pg_locks, "LOCK_MILLISECONDS", 20)
     monkeypatch.setattr(pg_locks, "LOCK_TRIES", 2)
     database.execute(f"CREATE TABLE docs (id integer PRIMARY KEY, v vector({DIM}))")
-    fill(database, "docs", 5)
-    with opened(database, postgres) as store:
+    database.fill("docs", 5)
+    with database.opened() as store:
         run_migration(aligner, store)
         with database.transaction():
             database.execute("SELECT count(*) FROM docs")
@@ -327,12 +266,10 @@ def test_a_busy_table_is_waited_for_shortly_and_again(
         cut_over(aligner, store)
 
 
-def test_an_index_made_meanwhile_blocks_until_it_is_there_too(
-    database: psycopg.Connection, postgres: str, aligner: OnnxAligner
-) -> None:
+def test_an_index_made_meanwhile_blocks_until_it_is_there_too(database: Any, aligner: OnnxAligner) -> None:
     database.execute(f"CREATE TABLE docs (id integer PRIMARY KEY, v vector({DIM}), title text)")
-    fill(database, "docs", 5)
-    with opened(database, postgres) as store:
+    database.fill("docs", 5)
+    with database.opened() as store:
         run_migration(aligner, store)
         database.execute("CREATE INDEX docs_title ON docs (title)")
         with pytest.raises(StoreError, match="no counterpart of index docs_title"):
@@ -352,11 +289,11 @@ def test_an_index_made_meanwhile_blocks_until_it_is_there_too(
         ("v", "a PostgreSQL gallery is written"),
     ],
 )
-def test_addresses_that_lead_nowhere(database: psycopg.Connection, postgres: str, address: str, message: str) -> None:
+def test_addresses_that_lead_nowhere(database: Any, address: str, message: str) -> None:
     database.execute(f"CREATE TABLE docs (id integer PRIMARY KEY, v vector({DIM}), price numeric)")
-    schema = one(database, "SELECT current_schema()")
+    schema = database.one("SELECT current_schema()")
     with pytest.raises(InputError, match=message):
-        open_store(f"{postgres}#{schema}.{address}" if "." in address else f"{postgres}#{address}")
+        open_store(f"{database.server}#{schema}.{address}" if "." in address else f"{database.server}#{address}")
 
 
 def test_no_server_is_an_input_error(tmp_path: Path) -> None:
@@ -364,7 +301,7 @@ def test_no_server_is_an_input_error(tmp_path: Path) -> None:
         open_store(f"postgresql://postgres@/postgres?host={tmp_path}#docs.v")
 
 
-def test_binary_rows_come_back_as_they_were_and_as_the_server_reads_them(database: psycopg.Connection) -> None:
+def test_binary_rows_come_back_as_they_were_and_as_the_server_reads_them(database: Any) -> None:
     rng = np.random.default_rng(0)
     columns = [
         Column("text"),
@@ -405,26 +342,24 @@ def test_binary_rows_come_back_as_they_were_and_as_the_server_reads_them(databas
     assert read_rows(database, fields[:1], sql.SQL("FROM t s ORDER BY c")) == [values[0]]
 
 
-def test_a_vector_that_does_not_fit_half_precision_is_one_failed_row(
-    database: psycopg.Connection, postgres: str, aligner: OnnxAligner
-) -> None:
+def test_a_vector_that_does_not_fit_half_precision_is_one_failed_row(database: Any, aligner: OnnxAligner) -> None:
     database.execute(f"CREATE TABLE docs (id integer PRIMARY KEY, v halfvec({DIM}))")
-    vectors = fill(database, "docs", 10)
+    vectors = database.fill("docs", 10)
     database.execute(
         "UPDATE docs SET v = %s WHERE id = 7", (str((vectors[7] / np.abs(vectors[7]).max() * 65000).tolist()),)
     )
     big = aligner.transform(vectors[7] / np.abs(vectors[7]).max() * 65000)
-    with opened(database, postgres) as store:
+    with database.opened() as store:
         report = run_migration(aligner, store)
     assert [failure.id for failure in report.failures] == (["7"] if np.abs(big).max() > 65504 else [])
     assert report.rows == 10 - len(report.failures)
 
 
-def test_the_space_in_service_is_remembered(database: psycopg.Connection, postgres: str, aligner: OnnxAligner) -> None:
+def test_the_space_in_service_is_remembered(database: Any, aligner: OnnxAligner) -> None:
     database.execute(f"CREATE TABLE docs (id integer PRIMARY KEY, v vector({DIM}))")
-    fill(database, "docs", 5)
+    database.fill("docs", 5)
     job = job_of(aligner.artifact)
-    with opened(database, postgres) as store:
+    with database.opened() as store:
         assert store.state(job).space is None
         run_migration(aligner, store)
         assert store.state(job).space is None
@@ -437,5 +372,5 @@ def test_the_space_in_service_is_remembered(database: psycopg.Connection, postgr
         assert store.state(job).space == aligner.artifact.target
     other = aligner.artifact.target.model_copy(update={"version": "9"})
     database.execute("UPDATE embcompat_galleries SET space = %s, artifact = 'x'", (other.to_json(),))
-    with opened(database, postgres) as store, pytest.raises(SpaceMismatchError):
+    with database.opened() as store, pytest.raises(SpaceMismatchError):
         run_migration(aligner, store)

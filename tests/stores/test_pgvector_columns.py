@@ -1,0 +1,230 @@
+"""A new column as the target in PostgreSQL: what hangs on the vector column, and what changes meanwhile."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+
+from embcompat.errors import InputError, StoreError
+from embcompat.migration import cut_over, drop_old, job_of, roll_back, run_migration, verify_migration
+from embcompat.runtime import OnnxAligner
+from embcompat.stores import pg_column_rows as rows_module
+from embcompat.stores import vector_digests
+
+DIM = 24
+NEW = "?target=column"
+
+
+def columns(database: Any) -> list[str]:
+    found = database.execute("SELECT * FROM docs LIMIT 0").description
+    return [] if found is None else [column.name for column in found]
+
+
+def test_everything_that_hangs_on_the_column_follows_there_and_back(database: Any, aligner: OnnxAligner) -> None:
+    database.execute(
+        f"""
+        CREATE TABLE docs (id bigint PRIMARY KEY, v vector({DIM}) NOT NULL, title text, touched integer DEFAULT 0,
+            parent bigint REFERENCES docs);
+        ALTER TABLE docs ALTER v SET STORAGE PLAIN; COMMENT ON COLUMN docs.v IS 'made of the title';
+        CREATE INDEX docs_v ON docs USING hnsw (v vector_l2_ops) WITH (m = 8, ef_construction = 32);
+        CREATE VIEW vectors AS SELECT id, v FROM docs WHERE touched >= 0; CREATE VIEW titles AS SELECT title FROM docs;
+        CREATE VIEW of_titles AS SELECT * FROM titles; CREATE MATERIALIZED VIEW counted AS SELECT count(*) FROM docs;
+        CREATE POLICY mine ON docs; CREATE FUNCTION takes(docs) RETURNS integer LANGUAGE sql AS 'SELECT 1';
+        CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN NEW.touched := NEW.touched + 1; RETURN NEW; END $$;
+        CREATE TRIGGER touching BEFORE UPDATE ON docs FOR EACH ROW EXECUTE FUNCTION touch();
+        DROP ROLE IF EXISTS column_reader; CREATE ROLE column_reader; GRANT SELECT (v) ON docs TO column_reader;
+        GRANT SELECT ON vectors TO column_reader;
+        """
+    )
+    vectors = database.fill("docs", 60)
+    before = columns(database)
+
+    def looks_right(dim: int) -> None:
+        assert database.one("SELECT vector_dims(v) FROM vectors WHERE id = 1") == dim
+        assert database.one("SELECT has_column_privilege('column_reader', 'docs', 'v', 'SELECT')") is True
+        assert database.one("SELECT has_column_privilege('column_reader', 'docs', 'title', 'SELECT')") is False
+        assert database.one("SELECT has_table_privilege('column_reader', 'vectors', 'SELECT')") is True
+        number = "(SELECT attnum FROM pg_attribute WHERE attrelid = 'docs'::regclass AND attname = 'v')"
+        assert database.one(f"SELECT col_description('docs'::regclass, {number})") == "made of the title"
+        assert database.one(f"SELECT indkey[0] = {number} FROM pg_index WHERE indexrelid = 'docs_v'::regclass") is True
+        kept = "SELECT attstorage::text || attnotnull FROM pg_attribute WHERE attrelid = 'docs'::regclass"
+        assert database.one(f"{kept} AND attname = 'v'") == "ptrue"
+        assert database.one("SELECT max(touched) FROM docs") == 0, "filling a column is no update of the application"
+        assert database.one("SELECT count(*) FROM pg_constraint WHERE conname LIKE 'embcompat_not_null%'") == 0
+
+    with database.opened(NEW) as store:
+        assert run_migration(aligner, store).index_seconds is not None
+        looks_right(DIM)
+        cut_over(aligner, store)
+    looks_right(16)
+    assert "vector_cosine_ops" in str(database.one("SELECT pg_get_indexdef('docs_v'::regclass)"))
+    with database.opened(NEW) as store:
+        assert roll_back(aligner, store) == 0
+    looks_right(DIM)
+    assert database.one("SELECT v::text FROM docs WHERE id = 7") == database.one(
+        f"SELECT '{vectors[7].tolist()}'::vector::text"
+    )
+    with database.opened(NEW) as store:
+        cut_over(aligner, store)
+        drop_old(aligner, store)
+    looks_right(16)
+    assert columns(database)[: len(before) - 1] == [name for name in before if name != "v"]
+    assert sorted(set(columns(database)) - set(before)) == ["v__artifact", "v__digest", "v__source", "v__space"]
+    tables = "SELECT count(*) FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relname ~ '__'"
+    assert database.one(tables) == 0
+
+
+def test_what_would_not_follow_is_listed(database: Any, aligner: OnnxAligner) -> None:
+    database.execute(
+        f"""
+        CREATE TABLE docs (id integer PRIMARY KEY, v vector({DIM}) CONSTRAINT whole CHECK (vector_dims(v) > 3),
+            length integer GENERATED ALWAYS AS (vector_dims(v)) STORED);
+        CREATE INDEX docs_both ON docs (id, v); CREATE MATERIALIZED VIEW kept AS SELECT v FROM docs;
+        CREATE VIEW first AS SELECT v FROM docs; CREATE VIEW second AS SELECT v FROM first;
+        CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;
+        CREATE TRIGGER touching BEFORE UPDATE OF v ON docs FOR EACH ROW EXECUTE FUNCTION touch();
+        CREATE PUBLICATION column_changes FOR TABLE docs;
+        """
+    )
+    with database.opened(NEW) as store, pytest.raises(StoreError) as caught:
+        store.prepare(job_of(aligner.artifact))
+    database.execute("DROP PUBLICATION column_changes")
+    for phrase in (
+        "constraint whole",
+        "column length",
+        r"index \S*docs_both",
+        r"materialized view \S*kept",
+        r"view \S*first",
+        "trigger touching",
+        "publication column_changes",
+    ):
+        assert re.search(phrase, str(caught.value)), phrase
+    assert "v__" not in "".join(columns(database))
+
+
+def test_a_user_who_may_not_hold_back_triggers_is_told(
+    database: Any, aligner: OnnxAligner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database.execute("DROP ROLE IF EXISTS plain_user; CREATE ROLE plain_user")
+    assert rows_module.may_silence(database)
+    database.execute("SET ROLE plain_user")
+    assert not rows_module.may_silence(database)
+    database.execute("RESET ROLE")
+    database.execute(f"CREATE TABLE docs (id integer PRIMARY KEY, v vector({DIM}), touched integer DEFAULT 0)")
+    database.fill("docs", 10)
+    monkeypatch.setattr(rows_module, "may_silence", lambda _connection: False)
+    with database.opened(NEW) as store:
+        database.execute(
+            "CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;"
+            "CREATE TRIGGER touching BEFORE UPDATE ON docs FOR EACH ROW EXECUTE FUNCTION touch()"
+        )
+        with pytest.raises(StoreError, match="trigger touching, which would fire for every row"):
+            run_migration(aligner, store)
+        database.execute("DROP TRIGGER touching ON docs")
+        assert run_migration(aligner, store).rows == 10
+
+
+def test_a_row_that_changes_between_reading_and_writing_is_converted_again(database: Any, aligner: OnnxAligner) -> None:
+    database.execute(f"CREATE TABLE docs (id integer PRIMARY KEY, v vector({DIM}))")
+    database.fill("docs", 10)
+    job = job_of(aligner.artifact)
+    late = np.full(DIM, 0.25, np.float32)
+    with database.opened(NEW) as store:
+        store.prepare(job)
+        (rows,) = store.scan(job, batch_size=20, missing_only=True)
+        database.execute("UPDATE docs SET v = %s WHERE id = 4", (str(late.tolist()),))
+        store.write(job, rows.ids, aligner.transform(rows.vectors), vector_digests(rows.vectors))
+        assert store.coverage(job).missing == 1
+        run_migration(aligner, store)
+        database.execute("UPDATE docs SET v = v WHERE id = 5")
+        assert store.coverage(job).missing == 0, "the same vector again is no change"
+        database.execute("UPDATE docs SET v = NULL WHERE id = 6")
+        cut_over(aligner, store)
+    found = str(database.one("SELECT v::text FROM docs WHERE id = 4"))
+    np.testing.assert_allclose(np.array(found[1:-1].split(","), float), aligner.transform(late), rtol=1e-4, atol=1e-5)
+    assert database.one("SELECT v FROM docs WHERE id = 6") is None
+
+
+def test_an_application_of_the_new_model_writes_by_saying_so(database: Any, aligner: OnnxAligner) -> None:
+    database.execute(f"CREATE TABLE docs (id integer PRIMARY KEY, v vector({DIM}))")
+    vectors = database.fill("docs", 30)
+    native = str([0.5] * 16)
+    with database.opened(NEW) as store:
+        run_migration(aligner, store)
+        cut_over(aligner, store)
+        with pytest.raises(psycopg.errors.CheckViolation, match="vectors must be in space made-new@1"):
+            database.execute("INSERT INTO docs (id, v) VALUES (100, %s)", (native,))
+        database.execute("SET embcompat.space = 'made-new@1'")
+        database.execute("INSERT INTO docs (id, v) VALUES (100, %s)", (native,))
+        database.execute("UPDATE docs SET v = %s WHERE id = 2", (native,))
+        assert not list(store.sweep(job_of(aligner.artifact)))
+        assert roll_back(aligner, store) == 2
+        assert database.execute("SELECT id FROM docs WHERE v IS NULL ORDER BY id").fetchall() == [(2,), (100,)]
+        database.execute("RESET embcompat.space")
+        database.execute("INSERT INTO docs (id, v) VALUES (101, %s)", (str(vectors[0].tolist()),))
+        cut_over(aligner, store)
+        found = database.execute("SELECT id FROM docs WHERE v = %s ORDER BY id", (native,)).fetchall()
+        assert found == [(2,), (100,)], "native vectors survive a rollback and another cutover"
+        assert database.one("SELECT count(*) FROM docs WHERE v IS NOT NULL") == 32
+
+
+def test_vectors_that_may_not_be_null_block_there_and_back(database: Any, aligner: OnnxAligner) -> None:
+    database.execute(f"CREATE TABLE docs (id integer PRIMARY KEY, v vector({DIM}) NOT NULL)")
+    database.fill("docs", 20)
+    database.execute("INSERT INTO docs VALUES (50, %s)", (str([0.0] * DIM),))
+    with database.opened(NEW) as store:
+        run_migration(aligner, store)
+        with pytest.raises(StoreError, match="1 rows could not be converted, and column 'v' may not be NULL"):
+            cut_over(aligner, store, max_failures=1)
+        database.execute("DELETE FROM docs WHERE id = 50")
+        cut_over(aligner, store)
+        database.execute("SET embcompat.space = 'made-new@1'")
+        with pytest.raises(psycopg.errors.NotNullViolation):
+            database.execute("INSERT INTO docs (id) VALUES (51)")
+        database.execute("INSERT INTO docs (id, v) VALUES (51, %s)", (str([0.5] * 16),))
+        with pytest.raises(StoreError, match="1 rows came in after the cutover and have no old vector"):
+            roll_back(aligner, store)
+        database.execute("DELETE FROM docs WHERE id = 51")
+        assert roll_back(aligner, store) == 0
+        database.execute("RESET embcompat.space")
+        with pytest.raises(psycopg.errors.NotNullViolation):
+            database.execute("INSERT INTO docs (id) VALUES (51)")
+
+
+def test_an_index_whose_building_was_interrupted_is_built_again(database: Any, aligner: OnnxAligner) -> None:
+    database.execute(f"CREATE TABLE docs (id integer PRIMARY KEY, v vector({DIM}))")
+    database.execute("CREATE INDEX docs_v ON docs USING hnsw (v vector_l2_ops)")
+    database.fill("docs", 20)
+    job = job_of(aligner.artifact)
+    with database.opened(NEW) as store:
+        run_migration(aligner, store)
+        database.execute(
+            "UPDATE pg_index SET indisvalid = false WHERE indrelid = 'docs'::regclass AND indexrelid <> "
+            "'docs_v'::regclass AND NOT indisprimary"
+        )
+        store.build_index(job)
+        assert database.one("SELECT count(*) FROM pg_index WHERE indrelid = 'docs'::regclass") == 3
+        assert database.one("SELECT bool_and(indisvalid) FROM pg_index WHERE indrelid = 'docs'::regclass") is True
+        assert not verify_migration(aligner, store).problems
+
+
+def test_a_migration_stays_what_it_was_begun_as(database: Any, aligner: OnnxAligner) -> None:
+    database.execute(f"CREATE TABLE docs (id integer PRIMARY KEY, v vector({DIM}))")
+    database.fill("docs", 5)
+    job = job_of(aligner.artifact)
+    with database.opened(NEW) as column, database.opened() as table:
+        column.prepare(job)
+        with pytest.raises(StoreError, match="fills a new column. Add"):
+            table.state(job)
+    database.execute(f"CREATE TABLE others (id integer PRIMARY KEY, v vector({DIM}))")
+    with database.opened(NEW, table="others") as column, database.opened(table="others") as table:
+        table.prepare(job)
+        with pytest.raises(StoreError, match="fills a new table. Leave"):
+            column.state(job)
+    with pytest.raises(InputError, match="target must be table or column. Got 'row'"):
+        database.opened("?target=row")
