@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,13 +19,11 @@ from embcompat.embeddings.files import open_parquet, read_npy
 from embcompat.errors import InputError, MigrationError
 from embcompat.migration.checks import SAMPLE_TOLERANCE, CanaryResult, check_canary, first_bad_row, relative_error
 from embcompat.migration.pipeline import run_pipeline
+from embcompat.migration.sample import Sample
 from embcompat.runtime import OnnxAligner
 from embcompat.spaces import SpaceVersion, require_space
 from embcompat.stores.part_files import NpyFormat, ParquetFormat, PartFile, PieceFormat, open_part
 from embcompat.stores.vector_files import Block, NpyVectors, ParquetVectors, file_identity, open_vectors
-
-SAMPLE_PLACES, SAMPLE_ROWS = 4, 64
-"""Places at which the finished file is read back, and rows at each [ours]."""
 
 _BLOCK_BYTES = 8 << 20
 _NPY_BLOCK_BYTES = 4 << 20
@@ -125,10 +123,14 @@ def convert_file(
     identity: dict[str, JsonValue] = {"artifact": artifact.id, "source": file_identity(path), "target": target.suffix}
     with open_part(target, layout, identity=identity, resume=resume) as part:
         resumed = part.rows
+        sample = Sample(file.rows)
         with (progress or silent)(file.rows - resumed) as advance:
-            _convert_rows(file, aligner, layout, part, batch_size or _batch_size(file, artifact), workers, advance)
+            size = batch_size or _batch_size(file, artifact)
+            _convert_rows(
+                sample.taken_from(file.blocks(part.rows, size)), path, aligner, layout, part, workers, advance
+            )
         part.close_with(layout)
-        sampled, error = _check_written(file, part, target, aligner)
+        sampled, error = _check_written(file, part, target, aligner, sample)
         if file_identity(path) != identity["source"]:
             raise MigrationError(f"{path} was changed while it was converted. Nothing was written; start again.")
         part.publish()
@@ -187,23 +189,23 @@ def _batch_size(file: ParquetVectors | NpyVectors, artifact: Artifact) -> int:
 
 
 def _convert_rows(
-    file: ParquetVectors | NpyVectors,
+    blocks: Iterator[Block],
+    path: Path,
     aligner: OnnxAligner,
     layout: PieceFormat,
     part: PartFile,
-    size: int,
     threads: int,
     advance: Advance,
 ) -> None:
     def compute(block: Block) -> memoryview:
-        mapped = _mapped(aligner, block, file.path)
+        mapped = _mapped(aligner, block, path)
         return layout.encode(mapped, _with_ids(block) if isinstance(layout, ParquetFormat) else None)
 
     def write(block: Block, piece: memoryview) -> None:
         part.append(piece, len(block))
         advance(len(block))
 
-    run_pipeline(file.blocks(part.rows, size), compute, write, threads=threads)
+    run_pipeline(blocks, compute, write, threads=threads)
 
 
 def _mapped(aligner: OnnxAligner, block: Block, path: Path) -> NDArray[np.float32]:
@@ -223,7 +225,7 @@ def _with_ids(block: Block) -> pa.Table:
 
 
 def _check_written(
-    file: ParquetVectors | NpyVectors, part: PartFile, target: Path, aligner: OnnxAligner
+    file: ParquetVectors | NpyVectors, part: PartFile, target: Path, aligner: OnnxAligner, sample: Sample
 ) -> tuple[int, float]:
     """Check the finished file before it gets its name: all rows, and a sample that is computed again."""
     space = aligner.artifact.target
@@ -237,11 +239,11 @@ def _check_written(
             f"{target} must have the {file.rows} rows of {file.path}. Got {written.rows}. "
             "Nothing was written; start again with resume=False."
         )
-    last = max(file.rows - SAMPLE_ROWS, 0)
     sampled, largest = 0, 0.0
-    for start in sorted({last * place // (SAMPLE_PLACES - 1) for place in range(SAMPLE_PLACES)}):
-        with closing(file.blocks(start, SAMPLE_ROWS)) as blocks, closing(written.blocks(start, SAMPLE_ROWS)) as pieces:
-            expected, found = next(blocks), next(pieces)
+    for expected in sample.of(file):
+        start = expected.start
+        with closing(written.blocks(start, len(expected) or 1)) as pieces:
+            found = next(pieces)
         same = found.others is None or _values(found.others) == _values(_with_ids(expected))
         error = relative_error(found.vectors, aligner.transform(expected.vectors))
         if not (same and error <= SAMPLE_TOLERANCE):

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from embcompat.embeddings.files import SPACE_KEY, vectors_to_arrow
+from embcompat.embeddings.files import SPACE_KEY, vector_type, vectors_to_arrow
 from embcompat.errors import InputError, StoreError
 from embcompat.spaces import SpaceVersion
 from embcompat.stores.footer import footer_length, join_footers
@@ -64,7 +64,7 @@ class ParquetFormat:
         kept = {key: value for key, value in (schema.metadata or {}).items() if key not in _FOREIGN_KEYS}
         kept[SPACE_KEY] = space.to_json().encode()
         kept[PROVENANCE_KEY] = json.dumps(provenance, sort_keys=True).encode()
-        field = pa.field("vector", pa.list_(pa.float32(), space.dim))
+        field = pa.field("vector", vector_type(space.dim))
         self.schema: pa.Schema = schema.set(index, field).with_metadata(kept)
         self._index = index
         self._others = [name for name in schema.names if name != "vector"]

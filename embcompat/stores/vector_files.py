@@ -23,6 +23,7 @@ SUFFIXES = (".parquet", ".npy")
 
 _TAIL_BYTES = 65_536
 _DECODE_ROWS = 8_192
+_READ_BYTES = 1 << 20  # not a row group at once: some files have one of a gigabyte
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ class ParquetVectors:
         groups = list(range(first, len(self._groups)))
         if not groups:
             return
-        with pq.ParquetFile(self.path, pre_buffer=False) as file:
+        with pq.ParquetFile(self.path, pre_buffer=False, buffer_size=_READ_BYTES) as file:
             batches = file.iter_batches(size, row_groups=groups, use_threads=False)
             while True:
                 try:
