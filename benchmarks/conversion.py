@@ -2,9 +2,10 @@
 
 Affine maps are compared with the slower of reading and writing the same rows in the same format and the bare matrix
 product; the Dense network with a bare onnxruntime loop on arrays in memory. Peak memory is that of a fresh process
-which converts once, at a fifth of the size given and at four times the size.
+which converts once.
 
     python benchmarks/conversion.py --rows 500000 --repeats 5 --out conversion.json
+    python benchmarks/conversion.py --parts affine --formats .npy --rows 5000000 --repeats 3
 """
 
 from __future__ import annotations
@@ -34,10 +35,12 @@ from embcompat.export import save_artifact
 from embcompat.migration import convert_file
 from embcompat.runtime import OnnxAligner
 from embcompat.spaces import SpaceVersion
+from embcompat.stores.vector_files import SUFFIXES
 from embcompat.testing import make_pairs
 
 CHUNK_ROWS = 16_384
 PRODUCT_ROWS = 8_192
+PARTS = ["affine", "networks", "memory", "int8"]
 
 
 def make_artifact(folder: Path, kind: str, source_dim: int, target_dim: int) -> Artifact:
@@ -181,9 +184,9 @@ def int8_line(folder: Path, rows: int, repeats: int) -> dict[str, Any]:
     )
 
 
-def memory_line(folder: Path, suffix: str, rows: int) -> dict[str, Any]:
+def memory_line(folder: Path, suffix: str, counts: list[int]) -> dict[str, Any]:
     artifact = make_artifact(folder, "affine", 64, 64)
-    counts, peaks = (rows // 5, 4 * rows), []
+    peaks = []
     for count in counts:
         source, target = folder / f"source{suffix}", folder / f"target{suffix}"
         write_gallery(source, count, artifact.source)
@@ -205,9 +208,26 @@ def convert_once(artifact: str, source: str, target: str) -> None:
     print(int(peak[0]) * 1024)
 
 
+def runs_of(part: str, suffix: str, options: argparse.Namespace) -> list[Callable[[Path], dict[str, Any]]]:
+    """Return what makes the lines of one part, each in a folder of its own."""
+    few, repeats = options.rows // 4, options.repeats
+    if part == "affine":
+        sizes = ((128, 128), options.rows), ((384, 768), few)
+        return [partial(affine_line, suffix=suffix, dims=dims, rows=rows, repeats=repeats) for dims, rows in sizes]
+    if part == "networks":
+        kinds = "dense", "multi_branch"
+        return [partial(network_line, kind=kind, suffix=suffix, rows=few, repeats=repeats) for kind in kinds]
+    if part == "memory":
+        return [partial(memory_line, suffix=suffix, counts=options.memory_rows)]
+    return [partial(int8_line, rows=few, repeats=repeats)]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=500_000)
+    parser.add_argument("--rows", type=int, default=500_000, help="at 128 dimensions for affine; else a quarter of it")
+    parser.add_argument("--memory-rows", type=int, nargs=2, default=[200_000, 800_000])
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--formats", nargs="+", choices=SUFFIXES, default=SUFFIXES)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--smoke", action="store_true", help="a size that only shows that it runs")
     parser.add_argument("--out", type=Path)
@@ -217,20 +237,13 @@ def main() -> None:
         convert_once(*options.convert_once)
         return
     if options.smoke:
-        options.rows, options.repeats = 20_000, 1
+        options.rows, options.repeats, options.memory_rows = 20_000, 1, [5_000, 20_000]
     lines = []
-    for suffix in (".parquet", ".npy"):
-        for dims in ((128, 128), (384, 768)):
-            with tempfile.TemporaryDirectory() as name:
-                rows = options.rows if dims[0] == 128 else options.rows // 4
-                lines.append(affine_line(Path(name), suffix, dims, rows, options.repeats))
-        for kind in ("dense", "multi_branch"):
-            with tempfile.TemporaryDirectory() as name:
-                lines.append(network_line(Path(name), kind, suffix, options.rows // 4, options.repeats))
-        with tempfile.TemporaryDirectory() as name:
-            lines.append(memory_line(Path(name), suffix, options.rows))
-    with tempfile.TemporaryDirectory() as name:
-        lines.append(int8_line(Path(name), options.rows // 4, options.repeats))
+    for part in options.parts:
+        for suffix in options.formats if part != "int8" else [""]:
+            for run in runs_of(part, suffix, options):
+                with tempfile.TemporaryDirectory() as name:
+                    lines.append(run(Path(name)))
     write_results({"machine": describe("onnxruntime", "pyarrow"), "lines": lines}, options.out)
 
 

@@ -39,12 +39,9 @@ def alternate(runs: dict[str, Callable[[], object]], *, repeats: int) -> dict[st
     return seconds
 
 
-def summary(seconds: dict[str, list[float]]) -> dict[str, dict[str, float]]:
-    """Return the median of each run, and its spread: (slowest − fastest) / median."""
-    return {
-        name: {"seconds": statistics.median(values), "spread": (max(values) - min(values)) / statistics.median(values)}
-        for name, values in seconds.items()
-    }
+def summary(seconds: dict[str, list[float]]) -> dict[str, dict[str, float | None]]:
+    """Return the median of each run, and its spread: (slowest − fastest) / median, None where it ran once."""
+    return {name: {"seconds": statistics.median(values), "spread": _spread(values)} for name, values in seconds.items()}
 
 
 def median_ratio(seconds: dict[str, list[float]], name: str, against: str) -> float:
@@ -72,6 +69,10 @@ def write_results(results: dict[str, Any], path: Path | None) -> None:
     print(text, end="")
     if path is not None:
         path.write_text(text)
+
+
+def _spread(values: list[float]) -> float | None:
+    return (max(values) - min(values)) / statistics.median(values) if len(values) > 1 else None
 
 
 def _lines(path: str) -> list[str]:

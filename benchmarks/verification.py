@@ -2,9 +2,11 @@
 
 Four scenarios of one anchor and one positive a subject: the exact counts alone, and the entire report (five lines, as
 the status quo is one, with 1,000 bootstrap replicates), against four bare blocked float32 products of the same sides.
-Growth: one scenario at other numbers of subjects. Memory is the growth of the resident set, looked at every 2 ms.
+Growth: one scenario at other numbers of subjects; --subjects 0 leaves the four scenarios out. Memory is the growth of
+the resident set, looked at every 2 ms.
 
-    python benchmarks/verification.py --subjects 14848 --growth 25000 50000 100000 --repeats 5 --out verification.json
+    python benchmarks/verification.py --subjects 14848 --growth 25000 50000 --repeats 5 --out verification.json
+    python benchmarks/verification.py --subjects 0 --growth 100000 --similarities cosine --repeats 1
 """
 
 from __future__ import annotations
@@ -146,6 +148,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--subjects", type=int, default=14_848)
     parser.add_argument("--growth", type=int, nargs="*", default=[])
+    parser.add_argument("--similarities", nargs="+", choices=list(NOISE), default=list(NOISE))
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--smoke", action="store_true", help="a size that only shows that it runs")
     parser.add_argument("--out", type=Path)
@@ -153,9 +156,10 @@ def main() -> None:
     subjects, growth, repeats = options.subjects, options.growth, options.repeats
     if options.smoke:
         subjects, growth, repeats = 300, [600], 1
-    similarities: tuple[Similarity, ...] = ("cosine", "euclidean")
-    lines = [line for similarity in similarities for line in measure_scenarios(subjects, similarity, repeats)]
-    lines += [measure_growth(size, similarity, repeats) for similarity in similarities for size in growth]
+    lines = []
+    for similarity in options.similarities:
+        lines += measure_scenarios(subjects, similarity, repeats) if subjects else []
+        lines += [measure_growth(size, similarity, repeats) for size in growth]
     write_results({"machine": describe(), "smoke": options.smoke, "lines": lines}, options.out)
 
 
