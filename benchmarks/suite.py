@@ -5,9 +5,11 @@
     python benchmarks/suite.py --only-page
 
 Each benchmark runs in a process of its own and takes its ratios within one run. What was measured before stays until
-it is measured again, so that single ones can be run again on a quiet machine, at any size:
+its benchmark is run again, so that single ones can be run again on a quiet machine, at any size, and in parts: --add
+keeps what other arguments gave.
 
-    python benchmarks/suite.py --only conversion --sizes "--rows 1000000 --repeats 3"
+    python benchmarks/suite.py --only conversion --sizes "--parts affine --rows 1000000"
+    python benchmarks/suite.py --only conversion --sizes "--parts networks --rows 200000" --add
 """
 
 from __future__ import annotations
@@ -63,7 +65,8 @@ def run(name: str, arguments: list[str]) -> dict[str, Any]:
 
 def noise(line: dict[str, Any]) -> float | None:
     """Return the largest spread among the times of a line, (slowest − fastest) / median."""
-    return max((found["spread"] for found in line.get("times", {}).values()), default=None)
+    spreads = [found["spread"] for found in line.get("times", {}).values()]
+    return max((spread for spread in spreads if spread is not None), default=None)
 
 
 def cells(line: dict[str, Any]) -> list[str]:
@@ -84,26 +87,32 @@ def make_page(results: dict[str, Any]) -> str:
         "",
         "Every figure is a ratio between two things that one run measured in turn on one machine, because seconds of",
         "a shared machine say little. The aim stands beside it; a missed aim says so. *Noise* is the largest spread of",
-        "one of the times of that line: (slowest − fastest) / median.",
+        "one of the times of that line: (slowest − fastest) / median; – stands for a single measurement.",
         "",
         "`make bench` measures all of it at reduced sizes in about ten minutes and writes this page; `make bench-full`",
         "takes the sizes of the table. The results with every time are in `benchmarks/results/speed.json`.",
     ]
-    for name, result in results.items():
-        machine = result["machine"]
-        versions = ", ".join(f"{package} {version}" for package, version in machine["versions"].items())
-        command = " ".join(["benchmarks/" + name + ".py", *result["arguments"]])
-        text += [
-            "",
-            f"## {name.replace('_', ' ').capitalize()}",
-            "",
-            "| what | against | aim | ratio | noise |",
-            "|---|---|---|---|---|",
-            *("| " + " | ".join(cells(line)) + " |" for line in result["lines"]),
-            "",
-            f"`{command}` on {machine['processors']} × {machine['processor']}, Python {machine['python']}, {versions}.",
-        ]
+    for name in FULL:
+        if name in results:
+            text += ["", f"## {name.replace('_', ' ').capitalize()}"]
+        for result in results.get(name, []):
+            text += table(name, result)
     return "\n".join([*text, *other_packages(json.loads(OTHERS.read_text()))]) + "\n"
+
+
+def table(name: str, result: dict[str, Any]) -> list[str]:
+    """Write what one run of a benchmark gave, and on what."""
+    machine = result["machine"]
+    versions = ", ".join(f"{package} {version}" for package, version in machine["versions"].items())
+    command = " ".join(["benchmarks/" + name + ".py", *result["arguments"]])
+    return [
+        "",
+        "| what | against | aim | ratio | noise |",
+        "|---|---|---|---|---|",
+        *("| " + " | ".join(cells(line)) + " |" for line in result["lines"]),
+        "",
+        f"`{command}` on {machine['processors']} × {machine['processor']}, Python {machine['python']}, {versions}.",
+    ]
 
 
 def other_packages(result: dict[str, Any]) -> list[str]:
@@ -140,6 +149,7 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="sizes that only show that it runs; writes nothing")
     parser.add_argument("--only", nargs="+", choices=sorted(FULL), help="which benchmarks to run")
     parser.add_argument("--sizes", help="arguments for the one benchmark of --only, instead of the suite's")
+    parser.add_argument("--add", action="store_true", help="keep what this benchmark gave with other arguments")
     parser.add_argument("--only-page", action="store_true", help="write the page from the results, measure nothing")
     options = parser.parse_args()
     results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
@@ -148,7 +158,8 @@ def main() -> None:
         arguments = sizes[name] if options.sizes is None else options.sizes.split()
         found = run(name, ["--smoke"] if options.smoke else arguments)
         if not options.smoke:
-            results[name] = found
+            kept = [result for result in results.get(name, []) if options.add and result["arguments"] != arguments]
+            results[name] = [*kept, found]
             RESULTS.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n")
     if not options.smoke:
         PAGE.write_text(make_page(results))

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -32,11 +33,24 @@ def test_a_benchmark_runs(name: str, tmp_path: Path) -> None:
         assert {"what", "against"} <= line.keys()
 
 
-def test_the_page_of_the_docs_is_made_from_the_results() -> None:
-    spec = importlib.util.spec_from_file_location("suite", FOLDER / "suite.py")
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
-    suite = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(suite)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_of_the_docs_is_made_from_the_results() -> None:
+    suite = load("suite")
     results = json.loads((FOLDER / "results" / "speed.json").read_text())
     assert suite.PAGE.read_text() == suite.make_page(results)
+
+
+def test_a_single_measurement_has_no_noise() -> None:
+    machine, suite = load("machine"), load("suite")
+    line = machine.line_at_most("what", "against", 2.0, 1.5, {"one": [2.0], "other": [1.0]})
+    assert suite.cells(line) == ["what", "against", "≤ 1.5", "2.00 (missed)", "–"]
+    line = machine.line_at_least("what", "against", 2.0, 1.5, {"one": [2.0, 4.0, 3.0], "other": [1.0, 1.0, 1.0]})
+    assert suite.cells(line) == ["what", "against", "≥ 1.5", "2.00", "67%"]
