@@ -186,11 +186,10 @@ class PostgresBare(BareGallery):
                 cursor.execute(f'DROP TABLE "{name}" CASCADE')
             cursor.execute(f"CREATE TABLE docs (id bigint PRIMARY KEY, vector vector({DIM}))")
             for start, vectors in chunks(rows):
-                data = encode(
-                    [range(start, start + len(vectors)), vectors], [Column("int8"), Column("vector", DIM)], len(vectors)
-                )
+                columns = [Column("int8"), Column("vector", DIM)]
                 with cursor.copy("COPY docs FROM STDIN (FORMAT BINARY)") as copy:
-                    copy.write(data)
+                    for piece in encode([range(start, start + len(vectors)), vectors], columns, len(vectors)):
+                        copy.write(piece)
             cursor.execute("VACUUM ANALYZE docs")
 
     def read_and_write(self) -> None:

@@ -8,7 +8,7 @@ Python longer than the server needs to find it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 from uuid import UUID
@@ -28,6 +28,9 @@ SENDERS: Final = {
 }
 """The server's function that gives the binary form of a value."""
 
+BLOCK_ROWS: Final = 2_048
+"""Rows that are written at a time [ours]."""
+
 Kind = Literal["int2", "int4", "int8", "uuid", "text", "vector", "halfvec"]
 
 _FIXED: Final = {"int2": ">i2", "int4": ">i4", "int8": ">i8", "uuid": "V16"}
@@ -41,15 +44,22 @@ class Column:
     Attributes:
         kind: Its type.
         dim: Length of a vector; 0 for other types.
+        constant: The text that stands in every row; None for other columns.
     """
 
     kind: Kind
     dim: int = 0
+    constant: str | None = None
+
+    @property
+    def varies(self) -> bool:
+        """Whether its values are of different lengths."""
+        return self.kind == "text" and self.constant is None
 
 
 def order(columns: Sequence[Column]) -> list[int]:
     """Return the columns in the order in which they must be copied: texts last."""
-    return sorted(range(len(columns)), key=lambda index: columns[index].kind == "text")
+    return sorted(range(len(columns)), key=lambda index: columns[index].varies)
 
 
 def decode(data: bytes, columns: Sequence[Column]) -> list[Any]:
@@ -74,13 +84,27 @@ def decode(data: bytes, columns: Sequence[Column]) -> list[Any]:
     return [_read(rows[f"value{index}"], column) for index, column in enumerate(columns)]
 
 
-def encode(values: Sequence[Any], columns: Sequence[Column], count: int) -> bytes:
-    """Write rows to be copied in: values of each column, texts last."""
+def encode(values: Sequence[Any], columns: Sequence[Column], count: int) -> Iterator[bytes]:
+    """Write rows to be copied in, some at a time, so that the server is at work meanwhile.
+
+    Args:
+        values: ``count`` values of each column; those of a constant are not looked at.
+        columns: The columns, texts last.
+        count: Number of rows.
+    """
+    yield HEADER
+    for start in range(0, count, BLOCK_ROWS):
+        rows = slice(start, min(start + BLOCK_ROWS, count))
+        yield _encode_block([None if each is None else each[rows] for each in values], columns, rows.stop - start)
+    yield TRAILER
+
+
+def _encode_block(values: Sequence[Any], columns: Sequence[Column], count: int) -> bytes:
     record = _record(columns)
     rows = np.zeros(count, dtype=record)
     rows["fields"] = len(columns)
     for index, column in enumerate(columns):
-        if column.kind == "text":
+        if column.varies:
             continue
         rows[f"length{index}"] = record[f"value{index}"].itemsize + (4 if column.dim else 0)
         if column.dim:
@@ -88,33 +112,37 @@ def encode(values: Sequence[Any], columns: Sequence[Column], count: int) -> byte
         given = values[index]
         if column.kind == "uuid":
             given = np.frombuffer(b"".join(value.bytes for value in given), dtype="V16")
+        if column.constant is not None:
+            given = np.void(column.constant.encode())
         with np.errstate(over="ignore"):  # the server refuses what does not fit half precision
             rows[f"value{index}"] = given
-    texts = [values[index] for index, column in enumerate(columns) if column.kind == "text"]
-    if not texts:
-        return HEADER + rows.tobytes() + TRAILER
+    texts = [values[index] for index, column in enumerate(columns) if column.varies]
     fixed, width = rows.tobytes(), record.itemsize
-    pieces = [HEADER]
+    if not texts:
+        return fixed
+    pieces = []
     for row, fields in enumerate(zip(*texts, strict=True)):
         pieces.append(fixed[row * width : (row + 1) * width])
         for text in fields:
             encoded = text.encode()
             pieces += (len(encoded).to_bytes(4, "big"), encoded)
-    return b"".join([*pieces, TRAILER])
+    return b"".join(pieces)
 
 
 def _record(columns: Sequence[Column]) -> np.dtype[Any]:
     """One row up to its first text."""
     fields: list[Any] = [("fields", ">i2")]
     for index, column in enumerate(columns):
-        if column.kind == "text":
+        if column.varies:
             continue
         fields.append((f"length{index}", ">i4"))
         if column.dim:
             fields += [(f"dim{index}", ">i2"), (f"flags{index}", ">i2")]
             fields.append((f"value{index}", _FLOATS[column.kind], (column.dim,)))
         else:
-            fields.append((f"value{index}", _FIXED[column.kind]))
+            constant = column.constant
+            kind = _FIXED[column.kind] if constant is None else f"V{len(constant.encode())}"
+            fields.append((f"value{index}", kind))
     return np.dtype(fields)
 
 

@@ -96,7 +96,9 @@ class PgGallery(ABC):
 
     def write(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32], digests: NDArray[np.int64]) -> None:
         """Copy rows in and join them with those that are there, in one transaction."""
-        marks = np.array([self._marks.get(text, 0) for text in ids], dtype=np.int64)
+        marks = np.zeros(len(ids), dtype=np.int64)
+        if self._marks:
+            marks[:] = [self._marks.get(text, 0) for text in ids]
         try:
             self._write(job, Written(self._codec.columns(ids), vectors, digests, marks))
         except psycopg.Error as error:

@@ -15,6 +15,7 @@ from embcompat.stores.pg_copy import SENDERS, Column, decode
 from embcompat.stores.pg_target import PART_ROWS, Target, listed, literals, matched, row_of
 
 _SMALL_TABLE_ROWS = 10_000
+_PROVENANCE_BYTES = 160  # of a row, besides its vector
 
 Page = tuple[list[Sequence[Any]], list[Any]]
 """Key columns and the other columns of some rows."""
@@ -145,15 +146,17 @@ def every_row(names: Target, table: VectorTable) -> sql.Composed:
     return sql.SQL("FROM {} s WHERE s.{} IS NOT NULL").format(names.served, sql.Identifier(table.column))
 
 
-def missing_rows(names: Target, table: VectorTable, part: Part) -> sql.Composed:
+def missing_rows(connection: Connection[Any], names: Target, table: VectorTable, part: Part) -> sql.Composed:
     """Return FROM and WHERE of rows with a vector that have no target row, in a range of keys."""
-    return sql.SQL("FROM {} s WHERE s.{} IS NOT NULL AND NOT EXISTS (SELECT 1 FROM {} t WHERE {}){}").format(
-        names.served,
-        sql.Identifier(table.column),
-        names.target,
-        matched(table.keys, "t", "s"),
-        within(table, part),
-    )
+    among = within(table, part)
+    any_target = sql.SQL("SELECT 1 FROM {} s WHERE true{} LIMIT 1").format(names.target, among)
+    absent: sql.Composable = sql.SQL("")
+    if connection.execute(any_target).fetchone() is not None:
+        absent = sql.SQL(" AND NOT EXISTS (SELECT 1 FROM {} t WHERE {})").format(
+            names.target, matched(table.keys, "t", "s")
+        )
+    column = sql.Identifier(table.column)
+    return sql.SQL("FROM {} s WHERE s.{} IS NOT NULL{}{}").format(names.served, column, absent, among)
 
 
 def within(table: VectorTable, part: Part) -> sql.Composed:
@@ -234,10 +237,8 @@ def sample_keys(
     connection: Connection[Any], names: Target, table: VectorTable, count: int, *, seed: int
 ) -> list[list[Any]]:
     """Return key columns of up to ``count`` converted rows from random pages of the target table."""
-    row = connection.execute(
-        "SELECT reltuples FROM pg_class WHERE oid = %s::regclass", (names.target.as_string(connection),)
-    ).fetchone()
-    estimate = float(row[0]) if row is not None else 0.0
+    row = connection.execute("SELECT pg_relation_size(%s)", (names.target.as_string(connection),)).fetchone()
+    estimate = (row[0] if row is not None else 0) / (4 * names.job.target.dim + _PROVENANCE_BYTES)
     percent = 100.0 if estimate < _SMALL_TABLE_ROWS else min(100.0, 100.0 * 20 * count / estimate)
     rows = connection.execute(
         sql.SQL(
@@ -263,19 +264,20 @@ def count_rows(connection: Connection[Any], names: Target, table: VectorTable, *
     rows, with_vector = connection.execute(source).fetchone() or (0, 0)
     converted = orphans = native = 0
     if phase != "untouched":
-        of_target = sql.SQL("t.{} IS NOT NULL AND t.{} = {}").format(
+        of_target = sql.SQL("{} IS NOT NULL AND {} = {}").format(
             column, names.provenance("space"), sql.Literal(names.job.target.id)
         )
         joined = sql.SQL(
-            "SELECT count(*) FILTER (WHERE s.{column} IS NOT NULL AND {of_target}), "
-            "count(*) FILTER (WHERE s.{key} IS NULL OR "
-            "(s.{column} IS NULL AND t.{column} IS NOT NULL AND t.{recorded} IS NOT NULL)), "
-            "count(*) FILTER (WHERE {of_target} AND t.{artifact} IS NULL) "
-            "FROM {target} t LEFT JOIN {served} s ON {match}"
+            "SELECT count(*) FILTER (WHERE s.has AND t.has), "
+            "count(*) FILTER (WHERE s.has IS NULL OR (NOT s.has AND t.follows)), "
+            "count(*) FILTER (WHERE t.has AND t.native) FROM (SELECT {keys}, {of_target} AS has, "
+            "{column} IS NOT NULL AND {recorded} IS NOT NULL AS follows, {artifact} IS NULL AS native "
+            "FROM {target} OFFSET 0) t LEFT JOIN (SELECT {keys}, {column} IS NOT NULL AS has FROM {served} OFFSET 0) s "
+            "ON {match}"  # OFFSET keeps the vectors out of the join
         ).format(
+            keys=listed(table.keys),
             column=column,
             of_target=of_target,
-            key=sql.Identifier(table.keys[0]),
             recorded=names.provenance("source"),
             artifact=names.provenance("artifact"),
             target=names.target if phase == "prepared" else names.served,

@@ -46,8 +46,6 @@ def stage_rows(
     target = Column(table.vector.kind, names.job.target.dim)
     columns = [target, Column("int8"), Column("int8"), Column("int8"), *table.key_columns]
     values = [rows.vectors, rows.digests, vector_digests(rows.vectors), rows.marks, *rows.keys]
-    places = order(columns)
-    data = encode([values[place] for place in places], [columns[place] for place in places], len(rows.vectors))
     fields = ["vector", "source", "digest", "mark", *(f"key{index}" for index in range(len(rows.keys)))]
     name = f"embcompat_{names.job.suffix}"
     staging = sql.Identifier("pg_temp", name)
@@ -57,14 +55,31 @@ def stage_rows(
     )
     cursor.execute(sql.SQL("CREATE TEMP TABLE IF NOT EXISTS {} ({})").format(sql.Identifier(name), declared))
     cursor.execute(sql.SQL("TRUNCATE {}").format(staging))
-    copied = listed(fields[place] for place in places)
-    with cursor.copy(sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(staging, copied)) as copy:
-        copy.write(data)
+    copy_in(cursor, staging, fields, columns, values)
     same = sql.SQL(" AND ").join(
         sql.SQL("g.{} = s.{}").format(sql.Identifier(f"key{index}"), sql.Identifier(key))
         for index, key in enumerate(table.keys)
     )
     return staging, same
+
+
+def copy_in(
+    cursor: Cursor[Any], table: sql.Identifier, fields: Sequence[str], columns: Sequence[Column], values: Sequence[Any]
+) -> None:
+    """Copy rows into columns of a table.
+
+    Args:
+        cursor: A cursor in a transaction.
+        table: The table.
+        fields: Names of the columns; the first is a vector.
+        columns: Their kinds.
+        values: Their values, each of n rows; None for a constant.
+    """
+    places = order(columns)
+    copied = listed(fields[place] for place in places)
+    with cursor.copy(sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(table, copied)) as copy:
+        for piece in encode([values[place] for place in places], [columns[place] for place in places], len(values[0])):
+            copy.write(piece)
 
 
 def probe_by_key(cursor: Cursor[Any]) -> None:

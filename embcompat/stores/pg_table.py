@@ -15,11 +15,12 @@ from embcompat.errors import StoreError
 from embcompat.stores import pg_reader, pg_target
 from embcompat.stores.base import Coverage, Finish, Job, Phase
 from embcompat.stores.pg_catalog import VectorTable, find_oid, read_table, refuse, swap_obstacles
+from embcompat.stores.pg_changes import follow_rows, return_rows, settle_rows
 from embcompat.stores.pg_column_sides import ColumnTarget
 from embcompat.stores.pg_gallery import PgGallery, Scan, Side
 from embcompat.stores.pg_staging import Written
 from embcompat.stores.pg_swap import carry_outgoing_keys, swap_tables
-from embcompat.stores.pg_writer import follow_rows, return_rows, settle_rows, write_rows
+from embcompat.stores.pg_writer import write_rows
 
 
 @final
@@ -57,6 +58,7 @@ class TableGallery(PgGallery):
         refuse(self._obstacles(table), where=self.url)
         target_oid = find_oid(self._writer, self._schema, names.name()) or 0
         self._locked(lambda: carry_outgoing_keys(self._writer, table.oid, names.target, target_oid))
+        self._writer.execute(sql.SQL("ANALYZE {}").format(names.target))  # or the first queries are planned blindly
         validations: list[sql.Composed] = []
 
         def swap() -> None:
@@ -131,7 +133,7 @@ class TableGallery(PgGallery):
         names = self._names(job)
         if missing_only:
             parts = pg_reader.take_parts(self._reader, names, table, claim=claim)
-            return (pg_reader.missing_rows(names, table, part) for part in parts), []
+            return (pg_reader.missing_rows(self._reader, names, table, part) for part in parts), []
         return iter([pg_reader.logged_rows(names, table)]), [sql.SQL("m.n")]
 
     def _write(self, job: Job, rows: Written) -> None:

@@ -324,7 +324,7 @@ def test_binary_rows_come_back_as_they_were_and_as_the_server_reads_them(databas
         [-5, 0, 2**31 - 1],
     ]
     places = order(columns)
-    data = encode([values[place] for place in places], [columns[place] for place in places], 3)
+    data = b"".join(encode([values[place] for place in places], [columns[place] for place in places], 3))
     database.execute("CREATE TABLE t (a int2, b int8, c int4, d uuid, e vector(3), f halfvec(2), g text, h text)")
     names = {0: "g", 1: "e", 2: "a", 3: "d", 4: "f", 5: "b", 6: "h", 7: "c"}
     target = sql.SQL("COPY t ({}) FROM STDIN (FORMAT BINARY)").format(
