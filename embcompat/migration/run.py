@@ -128,14 +128,16 @@ def run_migration(
     journal = Journal(options.journal)
     fresh = prepare(aligner, store, journal)
     run = _Run(aligner, store, job, options, journal)
-    missing = 0 if progress is None else store.coverage(job).missing
-    with (progress or silent)(-(-missing // options.shard.count)) as advance:
-        while run.passes < MAX_PASSES and run.pass_over(missing_only=True, advance=advance):
-            pass
-        if not fresh:  # rows that were replaced since an earlier run converted them
-            run.pass_over(missing_only=False, advance=advance)
-    seconds = time.perf_counter() - start
     coverage = store.coverage(job)
+    with (progress or silent)(-(-coverage.missing // options.shard.count)) as advance:
+        while run.passes < MAX_PASSES and coverage.missing > len(run.failed):
+            done = run.pass_over(missing_only=True, advance=advance)
+            coverage = store.coverage(job)
+            if not done:
+                break
+        if not fresh and run.pass_over(missing_only=False, advance=advance):  # rows replaced since an earlier run
+            coverage = store.coverage(job)
+    seconds = time.perf_counter() - start
     index_seconds = None
     if coverage.missing <= len(run.failed):
         index_seconds = _build_index(store, job, journal, index_progress or nullcontext())
@@ -216,9 +218,9 @@ class _Run:
         self._dead_letters = Journal(options.dead_letters)
 
     def pass_over(self, *, missing_only: bool, advance: Advance) -> int:
-        """Read the gallery once; return the number of rows converted."""
+        """Read the gallery once; return how many rows were converted, or found to fail."""
         self.passes += 1
-        started, before = time.perf_counter(), self.rows
+        started, before, failed = time.perf_counter(), self.rows, len(self.failed)
         size = self._options.batch_size or self._store.batch_size
 
         def write(_rows: Rows, done: Converted) -> None:
@@ -232,7 +234,7 @@ class _Run:
             self._job, batch_size=size, missing_only=missing_only, claim=self._options.shard.count == 1
         )
         run_pipeline(scan, self._compute, write, threads=self._options.threads)
-        return self.rows - before
+        return self.rows - before + len(self.failed) - failed
 
     def _compute(self, rows: Rows) -> Converted:
         known = [identifier not in self.failed for identifier in rows.ids]
