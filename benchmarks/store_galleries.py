@@ -209,6 +209,28 @@ class PostgresBare(BareGallery):
             yield lambda: connection.execute("SELECT vector FROM docs WHERE id = 7", prepare=False).fetchone()
 
 
+class PostgresColumnBare(PostgresBare):
+    """A PostgreSQL table; what is written becomes a column of it."""
+
+    name = "postgresql-column"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.url += "?target=column"
+
+    def read_and_write(self) -> None:
+        with self.connection() as reading, self.connection() as writing:
+            writing.execute(f"ALTER TABLE docs ADD copied vector({DIM})")
+            writing.execute(f"CREATE TEMP TABLE staged (id bigint, vector vector({DIM}))")
+            with (
+                reading.cursor().copy("COPY (SELECT id, vector FROM docs) TO STDOUT (FORMAT BINARY)") as out,
+                writing.cursor().copy("COPY staged FROM STDIN (FORMAT BINARY)") as into,
+            ):
+                for data in out:
+                    into.write(data)
+            writing.execute("UPDATE docs SET copied = staged.vector FROM staged WHERE staged.id = docs.id")
+
+
 class FaissBare(BareGallery):
     """A FAISS index file; what is written becomes another one."""
 
@@ -319,5 +341,5 @@ class QdrantBare(BareGallery):
 
 
 GALLERIES: dict[str, type[BareGallery]] = {
-    each.name: each for each in (LanceBare, PostgresBare, FaissBare, ParquetBare, QdrantBare)
+    each.name: each for each in (LanceBare, PostgresBare, PostgresColumnBare, FaissBare, ParquetBare, QdrantBare)
 }

@@ -32,8 +32,15 @@ from embcompat.runtime import OnnxAligner
 from embcompat.stores import open_store
 
 HERE = Path(__file__)
-ROWS = {"lancedb": 200_000, "postgresql": 100_000, "faiss": 300_000, "parquet": 500_000, "qdrant": 500}
-CUTOVER_ROWS = {"postgresql": 1_000_000, "lancedb": 1_000_000}
+ROWS = {
+    "lancedb": 200_000,
+    "postgresql": 200_000,
+    "postgresql-column": 200_000,
+    "faiss": 300_000,
+    "parquet": 1_000_000,
+    "qdrant": 500,
+}
+CUTOVER_ROWS = {"postgresql": 1_000_000, "postgresql-column": 1_000_000, "lancedb": 1_000_000}
 MEMORY_ROWS = (100_000, 2_000_000)
 
 
