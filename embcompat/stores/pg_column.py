@@ -52,14 +52,6 @@ class ColumnGallery(PgGallery):
         """Return 0: a target vector goes with its row."""
         return 0
 
-    def build_index(self, job: Job) -> None:
-        """Build an index of the same kind and options on the new column, while the application goes on writing."""
-        table = self._table()
-        pg_column_sides.drop_broken_indexes(self._writer, self._pending(job, table))
-        pg_target.create_vector_index(
-            self._writer, table, self._pending(job, table), job.target.similarity, concurrently=True
-        )
-
     def cutover(self, job: Job, finish: Finish) -> None:
         """Swap the names of both columns; writers wait while the last changed rows are converted, readers hardly."""
         if self.state(job).phase != "prepared":
@@ -136,6 +128,11 @@ class ColumnGallery(PgGallery):
         if missing_only:
             parts = pg_reader.take_parts(self._reader, names, table, claim=claim)
         return (pg_column_rows.empty_rows(names, table, part) for part in parts), [sql.SQL("s.xmin::text::bigint")]
+
+    def _build_index(self, job: Job, table: VectorTable) -> None:
+        pending = self._pending(job, table)
+        pg_column_sides.drop_broken_indexes(self._writer, pending)
+        pg_target.create_vector_index(self._writer, table, pending, job.target.similarity, concurrently=True)
 
     def _write(self, job: Job, rows: Written) -> None:
         pg_column_rows.write_rows(self._writer, self._beside(job), self._table(), rows, silent=self._silent)

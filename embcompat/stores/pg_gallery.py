@@ -17,7 +17,7 @@ from embcompat.stores.base import Job, Pairs, Phase, Rows, State, TargetRows, no
 from embcompat.stores.keys import KeyCodec
 from embcompat.stores.pg_catalog import VectorTable, has_unique_key, read_table, refuse, vector_index
 from embcompat.stores.pg_copy import Column
-from embcompat.stores.pg_locks import with_locks
+from embcompat.stores.pg_locks import one_at_a_time, with_locks
 from embcompat.stores.pg_staging import Written
 from embcompat.stores.pg_target import Target
 from embcompat.stores.pg_writer import write_native_rows
@@ -144,6 +144,11 @@ class PgGallery(ABC):
         found = vector_index(self._writer, self._table())
         return None if found is None else found[0]
 
+    def build_index(self, job: Job) -> None:
+        """Build an index of the same kind and options on the target vectors, for the new similarity."""
+        with one_at_a_time(self._writer, f"{self._schema}.{self._name}.{job.artifact_id}"):
+            self._build_index(job, self._table())
+
     def sweep(self, job: Job) -> Iterator[Sequence[str]]:
         """Find rows that got past the trigger, which refuses them as long as it is on."""
         table, names = self._table(), self._names(job)
@@ -173,6 +178,10 @@ class PgGallery(ABC):
     @abstractmethod
     def _sources(self, job: Job, table: VectorTable, *, missing_only: bool, claim: bool) -> Scan:
         """Return where the rows of a scan are found."""
+
+    @abstractmethod
+    def _build_index(self, job: Job, table: VectorTable) -> None:
+        """Build the index of the target vectors, unless it is there."""
 
     @abstractmethod
     def _write(self, job: Job, rows: Written) -> None:

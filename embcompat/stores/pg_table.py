@@ -44,12 +44,6 @@ class TableGallery(PgGallery):
         with self._writer.transaction():
             return follow_rows(self._writer, self._names(job), self._table())
 
-    def build_index(self, job: Job) -> None:
-        """Build an index of the same kind and options on the target table, for the new similarity."""
-        table, names = self._table(), self._names(job)
-        target = read_table(self._writer, self._schema, names.name(), self._column, table.keys, where=self.url)
-        pg_target.create_vector_index(self._writer, table, target, job.target.similarity)
-
     def cutover(self, job: Job, finish: Finish) -> None:
         """Swap the names of both tables; writers wait while the last changed rows are converted, readers hardly."""
         if self.state(job).phase != "prepared":
@@ -135,6 +129,11 @@ class TableGallery(PgGallery):
             parts = pg_reader.take_parts(self._reader, names, table, claim=claim)
             return (pg_reader.missing_rows(self._reader, names, table, part) for part in parts), []
         return iter([pg_reader.logged_rows(names, table)]), [sql.SQL("m.n")]
+
+    def _build_index(self, job: Job, table: VectorTable) -> None:
+        name = self._names(job).name()
+        target = read_table(self._writer, self._schema, name, self._column, table.keys, where=self.url)
+        pg_target.create_vector_index(self._writer, table, target, job.target.similarity)
 
     def _write(self, job: Job, rows: Written) -> None:
         write_rows(self._writer, self._names(job), self._table(), rows)

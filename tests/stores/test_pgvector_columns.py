@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -211,6 +212,22 @@ def test_an_index_whose_building_was_interrupted_is_built_again(database: Any, a
         assert database.one("SELECT count(*) FROM pg_index WHERE indrelid = 'docs'::regclass") == 3
         assert database.one("SELECT bool_and(indisvalid) FROM pg_index WHERE indrelid = 'docs'::regclass") is True
         assert not verify_migration(aligner, store).problems
+
+
+def test_workers_that_finish_at_once_build_one_index(database: Any, aligner: OnnxAligner) -> None:
+    database.execute(f"CREATE TABLE docs (id integer PRIMARY KEY, v vector({DIM}))")
+    database.execute("CREATE INDEX docs_v ON docs USING hnsw (v vector_l2_ops)")
+    database.fill("docs", 300)
+    job = job_of(aligner.artifact)
+    with database.opened(NEW) as first, database.opened(NEW) as second:
+        run_migration(aligner, first)
+        database.execute(
+            "DO $$ BEGIN EXECUTE (SELECT 'DROP INDEX ' || indexrelid::regclass FROM pg_index WHERE indrelid = "
+            "'docs'::regclass AND indexrelid <> 'docs_v'::regclass AND NOT indisprimary); END $$"
+        )
+        with ThreadPoolExecutor(2) as workers:
+            list(workers.map(lambda store: store.build_index(job), (first, second)))
+    assert database.one("SELECT count(*) FROM pg_index WHERE indrelid = 'docs'::regclass") == 3
 
 
 def test_a_migration_stays_what_it_was_begun_as(database: Any, aligner: OnnxAligner) -> None:
