@@ -14,7 +14,6 @@ from embcompat.testing.store_checks import STORE_CHECKS
 from embcompat.testing.store_faults import check_random_kills
 from embcompat.testing.stores import Gallery, StoreBench, StoreCheck, store_bench
 
-
 NUMBERS = itertools.count()
 
 
