@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,8 +19,6 @@ from embcompat.embeddings.files import open_parquet, read_npy, read_space, vecto
 from embcompat.errors import FileFormatError, InputError
 
 _BLOCK_ROWS = 8_192
-
-_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ def stream_sums(
         raise InputError(f"validation must be a fraction below 1. Got {validation}.")
     source, target = Path(source), Path(target)
     sums = None
-    for left, right, held_out in _ahead(_marked_blocks(source, target, validation, seed)):
+    for left, right, held_out in _marked_blocks(source, target, validation, seed):
         if sums is None:
             dims = left.vectors.shape[1], right.vectors.shape[1]
             sums = GramSums(*dims), GramSums(*dims)
@@ -77,15 +75,6 @@ def stream_sums(
     return sums
 
 
-def _ahead(items: Iterator[_Item]) -> Iterator[_Item]:
-    """Yield the items of an iterator, the next one being made by another thread meanwhile."""
-    with ThreadPoolExecutor(1) as thread:
-        waiting = thread.submit(next, items, None)
-        while (item := waiting.result()) is not None:
-            waiting = thread.submit(next, items, None)
-            yield item
-
-
 def _marked_blocks(
     source: Path, target: Path, validation: float, seed: int
 ) -> Iterator[tuple[_Block, _Block, NDArray[np.bool_]]]:
@@ -94,15 +83,23 @@ def _marked_blocks(
     for left, right in _paired_blocks(source, target):
         _check_items(left, right, source, target)
         known = (column for column in (left.labels, right.labels, left.ids, right.ids) if column is not None)
-        keys = next(known, pa.array(range(left.start, left.start + len(left.vectors)))).to_pylist()
-        yield left, right, np.array([zlib.crc32(f"{seed}:{key}".encode()) < bound for key in keys])
+        column = next(known, pa.array(np.arange(left.start, left.start + len(left.vectors))))
+        keys = column.cast(pa.string()).cast(pa.binary()).to_pylist()
+        start = zlib.crc32(f"{seed}:".encode())
+        yield left, right, np.fromiter((zlib.crc32(key, start) < bound for key in keys), np.bool_, len(keys))
 
 
 def _paired_blocks(source: Path, target: Path) -> Iterator[tuple[_Block, _Block]]:
     counts = [_count(path) for path in (source, target)]
     if counts[0] != counts[1]:
         raise FileFormatError(f"{source} and {target} must hold the same items. Got {counts[0]} and {counts[1]} rows.")
-    yield from zip(_blocks(source), _blocks(target), strict=True)
+    blocks = _blocks(source), _blocks(target)
+    with ThreadPoolExecutor(2) as pool:  # both at once; reading ahead would slow the products, which use all processors
+        while True:
+            left, right = pool.map(next, blocks, (None, None))
+            if left is None or right is None:
+                return
+            yield left, right
 
 
 def _count(path: Path) -> int:
@@ -131,7 +128,7 @@ def _blocks(path: Path) -> Iterator[_Block]:
     start = 0
     for table in _even_tables(file.iter_batches(_BLOCK_ROWS, columns=columns)):
         where = f"{path} from row {start} on: column vector"
-        vectors = vectors_from_arrow(table.column("vector").combine_chunks(), space.dim, where=where)
+        vectors = vectors_from_arrow(table.column("vector").combine_chunks(), space.dim, where=where, copy=False)
         labels = table.column("label") if "label" in columns else None
         if labels is not None and labels.null_count:
             row = start + labels.to_pylist().index(None)

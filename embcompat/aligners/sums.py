@@ -13,6 +13,7 @@ from embcompat.errors import InputError
 Float64 = NDArray[np.float64]
 
 _BLOCK_ROWS = 2_048
+_CHUNK_ROWS = 128  # stays in a core's cache
 
 
 class GramSums:
@@ -52,18 +53,36 @@ class GramSums:
                 f"Got {source.shape} and {target.shape}."
             )
         for start in range(0, len(source), _BLOCK_ROWS):
-            x = source[start : start + _BLOCK_ROWS].astype(np.float64)
-            y = target[start : start + _BLOCK_ROWS].astype(np.float64)
-            source_mean, target_mean = x.mean(axis=0), y.mean(axis=0)
-            if not (np.isfinite(source_mean).all() and np.isfinite(target_mean).all()):
-                finite = np.isfinite(x).all(axis=1) & np.isfinite(y).all(axis=1)
-                raise InputError(f"pairs must be finite. Row {start + int(np.argmin(finite))} holds NaN or infinity.")
-            x -= source_mean
-            y -= target_mean
-            self._shift_to(source_mean, target_mean, len(x))
-            self.source_gram += x.T @ x
-            self.cross_gram += x.T @ y
-            self.target_square += float(np.vdot(y, y))
+            rows = slice(start, start + _BLOCK_ROWS)
+            bad = self._add_block(source[rows], target[rows])
+            if bad is not None:
+                raise InputError(f"pairs must be finite. Row {start + bad} holds NaN or infinity.")
+
+    def _add_block(self, source: NDArray[Any], target: NDArray[Any]) -> int | None:
+        """Add a block of pairs; add nothing and return the first row that is not finite, if there is one.
+
+        The block is summed about the means so far, then moved to the means with it [derived from eq. 2.1].
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            source_mean, target_mean = self.source_mean, self.target_mean
+            if self.count == 0:
+                source_mean, target_mean = (side.mean(axis=0, dtype=np.float64) for side in (source, target))
+            x, y = _minus(source, source_mean), _minus(target, target_mean)
+            ones = np.full(len(x), 1 / len(x))
+            source_step, target_step = ones @ x, ones @ y
+        if not (np.isfinite(source_step).all() and np.isfinite(target_step).all()):
+            finite = np.isfinite(source).all(axis=1) & np.isfinite(target).all(axis=1)
+            return int(np.argmin(finite))
+        share = len(x) / (self.count + len(x))
+        self.source_gram += x.T @ x
+        self.source_gram -= np.outer(len(x) * share * source_step, source_step)
+        self.cross_gram += x.T @ y
+        self.cross_gram -= np.outer(len(x) * share * source_step, target_step)
+        self.target_square += float(np.vdot(y, y) - len(x) * share * (target_step @ target_step))
+        self.source_mean = source_mean + share * source_step
+        self.target_mean = target_mean + share * target_step
+        self.count += len(x)
+        return None
 
     def merge(self, other: GramSums) -> None:
         """Add the sums of other pairs."""
@@ -72,21 +91,14 @@ class GramSums:
                 f"sums must be of dimensions {self.cross_gram.shape} to be merged. Got {other.cross_gram.shape}."
             )
         if other.count:
-            self._shift_to(other.source_mean, other.target_mean, other.count)
-            self.source_gram += other.source_gram
-            self.cross_gram += other.cross_gram
-            self.target_square += other.target_square
-
-    def _shift_to(self, source_mean: Float64, target_mean: Float64, count: int) -> None:
-        """Move the means to take in ``count`` more pairs with their own means; add what lies between the means."""
-        share = count / (self.count + count)
-        source_step, target_step = source_mean - self.source_mean, target_mean - self.target_mean
-        self.source_gram += self.count * share * np.outer(source_step, source_step)
-        self.cross_gram += self.count * share * np.outer(source_step, target_step)
-        self.target_square += self.count * share * float(target_step @ target_step)
-        self.source_mean = self.source_mean + share * source_step
-        self.target_mean = self.target_mean + share * target_step
-        self.count += count
+            share = other.count / (self.count + other.count)
+            source_step, target_step = other.source_mean - self.source_mean, other.target_mean - self.target_mean
+            self.source_gram += other.source_gram + self.count * share * np.outer(source_step, source_step)
+            self.cross_gram += other.cross_gram + self.count * share * np.outer(source_step, target_step)
+            self.target_square += other.target_square + self.count * share * float(target_step @ target_step)
+            self.source_mean = self.source_mean + share * source_step
+            self.target_mean = self.target_mean + share * target_step
+            self.count += other.count
 
     @classmethod
     def of(cls, batches: Iterable[tuple[NDArray[Any], NDArray[Any]]]) -> GramSums:
@@ -109,3 +121,13 @@ class GramSums:
         fitted = float(np.vdot(weight, weight @ self.source_gram)) - 2 * float(np.vdot(weight, self.cross_gram.T))
         offset = weight @ self.source_mean + bias - self.target_mean
         return max((fitted + self.target_square) / self.count, 0.0) + float(offset @ offset)
+
+
+def _minus(vectors: NDArray[Any], mean: Float64) -> Float64:
+    """Return the rows less the mean, in float64."""
+    result = np.empty(vectors.shape)
+    for start in range(0, len(result), _CHUNK_ROWS):
+        chunk = result[start : start + _CHUNK_ROWS]
+        chunk[:] = vectors[start : start + _CHUNK_ROWS]
+        chunk -= mean
+    return result
