@@ -11,12 +11,13 @@ import pyarrow as pa
 import pyarrow.compute
 from numpy.typing import NDArray
 
-from embcompat.embeddings.files import vectors_to_arrow
 from embcompat.errors import StoreError
 from embcompat.stores.base import Pairs, TargetRows
 from embcompat.stores.digests import vector_digests
 from embcompat.stores.keys import KeyCodec
 from embcompat.stores.lance_columns import literal, native, quoted, stored, vectors_of
+
+_KEYS_ROWS = 65_536
 
 
 @final
@@ -39,11 +40,20 @@ class LanceKeys:
 
     def require_unique(self, table: Any, *, where: str) -> None:
         """Raise StoreError if a key repeats or is NULL."""
-        keys = table.search().select(list(self.names)).to_arrow()
-        if any(keys.column(name).null_count for name in self.names):
-            raise StoreError(f"{where}: a key must not be NULL. Rows without a key cannot be found again.")
-        if keys.group_by(list(self.names)).aggregate([]).num_rows != len(keys):
-            raise StoreError(f"{where}: keys must be unique. {', '.join(self.names)} repeats.")
+        hashes = [np.empty(0, np.int64)]
+        for keys in table.search().select(list(self.names)).to_batches(_KEYS_ROWS):
+            if any(keys.column(name).null_count for name in self.names):
+                raise StoreError(f"{where}: a key must not be NULL. Rows without a key cannot be found again.")
+            hashes.append(np.fromiter(map(hash, self.ids(keys)), np.int64, len(keys)))
+        values, counts = np.unique(np.concatenate(hashes), return_counts=True)
+        repeated = set(values[counts > 1].tolist())
+        seen: set[str] = set()
+        for keys in table.search().select(list(self.names)).to_batches(_KEYS_ROWS) if repeated else ():
+            for identifier in self.ids(keys):
+                if identifier in seen:
+                    raise StoreError(f"{where}: keys must be unique. {', '.join(self.names)} repeats.")
+                if hash(identifier) in repeated:
+                    seen.add(identifier)
 
     def changed(
         self, rows: pa.RecordBatch, vector: str, space: str, source: str, digest: str, *, space_id: str
@@ -72,18 +82,22 @@ class LanceKeys:
         return " OR ".join(f"({row})" for row in rows) or "false"
 
 
-def batches(query: Any, batch_size: int) -> Iterator[pa.RecordBatch]:
-    """Read the rows of a query in batches of about ``batch_size``, however small the fragments are."""
-    held: list[pa.RecordBatch] = []
-    rows = 0
-    for batch in query.to_batches(batch_size):
-        held.append(batch)
-        rows += len(batch)
-        if rows >= batch_size:
-            yield from pa.Table.from_batches(held).combine_chunks().to_batches()
-            held, rows = [], 0
-    if rows:
-        yield from pa.Table.from_batches(held).combine_chunks().to_batches()
+def pages(table: Any, names: list[str], batch_size: int, *, null: str | None = None) -> Iterator[pa.RecordBatch]:
+    """Read a table page by page: a query of all its rows reads far ahead of who takes them, whatever memory that needs.
+
+    Args:
+        table: A version of a table.
+        names: Columns to read.
+        batch_size: Rows of a page.
+        null: Leave out pages that hold no NULL in this column; reading it alone costs little.
+    """
+    for start in range(0, table.count_rows(), batch_size):
+
+        def read(columns: list[str], start: int = start) -> pa.Table:
+            return table.search().select(columns).offset(start).limit(batch_size).to_arrow()
+
+        if null is None or read([null]).column(null).null_count:
+            yield from read(names).combine_chunks().to_batches()
 
 
 def read_pairs(query: Any, keys: LanceKeys, source: str, target: str) -> Pairs:
@@ -100,25 +114,6 @@ def read_side(query: Any, keys: LanceKeys, side: str, dim: int) -> TargetRows:
     rows = query.select([*keys.names, side, f"{side}__artifact"]).to_arrow().combine_chunks()
     vectors = _vectors(rows, side).reshape(-1, dim)
     return TargetRows(keys.ids(rows), vectors, _is_null(rows, f"{side}__artifact"))
-
-
-def merge_rows(
-    table: Any,
-    keys: LanceKeys,
-    side: str,
-    ids: Sequence[str],
-    vectors: NDArray[np.float32],
-    provenance: dict[str, pa.Array],
-    *,
-    where: str,
-) -> int:
-    """Write one side of existing rows that meet a condition, in one commit; return how many."""
-    columns = keys.columns(ids, table.schema)
-    columns[side] = vectors_to_arrow(np.ascontiguousarray(vectors, dtype=np.float32))
-    columns[f"{side}__digest"] = pa.array(vector_digests(vectors))
-    columns |= {f"{side}__{name}": column for name, column in provenance.items()}
-    merge = table.merge_insert(list(keys.names)).when_matched_update_all(where=where)
-    return int(merge.execute(pa.table(columns)).num_updated_rows)
 
 
 def _vectors(rows: pa.Table, column: str) -> NDArray[np.float32]:

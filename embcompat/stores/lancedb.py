@@ -14,6 +14,7 @@ from typing import Any, Final, final
 import lancedb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 from numpy.typing import NDArray
 
 from embcompat.embeddings.files import SPACE_KEY
@@ -31,12 +32,13 @@ from embcompat.stores.base import (
 )
 from embcompat.stores.keys import KeyCodec
 from embcompat.stores.lance_columns import PROVENANCE, create_index, family, key_kind, literal, quoted, vectors_of
-from embcompat.stores.lance_rows import LanceKeys, batches, merge_rows, read_pairs, read_side
+from embcompat.stores.lance_rows import LanceKeys, pages, read_pairs, read_side
+from embcompat.stores.lance_writes import ADDRESS, RowsAhead, write_side
 from embcompat.stores.url import StoreUrl
 
 ARTIFACT_KEY: Final = b"embcompat.artifact"
 
-_COMMIT_BYTES = 32 << 20
+_COMMIT_BYTES = 16 << 20
 
 
 def open_gallery(address: StoreUrl) -> LanceGallery:
@@ -83,7 +85,11 @@ class LanceGallery:
         if not (pa.types.is_fixed_size_list(kind) and pa.types.is_floating(kind.value_type)):
             raise InputError(f"{url}: column {column!r} must be a fixed_size_list of floats. Got {kind}.")
         self._keys = LanceKeys(keys, KeyCodec(tuple(key_kind(schema.field(name), where=url) for name in keys)))
-        self.batch_size = max(1024, _COMMIT_BYTES // (4 * kind.list_size))
+        self._ahead = RowsAhead()
+        stats = self._latest().stats()
+        self.batch_size = max(
+            1024, _COMMIT_BYTES // max(4 * kind.list_size, stats["total_bytes"] // max(1, stats["num_rows"]))
+        )
 
     def dim(self) -> int:
         """Return the length of the vectors in service."""
@@ -114,20 +120,26 @@ class LanceGallery:
         table.add_columns([pa.field(target, pa.list_(pa.float32(), job.target.dim), metadata=metadata), *fields])
 
     def scan(self, job: Job, *, batch_size: int, missing_only: bool, claim: bool = False) -> Iterator[Rows]:  # noqa: ARG002
-        """Read rows with a vector from a snapshot of the table."""
-        recorded, names = f"{self._target(job)}__source", [self._column]
-        where = None
-        if recorded in self._latest().schema.names:
-            names.append(recorded)
-            where = f"{quoted(recorded)} IS NULL" if missing_only else None
-        for every in self._batches(where, names, batch_size):
-            batch = every.filter(every.column(self._column).is_valid())  # cheaper here than in the filter of the query
+        """Read rows with a vector from a snapshot of the table; whole ones where a write is to follow."""
+        table, recorded = self._latest(), f"{self._target(job)}__source"
+        made = recorded in table.schema.names
+        missing_only = missing_only and made
+        self._ahead.clear()
+        names = [*self._keys.names, self._column, *([recorded] if made else [])]
+        whole = [*table.schema.names, ADDRESS]
+        for page in pages(table, whole if missing_only else names, batch_size, null=recorded if missing_only else None):
+            wanted = page.column(self._column).is_valid()
+            if missing_only:
+                wanted = pa.compute.and_(wanted, page.column(recorded).is_null())
+            batch = page.filter(wanted)
             if not len(batch):
                 continue
-            digests = np.zeros(len(batch), np.int64)
-            if recorded in names:
+            digests, ids = np.zeros(len(batch), np.int64), self._keys.ids(batch)
+            if made:
                 digests = batch.column(recorded).fill_null(0).to_numpy(zero_copy_only=False)
-            yield Rows(self._keys.ids(batch), vectors_of(batch.column(self._column)), digests)
+            if missing_only:
+                self._ahead.add(ids, batch)
+            yield Rows(ids, vectors_of(batch.column(self._column)), digests)
 
     def write(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32], digests: NDArray[np.int64]) -> None:
         """Write the new columns of existing rows in one commit; rows that are gone are left out."""
@@ -135,7 +147,7 @@ class LanceGallery:
         artifact, recorded = quoted(f"{target}__artifact"), quoted(f"{target}__source")
         kept = f"target.{artifact} IS NULL AND target.{recorded} IS NOT NULL AND target.{recorded} = source.{recorded}"
         values = {"artifact": pa.array([job.artifact_id] * len(ids)), "source": pa.array(digests)}
-        self._merge(job, target, ids, vectors, values, where=f"NOT ({kept})")
+        self._write(job, target, ids, vectors, values, where=f"NOT ({kept})", ahead=self._ahead.take(ids))
 
     def write_native(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32]) -> int:
         """Replace vectors of the target column in one commit."""
@@ -143,7 +155,7 @@ class LanceGallery:
         if side is None:
             raise no_target_side(self.url)
         values = {"artifact": pa.nulls(len(ids), pa.string())}
-        return self._merge(job, side, ids, vectors, values, where=f"target.{quoted(side)} IS NOT NULL")
+        return self._write(job, side, ids, vectors, values, where=f"target.{quoted(side)} IS NOT NULL")
 
     def read_target(self, job: Job, ids: Sequence[str]) -> TargetRows:
         """Read the target column of the given rows, where it says that it is of the new space."""
@@ -236,7 +248,8 @@ class LanceGallery:
     def sweep(self, job: Job) -> Iterator[Sequence[str]]:
         """Find rows without provenance of the new space, and converted rows whose vector was replaced."""
         names = [self._column, *(f"{self._column}__{name}" for name in ("space", "source", "digest"))]
-        for batch in self._batches(f"{quoted(self._column)} IS NOT NULL", names, self.batch_size):
+        for page in pages(self._latest(), [*self._keys.names, *names], self.batch_size):
+            batch = page.filter(page.column(self._column).is_valid())
             if flagged := self._keys.changed(batch, *names, space_id=job.target.id):
                 yield flagged
 
@@ -246,7 +259,7 @@ class LanceGallery:
     def _latest(self) -> Any:
         return self._database.open_table(self._name)
 
-    def _merge(
+    def _write(
         self,
         job: Job,
         side: str,
@@ -255,10 +268,11 @@ class LanceGallery:
         values: dict[str, pa.Array],
         *,
         where: str,
+        ahead: pa.RecordBatch | None = None,
     ) -> int:
         said = {"space": pa.array([job.target.id] * len(ids), pa.string()), **values}
         try:
-            return merge_rows(self._latest(), self._keys, side, ids, vectors, said, where=where)
+            return write_side(self._latest, self._keys, side, ids, vectors, said, where=where, ahead=ahead)
         except (OSError, RuntimeError, ValueError) as error:
             raise StoreError(f"{self.url}: the rows were refused: {error}") from error
 
@@ -290,8 +304,3 @@ class LanceGallery:
             strict=True,
         )
         self._latest().alter_columns(*({"path": old, "rename": new} for old, new in pairs if old in names))
-
-    def _batches(self, where: str | None, names: list[str], batch_size: int) -> Iterator[pa.RecordBatch]:
-        """Read a snapshot of the table."""
-        query = self._latest().search().select([*self._keys.names, *names])
-        return batches(query if where is None else query.where(where), batch_size)

@@ -11,6 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from embcompat.migration import job_of
+from embcompat.stores import vector_digests
+from embcompat.stores.lance_columns import literal
 from embcompat.testing.store_checks import STORE_CHECKS
 from embcompat.testing.store_faults import check_random_kills
 from embcompat.testing.stores import Gallery, StoreBench, StoreCheck, store_bench
@@ -100,3 +103,40 @@ def test_the_suite_of_every_store(check: StoreCheck, bench: StoreBench) -> None:
 @pytest.mark.soak
 def test_random_kills(bench: StoreBench) -> None:
     check_random_kills(bench)
+
+
+@pytest.mark.parametrize("moment", ["after the scan", "during the commit"])
+def test_what_an_application_changes_meanwhile_is_kept(
+    moment: str, bench: StoreBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = bench.harness.create(bench.gallery(40))
+    job = job_of(bench.shrink.artifact)
+    application = lancedb.connect(url.removeprefix("lancedb://").partition("#")[0])
+    with bench.store(url) as store:
+        store.prepare(job)
+        rows = next(store.scan(job, batch_size=1_024, missing_only=True))
+        changed, gone = (literal(rows.ids[row]) for row in (3, 5))
+
+        def change() -> None:
+            table = application.open_table("docs")
+            table.update(where=f"id = {changed}", values={"note": "changed meanwhile"})
+            table.delete(f"id = {gone}")
+
+        if moment == "after the scan":
+            change()
+        else:
+            opened = store._latest
+            waiting = [change]
+
+            def opened_before_the_change() -> Any:
+                table = opened()
+                if waiting:
+                    waiting.pop()()
+                return table
+
+            monkeypatch.setattr(store, "_latest", opened_before_the_change)
+        store.write(job, rows.ids, bench.shrink.transform(rows.vectors), vector_digests(rows.vectors))
+        assert store.coverage(job).missing == 0
+    notes = bench.harness.notes(url)
+    assert len(notes) == 39
+    assert notes[rows.ids[3]] == "changed meanwhile"
