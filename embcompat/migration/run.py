@@ -237,9 +237,9 @@ class _Run:
         return self.rows - before + len(self.failed) - failed
 
     def _compute(self, rows: Rows) -> Converted:
-        known = [identifier not in self.failed for identifier in rows.ids]
-        fresh = rows if all(known) else rows.select(np.array(known))
-        return convert_rows(fresh, self._aligner.transform, self._job.source, self._options.shard)
+        if self.failed:
+            rows = rows.select(np.array([identifier not in self.failed for identifier in rows.ids], dtype=bool))
+        return convert_rows(rows, self._aligner.transform, self._job.source, self._options.shard)
 
     def _write(self, done: Converted) -> int:
         def attempt(rows: slice) -> None:

@@ -86,6 +86,8 @@ class Rows:
 
     def select(self, keep: NDArray[np.bool_]) -> Rows:
         """Return the rows where ``keep`` is true."""
+        if keep.all():
+            return self
         index = np.flatnonzero(keep)
         return Rows([self.ids[row] for row in index.tolist()], self.vectors[index], self.recorded[index])
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from embcompat.embeddings.files import atomic_path
 from embcompat.errors import StoreError
 from embcompat.stores.base import Coverage, Finish, Job, Pairs, Rows, State, TargetRows, no_target_side
+from embcompat.stores.digests import vector_digests
 from embcompat.stores.file_layouts import Contents, FileLayout
 from embcompat.stores.file_notes import FileNotes, identity_key
 from embcompat.stores.file_records import RecordFile
@@ -78,12 +79,12 @@ class FileGallery:
         self._records(job).path.touch()
 
     def scan(self, job: Job, *, batch_size: int, missing_only: bool, claim: bool = False) -> Iterator[Rows]:  # noqa: ARG002
-        """Go through the file in its order."""
+        """Go through the file in its order, and past rows whose target vector is right."""
         held, latest = self._read(), self._records(job).latest()
         found, places = latest.find(held.keys)
         recorded = np.zeros(len(held.keys), np.int64)
         recorded[found] = latest.sources[places]
-        chosen = np.flatnonzero(~found) if missing_only else np.arange(len(held.keys))
+        chosen = np.flatnonzero(~found if missing_only else recorded != vector_digests(held.vectors))
         for start in range(0, len(chosen), batch_size):
             rows = chosen[start : start + batch_size]
             yield Rows(held.ids(rows), held.vectors[rows], recorded[rows])
@@ -94,7 +95,9 @@ class FileGallery:
         found, places = latest.find(keys)
         kept = np.ones(len(keys), bool)
         kept[found] = ~(latest.native[places] & (latest.sources[places] == digests[found]))
-        self._append(job, keys[kept], digests[kept], vectors[kept])
+        if not kept.all():
+            keys, digests, vectors = keys[kept], digests[kept], vectors[kept]
+        self._append(job, keys, digests, vectors)
 
     def write_native(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32]) -> int:
         """Append native records; once the new file is in service, write it again with these vectors and replace it."""

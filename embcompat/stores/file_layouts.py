@@ -105,5 +105,6 @@ def among(values: NDArray[np.int64], ascending: NDArray[np.int64]) -> NDArray[np
 
 def require_unique(keys: NDArray[np.int64], *, where: str) -> None:
     """Raise StoreError if a key repeats."""
-    if len(np.unique(keys)) != len(keys):
+    ascending = np.sort(keys)
+    if (ascending[1:] == ascending[:-1]).any():
         raise StoreError(f"{where}: ids must be unique. Some repeat.")

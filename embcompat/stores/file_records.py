@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 
 from embcompat.stores.file_layouts import among
 
+_PIECE_ROWS = 2_048
+"""Records made at a time: few enough to stay in the processor's cache [ours]."""
+
 
 @dataclass(frozen=True)
 class Latest:
@@ -40,6 +43,21 @@ class Latest:
         found = among(keys, self.keys)
         return found, np.searchsorted(self.keys, keys[found])
 
+    def select(self, kept: NDArray[np.bool_]) -> Latest:
+        """Return the rows where ``kept`` is true."""
+        return Latest(self.keys[kept], self.sources[kept], self.native[kept], self.numbers[kept])
+
+    def updated(self, later: Latest) -> Latest:
+        """Return these rows with later ones among them, which replace those of the same keys."""
+        here = self.select(~among(self.keys, later.keys))
+        places = np.searchsorted(here.keys, later.keys)
+        return Latest(
+            np.insert(here.keys, places, later.keys),
+            np.insert(here.sources, places, later.sources),
+            np.insert(here.native, places, later.native),
+            np.insert(here.numbers, places, later.numbers),
+        )
+
 
 @final
 class RecordFile:
@@ -52,8 +70,9 @@ class RecordFile:
 
     def __init__(self, path: Path, dim: int) -> None:
         self.path = path
-        self._latest: tuple[int, Latest] | None = None
         self._type = np.dtype([("key", "<i8"), ("source", "<i8"), ("native", "<i4"), ("vector", "<f4", (dim,))])
+        self._known, self._every = 0, _none()
+        self._latest: Latest | None = None
 
     def append(
         self,
@@ -64,30 +83,42 @@ class RecordFile:
         native: bool = False,
     ) -> None:
         """Append records; without vectors, records that there is none."""
-        records = np.zeros(len(keys), dtype=self._type)
-        records["key"], records["source"], records["native"] = keys, sources, native
-        if vectors is not None:
-            records["vector"] = vectors
+        fresh = np.empty(min(len(keys), _PIECE_ROWS), dtype=self._type)
         with self.path.open("ab", buffering=0) as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
-            size = os.fstat(stream.fileno()).st_size
-            stream.truncate(size - size % self._type.itemsize)
-            rest = memoryview(records.view(np.uint8).data)
-            while len(rest):
-                rest = rest[stream.write(rest) :]
+            count = os.fstat(stream.fileno()).st_size // self._type.itemsize
+            stream.truncate(count * self._type.itemsize)
+            for start in range(0, len(keys), _PIECE_ROWS):
+                rows = slice(start, start + _PIECE_ROWS)
+                records = fresh[: len(keys[rows])]
+                records["key"], records["source"], records["native"] = keys[rows], sources[rows], native
+                records["vector"] = 0.0 if vectors is None else vectors[rows]
+                rest = memoryview(records.view(np.uint8).data)
+                while len(rest):
+                    rest = rest[stream.write(rest) :]
+        if count == self._known:  # nobody else wrote
+            self._add(keys, sources, np.full(len(keys), native))
 
     def latest(self) -> Latest:
         """Return the records that count."""
         records = self._read()
-        if self._latest is None or self._latest[0] != len(records):
-            keys, last = np.unique(records["key"][::-1], return_index=True)
-            numbers = len(records) - 1 - last
-            sources = np.asarray(records["source"][numbers])
-            kept = sources != 0
-            numbers = numbers[kept]
-            native = np.asarray(records["native"][numbers] != 0)
-            self._latest = len(records), Latest(keys[kept], sources[kept], native, numbers)
-        return self._latest[1]
+        if len(records) < self._known:  # the file was begun again
+            self._known, self._every, self._latest = 0, _none(), None
+        if len(records) > self._known:
+            later = records[self._known :]
+            self._add(np.array(later["key"]), np.array(later["source"]), later["native"] != 0)
+        if self._latest is None:
+            every, kept = self._every, self._every.sources != 0
+            self._latest = every if kept.all() else every.select(kept)
+        return self._latest
+
+    def _add(self, keys: NDArray[np.int64], sources: NDArray[np.int64], native: NDArray[np.bool_]) -> None:
+        """Take in records that follow those that are known."""
+        ascending, last = np.unique(keys[::-1], return_index=True)
+        rows = len(keys) - 1 - last
+        self._every = self._every.updated(Latest(ascending, sources[rows], native[rows], self._known + rows))
+        self._known += len(keys)
+        self._latest = None
 
     def vectors(self, numbers: NDArray[np.intp]) -> NDArray[np.float32]:
         """Return the vectors of records."""
@@ -98,3 +129,7 @@ class RecordFile:
         if count == 0:
             return np.empty(0, dtype=self._type)
         return np.memmap(self.path, dtype=self._type, mode="r", shape=(count,))
+
+
+def _none() -> Latest:
+    return Latest(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, bool), np.empty(0, np.intp))

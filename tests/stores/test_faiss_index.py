@@ -147,6 +147,12 @@ def test_a_torn_record_is_cut_off_and_the_last_one_counts(tmp_path: Path) -> Non
     np.testing.assert_array_equal(records.vectors(latest.numbers), np.concatenate([one, two]))
     records.append(ids, np.array([12]), one, native=True)
     assert records.latest().native.tolist() == [False, True]
+    other = RecordFile(records.path, 3)  # another worker
+    other.append(np.array([4, 9, 4]), np.array([8, 9, 10]), np.ones((3, 3), np.float32))
+    records.append(np.array([1]), np.array([1]), one)
+    for each in (records, other):
+        assert (each.latest().keys.tolist(), each.latest().sources.tolist()) == ([1, 4, 7, 9], [1, 10, 12, 9])
+        assert each.latest().numbers.tolist() == [9, 8, 5, 7]
 
 
 def test_a_cosine_space_must_be_normalized(tmp_path: Path) -> None:
