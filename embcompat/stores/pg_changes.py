@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, LiteralString
 
 from psycopg import Connection, sql
 
 from embcompat.errors import StoreError
 from embcompat.stores.pg_catalog import VectorTable
-from embcompat.stores.pg_target import PROVENANCE, Target, listed, matched
+from embcompat.stores.pg_names import PROVENANCE, Target, listed, matched
 from embcompat.stores.pg_writer import plain_columns, updates
 
 
-def follow_rows(connection: Connection[Any], names: Target, table: VectorTable) -> int:
+def follow_rows(connection: Connection[Any], names: Target, table: VectorTable, *, logged_only: bool = False) -> int:
     """Remove target rows whose source row or vector is gone, and bring over rows without a vector.
+
+    Args:
+        connection: A connection.
+        names: Names of the job.
+        table: The table in service.
+        logged_only: Look only at rows that the log mentions, instead of comparing the two tables.
 
     Returns:
         Rows removed. Vectors of rows that never had an old one stay.
     """
     column = sql.Identifier(table.column)
+    among = _logged(names, table, "t") if logged_only else sql.SQL("true")
     gone = sql.SQL("NOT EXISTS (SELECT 1 FROM {} s WHERE {})").format(names.served, matched(table.keys, "s", "t"))
     lost = sql.SQL(
         "t.{column} IS NOT NULL AND t.{recorded} IS NOT NULL "
@@ -30,48 +37,38 @@ def follow_rows(connection: Connection[Any], names: Target, table: VectorTable) 
         match=matched(table.keys, "s", "t"),
     )
     removed = sum(
-        connection.execute(sql.SQL("DELETE FROM {} t WHERE {}").format(names.target, which)).rowcount
+        connection.execute(sql.SQL("DELETE FROM {} t WHERE {} AND {}").format(names.target, among, which)).rowcount
         for which in (gone, lost)
     )
-    _bring_over(
-        connection,
-        names,
-        table,
-        sql.SQL("s.{column} IS NULL AND ({logged} OR {absent})").format(
-            column=column, logged=_logged(names, table), absent=_absent(names, table)
-        ),
-    )
+    new = _logged(names, table, "s")
+    if not logged_only:
+        new = sql.SQL("({} OR {})").format(new, _absent(names, table))
+    _bring_over(connection, names, table, sql.SQL("s.{} IS NULL AND {}").format(column, new))
     return removed
 
 
 def settle_rows(connection: Connection[Any], names: Target, table: VectorTable) -> None:
-    """Bring over every row that is still missing or changed, without a vector: it could not be converted.
+    """Compare the two tables, and bring over without a vector what could not be converted.
+
+    From then on only rows that the log mentions can differ, so that nobody has to wait for another comparison.
 
     Raises:
-        StoreError: If there is one and the vector may not be NULL.
+        StoreError: If there is such a row and the vector may not be NULL.
     """
     follow_rows(connection, names, table)
-    column = sql.Identifier(table.column)
-    conditions = [
-        sql.SQL("s.{} IS NOT NULL AND {}").format(column, which(names, table)) for which in (_logged, _absent)
-    ]
-    count = sum(
-        count_where(connection, sql.SQL("FROM {} s WHERE {}").format(names.served, each)) for each in conditions
+    _settle(
+        connection, names, table, sql.SQL("{} AND NOT {}").format(_absent(names, table), _logged(names, table, "s"))
     )
-    if not count:
-        return
-    left = sql.SQL("({})").format(sql.SQL(" OR ").join(conditions))
-    if not table.nullable:
-        raise unconverted(count, table.column)
-    clear = sql.SQL(", ").join(
-        sql.SQL("{} = NULL").format(name) for name in (column, *(names.provenance(kind) for kind in PROVENANCE))
-    )
-    connection.execute(
-        sql.SQL("UPDATE {target} t SET {clear} FROM {served} s WHERE {match} AND {left}").format(
-            target=names.target, clear=clear, served=names.served, match=matched(table.keys, "s", "t"), left=left
-        )
-    )
-    _bring_over(connection, names, table, left)
+
+
+def settle_changes(connection: Connection[Any], names: Target, table: VectorTable) -> None:
+    """As `settle_rows`, for rows that the log mentions; the others are settled.
+
+    Raises:
+        StoreError: If there is a row that could not be converted and the vector may not be NULL.
+    """
+    follow_rows(connection, names, table, logged_only=True)
+    _settle(connection, names, table, _logged(names, table, "s"))
 
 
 def return_rows(connection: Connection[Any], names: Target, table: VectorTable, old: VectorTable) -> int:
@@ -83,7 +80,7 @@ def return_rows(connection: Connection[Any], names: Target, table: VectorTable, 
     Raises:
         StoreError: If there are any and the old vector may not be NULL.
     """
-    log, parked = _logged(names, table), names.identifier(names.old_name)
+    log, parked = _logged(names, table, "s"), names.identifier(names.old_name)
     column = sql.Identifier(table.column)
     match = matched(table.keys, "s", "t")
     connection.execute(
@@ -99,9 +96,9 @@ def return_rows(connection: Connection[Any], names: Target, table: VectorTable, 
         raise without_old(without, table.column)
     if old.nullable:
         connection.execute(
-            sql.SQL("UPDATE {parked} s SET {column} = NULL FROM {served} t WHERE {match} AND {written}").format(
-                parked=parked, column=column, served=names.served, match=match, written=written
-            )
+            sql.SQL(
+                "UPDATE {parked} s SET {column} = NULL FROM {served} t WHERE {match} AND {written} AND {log}"
+            ).format(parked=parked, column=column, served=names.served, match=match, written=written, log=log)
         )
     plain = plain_columns(old)
     connection.execute(
@@ -118,6 +115,26 @@ def return_rows(connection: Connection[Any], names: Target, table: VectorTable, 
         )
     )
     return without
+
+
+def _settle(connection: Connection[Any], names: Target, table: VectorTable, which: sql.Composable) -> None:
+    """Bring over rows with a source vector, without a vector."""
+    column = sql.Identifier(table.column)
+    left = sql.SQL("s.{} IS NOT NULL AND {}").format(column, which)
+    count = count_where(connection, sql.SQL("FROM {} s WHERE {}").format(names.served, left))
+    if not count:
+        return
+    if not table.nullable:
+        raise unconverted(count, table.column)
+    clear = sql.SQL(", ").join(
+        sql.SQL("{} = NULL").format(name) for name in (column, *(names.provenance(kind) for kind in PROVENANCE))
+    )
+    connection.execute(
+        sql.SQL("UPDATE {target} t SET {clear} FROM {served} s WHERE {match} AND {left}").format(
+            target=names.target, clear=clear, served=names.served, match=matched(table.keys, "s", "t"), left=left
+        )
+    )
+    _bring_over(connection, names, table, left)
 
 
 def unconverted(count: int, column: str) -> StoreError:
@@ -160,8 +177,8 @@ def _bring_over(connection: Connection[Any], names: Target, table: VectorTable, 
     )
 
 
-def _logged(names: Target, table: VectorTable) -> sql.Composed:
-    return sql.SQL("EXISTS (SELECT 1 FROM {} l WHERE {})").format(names.log, matched(table.keys, "l", "s"))
+def _logged(names: Target, table: VectorTable, alias: LiteralString) -> sql.Composed:
+    return sql.SQL("EXISTS (SELECT 1 FROM {} l WHERE {})").format(names.log, matched(table.keys, "l", alias))
 
 
 def _absent(names: Target, table: VectorTable) -> sql.Composed:

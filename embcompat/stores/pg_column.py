@@ -15,7 +15,7 @@ import psycopg
 from psycopg import sql
 
 from embcompat.errors import StoreError
-from embcompat.stores import pg_column_rows, pg_column_sides, pg_reader, pg_target
+from embcompat.stores import pg_column_rows, pg_column_sides, pg_reader, pg_target, pg_triggers
 from embcompat.stores.base import Coverage, Finish, Job, Phase
 from embcompat.stores.pg_catalog import VectorTable, column_obstacles, find_oid, refuse
 from embcompat.stores.pg_column_sides import ColumnTarget
@@ -66,12 +66,12 @@ class ColumnGallery(PgGallery):
                 self.write(job, *finish(rows))
             pg_column_rows.settle_rows(self._writer, names, table)
             self._writer.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(names.served))
-            pg_target.drop_trigger(self._writer, names, "zz_stale", names.served)
+            pg_triggers.drop_trigger(self._writer, names, "zz_stale", names.served)
             later[:] = pg_column_sides.swap_columns(
                 self._writer, names, table, incoming=names.column, parked=names.old_column
             )
             pg_column_sides.enable_other_guards(self._writer, names, on=False)
-            pg_target.add_guard(self._writer, self._names(job), names.served)
+            pg_triggers.add_guard(self._writer, self._names(job), names.served)
 
         self._locked(swap)
         for statement in later:
@@ -89,7 +89,7 @@ class ColumnGallery(PgGallery):
             self._writer.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(names.served))
             without[:] = [pg_column_rows.return_rows(self._writer, names, table, silent=self._silent)]
             self._writer.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(names.served))
-            pg_target.drop_trigger(self._writer, names, "guard", names.served)
+            pg_triggers.drop_trigger(self._writer, names, "guard", names.served)
             later[:] = pg_column_sides.swap_columns(
                 self._writer, names, table, incoming=names.old_column, parked=names.column
             )

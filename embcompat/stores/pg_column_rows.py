@@ -11,9 +11,9 @@ from embcompat.stores.base import Coverage
 from embcompat.stores.pg_catalog import VectorTable
 from embcompat.stores.pg_changes import count_where, unconverted, without_old
 from embcompat.stores.pg_column_sides import ColumnTarget, needs_vector
+from embcompat.stores.pg_names import Target
 from embcompat.stores.pg_reader import WHOLE, Part, within
 from embcompat.stores.pg_staging import Written, probe_by_key, stage_rows
-from embcompat.stores.pg_target import Target
 
 
 def may_silence(connection: Connection[Any]) -> bool:

@@ -11,11 +11,11 @@ from typing import Any, Final, Self
 
 from psycopg import Connection, sql
 
-from embcompat.stores import pg_target
+from embcompat.stores import pg_target, pg_triggers
 from embcompat.stores.pg_catalog import VectorTable
 from embcompat.stores.pg_copy import Column
+from embcompat.stores.pg_names import GALLERIES, PROVENANCE, Target, vector_type
 from embcompat.stores.pg_swap import OWN_PREFIX, create_view, grants_on, raw, views_of
-from embcompat.stores.pg_target import GALLERIES, PROVENANCE, Target, vector_type
 
 _NAME_BYTES: Final = 30  # PostgreSQL cuts names at 63 bytes, and the provenance columns' are longer
 
@@ -181,10 +181,10 @@ def _create_stale_function(connection: Connection[Any], names: ColumnTarget, col
         "AND (NEW.{c} IS NULL OR NEW.{c} OPERATOR({e}.=) OLD.{c}) THEN RETURN NEW; END IF; {clear} RETURN NEW; END"
     ).format(
         c=sql.Identifier(column),
-        e=pg_target.extension_schema(connection),
+        e=pg_triggers.extension_schema(connection),
         clear=sql.SQL(" ").join(sql.SQL("NEW.{} := NULL;").format(name) for name in names.columns()),
     )
-    pg_target.create_function(connection, names, "stale", body)
+    pg_triggers.create_function(connection, names, "stale", body)
 
 
 def _swap_index_names(connection: Connection[Any], table: VectorTable, incoming: str) -> None:

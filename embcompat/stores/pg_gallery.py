@@ -18,8 +18,8 @@ from embcompat.stores.keys import KeyCodec
 from embcompat.stores.pg_catalog import VectorTable, has_unique_key, read_table, refuse, vector_index
 from embcompat.stores.pg_copy import Column
 from embcompat.stores.pg_locks import one_at_a_time, with_locks
+from embcompat.stores.pg_names import Target
 from embcompat.stores.pg_staging import Written
-from embcompat.stores.pg_target import Target
 from embcompat.stores.pg_writer import write_native_rows
 from embcompat.stores.url import StoreUrl
 

@@ -12,7 +12,7 @@ from psycopg import Connection, sql
 from embcompat.stores.base import Coverage, Phase
 from embcompat.stores.pg_catalog import VectorTable
 from embcompat.stores.pg_copy import SENDERS, Column, decode
-from embcompat.stores.pg_target import PART_ROWS, Target, listed, literals, matched, row_of
+from embcompat.stores.pg_names import PART_ROWS, Target, listed, literals, matched, row_of
 
 _SMALL_TABLE_ROWS = 10_000
 _PROVENANCE_BYTES = 160  # of a row, besides its vector
@@ -152,8 +152,8 @@ def missing_rows(connection: Connection[Any], names: Target, table: VectorTable,
     any_target = sql.SQL("SELECT 1 FROM {} s WHERE true{} LIMIT 1").format(names.target, among)
     absent: sql.Composable = sql.SQL("")
     if connection.execute(any_target).fetchone() is not None:
-        absent = sql.SQL(" AND NOT EXISTS (SELECT 1 FROM {} t WHERE {})").format(
-            names.target, matched(table.keys, "t", "s")
+        absent = sql.SQL(" AND NOT EXISTS (SELECT 1 FROM {} t WHERE {} AND t.{} IS NOT NULL)").format(
+            names.target, matched(table.keys, "t", "s"), sql.Identifier(table.column)
         )
     column = sql.Identifier(table.column)
     return sql.SQL("FROM {} s WHERE s.{} IS NOT NULL{}{}").format(names.served, column, absent, among)

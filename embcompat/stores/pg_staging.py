@@ -13,7 +13,7 @@ from psycopg import Cursor, sql
 from embcompat.stores.digests import vector_digests
 from embcompat.stores.pg_catalog import VectorTable
 from embcompat.stores.pg_copy import Column, encode, order
-from embcompat.stores.pg_target import Target, listed, vector_type
+from embcompat.stores.pg_names import Target, listed, vector_type
 
 _SQL_TYPES: Final = {"int2": "smallint", "int4": "integer", "int8": "bigint", "uuid": "uuid", "text": "text"}
 

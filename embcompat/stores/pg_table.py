@@ -12,10 +12,10 @@ from typing import final
 from psycopg import sql
 
 from embcompat.errors import StoreError
-from embcompat.stores import pg_reader, pg_target
+from embcompat.stores import pg_reader, pg_target, pg_triggers
 from embcompat.stores.base import Coverage, Finish, Job, Phase
 from embcompat.stores.pg_catalog import VectorTable, find_oid, read_table, refuse, swap_obstacles
-from embcompat.stores.pg_changes import follow_rows, return_rows, settle_rows
+from embcompat.stores.pg_changes import follow_rows, return_rows, settle_changes, settle_rows
 from embcompat.stores.pg_column_sides import ColumnTarget
 from embcompat.stores.pg_gallery import PgGallery, Scan, Side
 from embcompat.stores.pg_staging import Written
@@ -52,6 +52,8 @@ class TableGallery(PgGallery):
         refuse(self._obstacles(table), where=self.url)
         target_oid = find_oid(self._writer, self._schema, names.name()) or 0
         self._locked(lambda: carry_outgoing_keys(self._writer, table.oid, names.target, target_oid))
+        with self._writer.transaction():
+            settle_rows(self._writer, names, table)
         self._writer.execute(sql.SQL("ANALYZE {}").format(names.target))  # or the first queries are planned blindly
         validations: list[sql.Composed] = []
 
@@ -59,14 +61,14 @@ class TableGallery(PgGallery):
             self._writer.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(names.served))
             for rows in self.scan(job, batch_size=self.batch_size, missing_only=False):
                 self.write(job, *finish(rows))
-            settle_rows(self._writer, names, table)
+            settle_changes(self._writer, names, table)
             self._writer.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(names.served))
-            pg_target.drop_trigger(self._writer, names, "log", names.served)
+            pg_triggers.drop_log_triggers(self._writer, names, names.served)
             validations[:] = swap_tables(
                 self._writer, self._schema, served=self._name, incoming=names.name(), parked=names.old_name
             )
-            pg_target.add_log_trigger(self._writer, names, names.served)
-            pg_target.add_guard(self._writer, names, names.served)
+            pg_triggers.add_log_triggers(self._writer, names, names.served)
+            pg_triggers.add_guard(self._writer, names, names.served)
             self._writer.execute(sql.SQL("TRUNCATE {}").format(names.log))
 
         self._locked(swap)
@@ -87,12 +89,12 @@ class TableGallery(PgGallery):
             self._writer.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(names.served))
             without[:] = [return_rows(self._writer, names, table, old)]
             self._writer.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(names.served))
-            for kind in ("log", "guard"):
-                pg_target.drop_trigger(self._writer, names, kind, names.served)
+            pg_triggers.drop_log_triggers(self._writer, names, names.served)
+            pg_triggers.drop_trigger(self._writer, names, "guard", names.served)
             validations[:] = swap_tables(
                 self._writer, self._schema, served=self._name, incoming=names.old_name, parked=names.name()
             )
-            pg_target.add_log_trigger(self._writer, names, names.served)
+            pg_triggers.add_log_triggers(self._writer, names, names.served)
             self._writer.execute(sql.SQL("TRUNCATE {}").format(names.log))
 
         self._locked(swap)

@@ -13,8 +13,8 @@ from psycopg import Connection, Cursor, sql
 from embcompat.stores.digests import vector_digests
 from embcompat.stores.pg_catalog import VectorTable
 from embcompat.stores.pg_copy import Column
+from embcompat.stores.pg_names import PROVENANCE, Target, listed
 from embcompat.stores.pg_staging import Written, copy_in, probe_by_key, stage_rows
-from embcompat.stores.pg_target import PROVENANCE, Target, listed
 
 
 def write_rows(connection: Connection[Any], names: Target, table: VectorTable, rows: Written) -> None:

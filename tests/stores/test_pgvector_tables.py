@@ -16,8 +16,10 @@ from embcompat.errors import InputError, SpaceMismatchError, StoreError
 from embcompat.migration import cut_over, drop_old, job_of, roll_back, run_migration, verify_migration
 from embcompat.runtime import OnnxAligner
 from embcompat.stores import open_store, vector_digests
+from embcompat.stores import pg_changes as changes_module
+from embcompat.stores import pg_names as names_module
 from embcompat.stores import pg_reader as reader_module
-from embcompat.stores import pg_target as target_module
+from embcompat.stores import pg_table as table_module
 from embcompat.stores.pg_copy import Column, encode, order
 from embcompat.stores.pg_reader import read_rows
 
@@ -247,6 +249,47 @@ def test_a_change_that_is_committed_between_reading_and_writing_is_not_lost(
     np.testing.assert_allclose(np.array(found[1:-1].split(","), float), aligner.transform(late), rtol=1e-4, atol=1e-5)
 
 
+def test_a_table_that_is_emptied_stays_empty(database: Any, aligner: OnnxAligner) -> None:
+    database.execute(f"CREATE TABLE docs (id integer PRIMARY KEY, v vector({DIM}), title text)")
+    job = job_of(aligner.artifact)
+    with database.opened() as store:
+        vectors = database.fill("docs", 30)
+        run_migration(aligner, store)
+        database.execute("TRUNCATE docs")
+        assert len(store.read_target(job, ["1", "2"])) == 2
+        database.execute("INSERT INTO docs VALUES (3, %s)", (str(vectors[5].tolist()),))
+        cut_over(aligner, store)
+        assert database.execute("SELECT id, vector_dims(v) FROM docs").fetchall() == [(3, 16)]
+        database.execute("TRUNCATE docs")
+        roll_back(aligner, store)
+    assert database.one("SELECT count(*) FROM docs") == 0
+
+
+def test_changes_while_the_cutover_waits_for_its_lock_are_in_it(
+    database: Any, aligner: OnnxAligner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database.execute(f"CREATE TABLE docs (id integer PRIMARY KEY, v vector({DIM}), title text)")
+    vectors = database.fill("docs", 30)
+    settle = changes_module.settle_rows
+
+    def settle_and_change(*arguments: Any) -> None:
+        settle(*arguments)
+        database.execute("DELETE FROM docs WHERE id = 1; UPDATE docs SET v = NULL WHERE id = 2")
+        database.execute("UPDATE docs SET v = %s, title = 'new' WHERE id = 3", (str(vectors[4].tolist()),))
+        database.execute("INSERT INTO docs VALUES (99, NULL, 'late'), (100, %s, 'late')", (str(vectors[5].tolist()),))
+        database.execute("UPDATE docs SET v = %s WHERE id = 6", (str([0.0] * DIM),))
+
+    monkeypatch.setattr(table_module, "settle_rows", settle_and_change)
+    with database.opened() as store:
+        run_migration(aligner, store)
+        cut_over(aligner, store, max_failures=1)
+    rows = {id: (vector, title) for id, vector, title in database.execute("SELECT id, v::text, title FROM docs")}
+    assert sorted(rows) == [0, *range(2, 30), 99, 100]
+    assert [id for id, (vector, _) in sorted(rows.items()) if vector is None] == [2, 6, 99]
+    assert rows[3] == (rows[4][0], "new")
+    assert rows[100] == (rows[5][0], "late")
+
+
 def test_a_busy_table_is_waited_for_shortly_and_again(
     database: Any, aligner: OnnxAligner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -274,7 +317,7 @@ def test_an_index_made_meanwhile_blocks_until_it_is_there_too(database: Any, ali
         database.execute("CREATE INDEX docs_title ON docs (title)")
         with pytest.raises(StoreError, match="no counterpart of index docs_title"):
             cut_over(aligner, store)
-        target = target_module.Target("", "docs", "v", job_of(aligner.artifact)).name()
+        target = names_module.Target("", "docs", "v", job_of(aligner.artifact)).name()
         database.execute(sql.SQL("CREATE INDEX ON {} (title)").format(sql.Identifier(target)))
         cut_over(aligner, store)
 
