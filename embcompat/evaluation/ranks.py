@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -18,6 +22,8 @@ _PENDING = 262_144
 """Scores too close to call that are kept before they are computed exactly."""
 
 _PASSES = 24
+
+_THREADS = os.cpu_count() or 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,15 +123,17 @@ def _count_above(
     counted = np.zeros((len(ends), len(block.rows)), dtype=np.int64)
     above = np.zeros(len(block.rows), dtype=np.int64)
     start = 0
-    for number, end in enumerate(ends):
-        while start < end:
-            stop = min(start + GALLERY_BLOCK, end)
-            scores, bound = _block_scores(terms, block.queries, order[start:stop])
-            hidden = np.flatnonzero((block.hidden_places >= start) & (block.hidden_places < stop))
-            scores[block.hidden_queries[hidden], block.hidden_places[hidden] - start] = -np.inf
-            above += _count_block(terms, block, scores, bound, order[start:stop])
-            start = stop
-        counted[number] = above
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for number, end in enumerate(ends):
+            while start < end:
+                stop = min(start + GALLERY_BLOCK, end)
+                scores, bound = _block_scores(terms, block.queries, order[start:stop])
+                hidden = np.flatnonzero((block.hidden_places >= start) & (block.hidden_places < stop))
+                scores[block.hidden_queries[hidden], block.hidden_places[hidden] - start] = -np.inf
+                ascending = pool.map(partial(np.sort, axis=1), np.array_split(scores, _THREADS))
+                above += _count_block(terms, block, scores, chain.from_iterable(ascending), bound, order[start:stop])
+                start = stop
+            counted[number] = above
     return counted
 
 
@@ -133,29 +141,32 @@ def _count_block(
     terms: Sequence[ScoreTerm],
     block: _QueryBlock,
     scores: NDArray[np.float32],
+    ascending: Iterable[NDArray[np.float32]],
     bound: NDArray[np.float32],
     rows: NDArray[np.intp],
 ) -> NDArray[np.int64]:
-    """Count the columns of one block of scores (q, g) above each relevant item's score."""
+    """Count the columns of one block of scores (q, g), also given in order, above each relevant item's score."""
     above = np.zeros(len(block.rows), dtype=np.int64)
-    pending: list[tuple[int, NDArray[np.intp]]] = []
+    pending: list[tuple[NDArray[np.intp], NDArray[np.intp]]] = []
     waiting = 0
-    ascending = np.sort(scores, axis=1)
-    for query in range(len(scores)):
+    for query, ordered in enumerate(ascending):
         mine = slice(block.offsets[query], block.offsets[query + 1])
         lower, upper = block.exact[mine] - bound[query], block.exact[mine] + bound[query]
-        sure = ascending[query].searchsorted(upper, side="right")
-        maybe = ascending[query].searchsorted(lower, side="left")
+        sure = ordered.searchsorted(upper, side="right")
+        maybe = ordered.searchsorted(lower, side="left")
         above[mine] = scores.shape[1] - sure
         close = np.flatnonzero(maybe < sure)
-        # Passes over the row are faster than sorting it with its columns, up to about that many.
-        order = np.argsort(scores[query]) if len(close) > _PASSES else None
-        for item in close:
-            if order is not None:
-                columns = order[maybe[item] : sure[item]]
-            else:
-                columns = np.flatnonzero((scores[query] >= lower[item]) & (scores[query] <= upper[item]))
-            pending.append((block.offsets[query] + item, columns))
+        if len(close) > _PASSES:  # passes over the row are faster than sorting it with its columns, up to that many
+            order = np.argsort(scores[query])
+            items = np.repeat(close, sure[close] - maybe[close])
+            columns = np.concatenate([order[maybe[item] : sure[item]] for item in close])
+        elif len(close):
+            limits = lower[close, np.newaxis], upper[close, np.newaxis]
+            found = np.flatnonzero((scores[query] >= limits[0]) & (scores[query] <= limits[1]))
+            items, columns = np.divmod(found, scores.shape[1])
+            items = close[items]
+        if len(close):
+            pending.append((block.offsets[query] + items, columns))
             waiting += len(columns)
         if pending and (waiting > _PENDING or query == len(scores) - 1):
             above += _settle(terms, block, pending, rows)
@@ -166,12 +177,12 @@ def _count_block(
 def _settle(
     terms: Sequence[ScoreTerm],
     block: _QueryBlock,
-    pending: Sequence[tuple[int, NDArray[np.intp]]],
+    pending: Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]],
     rows: NDArray[np.intp],
 ) -> NDArray[np.int64]:
     """Decide by exact scores which columns are above the relevant items that they are close to."""
-    items = np.repeat([item for item, _ in pending], [len(columns) for _, columns in pending])
-    found = rows[np.concatenate([columns for _, columns in pending])]
+    items, columns = (np.concatenate(parts) for parts in zip(*pending, strict=True))
+    found = rows[columns]
     numbers = np.searchsorted(block.offsets, items, side="right") - 1
     scores, wanted = _exact(terms, block.queries[numbers], found), block.exact[items]
     wins = (scores > wanted) | ((scores == wanted) & (found < block.rows[items]))
