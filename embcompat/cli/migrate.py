@@ -56,9 +56,15 @@ def plan(artifact: ArtifactPath, url: Url, as_json: Json = False) -> None:
     console.print(f"{found.rows:,} rows, {found.without_vector:,} without a vector, {found.missing:,} to convert")
     free = "" if found.free_bytes is None else f"; {_size(found.free_bytes)} free"
     console.print(f"{_size(found.source_bytes)} of vectors now, {_size(found.target_bytes)} more beside them{free}")
-    console.print(f"reading and converting take at least {found.seconds_at_least:,.2g} s; writing comes on top")
+    tried = "comes on top" if found.write_seconds is None else f"takes about {found.write_seconds:,.2g} s more"
+    console.print(f"reading and converting take at least {found.seconds_at_least:,.2g} s; writing {tried}")
     if found.index is not None:
-        console.print(f"then the {found.index} index is built again, which can take far longer than the conversion")
+        console.print(
+            f"the {found.index} index is built again over {found.missing:,} rows, which can take far longer than the "
+            "conversion; how long was not estimated"
+            if found.write_seconds is None
+            else f"the {found.index} index is built again; that is part of writing, and was tried on few rows"
+        )
 
 
 @app.command()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import shutil
 import time
 from dataclasses import asdict, dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from embcompat.errors import InputError
@@ -15,7 +17,7 @@ from embcompat.migration.rows import Shard, convert_rows
 from embcompat.migration.run import job_of
 from embcompat.runtime import OnnxAligner
 from embcompat.spaces import require_space
-from embcompat.stores.base import GalleryStore, Phase
+from embcompat.stores.base import GalleryStore, Job, Phase, Rows
 from embcompat.stores.url import parse_store_url
 
 TRIAL_ROWS = 8_192
@@ -23,6 +25,14 @@ TRIAL_ROWS = 8_192
 
 PROVENANCE_BYTES = 100
 """Bytes that the provenance of a row takes at most: two names and two digests [ours]."""
+
+
+@runtime_checkable
+class TriesWrites(Protocol):
+    """A store that can write rows elsewhere as it would write them in the gallery."""
+
+    def try_write(self, job: Job, rows: Rows, vectors: NDArray[np.float32]) -> float:
+        """Write rows that were just read, and converted, in a temporary folder; return the seconds of it."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +50,9 @@ class MigrationPlan:
         target_bytes: What the missing converted vectors and their provenance will take.
         free_bytes: Free space where the gallery is; None where it is not on this machine.
         seconds_at_least: Time of reading and converting, from a trial on the first rows; writing comes on top.
+        write_seconds: Time of writing, from the same rows written in a temporary folder; for files this includes
+            building the index. None where that cannot be tried without writing to the gallery. Rough: it takes every
+            row to cost the same, but an HNSW index grows slower with every row, and the folder may be on another disk.
         index: Kind of the vector index that will be built again, which can take far longer than the conversion.
     """
 
@@ -53,6 +66,7 @@ class MigrationPlan:
     target_bytes: int
     free_bytes: int | None
     seconds_at_least: float
+    write_seconds: float | None
     index: str | None
 
     def to_dict(self) -> dict[str, JsonValue]:
@@ -81,6 +95,7 @@ def plan_migration(aligner: OnnxAligner, store: GalleryStore) -> MigrationPlan:
     coverage = store.coverage(job)
     missing = coverage.missing if converting else 0
     path = parse_store_url(store.url).path
+    reading, writing = _trial_seconds_per_row(aligner, store) if missing else (0.0, 0.0)
     return MigrationPlan(
         artifact_id=artifact.id,
         url=store.url,
@@ -91,14 +106,21 @@ def plan_migration(aligner: OnnxAligner, store: GalleryStore) -> MigrationPlan:
         source_bytes=4 * artifact.source.dim * (coverage.rows - coverage.without_vector),
         target_bytes=(4 * artifact.target.dim + PROVENANCE_BYTES) * missing,
         free_bytes=shutil.disk_usage(path).free if path.exists() else None,
-        seconds_at_least=_trial_seconds_per_row(aligner, store) * missing if missing else 0.0,
+        seconds_at_least=reading * missing,
+        write_seconds=None if writing is None else writing * missing,
         index=store.index_kind(),
     )
 
 
-def _trial_seconds_per_row(aligner: OnnxAligner, store: GalleryStore) -> float:
+def _trial_seconds_per_row(aligner: OnnxAligner, store: GalleryStore) -> tuple[float, float | None]:
+    """Return the seconds of a row for reading and converting, and for writing where that can be tried elsewhere."""
     job = job_of(aligner.artifact)
     start = time.perf_counter()
     rows = next(store.scan(job, batch_size=TRIAL_ROWS, missing_only=True))
-    convert_rows(rows.select(np.arange(len(rows)) < TRIAL_ROWS), aligner.transform, job.source, Shard())
-    return (time.perf_counter() - start) / min(len(rows), TRIAL_ROWS)
+    rows = rows.select(np.arange(len(rows)) < TRIAL_ROWS)
+    converted = convert_rows(rows, aligner.transform, job.source, Shard())
+    reading = (time.perf_counter() - start) / len(rows)
+    if not isinstance(store, TriesWrites) or not len(converted.ids):
+        return reading, None
+    written = rows.select(np.isin(rows.ids, converted.ids))
+    return reading, store.try_write(job, written, converted.vectors) / len(written)

@@ -9,8 +9,10 @@ which space, ``.NAME.embcompat.json``, and what was put into service, ``.NAME.ID
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import final
 
 import numpy as np
@@ -184,6 +186,18 @@ class FileGallery:
             self._layout.write(temporary, held, np.flatnonzero(kept), vectors, job)
         save_served(self._rows(job), held.keys[kept], vectors, latest.native[places])
         self._notes.add(job, self._new(job), stamp=stamp)
+
+    def try_write(self, job: Job, rows: Rows, vectors: NDArray[np.float32]) -> float:
+        """Write records and a new file from them, with its index, in a temporary folder."""
+        held, keys = self._read(), self._layout.keys(rows.ids)
+        with TemporaryDirectory() as folder:
+            start = time.perf_counter()
+            records = RecordFile(Path(folder) / "records", job.target.dim)
+            records.append(keys, vector_digests(rows.vectors), vectors)
+            kept, places = records.latest().find(keys)
+            again = records.vectors(records.latest().numbers[places])
+            self._layout.write(Path(folder) / self._path.name, held, held.find(keys)[1][kept], again, job)
+            return time.perf_counter() - start
 
     def cutover(self, job: Job, finish: Finish) -> None:  # noqa: ARG002
         """Give the old file a second name and the new one the first."""

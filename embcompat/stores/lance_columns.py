@@ -29,6 +29,12 @@ def family(column: str) -> list[str]:
     return [column, *(f"{column}__{name}" for name in PROVENANCE)]
 
 
+def renames(columns: dict[str, str], names: list[str]) -> list[dict[str, str]]:
+    """Return the alterations that rename vector columns, and those of their provenance columns that there are."""
+    pairs = [pair for old, new in columns.items() for pair in zip(family(old), family(new), strict=True)]
+    return [{"path": old, "rename": new} for old, new in pairs if old in names]
+
+
 def vectors_of(column: pa.FixedSizeListArray) -> NDArray[np.float32]:
     """Return a column without NULLs as an array (n, dim); numbers that are NULL become NaN."""
     flat = column.flatten().to_numpy(zero_copy_only=False)

@@ -12,7 +12,7 @@ import pyarrow.compute
 from numpy.typing import NDArray
 
 from embcompat.errors import StoreError
-from embcompat.stores.base import Pairs, TargetRows
+from embcompat.stores.base import Coverage, Pairs, TargetRows
 from embcompat.stores.digests import vector_digests
 from embcompat.stores.keys import KeyCodec
 from embcompat.stores.lance_columns import literal, native, quoted, stored, vectors_of
@@ -98,6 +98,25 @@ def pages(table: Any, names: list[str], batch_size: int, *, null: str | None = N
 
         if null is None or read([null]).column(null).null_count:
             yield from read(names).combine_chunks().to_batches()
+
+
+def counted(table: Any, column: str, side: str | None, space_id: str) -> Coverage:
+    """Count the rows of a vector column and of its target side; None where there is no such side yet."""
+    source, count = quoted(column), table.count_rows
+    without_vector = count(f"{source} IS NULL")
+    converted = orphans = native_rows = 0
+    if side is not None:
+        said = f"{quoted(f'{side}__space')} = {literal(space_id)}"
+        native_rows = count(f"{said} AND {quoted(f'{side}__artifact')} IS NULL")
+        recorded = f"{quoted(f'{side}__source')} IS NOT NULL"
+        if side == column:
+            converted = count(f"{source} IS NOT NULL AND {said}")
+        elif without_vector:
+            converted = count(f"{source} IS NOT NULL AND {recorded}")
+            orphans = count(f"{source} IS NULL AND {recorded}")
+        else:  # reading the small column alone is far cheaper
+            converted = count(recorded)
+    return Coverage(count(), without_vector, converted, orphans, native_rows)
 
 
 def read_pairs(query: Any, keys: LanceKeys, source: str, target: str) -> Pairs:

@@ -94,19 +94,27 @@ def write_side(
     return int(result.num_updated_rows)
 
 
+def carried(table: Any) -> list[str]:
+    """Return the columns that are written again with a row: all of them, or none where some hold blobs.
+
+    A query gives where a blob is, not the blob, so Lance must carry it over itself, slow as that is.
+    """
+    return [] if table.blob_columns() else list(table.schema.names)
+
+
 def _read(table: Any, keys: LanceKeys, ids: Sequence[str]) -> pa.RecordBatch:
-    query = table.search().where(keys.among(ids)).select([*table.schema.names, ADDRESS])
-    rows = query.to_arrow().combine_chunks()
+    names = dict.fromkeys([*keys.names, *carried(table), ADDRESS])
+    rows = table.search().where(keys.among(ids)).select(list(names)).to_arrow().combine_chunks()
     return rows.to_batches()[0] if len(rows) else pa.RecordBatch.from_pylist([], rows.schema)
 
 
 def _complete(table: Any, keys: LanceKeys, rows: pa.RecordBatch, written: pa.RecordBatch, *, where: str) -> Any:
     """Write rows again with some columns replaced, except those that were changed since they were read."""
     unchanged = f"target.{ADDRESS} <= {pa.compute.max(rows.column(ADDRESS)).as_py()}"
-    names = [name for name in rows.schema.names if name != ADDRESS]
-    whole = [written.column(name) if name in written.schema.names else rows.column(name) for name in names]
+    columns = {name: rows.column(name) for name in (*keys.names, *carried(table)) if name in rows.schema.names}
+    columns |= {name: written.column(name) for name in written.schema.names}
     merge = table.merge_insert(list(keys.names)).when_matched_update_all(where=f"{unchanged} AND ({where})")
-    return merge.execute(pa.table(whole, names=names))
+    return merge.execute(pa.table(columns))
 
 
 def _ordered(rows: pa.RecordBatch, order: list[int]) -> pa.RecordBatch:

@@ -8,32 +8,34 @@ of the vector itself). An application that writes native vectors of the new mode
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
+from tempfile import TemporaryDirectory
 from typing import Any, Final, final
 
 import lancedb
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 from numpy.typing import NDArray
 
 from embcompat.embeddings.files import SPACE_KEY
 from embcompat.errors import InputError, StoreError
 from embcompat.spaces import SpaceVersion
-from embcompat.stores.base import (
-    Coverage,
-    Finish,
-    Job,
-    Pairs,
-    Rows,
-    State,
-    TargetRows,
-    no_target_side,
-)
+from embcompat.stores.base import Coverage, Finish, Job, Pairs, Rows, State, TargetRows, no_target_side
+from embcompat.stores.digests import vector_digests
 from embcompat.stores.keys import KeyCodec
-from embcompat.stores.lance_columns import PROVENANCE, create_index, family, key_kind, literal, quoted, vectors_of
-from embcompat.stores.lance_rows import LanceKeys, pages, read_pairs, read_side
-from embcompat.stores.lance_writes import ADDRESS, RowsAhead, write_side
+from embcompat.stores.lance_columns import (
+    PROVENANCE,
+    create_index,
+    family,
+    key_kind,
+    literal,
+    quoted,
+    renames,
+    vectors_of,
+)
+from embcompat.stores.lance_rows import LanceKeys, counted, pages, read_pairs, read_side
+from embcompat.stores.lance_writes import ADDRESS, RowsAhead, carried, write_side
 from embcompat.stores.url import StoreUrl
 
 ARTIFACT_KEY: Final = b"embcompat.artifact"
@@ -85,11 +87,10 @@ class LanceGallery:
         if not (pa.types.is_fixed_size_list(kind) and pa.types.is_floating(kind.value_type)):
             raise InputError(f"{url}: column {column!r} must be a fixed_size_list of floats. Got {kind}.")
         self._keys = LanceKeys(keys, KeyCodec(tuple(key_kind(schema.field(name), where=url) for name in keys)))
-        self._ahead = RowsAhead()
         stats = self._latest().stats()
-        self.batch_size = max(
-            1024, _COMMIT_BYTES // max(4 * kind.list_size, stats["total_bytes"] // max(1, stats["num_rows"]))
-        )
+        row_bytes = max(4 * kind.list_size, stats["total_bytes"] // max(1, stats["num_rows"]))
+        self.batch_size = max(1024, _COMMIT_BYTES // row_bytes)
+        self._ahead = RowsAhead()
 
     def dim(self) -> int:
         """Return the length of the vectors in service."""
@@ -126,12 +127,11 @@ class LanceGallery:
         missing_only = missing_only and made
         self._ahead.clear()
         names = [*self._keys.names, self._column, *([recorded] if made else [])]
-        whole = [*table.schema.names, ADDRESS]
+        whole = list(dict.fromkeys([*names, *carried(table), ADDRESS]))
         for page in pages(table, whole if missing_only else names, batch_size, null=recorded if missing_only else None):
-            wanted = page.column(self._column).is_valid()
+            batch = page.filter(page.column(self._column).is_valid())
             if missing_only:
-                wanted = pa.compute.and_(wanted, page.column(recorded).is_null())
-            batch = page.filter(wanted)
+                batch = batch.filter(batch.column(recorded).is_null())
             if not len(batch):
                 continue
             digests, ids = np.zeros(len(batch), np.int64), self._keys.ids(batch)
@@ -162,7 +162,8 @@ class LanceGallery:
         side = self._target_side(job)
         if side is None:
             return TargetRows([], np.empty((0, job.target.dim), np.float32), np.empty(0, bool))
-        query = self._latest().search().where(f"({self._keys.among(ids)}) AND {self._of_target(job, side)}")
+        said = f"{quoted(side)} IS NOT NULL AND {quoted(f'{side}__space')} = {literal(job.target.id)}"
+        query = self._latest().search().where(f"({self._keys.among(ids)}) AND {said}")
         return read_side(query, self._keys, side, job.target.dim)
 
     def discard(self, job: Job, ids: Sequence[str]) -> None:
@@ -184,22 +185,7 @@ class LanceGallery:
 
     def coverage(self, job: Job) -> Coverage:
         """Count the rows of both sides; of the column in service once that is the new one."""
-        table, side = self._latest(), self._target_side(job)
-        source, count = quoted(self._column), table.count_rows
-        without_vector = count(f"{source} IS NULL")
-        converted = orphans = native = 0
-        if side is not None:
-            said = f"{quoted(f'{side}__space')} = {literal(job.target.id)}"
-            native = count(f"{said} AND {quoted(f'{side}__artifact')} IS NULL")
-            recorded = f"{quoted(f'{side}__source')} IS NOT NULL"
-            if side == self._column:
-                converted = count(f"{source} IS NOT NULL AND {said}")
-            elif without_vector:
-                converted = count(f"{source} IS NOT NULL AND {recorded}")
-                orphans = count(f"{source} IS NULL AND {recorded}")
-            else:  # reading the small column alone is far cheaper
-                converted = count(recorded)
-        return Coverage(count(), without_vector, converted, orphans, native)
+        return counted(self._latest(), self._column, self._target_side(job), job.target.id)
 
     def remove_orphans(self, job: Job) -> int:
         """Clear the target of rows whose vector was set to NULL meanwhile; deleted rows took theirs along."""
@@ -223,6 +209,20 @@ class LanceGallery:
         name = self._indexes().get(target)
         if name is None or table.index_stats(name).num_unindexed_rows:
             create_index(table, target, kind, job.target.similarity, where=self.url)
+
+    def try_write(self, job: Job, rows: Rows, vectors: NDArray[np.float32]) -> float:
+        """Write rows in a table like this one in a temporary folder; its index is not tried."""
+        table = self._latest()
+        names = list(dict.fromkeys([*self._keys.names, self._column, *carried(table)]))
+        with TemporaryDirectory() as folder:
+            database = lancedb.connect(folder)
+            database.create_table(self._name, table.search().where(self._keys.among(rows.ids)).select(names).to_arrow())
+            other = LanceGallery(self.url, database, self._name, self._column, self._keys.names)
+            other.prepare(job)
+            next(other.scan(job, batch_size=len(rows), missing_only=True))
+            start = time.perf_counter()
+            other.write(job, rows.ids, vectors, vector_digests(rows.vectors))
+            return time.perf_counter() - start
 
     def cutover(self, job: Job, finish: Finish) -> None:  # noqa: ARG002
         """Rename the columns of both sides in one commit."""
@@ -293,14 +293,6 @@ class LanceGallery:
         phase = self.state(job).phase
         return None if phase == "untouched" else self._target(job) if phase == "prepared" else self._column
 
-    def _of_target(self, job: Job, side: str) -> str:
-        return f"{quoted(side)} IS NOT NULL AND {quoted(f'{side}__space')} = {literal(job.target.id)}"
-
-    def _rename(self, renames: dict[str, str]) -> None:
-        names = self._latest().schema.names
-        pairs = zip(
-            (name for old in renames for name in family(old)),
-            (name for new in renames.values() for name in family(new)),
-            strict=True,
-        )
-        self._latest().alter_columns(*({"path": old, "rename": new} for old, new in pairs if old in names))
+    def _rename(self, columns: dict[str, str]) -> None:
+        table = self._latest()
+        table.alter_columns(*renames(columns, table.schema.names))

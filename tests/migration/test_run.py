@@ -146,3 +146,13 @@ def test_keys_that_do_not_tell_rows_apart_are_refused(
 def test_addresses_that_lead_nowhere(store: GalleryStore, tmp_path: Path, address: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         open_store(f"lancedb://{tmp_path}#{address}")
+
+
+def test_a_plan_tries_writing_somewhere_else(aligner: OnnxAligner, store: GalleryStore, tmp_path: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    plan = plan_migration(aligner, store)
+    assert plan.write_seconds is not None
+    assert plan.write_seconds > 0
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+    run_migration(aligner, store)
+    assert plan_migration(aligner, store).write_seconds == 0

@@ -13,7 +13,7 @@ from embcompat.aligners import AffineAligner
 from embcompat.embeddings import normalize_rows, split_pairs
 from embcompat.errors import InputError, MigrationError, StoreError
 from embcompat.export import save_artifact
-from embcompat.migration import cut_over, drop_old, job_of, roll_back, run_migration
+from embcompat.migration import cut_over, drop_old, job_of, plan_migration, roll_back, run_migration
 from embcompat.runtime import OnnxAligner
 from embcompat.stores import open_store
 from embcompat.stores.faiss_index import build_like, contents, read_index
@@ -179,3 +179,13 @@ def test_addresses_that_lead_nowhere(tmp_path: Path) -> None:
         open_store(f"faiss://{tmp_path}/text.faiss")
     with pytest.raises(InputError, match="a FAISS gallery is written"):
         open_store(f"faiss://{tmp_path}/none.faiss#names")
+
+
+@pytest.mark.parametrize("kind", ["IDMap2,Flat", "IDMap2,HNSW8", "IVF4,Flat"])
+def test_a_plan_tries_writing_and_the_index(kind: str, aligner: OnnxAligner, tmp_path: Path) -> None:
+    url = save(tmp_path / "a.faiss", kind, unit_vectors(300), np.arange(300) * 5)
+    with closing(open_store(url)) as store:
+        plan = plan_migration(aligner, store)
+        assert plan.write_seconds is not None
+        assert plan.write_seconds > 0
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.faiss"]

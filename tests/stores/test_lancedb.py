@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from embcompat.migration import job_of
+from embcompat.migration import cut_over, job_of, plan_migration, run_migration
 from embcompat.stores import vector_digests
 from embcompat.stores.lance_columns import literal
 from embcompat.testing.store_checks import STORE_CHECKS
@@ -140,3 +140,40 @@ def test_what_an_application_changes_meanwhile_is_kept(
     notes = bench.harness.notes(url)
     assert len(notes) == 39
     assert notes[rows.ids[3]] == "changed meanwhile"
+
+
+@pytest.mark.parametrize("blobs", [False, True])
+def test_columns_of_every_kind_come_through(blobs: bool, bench: StoreBench, tmp_path: Path) -> None:
+    gallery = bench.gallery(6)
+    rows = LanceHarness(tmp_path).table_of(gallery)
+    described = {"lance-encoding:blob": "true"} if blobs else None
+    for field, values in (
+        (
+            pa.field("struct", pa.struct({"a": pa.int8(), "b": pa.list_(pa.string())})),
+            [None, *[{"a": 1, "b": ["x"]}] * 5],
+        ),
+        (pa.field("words", pa.dictionary(pa.int32(), pa.string())), ["u", "v", None] * 2),
+        (pa.field("price", pa.decimal128(10, 2)), [None] * 6),
+        (pa.field("picture", pa.large_binary(), metadata=described), [bytes([row]) * 9 for row in range(6)]),
+    ):
+        rows = rows.append_column(field, pa.array(values, field.type))
+    database = lancedb.connect(str(tmp_path))
+    database.create_table("docs", rows)
+
+    def others() -> list[Any]:
+        table = database.open_table("docs")
+        found = table.search().select(["id", "note", "struct", "words", "price"]).with_row_id(True).to_arrow()
+        if blobs:
+            pictures = table.fetch_blobs("picture", found["_rowid"].to_pylist())
+        else:
+            pictures = table.search().select(["picture"]).to_arrow()["picture"]
+        kept = found.drop_columns("_rowid").append_column("picture", pa.chunked_array(pictures)).to_pylist()
+        return sorted(kept, key=lambda row: str(row["id"]))
+
+    before = others()
+    with bench.store(f"lancedb://{tmp_path}#docs.vector") as store:
+        assert plan_migration(bench.shrink, store).write_seconds
+        run_migration(bench.shrink, store)
+        cut_over(bench.shrink, store)
+    assert others() == before
+    assert database.open_table("docs").schema.field("vector").type.list_size == bench.shrink.artifact.target.dim
