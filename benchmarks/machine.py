@@ -28,11 +28,17 @@ def describe(*packages: str) -> dict[str, Any]:
     }
 
 
-def alternate(runs: dict[str, Callable[[], object]], *, repeats: int) -> dict[str, list[float]]:
-    """Time several runs in turn, ``repeats`` times round, so that a slow moment of the machine hits all of them."""
+def alternate(
+    runs: dict[str, Callable[[], object]], *, repeats: int, before: Callable[[], object] = lambda: None
+) -> dict[str, list[float]]:
+    """Time several runs in turn, ``repeats`` times round, so that a slow moment of the machine hits all of them.
+
+    What is to be done before each run, such as removing what the last one wrote, takes no part in its time.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(repeats):
         for name, run in runs.items():
+            before()
             start = time.perf_counter()
             run()
             seconds[name].append(time.perf_counter() - start)

@@ -214,12 +214,13 @@ def open_part(
         if resume and lines and lines[0][0] == first:
             ends, rows = [line["end"] for line, _ in lines[1:]], lines[-1][0].get("rows", 0)
             journal.truncate(lines[-1][1])
-            part.truncate(ends[-1] if ends else 0)
         else:
             ends, rows = [], 0
             journal.truncate(0)
-            part.truncate(0)
             _write_line(journal, first)
+        end = ends[-1] if ends else 0
+        if part.tell() > end:  # a file that was ever truncated to nothing, ext4 flushes when it is closed
+            part.truncate(end)
         if not ends:
             _write(part, layout.head())
         written = PartFile(target, journal, part, ends, rows)
