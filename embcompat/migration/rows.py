@@ -108,7 +108,9 @@ def convert_rows(rows: Rows, convert: Transform, source: SpaceVersion, shard: Sh
     good: NDArray[np.bool_] = np.asarray(np.isfinite(vectors).all(axis=1))
     failures += [Failure(chosen.ids[row], "maps to NaN or infinity") for row in np.flatnonzero(~good).tolist()]
     kept = chosen.select(good)
-    return Converted(kept.ids, vectors[good], digests[usable][good], failures, len(rows))
+    if not good.all():
+        vectors = vectors[good]
+    return Converted(kept.ids, vectors, digests[usable][good], failures, len(rows))
 
 
 def isolate(count: int, attempt: Callable[[slice], None]) -> list[tuple[int, str]]:

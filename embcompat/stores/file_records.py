@@ -49,7 +49,11 @@ class Latest:
 
     def updated(self, later: Latest) -> Latest:
         """Return these rows with later ones among them, which replace those of the same keys."""
-        here = self.select(~among(self.keys, later.keys))
+        here, (found, repeated) = self, self.find(later.keys)
+        if found.any():
+            kept = np.ones(len(self.keys), bool)
+            kept[repeated] = False
+            here = self.select(kept)
         places = np.searchsorted(here.keys, later.keys)
         return Latest(
             np.insert(here.keys, places, later.keys),
