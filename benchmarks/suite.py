@@ -40,7 +40,7 @@ REDUCED: dict[str, list[str]] = {
 FULL: dict[str, list[str]] = {
     "startup": [],
     "serving": ["--texts", "512", "--repeats", "5"],
-    "conversion": ["--rows", "5000000", "--repeats", "3"],
+    "conversion": ["--rows", "5000000", "--memory-rows", "1000000", "20000000", "--repeats", "3"],
     "fit_streaming": ["--rows", "5000000", "--repeats", "3"],
     "training": ["--rows", "1000000", "--repeats", "3"],
     "verification": ["--growth", "25000", "50000", "100000", "--repeats", "3"],
