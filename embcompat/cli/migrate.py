@@ -56,6 +56,8 @@ def plan(artifact: ArtifactPath, url: Url, as_json: Json = False) -> None:
     console.print(f"{found.rows:,} rows, {found.without_vector:,} without a vector, {found.missing:,} to convert")
     free = "" if found.free_bytes is None else f"; {_size(found.free_bytes)} free"
     console.print(f"{_size(found.source_bytes)} of vectors now, {_size(found.target_bytes)} more beside them{free}")
+    if found.copied_bytes:
+        console.print(f"about {_size(found.copied_bytes)} more for other columns, indexes and old versions of rows")
     tried = "comes on top" if found.write_seconds is None else f"takes about {found.write_seconds:,.2g} s more"
     console.print(f"reading and converting take at least {found.seconds_at_least:,.2g} s; writing {tried}")
     if found.index is not None:

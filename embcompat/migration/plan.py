@@ -35,6 +35,14 @@ class TriesWrites(Protocol):
         """Write rows that were just read, and converted, in a temporary folder; return the seconds of it."""
 
 
+@runtime_checkable
+class CopiesMore(Protocol):
+    """A store whose target side takes more than the converted vectors."""
+
+    def copied_bytes(self) -> int:
+        """Return what copies of other columns, indexes and old versions of rows take, all rows together."""
+
+
 @dataclass(frozen=True)
 class MigrationPlan:
     """What a migration would take.
@@ -48,6 +56,8 @@ class MigrationPlan:
         missing: Rows to convert.
         source_bytes: What the stored vectors take, uncompressed.
         target_bytes: What the missing converted vectors and their provenance will take.
+        copied_bytes: What the whole target side takes besides: in PostgreSQL a copy of the other columns and of all
+            indexes, or the old versions of all rows when a new column is filled.
         free_bytes: Free space where the gallery is; None where it is not on this machine.
         seconds_at_least: Time of reading and converting, from a trial on the first rows; writing comes on top.
         write_seconds: Time of writing, from the same rows written in a temporary folder; for files this includes
@@ -64,6 +74,7 @@ class MigrationPlan:
     missing: int
     source_bytes: int
     target_bytes: int
+    copied_bytes: int
     free_bytes: int | None
     seconds_at_least: float
     write_seconds: float | None
@@ -105,6 +116,7 @@ def plan_migration(aligner: OnnxAligner, store: GalleryStore) -> MigrationPlan:
         missing=missing,
         source_bytes=4 * artifact.source.dim * (coverage.rows - coverage.without_vector),
         target_bytes=(4 * artifact.target.dim + PROVENANCE_BYTES) * missing,
+        copied_bytes=store.copied_bytes() if converting and isinstance(store, CopiesMore) else 0,
         free_bytes=shutil.disk_usage(path).free if path.exists() else None,
         seconds_at_least=reading * missing,
         write_seconds=None if writing is None else writing * missing,

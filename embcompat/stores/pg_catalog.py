@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final, LiteralString, cast
 
 from psycopg import Connection, sql
 
@@ -233,6 +233,27 @@ def vector_index(connection: Connection[Any], table: VectorTable) -> tuple[str, 
         (table.oid, table.column),
     ).fetchone()
     return None if row is None else (str(row[0]), list(row[1] or []))
+
+
+def total_bytes(connection: Connection[Any], table: VectorTable) -> int:
+    """Return the size of a table with its indexes and all that is kept aside."""
+    return _number(connection, "SELECT pg_total_relation_size(%s)", table)
+
+
+def heap_bytes(connection: Connection[Any], table: VectorTable) -> int:
+    """Return the size of a table without its indexes and what is kept aside."""
+    return _number(connection, "SELECT pg_relation_size(%s)", table)
+
+
+def vector_bytes(connection: Connection[Any], table: VectorTable) -> int:
+    """Return about what the vectors of a table take, by its number of rows as the planner has it."""
+    rows = _number(connection, "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = %s", table)
+    return rows * table.vector.dim * (2 if table.vector.kind == "halfvec" else 4)
+
+
+def _number(connection: Connection[Any], query: LiteralString, table: VectorTable) -> int:
+    row = connection.execute(query, (table.oid,)).fetchone()
+    return int(row[0]) if row is not None else 0
 
 
 def _primary_key(connection: Connection[Any], oid: int) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ import psycopg
 from psycopg import sql
 
 from embcompat.errors import StoreError
-from embcompat.stores import pg_column_rows, pg_column_sides, pg_reader, pg_target, pg_triggers
+from embcompat.stores import pg_catalog, pg_column_rows, pg_column_sides, pg_reader, pg_target, pg_triggers
 from embcompat.stores.base import Coverage, Finish, Job, Phase
 from embcompat.stores.pg_catalog import VectorTable, column_obstacles, find_oid, refuse
 from embcompat.stores.pg_column_sides import ColumnTarget
@@ -47,6 +47,10 @@ class ColumnGallery(PgGallery):
         return pg_column_rows.count_rows(
             self._writer, self._names(job), self._table(), None if side is None else side[0]
         )
+
+    def copied_bytes(self) -> int:
+        """Return what the old versions of all rows take until they are vacuumed; vectors kept aside are not copied."""
+        return pg_catalog.heap_bytes(self._writer, self._table())
 
     def remove_orphans(self, job: Job) -> int:  # noqa: ARG002 - a store may have some
         """Return 0: a target vector goes with its row."""

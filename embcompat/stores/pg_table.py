@@ -12,7 +12,7 @@ from typing import final
 from psycopg import sql
 
 from embcompat.errors import StoreError
-from embcompat.stores import pg_reader, pg_target, pg_triggers
+from embcompat.stores import pg_catalog, pg_reader, pg_target, pg_triggers
 from embcompat.stores.base import Coverage, Finish, Job, Phase
 from embcompat.stores.pg_catalog import VectorTable, find_oid, read_table, refuse, swap_obstacles
 from embcompat.stores.pg_changes import follow_rows, return_rows, settle_changes, settle_rows
@@ -38,6 +38,11 @@ class TableGallery(PgGallery):
     def coverage(self, job: Job) -> Coverage:
         """Count the rows of both sides."""
         return pg_reader.count_rows(self._writer, self._names(job), self._table(), phase=self.state(job).phase)
+
+    def copied_bytes(self) -> int:
+        """Return what a copy of everything but the vectors takes, the indexes included."""
+        table = self._table()
+        return max(0, pg_catalog.total_bytes(self._writer, table) - pg_catalog.vector_bytes(self._writer, table))
 
     def remove_orphans(self, job: Job) -> int:
         """Remove target rows whose source row or vector is gone, and bring over rows without a vector."""

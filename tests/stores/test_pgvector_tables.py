@@ -13,7 +13,7 @@ import pytest
 from psycopg import sql
 
 from embcompat.errors import InputError, SpaceMismatchError, StoreError
-from embcompat.migration import cut_over, drop_old, job_of, roll_back, run_migration, verify_migration
+from embcompat.migration import cut_over, drop_old, job_of, plan_migration, roll_back, run_migration, verify_migration
 from embcompat.runtime import OnnxAligner
 from embcompat.stores import open_store, vector_digests
 from embcompat.stores import pg_changes as changes_module
@@ -247,6 +247,22 @@ def test_a_change_that_is_committed_between_reading_and_writing_is_not_lost(
         cut_over(aligner, store)
     found = str(database.one("SELECT v::text FROM docs WHERE id = 4"))
     np.testing.assert_allclose(np.array(found[1:-1].split(","), float), aligner.transform(late), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("query", ["", "?target=column"])
+def test_a_plan_reckons_with_what_is_copied_besides(database: Any, aligner: OnnxAligner, query: str) -> None:
+    database.execute(f"CREATE TABLE docs (id integer PRIMARY KEY, v vector({DIM}), title text)")
+    database.fill("docs", 200)
+    database.execute("UPDATE docs SET title = repeat('x', 1000)")
+    database.execute("VACUUM FULL ANALYZE docs")
+    with database.opened(query) as store:
+        plan = plan_migration(aligner, store)
+        assert 200 * 1000 < plan.copied_bytes < 2 * 200 * 1000
+        assert plan.target_bytes == 200 * (4 * 16 + 100)
+        assert plan.write_seconds is None
+        run_migration(aligner, store)
+        cut_over(aligner, store)
+        assert plan_migration(aligner, store).copied_bytes == 0
 
 
 def test_a_table_that_is_emptied_stays_empty(database: Any, aligner: OnnxAligner) -> None:
