@@ -11,6 +11,7 @@ which converts once.
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
@@ -79,7 +80,7 @@ def writer_options() -> dict[str, Any]:
 
 
 def read_and_write(source: Path, target: Path, space: SpaceVersion) -> None:
-    """Read every row and write as many rows of the target's dimension, in the plainest way."""
+    """Read every row and write as many rows of the target's dimension, in the plainest way, down to the disk."""
     vectors = np.random.default_rng(2).standard_normal((CHUNK_ROWS, space.dim), dtype=np.float32)
     if source.suffix == ".npy":
         array = np.load(source, mmap_mode="r")
@@ -87,12 +88,19 @@ def read_and_write(source: Path, target: Path, space: SpaceVersion) -> None:
             for start in range(0, len(array), PRODUCT_ROWS):
                 block = np.array(array[start : start + PRODUCT_ROWS])
                 stream.write(vectors[: len(block)].data)
+        flush(target)
         return
     schema = embeddings_schema(space, labels=False)
     with pq.ParquetFile(source) as file, pq.ParquetWriter(target, schema, **writer_options()) as writer:
         for batch in file.iter_batches(CHUNK_ROWS):
             columns = [batch.column("id"), vectors_to_arrow(vectors[: len(batch)])]
             writer.write_batch(pa.record_batch(columns, schema=schema))
+    flush(target)
+
+
+def flush(path: Path) -> None:
+    with path.open("rb+") as stream:
+        os.fsync(stream)
 
 
 def matrix_product(vectors: NDArray[np.float32], weight: NDArray[np.float32]) -> None:

@@ -12,6 +12,7 @@ import io
 import json
 import os
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
@@ -30,6 +31,9 @@ from embcompat.stores.footer import footer_length, join_footers
 
 PROVENANCE_KEY = b"embcompat.provenance"
 """Schema-metadata key under which a converted Parquet file keeps where it came from, as JSON."""
+
+FLUSH_BYTES = 32 << 20
+"""Bytes after which the disk is told to begin writing [ours]."""
 
 _SPARE_BYTES = 1 << 20
 _FOREIGN_KEYS = (b"huggingface", b"pandas")  # they describe the old vectors
@@ -151,9 +155,13 @@ class PartFile:
         rows: Rows written so far.
     """
 
-    def __init__(self, target: Path, journal: FileIO, part: FileIO, ends: list[int], rows: int) -> None:
+    def __init__(
+        self, target: Path, journal: FileIO, part: FileIO, ends: list[int], rows: int, flusher: ThreadPoolExecutor
+    ) -> None:
         self.path, self.rows = part_path(target), rows
         self._target, self._journal, self._part, self._ends = target, journal, part, ends
+        self._flusher, self._flushed = flusher, part.tell()
+        self._flushing: Future[None] | None = None
 
     def append(self, piece: memoryview, rows: int) -> None:
         """Append a piece of ``rows`` rows; it survives a kill from here on."""
@@ -161,13 +169,27 @@ class PartFile:
         self.rows += rows
         self._ends.append(self._part.tell())
         _write_line(self._journal, {"rows": self.rows, "end": self._ends[-1]})
+        if self._ends[-1] - self._flushed >= FLUSH_BYTES and (self._flushing is None or self._flushing.done()):
+            self._flush()
+
+    def _flush(self) -> None:
+        """Let the disk begin, while more is converted."""
+        self._check_flush()
+        self._flushing, self._flushed = self._flusher.submit(os.fsync, self._part), self._part.tell()
+
+    def _check_flush(self) -> None:
+        """Wait for the disk; what it could not write, it says only once."""
+        if self._flushing is not None:
+            self._flushing.result()
 
     def close_with(self, layout: PieceFormat) -> None:
         """Append what closes the file, so that it can be read under its hidden name."""
         _write(self._part, layout.tail(self.path, self._ends))
 
     def publish(self) -> None:
-        """Give the file its name, replacing any file there, in one step."""
+        """Give the file its name, replacing any file there, in one step; after it a power cut takes nothing away."""
+        self._check_flush()
+        os.fsync(self._part)
         os.replace(self.path, self._target)
         journal_path(self._target).unlink()
 
@@ -207,7 +229,11 @@ def open_part(
         "identity": dict(identity),
         "boot": _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else "",
     }
-    with _locked_journal(target) as journal, part_path(target).open("ab", buffering=0) as part:
+    with (
+        _locked_journal(target) as journal,
+        part_path(target).open("ab", buffering=0) as part,
+        ThreadPoolExecutor(1, "flush") as flusher,
+    ):
         lines = _read_lines(journal)
         while len(lines) > 1 and lines[-1][0]["end"] > part.tell():
             lines.pop()
@@ -223,7 +249,7 @@ def open_part(
             part.truncate(end)
         if not ends:
             _write(part, layout.head())
-        written = PartFile(target, journal, part, ends, rows)
+        written = PartFile(target, journal, part, ends, rows, flusher)
         try:
             yield written
         except BaseException:
