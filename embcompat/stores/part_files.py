@@ -175,7 +175,7 @@ class PartFile:
     def _flush(self) -> None:
         """Let the disk begin, while more is converted."""
         self._check_flush()
-        self._flushing, self._flushed = self._flusher.submit(os.fsync, self._part), self._part.tell()
+        self._flushing, self._flushed = self._flusher.submit(os.fdatasync, self._part), self._part.tell()
 
     def _check_flush(self) -> None:
         """Wait for the disk; what it could not write, it says only once."""
