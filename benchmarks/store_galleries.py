@@ -288,6 +288,8 @@ class ParquetBare(BareGallery):
         with pq.ParquetFile(self.path) as file, pq.ParquetWriter(copied, file.schema_arrow, **options) as writer:
             for batch in file.iter_batches(16_384):
                 writer.write_batch(batch)
+        with copied.open("rb+") as stream:
+            os.fsync(stream)  # as a conversion does
 
 
 class QdrantBare(BareGallery):
