@@ -71,10 +71,16 @@ def verify_migration(
     phase = store.state(job).phase
     if phase != "prepared":
         raise MigrationError(f"{store.url}: there is nothing to verify: the migration is {_PHASES[phase]}.")
+    return _verify(aligner, store, store.coverage(job), max_failures=max_failures, seed=seed)
+
+
+def _verify(
+    aligner: OnnxAligner, store: GalleryStore, coverage: Coverage, *, max_failures: int, seed: int = 0
+) -> VerifyReport:
+    job = job_of(aligner.artifact)
     canary = check_canary(aligner.artifact, aligner.transform)
     pairs = store.read(job, store.sample(job, SAMPLE_ROWS, seed=seed))
     error = read_back(store, aligner, pairs)
-    coverage = store.coverage(job)
     problems = []
     if coverage.missing > max_failures:
         problems.append(
@@ -83,7 +89,16 @@ def verify_migration(
         )
     if coverage.orphans:
         problems.append(f"{coverage.orphans} converted rows have no source row any more.")
-    return VerifyReport(job.artifact_id, store.url, phase, coverage, len(pairs.ids), error, canary, tuple(problems))
+    return VerifyReport(
+        artifact_id=job.artifact_id,
+        url=store.url,
+        phase="prepared",
+        coverage=coverage,
+        sampled_rows=len(pairs.ids),
+        sample_error=error,
+        canary=canary,
+        problems=tuple(problems),
+    )
 
 
 def cut_over(
@@ -118,8 +133,8 @@ def cut_over(
     if (phase := store.state(job).phase) != "prepared":
         raise MigrationError(f"{store.url} cannot be cut over: the migration is {_PHASES[phase]}.")
     run: RunReport = run_migration(aligner, store, options=options, progress=progress, index_progress=index_progress)
-    store.remove_orphans(job)
-    report = verify_migration(aligner, store, max_failures=max_failures)
+    coverage = store.coverage(job) if store.remove_orphans(job) else run.coverage
+    report = _verify(aligner, store, coverage, max_failures=max_failures)
     problems = list(report.problems)
     if len(run.failures) > max_failures:
         first = run.failures[0]
