@@ -79,7 +79,7 @@ class Target:
         return sql.Identifier(f"{self.column}__{kind}")
 
     def trigger(self, kind: str) -> str:
-        """Return the name of a trigger: ``log``, ``guard`` or ``zz_stale``."""
+        """Return the name of a trigger: ``log``, ``log_all``, ``guard`` or ``zz_stale``, which fires last."""
         return f"embcompat_{kind}_{self.job.suffix}"
 
     def function(self, kind: str) -> sql.Identifier:
