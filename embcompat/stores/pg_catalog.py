@@ -21,6 +21,16 @@ KEY_KINDS: Final[dict[str, tuple[Kind, KeyKind]]] = {
     "character varying": ("text", "str"),
 }
 
+_HINDERS_BOTH: Final[LiteralString] = """
+    SELECT 'it is partitioned' FROM pg_class WHERE oid = %(oid)s AND relkind = 'p'
+    UNION ALL SELECT 'it inherits from or is inherited by ' || CASE WHEN inhrelid = %(oid)s
+        THEN inhparent::regclass ELSE inhrelid::regclass END
+        FROM pg_inherits WHERE %(oid)s IN (inhrelid, inhparent)
+    UNION ALL SELECT 'publication ' || pubname FROM pg_publication_rel r JOIN pg_publication p
+        ON p.oid = r.prpubid WHERE r.prrelid = %(oid)s
+    UNION ALL SELECT 'rule ' || rulename FROM pg_rewrite WHERE ev_class = %(oid)s
+"""
+
 
 @dataclass(frozen=True)
 class VectorTable:
@@ -138,17 +148,11 @@ def swap_obstacles(connection: Connection[Any], oid: int) -> list[str]:
     return [
         str(text)
         for (text,) in connection.execute(
-            """
-            SELECT 'it is partitioned' FROM pg_class WHERE oid = %(oid)s AND relkind = 'p'
-            UNION ALL SELECT 'it inherits from or is inherited by ' || CASE WHEN inhrelid = %(oid)s
-                THEN inhparent::regclass ELSE inhrelid::regclass END
-                FROM pg_inherits WHERE %(oid)s IN (inhrelid, inhparent)
+            _HINDERS_BOTH
+            + """
             UNION ALL SELECT 'row security policy ' || polname FROM pg_policy WHERE polrelid = %(oid)s
             UNION ALL SELECT 'row security is on' FROM pg_class WHERE oid = %(oid)s AND relrowsecurity
-            UNION ALL SELECT 'publication ' || pubname FROM pg_publication_rel r JOIN pg_publication p
-                ON p.oid = r.prpubid WHERE r.prrelid = %(oid)s
             UNION ALL SELECT 'its replica identity' FROM pg_class WHERE oid = %(oid)s AND relreplident <> 'd'
-            UNION ALL SELECT 'rule ' || rulename FROM pg_rewrite WHERE ev_class = %(oid)s
             UNION ALL SELECT DISTINCT CASE c.relkind WHEN 'm' THEN 'materialized view ' ELSE 'view ' END
                 || c.oid::regclass || ', on which ' || string_agg(DISTINCT d2.ev_class::regclass::text, ', ')
                 || ' is built'
@@ -183,15 +187,9 @@ def column_obstacles(connection: Connection[Any], table: VectorTable, *, fire: b
     return [
         str(text)
         for (text,) in connection.execute(
-            """
-            WITH place AS (SELECT attnum FROM pg_attribute WHERE attrelid = %(oid)s AND attname = %(column)s)
-            SELECT 'it is partitioned' FROM pg_class WHERE oid = %(oid)s AND relkind = 'p'
-            UNION ALL SELECT 'it inherits from or is inherited by ' || CASE WHEN inhrelid = %(oid)s
-                THEN inhparent::regclass ELSE inhrelid::regclass END
-                FROM pg_inherits WHERE %(oid)s IN (inhrelid, inhparent)
-            UNION ALL SELECT 'publication ' || pubname FROM pg_publication_rel r JOIN pg_publication p
-                ON p.oid = r.prpubid WHERE r.prrelid = %(oid)s
-            UNION ALL SELECT 'rule ' || rulename FROM pg_rewrite WHERE ev_class = %(oid)s
+            "WITH place AS (SELECT attnum FROM pg_attribute WHERE attrelid = %(oid)s AND attname = %(column)s) "
+            + _HINDERS_BOTH
+            + """
             UNION ALL SELECT 'trigger ' || tgname || ', which would fire for every row and which this user may not '
                 'hold back' FROM pg_trigger WHERE %(fire)s AND tgrelid = %(oid)s AND NOT tgisinternal
                 AND tgenabled NOT IN ('D', 'R') AND tgtype & 16 <> 0 AND tgattr = '' AND tgname NOT LIKE %(own)s

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, final
+from functools import cached_property
+from typing import final
 
-import psycopg
 from psycopg import sql
 
 from embcompat.errors import StoreError
@@ -22,7 +22,6 @@ from embcompat.stores.pg_column_sides import ColumnTarget
 from embcompat.stores.pg_copy import Column
 from embcompat.stores.pg_gallery import PgGallery, Scan, Side
 from embcompat.stores.pg_staging import Written
-from embcompat.stores.url import StoreUrl
 
 
 @final
@@ -30,10 +29,6 @@ class ColumnGallery(PgGallery):
     """A gallery in which another column is filled; see `embcompat.stores.base.GalleryStore`."""
 
     batch_bytes = 1 << 20  # the rows of a batch are locked until it is written
-
-    def __init__(self, address: StoreUrl, reader: psycopg.Connection[Any], writer: psycopg.Connection[Any]) -> None:
-        super().__init__(address, reader, writer)
-        self._silent = pg_column_rows.may_silence(writer)
 
     def discard(self, job: Job, ids: Sequence[str]) -> None:
         """Empty the new column of the given rows."""
@@ -105,13 +100,9 @@ class ColumnGallery(PgGallery):
             self._writer.execute(statement)
         return without[0]
 
-    def drop_old(self, job: Job) -> None:
-        """Drop the old column and what the migration needed besides."""
-        phase = self.state(job).phase
-        if phase not in ("cut_over", "finished"):
-            raise StoreError(f"{self.url}: the old side is in service. Cut over before dropping it.")
-        if phase == "cut_over":
-            self._locked(lambda: pg_column_sides.drop_old_column(self._writer, self._beside(job), self._table()))
+    @cached_property
+    def _silent(self) -> bool:
+        return pg_column_rows.may_silence(self._writer)
 
     def _phase(self, job: Job) -> Phase:
         names = self._beside(job)
@@ -140,6 +131,9 @@ class ColumnGallery(PgGallery):
 
     def _write(self, job: Job, rows: Written) -> None:
         pg_column_rows.write_rows(self._writer, self._beside(job), self._table(), rows, silent=self._silent)
+
+    def _drop_old(self, job: Job) -> None:
+        pg_column_sides.drop_old_column(self._writer, self._beside(job), self._table())
 
     def _target_side(self, job: Job) -> Side | None:
         phase, table = self.state(job).phase, self._table()

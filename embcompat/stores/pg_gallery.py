@@ -149,6 +149,14 @@ class PgGallery(ABC):
         with one_at_a_time(self._writer, f"{self._schema}.{self._name}.{job.artifact_id}"):
             self._build_index(job, self._table())
 
+    def drop_old(self, job: Job) -> None:
+        """Drop the old side and what the migration needed besides."""
+        phase = self.state(job).phase
+        if phase not in ("cut_over", "finished"):
+            raise StoreError(f"{self.url}: the old side is in service. Cut over before dropping it.")
+        if phase == "cut_over":
+            self._locked(lambda: self._drop_old(job))
+
     def sweep(self, job: Job) -> Iterator[Sequence[str]]:
         """Find rows that got past the trigger, which refuses them as long as it is on."""
         table, names = self._table(), self._names(job)
@@ -186,6 +194,10 @@ class PgGallery(ABC):
     @abstractmethod
     def _write(self, job: Job, rows: Written) -> None:
         """Write target rows in one transaction."""
+
+    @abstractmethod
+    def _drop_old(self, job: Job) -> None:
+        """Drop the old side, in the transaction that is open."""
 
     @abstractmethod
     def _target_side(self, job: Job) -> Side | None:

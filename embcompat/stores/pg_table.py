@@ -107,14 +107,6 @@ class TableGallery(PgGallery):
             self._writer.execute(statement)
         return without[0]
 
-    def drop_old(self, job: Job) -> None:
-        """Drop the old table and what the migration needed besides."""
-        phase, names = self.state(job).phase, self._names(job)
-        if phase not in ("cut_over", "finished"):
-            raise StoreError(f"{self.url}: the old side is in service. Cut over before dropping it.")
-        if phase == "cut_over":
-            self._locked(lambda: pg_target.drop_old_side(self._writer, names))
-
     def _phase(self, job: Job) -> Phase:
         names = self._names(job)
         columns = ColumnTarget.of(names)
@@ -144,6 +136,9 @@ class TableGallery(PgGallery):
 
     def _write(self, job: Job, rows: Written) -> None:
         write_rows(self._writer, self._names(job), self._table(), rows)
+
+    def _drop_old(self, job: Job) -> None:
+        pg_target.drop_old_side(self._writer, self._names(job))
 
     def _target_side(self, job: Job) -> Side | None:
         phase, names = self.state(job).phase, self._names(job)

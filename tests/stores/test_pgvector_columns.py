@@ -151,29 +151,6 @@ def test_a_row_that_changes_between_reading_and_writing_is_converted_again(datab
     assert database.one("SELECT v FROM docs WHERE id = 6") is None
 
 
-def test_an_application_of_the_new_model_writes_by_saying_so(database: Any, aligner: OnnxAligner) -> None:
-    database.execute(f"CREATE TABLE docs (id integer PRIMARY KEY, v vector({DIM}))")
-    vectors = database.fill("docs", 30)
-    native = str([0.5] * 16)
-    with database.opened(NEW) as store:
-        run_migration(aligner, store)
-        cut_over(aligner, store)
-        with pytest.raises(psycopg.errors.CheckViolation, match="vectors must be in space made-new@1"):
-            database.execute("INSERT INTO docs (id, v) VALUES (100, %s)", (native,))
-        database.execute("SET embcompat.space = 'made-new@1'")
-        database.execute("INSERT INTO docs (id, v) VALUES (100, %s)", (native,))
-        database.execute("UPDATE docs SET v = %s WHERE id = 2", (native,))
-        assert not list(store.sweep(job_of(aligner.artifact)))
-        assert roll_back(aligner, store) == 2
-        assert database.execute("SELECT id FROM docs WHERE v IS NULL ORDER BY id").fetchall() == [(2,), (100,)]
-        database.execute("RESET embcompat.space")
-        database.execute("INSERT INTO docs (id, v) VALUES (101, %s)", (str(vectors[0].tolist()),))
-        cut_over(aligner, store)
-        found = database.execute("SELECT id FROM docs WHERE v = %s ORDER BY id", (native,)).fetchall()
-        assert found == [(2,), (100,)], "native vectors survive a rollback and another cutover"
-        assert database.one("SELECT count(*) FROM docs WHERE v IS NOT NULL") == 32
-
-
 def test_vectors_that_may_not_be_null_block_there_and_back(database: Any, aligner: OnnxAligner) -> None:
     database.execute(f"CREATE TABLE docs (id integer PRIMARY KEY, v vector({DIM}) NOT NULL)")
     database.fill("docs", 20)

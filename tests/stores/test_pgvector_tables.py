@@ -133,11 +133,12 @@ def test_what_would_not_follow_is_listed(database: Any, aligner: OnnxAligner) ->
         assert re.search(phrase, str(caught.value)), phrase
 
 
-def test_an_application_of_the_new_model_writes_by_saying_so(database: Any, aligner: OnnxAligner) -> None:
+@pytest.mark.parametrize("query", ["", "?target=column"])
+def test_an_application_of_the_new_model_writes_by_saying_so(database: Any, aligner: OnnxAligner, query: str) -> None:
     database.execute(f"CREATE TABLE docs (id integer PRIMARY KEY, v vector({DIM}), title text)")
     vectors = database.fill("docs", 30)
     native = str([0.5] * 16)
-    with database.opened() as store:
+    with database.opened(query) as store:
         run_migration(aligner, store)
         cut_over(aligner, store)
         with pytest.raises(
