@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embcompat.stores.file_layouts import among
+from embcompat.stores.part_files import write_all
 
 _PIECE_ROWS = 2_048
 """Records made at a time: few enough to stay in the processor's cache [ours]."""
@@ -97,9 +98,7 @@ class RecordFile:
                 records = fresh[: len(keys[rows])]
                 records["key"], records["source"], records["native"] = keys[rows], sources[rows], native
                 records["vector"] = 0.0 if vectors is None else vectors[rows]
-                rest = memoryview(records.view(np.uint8).data)
-                while len(rest):
-                    rest = rest[stream.write(rest) :]
+                write_all(stream, records.view(np.uint8).data)
         if count == self._known:  # nobody else wrote
             self._add(keys, sources, np.full(len(keys), native))
 

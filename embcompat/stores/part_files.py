@@ -165,7 +165,7 @@ class PartFile:
 
     def append(self, piece: memoryview, rows: int) -> None:
         """Append a piece of ``rows`` rows; it survives a kill from here on."""
-        _write(self._part, piece)
+        write_all(self._part, piece)
         self.rows += rows
         self._ends.append(self._part.tell())
         _write_line(self._journal, {"rows": self.rows, "end": self._ends[-1]})
@@ -184,7 +184,7 @@ class PartFile:
 
     def close_with(self, layout: PieceFormat) -> None:
         """Append what closes the file, so that it can be read under its hidden name."""
-        _write(self._part, layout.tail(self.path, self._ends))
+        write_all(self._part, layout.tail(self.path, self._ends))
 
     def publish(self) -> None:
         """Give the file its name, replacing any file there, in one step; after it a power cut takes nothing away."""
@@ -248,7 +248,7 @@ def open_part(
         if part.tell() > end:  # a file that was ever truncated to nothing, ext4 flushes when it is closed
             part.truncate(end)
         if not ends:
-            _write(part, layout.head())
+            write_all(part, layout.head())
         written = PartFile(target, journal, part, ends, rows, flusher)
         try:
             yield written
@@ -290,10 +290,11 @@ def _read_lines(journal: FileIO) -> list[tuple[dict[str, Any], int]]:
 
 
 def _write_line(journal: FileIO, line: Mapping[str, JsonValue]) -> None:
-    _write(journal, json.dumps(line, sort_keys=True).encode() + b"\n")
+    write_all(journal, json.dumps(line, sort_keys=True).encode() + b"\n")
 
 
-def _write(stream: FileIO, data: bytes | memoryview) -> None:
+def write_all(stream: FileIO, data: bytes | memoryview) -> None:
+    """Write all of the data to an unbuffered file: the system may take less than it is given."""
     rest = memoryview(data)
-    while len(rest):  # the system may take less than it is given
+    while len(rest):
         rest = rest[stream.write(rest) :]
