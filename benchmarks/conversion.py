@@ -33,10 +33,10 @@ from embcompat.artifact import Artifact, read_artifact
 from embcompat.embeddings import split_pairs
 from embcompat.embeddings.files import ROW_GROUP_ROWS, embeddings_schema, vectors_to_arrow
 from embcompat.export import save_artifact
+from embcompat.files.streams import SUFFIXES
 from embcompat.migration import convert_file
 from embcompat.runtime import OnnxAligner
 from embcompat.spaces import SpaceVersion
-from embcompat.stores.vector_files import SUFFIXES
 from embcompat.testing import make_pairs
 
 CHUNK_ROWS = 16_384

@@ -28,13 +28,13 @@ from zoo import FITTED_TEXTS, TEXT_PAIRS, draw_pairs, load_qrels, load_texts
 
 import embcompat as ec
 from embcompat.backfill.embed import Embed, embed_items
-from embcompat.backfill.replay import LazyCurve, replay_lazy
+from embcompat.backfill.lazy.replay import LazyCurve, replay_lazy
 from embcompat.cli.demo.texts import read_docstrings
 from embcompat.evaluation.bootstrap import bootstrap_difference, bootstrap_ratio
-from embcompat.evaluation.metrics import metric_per_query
-from embcompat.evaluation.qrels import Qrels, Relevance, match_qrels
-from embcompat.evaluation.retrieval import held_out_relevance
-from embcompat.evaluation.retrieval_lines import Sides, rank_lines
+from embcompat.evaluation.retrieval.evaluate import held_out_relevance
+from embcompat.evaluation.retrieval.lines import Sides, rank_lines
+from embcompat.evaluation.retrieval.metrics import metric_per_query
+from embcompat.evaluation.retrieval.qrels import Qrels, Relevance, match_qrels
 from embcompat.serving import DEFAULT_WEIGHT
 
 DEPTHS = (10, 20, 50)

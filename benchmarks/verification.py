@@ -24,11 +24,11 @@ from machine import alternate, describe, line_at_most, median_ratio, write_resul
 from numpy.typing import NDArray
 
 from embcompat.embeddings import Embeddings
-from embcompat.evaluation.scenarios import Scenario, scenario_pairs
-from embcompat.evaluation.verification import threshold_at_frr
-from embcompat.evaluation.verification_counts import count_impostors
-from embcompat.evaluation.verification_pairs import VerificationPairs
-from embcompat.evaluation.verification_report import VerificationReport, evaluate_verification
+from embcompat.evaluation.verification.counts import count_impostors
+from embcompat.evaluation.verification.figures import threshold_at_frr
+from embcompat.evaluation.verification.pairs import VerificationPairs
+from embcompat.evaluation.verification.report import VerificationReport, evaluate_verification
+from embcompat.evaluation.verification.scenarios import Scenario, scenario_pairs
 from embcompat.spaces import Similarity, SpaceVersion
 
 DIM = 128

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from embcompat.aligners.streaming import stream_sums
     from embcompat.artifact import Artifact, read_artifact
     from embcompat.backfill import Backlog, Budget, backfill_curve, backfill_order, plan_backfill
-    from embcompat.backfill.lazy import LazyBackfill
+    from embcompat.backfill.lazy.backfill import LazyBackfill
     from embcompat.chains import compose, convert_through, evaluate_path, path, save_composed, scores_via
     from embcompat.decision import Decision, decide
     from embcompat.doctor import SpaceReference, examine, fit_reference
     from embcompat.embeddings import Embeddings, PairedEmbeddings, PairSplit, pair_embeddings, split_pairs
     from embcompat.evaluation import Estimate, Qrels, RetrievalReport, evaluate_retrieval, read_qrels
-    from embcompat.evaluation.verification_report import VerificationReport, evaluate_verification
+    from embcompat.evaluation.verification.report import VerificationReport, evaluate_verification
     from embcompat.export import save_aligner_pair, save_artifact
     from embcompat.extractors import Extractor, extract_embeddings, list_extractors, load_extractor
     from embcompat.migration import convert_file
@@ -41,13 +41,13 @@ _HOMES = {
     "embcompat.aligners.streaming": ("stream_sums",),
     "embcompat.artifact": ("Artifact", "read_artifact"),
     "embcompat.backfill": ("Backlog", "Budget", "backfill_curve", "backfill_order", "plan_backfill"),
-    "embcompat.backfill.lazy": ("LazyBackfill",),
+    "embcompat.backfill.lazy.backfill": ("LazyBackfill",),
     "embcompat.chains": ("compose", "convert_through", "evaluate_path", "path", "save_composed", "scores_via"),
     "embcompat.decision": ("Decision", "decide"),
     "embcompat.doctor": ("SpaceReference", "examine", "fit_reference"),
     "embcompat.embeddings": ("Embeddings", "PairSplit", "PairedEmbeddings", "pair_embeddings", "split_pairs"),
     "embcompat.evaluation": ("Estimate", "Qrels", "RetrievalReport", "evaluate_retrieval", "read_qrels"),
-    "embcompat.evaluation.verification_report": ("VerificationReport", "evaluate_verification"),
+    "embcompat.evaluation.verification.report": ("VerificationReport", "evaluate_verification"),
     "embcompat.export": ("save_aligner_pair", "save_artifact"),
     "embcompat.extractors": ("Extractor", "extract_embeddings", "list_extractors", "load_extractor"),
     "embcompat.migration": ("convert_file",),

@@ -12,9 +12,9 @@ from embcompat.decision import MODES, Decision, Option, decide, measured_options
 from embcompat.embeddings import Embeddings, normalize_rows
 from embcompat.errors import InputError
 from embcompat.evaluation.bootstrap import Estimate
-from embcompat.evaluation.qrels import Qrels
-from embcompat.evaluation.retrieval import evaluate_retrieval
-from embcompat.evaluation.retrieval_report import RetrievalReport
+from embcompat.evaluation.retrieval.evaluate import evaluate_retrieval
+from embcompat.evaluation.retrieval.qrels import Qrels
+from embcompat.evaluation.retrieval.report import RetrievalReport
 from embcompat.spaces import SpaceVersion
 
 OLD = SpaceVersion(name="old", version="1", dim=16, normalized=True)

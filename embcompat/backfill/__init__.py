@@ -1,12 +1,12 @@
 """Partial backfill: which few items to re-embed with the new model, and what it buys."""
 
 from embcompat.backfill.backlog import Backlog, HeldOut
-from embcompat.backfill.curve import BackfillCurve, OrderCurve, backfill_curve
+from embcompat.backfill.curves.curve import BackfillCurve, OrderCurve, backfill_curve
+from embcompat.backfill.curves.search import SearchTask
+from embcompat.backfill.curves.verification import VerificationTask
 from embcompat.backfill.order import SCORERS, backfill_order
 from embcompat.backfill.plan import BackfillPlan, Budget, plan_backfill, time_per_item
 from embcompat.backfill.plan_file import PlanFile, read_plan, save_plan
-from embcompat.backfill.search_curve import SearchTask
-from embcompat.backfill.verification_curve import VerificationTask
 
 __all__ = [
     "SCORERS",

@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from embcompat.backfill.measured import Replicated
+from embcompat.backfill.curves.measured import Replicated
 from embcompat.backfill.order import order_rows, standardize
 
 Turns = NDArray[np.int16]

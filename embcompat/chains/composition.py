@@ -17,9 +17,9 @@ from embcompat.chains.graph import path
 from embcompat.embeddings import Embeddings, PairedEmbeddings
 from embcompat.errors import InputError
 from embcompat.evaluation.bootstrap import Estimate, bootstrap_difference, bootstrap_mean, bootstrap_ratio
-from embcompat.evaluation.metrics import metric_per_query
-from embcompat.evaluation.qrels import Qrels, Relevance, match_qrels
-from embcompat.evaluation.ranks import ScoreTerm, rank_relevant
+from embcompat.evaluation.retrieval.metrics import metric_per_query
+from embcompat.evaluation.retrieval.qrels import Qrels, Relevance, match_qrels
+from embcompat.evaluation.retrieval.ranks import ScoreTerm, rank_relevant
 from embcompat.evaluation.similarity import pairwise_scores
 from embcompat.export import save_artifact
 from embcompat.registry import Registry
@@ -122,7 +122,7 @@ def evaluate_path(
         steps: The artifacts of the chain, in the order of use.
         direct: The artifact of the direct aligner.
         pairs: The same items in the chain's first and last space.
-        metric: As in `embcompat.evaluation.metrics.metric_per_query`.
+        metric: As in `embcompat.evaluation.retrieval.metrics.metric_per_query`.
         seed: Seed of the bootstrap.
 
     Raises:

@@ -28,7 +28,7 @@ from embcompat.errors import GateError, InputError
 if TYPE_CHECKING:
     from embcompat.artifact import Artifact
     from embcompat.embeddings import Embeddings
-    from embcompat.evaluation.qrels import Qrels
+    from embcompat.evaluation.retrieval.qrels import Qrels
 
 REPORTED_METRICS = ("recall@1", "recall@5", "recall@10", "recall@20", "recall@50", "recall@100", "mrr", "map")
 """What is reported beside the metric of the verdict."""
@@ -125,8 +125,8 @@ def evaluate_retrieval_task(
     from embcompat.cli.modes import measure_modes
     from embcompat.cli.retrieval_inputs import read_retrieval_inputs
     from embcompat.decision import decide
-    from embcompat.evaluation.retrieval import FUSED_WEIGHTS, evaluate_retrieval
-    from embcompat.evaluation.retrieval_lines import Sides
+    from embcompat.evaluation.retrieval.evaluate import FUSED_WEIGHTS, evaluate_retrieval
+    from embcompat.evaluation.retrieval.lines import Sides
 
     data = read_retrieval_inputs(path, old_gallery, new_gallery, queries=queries, qrels=qrels)
     found = data.galleries
@@ -160,9 +160,9 @@ def evaluate_verification_task(
     path: Path, old_gallery: Embeddings, new_gallery: Embeddings, *, frr: float, all_images: bool, seed: int
 ) -> dict[str, Any]:
     """Evaluate an artifact by verification on the subjects that it was not fitted on, and return JSON."""
-    from embcompat.evaluation.scenarios import scenario_pairs
-    from embcompat.evaluation.verification import det_curve_of_pairs
-    from embcompat.evaluation.verification_report import evaluate_verification
+    from embcompat.evaluation.verification.figures import det_curve_of_pairs
+    from embcompat.evaluation.verification.report import evaluate_verification
+    from embcompat.evaluation.verification.scenarios import scenario_pairs
     from embcompat.report import det_points
 
     artifact, sides = convert_unseen_subjects(path, old_gallery, new_gallery)
@@ -217,8 +217,8 @@ def convert(artifact: Artifact, embeddings: Embeddings) -> Embeddings:
 
 def neighbours(queries: Embeddings, gallery: Embeddings, *, exclude_self: bool) -> Qrels:
     """Judge relevant to each query what the new model ranks first: `NEIGHBOURS` items."""
-    from embcompat.evaluation.neighbours import NEIGHBOURS
-    from embcompat.evaluation.qrels import Qrels
+    from embcompat.evaluation.retrieval.neighbours import NEIGHBOURS
+    from embcompat.evaluation.retrieval.qrels import Qrels
     from embcompat.evaluation.search import search
 
     row_of = {identifier: row for row, identifier in enumerate(gallery.ids.tolist())}

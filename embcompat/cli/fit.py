@@ -202,7 +202,7 @@ def held_out_metrics(aligner: Aligner | AlignerPair, split: PairSplit) -> list[M
     from embcompat.artifact import Metric
     from embcompat.embeddings import normalize_rows
     from embcompat.evaluation.bootstrap import bootstrap_mean
-    from embcompat.evaluation.neighbours import neighbour_overlap
+    from embcompat.evaluation.retrieval.neighbours import neighbour_overlap
 
     held_out = split.test if len(split.test) else split.validation
     part: Literal["test", "validation"] = "test" if len(split.test) else "validation"

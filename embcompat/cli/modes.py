@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from embcompat.backfill.lazy import DEFAULT_DEPTH
-from embcompat.backfill.replay import LazyCurve, replay_lazy
+from embcompat.backfill.lazy.backfill import DEFAULT_DEPTH
+from embcompat.backfill.lazy.replay import LazyCurve, replay_lazy
 from embcompat.decision import Mode, Model, Option, option_from
 from embcompat.embeddings import Embeddings
 from embcompat.errors import UnknownNameError
-from embcompat.evaluation.metrics import metric_per_query
-from embcompat.evaluation.qrels import Qrels, Relevance, match_qrels
-from embcompat.evaluation.retrieval import held_out_relevance
-from embcompat.evaluation.retrieval_lines import Lines, Sides, rank_lines
-from embcompat.evaluation.retrieval_report import Line
+from embcompat.evaluation.retrieval.evaluate import held_out_relevance
+from embcompat.evaluation.retrieval.lines import Lines, Sides, rank_lines
+from embcompat.evaluation.retrieval.metrics import metric_per_query
+from embcompat.evaluation.retrieval.qrels import Qrels, Relevance, match_qrels
+from embcompat.evaluation.retrieval.report import Line
 from embcompat.serving import DEFAULT_WEIGHT
 
 FRACTIONS = (0.05, 0.1, 0.2, 0.5)

@@ -10,7 +10,7 @@ from embcompat.artifact import Artifact
 from embcompat.cli.evaluate import convert, neighbours, open_artifacts
 from embcompat.embeddings import Embeddings, pair_embeddings
 from embcompat.errors import InputError
-from embcompat.evaluation.qrels import Qrels, read_qrels
+from embcompat.evaluation.retrieval.qrels import Qrels, read_qrels
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from embcompat.cli.inputs import load_embeddings
 from embcompat.similarities import Similarity
 
 if TYPE_CHECKING:
-    from embcompat.evaluation.calibration import ThresholdTransfer
+    from embcompat.evaluation.verification.calibration import ThresholdTransfer
 
 
 def thresholds(
@@ -40,8 +40,8 @@ def thresholds(
 
     `embcompat thresholds faces --threshold -1.1 --old-gallery old.parquet --new-gallery new.parquet --json`
     """
-    from embcompat.evaluation.calibration import transfer_threshold
-    from embcompat.evaluation.scenarios import scenario_pairs
+    from embcompat.evaluation.verification.calibration import transfer_threshold
+    from embcompat.evaluation.verification.scenarios import scenario_pairs
 
     galleries = [
         load_embeddings(path, space=space, similarity=similarity)
@@ -67,7 +67,7 @@ def _print_transfers(converted: ThresholdTransfer, new: ThresholdTransfer) -> No
     from rich.table import Table
     from rich.text import Text
 
-    from embcompat.evaluation.verification import one_in
+    from embcompat.evaluation.verification.figures import one_in
 
     console = output()
     far = one_in(converted.far.value, trials=converted.impostor_pairs)

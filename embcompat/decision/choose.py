@@ -11,7 +11,7 @@ from embcompat.decision.costs import Costs
 from embcompat.decision.options import NEEDS, Mode, Model, Option, measured_options
 from embcompat.errors import InputError
 from embcompat.evaluation.bootstrap import Estimate
-from embcompat.evaluation.retrieval_report import MIN_QUERIES, RetrievalReport
+from embcompat.evaluation.retrieval.report import MIN_QUERIES, RetrievalReport
 
 QUALITY_FLOOR = 0.8
 """Share of a full reindex that a mode must keep, by the lower end of its interval [ours]."""

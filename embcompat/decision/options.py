@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from embcompat.evaluation.bootstrap import Estimate, bootstrap_difference, bootstrap_ratio
-from embcompat.evaluation.retrieval_report import Line, RetrievalReport
+from embcompat.evaluation.retrieval.report import Line, RetrievalReport
 
 Mode = Literal["stay", "convert", "fused", "lazy_backfill", "backfill", "reindex"]
 Model = Literal["old", "new"]

@@ -1,10 +1,10 @@
 """What vectors are worth: scores, exact search, retrieval figures and their uncertainty. numpy only."""
 
 from embcompat.evaluation.bootstrap import Estimate, bootstrap_difference, bootstrap_mean, bootstrap_ratio
-from embcompat.evaluation.metrics import METRICS, metric_per_query
-from embcompat.evaluation.qrels import Qrels, read_qrels
-from embcompat.evaluation.retrieval import FUSED_WEIGHTS, evaluate_retrieval
-from embcompat.evaluation.retrieval_report import GalleryPart, RetrievalReport
+from embcompat.evaluation.retrieval.evaluate import FUSED_WEIGHTS, evaluate_retrieval
+from embcompat.evaluation.retrieval.metrics import METRICS, metric_per_query
+from embcompat.evaluation.retrieval.qrels import Qrels, read_qrels
+from embcompat.evaluation.retrieval.report import GalleryPart, RetrievalReport
 from embcompat.evaluation.similarity import pairwise_scores, row_scores
 
 __all__ = [

@@ -17,13 +17,13 @@ from pydantic import JsonValue
 from embcompat.artifact import Artifact
 from embcompat.embeddings.files import open_parquet, read_npy
 from embcompat.errors import InputError, MigrationError
+from embcompat.files.parts import NpyFormat, ParquetFormat, PartFile, PieceFormat, open_part
+from embcompat.files.streams import Block, NpyVectors, ParquetVectors, file_identity, open_vectors
 from embcompat.migration.checks import SAMPLE_TOLERANCE, CanaryResult, check_canary, first_bad_row, relative_error
 from embcompat.migration.pipeline import run_pipeline
 from embcompat.migration.sample import Sample
 from embcompat.runtime import OnnxAligner
 from embcompat.spaces import SpaceVersion, require_space
-from embcompat.stores.part_files import NpyFormat, ParquetFormat, PartFile, PieceFormat, open_part
-from embcompat.stores.vector_files import Block, NpyVectors, ParquetVectors, file_identity, open_vectors
 
 _BLOCK_BYTES = 8 << 20
 _NPY_BLOCK_BYTES = 4 << 20

@@ -24,10 +24,10 @@ from embcompat.aligners.streaming import stream_sums
 from embcompat.artifact import Artifact, read_artifact
 from embcompat.embeddings.files import open_parquet
 from embcompat.errors import EmbcompatError, InputError, MigrationError, MissingExtraError
+from embcompat.files.parts import PROVENANCE_KEY
+from embcompat.files.streams import file_identity
 from embcompat.migration.convert import ProgressFactory, convert_file, silent
 from embcompat.spaces import SpaceVersion
-from embcompat.stores.part_files import PROVENANCE_KEY
-from embcompat.stores.vector_files import file_identity
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from embcompat.evaluation.verification import one_in
+from embcompat.evaluation.verification.figures import one_in
 from embcompat.report.parts import Histogram
 from embcompat.report.picture import DASHES, Picture, add_legend, draw_interval, make_picture, name_rows, stroke
 from embcompat.report.results import VerificationResult

@@ -29,7 +29,7 @@ from typing import Any, Literal
 from pydantic import Field, PositiveInt, ValidationError, field_validator, model_validator
 
 from embcompat.errors import FileFormatError, InputError, UnknownNameError
-from embcompat.evaluation.retrieval_report import LINES
+from embcompat.evaluation.retrieval.report import LINES
 from embcompat.report.parts import (
     Example,
     GalleryPart,

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import JsonValue
 
 from embcompat.errors import InputError
-from embcompat.evaluation.verification import DetCurve
+from embcompat.evaluation.verification.figures import DetCurve
 
 POINTS = 250
 """Items shown in a projection [ours]."""
@@ -103,7 +103,7 @@ def det_points(curve: DetCurve) -> list[JsonValue]:
     """Return a DET curve as points (far, frr), four significant digits; points without an error of each kind go.
 
     Example:
-        >>> from embcompat.evaluation.verification import det_curve
+        >>> from embcompat.evaluation.verification.figures import det_curve
         >>> det_points(det_curve([0.5, 0.9], [0.1, 0.6]))
         [[0.5, 0.5]]
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from embcompat.evaluation.verification import one_in
+from embcompat.evaluation.verification.figures import one_in
 from embcompat.report.parts import Candidate, Interval, Measured, ModeOption, Scenario
 from embcompat.report.results import BackfillCurve, BackfillOrder, LearningCurve, RetrievalResult, VerificationResult
 from embcompat.report.wording import (

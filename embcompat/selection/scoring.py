@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from embcompat.aligners import Aligner
 from embcompat.embeddings import Embeddings, PairedEmbeddings
 from embcompat.errors import InputError
-from embcompat.evaluation.neighbours import neighbour_overlap
-from embcompat.evaluation.scenarios import scenario_pairs
+from embcompat.evaluation.retrieval.neighbours import neighbour_overlap
 from embcompat.evaluation.similarity import pairwise_scores
-from embcompat.evaluation.verification import frr_at_far
+from embcompat.evaluation.verification.figures import frr_at_far
+from embcompat.evaluation.verification.scenarios import scenario_pairs
 
 Objective = Literal["balanced", "lowest_far"]
 """What is best in verification, after the two objectives of FC-Aligner's Table 1 [ours, as figures for them].

@@ -30,13 +30,13 @@ ENTRY_POINTS: Final = "embcompat.stores"
 `StoreUrl` and returns a `GalleryStore`."""
 
 _MODULES: Final = {
-    "faiss": ("embcompat.stores.faiss", "faiss", "embcompat[faiss]"),
-    "file": ("embcompat.stores.vector_gallery", "pyarrow", "embcompat"),
-    "lancedb": ("embcompat.stores.lancedb", "lancedb", "embcompat[lancedb]"),
-    "postgresql": ("embcompat.stores.pgvector", "psycopg", "embcompat[pgvector]"),
-    "qdrant+http": ("embcompat.stores.qdrant", "qdrant_client", "embcompat[qdrant]"),
-    "qdrant+https": ("embcompat.stores.qdrant", "qdrant_client", "embcompat[qdrant]"),
-    "qdrant+local": ("embcompat.stores.qdrant", "qdrant_client", "embcompat[qdrant]"),
+    "faiss": ("embcompat.stores.faiss.gallery", "faiss", "embcompat[faiss]"),
+    "file": ("embcompat.stores.files.vectors", "pyarrow", "embcompat"),
+    "lancedb": ("embcompat.stores.lancedb.gallery", "lancedb", "embcompat[lancedb]"),
+    "postgresql": ("embcompat.stores.postgres.opening", "psycopg", "embcompat[pgvector]"),
+    "qdrant+http": ("embcompat.stores.qdrant.gallery", "qdrant_client", "embcompat[qdrant]"),
+    "qdrant+https": ("embcompat.stores.qdrant.gallery", "qdrant_client", "embcompat[qdrant]"),
+    "qdrant+local": ("embcompat.stores.qdrant.gallery", "qdrant_client", "embcompat[qdrant]"),
 }
 
 

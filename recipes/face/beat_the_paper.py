@@ -24,11 +24,11 @@ from pooled import FRR, count_errors, person_folds, pool, pooled_ratio
 from recipe import make_parser, write_result
 
 import embcompat as ec
-from embcompat.evaluation.scenarios import scenario_pairs
-from embcompat.evaluation.score_normalization import TOP, make_cohort, normalized_pairs
-from embcompat.evaluation.verification import one_in, threshold_at_frr
-from embcompat.evaluation.verification_bootstrap import REPLICATES, draw_weights
-from embcompat.evaluation.verification_pairs import VerificationPairs
+from embcompat.evaluation.verification.bootstrap import REPLICATES, draw_weights
+from embcompat.evaluation.verification.figures import one_in, threshold_at_frr
+from embcompat.evaluation.verification.normalization import TOP, make_cohort, normalized_pairs
+from embcompat.evaluation.verification.pairs import VerificationPairs
+from embcompat.evaluation.verification.scenarios import scenario_pairs
 from embcompat.selection.fitting import fit_ensemble
 
 FOLDS = 5

@@ -25,9 +25,9 @@ from recipe import make_parser, write_result
 
 import embcompat as ec
 from embcompat.embeddings import PairedEmbeddings
-from embcompat.evaluation.scenarios import scenario_pairs
-from embcompat.evaluation.verification import threshold_at_frr
-from embcompat.evaluation.verification_counts import count_impostors
+from embcompat.evaluation.verification.counts import count_impostors
+from embcompat.evaluation.verification.figures import threshold_at_frr
+from embcompat.evaluation.verification.scenarios import scenario_pairs
 
 DIM = 128
 QUALITY_SPREAD = 0.25

@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 
 import embcompat as ec
-from embcompat.evaluation.verification import threshold_at_frr
-from embcompat.evaluation.verification_bootstrap import (
+from embcompat.evaluation.verification.bootstrap import (
     SubjectWeights,
     far_estimate,
     ratio_estimate,
     replicate_far,
     replicate_thresholds,
 )
-from embcompat.evaluation.verification_counts import count_impostors
-from embcompat.evaluation.verification_pairs import VerificationPairs
+from embcompat.evaluation.verification.counts import count_impostors
+from embcompat.evaluation.verification.figures import threshold_at_frr
+from embcompat.evaluation.verification.pairs import VerificationPairs
 
 FRR = 0.05
 

@@ -32,8 +32,8 @@ from recipe import make_parser, write_result
 
 import embcompat as ec
 from embcompat.evaluation.compatibility import CompatibilityMatrix, compatibility_matrix
-from embcompat.evaluation.verification import far_at_frr, frr_at_far, rates_at
-from embcompat.evaluation.verification_pairs import VerificationPairs
+from embcompat.evaluation.verification.figures import far_at_frr, frr_at_far, rates_at
+from embcompat.evaluation.verification.pairs import VerificationPairs
 
 VERSIONS = ("3", "11", "16", "27", "46.4")
 """Oldest first. A smoke run takes the newest three."""

@@ -24,9 +24,9 @@ from weighted_kernel import fit_weighted_kernel
 import embcompat as ec
 from embcompat.aligners.kernel import fit_kernel
 from embcompat.embeddings import normalize_rows
-from embcompat.evaluation.score_normalization import TOP, CohortStatistics, make_cohort, normalized_pairs
-from embcompat.evaluation.verification import far_at_frr, one_in
-from embcompat.evaluation.verification_pairs import VerificationPairs
+from embcompat.evaluation.verification.figures import far_at_frr, one_in
+from embcompat.evaluation.verification.normalization import TOP, CohortStatistics, make_cohort, normalized_pairs
+from embcompat.evaluation.verification.pairs import VerificationPairs
 
 MODEL_PAIRS = (("mfn_b", "mfn_a"), ("dlib", "mfn_a"))
 FOLDS, USED = 5, (0, 1)

@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from loading import QUICK, Collection, Options, embed, load_collections, read_options, show, write
 
 import embcompat as ec
-from embcompat.evaluation.neighbours import neighbour_overlap
+from embcompat.evaluation.retrieval.neighbours import neighbour_overlap
 
 UPGRADE = ("para_l3", "minilm")
 FOREIGN_TEXTS = 6_000

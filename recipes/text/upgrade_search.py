@@ -25,10 +25,10 @@ import numpy as np
 from loading import QUICK, Collection, Options, as_estimate, embed, load_collections, read_options, show, write
 
 import embcompat as ec
-from embcompat.backfill.replay import replay_lazy
+from embcompat.backfill.lazy.replay import replay_lazy
 from embcompat.evaluation import FUSED_WEIGHTS, bootstrap_difference, bootstrap_ratio
-from embcompat.evaluation.qrels import match_qrels
-from embcompat.evaluation.retrieval_lines import Sides
+from embcompat.evaluation.retrieval.lines import Sides
+from embcompat.evaluation.retrieval.qrels import match_qrels
 from embcompat.selection import Candidate
 
 UPGRADES = (("para_l3", "minilm"), ("static64", "minilm"), ("minilm", "para_l3"))

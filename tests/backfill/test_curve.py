@@ -8,17 +8,17 @@ import pytest
 
 from embcompat.aligners import fit_affine
 from embcompat.backfill import BackfillCurve, Backlog, HeldOut, SearchTask, VerificationTask, backfill_curve
-from embcompat.backfill.measured import Replicated
+from embcompat.backfill.curves.measured import Replicated
+from embcompat.backfill.curves.search import mixed_ranks
+from embcompat.backfill.curves.verification import _People
 from embcompat.backfill.recommend import choose_mixture
-from embcompat.backfill.search_curve import mixed_ranks
-from embcompat.backfill.verification_curve import _People
 from embcompat.embeddings import Embeddings, PairedEmbeddings, split_pairs
 from embcompat.errors import InputError, UnknownNameError
-from embcompat.evaluation.metrics import metric_per_query
-from embcompat.evaluation.qrels import Qrels, match_qrels
-from embcompat.evaluation.ranks import ScoreTerm, rank_relevant
-from embcompat.evaluation.verification import frr_at_far
-from embcompat.evaluation.verification_pairs import VerificationPairs
+from embcompat.evaluation.retrieval.metrics import metric_per_query
+from embcompat.evaluation.retrieval.qrels import Qrels, match_qrels
+from embcompat.evaluation.retrieval.ranks import ScoreTerm, rank_relevant
+from embcompat.evaluation.verification.figures import frr_at_far
+from embcompat.evaluation.verification.pairs import VerificationPairs
 from embcompat.report.results import parse_result
 from embcompat.testing import make_pairs
 
@@ -185,7 +185,7 @@ def test_fused_scoring_adds_the_old_scores(made: Made) -> None:
 
 def test_more_queries_than_enough_are_thinned(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     backlog, new, native_ids, _ = made
-    monkeypatch.setattr("embcompat.backfill.search_curve.MOST_QUERIES", 40)
+    monkeypatch.setattr("embcompat.backfill.curves.search.MOST_QUERIES", 40)
     curve = backfill_curve(backlog, new, search_task(made), native_ids=native_ids, orders=["random"], steps=2)
     assert curve.judged == 40
 

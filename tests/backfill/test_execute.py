@@ -14,7 +14,7 @@ from embcompat.backfill.execute import check_belonging, run_backfill
 from embcompat.cli.backfill.watch import Watch
 from embcompat.embeddings import Embeddings, normalize_rows
 from embcompat.errors import InputError, SpaceMismatchError, StoreError
-from embcompat.evaluation.qrels import Qrels
+from embcompat.evaluation.retrieval.qrels import Qrels
 from embcompat.spaces import SpaceVersion
 from embcompat.stores.base import Job, TargetRows
 

@@ -13,13 +13,13 @@ import pytest
 from numpy.typing import NDArray
 
 from embcompat.backfill.embed import embed_items, isolate, look_up
-from embcompat.backfill.lazy import LazyBackfill
-from embcompat.backfill.replay import LazyCurve, replay_lazy
+from embcompat.backfill.lazy.backfill import LazyBackfill
+from embcompat.backfill.lazy.replay import LazyCurve, replay_lazy
 from embcompat.embeddings import Embeddings, normalize_rows
 from embcompat.errors import ExtractionError, InputError, SpaceMismatchError, StoreError
-from embcompat.evaluation.qrels import Qrels, match_qrels
-from embcompat.evaluation.retrieval import evaluate_retrieval
-from embcompat.evaluation.retrieval_lines import Sides
+from embcompat.evaluation.retrieval.evaluate import evaluate_retrieval
+from embcompat.evaluation.retrieval.lines import Sides
+from embcompat.evaluation.retrieval.qrels import Qrels, match_qrels
 from embcompat.serving import FusedSearch
 from embcompat.spaces import SpaceVersion
 from embcompat.stores.base import Job, TargetRows

@@ -15,9 +15,9 @@ from embcompat.cli.modes import MeasuredModes, measure_modes, parse_models
 from embcompat.decision import decide
 from embcompat.embeddings import Embeddings, PairedEmbeddings, PairSplit, normalize_rows
 from embcompat.errors import InputError, UnknownNameError
-from embcompat.evaluation.qrels import Qrels
-from embcompat.evaluation.retrieval import evaluate_retrieval
-from embcompat.evaluation.retrieval_lines import Sides
+from embcompat.evaluation.retrieval.evaluate import evaluate_retrieval
+from embcompat.evaluation.retrieval.lines import Sides
+from embcompat.evaluation.retrieval.qrels import Qrels
 from embcompat.export import save_artifact
 from embcompat.spaces import SpaceVersion
 

@@ -14,7 +14,7 @@ from embcompat.aligners import fit_affine
 from embcompat.cli.thresholds import thresholds
 from embcompat.embeddings import PairSplit, split_pairs
 from embcompat.errors import InputError
-from embcompat.evaluation.verification_pairs import VerificationPairs
+from embcompat.evaluation.verification.pairs import VerificationPairs
 from embcompat.export import save_artifact
 from embcompat.testing import make_pairs
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from embcompat.errors import InputError
-from embcompat.evaluation.calibration import ENOUGH_ERRORS, ThresholdTransfer, transfer_threshold
-from embcompat.evaluation.verification import rates_at, threshold_at_frr
-from embcompat.evaluation.verification_pairs import VerificationPairs
+from embcompat.evaluation.verification.calibration import ENOUGH_ERRORS, ThresholdTransfer, transfer_threshold
+from embcompat.evaluation.verification.figures import rates_at, threshold_at_frr
+from embcompat.evaluation.verification.pairs import VerificationPairs
 
 
 def made_pairs(scale=1.0, noise=0.7, *, subjects=200, seed=0, similarity="euclidean"):

@@ -7,8 +7,8 @@ import pytest
 
 from embcompat.embeddings import Embeddings
 from embcompat.errors import InputError, SpaceMismatchError
-from embcompat.evaluation import identification
-from embcompat.evaluation.identification import identification_scores, open_set_rates, rank_accuracy
+from embcompat.evaluation.verification import identification
+from embcompat.evaluation.verification.identification import identification_scores, open_set_rates, rank_accuracy
 from embcompat.spaces import SpaceVersion
 
 SPACE = SpaceVersion(name="faces", version="1", dim=4, similarity="euclidean")

@@ -9,8 +9,8 @@ import pytest
 import pytrec_eval
 
 from embcompat.errors import UnknownNameError
-from embcompat.evaluation.metrics import METRICS, metric_per_query, parse_metric
-from embcompat.evaluation.qrels import Relevance
+from embcompat.evaluation.retrieval.metrics import METRICS, metric_per_query, parse_metric
+from embcompat.evaluation.retrieval.qrels import Relevance
 
 NOTHING = (np.zeros(0, dtype=np.intp), np.zeros(0, dtype=np.intp))
 

@@ -9,7 +9,7 @@ import pytest
 
 from embcompat.embeddings import Embeddings
 from embcompat.errors import FileFormatError, InputError
-from embcompat.evaluation.qrels import Qrels, match_qrels, read_qrels
+from embcompat.evaluation.retrieval.qrels import Qrels, match_qrels, read_qrels
 from embcompat.spaces import SpaceVersion
 
 

@@ -15,9 +15,9 @@ from embcompat.aligners.affine import fit_affine
 from embcompat.embeddings import Embeddings, normalize_rows, pair_embeddings, split_pairs
 from embcompat.errors import InputError, SpaceMismatchError, UnknownNameError
 from embcompat.evaluation.bootstrap import bootstrap_ratio
-from embcompat.evaluation.qrels import Qrels
-from embcompat.evaluation.retrieval import FUSED_WEIGHTS, evaluate_retrieval
-from embcompat.evaluation.retrieval_report import LINES, RetrievalReport
+from embcompat.evaluation.retrieval.evaluate import FUSED_WEIGHTS, evaluate_retrieval
+from embcompat.evaluation.retrieval.qrels import Qrels
+from embcompat.evaluation.retrieval.report import LINES, RetrievalReport
 from embcompat.evaluation.similarity import pairwise_scores
 from embcompat.spaces import SpaceVersion
 

@@ -10,8 +10,8 @@ import pytest
 from embcompat.aligners.affine import AffineAligner, fit_affine
 from embcompat.embeddings import Embeddings, normalize_rows, pair_embeddings, split_pairs
 from embcompat.errors import InputError, SpaceMismatchError
-from embcompat.evaluation.scenarios import SCENARIOS, anchor_rows, scenario_pairs
-from embcompat.evaluation.verification_report import evaluate_verification
+from embcompat.evaluation.verification.report import evaluate_verification
+from embcompat.evaluation.verification.scenarios import SCENARIOS, anchor_rows, scenario_pairs
 from embcompat.spaces import SpaceVersion
 from embcompat.testing import make_pairs
 

@@ -9,10 +9,10 @@ import pytest
 
 from embcompat.embeddings import Embeddings
 from embcompat.errors import InputError
-from embcompat.evaluation.score_normalization import Cohort, make_cohort, normalize_scores, normalized_pairs
 from embcompat.evaluation.similarity import pairwise_scores
-from embcompat.evaluation.verification import far_at_frr
-from embcompat.evaluation.verification_pairs import VerificationPairs, genuine_rows
+from embcompat.evaluation.verification.figures import far_at_frr
+from embcompat.evaluation.verification.normalization import Cohort, make_cohort, normalize_scores, normalized_pairs
+from embcompat.evaluation.verification.pairs import VerificationPairs, genuine_rows
 from embcompat.spaces import SpaceVersion
 
 

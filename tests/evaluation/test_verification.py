@@ -9,8 +9,9 @@ import pytest
 from sklearn import metrics
 
 from embcompat.errors import InputError, UnknownNameError
-from embcompat.evaluation import pair_products
-from embcompat.evaluation.verification import (
+from embcompat.evaluation.verification import products as pair_products
+from embcompat.evaluation.verification.counts import count_impostors, largest_impostors
+from embcompat.evaluation.verification.figures import (
     det_curve,
     det_curve_of_pairs,
     far_at_frr,
@@ -20,8 +21,7 @@ from embcompat.evaluation.verification import (
     threshold_at_far,
     threshold_at_frr,
 )
-from embcompat.evaluation.verification_counts import count_impostors, largest_impostors
-from embcompat.evaluation.verification_pairs import SIMILARITIES, VerificationPairs, genuine_rows, pair_scores
+from embcompat.evaluation.verification.pairs import SIMILARITIES, VerificationPairs, genuine_rows, pair_scores
 
 
 def made_pairs(similarity="cosine", subjects=60, dim=8, *, seed=0, offset=0.0, spread=1.0, noise=0.5):

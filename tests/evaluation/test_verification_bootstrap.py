@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from embcompat.errors import InputError
-from embcompat.evaluation.verification import threshold_at_frr
-from embcompat.evaluation.verification_bootstrap import (
+from embcompat.evaluation.verification.bootstrap import (
     SubjectWeights,
     draw_weights,
     far_ratio,
@@ -16,8 +15,9 @@ from embcompat.evaluation.verification_bootstrap import (
     replicate_frr,
     replicate_thresholds,
 )
-from embcompat.evaluation.verification_counts import count_impostors
-from embcompat.evaluation.verification_pairs import VerificationPairs
+from embcompat.evaluation.verification.counts import count_impostors
+from embcompat.evaluation.verification.figures import threshold_at_frr
+from embcompat.evaluation.verification.pairs import VerificationPairs
 
 
 def made_pairs(noise=0.8, subjects=60, *, images=1, seed=0):

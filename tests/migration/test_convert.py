@@ -20,8 +20,8 @@ from embcompat.embeddings import Embeddings, PairSplit
 from embcompat.embeddings.files import vector_type
 from embcompat.errors import FileFormatError, InputError, MigrationError, SpaceMismatchError, StoreError
 from embcompat.export import save_artifact
+from embcompat.files.parts import journal_path, part_path
 from embcompat.migration import convert_file
-from embcompat.stores.part_files import journal_path, part_path
 
 Advance = Callable[[int], None]
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from embcompat.aligners.kernel import fit_kernel
-from embcompat.evaluation.scenarios import scenario_pairs
-from embcompat.evaluation.verification import far_at_frr, threshold_at_frr
-from embcompat.evaluation.verification_bootstrap import draw_weights, far_ratio
+from embcompat.evaluation.verification.bootstrap import draw_weights, far_ratio
+from embcompat.evaluation.verification.figures import far_at_frr, threshold_at_frr
+from embcompat.evaluation.verification.scenarios import scenario_pairs
 from embcompat.testing import make_pairs
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embcompat.evaluation.verification import det_curve
+from embcompat.evaluation.verification.figures import det_curve
 from embcompat.report import count_scores, det_points, project
 
 LINES = {"status_quo": 0.28, "naive_swap": 0.01, "converted": 0.33, "fused": 0.35, "full_reindex": 0.43}

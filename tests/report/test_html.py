@@ -218,9 +218,9 @@ def test_importing_the_report_imports_no_matplotlib() -> None:
 def test_what_the_evaluations_return_is_shown(split: PairSplit) -> None:
     from embcompat.aligners import fit_affine
     from embcompat.embeddings import Embeddings
-    from embcompat.evaluation.qrels import Qrels
-    from embcompat.evaluation.retrieval import evaluate_retrieval
-    from embcompat.evaluation.verification_report import evaluate_verification
+    from embcompat.evaluation.retrieval.evaluate import evaluate_retrieval
+    from embcompat.evaluation.retrieval.qrels import Qrels
+    from embcompat.evaluation.verification.report import evaluate_verification
 
     old, new = split.test.source, split.test.target
     vectors = fit_affine(split.train, split.validation).transform(old.vectors)

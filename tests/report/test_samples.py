@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from embcompat.errors import InputError
-from embcompat.evaluation.verification import det_curve
+from embcompat.evaluation.verification.figures import det_curve
 from embcompat.report import count_scores, det_points, project
 from embcompat.report.parts import Histogram, Projection
 

@@ -16,8 +16,8 @@ from embcompat.export import save_artifact
 from embcompat.migration import cut_over, drop_old, job_of, plan_migration, roll_back, run_migration
 from embcompat.runtime import OnnxAligner
 from embcompat.stores import open_store
-from embcompat.stores.faiss_index import build_like, contents, read_index
-from embcompat.stores.file_records import RecordFile
+from embcompat.stores.faiss.index import build_like, contents, read_index
+from embcompat.stores.files.records import RecordFile
 from embcompat.testing import make_pairs
 
 DIM = 16

@@ -13,10 +13,10 @@ import pytest
 
 from embcompat.migration import cut_over, job_of, plan_migration, run_migration
 from embcompat.stores import vector_digests
-from embcompat.stores.lance_columns import literal
-from embcompat.testing.store_checks import STORE_CHECKS
-from embcompat.testing.store_faults import check_random_kills
-from embcompat.testing.stores import Gallery, StoreBench, StoreCheck, store_bench
+from embcompat.stores.lancedb.columns import literal
+from embcompat.testing.stores.check import Gallery, StoreBench, StoreCheck, store_bench
+from embcompat.testing.stores.checks import STORE_CHECKS
+from embcompat.testing.stores.faults import check_random_kills
 
 
 class LanceHarness:

@@ -10,9 +10,9 @@ import numpy as np
 import psycopg
 import pytest
 
-from embcompat.testing.store_checks import STORE_CHECKS
-from embcompat.testing.store_faults import check_random_kills
-from embcompat.testing.stores import Gallery, StoreBench, StoreCheck, store_bench
+from embcompat.testing.stores.check import Gallery, StoreBench, StoreCheck, store_bench
+from embcompat.testing.stores.checks import STORE_CHECKS
+from embcompat.testing.stores.faults import check_random_kills
 
 NUMBERS = itertools.count()
 

@@ -13,8 +13,8 @@ import pytest
 from embcompat.errors import InputError, StoreError
 from embcompat.migration import cut_over, drop_old, job_of, roll_back, run_migration, verify_migration
 from embcompat.runtime import OnnxAligner
-from embcompat.stores import pg_column_rows as rows_module
 from embcompat.stores import vector_digests
+from embcompat.stores.postgres.column import rows as rows_module
 
 DIM = 24
 NEW = "?target=column"

@@ -16,12 +16,12 @@ from embcompat.errors import InputError, SpaceMismatchError, StoreError
 from embcompat.migration import cut_over, drop_old, job_of, plan_migration, roll_back, run_migration, verify_migration
 from embcompat.runtime import OnnxAligner
 from embcompat.stores import open_store, vector_digests
-from embcompat.stores import pg_changes as changes_module
-from embcompat.stores import pg_names as names_module
-from embcompat.stores import pg_reader as reader_module
-from embcompat.stores import pg_table as table_module
-from embcompat.stores.pg_copy import Column, encode, order
-from embcompat.stores.pg_reader import read_rows
+from embcompat.stores.postgres import names as names_module
+from embcompat.stores.postgres import reader as reader_module
+from embcompat.stores.postgres.copy import Column, encode, order
+from embcompat.stores.postgres.reader import read_rows
+from embcompat.stores.postgres.table import changes as changes_module
+from embcompat.stores.postgres.table import gallery as table_module
 
 DIM = 24
 
@@ -310,7 +310,7 @@ def test_changes_while_the_cutover_waits_for_its_lock_are_in_it(
 def test_a_busy_table_is_waited_for_shortly_and_again(
     database: Any, aligner: OnnxAligner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from embcompat.stores import pg_locks
+    from embcompat.stores.postgres import locks as pg_locks
 
     monkeypatch.setattr(pg_locks, "LOCK_MILLISECONDS", 20)
     monkeypatch.setattr(pg_locks, "LOCK_TRIES", 2)

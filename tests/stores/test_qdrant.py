@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from qdrant_client import QdrantClient, models
 
-from embcompat.testing.store_checks import STORE_CHECKS
-from embcompat.testing.store_faults import check_random_kills
-from embcompat.testing.stores import Gallery, StoreBench, StoreCheck, store_bench
+from embcompat.testing.stores.check import Gallery, StoreBench, StoreCheck, store_bench
+from embcompat.testing.stores.checks import STORE_CHECKS
+from embcompat.testing.stores.faults import check_random_kills
 
 SERVER = os.environ.get("EMBCOMPAT_TEST_QDRANT_URL")
 """Address of a Qdrant server to test with, such as ``http://localhost:6333``; the client's local mode otherwise."""

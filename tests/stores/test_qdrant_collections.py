@@ -19,7 +19,7 @@ from embcompat.export import save_artifact
 from embcompat.migration import cut_over, drop_old, job_of, roll_back, run_migration
 from embcompat.runtime import OnnxAligner
 from embcompat.stores import open_store
-from embcompat.stores.qdrant_points import point_id
+from embcompat.stores.qdrant.points import point_id
 from embcompat.testing import make_pairs
 
 DIM = 32

@@ -118,7 +118,7 @@ class _Source:
         self, path: Path, stored: Embeddings, queries: Embeddings | None, qrels: Path | None, seed: int
     ) -> None:
         from embcompat.cli.evaluate import convert, open_artifacts
-        from embcompat.evaluation.qrels import read_qrels
+        from embcompat.evaluation.retrieval.qrels import read_qrels
 
         self.artifact, backward = open_artifacts(path)
         self._path, self._stored, self._seed = path, stored, seed

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from embcompat.backfill.execute import BackfillRun
     from embcompat.backfill.plan_file import PlanFile
     from embcompat.embeddings import Embeddings
-    from embcompat.evaluation.qrels import Qrels
+    from embcompat.evaluation.retrieval.qrels import Qrels
 
 LISTED_FAILURES = 10
 
@@ -99,8 +99,8 @@ class _Asked:
         """Read the files; None where there are none."""
         from embcompat.cli.evaluate import convert
         from embcompat.cli.inputs import load_embeddings
-        from embcompat.evaluation.metrics import parse_metric
-        from embcompat.evaluation.qrels import read_qrels
+        from embcompat.evaluation.retrieval.metrics import parse_metric
+        from embcompat.evaluation.retrieval.qrels import read_qrels
 
         if gallery is None and queries is None and qrels is None:
             return None

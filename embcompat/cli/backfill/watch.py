@@ -10,9 +10,9 @@ from embcompat.backfill.embed import NativeRows
 from embcompat.cli.console import messages
 from embcompat.embeddings import Embeddings
 from embcompat.errors import InputError
-from embcompat.evaluation.metrics import metric_per_query
-from embcompat.evaluation.qrels import Qrels, match_qrels
-from embcompat.evaluation.ranks import ScoreTerm, rank_relevant
+from embcompat.evaluation.retrieval.metrics import metric_per_query
+from embcompat.evaluation.retrieval.qrels import Qrels, match_qrels
+from embcompat.evaluation.retrieval.ranks import ScoreTerm, rank_relevant
 from embcompat.spaces import require_space
 from embcompat.stores.base import Job
 

@@ -19,10 +19,10 @@ from embcompat.cli.evaluate import REPORTED_METRICS, write_json
 from embcompat.cli.modes import measure_modes
 from embcompat.decision import decide
 from embcompat.embeddings import Embeddings, PairSplit, pair_embeddings, split_pairs
-from embcompat.evaluation.qrels import Qrels
-from embcompat.evaluation.retrieval import FUSED_WEIGHTS, evaluate_retrieval
-from embcompat.evaluation.retrieval_lines import Sides as RetrievalSides
-from embcompat.evaluation.retrieval_report import RetrievalReport
+from embcompat.evaluation.retrieval.evaluate import FUSED_WEIGHTS, evaluate_retrieval
+from embcompat.evaluation.retrieval.lines import Sides as RetrievalSides
+from embcompat.evaluation.retrieval.qrels import Qrels
+from embcompat.evaluation.retrieval.report import RetrievalReport
 from embcompat.evaluation.search import search
 from embcompat.export import save_artifact
 from embcompat.extractors import Extractor, extract_embeddings, load_extractor

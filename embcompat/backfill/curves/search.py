@@ -1,0 +1,256 @@
+"""Search in a gallery that is native in part: the metric of every query, for many orders at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embcompat.backfill.backlog import Backlog
+from embcompat.backfill.curves.measured import Float64, Measured, Replicated
+from embcompat.backfill.order import score_rows
+from embcompat.backfill.recommend import Turns, choose_mixture, draw_names, mixtures, plan_turns
+from embcompat.embeddings import Embeddings
+from embcompat.evaluation.bootstrap import REPLICATES
+from embcompat.evaluation.retrieval.evaluate import held_out_relevance
+from embcompat.evaluation.retrieval.metrics import metric_per_query, parse_metric
+from embcompat.evaluation.retrieval.qrels import Qrels, Relevance, match_qrels
+from embcompat.evaluation.retrieval.ranks import ScoreTerm, rank_relevant
+from embcompat.evaluation.similarity import pairwise_scores
+
+FOLDS = 5
+"""Parts of the queries: what a part's curve uses is chosen on the others [ours]."""
+
+MOST_QUERIES = 2_000
+"""Queries that are judged; of more, as many are drawn at random [ours]."""
+
+_BLOCK_SCORES = 8_388_608
+"""Scores of one matrix product: 32 MiB."""
+
+_Scale = tuple[float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class SearchTask:
+    """Judge by search: new queries against the mixed gallery.
+
+    Attributes:
+        new_queries: The queries under the new model.
+        qrels: Which items are relevant to which queries.
+        old_queries: The same queries under the old model; for the status quo and for fused scoring.
+        metric: What is measured, see `metric_per_query`.
+        fused_weight: w in w·(new query, mixed row) + (1 − w)·(old query, old row); None for the mixed gallery alone.
+        exclude_self: Whether the queries are items of the gallery, which must not find themselves.
+    """
+
+    new_queries: Embeddings
+    qrels: Qrels
+    old_queries: Embeddings | None = None
+    metric: str = "ndcg@10"
+    fused_weight: float | None = None
+    exclude_self: bool = False
+
+    def measure(
+        self,
+        backlog: Backlog,
+        new: Embeddings,
+        native: NDArray[np.bool_],
+        kinds: Sequence[str],
+        *,
+        steps: int,
+        recommend: bool,
+    ) -> Measured:
+        """Measure orders, and the recommended one where asked for, by cross-fitting over five parts of the queries."""
+        judged = match_qrels(self.qrels, self.new_queries.ids, new.ids, exclude_self=self.exclude_self)
+        relevance = _at_most(held_out_relevance(judged, native), MOST_QUERIES, seed=backlog.seed)
+        fold = np.random.default_rng(backlog.seed).permutation(len(relevance)) % FOLDS
+        search = _MixedSearch(self, backlog, new, relevance, steps)
+        scales = _choose_scales(search, backlog, native, fold)
+        shared = {kind: score_rows(kind, backlog) for kind in kinds if kind != "usefulness"}
+        turns = []
+        for part in range(FOLDS):
+            blind = self._blind(backlog, relevance, fold != part)
+            scores = {kind: shared[kind] if kind in shared else score_rows(kind, blind) for kind in kinds}
+            turns.append(plan_turns(scores, native, steps=steps, mixed=recommend, seed=backlog.seed))
+        values = search.run(turns, fold, scales)
+        values["random"] = np.mean([values[name] for name in draw_names()], axis=0)
+        weights: Mapping[str, float] = {}
+        if recommend:
+            values["recommended"], weights = _cross_fit(values, mixtures(kinds), fold, backlog.seed)
+        reported = [name for name in ("random", *kinds, "recommended") if name in values]
+        resampled = resample(len(relevance), seed=backlog.seed)
+        status_quo = None
+        if self.old_queries is not None:
+            status_quo = float(self._line(self.old_queries, backlog.old, relevance).mean())
+        return Measured(
+            {name: replicate(values[name], resampled) for name in reported},
+            replicate(self._line(self.new_queries, new, relevance)[np.newaxis], resampled),
+            status_quo,
+            weights,
+            float(np.mean([scales[part] != (1.0, 0.0) for part in fold])),
+            len(relevance),
+        )
+
+    def _blind(self, backlog: Backlog, relevance: Relevance, others: NDArray[np.bool_]) -> Backlog:
+        """Let the order see the other parts' queries alone, where no sample of queries was given."""
+        if backlog.queries is not None or backlog.visits is not None:
+            return backlog
+        return replace(backlog, queries=self.new_queries.vectors[relevance.queries[others]])
+
+    def _line(self, queries: Embeddings, gallery: Embeddings, relevance: Relevance) -> Float64:
+        term = ScoreTerm(queries.vectors, gallery.vectors, gallery.space.similarity)
+        return metric_per_query(self.metric, rank_relevant([term], relevance)[0], relevance)
+
+
+class _MixedSearch:
+    """Queries against a gallery whose rows turn native one after the other.
+
+    Both scores of every row, native and converted, are computed once for a block of queries; each order only says
+    which of the two counts. Rows that cannot reach the metric's depth in any mixture are left out.
+    """
+
+    def __init__(self, task: SearchTask, backlog: Backlog, new: Embeddings, relevance: Relevance, steps: int) -> None:
+        self._task, self._backlog, self._new, self._relevance, self.steps = task, backlog, new, relevance, steps
+        self._depth = parse_metric(task.metric)[1] or len(new)
+
+    def run(
+        self, turns: Sequence[Mapping[str, Turns]], fold: NDArray[np.intp], scales: Sequence[_Scale]
+    ) -> dict[str, Float64]:
+        """Return the metric (steps, q) of each order; each query uses the turns and the scale of its fold."""
+        names = list(turns[0])
+        stacked = [np.stack([each[name] for name in names]) for each in turns]
+        values = np.empty((len(names), self.steps, len(self._relevance)))
+        rows = max(1, _BLOCK_SCORES // max(1, len(self._new)))
+        for start in range(0, len(self._relevance), rows):
+            chosen = np.zeros(len(self._relevance), dtype=bool)
+            chosen[start : start + rows] = True
+            block = self._relevance.select(chosen)
+            found = self._block_ranks(block, stacked, fold[chosen], scales)
+            for place in np.ndindex(values.shape[:2]):
+                values[place][chosen] = metric_per_query(self._task.metric, found[place], block)
+        return dict(zip(names, values, strict=True))
+
+    def _block_ranks(
+        self, block: Relevance, turns: Sequence[Turns], fold: NDArray[np.intp], scales: Sequence[_Scale]
+    ) -> NDArray[np.int64]:
+        """Return the ranks of the relevant items: (orders, steps, nnz)."""
+        native, converted = self._scores(block, np.array([scales[part] for part in fold], dtype=np.float32))
+        ranks = np.empty((len(turns[0]), self.steps, len(block.rows)), dtype=np.int64)
+        for query in range(len(block)):
+            mine = slice(block.offsets[query], block.offsets[query + 1])
+            ranks[..., mine] = mixed_ranks(
+                native[query], converted[query], block.rows[mine], turns[fold[query]], self.steps, self._depth
+            )
+        return ranks
+
+    def _scores(self, block: Relevance, scales: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Score every row natively and converted, calibrated and fused: two arrays (q, n)."""
+        task, similarity = self._task, self._new.space.similarity
+        asked = task.new_queries.vectors[block.queries]
+        native = pairwise_scores(asked, self._new.vectors, similarity)
+        converted = pairwise_scores(asked, self._backlog.converted.vectors, similarity)
+        converted = converted * scales[:, :1] + scales[:, 1:]
+        if task.fused_weight is not None and task.old_queries is not None:
+            old = self._backlog.old
+            added = pairwise_scores(task.old_queries.vectors[block.queries], old.vectors, old.space.similarity)
+            weight = np.float32(task.fused_weight)
+            native, converted = (weight * side + (1 - weight) * added for side in (native, converted))
+        for side in (native, converted):
+            side[block.left_out] = -np.inf
+        return native, converted
+
+
+def mixed_ranks(
+    native: NDArray[np.float32],
+    converted: NDArray[np.float32],
+    relevant: NDArray[np.intp],
+    turns: Turns,
+    steps: int,
+    depth: int,
+) -> NDArray[np.int64]:
+    """Rank relevant items where row j counts natively from step ``turns[j]`` on.
+
+    Args:
+        native: One query's scores of native rows (n,).
+        converted: Its scores of converted rows (n,).
+        relevant: Rows to rank (r,).
+        turns: Of several orders (orders, n).
+        steps: Number of fractions.
+        depth: Ranks up to here are exact; n stands for those beyond.
+
+    Returns:
+        Ranks (orders, steps, r), from 1; equal scores in the order of their rows.
+    """
+    count = len(native)
+    rows = np.arange(count)
+    if depth < count:
+        lowest = np.minimum(native, converted)
+        reached = np.partition(lowest, count - depth)[count - depth]
+        rows = np.flatnonzero(np.maximum(native, converted) >= reached)
+    inside = np.isin(relevant, rows)
+    wanted = np.searchsorted(rows, relevant[inside])
+    ranks = np.full((len(turns), steps, len(relevant)), count, dtype=np.int64)
+    for number, mine in enumerate(turns[:, rows]):
+        is_native = mine <= np.arange(steps)[:, np.newaxis]
+        order = np.argsort(-np.where(is_native, native[rows], converted[rows]), axis=1, kind="stable")
+        places = np.empty_like(order)
+        np.put_along_axis(places, order, np.arange(1, len(rows) + 1)[np.newaxis], axis=1)
+        ranks[number][:, inside] = places[:, wanted]
+    return ranks
+
+
+def resample(count: int, *, seed: int) -> NDArray[np.float32]:
+    """Draw how often each query stands in each replicate, as a share: array (replicates, q)."""
+    rng = np.random.default_rng(seed)
+    drawn = [np.bincount(rng.integers(count, size=count), minlength=count) for _ in range(REPLICATES)]
+    return np.asarray(np.stack(drawn) / count, dtype=np.float32)
+
+
+def replicate(values: Float64, resampled: NDArray[np.float32]) -> Replicated:
+    """Return the mean over queries of values (fractions, q), with replicates."""
+    return Replicated(values.mean(axis=1), (resampled @ values.T).astype(np.float64))
+
+
+def _at_most(relevance: Relevance, count: int, *, seed: int) -> Relevance:
+    if len(relevance) <= count:
+        return relevance
+    drawn = np.zeros(len(relevance), dtype=bool)
+    drawn[np.random.default_rng(seed).permutation(len(relevance))[:count]] = True
+    return relevance.select(drawn)
+
+
+def _choose_scales(
+    search: _MixedSearch, backlog: Backlog, native: NDArray[np.bool_], fold: NDArray[np.intp]
+) -> list[_Scale]:
+    """Return the scale of each fold: the calibration where it helps the random orders on the other folds."""
+    plain = (1.0, 0.0)
+    if backlog.held_out is None:
+        return [plain] * FOLDS
+    turns = [plan_turns({}, native, steps=search.steps, mixed=False, seed=backlog.seed)] * FOLDS
+    tried = backlog.held_out.calibrate()
+    values = [np.mean(list(search.run(turns, fold, [scale] * FOLDS).values()), axis=0) for scale in (plain, tried)]
+    chosen = []
+    for part in range(FOLDS):
+        others = fold != part
+        resampled = resample(int(others.sum()), seed=backlog.seed)
+        before, after = (replicate(each[:, others], resampled) for each in values)
+        chosen.append(tried if after.auc_over(before).low > 0 else plain)
+    return chosen
+
+
+def _cross_fit(
+    values: Mapping[str, Float64], tried: Mapping[str, Mapping[str, float]], fold: NDArray[np.intp], seed: int
+) -> tuple[Float64, Mapping[str, float]]:
+    """Give each fold the mixture that is best on the others; also return the weights that are best on all."""
+
+    def choose(part: NDArray[np.bool_]) -> str:
+        resampled = resample(int(part.sum()), seed=seed)
+        curves = {name: replicate(values[name][:, part], resampled) for name in tried}
+        return choose_mixture(curves, replicate(values["random"][:, part], resampled)) or "random"
+
+    recommended = np.empty_like(values["random"])
+    for number in range(FOLDS):
+        recommended[:, fold == number] = values[choose(fold != number)][:, fold == number]
+    return recommended, tried.get(choose(np.ones(len(fold), dtype=bool)), {})

@@ -1,0 +1,208 @@
+"""Verification against a gallery that is native in part: true accepts at a false accept rate, for many orders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embcompat.backfill.backlog import Backlog
+from embcompat.backfill.curves.measured import Float64, Measured, Replicated
+from embcompat.backfill.order import score_rows
+from embcompat.backfill.recommend import Turns, choose_mixture, draw_names, mixtures, plan_turns
+from embcompat.embeddings import Embeddings
+from embcompat.errors import InputError
+from embcompat.evaluation.verification.bootstrap import SubjectWeights, draw_weights
+from embcompat.evaluation.verification.counts import largest_impostors
+from embcompat.evaluation.verification.figures import allowed_errors, frr_at_far
+from embcompat.evaluation.verification.pairs import Rows, VerificationPairs, genuine_rows, pair_scores
+from embcompat.evaluation.verification.products import Candidates, PairProducts
+
+REPLICATES = 200
+"""How often the people are resampled [ours]."""
+
+_TAIL = 6.0
+"""Impostor pairs that are kept of each side, as a multiple of the false accepts that are allowed [ours]."""
+
+_Scale = tuple[float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class VerificationTask:
+    """Judge by verification: every new vector is a probe, compared with every other row of the mixed gallery.
+
+    Half of the subjects, drawn at random, chooses the calibration and the recommended order; the other half reports.
+
+    Attributes:
+        far: The false accept rate at which true accepts are counted.
+    """
+
+    far: float = 1e-4
+
+    @property
+    def metric(self) -> str:
+        """What is measured: 1 − FRR."""
+        return f"tar@far={self.far:g}"
+
+    def measure(
+        self,
+        backlog: Backlog,
+        new: Embeddings,
+        native: NDArray[np.bool_],
+        kinds: Sequence[str],
+        *,
+        steps: int,
+        recommend: bool,
+    ) -> Measured:
+        """Measure orders, and the recommended one where asked for.
+
+        Raises:
+            InputError: If there are no labels, or too few subjects.
+        """
+        if backlog.labels is None:
+            raise InputError("verification needs labels that say who each row shows. Got none.")
+        subjects = np.unique(backlog.labels.astype(str), return_inverse=True)[1]
+        halves = np.random.default_rng(backlog.seed).permutation(int(subjects.max()) + 1) % 2
+        parts = [
+            _People.of(self.far, backlog, new, np.flatnonzero(halves[subjects] == half), subjects) for half in (0, 1)
+        ]
+        scores = {kind: score_rows(kind, backlog) for kind in kinds}
+        turns = plan_turns(scores, native, steps=steps, mixed=recommend, seed=backlog.seed)
+        scale = _choose_scale(parts[0], backlog, turns, steps)
+        tried = mixtures(kinds) if recommend else {}
+        chosen = None
+        if recommend:
+            curves = parts[0].measure(scale, {name: turns[name] for name in (*tried, *draw_names())}, steps)
+            chosen = choose_mixture({name: curves[name] for name in tried}, _random(curves))
+        wanted = {*kinds, *draw_names()} | ({chosen} if chosen else set())
+        curves = parts[1].measure(scale, {name: turns[name] for name in wanted}, steps)
+        reported = {"random": _random(curves), **{kind: curves[kind] for kind in kinds}}
+        if recommend:
+            reported["recommended"] = curves[chosen] if chosen else reported["random"]
+        full = next(iter(reported.values()))
+        return Measured(
+            reported,
+            Replicated(full.values[-1:], full.replicates[:, -1:]),
+            parts[1].status_quo(backlog.old),
+            tried.get(chosen or "", {}),
+            float(scale != (1.0, 0.0)),
+            int(np.count_nonzero(parts[1].native.rows_of_subjects()[0])),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _People:
+    """Some people's rows, and all their pairs: native and converted."""
+
+    far: float
+    rows: Rows
+    native: VerificationPairs
+    converted: VerificationPairs
+    weights: SubjectWeights
+
+    @classmethod
+    def of(cls, far: float, backlog: Backlog, new: Embeddings, rows: Rows, subjects: Rows) -> _People:
+        codes = np.unique(subjects[rows], return_inverse=True)[1]
+        probes = new.vectors[rows]
+        native, converted = (
+            VerificationPairs(probes, side.vectors[rows], codes, codes, new.space.similarity, same_items=True)
+            for side in (new, backlog.converted)
+        )
+        return cls(far, rows, native, converted, draw_weights(native, seed=backlog.seed, replicates=REPLICATES))
+
+    def status_quo(self, old: Embeddings) -> float:
+        """Return the metric of old vectors among themselves."""
+        vectors, codes = old.vectors[self.rows], self.native.anchor_subjects
+        pairs = VerificationPairs(vectors, vectors, codes, codes, old.space.similarity, same_items=True)
+        return 1 - frr_at_far(pairs, self.far).frr
+
+    def measure(self, scale: _Scale, turns: dict[str, Turns], steps: int) -> dict[str, Replicated]:
+        """Return the curve of each order, converted scores being scaled."""
+        anchors, positives = genuine_rows(self.native)
+        genuine = np.stack(
+            [
+                pair_scores(self.native, anchors, positives),
+                pair_scores(self.converted, anchors, positives) * scale[0] + scale[1],
+            ]
+        )
+        tail = _Tail.of(self.far, self.native, self.converted, scale)
+        subjects = self.native.anchor_subjects
+        curves = {}
+        for name, each in turns.items():
+            mine = each[self.rows]
+            points = []
+            for step in range(steps):
+                is_native = mine <= step
+                scores = np.where(is_native[positives], genuine[0], genuine[1])
+                points.append(self._point(scores, subjects[anchors], tail.select(is_native)))
+            curves[name] = Replicated(
+                np.array([value for value, _ in points]), np.stack([found for _, found in points], axis=1)
+            )
+        return curves
+
+    def _point(self, genuine: Float64, subjects: Rows, tail: tuple[Float64, Rows, Rows]) -> tuple[float, Float64]:
+        """Return the true accept rate, and its replicates, of genuine scores against a tail of impostor scores."""
+        scores, left, right = tail
+        allowed = allowed_errors(self.far, self.native.impostor_count, "far")
+        order = np.argsort(genuine)
+        genuine, subjects = genuine[order], subjects[order]
+        rejected = np.searchsorted(genuine, scores, side="right")  # by a threshold at each impostor score
+        replicates = np.empty(len(self.weights))
+        for row, drawn in enumerate(self.weights.drawn):
+            weight = drawn.astype(np.float64)
+            accepted = np.cumsum(weight[left] * weight[right])
+            limit = self.far * self.weights.impostor_weight[row] + 1e-6
+            place = min(int(np.searchsorted(accepted, limit, side="right")), len(scores) - 1)
+            lost = weight[subjects[: rejected[place]]].sum()
+            replicates[row] = 1 - lost / self.weights.genuine_weight[row]
+        return 1 - rejected[min(allowed, len(scores) - 1)] / len(genuine), replicates
+
+
+@dataclass(frozen=True, eq=False)
+class _Tail:
+    """The highest impostor scores of both kinds, falling: enough of each for any mixture."""
+
+    scores: Float64
+    anchors: Rows
+    positives: Rows
+    positive_rows: Rows
+    from_native: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, far: float, native: VerificationPairs, converted: VerificationPairs, scale: _Scale) -> _Tail:
+        count = int(_TAIL * allowed_errors(far, native.impostor_count, "far")) + 100
+        cuts = (
+            float(largest_impostors(native, count).scores[-1]),
+            float(largest_impostors(converted, count).scores[-1]) * scale[0] + scale[1],
+        )
+        parts = []
+        for pairs, (factor, offset) in ((native, (1.0, 0.0)), (converted, scale)):
+            found = Candidates.joined(list(PairProducts(pairs).candidates((min(cuts) - offset) / factor)))
+            scores = pair_scores(pairs, found.anchor_rows, found.positive_rows) * factor + offset
+            parts.append((scores, found.anchor_rows, found.positive_rows))
+        scores, anchors, positives = (np.concatenate(each) for each in zip(*parts, strict=True))
+        from_native = np.arange(len(scores)) < len(parts[0][0])
+        order = np.argsort(-scores, kind="stable")
+        codes = native.anchor_subjects
+        return cls(scores[order], codes[anchors[order]], codes[positives[order]], positives[order], from_native[order])
+
+    def select(self, is_native: NDArray[np.bool_]) -> tuple[Float64, Rows, Rows]:
+        """Return scores and both subjects, falling, of a gallery whose rows (n,) are native where the mask says so."""
+        kept = is_native[self.positive_rows] == self.from_native
+        return self.scores[kept], self.anchors[kept], self.positives[kept]
+
+
+def _choose_scale(people: _People, backlog: Backlog, turns: dict[str, Turns], steps: int) -> _Scale:
+    """Return the calibration of converted scores if it helps the random orders, else none."""
+    if backlog.held_out is None:
+        return 1.0, 0.0
+    tried = backlog.held_out.calibrate()
+    draws = {name: turns[name] for name in draw_names()}
+    before, after = (_random(people.measure(scale, draws, steps)) for scale in ((1.0, 0.0), tried))
+    return tried if after.auc_over(before).low > 0 else (1.0, 0.0)
+
+
+def _random(curves: dict[str, Replicated]) -> Replicated:
+    return Replicated.mean_of([curves[name] for name in draw_names()])

@@ -1,0 +1,1 @@
+"""Re-embed what queries bring up, and keep it."""

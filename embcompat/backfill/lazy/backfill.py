@@ -1,0 +1,208 @@
+"""Lazy backfill: embed an item when a query brings it up, and keep the vector.
+
+Source: ours; `embcompat.backfill.lazy.replay` measures what it is worth.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from types import TracebackType
+from typing import Any, Self, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embcompat.backfill.embed import Embed, NativeRows, Vectors
+from embcompat.backfill.lazy.counters import LazyCounters
+from embcompat.backfill.lazy.worker import BackfillWorker
+from embcompat.errors import InputError
+from embcompat.evaluation.similarity import row_scores
+from embcompat.stores.base import Job
+
+DEFAULT_DEPTH = 50
+"""Candidates of a query [ours]."""
+
+DEFAULT_BATCH_SIZE = 64
+"""Items that are embedded together [ours]."""
+
+
+@final
+class LazyBackfill:
+    """Search a converted gallery that re-embeds itself where people look.
+
+    A first search brings the candidates. Those that are not native yet are embedded with the new model, all of a call
+    together; then the candidates are ranked by native scores alone, and the new vectors are written back. A candidate
+    that got no native vector is ranked by its converted one, calibrated as in `embcompat.serving.MixedGallery`.
+
+    Any number of threads may search, if ``search`` allows it. One background thread embeds and writes, so ``embed``
+    is never called twice at a time, no item is embedded twice, and what is embedded too late for its query serves the
+    next one. A failing embedder or store never fails a query: it is counted, with the reason, in `counters`. Close
+    it, or use it in a ``with`` block, to write the last rows back.
+
+    Args:
+        search: Brings the candidates: takes the queries and a number k, and returns scores and ids (q, k), the best
+            first. `FusedSearch.search` finds the most; a search of the target side needs only the new model alive.
+            The ids are the store's, as strings.
+        embed: Embeds items by id: `embed_items`, or any function like it.
+        store: A `GalleryStore`, or anything with its ``read_target`` and ``write_native``.
+        job: The conversion whose target side is served.
+        depth: Candidates of a query.
+        batch_size: Items that are embedded together.
+        seconds_per_query: After this time a query stops waiting for the embedder; a call with q queries has q times as
+            much. It waits for all when None.
+        rows_per_query: Most rows that a query may have embedded, its best candidates first; all when None.
+        scale: Factor for scores against converted vectors; `calibrate_scores` finds it.
+        offset: What is added to them.
+
+    Raises:
+        InputError: If a number is out of range.
+    """
+
+    def __init__(
+        self,
+        search: Callable[..., tuple[NDArray[Any], NDArray[Any]]],
+        embed: Embed,
+        store: NativeRows,
+        job: Job,
+        *,
+        depth: int = DEFAULT_DEPTH,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+        seconds_per_query: float | None = None,
+        rows_per_query: int | None = None,
+        scale: float = 1.0,
+        offset: float = 0.0,
+    ) -> None:
+        for name, value in (("depth", depth), ("batch_size", batch_size), ("scale", scale)):
+            if not value > 0:
+                raise InputError(f"{name} must be positive. Got {value}.")
+        for name, budget in (("seconds_per_query", seconds_per_query), ("rows_per_query", rows_per_query)):
+            if budget is not None and not budget >= 0:
+                raise InputError(f"{name} must be 0 or more, or None. Got {budget}.")
+        self._first, self._similarity = search, job.target.similarity
+        self._depth, self._batch_size, self._seconds, self._rows = depth, batch_size, seconds_per_query, rows_per_query
+        self._scale, self._offset = scale, offset
+        self._worker = BackfillWorker(embed, store, job, batch_size=batch_size)
+
+    @property
+    def counters(self) -> LazyCounters:
+        """What was done so far."""
+        return self._worker.counters
+
+    def search(
+        self, new_queries: NDArray[np.float32], old_queries: NDArray[np.float32] | None = None, *, k: int = 10
+    ) -> tuple[NDArray[np.float64], NDArray[Any]]:
+        """Return scores and ids (q, k), the best first.
+
+        Args:
+            new_queries: Array (q, target_dim).
+            old_queries: Array (q, source_dim), where the first search is a fused one.
+            k: How many rows to return, at most ``depth``.
+
+        Raises:
+            InputError: If k is out of range, or this was closed.
+            SpaceMismatchError: If ``embed`` returns vectors of another space than the target's.
+        """
+        if not 1 <= k <= self._depth:
+            raise InputError(f"k must lie between 1 and the depth, {self._depth}. Got {k}.")
+        start = time.monotonic()
+        queries = (new_queries,) if old_queries is None else (new_queries, old_queries)
+        candidates = [row.tolist() for row in np.asarray(self._first(*queries, self._depth)[1])]
+        native, converted = self._worker.read(list(dict.fromkeys(_flat(candidates))))
+        hits = sum(identifier in native for identifier in _flat(candidates))
+        deadline = None if self._seconds is None else start + self._seconds * len(candidates)
+        native |= self._worker.embed(self._affordable(candidates, native), deadline)
+        ranked = [self._rank(query, row, native, converted) for query, row in zip(new_queries, candidates, strict=True)]
+        self._worker.count(
+            queries=len(candidates),
+            candidates=len(_flat(candidates)),
+            hits=hits,
+            degraded=sum(identifier not in native for identifier in _flat(candidates)),
+            seconds=time.monotonic() - start,
+        )
+        return _cut(ranked, k)
+
+    def warm_up(
+        self,
+        access_log: Iterable[str],
+        *,
+        rows: int | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> int:
+        """Embed items before a query brings them up, those that the log names most often first.
+
+        Args:
+            access_log: Ids that were opened or found lately, as often as they were.
+            rows: Most rows to embed; all when None.
+            progress: Called with the number of ids newly done.
+
+        Returns:
+            Rows embedded.
+        """
+        before = self.counters.rows_embedded
+        left = [identifier for identifier, _ in Counter(access_log).most_common()]
+        made = 0
+        while left and (rows is None or made < rows):
+            part, left = left[: self._batch_size], left[self._batch_size :]
+            native, _ = self._worker.read(part)
+            wanted = [each for each in part if each not in native and self._worker.can_embed(each)]
+            self._worker.embed(wanted if rows is None else wanted[: rows - made], None)
+            made = self.counters.rows_embedded - before
+            if progress is not None:
+                progress(len(part))
+        return made
+
+    def flush(self) -> int:
+        """Wait for what is being embedded, and write back what waits; return how many rows still wait."""
+        self._worker.flush()
+        return self.counters.rows_waiting
+
+    def close(self) -> None:
+        """Finish the batch that is being embedded, write back what waits, and end the background thread."""
+        self._worker.close()
+
+    def __enter__(self) -> Self:
+        """Return this."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close this."""
+        self.close()
+
+    def _affordable(self, candidates: Sequence[Sequence[str]], native: Vectors) -> list[str]:
+        """Return the ids to embed, within each query's budget of rows."""
+        wanted: dict[str, None] = {}
+        for row in candidates:
+            missing = [each for each in row if each not in native and self._worker.can_embed(each)]
+            wanted |= dict.fromkeys(missing[: self._rows])
+        return list(wanted)
+
+    def _rank(
+        self, query: NDArray[np.float32], ids: Sequence[str], native: Vectors, converted: Vectors
+    ) -> tuple[NDArray[np.float64], list[str]]:
+        """Sort a query's candidates; those without any vector come last, with score −inf."""
+        scores = np.full(len(ids), -np.inf)
+        for vectors, scale, offset in ((converted, self._scale, self._offset), (native, 1.0, 0.0)):
+            rows = [row for row, identifier in enumerate(ids) if identifier in vectors]
+            if rows:
+                found = np.stack([vectors[ids[row]] for row in rows])
+                asked = np.broadcast_to(query, found.shape)
+                scores[rows] = scale * row_scores(asked, found, self._similarity).astype(np.float64) + offset
+        order = np.argsort(-scores, kind="stable").tolist()
+        return scores[order], [ids[row] for row in order]
+
+
+def _flat(rows: Sequence[Sequence[str]]) -> list[str]:
+    return [identifier for row in rows for identifier in row]
+
+
+def _cut(ranked: Sequence[tuple[NDArray[np.float64], list[str]]], k: int) -> tuple[NDArray[np.float64], NDArray[Any]]:
+    """Put rankings into arrays, all cut to k (or the fewest that any query has)."""
+    width = min([k, *(len(ids) for _, ids in ranked)])
+    scores, ids = np.empty((len(ranked), width)), np.empty((len(ranked), width), dtype=object)
+    for row, (found, names) in enumerate(ranked):
+        scores[row], ids[row] = found[:width], names[:width]
+    return scores, ids

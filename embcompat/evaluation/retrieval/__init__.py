@@ -1,0 +1,1 @@
+"""What a model change does to search. numpy only."""

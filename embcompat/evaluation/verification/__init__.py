@@ -1,0 +1,1 @@
+"""What a model change does to verification. numpy only."""

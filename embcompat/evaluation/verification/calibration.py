@@ -1,0 +1,178 @@
+"""Thresholds survive no model change: transfer them, on held-out pairs, and say how sure that is. numpy only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from embcompat.errors import InputError
+from embcompat.evaluation.bootstrap import Estimate, estimate_from
+from embcompat.evaluation.verification.bootstrap import (
+    REPLICATES,
+    SubjectWeights,
+    draw_weights,
+    far_estimate,
+    replicate_far,
+    replicate_frr,
+)
+from embcompat.evaluation.verification.counts import (
+    MOST_RANKED,
+    TAIL_LIMIT,
+    ImpostorTail,
+    count_impostors,
+    largest_impostors,
+)
+from embcompat.evaluation.verification.pairs import Float64, VerificationPairs
+
+ENOUGH_ERRORS = 30
+"""Impostor errors below which a threshold is said to rest on too few: the rule of 30, Doddington et al. (2000)."""
+
+
+@dataclass(frozen=True)
+class ThresholdTransfer:
+    """An old threshold and the one that takes its place.
+
+    Attributes:
+        old_threshold: The score above which a pair matched so far.
+        threshold: The score above which a pair matches from now on; −inf for an end that the data do not bound.
+        far: FAR of the old threshold before the change, which the new one keeps.
+        old_frr: FRR of the old threshold before the change.
+        frr: FRR of the new threshold after the change: what keeping the FAR costs.
+        impostor_errors: False acceptances that the FAR was counted from.
+        impostor_pairs: Impostor pairs among which they were counted.
+    """
+
+    old_threshold: float
+    threshold: Estimate
+    far: Estimate
+    old_frr: float
+    frr: Estimate
+    impostor_errors: int
+    impostor_pairs: int
+
+    @property
+    def warning(self) -> str | None:
+        """Why the threshold should not be relied on, or None."""
+        if self.impostor_errors >= ENOUGH_ERRORS:
+            return None
+        return (
+            f"The old threshold makes {self.impostor_errors} false acceptances in {self.impostor_pairs:,} held-out "
+            f"impostor pairs; below {ENOUGH_ERRORS} they are too few to say where its FAR lies. "
+            "Measure on more subjects, or with all their images, before relying on the transferred threshold."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the transfer as JSON."""
+        result = {name: _to_json(value) for name, value in vars(self).items()}
+        return result | {"warning": self.warning}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Build the transfer again from `to_dict`.
+
+        Raises:
+            InputError: If a value is missing or of another type.
+        """
+        try:
+            return cls(
+                old_threshold=float(values["old_threshold"]),
+                threshold=_estimate_from_json(values["threshold"]),
+                far=_estimate_from_json(values["far"]),
+                old_frr=float(values["old_frr"]),
+                frr=_estimate_from_json(values["frr"]),
+                impostor_errors=int(values["impostor_errors"]),
+                impostor_pairs=int(values["impostor_pairs"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"this is not a threshold transfer: {error!r}. Pass what to_dict returned.") from error
+
+
+def transfer_threshold(
+    before: VerificationPairs,
+    after: VerificationPairs,
+    threshold: float,
+    *,
+    seed: int = 0,
+    replicates: int = REPLICATES,
+) -> ThresholdTransfer:
+    """Find the threshold that keeps an old threshold's FAR after a change of model.
+
+    It is the smallest threshold whose FAR after the change does not exceed the FAR before it. Nothing is
+    extrapolated: below 30 impostor errors the result carries a warning, and with none the threshold is the highest
+    impostor score seen.
+
+    Args:
+        before: Held-out pairs as they were compared so far (old against old).
+        after: The same subjects as they will be compared (converted against new).
+        threshold: The threshold in use, as a score: a distance threshold is passed negated.
+        seed: Seed of the subject bootstrap.
+        replicates: How often the subjects are resampled.
+
+    Raises:
+        InputError: If the subjects differ, the threshold is not finite or accepts everybody, or more than 4 million
+            impostor pairs exceed it.
+    """
+    if not np.isfinite(threshold):
+        raise InputError(f"threshold must be a finite score. Got {threshold!r}.")
+    if not np.array_equal(np.stack(before.rows_of_subjects()), np.stack(after.rows_of_subjects())):
+        raise InputError("before and after must hold the same subjects with equally many rows. Got others.")
+    weights = draw_weights(before, seed=seed, replicates=replicates)
+    counts = count_impostors(before, [threshold], tails_above=[threshold], seed=seed)
+    errors = int(counts.above[0])
+    if errors == counts.total:
+        raise InputError(f"threshold must reject some impostor pair. Got {threshold!r}, which accepts all of them.")
+    tail = largest_impostors(after, max(errors + 1, min(4 * errors + 1_000, MOST_RANKED)))
+    transferred = float(tail.scores[errors])
+    far = replicate_far(counts.tails[0], weights, np.full(len(weights), threshold))
+    thresholds = _replicate_transfer(_thinned(tail, seed), weights, far)
+    old_genuine, genuine = before.genuine.scores, after.genuine.scores
+    frr = int(np.searchsorted(genuine, transferred, side="right")) / len(genuine)
+    return ThresholdTransfer(
+        old_threshold=float(threshold),
+        threshold=estimate_from(transferred, thresholds),
+        far=far_estimate(errors / counts.total, far, counts.total),
+        old_frr=int(np.searchsorted(old_genuine, threshold, side="right")) / len(old_genuine),
+        frr=estimate_from(frr, replicate_frr(after.genuine, weights, thresholds)),
+        impostor_errors=errors,
+        impostor_pairs=counts.total,
+    )
+
+
+def _replicate_transfer(tail: ImpostorTail, weights: SubjectWeights, far: Float64) -> Float64:
+    """Find in every replicate the smallest threshold whose FAR does not exceed the replicate's own."""
+    allowed = far * weights.impostor_weight + 1e-6
+    thresholds = np.full(len(weights), -np.inf)
+    for row, limit in enumerate(allowed):
+        weight = weights.drawn[row].astype(np.float64)
+        accepted = np.cumsum(weight[tail.anchor_subjects] * weight[tail.positive_subjects]) / tail.fraction
+        first = int(np.searchsorted(accepted, limit, side="right"))
+        if first < len(accepted):
+            thresholds[row] = tail.scores[first]
+    return thresholds
+
+
+def _thinned(tail: ImpostorTail, seed: int) -> ImpostorTail:
+    """Keep a random part of a long tail."""
+    if len(tail.scores) <= TAIL_LIMIT:
+        return tail
+    kept = np.random.default_rng(seed).random(len(tail.scores)) < TAIL_LIMIT / len(tail.scores)
+    return ImpostorTail(
+        tail.anchor_subjects[kept],
+        tail.positive_subjects[kept],
+        tail.scores[kept],
+        tail.fraction * TAIL_LIMIT / len(tail.scores),
+    )
+
+
+def _to_json(value: Any) -> Any:
+    return value.to_dict() if isinstance(value, Estimate) else value
+
+
+def _estimate_from_json(values: Mapping[str, Any]) -> Estimate:
+    low, high = values["low"], values["high"]
+    return Estimate(
+        float(values["value"]), -np.inf if low is None else float(low), np.inf if high is None else float(high)
+    )

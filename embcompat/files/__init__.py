@@ -1,0 +1,1 @@
+"""Files of vectors: the only room that knows their formats."""

@@ -1,0 +1,300 @@
+"""Files of vectors that are written piece by piece, survive a kill in between, and appear only when complete.
+
+While a file is written there are two hidden files beside it: ``.NAME.part``, to which finished pieces are appended,
+and ``.NAME.journal``, JSON lines: first what is being written, then for each piece the rows and bytes so far. A piece
+counts once its line is there; whatever stands behind the last line is cut off when the run goes on.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from io import FileIO
+from pathlib import Path
+from typing import Any, Protocol, final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pydantic import JsonValue
+
+from embcompat.embeddings.files import SPACE_KEY, vector_type, vectors_to_arrow
+from embcompat.errors import InputError, StoreError
+from embcompat.files.footer import footer_length, join_footers
+from embcompat.spaces import SpaceVersion
+
+PROVENANCE_KEY = b"embcompat.provenance"
+"""Schema-metadata key under which a converted Parquet file keeps where it came from, as JSON."""
+
+FLUSH_BYTES = 32 << 20
+"""Bytes after which the disk is told to begin writing [ours]."""
+
+_SPARE_BYTES = 1 << 20
+_FOREIGN_KEYS = (b"huggingface", b"pandas")  # they describe the old vectors
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class PieceFormat(Protocol):
+    """How pieces of a file are encoded and what closes them."""
+
+    def head(self) -> bytes:
+        """Return what the file starts with."""
+
+    def encode(self, vectors: NDArray[np.float32], others: pa.Table | None) -> memoryview:
+        """Encode rows; called from several threads."""
+
+    def tail(self, part: Path, ends: list[int]) -> bytes:
+        """Return what closes the file, given where each piece ends."""
+
+
+@final
+class ParquetFormat:
+    """Parquet: each piece is a complete Parquet file of one row group; see `embcompat.files.footer`.
+
+    Args:
+        schema: Schema of the file that is converted.
+        space: Space of the vectors that are written.
+        provenance: Where they came from.
+    """
+
+    def __init__(self, schema: pa.Schema, space: SpaceVersion, provenance: Mapping[str, JsonValue]) -> None:
+        index = schema.get_field_index("vector")
+        kept = {key: value for key, value in (schema.metadata or {}).items() if key not in _FOREIGN_KEYS}
+        kept[SPACE_KEY] = space.to_json().encode()
+        kept[PROVENANCE_KEY] = json.dumps(provenance, sort_keys=True).encode()
+        field = pa.field("vector", vector_type(space.dim))
+        self.schema: pa.Schema = schema.set(index, field).with_metadata(kept)
+        self._index = index
+        self._others = [name for name in schema.names if name != "vector"]
+
+    def head(self) -> bytes:
+        """Return nothing: each piece brings its own magic."""
+        return b""
+
+    def encode(self, vectors: NDArray[np.float32], others: pa.Table | None) -> memoryview:
+        """Encode rows as a Parquet file in memory."""
+        if others is None:
+            raise InputError("rows of a Parquet file must have ids. Got vectors alone.")
+        columns = others.columns
+        columns.insert(self._index, vectors_to_arrow(vectors))
+        table = pa.Table.from_arrays(columns, schema=self.schema)
+        try:
+            buffer = pa.allocate_buffer(2 * others.nbytes + vectors.nbytes + vectors.nbytes // 16 + _SPARE_BYTES)
+            sink = pa.FixedSizeBufferWriter(buffer)
+            self._write(table, sink)
+            return memoryview(buffer)[: sink.tell()]
+        except OSError:  # other columns that take more room than in memory
+            stream = pa.BufferOutputStream()
+            self._write(table, stream)
+            return memoryview(stream.getvalue())
+
+    def _write(self, table: pa.Table, sink: pa.NativeFile) -> None:
+        with pq.ParquetWriter(
+            sink,
+            self.schema,
+            compression="none",
+            use_dictionary=[name for name in self._others if name != "id"],
+            write_statistics=self._others,
+        ) as writer:
+            writer.write_table(table, row_group_size=max(1, len(table)))
+
+    def tail(self, part: Path, ends: list[int]) -> bytes:
+        """Return one footer over all pieces."""
+        footers = []
+        with part.open("rb") as stream:
+            for start, end in zip([0, *ends[:-1]], ends, strict=True):
+                stream.seek(end - 8)
+                length = footer_length(stream.read(8))
+                stream.seek(end - 8 - length)
+                footers.append((stream.read(length), start))
+        return join_footers(footers)
+
+
+@final
+class NpyFormat:
+    """.npy: a header for the whole array, then the rows.
+
+    Args:
+        rows: Number of rows that the file will have.
+        dim: Length of each vector.
+    """
+
+    def __init__(self, rows: int, dim: int) -> None:
+        self._shape = (rows, dim)
+
+    def head(self) -> bytes:
+        """Return the header."""
+        stream = io.BytesIO()
+        header = {"descr": "<f4", "fortran_order": False, "shape": self._shape}
+        np.lib.format.write_array_header_1_0(stream, header)
+        return stream.getvalue()
+
+    def encode(self, vectors: NDArray[np.float32], others: pa.Table | None) -> memoryview:
+        """Return the bytes of the rows."""
+        if others is not None:
+            raise InputError("a .npy file cannot hold ids and other columns. Write a .parquet file.")
+        return memoryview(np.ascontiguousarray(vectors, dtype="<f4").reshape(-1).view(np.uint8).data)
+
+    def tail(self, part: Path, ends: list[int]) -> bytes:  # noqa: ARG002
+        """Return nothing: the header has said it all."""
+        return b""
+
+
+@final
+class PartFile:
+    """A file of which some pieces are written.
+
+    Attributes:
+        path: Where the pieces are.
+        rows: Rows written so far.
+    """
+
+    def __init__(
+        self, target: Path, journal: FileIO, part: FileIO, ends: list[int], rows: int, flusher: ThreadPoolExecutor
+    ) -> None:
+        self.path, self.rows = part_path(target), rows
+        self._target, self._journal, self._part, self._ends = target, journal, part, ends
+        self._flusher, self._flushed = flusher, part.tell()
+        self._flushing: Future[None] | None = None
+
+    def append(self, piece: memoryview, rows: int) -> None:
+        """Append a piece of ``rows`` rows; it survives a kill from here on."""
+        write_all(self._part, piece)
+        self.rows += rows
+        self._ends.append(self._part.tell())
+        _write_line(self._journal, {"rows": self.rows, "end": self._ends[-1]})
+        if self._ends[-1] - self._flushed >= FLUSH_BYTES and (self._flushing is None or self._flushing.done()):
+            self._flush()
+
+    def _flush(self) -> None:
+        """Let the disk begin, while more is converted."""
+        self._check_flush()
+        self._flushing, self._flushed = self._flusher.submit(os.fdatasync, self._part), self._part.tell()
+
+    def _check_flush(self) -> None:
+        """Wait for the disk; what it could not write, it says only once."""
+        if self._flushing is not None:
+            self._flushing.result()
+
+    def close_with(self, layout: PieceFormat) -> None:
+        """Append what closes the file, so that it can be read under its hidden name."""
+        write_all(self._part, layout.tail(self.path, self._ends))
+
+    def publish(self) -> None:
+        """Give the file its name, replacing any file there, in one step; after it a power cut takes nothing away."""
+        self._check_flush()
+        os.fsync(self._part)
+        os.replace(self.path, self._target)
+        journal_path(self._target).unlink()
+
+
+def part_path(target: Path) -> Path:
+    """Return where the pieces of ``target`` are while it is written."""
+    return target.with_name(f".{target.name}.part")
+
+
+def journal_path(target: Path) -> Path:
+    """Return where the progress of writing ``target`` is kept."""
+    return target.with_name(f".{target.name}.journal")
+
+
+@contextmanager
+def open_part(
+    target: Path, layout: PieceFormat, *, identity: Mapping[str, JsonValue], resume: bool
+) -> Iterator[PartFile]:
+    """Start writing ``target``, or go on where a run that wrote the very same thing was interrupted.
+
+    Pieces are not flushed to the disk one by one: they survive the end of the process, not of the operating system,
+    so after a restart of the machine writing starts from the beginning.
+
+    Args:
+        target: The file to write.
+        layout: How its pieces are encoded.
+        identity: What is written, as JSON. A run goes on only when it is the same.
+        resume: Whether to go on; False starts from the beginning.
+
+    Raises:
+        InputError: If the folder does not exist.
+        StoreError: If another process is writing the same file.
+    """
+    if not target.parent.is_dir():
+        raise InputError(f"the folder of {target} does not exist. Create it first.")
+    first: dict[str, JsonValue] = {
+        "identity": dict(identity),
+        "boot": _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else "",
+    }
+    with (
+        _locked_journal(target) as journal,
+        part_path(target).open("ab", buffering=0) as part,
+        ThreadPoolExecutor(1, "flush") as flusher,
+    ):
+        lines = _read_lines(journal)
+        while len(lines) > 1 and lines[-1][0]["end"] > part.tell():
+            lines.pop()
+        if resume and lines and lines[0][0] == first:
+            ends, rows = [line["end"] for line, _ in lines[1:]], lines[-1][0].get("rows", 0)
+            journal.truncate(lines[-1][1])
+        else:
+            ends, rows = [], 0
+            journal.truncate(0)
+            _write_line(journal, first)
+        end = ends[-1] if ends else 0
+        if part.tell() > end:  # a file that was ever truncated to nothing, ext4 flushes when it is closed
+            part.truncate(end)
+        if not ends:
+            write_all(part, layout.head())
+        written = PartFile(target, journal, part, ends, rows, flusher)
+        try:
+            yield written
+        except BaseException:
+            if written.rows == 0:  # nothing to go on with
+                part_path(target).unlink()
+                journal_path(target).unlink()
+            raise
+
+
+@contextmanager
+def _locked_journal(target: Path) -> Iterator[FileIO]:
+    path = journal_path(target)
+    with path.open("ab+", buffering=0) as journal:
+        try:
+            fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StoreError(f"another process is writing {target}. Wait for it, or stop it.") from error
+        if not path.exists() or not os.path.samestat(os.fstat(journal.fileno()), path.stat()):
+            raise StoreError(f"another process has just written {target}. Start again to write it once more.")
+        yield journal
+
+
+def _read_lines(journal: FileIO) -> list[tuple[dict[str, Any], int]]:
+    """Return the complete lines and where each ends; a line that a kill tore is left out."""
+    journal.seek(0)
+    lines: list[tuple[dict[str, Any], int]] = []
+    position = 0
+    for raw in journal.readall().splitlines(keepends=True):
+        position += len(raw)
+        try:
+            line = json.loads(raw)
+        except ValueError:
+            return lines
+        if not raw.endswith(b"\n"):
+            return lines
+        lines.append((line, position))
+    return lines
+
+
+def _write_line(journal: FileIO, line: Mapping[str, JsonValue]) -> None:
+    write_all(journal, json.dumps(line, sort_keys=True).encode() + b"\n")
+
+
+def write_all(stream: FileIO, data: bytes | memoryview) -> None:
+    """Write all of the data to an unbuffered file: the system may take less than it is given."""
+    rest = memoryview(data)
+    while len(rest):
+        rest = rest[stream.write(rest) :]

@@ -1,0 +1,1 @@
+"""FAISS index files as galleries."""

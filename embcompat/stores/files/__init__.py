@@ -1,0 +1,1 @@
+"""Parquet and .npy files as galleries."""

@@ -1,0 +1,289 @@
+"""Files that are a gallery as a whole: a new file beside the old one, and names that change places.
+
+Applications open the file by its name and replace it when they change it. While a migration runs, target vectors are
+kept in ``.NAME.ID.part``; from them a file of the same kind is made as ``NAME.ID``. At the cutover the old file gets a
+second name, ``NAME.old_ID``, and the new one takes the first, each in one step. Two more files say which files are in
+which space, ``.NAME.embcompat.json``, and what was put into service, ``.NAME.ID.rows``.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embcompat.embeddings.files import atomic_path
+from embcompat.errors import StoreError
+from embcompat.stores.base import Coverage, Finish, Job, Pairs, Rows, State, TargetRows, no_target_side
+from embcompat.stores.digests import vector_digests
+from embcompat.stores.files.layouts import Contents, FileLayout
+from embcompat.stores.files.notes import FileNotes, identity_key
+from embcompat.stores.files.records import RecordFile
+from embcompat.stores.files.served import load_served, save_served
+
+_BATCH_BYTES = 16 << 20
+
+
+@final
+class FileGallery:
+    """A file of vectors; see `embcompat.stores.base.GalleryStore`.
+
+    Args:
+        url: Where it is, as the user wrote it.
+        path: The file.
+        layout: How files of this kind are read and written.
+
+    Attributes:
+        url: As given.
+        batch_size: Rows of one write.
+        keeps_norms: Always.
+        tolerance: Vectors are stored as float32.
+    """
+
+    keeps_norms = True
+    tolerance = 1e-4
+
+    def __init__(self, url: str, path: Path, layout: FileLayout) -> None:
+        self.url = url
+        self._path, self._layout = path, layout
+        self._notes = FileNotes(path)
+        self._held: tuple[str, Contents] | None = None
+        self._known_records: dict[str, RecordFile] = {}
+        self.batch_size = max(1024, _BATCH_BYTES // (4 * layout.dim(path)))
+
+    def dim(self) -> int:
+        """Return the length of the vectors in service."""
+        return int(self._read().vectors.shape[1])
+
+    def state(self, job: Job) -> State:
+        """Return how far the job is, read from the files that are there."""
+        known = self._notes.known(self._path)
+        space = self._layout.space(self._path) if known is None else known.space
+        ours = known is not None and known.artifact == job.artifact_id
+        if self._old(job).exists() and (ours or self._notes.is_served(job)):
+            return State("cut_over", space)
+        if ours:
+            return State("finished", space)
+        return State("prepared" if self._records(job).path.exists() else "untouched", space)
+
+    def prepare(self, job: Job) -> None:
+        """Start the file of target vectors."""
+        if not self.state(job).is_new(job, where=self.url):
+            return
+        self._layout.check(job)
+        self._read()
+        self._records(job).path.touch()
+
+    def scan(self, job: Job, *, batch_size: int, missing_only: bool, claim: bool = False) -> Iterator[Rows]:  # noqa: ARG002
+        """Go through the file in its order, and past rows whose target vector is right."""
+        held, latest = self._read(), self._records(job).latest()
+        found, places = latest.find(held.keys)
+        recorded = np.zeros(len(held.keys), np.int64)
+        recorded[found] = latest.sources[places]
+        chosen = np.flatnonzero(~found if missing_only else recorded != vector_digests(held.vectors))
+        for start in range(0, len(chosen), batch_size):
+            rows = chosen[start : start + batch_size]
+            yield Rows(held.ids(rows), held.vectors[rows], recorded[rows])
+
+    def write(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32], digests: NDArray[np.int64]) -> None:
+        """Append records, but none over native ones that were written beside the same source vectors."""
+        keys, latest = self._layout.keys(ids), self._records(job).latest()
+        found, places = latest.find(keys)
+        kept = np.ones(len(keys), bool)
+        kept[found] = ~(latest.native[places] & (latest.sources[places] == digests[found]))
+        if not kept.all():
+            keys, digests, vectors = keys[kept], digests[kept], vectors[kept]
+        self._append(job, keys, digests, vectors)
+
+    def write_native(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32]) -> int:
+        """Append native records; once the new file is in service, write it again with these vectors and replace it."""
+        phase, keys = self.state(job).phase, self._layout.keys(ids)
+        if phase == "untouched":
+            raise no_target_side(self.url)
+        written = 0
+        if phase in ("prepared", "cut_over"):
+            latest = self._records(job).latest()
+            found, places = latest.find(keys)
+            self._append(job, keys[found], latest.sources[places], vectors[found], native=True)
+            written = len(places)
+        if phase in ("cut_over", "finished"):
+            written = self._replace_served(job, keys, vectors)
+        return written
+
+    def read_target(self, job: Job, ids: Sequence[str]) -> TargetRows:
+        """Read the given rows of the new file, or of the records that it will be made from."""
+        keys = self._layout.keys(ids)
+        if self.state(job).phase in ("untouched", "prepared"):
+            latest = self._records(job).latest()
+            found, places = latest.find(keys)
+            native, vectors = latest.native[places], self._records(job).vectors(latest.numbers[places])
+        else:
+            held = self._read()
+            found, places = held.find(keys)
+            same, made = load_served(self._rows(job)).match(held.keys, held.vectors)
+            found[found] = same[places]
+            places = places[same[places]]
+            native, vectors = made[places], held.vectors[places]
+        return TargetRows([ids[row] for row in np.flatnonzero(found).tolist()], vectors, native)
+
+    def discard(self, job: Job, ids: Sequence[str]) -> None:
+        """Append records that there is no vector."""
+        self._append(job, self._layout.keys(ids), np.zeros(len(ids), np.int64), None)
+
+    def read(self, job: Job, ids: Sequence[str]) -> Pairs:
+        """Read both sides of the given rows."""
+        held, latest, keys = self._read(), self._records(job).latest(), self._layout.keys(ids)
+        both = keys[held.find(keys)[0] & latest.find(keys)[0]]
+        here, there = held.find(both)[1], latest.find(both)[1]
+        target = self._records(job).vectors(latest.numbers[there])
+        return Pairs(held.ids(here), held.vectors[here], target, latest.native[there])
+
+    def sample(self, job: Job, count: int, *, seed: int) -> Sequence[str]:
+        """Return ids at random."""
+        held, latest = self._read(), self._records(job).latest()
+        present = held.find(latest.keys[~latest.native])[1]
+        chosen = np.random.default_rng(seed).choice(present, size=min(count, len(present)), replace=False)
+        return held.ids(chosen)
+
+    def coverage(self, job: Job) -> Coverage:
+        """Count rows; target vectors of rows that are gone are simply not put into the new file."""
+        held = self._read()
+        if self.state(job).phase in ("untouched", "prepared"):
+            latest = self._records(job).latest()
+            found, places = latest.find(held.keys)
+            return Coverage(len(held.keys), 0, int(found.sum()), 0, int(latest.native[places].sum()))
+        same, native = load_served(self._rows(job)).match(held.keys, held.vectors)
+        return Coverage(len(held.keys), 0, int(same.sum()), 0, int(native.sum()))
+
+    def remove_orphans(self, job: Job) -> int:  # noqa: ARG002
+        """There are none."""
+        return 0
+
+    def index_kind(self) -> str | None:
+        """Return the kind of index in the file."""
+        return self._layout.index_kind(self._read())
+
+    def build_index(self, job: Job) -> None:
+        """Write the new file from the target vectors, unless it is written from the same ones already."""
+        held, latest = self._read(), self._records(job).latest()
+        stamp = f"{identity_key(self._path)} {self._records(job).path.stat().st_size}"
+        if self._notes.is_built(job, self._new(job), stamp):
+            return
+        kept, places = latest.find(held.keys)
+        if held.positional and not kept.all():
+            raise StoreError(
+                f"{self.url}: {int((~kept).sum())} rows could not be converted, and the ids of this file are places "
+                "in it: leaving rows out would move all others. Repair these rows, or use a file with ids."
+            )
+        vectors = self._records(job).vectors(latest.numbers[places])
+        with atomic_path(self._new(job)) as temporary:
+            self._layout.write(temporary, held, np.flatnonzero(kept), vectors, job)
+        save_served(self._rows(job), held.keys[kept], vectors, latest.native[places])
+        self._notes.add(job, self._new(job), stamp=stamp)
+
+    def try_write(self, job: Job, rows: Rows, vectors: NDArray[np.float32]) -> float:
+        """Write records and a new file from them, with its index, in a temporary folder."""
+        held, keys = self._read(), self._layout.keys(rows.ids)
+        with TemporaryDirectory() as folder:
+            start = time.perf_counter()
+            records = RecordFile(Path(folder) / "records", job.target.dim)
+            records.append(keys, vector_digests(rows.vectors), vectors)
+            kept, places = records.latest().find(keys)
+            again = records.vectors(records.latest().numbers[places])
+            self._layout.write(Path(folder) / self._path.name, held, held.find(keys)[1][kept], again, job)
+            return time.perf_counter() - start
+
+    def cutover(self, job: Job, finish: Finish) -> None:  # noqa: ARG002
+        """Give the old file a second name and the new one the first."""
+        if self.state(job).phase != "prepared":
+            return
+        self.build_index(job)
+        if self._held is None or identity_key(self._path) != self._held[0]:
+            raise StoreError(f"{self.url} was changed meanwhile. Run the cutover again.")
+        self._old(job).unlink(missing_ok=True)
+        os.link(self._path, self._old(job))
+        os.replace(self._new(job), self._path)
+        self._notes.mark(job, served=True)
+
+    def rollback(self, job: Job) -> int:
+        """Give the new file its own name again and the old one the first."""
+        if self.state(job).phase != "cut_over":
+            return 0
+        new, old = self._layout.read(self._path), self._layout.read(self._old(job))
+        self._new(job).unlink(missing_ok=True)
+        os.link(self._path, self._new(job))
+        os.replace(self._old(job), self._path)
+        self._notes.mark(job, served=False)
+        return int((~old.find(new.keys)[0]).sum())
+
+    def drop_old(self, job: Job) -> None:
+        """Delete the old file and the target vectors on their way."""
+        phase = self.state(job).phase
+        if phase not in ("cut_over", "finished"):
+            raise StoreError(f"{self.url}: the old side is in service. Cut over before dropping it.")
+        self._records(job).path.unlink(missing_ok=True)
+        self._old(job).unlink(missing_ok=True)
+
+    def sweep(self, job: Job) -> Iterator[Sequence[str]]:
+        """Find rows that are not those that were put into service."""
+        held = self._read()
+        same, _ = load_served(self._rows(job)).match(held.keys, held.vectors)
+        if not same.all():
+            yield held.ids(np.flatnonzero(~same))
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _read(self) -> Contents:
+        """Read the file, again when an application has replaced it."""
+        identity = identity_key(self._path)
+        if self._held is None or self._held[0] != identity:
+            self._held = identity, self._layout.read(self._path)
+        return self._held[1]
+
+    def _append(
+        self,
+        job: Job,
+        keys: NDArray[np.int64],
+        sources: NDArray[np.int64],
+        vectors: NDArray[np.float32] | None,
+        *,
+        native: bool = False,
+    ) -> None:
+        try:
+            self._records(job).append(keys, sources, vectors, native=native)
+        except OSError as error:
+            raise StoreError(f"{self.url}: the rows were refused: {error}") from error
+
+    def _replace_served(self, job: Job, keys: NDArray[np.int64], vectors: NDArray[np.float32]) -> int:
+        held = self._read()
+        found, places = held.find(keys)
+        replaced = held.vectors.copy()
+        replaced[places] = vectors[found]
+        ours, native = load_served(self._rows(job)).match(held.keys, held.vectors)
+        ours[places] = native[places] = True
+        with atomic_path(self._new(job)) as temporary:
+            self._layout.write(temporary, held, np.arange(len(held.keys)), replaced, job)
+        self._notes.add(job, self._new(job))
+        save_served(self._rows(job), held.keys[ours], replaced[ours], native[ours])
+        os.replace(self._new(job), self._path)
+        return len(places)
+
+    def _records(self, job: Job) -> RecordFile:
+        path = self._path.with_name(f".{self._path.name}.{job.suffix}.part")
+        return self._known_records.setdefault(job.suffix, RecordFile(path, job.target.dim))
+
+    def _new(self, job: Job) -> Path:
+        return self._path.with_name(f"{self._path.name}.{job.suffix}")
+
+    def _old(self, job: Job) -> Path:
+        return self._path.with_name(f"{self._path.name}.old_{job.suffix}")
+
+    def _rows(self, job: Job) -> Path:
+        return self._path.with_name(f".{self._path.name}.{job.suffix}.rows")

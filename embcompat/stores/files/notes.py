@@ -1,0 +1,82 @@
+"""What is known of the files of a gallery: which of them is in which space, and which job is served."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from embcompat.embeddings.files import atomic_path
+from embcompat.files.streams import file_identity
+from embcompat.spaces import SpaceVersion
+from embcompat.stores.base import Job
+
+
+@dataclass(frozen=True)
+class KnownFile:
+    """A file that a migration wrote.
+
+    Attributes:
+        space: The space of its vectors.
+        artifact: The artifact that made them.
+    """
+
+    space: SpaceVersion
+    artifact: str
+
+
+@final
+class FileNotes:
+    """Notes beside a file, in ``.NAME.embcompat.json``; files are told apart by size, time of change and end.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path.with_name(f".{path.name}.embcompat.json")
+
+    def known(self, path: Path) -> KnownFile | None:
+        """Return what is known of a file."""
+        found = self._load()["files"].get(identity_key(path))
+        if found is None:
+            return None
+        return KnownFile(SpaceVersion.from_json(found["space"], where=str(self._path)), found["artifact"])
+
+    def add(self, job: Job, path: Path, *, stamp: str | None = None) -> None:
+        """Note that a job wrote a file, and what from."""
+        notes = self._load()
+        notes["files"][identity_key(path)] = {"space": job.target.to_json(), "artifact": job.artifact_id}
+        if stamp is not None:
+            notes["built"][job.suffix] = stamp
+        self._save(notes)
+
+    def is_built(self, job: Job, path: Path, stamp: str) -> bool:
+        """Return whether a job wrote the file that is there, and from the same."""
+        notes = self._load()
+        return path.exists() and identity_key(path) in notes["files"] and notes["built"].get(job.suffix) == stamp
+
+    def is_served(self, job: Job) -> bool:
+        """Return whether a job's file was put into service."""
+        return job.suffix in self._load()["served"]
+
+    def mark(self, job: Job, *, served: bool) -> None:
+        """Note whether a job's file is in service."""
+        notes = self._load()
+        notes["served"] = sorted({*notes["served"], job.suffix} if served else {*notes["served"]} - {job.suffix})
+        self._save(notes)
+
+    def _load(self) -> dict[str, Any]:
+        empty: dict[str, Any] = {"files": {}, "built": {}, "served": []}
+        return {**empty, **json.loads(self._path.read_text())} if self._path.exists() else empty
+
+    def _save(self, notes: dict[str, Any]) -> None:
+        with atomic_path(self._path) as temporary:
+            temporary.write_text(json.dumps(notes, indent=1, sort_keys=True))
+
+
+def identity_key(path: Path) -> str:
+    """Return what tells a file from every other one of its name."""
+    identity = file_identity(path)
+    return f"{identity['bytes']}-{identity['mtime_ns']}-{str(identity['tail_sha256'])[:16]}"

@@ -1,0 +1,149 @@
+"""Parquet and .npy files as galleries; see `embcompat.stores.files.gallery` for how a file is migrated.
+
+The vectors of both sides are held in memory. `embcompat.migration.convert_file` needs none to speak of, and is the way
+to convert a file that nothing reads meanwhile.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from embcompat.embeddings.files import open_parquet, read_npy, read_space, vectors_from_arrow
+from embcompat.errors import FileFormatError, InputError, StoreError
+from embcompat.files.parts import ParquetFormat
+from embcompat.spaces import SpaceVersion
+from embcompat.stores.base import Job
+from embcompat.stores.files.gallery import FileGallery
+from embcompat.stores.files.layouts import Contents, FileLayout, require_unique
+from embcompat.stores.url import StoreUrl
+
+_PIECE_ROWS = 65_536
+
+
+def open_gallery(address: StoreUrl) -> FileGallery:
+    """Open ``old.parquet`` or ``vectors.npy``.
+
+    Raises:
+        InputError: If the file is not there.
+        FileFormatError: If it does not hold vectors.
+    """
+    path = address.path
+    if not path.is_file():
+        raise InputError(f"there is no file {path}.")
+    layout: FileLayout = ParquetLayout() if path.suffix == ".parquet" else NpyLayout()
+    return FileGallery(address.public, path, layout)
+
+
+@final
+class ParquetLayout:
+    """Parquet files with the columns ``id`` and ``vector`` and any others, which are carried over."""
+
+    def dim(self, path: Path) -> int:
+        """Return the length of the vectors."""
+        schema = open_parquet(path).schema_arrow
+        if not {"id", "vector"} <= set(schema.names):
+            raise FileFormatError(
+                f"{path} must have the columns id and vector. Got {', '.join(schema.names) or 'none'}."
+            )
+        kind = schema.field("vector").type
+        if not pa.types.is_fixed_size_list(kind):
+            raise FileFormatError(f"{path}: column vector must be a fixed_size_list of floats. Got {kind}.")
+        return int(kind.list_size)
+
+    def space(self, path: Path) -> SpaceVersion | None:
+        """Return the space that the schema metadata names."""
+        return read_space(path)
+
+    def index_kind(self, held: Contents) -> str | None:  # noqa: ARG002
+        """Return None: a file has no index."""
+        return None
+
+    def read(self, path: Path) -> Contents:
+        """Read the file; each key is the digest of an id."""
+        dim = self.dim(path)
+        table = open_parquet(path).read()
+        column = pa.concat_arrays(table.column("vector").chunks or [pa.array([], table.schema.field("vector").type)])
+        vectors = vectors_from_arrow(column, dim, where=f"{path}: column vector")
+        names = table.column("id").cast(pa.string()).to_numpy()
+        keys = self.keys(names)
+        require_unique(keys, where=str(path))
+        return Contents(keys, vectors, positional=False, names=names, whole=table)
+
+    def keys(self, ids: Sequence[str]) -> NDArray[np.int64]:
+        """Return 64-bit digests of the ids."""
+        digests = b"".join([hashlib.blake2b(text.encode(), digest_size=8).digest() for text in ids])
+        return np.frombuffer(digests, dtype="<i8").astype(np.int64)
+
+    def check(self, job: Job) -> None:
+        """Accept every space."""
+
+    def write(
+        self, path: Path, like: Contents, places: NDArray[np.intp], vectors: NDArray[np.float32], job: Job
+    ) -> None:
+        """Write the rows with all their other columns."""
+        table: pa.Table = like.whole
+        provenance: dict[str, Any] = {"artifact": job.artifact_id, "source_space": job.source.id}
+        layout = ParquetFormat(table.schema, job.target, provenance)
+        others = table.drop_columns("vector").take(pa.array(places))
+        ends = []
+        with path.open("wb") as stream:
+            for start in range(0, max(1, len(places)), _PIECE_ROWS):
+                rows = slice(start, start + _PIECE_ROWS)
+                stream.write(layout.encode(vectors[rows], others.slice(start, _PIECE_ROWS)))
+                ends.append(stream.tell())
+        with path.open("ab") as stream:
+            stream.write(layout.tail(path, ends))
+
+
+@final
+class NpyLayout:
+    """.npy files of shape (n, dim); the ids are row numbers, so no row may be left out."""
+
+    def dim(self, path: Path) -> int:
+        """Return the length of the vectors."""
+        array = read_npy(path)
+        if array.ndim != 2 or array.dtype.kind != "f":
+            raise FileFormatError(f"{path} must hold floats of shape (n, dim). Got {array.dtype} of {array.shape}.")
+        return int(array.shape[1])
+
+    def space(self, path: Path) -> SpaceVersion | None:  # noqa: ARG002
+        """Return None: the file says nothing."""
+        return None
+
+    def index_kind(self, held: Contents) -> str | None:  # noqa: ARG002
+        """Return None: a file has no index."""
+        return None
+
+    def read(self, path: Path) -> Contents:
+        """Read the file."""
+        vectors = np.array(read_npy(path), dtype=np.float32)
+        return Contents(np.arange(len(vectors), dtype=np.int64), vectors, positional=True)
+
+    def keys(self, ids: Sequence[str]) -> NDArray[np.int64]:
+        """Return the ids as numbers."""
+        try:
+            return np.array(list(map(int, ids)), dtype=np.int64)
+        except ValueError as error:
+            raise StoreError(f"an id of a .npy file is a row number: {error}") from error
+
+    def check(self, job: Job) -> None:
+        """Accept every space."""
+
+    def write(
+        self,
+        path: Path,
+        like: Contents,  # noqa: ARG002
+        places: NDArray[np.intp],  # noqa: ARG002
+        vectors: NDArray[np.float32],
+        job: Job,  # noqa: ARG002
+    ) -> None:
+        """Write the array."""
+        with path.open("wb") as stream:
+            np.save(stream, vectors)

@@ -1,0 +1,1 @@
+"""LanceDB tables as galleries."""

@@ -1,0 +1,1 @@
+"""PostgreSQL tables with pgvector as galleries."""

@@ -1,0 +1,1 @@
+"""The target side is another column of the same table."""

@@ -1,0 +1,218 @@
+"""What galleries in PostgreSQL have in common, wherever their target side is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import psycopg
+from numpy.typing import NDArray
+from psycopg import sql
+
+from embcompat.errors import StoreError
+from embcompat.stores.base import Job, Pairs, Phase, Rows, State, TargetRows, no_target_side
+from embcompat.stores.keys import KeyCodec
+from embcompat.stores.postgres import reader as pg_reader
+from embcompat.stores.postgres import target as pg_target
+from embcompat.stores.postgres.catalog import VectorTable, has_unique_key, read_table, refuse, vector_index
+from embcompat.stores.postgres.copy import Column
+from embcompat.stores.postgres.locks import one_at_a_time, with_locks
+from embcompat.stores.postgres.names import Target
+from embcompat.stores.postgres.staging import Written
+from embcompat.stores.postgres.writer import write_native_rows
+from embcompat.stores.url import StoreUrl
+
+Scan = tuple[Iterator[sql.Composed], list[sql.SQL]]
+"""FROM and WHERE of the pieces of a scan, and the number that tells versions of a row apart, if there is one."""
+
+Side = tuple[Target, VectorTable, sql.Identifier]
+"""Names, description and table of the vectors of one side."""
+
+
+class PgGallery(ABC):
+    """A vector column of a PostgreSQL table; see `embcompat.stores.base.GalleryStore`.
+
+    Attributes:
+        url: Where it is, without the password.
+        batch_size: Rows of one transaction.
+        keeps_norms: Always.
+        tolerance: Half precision where the column is a halfvec.
+    """
+
+    keeps_norms = True
+    batch_bytes: ClassVar[int]
+
+    def __init__(self, address: StoreUrl, reader: psycopg.Connection[Any], writer: psycopg.Connection[Any]) -> None:
+        *schema, self._name, self._column = address.names
+        self.url = address.public
+        self._schema = schema[0] if schema else "public"
+        self._keys = address.option("key", "") if "key" in address.options else ()
+        self._reader, self._writer = reader, writer
+        self._marks: dict[str, int] = {}
+        table = self._table()
+        self._codec = KeyCodec(table.key_kinds)
+        self.tolerance = 1e-4 if table.vector.kind == "vector" else 2e-3
+        self.batch_size = max(500, self.batch_bytes // (4 * table.vector.dim))
+
+    def dim(self) -> int:
+        """Return the length of the vectors in service."""
+        return self._table().vector.dim
+
+    def state(self, job: Job) -> State:
+        """Return how far the job is, read from the names of tables and columns."""
+        space, artifact = pg_target.recorded(self._writer, self._schema, self._name, self._column, where=self.url)
+        phase = self._phase(job)
+        return State("finished" if phase == "untouched" and artifact == job.artifact_id else phase, space)
+
+    def prepare(self, job: Job) -> None:
+        """Make the target side, and follow what the application changes from now on."""
+        if not self.state(job).is_new(job, where=self.url):
+            return
+        table = self._table()
+        refuse(self._obstacles(table), where=self.url)
+        if not has_unique_key(self._writer, table):
+            raise StoreError(
+                f"{self.url}: a unique index must hold {', '.join(table.keys)} apart, and none may be NULL."
+            )
+        self._locked(lambda: self._make_target(job, table))
+
+    def scan(self, job: Job, *, batch_size: int, missing_only: bool, claim: bool = False) -> Iterator[Rows]:
+        """Page through rows that have no target vector, or that the application changed."""
+        table = self._table()
+        vector: tuple[sql.Composable, Column] = (sql.SQL("s.{}").format(sql.Identifier(table.column)), table.vector)
+        if self.state(job).phase == "untouched":
+            scan: Scan = iter([pg_reader.every_row(self._names(job), table)]), []
+        else:
+            scan = self._sources(job, table, missing_only=missing_only, claim=claim)
+        sources, marks = scan
+        fields = [vector, *((mark, Column("int8")) for mark in marks)]
+        for source in sources:
+            for keys, values in pg_reader.pages(self._reader, table, fields, source, batch_size):
+                ids = self._codec.ids(keys)
+                for numbers in values[1:]:
+                    self._marks.update(zip(ids, numbers, strict=True))
+                yield Rows(ids, values[0], np.zeros(len(ids), np.int64))
+
+    def write(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32], digests: NDArray[np.int64]) -> None:
+        """Copy rows in and join them with those that are there, in one transaction."""
+        marks = np.zeros(len(ids), dtype=np.int64)
+        if self._marks:
+            marks[:] = [self._marks.get(text, 0) for text in ids]
+        try:
+            self._write(job, Written(self._codec.columns(ids), vectors, digests, marks))
+        except psycopg.Error as error:
+            raise StoreError(f"{self.url}: the rows were refused: {error}") from error
+        for text in ids:
+            self._marks.pop(text, None)
+
+    def write_native(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32]) -> int:
+        """Update vectors of the target side, in one transaction."""
+        if (side := self._target_side(job)) is None:
+            raise no_target_side(self.url)
+        try:
+            return write_native_rows(self._writer, *side, self._codec.columns(ids), vectors)
+        except psycopg.Error as error:
+            raise StoreError(f"{self.url}: the rows were refused: {error}") from error
+
+    def read_target(self, job: Job, ids: Sequence[str]) -> TargetRows:
+        """Read the target side of the given rows, where it says that it is of the new space."""
+        side = self._target_side(job)
+        if side is None or not ids:
+            return TargetRows([], np.empty((0, job.target.dim), np.float32), np.empty(0, bool))
+        keys, vectors, native = pg_reader.read_side(self._writer, *side, self._codec.columns(ids))
+        return TargetRows(self._codec.ids(keys), vectors, native)
+
+    def read(self, job: Job, ids: Sequence[str]) -> Pairs:
+        """Read both sides of the given rows."""
+        table = self._table()
+        if not ids:
+            empty = [np.empty((0, dim), np.float32) for dim in (table.vector.dim, job.target.dim)]
+            return Pairs([], empty[0], empty[1], np.empty(0, bool))
+        keys, source, target, native = pg_reader.read_both(
+            self._writer, self._beside(job), table, self._codec.columns(ids)
+        )
+        return Pairs(self._codec.ids(keys), source, target, native)
+
+    def sample(self, job: Job, count: int, *, seed: int) -> Sequence[str]:
+        """Return ids from random pages of the table that holds the target side."""
+        keys = pg_reader.sample_keys(self._writer, self._beside(job), self._table(), count, seed=seed)
+        return self._codec.ids(keys)
+
+    def index_kind(self) -> str | None:
+        """Return the kind of the vector column's index."""
+        found = vector_index(self._writer, self._table())
+        return None if found is None else found[0]
+
+    def build_index(self, job: Job) -> None:
+        """Build an index of the same kind and options on the target vectors, for the new similarity."""
+        with one_at_a_time(self._writer, f"{self._schema}.{self._name}.{job.artifact_id}"):
+            self._build_index(job, self._table())
+
+    def drop_old(self, job: Job) -> None:
+        """Drop the old side and what the migration needed besides."""
+        phase = self.state(job).phase
+        if phase not in ("cut_over", "finished"):
+            raise StoreError(f"{self.url}: the old side is in service. Cut over before dropping it.")
+        if phase == "cut_over":
+            self._locked(lambda: self._drop_old(job))
+
+    def sweep(self, job: Job) -> Iterator[Sequence[str]]:
+        """Find rows that got past the trigger, which refuses them as long as it is on."""
+        table, names = self._table(), self._names(job)
+        source = sql.SQL("FROM {} s WHERE s.{} IS NOT NULL AND s.{} IS DISTINCT FROM {}").format(
+            names.served, sql.Identifier(table.column), names.provenance("space"), job.target.id
+        )
+        for keys, _ in pg_reader.pages(self._reader, table, [], source, 10_000):
+            yield self._codec.ids(keys)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._reader.close()
+        self._writer.close()
+
+    @abstractmethod
+    def _phase(self, job: Job) -> Phase:
+        """Return how far the job is by what stands beside the source; after `drop_old` nothing does."""
+
+    @abstractmethod
+    def _obstacles(self, table: VectorTable) -> list[str]:
+        """List what stands in the way of a cutover, one phrase each."""
+
+    @abstractmethod
+    def _make_target(self, job: Job, table: VectorTable) -> None:
+        """Make the target side, in the transaction that is open."""
+
+    @abstractmethod
+    def _sources(self, job: Job, table: VectorTable, *, missing_only: bool, claim: bool) -> Scan:
+        """Return where the rows of a scan are found."""
+
+    @abstractmethod
+    def _build_index(self, job: Job, table: VectorTable) -> None:
+        """Build the index of the target vectors, unless it is there."""
+
+    @abstractmethod
+    def _write(self, job: Job, rows: Written) -> None:
+        """Write target rows in one transaction."""
+
+    @abstractmethod
+    def _drop_old(self, job: Job) -> None:
+        """Drop the old side, in the transaction that is open."""
+
+    @abstractmethod
+    def _target_side(self, job: Job) -> Side | None:
+        """Return where the target vectors are; None where nothing is made."""
+
+    def _table(self) -> VectorTable:
+        return read_table(self._writer, self._schema, self._name, self._column, self._keys, where=self.url)
+
+    def _names(self, job: Job) -> Target:
+        return Target(self._schema, self._name, self._column, job)
+
+    def _beside(self, job: Job) -> Target:
+        """Return the names of the target side before the cutover."""
+        return self._names(job)
+
+    def _locked(self, action: Callable[[], None]) -> None:
+        with_locks(self._writer, action, where=self.url)

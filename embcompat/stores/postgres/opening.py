@@ -1,0 +1,50 @@
+"""PostgreSQL with pgvector: a new table beside the one in service, or on request a new column of it.
+
+A new table is filled by COPY and leaves the one in service untouched, up to a swap of names in one transaction. A new
+column (``?target=column``) takes an UPDATE of every row, and no second copy of the other columns; what would not
+follow a swap of tables (policies, materialized views, functions that name the table's type) may stay.
+
+Either side says in four more columns, named after the vector column, where each vector came from: ``vector__space``,
+``vector__artifact`` (NULL for a native vector), ``vector__source`` and ``vector__digest``. ``embcompat_galleries`` says
+which vectors are in which space.
+
+After the cutover a trigger refuses vectors from sessions that have not said which space they write:
+``SET embcompat.space = 'name@version'`` is what an application of the new model does first.
+"""
+
+from __future__ import annotations
+
+import psycopg
+
+from embcompat.errors import InputError
+from embcompat.stores.base import GalleryStore
+from embcompat.stores.postgres.column.gallery import ColumnGallery
+from embcompat.stores.postgres.table.gallery import TableGallery
+from embcompat.stores.url import StoreUrl
+
+
+def open_gallery(address: StoreUrl) -> GalleryStore:
+    """Open ``postgresql://user@host/database#schema.table.column?key=a,b&target=column``.
+
+    The schema is ``public``, the key the primary key, and the target a new table where they are not said.
+
+    Raises:
+        InputError: If there is no connection, or the table or a column is not there.
+    """
+    if len(address.names) not in (2, 3):
+        form = "postgresql://user@host/database#schema.table.column?key=id"
+        raise InputError(f"a PostgreSQL gallery is written {form}. Got {address.public}.")
+    galleries: dict[str, type[TableGallery | ColumnGallery]] = {"table": TableGallery, "column": ColumnGallery}
+    target = address.options.get("target", "table")
+    if target not in galleries:
+        raise InputError(f"{address.public}: target must be {' or '.join(galleries)}. Got {target!r}.")
+    try:
+        connections = [psycopg.connect(address.location, autocommit=True) for _ in range(2)]
+    except psycopg.OperationalError as error:
+        raise InputError(f"{address.public}: cannot connect: {error}") from error
+    try:
+        return galleries[target](address, connections[0], connections[1])
+    except BaseException:
+        for connection in connections:
+            connection.close()
+        raise

@@ -1,0 +1,88 @@
+"""A temporary PostgreSQL table through which rows are written in bulk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from psycopg import Cursor, sql
+
+from embcompat.stores.digests import vector_digests
+from embcompat.stores.postgres.catalog import VectorTable
+from embcompat.stores.postgres.copy import Column, encode, order
+from embcompat.stores.postgres.names import Target, listed, vector_type
+
+_SQL_TYPES: Final = {"int2": "smallint", "int4": "integer", "int8": "bigint", "uuid": "uuid", "text": "text"}
+
+
+@dataclass(frozen=True)
+class Written:
+    """Rows on their way to the target side.
+
+    Attributes:
+        keys: Key columns, each of n values.
+        vectors: Array (n, target_dim).
+        digests: Digests of the source vectors, int64 (n,).
+        marks: Number of the version of each row that was read, int64 (n,); 0 where it is not known.
+    """
+
+    keys: Sequence[Sequence[Any]]
+    vectors: NDArray[np.float32]
+    digests: NDArray[np.int64]
+    marks: NDArray[np.int64]
+
+
+def stage_rows(
+    cursor: Cursor[Any], names: Target, table: VectorTable, rows: Written
+) -> tuple[sql.Identifier, sql.Composed]:
+    """Copy rows into a temporary table ``g``.
+
+    Returns:
+        The table, and the condition that its keys are those of ``s``.
+    """
+    target = Column(table.vector.kind, names.job.target.dim)
+    columns = [target, Column("int8"), Column("int8"), Column("int8"), *table.key_columns]
+    values = [rows.vectors, rows.digests, vector_digests(rows.vectors), rows.marks, *rows.keys]
+    fields = ["vector", "source", "digest", "mark", *(f"key{index}" for index in range(len(rows.keys)))]
+    name = f"embcompat_{names.job.suffix}"
+    staging = sql.Identifier("pg_temp", name)
+    types = [vector_type(target), *(sql.SQL(_SQL_TYPES[column.kind]) for column in columns[1:])]
+    declared = sql.SQL(", ").join(
+        sql.SQL("{} {}").format(sql.Identifier(field), kind) for field, kind in zip(fields, types, strict=True)
+    )
+    cursor.execute(sql.SQL("CREATE TEMP TABLE IF NOT EXISTS {} ({})").format(sql.Identifier(name), declared))
+    cursor.execute(sql.SQL("TRUNCATE {}").format(staging))
+    copy_in(cursor, staging, fields, columns, values)
+    same = sql.SQL(" AND ").join(
+        sql.SQL("g.{} = s.{}").format(sql.Identifier(f"key{index}"), sql.Identifier(key))
+        for index, key in enumerate(table.keys)
+    )
+    return staging, same
+
+
+def copy_in(
+    cursor: Cursor[Any], table: sql.Identifier, fields: Sequence[str], columns: Sequence[Column], values: Sequence[Any]
+) -> None:
+    """Copy rows into columns of a table.
+
+    Args:
+        cursor: A cursor in a transaction.
+        table: The table.
+        fields: Names of the columns; the first is a vector.
+        columns: Their kinds.
+        values: Their values, each of n rows; None for a constant.
+    """
+    places = order(columns)
+    copied = listed(fields[place] for place in places)
+    with cursor.copy(sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(table, copied)) as copy:
+        for piece in encode([values[place] for place in places], [columns[place] for place in places], len(values[0])):
+            copy.write(piece)
+
+
+def probe_by_key(cursor: Cursor[Any]) -> None:
+    """Let staged rows find theirs one by one until the transaction ends; other joins would read the whole table."""
+    for join in ("hashjoin", "mergejoin"):
+        cursor.execute(sql.SQL("SET LOCAL enable_{} = off").format(sql.SQL(join)))

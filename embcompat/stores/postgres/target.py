@@ -1,0 +1,122 @@
+"""The tables that a migration makes in PostgreSQL."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from psycopg import Connection, sql
+
+from embcompat.spaces import Similarity, SpaceVersion
+from embcompat.stores.postgres import triggers as pg_triggers
+from embcompat.stores.postgres.catalog import VectorTable, find_oid, vector_index
+from embcompat.stores.postgres.copy import Column
+from embcompat.stores.postgres.names import GALLERIES, PROVENANCE, Target, listed, vector_type
+
+_OPERATORS: Final = {"cosine": "cosine", "dot": "ip", "euclidean": "l2"}
+
+
+def recorded(
+    connection: Connection[Any], schema: str, table: str, column: str, *, where: str
+) -> tuple[SpaceVersion | None, str | None]:
+    """Return the space that a table is known to be in, and the artifact that made it; None where nothing is known."""
+    if find_oid(connection, schema, GALLERIES) is None:
+        return None, None
+    row = connection.execute(
+        sql.SQL("SELECT space, artifact FROM {} WHERE relation = %s AND attribute = %s").format(
+            sql.Identifier(schema, GALLERIES)
+        ),
+        (find_oid(connection, schema, table), column),
+    ).fetchone()
+    return (None, None) if row is None else (SpaceVersion.from_json(row[0], where=where), row[1])
+
+
+def create_target(connection: Connection[Any], names: Target, table: VectorTable) -> None:
+    """Make the target table and everything beside it, in the transaction that is open."""
+    run = connection.execute
+    column = sql.Identifier(table.column)
+    kind = vector_type(Column(table.vector.kind, names.job.target.dim))
+    run(sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING ALL)").format(names.target, names.served))
+    for (index,) in run(
+        "SELECT i.indexrelid::regclass::text FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
+        "JOIN pg_am m ON m.oid = c.relam WHERE i.indrelid = %s::regclass AND m.amname IN ('hnsw', 'ivfflat')",
+        (names.target.as_string(connection),),
+    ).fetchall():
+        run(sql.SQL("DROP INDEX {}").format(sql.SQL(index)))
+    run(
+        sql.SQL("ALTER TABLE {t} ALTER {c} DROP DEFAULT, ALTER {c} TYPE {k} USING NULL::{k}").format(
+            t=names.target, c=column, k=kind
+        )
+    )
+    for name, type_name in PROVENANCE.items():
+        add = sql.SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {} {}")
+        run(add.format(names.target, names.provenance(name), sql.SQL(type_name)))
+    key_fields = sql.SQL("SELECT {} FROM {} LIMIT 0").format(listed(table.keys), names.served)
+    run(sql.SQL("CREATE TABLE {} AS {}").format(names.log, key_fields))
+    run(sql.SQL("ALTER TABLE {} ADD n bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY").format(names.log))
+    run(sql.SQL("CREATE INDEX ON {} ({})").format(names.log, listed(table.keys)))
+    create_parts(connection, names, table)
+    pg_triggers.create_log_function(connection, names, table.keys)
+    pg_triggers.add_log_triggers(connection, names, names.served)
+    record(connection, names)
+
+
+def create_parts(connection: Connection[Any], names: Target, table: VectorTable) -> None:
+    """Make the table of the key ranges that workers take."""
+    key_fields = sql.SQL("SELECT {} FROM {} LIMIT 0").format(listed(table.keys), names.served)
+    connection.execute(sql.SQL("CREATE TABLE {} AS {}").format(names.parts, key_fields))
+    add = sql.SQL("ALTER TABLE {} ADD n integer PRIMARY KEY, ADD pid integer, ADD started timestamptz")
+    connection.execute(add.format(names.parts))
+
+
+def record(connection: Connection[Any], names: Target) -> None:
+    """Note of which space the target vectors are."""
+    galleries = names.identifier(GALLERIES)
+    connection.execute(
+        sql.SQL(
+            "CREATE TABLE IF NOT EXISTS {} (relation oid, attribute text, space text NOT NULL, artifact text NOT NULL, "
+            "PRIMARY KEY (relation, attribute))"
+        ).format(galleries)
+    )
+    connection.execute(
+        sql.SQL("INSERT INTO {} VALUES (%s::regclass, %s, %s, %s)").format(galleries),
+        (names.target.as_string(connection), names.column, names.job.target.to_json(), names.job.artifact_id),
+    )
+
+
+def create_vector_index(
+    connection: Connection[Any],
+    source: VectorTable,
+    target: VectorTable,
+    similarity: Similarity,
+    *,
+    concurrently: bool = False,
+) -> None:
+    """Build an index of the source column's kind and options on the target column, unless there is one."""
+    found = vector_index(connection, source)
+    if found is None or vector_index(connection, target) is not None:
+        return
+    kind, options = found
+    connection.execute(
+        sql.SQL("CREATE INDEX {} ON {} USING {} ({} {}){}").format(
+            sql.SQL("CONCURRENTLY" if concurrently else ""),
+            target.identifier,
+            sql.SQL(kind),
+            sql.Identifier(target.column),
+            sql.SQL(f"{target.vector.kind}_{_OPERATORS[similarity]}_ops"),
+            sql.SQL(" WITH ({})").format(sql.SQL(", ").join(map(sql.SQL, options))) if options else sql.SQL(""),
+        )
+    )
+
+
+def drop_old_side(connection: Connection[Any], names: Target) -> None:
+    """Drop the old table, the log and the parts, in the transaction that is open."""
+    parked = names.identifier(names.old_name)
+    connection.execute(
+        sql.SQL("DELETE FROM {} WHERE relation = %s::regclass").format(names.identifier(GALLERIES)),
+        (parked.as_string(connection),),
+    )
+    connection.execute(sql.SQL("DROP TABLE {}").format(parked))
+    pg_triggers.drop_log_triggers(connection, names, names.served)
+    connection.execute(sql.SQL("DROP FUNCTION {}()").format(names.function("log")))
+    for table in (names.log, names.parts):
+        connection.execute(sql.SQL("DROP TABLE {}").format(table))

@@ -1,0 +1,295 @@
+"""Qdrant: a new collection beside the one in service, and an alias that moves from one to the other.
+
+The gallery is addressed by the alias that applications use, because an alias is what Qdrant can switch in one step. A
+converted point carries where it came from under the payload key ``embcompat``: ``space``, ``artifact`` (none for a
+native vector), ``source`` (digest of the source vector) and ``rest`` (digest of everything else of the source point).
+An application that writes native vectors of the new model sets ``{"embcompat": {"space": "name@version"}}``.
+
+Collections that compare by cosine keep unit vectors only, so vectors are read back as directions. The API key of a
+server is taken from the environment variable ``QDRANT_API_KEY``.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, final
+
+import numpy as np
+from numpy.typing import NDArray
+from qdrant_client import QdrantClient, models
+from qdrant_client.http.exceptions import ApiException
+
+from embcompat.errors import InputError, StoreError
+from embcompat.spaces import SpaceVersion
+from embcompat.stores.base import Coverage, Finish, Job, Pairs, Rows, State, TargetRows, no_target_side
+from embcompat.stores.qdrant.points import (
+    PAGE_ROWS,
+    PAYLOAD_KEY,
+    Change,
+    Point,
+    PointId,
+    copy_points,
+    create_like,
+    move_alias,
+    pages,
+    payload_of,
+    point_id,
+    provenance_of,
+    require_convertible,
+    rest_digest,
+    vectors_of,
+)
+from embcompat.stores.qdrant.sides import Sides
+from embcompat.stores.url import StoreUrl
+
+_DISTANCES: Final = {
+    "cosine": models.Distance.COSINE,
+    "dot": models.Distance.DOT,
+    "euclidean": models.Distance.EUCLID,
+}
+_BATCH_BYTES: Final = 4 << 20
+_POLL_SECONDS: Final = 0.5
+
+
+def open_gallery(address: StoreUrl) -> QdrantGallery:
+    """Open ``qdrant+http://host:port#alias``, ``…#alias.vector``, or ``qdrant+local:///folder#alias``.
+
+    Raises:
+        InputError: If there is no such alias or vector, or no connection.
+        StoreError: If another process has the folder open.
+    """
+    if len(address.names) not in (1, 2):
+        raise InputError(f"a Qdrant gallery is written qdrant+http://host:port#alias[.vector]. Got {address.public}.")
+    if address.scheme != "qdrant+local":
+        url = address.location.removeprefix("qdrant+")
+        client = QdrantClient(url=url, api_key=os.environ.get("QDRANT_API_KEY"), check_compatibility=False)
+    elif not address.path.is_dir():
+        raise InputError(f"there is no Qdrant folder {address.path}.")
+    else:
+        try:
+            client = QdrantClient(path=str(address.path))
+        except RuntimeError as error:
+            raise StoreError(f"{address.public}: {error}") from error
+    try:
+        return QdrantGallery(address.public, client, *address.names)
+    except ApiException as error:
+        client.close()
+        raise InputError(f"{address.public}: the server cannot be reached: {error}") from error
+    except BaseException:
+        client.close()
+        raise
+
+
+@final
+class QdrantGallery:
+    """A vector of a Qdrant collection behind an alias; see `embcompat.stores.base.GalleryStore`.
+
+    Attributes:
+        url: Where it is.
+        batch_size: Points of one request.
+        keeps_norms: Not where vectors are compared by cosine, so it is never promised.
+        tolerance: Vectors are stored as float32.
+    """
+
+    keeps_norms = False
+    tolerance = 1e-4
+
+    def __init__(self, url: str, client: QdrantClient, alias: str, vector: str = "") -> None:
+        self.url = url
+        self._client, self._alias, self._vector = client, alias, vector
+        self.batch_size = max(100, min(PAGE_ROWS, _BATCH_BYTES // (4 * self.dim())))
+
+    def dim(self) -> int:
+        """Return the length of the vectors in service."""
+        return int(self._params(self._served()).size)
+
+    def state(self, job: Job) -> State:
+        """Return how far the job is, read from where the alias points."""
+        served = self._served()
+        known = (self._client.get_collection(served).config.metadata or {}).get(PAYLOAD_KEY, {})
+        space = SpaceVersion.from_json(known["space"], where=self.url) if "space" in known else None
+        if served == self._target(job):
+            return State("cut_over" if self._client.collection_exists(self._source(job)) else "finished", space)
+        made = self._client.collection_exists(self._target(job))
+        return State("prepared" if made else "untouched", space)
+
+    def prepare(self, job: Job) -> None:
+        """Make the target collection with the configuration of the source, for the new space."""
+        if not self.state(job).is_new(job, where=self.url):
+            return
+        params = self._params(self._served())
+        require_convertible(params, job.source, where=self.url)
+        create_like(
+            self._client,
+            self._served(),
+            self._target(job),
+            vector=self._vector,
+            params=params.model_copy(
+                update={"size": job.target.dim, "distance": _DISTANCES[job.target.similarity], "datatype": None}
+            ),
+            metadata={"space": job.target.to_json(), "artifact": job.artifact_id},
+        )
+
+    def scan(self, job: Job, *, batch_size: int, missing_only: bool, claim: bool = False) -> Iterator[Rows]:  # noqa: ARG002
+        """Scroll through the source collection, and look each page up in the target collection."""
+        made = self._client.collection_exists(self._target(job))
+        for points in pages(
+            self._client, self._source(job), min(batch_size, PAGE_ROWS), with_payload=True, with_vectors=True
+        ):
+            present = [point for point in points if self._vector in vectors_of(point)]
+            known = self._sides(job).known(present) if made else {}
+            if missing_only:
+                present = [point for point in present if "source" not in known.get(point.id, {})]
+            if not present:
+                continue
+            recorded = [self._recorded(point, known.get(point.id, {})) for point in present]
+            vectors = np.array([vectors_of(point)[self._vector] for point in present], dtype=np.float32)
+            yield Rows([str(point.id) for point in present], vectors, np.array(recorded, dtype=np.int64))
+
+    def write(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32], digests: NDArray[np.int64]) -> None:
+        """Upsert points, with everything else that the source points have now."""
+        chosen = [point_id(text) for text in ids]
+        rows = {text: row for row, text in enumerate(ids)}
+        native = self._sides(job).native(chosen)
+
+        def change(point: Point) -> tuple[dict[str, Any], dict[str, Any]]:
+            row = rows[str(point.id)]
+            provenance = {"space": job.target.id, "artifact": job.artifact_id, "source": int(digests[row])}
+            vector = vectors[row].tolist()
+            kept = native.get(point.id)
+            if kept is not None and provenance_of(kept)["source"] == provenance["source"]:
+                del provenance["artifact"]
+                vector = vectors_of(kept)[self._vector]
+            provenance["rest"] = rest_digest(point, self._vector)
+            return {**vectors_of(point), self._vector: vector}, {**payload_of(point), PAYLOAD_KEY: provenance}
+
+        self._copy(chosen, self._source(job), self._target(job), change)
+
+    def write_native(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32]) -> int:
+        """Upsert points of the target collection with another vector."""
+        if self.state(job).phase == "untouched":
+            raise no_target_side(self.url)
+        rows = {text: row for row, text in enumerate(ids)}
+
+        def change(point: Point) -> tuple[dict[str, Any], dict[str, Any]] | None:
+            if self._vector not in vectors_of(point):
+                return None
+            kept = {key: value for key, value in provenance_of(point).items() if key != "artifact"}
+            provenance = {**kept, "space": job.target.id}
+            vector = vectors[rows[str(point.id)]].tolist()
+            return {**vectors_of(point), self._vector: vector}, {**payload_of(point), PAYLOAD_KEY: provenance}
+
+        target = self._target(job)
+        return self._copy([point_id(text) for text in ids], target, target, change)
+
+    def read(self, job: Job, ids: Sequence[str]) -> Pairs:
+        """Read both sides of the given points."""
+        return self._sides(job).read_both(ids)
+
+    def read_target(self, job: Job, ids: Sequence[str]) -> TargetRows:
+        """Read the given points of the target collection that say that they are of the new space."""
+        if self.state(job).phase == "untouched":
+            ids = []
+        return self._sides(job).read_target(ids, job.target)
+
+    def sample(self, job: Job, count: int, *, seed: int) -> Sequence[str]:
+        """Return ids of points after random places in the order of the ids."""
+        return self._sides(job).sample(job.artifact_id, count, seed=seed)
+
+    def coverage(self, job: Job) -> Coverage:
+        """Count the points of both sides, by id; of the collection in service once that is the new one."""
+        return self._sides(job).coverage(job.target.id, self.state(job).phase)
+
+    def remove_orphans(self, job: Job) -> int:
+        """Remove target points whose source point or vector is gone, and bring over points without a vector."""
+        return self._sides(job).remove_orphans()
+
+    def discard(self, job: Job, ids: Sequence[str]) -> None:
+        """Delete target points."""
+        self._sides(job).discard(ids)
+
+    def index_kind(self) -> str | None:
+        """Return HNSW where a server builds one by itself, from its own threshold on."""
+        is_server = getattr(self._client, "init_options", {}).get("path") is None
+        return "HNSW" if is_server else None
+
+    def build_index(self, job: Job) -> None:
+        """Wait until the server has built the index of the target collection."""
+        while self._client.get_collection(self._target(job)).status != models.CollectionStatus.GREEN:
+            time.sleep(_POLL_SECONDS)
+
+    def cutover(self, job: Job, finish: Finish) -> None:  # noqa: ARG002
+        """Point the alias to the target collection; points that could not be converted come without a vector."""
+        if self.state(job).phase != "prepared":
+            return
+        self._sides(job).bring_over()
+        move_alias(self._client, self._alias, self._target(job))
+
+    def rollback(self, job: Job) -> int:
+        """Point the alias back; what changed since the cutover follows, without new vectors."""
+        if self.state(job).phase != "cut_over":
+            return 0
+        source = self._source(job)
+        without = self._sides(job).bring_back()
+        move_alias(self._client, self._alias, source)
+        return without
+
+    def drop_old(self, job: Job) -> None:
+        """Delete the old collection."""
+        phase = self.state(job).phase
+        if phase not in ("cut_over", "finished"):
+            raise StoreError(f"{self.url}: the old side is in service. Cut over before dropping it.")
+        if phase == "cut_over":
+            self._client.delete_collection(self._source(job))
+
+    def sweep(self, job: Job) -> Iterator[Sequence[str]]:
+        """Find points with a vector that do not say they are of the new space."""
+        said = models.FieldCondition(key=f"{PAYLOAD_KEY}.space", match=models.MatchValue(value=job.target.id))
+        wanted = models.Filter(must=[models.HasVectorCondition(has_vector=self._vector)], must_not=[said])
+        for points in pages(self._client, self._served(), PAGE_ROWS, scroll_filter=wanted, with_payload=False):
+            yield [str(point.id) for point in points]
+
+    def close(self) -> None:
+        """Close the connection, or let go of the folder."""
+        self._client.close()
+
+    def _served(self) -> str:
+        aliases = {entry.alias_name: entry.collection_name for entry in self._client.get_aliases().aliases}
+        if self._alias in aliases:
+            return aliases[self._alias]
+        if self._client.collection_exists(self._alias):
+            raise InputError(
+                f"{self.url}: {self._alias!r} is a collection. A migration switches an alias: make one that points to "
+                "the collection, let applications use it, and name it here."
+            )
+        raise InputError(f"{self.url}: there is no alias {self._alias!r}. Aliases: {', '.join(aliases) or 'none'}.")
+
+    def _source(self, job: Job) -> str:
+        return self._served().removesuffix(f"__{job.suffix}")
+
+    def _target(self, job: Job) -> str:
+        return f"{self._source(job)}__{job.suffix}"
+
+    def _params(self, collection: str) -> models.VectorParams:
+        found = self._client.get_collection(collection).config.params.vectors
+        named = found if isinstance(found, dict) else {"": found}
+        params = named.get(self._vector)
+        if not isinstance(params, models.VectorParams):
+            listed = ", ".join(name or "(unnamed)" for name in named)
+            raise InputError(f"{self.url}: there is no vector {self._vector or '(unnamed)'!r}. Vectors: {listed}.")
+        return params
+
+    def _recorded(self, point: Point, known: dict[str, Any]) -> int:
+        """Return the recorded digest; 0 too where anything else of the point changed."""
+        return int(known.get("source", 0)) if known.get("rest") == rest_digest(point, self._vector) else 0
+
+    def _copy(self, ids: Sequence[PointId], source: str, target: str, change: Change) -> int:
+        try:
+            return copy_points(self._client, ids, source=source, target=target, change=change)
+        except (ApiException, ValueError) as error:
+            raise StoreError(f"{self.url}: the points were refused: {error}") from error
+
+    def _sides(self, job: Job) -> Sides:
+        return Sides(self._client, self._source(job), self._target(job), self._vector)

@@ -1,0 +1,189 @@
+"""Keeping two Qdrant collections in step: everything of a point but the vector that is converted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from qdrant_client import QdrantClient, models
+
+from embcompat.spaces import SpaceVersion
+from embcompat.stores.base import Coverage, Pairs, Phase, TargetRows
+from embcompat.stores.qdrant.points import (
+    PAGE_ROWS,
+    PAYLOAD_KEY,
+    Point,
+    PointId,
+    copy_points,
+    pages,
+    payload_of,
+    point_id,
+    provenance_of,
+    retrieve,
+    vectors_of,
+)
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The two collections of a migration.
+
+    Attributes:
+        client: The client.
+        source: The old collection.
+        target: The new collection.
+        vector: Name of the vector that is converted; empty for the unnamed one.
+    """
+
+    client: QdrantClient
+    source: str
+    target: str
+    vector: str
+
+    def sample(self, artifact_id: str, count: int, *, seed: int) -> list[str]:
+        """Return ids of up to ``count`` converted points from random places in the order of the ids."""
+        ours = models.FieldCondition(key=f"{PAYLOAD_KEY}.artifact", match=models.MatchValue(value=artifact_id))
+        converted = models.Filter(must=[ours])
+        total = self.client.count(self.target, converted, exact=True).count
+        keep = set(np.random.default_rng(seed).choice(total, size=min(total, count), replace=False).tolist())
+        chosen: list[str] = []
+        row = 0
+        for points in pages(self.client, self.target, PAGE_ROWS, scroll_filter=converted, with_payload=False):
+            chosen += [str(point.id) for place, point in enumerate(points, row) if place in keep]
+            row += len(points)
+        return chosen
+
+    def coverage(self, space_id: str, phase: Phase) -> Coverage:
+        """Count the points of both collections, by id; of the target alone once it is in service."""
+        has_vector = models.HasVectorCondition(has_vector=self.vector)
+        said = models.FieldCondition(key=f"{PAYLOAD_KEY}.space", match=models.MatchValue(value=space_id))
+        without_artifact = models.IsEmptyCondition(is_empty=models.PayloadField(key=f"{PAYLOAD_KEY}.artifact"))
+        made, in_service = phase != "untouched", phase in ("cut_over", "finished")
+        served = self.target if in_service else self.source
+        native = self._count(self.target, has_vector, said, without_artifact) if made else 0
+        rows, with_vector = self._count(served), self._count(served, has_vector)
+        converted = self._count(served, has_vector, said) if in_service else 0
+        orphans = 0
+        if phase == "prepared":
+            wanted = models.Filter(must=[has_vector])
+            for points in pages(self.client, self.source, PAGE_ROWS, scroll_filter=wanted, with_payload=False):
+                converted += sum("source" in known for known in self.known(points).values())
+            for points in pages(self.client, self.target, PAGE_ROWS, with_payload=[PAYLOAD_KEY]):
+                orphans += len(self.orphans(points))
+        return Coverage(rows, rows - with_vector, converted, orphans, native)
+
+    def native(self, ids: Sequence[PointId]) -> dict[PointId, Point]:
+        """Return those of some target points that are native beside an old vector."""
+        found = retrieve(self.client, self.target, ids, with_payload=[PAYLOAD_KEY], with_vectors=False)
+        told = {identifier: provenance_of(point) for identifier, point in found.items()}
+        native = [identifier for identifier, known in told.items() if "source" in known and "artifact" not in known]
+        return retrieve(self.client, self.target, native, with_payload=[PAYLOAD_KEY], with_vectors=True)
+
+    def read_both(self, ids: Sequence[str]) -> Pairs:
+        """Read the points that have the vector in both collections."""
+        source, target = self._retrieve(self.source, ids), self._retrieve(self.target, ids)
+        both = [text for text in ids if point_id(text) in source and point_id(text) in target]
+        arrays = [
+            np.array([vectors_of(side[point_id(text)])[self.vector] for text in both], dtype=np.float32)
+            for side in (source, target)
+        ]
+        native = ["artifact" not in provenance_of(target[point_id(text)]) for text in both]
+        return Pairs(both, arrays[0], arrays[1], np.array(native, dtype=bool))
+
+    def read_target(self, ids: Sequence[str], space: SpaceVersion) -> TargetRows:
+        """Read the target points that say that they are of a space."""
+        found = self._retrieve(self.target, ids)
+        known = {text: provenance_of(found[point_id(text)]) for text in ids if point_id(text) in found}
+        there = [text for text, said in known.items() if said.get("space") == space.id]
+        vectors = np.empty((len(there), space.dim), np.float32)
+        for row, text in enumerate(there):
+            vectors[row] = vectors_of(found[point_id(text)])[self.vector]
+        return TargetRows(there, vectors, np.array(["artifact" not in known[text] for text in there], dtype=bool))
+
+    def _retrieve(self, collection: str, ids: Sequence[str]) -> dict[PointId, Point]:
+        """Look up points that have the vector."""
+        wanted = [point_id(text) for text in ids]
+        found = retrieve(self.client, collection, wanted, with_payload=[PAYLOAD_KEY], with_vectors=True)
+        return {identifier: point for identifier, point in found.items() if self.vector in vectors_of(point)}
+
+    def known(self, points: Sequence[Point]) -> dict[PointId, dict[str, Any]]:
+        """Return the provenance of the target points of some source points."""
+        ids = [point.id for point in points]
+        found = retrieve(self.client, self.target, ids, with_payload=[PAYLOAD_KEY], with_vectors=False)
+        return {identifier: provenance_of(point) for identifier, point in found.items()}
+
+    def orphans(self, points: Sequence[Point]) -> list[PointId]:
+        """Return target points that were converted from a source point or vector that is gone."""
+        source = self._look_up(self.source, points)
+        return [
+            point.id
+            for point in points
+            if point.id not in source
+            or ("source" in provenance_of(point) and self.vector not in vectors_of(source[point.id]))
+        ]
+
+    def remove_orphans(self) -> int:
+        """Remove orphans, and bring over points without a vector; return how many were removed."""
+        removed = 0
+        for points in pages(self.client, self.target, PAGE_ROWS, with_payload=[PAYLOAD_KEY]):
+            gone = self.orphans(points)
+            self._delete(self.target, gone)
+            removed += len(gone)
+        lacking = models.Filter(must_not=[models.HasVectorCondition(has_vector=self.vector)])
+        for points in pages(self.client, self.source, PAGE_ROWS, scroll_filter=lacking, with_payload=False):
+            there = self._look_up(self.target, points)
+            native = [point.id for point in points if point.id in there and self.vector in vectors_of(there[point.id])]
+            self._copy([point.id for point in points if point.id not in native], self.source, self.target)
+        return removed
+
+    def bring_over(self) -> None:
+        """Bring points that are still missing to the target, without a vector: they could not be converted."""
+        for points in pages(self.client, self.source, PAGE_ROWS, with_payload=False):
+            there = self._look_up(self.target, points)
+            self._copy([point.id for point in points if point.id not in there], self.source, self.target)
+
+    def bring_back(self) -> int:
+        """Bring what changed since the cutover back to the source, without new vectors.
+
+        Returns:
+            Points with a new vector that have no old one.
+        """
+        for points in pages(self.client, self.source, PAGE_ROWS, with_payload=False):
+            there = self._look_up(self.target, points)
+            self._delete(self.source, [point.id for point in points if point.id not in there])
+        without = 0
+        for points in pages(self.client, self.target, PAGE_ROWS, with_payload=True, with_vectors=True):
+            there = self._look_up(self.source, points)
+            native = [point for point in points if "source" not in provenance_of(point)]
+            stale = [point.id for point in native if self.vector in vectors_of(point)]
+            without += len(stale)
+            self._copy([*stale, *(point.id for point in points if point.id not in there)], self.target, self.source)
+            for point in points:
+                if point.id in there and payload_of(point) != payload_of(there[point.id]):
+                    self.client.overwrite_payload(self.source, payload_of(point), points=[point.id], wait=True)
+        return without
+
+    def _look_up(self, collection: str, points: Sequence[Point]) -> dict[PointId, Point]:
+        ids = [point.id for point in points]
+        return retrieve(self.client, collection, ids, with_payload=True, with_vectors=True)
+
+    def _count(self, collection: str, *conditions: models.Condition) -> int:
+        return int(self.client.count(collection, models.Filter(must=list(conditions)), exact=True).count)
+
+    def discard(self, ids: Sequence[str]) -> None:
+        """Delete target points."""
+        self._delete(self.target, [point_id(text) for text in ids])
+
+    def _delete(self, collection: str, ids: list[PointId]) -> None:
+        if ids:
+            self.client.delete(collection, models.PointIdsList(points=list(ids)), wait=True)
+
+    def _copy(self, ids: Sequence[PointId], source: str, target: str) -> None:
+        def change(point: Point) -> tuple[dict[str, Any], dict[str, Any]]:
+            others = {name: value for name, value in vectors_of(point).items() if name != self.vector}
+            return others, payload_of(point)
+
+        for start in range(0, len(ids), PAGE_ROWS):
+            copy_points(self.client, ids[start : start + PAGE_ROWS], source=source, target=target, change=change)

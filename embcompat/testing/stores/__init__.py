@@ -1,0 +1,1 @@
+"""What every gallery store must do, checked on a real store."""

@@ -1,0 +1,128 @@
+"""Killing a migration: a child process that converts a gallery and is killed at a chosen point.
+
+Run as ``python -m embcompat.testing.stores.faults URL ARTIFACT POINT`` it migrates and cuts over, and kills itself with
+SIGKILL at the point: one of `KILL_POINTS`, ``after:SECONDS``, or ``never``.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any, Final
+
+from embcompat.migration import RunOptions, cut_over, run_migration
+from embcompat.migration.run import job_of
+from embcompat.runtime import OnnxAligner
+from embcompat.stores import GalleryStore, open_store
+from embcompat.testing.stores.check import StoreBench, converted, require, require_gallery
+
+KILL_POINTS: Final = {
+    "prepared": "when the target side was made",
+    "writing": "in the middle of the second write",
+    "written": "when the third write was done",
+    "switching": "in the middle of the cutover",
+    "switched": "when the cutover was done",
+}
+
+RANDOM_KILLS: Final = 30
+_BATCHES = 7
+_MIDDLE_SECONDS = 0.002
+
+
+def check_kill_points(bench: StoreBench) -> None:
+    """Killed at five fixed points one after the other, a migration goes on each time and ends right."""
+    old = bench.gallery()
+    new = converted(bench.shrink, old)
+    url = bench.harness.create(old)
+    notes = bench.harness.notes(url)
+    for point in KILL_POINTS:
+        code = _child(bench, url, point)
+        require(code == -signal.SIGKILL, f"the child must be killed {KILL_POINTS[point]}. It ended with code {code}")
+        cut = _is_cut_over(bench, url)
+        require(cut or point != "switched", "a cutover that has returned must hold")
+        require(not cut or point in ("switching", "switched"), f"{point}: nothing may be switched yet")
+        require_gallery(
+            bench.harness.get(url), new if cut else old, bench.harness.tolerance, f"in service after {point}"
+        )
+        if cut:
+            break
+    require(bench.harness.notes(url) == notes, "kills must change nothing beside the vectors")
+
+
+def check_random_kills(bench: StoreBench, *, kills: int = RANDOM_KILLS, seed: int = 0) -> None:
+    """Killed at random times, again and again, a migration ends right. Long; not among the checks of every run."""
+    rng = random.Random(seed)
+    done = 0
+    while done < kills:
+        old = bench.gallery(seed=done)
+        url = bench.harness.create(old)
+        while not _is_cut_over(bench, url):
+            code = _child(bench, url, f"after:{rng.uniform(0.0, 0.5):.4f}")
+            done += code == -signal.SIGKILL
+            require(code in (0, -signal.SIGKILL), f"a child must end well or be killed. It ended with code {code}")
+        require_gallery(bench.harness.get(url), converted(bench.shrink, old), bench.harness.tolerance, "after kills")
+
+
+def _is_cut_over(bench: StoreBench, url: str) -> bool:
+    with bench.store(url) as store:
+        return store.state(job_of(bench.shrink.artifact)).phase == "cut_over"
+
+
+def _child(bench: StoreBench, url: str, point: str) -> int:
+    command = [sys.executable, "-m", __name__, url, str(bench.shrink.artifact.path), point]
+    return subprocess.run(command, check=False).returncode
+
+
+def _kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _set_trap(store: GalleryStore, method: str, *, call: int, inside: bool) -> None:
+    """Kill this process in the middle of, or after, a certain call of a method."""
+    original: Callable[..., Any] = getattr(store, method)
+    calls = 0
+
+    def trapped(*arguments: Any, **options: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == call and inside:
+            threading.Timer(_MIDDLE_SECONDS, _kill).start()
+        result = original(*arguments, **options)
+        if calls == call:
+            _kill()
+        return result
+
+    setattr(store, method, trapped)
+
+
+_TRAPS: Final[dict[str, dict[str, Any]]] = {
+    "prepared": {"method": "prepare", "call": 1, "inside": False},
+    "writing": {"method": "write", "call": 2, "inside": True},
+    "written": {"method": "write", "call": 3, "inside": False},
+    "switching": {"method": "cutover", "call": 1, "inside": True},
+    "switched": {"method": "cutover", "call": 1, "inside": False},
+}
+
+
+def main(url: str, artifact: str, point: str) -> None:
+    """Migrate and cut over, and be killed at the point."""
+    aligner = OnnxAligner(artifact, threads=1)
+    with closing(open_store(url)) as store:
+        if point.startswith("after:"):
+            threading.Timer(float(point.removeprefix("after:")), _kill).start()
+        elif point in _TRAPS:
+            _set_trap(store, **_TRAPS[point])
+        batch_size = max(1, store.coverage(job_of(aligner.artifact)).rows // _BATCHES)
+        run_migration(aligner, store, options=RunOptions(batch_size=batch_size))
+        cut_over(aligner, store)
+    os._exit(0)  # without waiting for the timer
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
