@@ -31,9 +31,9 @@ from numpy.typing import NDArray
 from embcompat.aligners import AffineAligner, Aligner
 from embcompat.artifact import Artifact, read_artifact
 from embcompat.embeddings import split_pairs
-from embcompat.embeddings.files import ROW_GROUP_ROWS, embeddings_schema, vectors_to_arrow
 from embcompat.export import save_artifact
 from embcompat.files.streams import SUFFIXES
+from embcompat.files.vectors import ROW_GROUP_ROWS, embeddings_schema, vectors_to_arrow
 from embcompat.migration import convert_file
 from embcompat.runtime import OnnxAligner
 from embcompat.spaces import SpaceVersion

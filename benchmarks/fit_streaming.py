@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from embcompat.aligners import fit_affine_sums
 from embcompat.aligners.streaming import stream_sums
-from embcompat.embeddings.files import ROW_GROUP_ROWS, embeddings_schema, vectors_to_arrow
+from embcompat.files.vectors import ROW_GROUP_ROWS, embeddings_schema, vectors_to_arrow
 from embcompat.spaces import SpaceVersion
 
 DIM = 384

@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 from embcompat.aligners import AffineAligner
 from embcompat.artifact import Artifact, read_artifact
 from embcompat.embeddings import split_pairs
-from embcompat.embeddings.files import embeddings_schema, vectors_to_arrow
 from embcompat.export import save_artifact
+from embcompat.files.vectors import embeddings_schema, vectors_to_arrow
 from embcompat.testing import make_pairs
 
 DIM = 128

@@ -16,8 +16,8 @@ from embcompat.doctor import DoctorReport, SpaceReference, examine, fit_referenc
 from embcompat.doctor.foreign import separation
 from embcompat.doctor.gallery import BLOCK_ROWS
 from embcompat.embeddings import Embeddings, normalize_rows
-from embcompat.embeddings.files import SPACE_KEY
 from embcompat.errors import FileFormatError, InputError
+from embcompat.files.vectors import SPACE_KEY
 from embcompat.spaces import SpaceVersion
 
 DIM = 16

@@ -14,9 +14,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from embcompat.aligners.sums import GramSums
-from embcompat.embeddings import validate_vectors
-from embcompat.embeddings.files import open_parquet, read_npy, read_space, vectors_from_arrow
 from embcompat.errors import FileFormatError, InputError
+from embcompat.files.npy import read_npy
+from embcompat.files.parquet import open_parquet, read_space
+from embcompat.files.validation import validate_vectors
+from embcompat.files.vectors import vectors_from_arrow
 
 _BLOCK_ROWS = 8_192
 

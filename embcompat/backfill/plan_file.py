@@ -11,8 +11,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from embcompat.backfill.plan import BackfillPlan
-from embcompat.embeddings.files import atomic_path
 from embcompat.errors import FileFormatError, InputError
+from embcompat.files.atomic import atomic_path
 
 
 class PlanFile(BaseModel):

@@ -242,7 +242,7 @@ def write_json(result: dict[str, Any], path: Path) -> None:
     """Write a result; the file appears only when complete."""
     import json
 
-    from embcompat.embeddings.files import atomic_path
+    from embcompat.files.atomic import atomic_path
 
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

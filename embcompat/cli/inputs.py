@@ -66,7 +66,7 @@ def npy_space(path: Path, *, space: str | None, similarity: Similarity) -> Space
     import numpy as np
 
     from embcompat.embeddings import UNIT_NORM_TOLERANCE
-    from embcompat.embeddings.files import read_npy
+    from embcompat.files.npy import read_npy
     from embcompat.spaces import SpaceVersion, parse_space_id
 
     if space is None:

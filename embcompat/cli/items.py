@@ -197,7 +197,7 @@ def _csv(path: Path) -> tuple[list[str], Rows]:
 
 
 def _parquet(path: Path) -> tuple[list[str], Rows]:
-    from embcompat.embeddings.files import open_parquet
+    from embcompat.files.parquet import open_parquet
 
     file = open_parquet(path)
     columns = list(file.schema_arrow.names)

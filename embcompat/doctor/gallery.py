@@ -101,7 +101,7 @@ def open_gallery(origin: str | Path | Embeddings, *, space: SpaceVersion | None 
     path = Path(origin)
     if path.suffix == ".npy":
         return Gallery(path, space, _npy(path).shape[1] if space is None else space.dim)
-    from embcompat.embeddings.files import open_parquet, read_space
+    from embcompat.files.parquet import open_parquet, read_space
 
     column = open_parquet(path).schema_arrow
     stated = read_space(path) or space
@@ -113,7 +113,7 @@ def open_gallery(origin: str | Path | Embeddings, *, space: SpaceVersion | None 
 
 
 def _npy(path: Path) -> NDArray[Any]:
-    from embcompat.embeddings.files import read_npy
+    from embcompat.files.npy import read_npy
 
     array = read_npy(path)
     if array.ndim != 2 or array.dtype.kind != "f":
@@ -143,7 +143,7 @@ def _parquet_blocks(path: Path, dim: int) -> Iterator[Block]:
 def _batches(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
     import pyarrow as pa
 
-    from embcompat.embeddings.files import open_parquet
+    from embcompat.files.parquet import open_parquet
 
     file = open_parquet(path)
     present = [name for name in columns if name in file.schema_arrow.names]

@@ -1,7 +1,8 @@
 """Vectors that know their ids and their space; pairs of them; the files they live in."""
 
 from embcompat.embeddings.pairs import PairedEmbeddings, PairSplit, pair_embeddings, split_pairs, stack_pairs
-from embcompat.embeddings.values import UNIT_NORM_TOLERANCE, Embeddings, normalize_rows, validate_vectors
+from embcompat.embeddings.values import Embeddings, normalize_rows
+from embcompat.files.validation import UNIT_NORM_TOLERANCE, validate_vectors
 
 __all__ = [
     "UNIT_NORM_TOLERANCE",

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embcompat.embeddings import Embeddings
-from embcompat.embeddings.values import validate_strings
 from embcompat.errors import ExtractionError, InputError
 from embcompat.extractors.base import Extractor
+from embcompat.files.validation import validate_strings
 
 
 @dataclass(frozen=True)

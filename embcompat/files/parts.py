@@ -24,9 +24,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from embcompat.embeddings.files import SPACE_KEY, vector_type, vectors_to_arrow
 from embcompat.errors import InputError, StoreError
 from embcompat.files.footer import footer_length, join_footers
+from embcompat.files.vectors import SPACE_KEY, vector_type, vectors_to_arrow
 from embcompat.spaces import SpaceVersion
 
 PROVENANCE_KEY = b"embcompat.provenance"

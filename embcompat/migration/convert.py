@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from embcompat.artifact import Artifact
-from embcompat.embeddings.files import open_parquet, read_npy
 from embcompat.errors import InputError, MigrationError
+from embcompat.files.npy import read_npy
+from embcompat.files.parquet import open_parquet
 from embcompat.files.parts import NpyFormat, ParquetFormat, PartFile, PieceFormat, open_part
 from embcompat.files.streams import Block, NpyVectors, ParquetVectors, file_identity, open_vectors
 from embcompat.migration.checks import SAMPLE_TOLERANCE, CanaryResult, check_canary, first_bad_row, relative_error

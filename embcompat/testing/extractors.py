@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embcompat.embeddings.values import UNIT_NORM_TOLERANCE
+from embcompat.embeddings import UNIT_NORM_TOLERANCE
 from embcompat.extractors import Extractor
 from embcompat.spaces import SpaceVersion
 

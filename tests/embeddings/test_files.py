@@ -8,8 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from embcompat.embeddings import Embeddings
-from embcompat.embeddings.files import atomic_path, read_space, vectors_from_arrow
 from embcompat.errors import FileFormatError, InputError, SpaceMismatchError
+from embcompat.files.atomic import atomic_path
+from embcompat.files.parquet import read_space
+from embcompat.files.vectors import vectors_from_arrow
 from embcompat.spaces import SpaceVersion
 
 NAN = float("nan")

@@ -17,10 +17,10 @@ import pytest
 from embcompat.aligners import AffineAligner, load_aligner
 from embcompat.artifact import Artifact
 from embcompat.embeddings import Embeddings, PairSplit
-from embcompat.embeddings.files import vector_type
 from embcompat.errors import FileFormatError, InputError, MigrationError, SpaceMismatchError, StoreError
 from embcompat.export import save_artifact
 from embcompat.files.parts import journal_path, part_path
+from embcompat.files.vectors import vector_type
 from embcompat.migration import convert_file
 
 Advance = Callable[[int], None]

@@ -18,8 +18,8 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from embcompat.embeddings.files import atomic_path
 from embcompat.errors import StoreError
+from embcompat.files.atomic import atomic_path
 from embcompat.stores.base import Coverage, Finish, Job, Pairs, Rows, State, TargetRows, no_target_side
 from embcompat.stores.digests import vector_digests
 from embcompat.stores.files.layouts import Contents, FileLayout

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from embcompat.embeddings.files import atomic_path
+from embcompat.files.atomic import atomic_path
 from embcompat.files.streams import file_identity
 from embcompat.spaces import SpaceVersion
 from embcompat.stores.base import Job

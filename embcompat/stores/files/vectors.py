@@ -15,9 +15,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from embcompat.embeddings.files import open_parquet, read_npy, read_space, vectors_from_arrow
 from embcompat.errors import FileFormatError, InputError, StoreError
+from embcompat.files.npy import read_npy
+from embcompat.files.parquet import open_parquet, read_space
 from embcompat.files.parts import ParquetFormat
+from embcompat.files.vectors import vectors_from_arrow
 from embcompat.spaces import SpaceVersion
 from embcompat.stores.base import Job
 from embcompat.stores.files.gallery import FileGallery

@@ -18,8 +18,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from embcompat.embeddings.files import SPACE_KEY
 from embcompat.errors import InputError, StoreError
+from embcompat.files.vectors import SPACE_KEY
 from embcompat.spaces import SpaceVersion
 from embcompat.stores.base import Coverage, Finish, Job, Pairs, Rows, State, TargetRows, no_target_side
 from embcompat.stores.digests import vector_digests

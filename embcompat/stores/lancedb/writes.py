@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute
 from numpy.typing import NDArray
 
-from embcompat.embeddings.files import vectors_to_arrow
+from embcompat.files.vectors import vectors_to_arrow
 from embcompat.stores.digests import vector_digests
 from embcompat.stores.lancedb.rows import LanceKeys
 
