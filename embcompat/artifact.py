@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -43,7 +44,10 @@ Direction = Literal["forward", "backward"]
 """forward: old vectors move to the new (or a shared) space. backward: new vectors move to the old or a shared one."""
 
 _SHA256 = r"^[0-9a-f]{64}$"
+_KIND = r"^[a-z][a-z0-9_]*$"
 _MAX_MANIFEST_BYTES = 4 << 20
+_MAX_FILE_BYTES = 2 << 30
+"""Largest file of an artifact; an ONNX graph cannot be larger anyway."""
 
 
 class Metric(BaseModel):
@@ -89,7 +93,7 @@ class Manifest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     schema_version: Literal[1] = SCHEMA_VERSION
-    kind: str
+    kind: str = Field(pattern=_KIND, max_length=50)
     config: dict[str, JsonValue]
     source: SpaceVersion
     target: SpaceVersion
@@ -135,7 +139,7 @@ class Artifact:
 
     def weights(self) -> dict[str, NDArray[Any]]:
         """Read the aligner's arrays."""
-        return read_arrays((self.path / WEIGHTS).read_bytes(), where=WEIGHTS)
+        return _read_finite(self.path / WEIGHTS)
 
     def graph(self) -> bytes:
         """Read the ONNX graph and refuse what could reach outside it."""
@@ -164,11 +168,11 @@ class Artifact:
         """Return the canary: held-out source and target vectors of the same items, or None."""
         if CANARY not in self.manifest.files:
             return None
-        arrays = read_arrays((self.path / CANARY).read_bytes(), where=CANARY)
-        found = {name: (array.dtype, array.ndim, array.shape[-1:]) for name, array in arrays.items()}
+        arrays = _read_finite(self.path / CANARY)
+        actual = {name: (array.dtype, array.ndim, array.shape[-1:]) for name, array in arrays.items()}
         dims = {"source": self.source.dim, "target": self.target.dim}
         expected = {name: (np.dtype(np.float32), 2, (dim,)) for name, dim in dims.items()}
-        if found != expected or len(arrays["source"]) != len(arrays["target"]):
+        if actual != expected or len(arrays["source"]) != len(arrays["target"]):
             raise ArtifactError(f"{self.path / CANARY} must hold float32 vectors of the artifact's two spaces.")
         return arrays["source"], arrays["target"]
 
@@ -187,6 +191,15 @@ def read_artifact(path: str | Path) -> Artifact:
         if (directory / "forward" / MANIFEST).is_file():
             hint = f" It holds a pair of aligners: pass {directory / 'forward'} or {directory / 'backward'}."
         raise InputError(f"{directory} is not an artifact: it has no {MANIFEST}.{hint}")
+    try:
+        return _verified(directory)
+    except OSError as error:
+        raise ArtifactError(f"{directory} cannot be read: {error}") from error
+
+
+def _verified(directory: Path) -> Artifact:
+    """Read an artifact that is there; only regular files of a plausible size are opened."""
+    _require_plain_file(directory / MANIFEST, _MAX_MANIFEST_BYTES)
     data = (directory / MANIFEST).read_bytes()
     manifest = parse_manifest(data, where=str(directory / MANIFEST))
     present = {entry.name for entry in directory.iterdir()} - {MANIFEST}
@@ -196,13 +209,23 @@ def read_artifact(path: str | Path) -> Artifact:
             f"{directory} must hold exactly the files that its manifest lists. Missing: {missing}. Not listed: {extra}."
         )
     for name, expected in manifest.files.items():
-        found = file_digest(directory / name)
-        if found != expected:
+        _require_plain_file(directory / name, _MAX_FILE_BYTES)
+        actual = file_digest(directory / name)
+        if actual != expected:
             raise ArtifactError(
-                f"{directory / name} is damaged: its SHA-256 is {found[:12]}…, the manifest says {expected[:12]}…. "
+                f"{directory / name} is damaged: its SHA-256 is {actual[:12]}…, the manifest says {expected[:12]}…. "
                 "Fetch the artifact again."
             )
     return Artifact(directory, hashlib.sha256(data).hexdigest(), manifest)
+
+
+def _require_plain_file(path: Path, limit: int) -> None:
+    """Refuse what must not be opened: a pipe or a device would never end, and a huge file would fill the memory."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ArtifactError(f"{path} must be a regular file.")
+    if status.st_size > limit:
+        raise ArtifactError(f"{path} must be at most {limit:,} bytes. Got {status.st_size:,}.")
 
 
 def parse_manifest(data: bytes, *, where: str = MANIFEST) -> Manifest:
@@ -254,6 +277,15 @@ def read_arrays(data: bytes, *, where: str) -> dict[str, NDArray[Any]]:
         return dict(load(data))
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"{where} is not a readable safetensors file: {error}") from error
+
+
+def _read_finite(path: Path) -> dict[str, NDArray[Any]]:
+    """Read named arrays and refuse NaN and infinity."""
+    arrays = read_arrays(path.read_bytes(), where=path.name)
+    broken = [name for name, array in arrays.items() if array.dtype.kind == "f" and not np.isfinite(array).all()]
+    if broken:
+        raise ArtifactError(f"{path} must hold finite numbers. Got NaN or infinity in {', '.join(sorted(broken))}.")
+    return arrays
 
 
 def file_digest(path: Path) -> str:

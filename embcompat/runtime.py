@@ -49,6 +49,7 @@ class OnnxAligner:
         options = ort.SessionOptions()
         options.log_severity_level = 3
         options.add_session_config_entry("session.load_model_format", "ONNX")
+        self._threads, self._providers = threads, tuple(providers)
         if threads is not None:
             if threads < 1:
                 raise InputError(f"threads must be at least 1. Got {threads}.")
@@ -68,6 +69,10 @@ class OnnxAligner:
         if outputs[0].shape[1:] != [self._target_dim] or outputs[0].type != "tensor(float)":
             raise ArtifactError(f"the graph of {self.artifact.path} must return float vectors (n, {self._target_dim}).")
         self._input = inputs[0].name
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as the artifact's path and id, for pools of workers; a worker opens and verifies it anew."""
+        return _reopen, (self.artifact.path, self.artifact.id, self._threads, self._providers)
 
     def __repr__(self) -> str:
         return f"OnnxAligner({self.artifact.source.id} -> {self.artifact.target.id}, id={self.artifact.id[:12]})"
@@ -141,6 +146,15 @@ class OnnxAligner:
             expected = (len(block), width)
             raise ArtifactError(f"the graph of {self.artifact.path} must return {expected}. Got {found.shape}.")
         return found
+
+
+def _reopen(path: Path, artifact_id: str, threads: int | None, providers: tuple[str, ...]) -> OnnxAligner:
+    aligner = OnnxAligner(path, threads=threads, providers=providers)
+    if aligner.artifact.id != artifact_id:
+        raise ArtifactError(
+            f"{path} must hold artifact {artifact_id[:12]}, as when it was pickled. Got {aligner.artifact.id[:12]}."
+        )
+    return aligner
 
 
 def _split_outputs(graph: bytes) -> tuple[bytes, bytes | None]:

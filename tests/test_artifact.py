@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import pickle
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -173,3 +176,20 @@ def test_messages_when_serving(artifact: Artifact) -> None:
         OnnxAligner(artifact.path, threads=0)
     with pytest.raises(InputError, match="not an artifact"):
         OnnxAligner(artifact.path.parent)
+
+
+def test_an_aligner_goes_to_a_pool_of_workers(artifact: Artifact, split: PairSplit, tmp_path: Path) -> None:
+    aligner = OnnxAligner(artifact.path, threads=1)
+    vectors = split.test.source.vectors
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        assert np.array_equal(pool.submit(aligner.transform, vectors).result(), aligner.transform(vectors))
+    data = pickle.dumps(aligner)
+    save_artifact(
+        fit_affine(split.validation, split.test),
+        artifact.path,
+        source=artifact.source,
+        target=artifact.target,
+        overwrite=True,
+    )
+    with pytest.raises(ArtifactError, match="as when it was pickled"):
+        pickle.loads(data)

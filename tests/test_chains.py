@@ -306,3 +306,12 @@ def test_real_text_vectors_through_a_middle_space(shared_data: Path, tmp_path: P
     assert 0.3 < report.direct.value < 1.0
     assert report.ratio is not None
     assert 0.5 < report.ratio.value < 1.1
+
+
+def test_a_mermaid_graph_holds_no_foreign_markup() -> None:
+    from embcompat.chains.graph import _mermaid_text
+
+    assert _mermaid_text('ridge"| b; click s0 "javascript:x"') == (
+        "ridge#34;#124; b#59; click s0 #34;javascript#58;x#34;"
+    )
+    assert _mermaid_text("kernel 0a1b2c, 0.950, production") == "kernel 0a1b2c, 0.950, production"

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import hashlib
 import json
+import os
 import pickle
 import shutil
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import safetensors.numpy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
@@ -328,7 +330,14 @@ def test_a_pickle_in_a_configuration_is_text(original: dict[str, bytes], tmp_pat
     assert not mark.exists()
 
 
-@pytest.mark.parametrize("kind", ["os.system", "embcompat.testing", "", "__class__"])
+@pytest.mark.parametrize("kind", ["os.system", "embcompat.testing", "", "__class__", "[/b]", "a|b", "\x1b[31m"])
+def test_a_kind_that_is_no_name_is_refused(original: dict[str, bytes], tmp_path: Path, kind: str) -> None:
+    raw = {**json.loads(original[MANIFEST]), "kind": kind}
+    with pytest.raises(ArtifactError, match="kind"):
+        read_artifact(write(tmp_path / "a", {**original, MANIFEST: canonical(raw)}))
+
+
+@pytest.mark.parametrize("kind", ["class", "import_module"])
 def test_a_kind_is_a_name_in_a_list_and_nothing_else(original: dict[str, bytes], tmp_path: Path, kind: str) -> None:
     raw = {**json.loads(original[MANIFEST]), "kind": kind}
     artifact = read_artifact(write(tmp_path / "a", {**original, MANIFEST: canonical(raw)}))
@@ -438,3 +447,68 @@ def test_a_graph_that_fails_or_returns_other_rows_is_refused(tmp_path: Path) -> 
         changed = consistent({**files, GRAPH: model.SerializeToString()})
         with pytest.raises(ArtifactError, match=message):
             OnnxAligner(write(tmp_path / "b", changed)).transform(np.zeros((2, 2), np.float32))
+
+
+def endless_loop(model: onnx.ModelProto) -> None:
+    body = helper.make_graph([helper.make_node("Identity", ["keep"], ["again"])], "body", [], [])
+    model.graph.node.append(helper.make_node("Loop", ["", "keep"], ["x"], body=body))
+
+
+def huge_array(model: onnx.ModelProto) -> None:
+    model.graph.node.append(helper.make_node("ConstantOfShape", ["shape"], ["x"]))
+
+
+def function(model: onnx.ModelProto) -> None:
+    node = helper.make_node("Identity", ["x"], ["y"])
+    model.functions.append(helper.make_function("", "Trick", ["x"], ["y"], [node], [helper.make_opsetid("", 18)]))
+
+
+def not_finite(model: onnx.ModelProto) -> None:
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.full((2, 2), np.nan, np.float32), "bad"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (endless_loop, "uses Loop, which is refused"),
+        (huge_array, "uses ConstantOfShape, which is refused"),
+        (function, "functions or sparse tensors"),
+        (not_finite, "must hold finite numbers. Got NaN or infinity in 'bad'"),
+    ],
+)
+def test_graphs_that_hang_or_fill_the_memory_are_refused(
+    change: Callable[[onnx.ModelProto], None], message: str
+) -> None:
+    model = tiny()
+    change(model)
+    with pytest.raises(ArtifactError, match=message):
+        check_graph(model.SerializeToString())
+
+
+@pytest.mark.parametrize("name", [MANIFEST, WEIGHTS, GRAPH])
+def test_a_pipe_in_place_of_a_file_is_refused_unopened(original: dict[str, bytes], tmp_path: Path, name: str) -> None:
+    folder = write(tmp_path / "a", original)
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises((ArtifactError, InputError), match="must be a regular file|has no manifest"):
+        read_artifact(folder)
+
+
+def test_a_file_of_gigabytes_is_refused_unread(original: dict[str, bytes], tmp_path: Path) -> None:
+    for name, limit in ((MANIFEST, "4,194,304"), (WEIGHTS, "2,147,483,648")):
+        folder = write(tmp_path / name, original)
+        os.truncate(folder / name, 20 << 30)
+        with pytest.raises(ArtifactError, match=f"must be at most {limit} bytes"):
+            read_artifact(folder)
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    spaces = make_pairs(20, source_dim=2, target_dim=2).pairs
+    saved = save_artifact(
+        AffineAligner(np.eye(2), np.zeros(2)), tmp_path / "a", source=spaces.source.space, target=spaces.target.space
+    )
+    files = {entry.name: entry.read_bytes() for entry in saved.path.iterdir()}
+    arrays = {**saved.weights(), "bias": np.full(2, np.inf)}
+    artifact = read_artifact(write(tmp_path / "b", consistent({**files, WEIGHTS: safetensors.numpy.save(arrays)})))
+    with pytest.raises(ArtifactError, match="must hold finite numbers. Got NaN or infinity in bias"):
+        artifact.weights()

@@ -60,7 +60,7 @@ class Route:
 
 def edges_of(registry: Registry) -> tuple[Edge, ...]:
     """List the aligners that a path may use: not retired, and not leading into a retired space."""
-    retired = registry.retired_ids()
+    retired = registry.standing().retired
     return tuple(Edge.of(entry) for entry in registry.list_aligners() if entry.target.id not in retired)
 
 
@@ -131,22 +131,27 @@ def to_mermaid(registry: Registry) -> str:
         flowchart LR
             s0["facenet@11"]
     """
-    retired, labels = registry.retired_ids(), registry.labels()
+    retired, labels = registry.standing().retired, registry.standing().labels
     lines, name_of = ["flowchart LR"], {}
     for number, space in enumerate(registry.list_spaces(retired=True)):
         name_of[space.id] = f"s{number}"
-        held = "".join(f"<br>{label}" for label, subject in sorted(labels.items()) if subject == space.id)
-        lines.append(f'    s{number}["{space.id}{held}"]')
+        label_lines = "".join(f"<br>{label}" for label, subject in sorted(labels.items()) if subject == space.id)
+        lines.append(f'    s{number}["{space.id}{label_lines}"]')
     for entry in registry.list_aligners(retired=True):
         low = Edge.of(entry).retention
-        held = "".join(f", {label}" for label, subject in sorted(labels.items()) if subject == entry.id)
-        text = f"{entry.manifest.kind} {entry.id[:6]}{'' if low is None else f', {low:.3f}'}{held}"
+        label_list = "".join(f", {label}" for label, subject in sorted(labels.items()) if subject == entry.id)
+        text = f"{entry.manifest.kind} {entry.id[:6]}{'' if low is None else f', {low:.3f}'}{label_list}"
         arrow = "-.->" if entry.retired else "-->"
-        lines.append(f'    {name_of[entry.source.id]} {arrow}|"{text}"| {name_of[entry.target.id]}')
-    gone = [name for identifier, name in name_of.items() if identifier in retired]
-    if gone:
-        lines += ["    classDef retired stroke-dasharray: 4", f"    class {','.join(gone)} retired"]
+        lines.append(f'    {name_of[entry.source.id]} {arrow}|"{_mermaid_text(text)}"| {name_of[entry.target.id]}')
+    dashed = [name for identifier, name in name_of.items() if identifier in retired]
+    if dashed:
+        lines += ["    classDef retired stroke-dasharray: 4", f"    class {','.join(dashed)} retired"]
     return "\n".join(lines)
+
+
+def _mermaid_text(text: str) -> str:
+    """Write what could end a quoted text, or be markup inside it, as Mermaid's character codes."""
+    return "".join(char if char.isalnum() or char in " .,_@+-" else f"#{ord(char)};" for char in text)
 
 
 def _resolve(graph: Registry | Sequence[Edge], space: str | SpaceVersion, *, what: str) -> SpaceVersion:

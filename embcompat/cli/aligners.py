@@ -52,7 +52,7 @@ def aligners(
         table.add_row(str(row["kind"]), "needs train" if count is None else f"{count:,}", str(row["purpose"]))
     output().print(table)
     if any(row["parameters"] is None for row in rows):
-        output().print("\nThe neural kinds need: pip install 'embcompat[train]'", markup=False)
+        output().print("\nThe neural kinds need: pip install 'embcompat[train]'")
 
 
 def count_floats(kind: str, source_dim: int, target_dim: int) -> int | None:

@@ -3,29 +3,57 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.segment import Segment
 from rich.text import Text
 
 PLAIN_LINE_SECONDS = 5.0
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Characters that a terminal obeys instead of showing, those that reverse the text's direction, and half characters."""
+
+
+def show_controls(text: str) -> str:
+    r"""Replace control characters by what Python writes for them: ids, labels and file names may hold any.
+
+    Example:
+        >>> print(show_controls("a\x1b[31mb"))
+        a\x1b[31mb
+    """
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
+
+
+class _PlainConsole(Console):
+    """A console to which no text is markup, and which shows control characters instead of sending them."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Make plain text; what is printed in colour is a `Text` with a style."""
+        return super().render_str(show_controls(text), **{**options, "markup": False, "emoji": False})
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Render anything, whatever text it was made of."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else show_controls(text), style, control)
+
 
 def output() -> Console:
     """Return the console for results: at most 80 columns wide when piped."""
-    return Console(width=None if sys.stdout.isatty() else 80, highlight=False)
+    return _PlainConsole(width=None if sys.stdout.isatty() else 80, highlight=False)
 
 
 def messages() -> Console:
     """Return the console for progress and errors."""
-    return Console(stderr=True, width=None if sys.stderr.isatty() else 80, highlight=False)
+    return _PlainConsole(stderr=True, width=None if sys.stderr.isatty() else 80, highlight=False)
 
 
 def print_json(result: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.text import Text
 
 from embcompat.cli.console import output, print_json
 from embcompat.cli.inputs import npy_space
@@ -109,15 +110,15 @@ def _write_rows(report: DoctorReport, gallery: Path, space: SpaceVersion | None,
 def _print_report(report: DoctorReport) -> None:
     console = output()
     judged = f", judged as {report.space}" if report.space else ""
-    state = "[red]sick[/red]" if report.sick else "[green]healthy[/green]"
-    console.print(f"{report.rows:,} rows{judged}: {state}")
+    state = Text("sick", style="red") if report.sick else Text("healthy", style="green")
+    console.print(Text(f"{report.rows:,} rows{judged}: ") + state)
     for finding in report.findings:
-        colour = "red" if finding.severity == "error" else "yellow"
-        console.print(f"[{colour}]{finding.severity}[/{colour}]  {finding.message}")
+        console.print(Text(finding.severity, style="red" if finding.severity == "error" else "yellow"), finding.message)
         if finding.examples:
-            console.print(f"       first: {', '.join(finding.examples[:5])}", markup=False)
+            console.print(f"       first: {', '.join(finding.examples[:5])}")
     for apart in report.separations:
         if apart.recall is not None and apart.other is not None and apart.can_tell:
-            console.print(f"[dim]told apart from {apart.other}: {apart.recall:.1%} of its rows would be found.[/dim]")
+            told = f"told apart from {apart.other}: {apart.recall:.1%} of its rows would be found."
+            console.print(Text(told, style="dim"))
     for note in report.notes:
-        console.print(f"[dim]note: {note}[/dim]")
+        console.print(Text(f"note: {note}", style="dim"))

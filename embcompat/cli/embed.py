@@ -148,11 +148,11 @@ def _show(out: Path, run: _Run, origin: str) -> None:
     console, space = output(), run.embeddings.space
     rate = (len(run.embeddings) + len(run.skipped)) / max(run.seconds, 1e-9)
     console.print(f"{out}: {len(run.embeddings):,} vectors of {space.dim} numbers in {space.id}", soft_wrap=True)
-    console.print(f"{run.seconds:,.1f} s, {rate:,.0f} items/s; {origin}", soft_wrap=True, markup=False)
+    console.print(f"{run.seconds:,.1f} s, {rate:,.0f} items/s; {origin}", soft_wrap=True)
     if not run.skipped:
         return
     console.print(f"Skipped {len(run.skipped):,}:")
     for item in run.skipped[:LISTED_SKIPS]:
-        console.print(f"  {item.id}: {item.reason}", soft_wrap=True, markup=False)
+        console.print(f"  {item.id}: {item.reason}", soft_wrap=True)
     if len(run.skipped) > LISTED_SKIPS:
         console.print(f"  and {len(run.skipped) - LISTED_SKIPS:,} more; --json lists all")

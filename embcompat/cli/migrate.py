@@ -228,7 +228,7 @@ def sweep(artifact: ArtifactPath, url: Url, as_json: Json = False) -> None:
         print_json({"rows": found})
     else:
         for identifier in found:
-            output().print(identifier, soft_wrap=True, markup=False)
+            output().print(identifier, soft_wrap=True)
     if not found:
         messages().print(f"Every row in service is of space {aligner.artifact.target.id}.")
     else:

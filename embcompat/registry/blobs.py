@@ -47,8 +47,8 @@ def read_blob(storage: Storage, digest: str) -> bytes:
     """
     path = blob_path(digest)
     data = storage.need(path)
-    if (found := digest_of(data)) != digest:
-        raise RegistryError(f"{path} in {storage.url} is damaged: its SHA-256 is {found[:12]}….")
+    if (actual := digest_of(data)) != digest:
+        raise RegistryError(f"{path} in {storage.url} is damaged: its SHA-256 is {actual[:12]}….")
     return data
 
 
@@ -87,7 +87,7 @@ def fetch(storage: Storage, entry: AlignerEntry, destination: Path | None) -> Ar
 
 
 def _expect(path: Path, entry: AlignerEntry) -> Artifact:
-    found = read_artifact(path)
-    if found.id != entry.id:
-        raise InputError(f"{path} holds artifact {found.id[:12]}, not {entry.id[:12]}. Choose another destination.")
-    return found
+    artifact = read_artifact(path)
+    if artifact.id != entry.id:
+        raise InputError(f"{path} holds artifact {artifact.id[:12]}, not {entry.id[:12]}. Choose another destination.")
+    return artifact

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import final
 
@@ -11,6 +13,55 @@ from embcompat.registry.records import EVENTS, Action, Event, event_path
 from embcompat.registry.storage import Storage
 
 _TRIES = 1_000
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What holds after some events.
+
+    Attributes:
+        labels: The subject that each label points to.
+        retired: The subjects that are out of use.
+        void: Events that changed nothing, by number, with the reason.
+    """
+
+    labels: Mapping[str, str]
+    retired: frozenset[str]
+    void: Mapping[int, str]
+
+
+def settle(events: Sequence[Event]) -> Standing:
+    """Decide what events mean when they are read, so that two writers cannot contradict each other.
+
+    Each writer checks before it writes, but another one may write in between. So the order of the numbers decides: a
+    promotion of a subject that is retired already is void, and so is the retirement of a subject that has a label.
+
+    Args:
+        events: Every event, in the order of their numbers.
+
+    Example:
+        >>> at = datetime(2026, 1, 1, tzinfo=UTC)
+        >>> retire = Event(action="retire", subject="facenet@3", at=at)
+        >>> promote = Event(action="promote", subject="facenet@3", label="production", at=at)
+        >>> settle([retire, promote]).void
+        {2: 'facenet@3 was retired before it was promoted to production'}
+    """
+    labels: dict[str, str] = {}
+    retired: set[str] = set()
+    void: dict[int, str] = {}
+    for number, event in enumerate(events, start=1):
+        if event.action == "promote" and event.label is not None:
+            if event.subject in retired:
+                void[number] = f"{event.subject} was retired before it was promoted to {event.label}"
+            else:
+                labels[event.label] = event.subject
+        elif event.action == "retire":
+            pointing = sorted(label for label, subject in labels.items() if subject == event.subject)
+            if pointing:
+                void[number] = f"{event.subject} was promoted to {', '.join(pointing)} before it was retired"
+            else:
+                retired.add(event.subject)
+    return Standing(labels, frozenset(retired), void)
 
 
 @final
@@ -53,23 +104,23 @@ class EventLog:
         """Write one more event.
 
         Raises:
-            RegistryError: If other writers took every number that was tried.
+            RegistryError: If other writers took every number that was tried, or one of them came first with an event
+                that makes this one void (see `settle`).
         """
         event = Event(action=action, subject=subject, label=label, blob=blob, reason=reason, at=datetime.now(UTC))
         for _ in range(_TRIES):
-            if self._storage.create(event_path(len(self.read()) + 1), event.to_bytes()):
+            number = len(self.read()) + 1
+            if self._storage.create(event_path(number), event.to_bytes()):
+                if reason_void := self.standing().void.get(number):
+                    raise RegistryError(f"{reason_void}: another writer was faster. Nothing changed.")
                 return
         raise RegistryError(f"the event could not be written in {_TRIES} tries: too many writers. Try again.")
 
-    def labels(self) -> dict[str, str]:
-        """Return each label with the subject that was given it last."""
-        return {event.label: event.subject for event in self.read() if event.action == "promote" and event.label}
-
-    def retired(self) -> frozenset[str]:
-        """Return the subjects that were retired."""
-        return frozenset(event.subject for event in self.read() if event.action == "retire")
+    def standing(self) -> Standing:
+        """Return what holds after every event, in the order of their numbers."""
+        return settle(self.read())
 
     def reference(self, space_id: str) -> str | None:
         """Return the digest of the last reference that was given for a space, or None."""
-        found = [event.blob for event in self.read() if event.action == "reference" and event.subject == space_id]
-        return found[-1] if found else None
+        blobs = [event.blob for event in self.read() if event.action == "reference" and event.subject == space_id]
+        return blobs[-1] if blobs else None

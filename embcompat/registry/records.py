@@ -61,13 +61,13 @@ class _Record(BaseModel):
                     f"{where} has schema version {version!r}; this embcompat reads version {SCHEMA_VERSION}."
                 )
             fields.pop("sha256", None)
-            found = cls.model_validate(fields)
-            whole = found.to_bytes() == data
+            record = cls.model_validate(fields)
+            whole = record.to_bytes() == data
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise RegistryError(f"{where} is damaged: {str(error).splitlines()[0]}.") from error
         if not whole:
             raise RegistryError(f"{where} is damaged: its content does not match its own SHA-256.")
-        return found
+        return record
 
 
 class Marker(_Record):

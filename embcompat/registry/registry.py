@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import final
 
+from embcompat.aligners import ALIGNERS as ALIGNER_KINDS
 from embcompat.artifact import Artifact, parse_manifest, read_artifact
 from embcompat.errors import ArtifactError, InputError, RegistryConflictError, RegistryError, UnknownNameError
 from embcompat.registry import blobs, upkeep
-from embcompat.registry.events import EventLog
+from embcompat.registry.events import EventLog, Standing
 from embcompat.registry.records import (
     ALIGNERS,
     LABEL,
@@ -107,13 +107,16 @@ class Registry:
         Raises:
             InputError: If there is no artifact at the path.
             ArtifactError: If it is damaged or refused.
+            UnknownNameError: If its kind of aligner is not known here.
             RegistryConflictError: If the version of one of its spaces is taken by other content; shows the difference.
             RegistryError: If it was retired.
         """
         artifact = read_artifact(path.path if isinstance(path, Artifact) else path)
+        if artifact.manifest.kind not in ALIGNER_KINDS:
+            raise UnknownNameError("kind of aligner", artifact.manifest.kind, ALIGNER_KINDS)
         artifact.graph()
         self._refuse_other(artifact.source, artifact.target)
-        if artifact.id in self._log.retired():
+        if artifact.id in self._log.standing().retired:
             raise RegistryError(
                 f"artifact {artifact.id[:12]} was retired, so it is not published again. Fit a new one."
             )
@@ -150,28 +153,24 @@ class Registry:
 
     def list_spaces(self, *, retired: bool = False) -> tuple[SpaceVersion, ...]:
         """List the spaces by id; retired ones only on request."""
-        gone = frozenset[str]() if retired else self._log.retired()
-        found = [self._space_at(entry.path) for entry in self._storage.list(SPACES)]
-        return tuple(sorted((space for space in found if space.id not in gone), key=lambda space: space.id))
+        hidden = frozenset[str]() if retired else self._log.standing().retired
+        spaces = [self._space_at(entry.path) for entry in self._storage.list(SPACES)]
+        return tuple(sorted((space for space in spaces if space.id not in hidden), key=lambda space: space.id))
 
     def list_aligners(self, *, retired: bool = False) -> tuple[AlignerEntry, ...]:
         """List the aligners by source, target and id; retired ones only on request."""
-        gone = self._log.retired()
-        found = [self._entry_at(entry.path, gone) for entry in self._storage.list(ALIGNERS)]
-        shown = [entry for entry in found if retired or not entry.retired]
+        retired_ids = self._log.standing().retired
+        entries = [self._entry_at(stored.path, retired_ids) for stored in self._storage.list(ALIGNERS)]
+        shown = [entry for entry in entries if retired or not entry.retired]
         return tuple(sorted(shown, key=lambda entry: (entry.source.id, entry.target.id, entry.id)))
 
     def events(self) -> tuple[Event, ...]:
         """Return every promotion, retirement and reference, oldest first."""
         return self._log.read()
 
-    def labels(self) -> Mapping[str, str]:
-        """Return each label with the id of the space or artifact that was given it last."""
-        return self._log.labels()
-
-    def retired_ids(self) -> frozenset[str]:
-        """Return the ids of all spaces and artifacts that were retired."""
-        return self._log.retired()
+    def standing(self) -> Standing:
+        """Return what the events add up to: labels, what is retired, and events that came too late to count."""
+        return self._log.standing()
 
     def find_space(self, name: str) -> SpaceVersion:
         """Find a space by ``name@version``, by a label, or by a label of an aligner that leads to it.
@@ -179,7 +178,7 @@ class Registry:
         Raises:
             UnknownNameError: If there is none; lists the known ones.
         """
-        labels = self._log.labels()
+        labels = self._log.standing().labels
         subject = labels.get(name, name)
         if "@" not in subject and name in labels:
             return self.find_aligner(subject).target
@@ -195,16 +194,16 @@ class Registry:
             UnknownNameError: If there is none; lists the known ones.
             InputError: If several ids begin like that.
         """
-        labels = self._log.labels()
-        wanted = labels.get(name, name)
+        labels = self._log.standing().labels
+        subject = labels.get(name, name)
         entries = self.list_aligners(retired=True)
-        found = [entry for entry in entries if _ID_PREFIX.fullmatch(wanted) and entry.id.startswith(wanted)]
-        if not found:
+        matches = [entry for entry in entries if _ID_PREFIX.fullmatch(subject) and entry.id.startswith(subject)]
+        if not matches:
             raise UnknownNameError("aligner", name, [entry.id[:12] for entry in entries] + list(labels))
-        if len(found) > 1:
-            listed = ", ".join(entry.id[:16] for entry in found)
-            raise InputError(f"{name!r} must begin one artifact id. Got {len(found)}: {listed}. Give more digits.")
-        return found[0]
+        if len(matches) > 1:
+            listed = ", ".join(entry.id[:16] for entry in matches)
+            raise InputError(f"{name!r} must begin one artifact id. Got {len(matches)}: {listed}. Give more digits.")
+        return matches[0]
 
     def reference(self, space: SpaceVersion) -> bytes | None:
         """Return the last reference given for a space, or None."""
@@ -222,12 +221,12 @@ class Registry:
         Raises:
             InputError: If the label is not a plain lower-case name.
             UnknownNameError: If there is no such space or aligner.
-            RegistryError: If it was retired.
+            RegistryError: If it was retired, even by another writer at the same moment.
         """
         if not re.fullmatch(LABEL, label) or _ID_PREFIX.fullmatch(label):
             raise InputError(f"a label must be a plain lower-case name such as production. Got {label!r}.")
         subject = self._subject(name)
-        if subject in self._log.retired():
+        if subject in self._log.standing().retired:
             raise RegistryError(f"{subject} was retired, so it cannot be promoted to {label!r}.")
         self._log.append("promote", subject, label=label, reason=reason)
         return subject
@@ -240,12 +239,13 @@ class Registry:
 
         Raises:
             UnknownNameError: If there is no such space or aligner.
-            RegistryError: If a label points to it.
+            RegistryError: If a label points to it, even one that another writer gave it at the same moment.
         """
         subject = self._subject(name)
-        if held := sorted(label for label, current in self._log.labels().items() if current == subject):
-            raise RegistryError(f"{subject} cannot be retired: it is {', '.join(held)}. Promote another one first.")
-        if subject not in self._log.retired():
+        pointing = sorted(label for label, current in self._log.standing().labels.items() if current == subject)
+        if pointing:
+            raise RegistryError(f"{subject} cannot be retired: it is {', '.join(pointing)}. Promote another one first.")
+        if subject not in self._log.standing().retired:
             self._log.append("retire", subject, reason=reason)
         return subject
 
@@ -264,7 +264,7 @@ class Registry:
         return upkeep.collect_garbage(self._storage, dry_run=dry_run)
 
     def _subject(self, name: str) -> str:
-        subject = self._log.labels().get(name, name)
+        subject = self._log.standing().labels.get(name, name)
         return self.find_space(subject).id if "@" in subject else self.find_aligner(subject).id
 
     def _refuse_other(self, *spaces: SpaceVersion) -> None:

@@ -99,10 +99,10 @@ class Storage:
         """Return size and time of an object; None when there is none."""
         with self._errors("read", path):
             try:
-                found = self._store.head(path)
+                entry = self._store.head(path)
             except FileNotFoundError:
                 return None
-        return _stored(found)
+        return _stored(entry)
 
     def list(self, folder: str, *, after: str | None = None) -> list[Stored]:
         """List the objects of a folder and the folders in it, by path.
@@ -112,8 +112,8 @@ class Storage:
             after: List only paths that sort after this one.
         """
         with self._errors("list", folder):
-            found = [_stored(entry) for part in self._store.list(folder, offset=after) for entry in part]
-        return sorted(found, key=lambda entry: entry.path)
+            objects = [_stored(entry) for part in self._store.list(folder, offset=after) for entry in part]
+        return sorted(objects, key=lambda entry: entry.path)
 
     def delete(self, path: str) -> None:
         """Delete an object; none being there is as good."""

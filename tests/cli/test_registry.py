@@ -199,7 +199,7 @@ def test_promotions_and_retirements(team: Path) -> None:
 
 def test_damage_is_named_and_the_exit_code_says_so(team: Path, artifacts: dict[str, Artifact]) -> None:
     assert "is whole" in said("verify", team)
-    assert as_json("verify", team) == {"damaged": []}
+    assert as_json("verify", team) == {"damaged": [], "void_events": {}}
     digest = artifacts["3-11"].manifest.files[WEIGHTS]
     (team / "blobs" / "sha256" / digest[:2] / digest).write_bytes(b"x")
     plain = run("verify", team, fails=True)
@@ -222,3 +222,12 @@ def test_garbage_is_listed_first(team: Path) -> None:
     assert "Would delete 1 file, 3 bytes" in listed
     assert as_json("gc", team, "--delete")["size_bytes"] == 3
     assert not blob.exists()
+
+
+def test_an_event_that_came_too_late_is_reported(team: Path) -> None:
+    run("retire", team, "facenet@3")
+    registry = Registry(team)
+    with pytest.raises(RegistryError, match="another writer was faster"):
+        registry._log.append("promote", "facenet@3", label="production")
+    assert "came too late and changed nothing: facenet@3 was retired" in said("verify", team)
+    assert len(as_json("verify", team)["void_events"]) == 1

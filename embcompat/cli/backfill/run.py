@@ -215,7 +215,7 @@ def _show(found: dict[str, Any]) -> None:
         f"{found['rows']:,} rows re-embedded in {found['seconds']:,.1f} s; {found['already_native']:,} were native"
     )
     for identifier, reason in list(failures.items())[:LISTED_FAILURES]:
-        console.print(f"  {identifier}: {reason}", soft_wrap=True, markup=False)
+        console.print(f"  {identifier}: {reason}", soft_wrap=True)
     if len(failures) > LISTED_FAILURES:
         console.print(f"  and {len(failures) - LISTED_FAILURES:,} more; --json lists all")
     gallery = found["gallery"]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.text import Text
 
 from embcompat.cli.console import output, print_json
 from embcompat.cli.inputs import load_embeddings
@@ -185,15 +186,20 @@ def verify(url: Url, as_json: Json = False) -> None:
     Example:
     `embcompat registry verify team-registry`
     """
-    damages = _open(url).verify()
+    target = _open(url)
+    damages = target.verify()
+    void = {} if damages else target.standing().void
     if as_json:
-        print_json({"damaged": [{"path": damage.path, "what": damage.what} for damage in damages]})
-    for damage in () if as_json else damages:
-        output().print(f"[red]{damage.path}[/red]: {damage.what}")
+        listed = [{"path": damage.path, "what": damage.what} for damage in damages]
+        print_json({"damaged": listed, "void_events": {str(number): why for number, why in void.items()}})
+        raise typer.Exit(EXIT_DAMAGED if damages else 0)
+    for damage in damages:
+        output().print(Text(damage.path, style="red") + f": {damage.what}", soft_wrap=True)
+    for number, why in void.items():
+        output().print(f"Event {number} came too late and changed nothing: {why}.", soft_wrap=True)
     if damages:
         raise typer.Exit(EXIT_DAMAGED)
-    if not as_json:
-        output().print(f"Everything in {url} is whole.")
+    output().print(f"Everything in {url} is whole.")
 
 
 @registry.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
+from rich.text import Text
 from rich.tree import Tree
 
 from embcompat.cli.console import output, print_json
@@ -40,13 +41,12 @@ def print_graph(registry: Registry, *, as_json: bool) -> None:
     if as_json:
         print_json(_graph_json(registry, spaces, aligners))
         return
-    gone = registry.retired_ids()
-    tree = Tree(f"[bold]{registry.url}[/bold]")
+    retired = registry.standing().retired
+    tree = Tree(Text(registry.url, style="bold"))
     for space in spaces:
-        title = f"{space.id}  [dim]{space.dim}-d, {space.similarity}[/dim]"
-        labels = _labels(registry, space.id)
-        title += f"  [green]{labels}[/green]" if labels else ""
-        node = tree.add(f"[strike]{space.id}[/strike] [dim]retired[/dim]" if space.id in gone else title)
+        details = (f"{space.dim}-d, {space.similarity}", "dim")
+        title = _line((space.id, ""), details, (_labels(registry, space.id), "green"))
+        node = tree.add(_line((space.id, "strike"), ("retired", "dim")) if space.id in retired else title)
         for entry in aligners:
             if entry.source.id == space.id:
                 node.add(_aligner_line(registry, entry))
@@ -55,7 +55,7 @@ def print_graph(registry: Registry, *, as_json: bool) -> None:
 
 def print_entry(registry: Registry, name: str, *, as_json: bool) -> None:
     """Print everything about a space or an aligner."""
-    subject = registry.labels().get(name, name)
+    subject = registry.standing().labels.get(name, name)
     if "@" in subject:
         space = registry.find_space(subject)
         found: dict[str, Any] = space.model_dump()
@@ -98,10 +98,10 @@ def print_route(route: Route, report: PathReport | None, *, as_json: bool) -> No
 def _graph_json(
     registry: Registry, spaces: tuple[SpaceVersion, ...], aligners: tuple[AlignerEntry, ...]
 ) -> dict[str, Any]:
-    gone = registry.retired_ids()
+    retired = registry.standing().retired
     return {
         "registry": registry.url,
-        "spaces": [{**space.model_dump(), "id": space.id, "retired": space.id in gone} for space in spaces],
+        "spaces": [{**space.model_dump(), "id": space.id, "retired": space.id in retired} for space in spaces],
         "aligners": [
             {
                 "id": entry.id,
@@ -113,12 +113,12 @@ def _graph_json(
             }
             for entry in aligners
         ],
-        "labels": dict(registry.labels()),
+        "labels": dict(registry.standing().labels),
     }
 
 
 def _labels(registry: Registry, subject: str) -> str:
-    return ", ".join(sorted(label for label, current in registry.labels().items() if current == subject))
+    return ", ".join(sorted(label for label, current in registry.standing().labels.items() if current == subject))
 
 
 def _retention(entry: AlignerEntry) -> str:
@@ -128,8 +128,15 @@ def _retention(entry: AlignerEntry) -> str:
     return "not measured" if low is None else f"≥ {low:.3f}"
 
 
-def _aligner_line(registry: Registry, entry: AlignerEntry) -> str:
-    text = f"→ {entry.target.id}  [dim]{entry.manifest.kind} {entry.id[:12]}, retention {_retention(entry)}[/dim]"
-    labels = _labels(registry, entry.id)
-    text += f"  [green]{labels}[/green]" if labels else ""
-    return f"[strike]{text}[/strike] [dim]retired[/dim]" if entry.retired else text
+def _aligner_line(registry: Registry, entry: AlignerEntry) -> Text:
+    details = f"{entry.manifest.kind} {entry.id[:12]}, retention {_retention(entry)}"
+    line = _line((f"→ {entry.target.id}", ""), (details, "dim"), (_labels(registry, entry.id), "green"))
+    if not entry.retired:
+        return line
+    line.stylize("strike")
+    return line.append(" retired", style="dim")
+
+
+def _line(*parts: tuple[str, str]) -> Text:
+    """Join texts that have a style each; empty ones are left out."""
+    return Text("  ").join(Text(text, style=style) for text, style in parts if text)

@@ -114,7 +114,7 @@ def test_promotions_the_last_one_counts(registry: Registry, made: Artifact) -> N
     registry.promote("production", "facenet@3", reason="first")
     registry.promote("production", "facenet@11")
     registry.promote("serving", entry.id[:6])
-    assert registry.labels() == {"production": "facenet@11", "serving": entry.id}
+    assert registry.standing().labels == {"production": "facenet@11", "serving": entry.id}
     assert registry.find_space("production") == made.target
     assert registry.find_space("serving") == made.target
     assert registry.find_aligner("serving") == entry
@@ -124,7 +124,7 @@ def test_promotions_the_last_one_counts(registry: Registry, made: Artifact) -> N
         ("promote", "serving", ""),
     ]
     registry.promote("previous", "production")
-    assert registry.labels()["previous"] == "facenet@11"
+    assert registry.standing().labels["previous"] == "facenet@11"
 
 
 def test_retired_is_readable_and_out_of_use(registry: Registry, made: Artifact, tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_retired_is_readable_and_out_of_use(registry: Registry, made: Artifact, 
     assert registry.list_aligners() == ()
     assert [known.id for known in registry.list_spaces()] == ["facenet@11"]
     assert [entry.retired for entry in registry.list_aligners(retired=True)] == [True]
-    assert registry.retired_ids() == {entry.id, "facenet@3"}
+    assert registry.standing().retired == {entry.id, "facenet@3"}
     assert registry.get(entry.id, tmp_path / "fetched").id == entry.id
     with pytest.raises(RegistryError, match="was retired, so it cannot be promoted"):
         registry.promote("production", entry.id)
@@ -316,7 +316,7 @@ def test_a_missing_event_is_refused(disk: Registry) -> None:
         disk.promote(label, "facenet@3")
     (Path(disk.url) / event_path(2)).unlink()
     with pytest.raises(RegistryError, match="00000002.json in .* is missing"):
-        Registry(disk.url).labels()
+        Registry(disk.url).standing()
     assert [damage.path for damage in disk.verify()] == [event_path(2)]
 
 
@@ -417,7 +417,7 @@ def test_eight_processes_lose_nothing(disk: Registry, tmp_path: Path) -> None:
     made = [artifact(tmp_path / f"a{number}", space("3"), space(f"1{number}"), number) for number in range(8)]
     assert publish_at_once(disk, made) == [""] * 8
     assert {entry.id for entry in disk.list_aligners()} == {each.id for each in made}
-    assert disk.labels() == {f"label-a{number}": each.id for number, each in enumerate(made)}
+    assert disk.standing().labels == {f"label-a{number}": each.id for number, each in enumerate(made)}
     assert len(disk.events()) == 8
     assert disk.verify() == ()
 
