@@ -219,7 +219,7 @@ def test_a_budget_of_time_degrades_and_late_vectors_serve_the_next_query(world: 
 
 def test_what_is_too_late_to_begin_is_given_up(world: World) -> None:
     world.model.gate.clear()
-    with world.lazy(depth=30, seconds_per_query=0.05, batch_size=5) as lazy:
+    with world.lazy(depth=30, seconds_per_query=1.0, batch_size=5) as lazy:
         lazy.search(world.new_queries.vectors[:1], k=5)
         world.model.gate.set()
         lazy.flush()

@@ -159,7 +159,7 @@ def test_the_model_is_timed_on_some_items() -> None:
             time.sleep(0.01 * len(items))
             return np.zeros((len(items), 2), np.float32)
 
-    assert 0.01 <= time_per_item(Slow(), IDS) < 0.2  # type: ignore[arg-type]
+    assert time_per_item(Slow(), IDS) >= 0.01  # type: ignore[arg-type]
     assert Slow.asked == [4, 4]
     assert time_per_item(Slow(), IDS[:1]) >= 0.01  # type: ignore[arg-type]
     with pytest.raises(InputError, match="at least one item"):

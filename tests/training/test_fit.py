@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import csv
 import logging
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from embcompat.errors import InputError, MissingExtraError, SpaceMismatchError, 
 from embcompat.spaces import SpaceVersion
 from embcompat.testing import make_pairs
 from embcompat.training import fit_neural, modules, trainer
+from embcompat.training.presets import PLATEAU_FACTOR
 
 SMALL = {"hidden": 16}
 
@@ -31,6 +34,11 @@ def same(first: Aligner, second: Aligner) -> bool:
 
 def error(aligner: Aligner, pairs: PairedEmbeddings) -> float:
     return float(np.linalg.norm(aligner.transform(pairs.source.vectors) - pairs.target.vectors, axis=1).mean())
+
+
+def with_targets(pairs: PairedEmbeddings, change: Callable[[np.ndarray], np.ndarray]) -> PairedEmbeddings:
+    target = pairs.target
+    return PairedEmbeddings(pairs.source, Embeddings(change(target.vectors), target.ids, target.space))
 
 
 @pytest.fixture(scope="module")
@@ -124,10 +132,12 @@ def test_lower_precision_is_near(precision: str, curved: PairSplit) -> None:
 def test_a_resumed_run_ends_where_an_uninterrupted_one_does(
     kind: str, split: PairSplit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A rate at which the validation loss wanders; the plateau's rate falls in the last epoch before the power cut.
+    # Validation targets so far away that no epoch changes their loss by a relevant part: a plateau from the first epoch
+    # on, so that the rate also falls in the last epoch before the power cut.
     monkeypatch.setattr(modules, "PLATEAU_PATIENCE", 0)
-    options = {"epochs": 6, "batch_size": 32, "learning_rate": 1.0, "run_dir": tmp_path / "broken"}
-    whole = fit(split, kind, **{**options, "run_dir": tmp_path / "whole"})
+    unreachable = replace(split, validation=with_targets(split.validation, lambda vectors: vectors + np.float32(1e6)))
+    options = {"epochs": 6, "batch_size": 32, "learning_rate": 1e-2, "run_dir": tmp_path / "broken"}
+    whole = fit(unreachable, kind, **{**options, "run_dir": tmp_path / "whole"})
 
     def stop(self, pl_trainer, pl_module) -> None:
         if pl_trainer.current_epoch == 4:
@@ -136,11 +146,13 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(
     with monkeypatch.context() as patch:
         patch.setattr(trainer.BestWeights, "on_train_epoch_start", stop, raising=False)
         with pytest.raises(RuntimeError, match="power cut"):
-            fit(split, kind, **options)
-    assert same(fit(split, kind, resume=True, **options), whole)
+            fit(unreachable, kind, **options)
+    assert same(fit(unreachable, kind, resume=True, **options), whole)
     stored = [torch.load(tmp_path / run / "last.ckpt", weights_only=True) for run in ("broken", "whole")]
     rates = [checkpoint["optimizer_states"][0]["param_groups"][0]["lr"] for checkpoint in stored]
-    assert rates[0] == rates[1] < 1
+    assert rates[0] == rates[1] < 1e-2
+    if kind == "dense":
+        assert rates[0] == pytest.approx(1e-2 * PLATEAU_FACTOR**5)
 
 
 def test_a_finished_run_resumed_gives_its_result(split: PairSplit, tmp_path: Path) -> None:
@@ -149,13 +161,15 @@ def test_a_finished_run_resumed_gives_its_result(split: PairSplit, tmp_path: Pat
 
 
 def test_the_best_epoch_is_returned_and_patience_stops(split: PairSplit, tmp_path: Path) -> None:
-    aligner = fit(split, run_dir=tmp_path, epochs=60, learning_rate=1.0, options={"hidden": 4})
+    # Validation pairs that say the opposite of the training pairs: what is learned makes their loss worse.
+    opposite = replace(split, validation=with_targets(split.validation, lambda vectors: -vectors))
+    aligner = fit(opposite, run_dir=tmp_path, epochs=60, learning_rate=1e-2)
     rows = metrics(tmp_path)
     losses = [float(row["validation_loss"]) for row in rows if row["validation_loss"]]
     best = int(np.argmin(losses))
     assert len(losses) < 60
     assert len(losses) == best + 1 + 10
-    assert error(aligner, split.validation) == pytest.approx(min(losses), rel=1e-4)
+    assert error(aligner, opposite.validation) == pytest.approx(min(losses), rel=1e-4)
 
 
 def metrics(run_dir: Path, version: int = 0) -> list[dict[str, str]]:
