@@ -47,7 +47,7 @@ def make_backlog(split: ec.PairSplit, kind: str, old: ec.Embeddings, target: Spa
         raise TypeError(f"{kind} fits a pair")
 
     def convert(side: ec.Embeddings) -> ec.Embeddings:
-        return ec.Embeddings(aligner.transform(side.vectors), side.ids, target, side.labels)
+        return ec.convert_embeddings(aligner, side, target)
 
     held = split.validation
     fitted = fit_convertibility(split.train.source.vectors, held.source.vectors)

@@ -47,7 +47,7 @@ def fit_and_convert(old: ec.Embeddings, new: ec.Embeddings, rows: Sequence[int])
     pairs = ec.pair_embeddings(old.select(np.asarray(rows)), new.select(np.asarray(rows)))
     split = ec.split_pairs(pairs, test=0, seed=0)
     aligner = ec.fit_aligner("kernel", split.train, split.validation)
-    return ec.Embeddings(aligner.transform(old.vectors), old.ids, new.space)
+    return ec.convert_embeddings(aligner, old, new.space)
 
 
 def judge(sides: Sides, qrels: Qrels, pairs: Sequence[int]) -> tuple[Relevance, np.ndarray[Any, Any]]:

@@ -123,9 +123,7 @@ def face_rows(folder: Path, old_model: str, new_model: str, kinds: tuple[str, ..
     split = ec.split_pairs(pairs, validation=0.175, test=0.3, seed=0)
     rows = []
     for name, aligner, seconds in fit_all(split, kinds, reweighted=True):
-        converted = ec.Embeddings(
-            aligner.transform(split.test.source.vectors), split.test.ids, split.test.target.space, split.test.labels
-        )
+        converted = ec.convert_embeddings(aligner, split.test.source, split.test.target.space)
         report = ec.evaluate_verification(split.test.source, split.test.target, converted, all_images=True, seed=0)
         found = report.to_dict()["scenarios"]
         rows.append(
@@ -150,7 +148,7 @@ def evaluate_texts(
         new_queries=sides["new_queries"],
         old_gallery=old,
         new_gallery=new,
-        converted=ec.Embeddings(aligner.transform(old.vectors), old.ids, new.space),
+        converted=ec.convert_embeddings(aligner, old, new.space),
         qrels=qrels,
         native_ids=fitted,
         fused_weights=FUSED_WEIGHTS,

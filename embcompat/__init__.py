@@ -19,7 +19,14 @@ if TYPE_CHECKING:
     from embcompat.chains import compose, convert_through, evaluate_path, path, save_composed, scores_via
     from embcompat.decision import Decision, decide
     from embcompat.doctor import SpaceReference, examine, fit_reference
-    from embcompat.embeddings import Embeddings, PairedEmbeddings, PairSplit, pair_embeddings, split_pairs
+    from embcompat.embeddings import (
+        Embeddings,
+        PairedEmbeddings,
+        PairSplit,
+        convert_embeddings,
+        pair_embeddings,
+        split_pairs,
+    )
     from embcompat.evaluation import Estimate, Qrels, RetrievalReport, evaluate_retrieval, read_qrels
     from embcompat.evaluation.verification.report import VerificationReport, evaluate_verification
     from embcompat.export import save_aligner_pair, save_artifact
@@ -45,7 +52,14 @@ _HOMES = {
     "embcompat.chains": ("compose", "convert_through", "evaluate_path", "path", "save_composed", "scores_via"),
     "embcompat.decision": ("Decision", "decide"),
     "embcompat.doctor": ("SpaceReference", "examine", "fit_reference"),
-    "embcompat.embeddings": ("Embeddings", "PairSplit", "PairedEmbeddings", "pair_embeddings", "split_pairs"),
+    "embcompat.embeddings": (
+        "Embeddings",
+        "PairSplit",
+        "PairedEmbeddings",
+        "convert_embeddings",
+        "pair_embeddings",
+        "split_pairs",
+    ),
     "embcompat.evaluation": ("Estimate", "Qrels", "RetrievalReport", "evaluate_retrieval", "read_qrels"),
     "embcompat.evaluation.verification.report": ("VerificationReport", "evaluate_verification"),
     "embcompat.export": ("save_aligner_pair", "save_artifact"),
@@ -83,6 +97,7 @@ __all__ = [
     "backfill_curve",
     "backfill_order",
     "compose",
+    "convert_embeddings",
     "convert_file",
     "convert_through",
     "decide",

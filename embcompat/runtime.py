@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from embcompat.artifact import CONVERTIBILITY, Artifact, read_artifact
+from embcompat.embeddings import Embeddings, convert_embeddings
 from embcompat.errors import ArtifactError, InputError
+from embcompat.spaces import require_space
 
 BATCH_ROWS = 8_192
 """Rows that go through the graph at a time; bounds the memory of the hidden layers."""
@@ -33,7 +35,7 @@ class OnnxAligner:
         ArtifactError: If the artifact is damaged or its graph is refused.
 
     Example:
-        ``OnnxAligner("old-to-new").transform(stored_vectors)``
+        ``OnnxAligner("old-to-new").convert(stored)``
     """
 
     def __init__(
@@ -85,6 +87,16 @@ class OnnxAligner:
             ArtifactError: If the graph fails, or returns another number of rows.
         """
         return self._run(self._session, vectors, self._target_dim)
+
+    def convert(self, embeddings: Embeddings) -> Embeddings:
+        """Convert embeddings of the artifact's source space to its target space; ids and labels stay.
+
+        Raises:
+            SpaceMismatchError: If the embeddings are in another space than the artifact's source.
+            ArtifactError: If the graph fails, or returns another number of rows.
+        """
+        require_space(embeddings.space, self.artifact.source, what="The vectors to convert")
+        return convert_embeddings(self, embeddings, self.artifact.target)
 
     def convertibility(self, vectors: ArrayLike) -> NDArray[np.float32]:
         """Say how far vectors lie from what the aligner was fitted on, so that a conversion can be flagged or refused.
@@ -139,13 +151,13 @@ class OnnxAligner:
 
     def _run_block(self, session: Any, block: NDArray[np.float32], width: int) -> NDArray[np.float32]:
         try:
-            found = np.asarray(session.run(None, {self._input: block})[0])
+            mapped = np.asarray(session.run(None, {self._input: block})[0])
         except Exception as error:  # onnxruntime raises its own classes, without a common base
             raise ArtifactError(f"the graph of {self.artifact.path} fails: {error}") from error
-        if found.shape != (len(block), width):
+        if mapped.shape != (len(block), width):
             expected = (len(block), width)
-            raise ArtifactError(f"the graph of {self.artifact.path} must return {expected}. Got {found.shape}.")
-        return found
+            raise ArtifactError(f"the graph of {self.artifact.path} must return {expected}. Got {mapped.shape}.")
+        return mapped
 
 
 def _reopen(path: Path, artifact_id: str, threads: int | None, providers: tuple[str, ...]) -> OnnxAligner:

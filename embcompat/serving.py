@@ -16,12 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol, final
+from typing import Any, ClassVar, Literal, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from embcompat.aligners import AffineAligner
+from embcompat.embeddings import Transform
 from embcompat.errors import InputError
 
 Search = Callable[[NDArray[np.float32], int], tuple[NDArray[Any], NDArray[Any]]]
@@ -38,13 +39,6 @@ where both models rank alike; the weaker the old model, the more it takes [ours]
 
 _FOLDS = 5
 _QUANTILES = 0.5, 0.99
-
-
-class Transform(Protocol):
-    """Anything that maps vectors: an aligner, or an `OnnxAligner`."""
-
-    def transform(self, vectors: ArrayLike) -> NDArray[np.float32]:
-        """Map vectors (n, source_dim) to (n, target_dim)."""
 
 
 @final

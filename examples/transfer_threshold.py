@@ -19,7 +19,7 @@ def main() -> None:
 
     aligner = ec.fit_affine(split.train, split.validation)
     old, new = split.test.source, split.test.target
-    converted = ec.Embeddings(aligner.transform(old.vectors), new.ids, new.space, new.labels)
+    converted = ec.convert_embeddings(aligner, old, new.space)
 
     scenarios = scenario_pairs(old, new, converted, all_images=True)
     for name, what in (("S3", "converted against new"), ("S1", "new against new")):

@@ -63,9 +63,7 @@ def convert_through(steps: Sequence[Artifact], embeddings: Embeddings) -> Embedd
         SpaceMismatchError: If a step reads another space than it is given.
     """
     for step in steps:
-        require_space(embeddings.space, step.source, what="What is converted")
-        vectors = OnnxAligner(step).transform(embeddings.vectors)
-        embeddings = Embeddings(vectors, embeddings.ids, step.target, embeddings.labels)
+        embeddings = OnnxAligner(step).convert(embeddings)
     return embeddings
 
 

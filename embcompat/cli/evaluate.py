@@ -206,13 +206,9 @@ def open_artifacts(path: Path) -> tuple[Artifact, Artifact | None]:
 
 def convert(artifact: Artifact, embeddings: Embeddings) -> Embeddings:
     """Convert embeddings to the target space of an artifact; labels stay."""
-    from embcompat.embeddings import Embeddings
     from embcompat.runtime import OnnxAligner
-    from embcompat.spaces import require_space
 
-    require_space(embeddings.space, artifact.source, what="The vectors to convert")
-    vectors = OnnxAligner(artifact).transform(embeddings.vectors)
-    return Embeddings(vectors, embeddings.ids, artifact.target, embeddings.labels)
+    return OnnxAligner(artifact).convert(embeddings)
 
 
 def neighbours(queries: Embeddings, gallery: Embeddings, *, exclude_self: bool) -> Qrels:

@@ -31,8 +31,7 @@ def shared_parts(pair: ec.AlignerPair, split: ec.PairSplit) -> dict[str, ec.Pair
     space = ec.shared_space(split.train.source.space, split.train.target.space, pair, method="bidirectional")
     moved = {}
     for name, part in split.parts().items():
-        vectors = pair.backward_map.transform(part.target.vectors)
-        moved[name] = ec.PairedEmbeddings(part.source, ec.Embeddings(vectors, part.ids, space, part.labels))
+        moved[name] = ec.PairedEmbeddings(part.source, ec.convert_embeddings(pair.backward_map, part.target, space))
     return moved
 
 
@@ -43,7 +42,7 @@ def measure(
     validation, test = parts["validation"], parts["test"]
 
     def convert(pairs: ec.PairedEmbeddings) -> ec.Embeddings:
-        return ec.Embeddings(aligner.transform(pairs.source.vectors), pairs.ids, pairs.target.space, pairs.labels)
+        return ec.convert_embeddings(aligner, pairs.source, pairs.target.space)
 
     held_out = HeldOut(validation.source, convert(validation), validation.target)
     curve = backfill_curve(

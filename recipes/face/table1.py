@@ -112,7 +112,7 @@ def run(job: Job, options: argparse.Namespace) -> dict[str, Any]:
         seed=options.seed,
     )
     test = split.test
-    converted = ec.Embeddings(aligner.transform(test.source.vectors), test.ids, test.target.space, test.labels)
+    converted = ec.convert_embeddings(aligner, test.source, test.target.space)
     report = ec.evaluate_verification(
         test.source,
         test.target,

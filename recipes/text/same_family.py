@@ -37,7 +37,7 @@ def judge(collection: Collection, old: str, new: str, options: Options) -> dict:
         new_queries=queries[new],
         old_gallery=documents[old],
         new_gallery=documents[new],
-        converted=ec.Embeddings(aligner.transform(documents[old].vectors), documents[old].ids, documents[new].space),
+        converted=ec.convert_embeddings(aligner, documents[old], documents[new].space),
         qrels=collection.qrels,
         native_ids=set(pairs.ids),
         seed=options.seed,

@@ -35,7 +35,7 @@ def upgrade(old: ec.Embeddings, new: ec.Embeddings, *, seed: int) -> dict:
         new_queries=new.select(queries),
         old_gallery=old_gallery,
         new_gallery=new_gallery,
-        converted=ec.Embeddings(choice.aligner.transform(old_gallery.vectors), old_gallery.ids, new.space),
+        converted=ec.convert_embeddings(choice.aligner, old_gallery, new.space),
         qrels=ec.Qrels.from_labels(old.select(queries), old_gallery),
         native_ids=set(split.train.ids) | set(split.validation.ids),
         metric="map",

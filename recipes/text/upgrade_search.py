@@ -86,7 +86,7 @@ def embed_sides(collection: Collection, without: np.ndarray, old: str, new: str,
     """Return queries and gallery under both models, and as the aligner converts it, without the fitted documents."""
     rows = np.setdiff1d(np.arange(len(collection.texts)), without)
     gallery = {model: collection.documents[model].select(rows) for model in (old, new)}
-    converted = ec.Embeddings(aligner.transform(gallery[old].vectors), gallery[old].ids, gallery[new].space)
+    converted = ec.convert_embeddings(aligner, gallery[old], gallery[new].space)
     return Sides(collection.queries[old], collection.queries[new], gallery[old], gallery[new], converted)
 
 
