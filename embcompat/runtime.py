@@ -89,7 +89,7 @@ class OnnxAligner:
         return self._run(self._session, vectors, self._target_dim)
 
     def convert(self, embeddings: Embeddings) -> Embeddings:
-        """Convert embeddings of the artifact's source space to its target space; ids and labels stay.
+        """Convert embeddings of the artifact's source space to its target space; ids, labels and texts stay.
 
         Raises:
             SpaceMismatchError: If the embeddings are in another space than the artifact's source.

@@ -20,7 +20,7 @@ class Transform(Protocol):
 
 
 def convert_embeddings(aligner: Transform, embeddings: Embeddings, space: SpaceVersion) -> Embeddings:
-    """Convert embeddings to another space; ids and labels stay.
+    """Convert embeddings to another space; ids, labels and texts stay.
 
     An aligner knows dimensions, not spaces, so nothing checks that it was fitted on this source. `OnnxAligner.convert`
     knows both spaces of its artifact and checks them.
@@ -47,4 +47,4 @@ def convert_embeddings(aligner: Transform, embeddings: Embeddings, space: SpaceV
             f"the aligner must return vectors of shape ({len(embeddings)}, {space.dim}) for space {space.id!r}. "
             f"Got {vectors.shape}."
         )
-    return Embeddings(vectors, embeddings.ids, space, embeddings.labels)
+    return Embeddings(vectors, embeddings.ids, space, embeddings.labels, embeddings.texts)

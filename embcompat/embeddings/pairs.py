@@ -21,14 +21,14 @@ class PairedEmbeddings:
         target: Embeddings of the same items, in the same order, in the target space.
 
     Raises:
-        InputError: If ids or labels differ in any row.
+        InputError: If ids, labels or texts differ in any row.
     """
 
     source: Embeddings
     target: Embeddings
 
     def __post_init__(self) -> None:
-        for what in ("ids", "labels"):
+        for what in ("ids", "labels", "texts"):
             left, right = getattr(self.source, what), getattr(self.target, what)
             if left is None or right is None:
                 continue
@@ -59,6 +59,11 @@ class PairedEmbeddings:
     def labels(self) -> NDArray[np.object_] | None:
         """The n labels of either side, or None."""
         return self.source.labels if self.source.labels is not None else self.target.labels
+
+    @property
+    def texts(self) -> NDArray[np.object_] | None:
+        """The n texts of either side, or None."""
+        return self.source.texts if self.source.texts is not None else self.target.texts
 
     def select(self, rows: ArrayLike) -> PairedEmbeddings:
         """Return the given rows (indices or a boolean mask), in that order."""
@@ -95,7 +100,7 @@ def pair_embeddings(source: Embeddings, target: Embeddings) -> PairedEmbeddings:
         The items that both hold, in the order of ``source``.
 
     Raises:
-        InputError: If they share no id, or a shared item has two labels.
+        InputError: If they share no id, or a shared item has two labels or two texts.
 
     Example:
         >>> from embcompat.spaces import SpaceVersion
@@ -117,7 +122,7 @@ def pair_embeddings(source: Embeddings, target: Embeddings) -> PairedEmbeddings:
 
 
 def stack_pairs(first: PairedEmbeddings, second: PairedEmbeddings) -> PairedEmbeddings:
-    """Put the rows of two sets of pairs under each other; labels are kept where both have them.
+    """Put the rows of two sets of pairs under each other; labels and texts are kept where both have them.
 
     Raises:
         InputError: If they share an id.
@@ -128,8 +133,9 @@ def stack_pairs(first: PairedEmbeddings, second: PairedEmbeddings) -> PairedEmbe
         left, right = getattr(first, what), getattr(second, what)
         require_space(right.space, left.space, what=f"The {what} side of the second pairs")
         labels = None if left.labels is None or right.labels is None else np.concatenate([left.labels, right.labels])
+        texts = None if left.texts is None or right.texts is None else np.concatenate([left.texts, right.texts])
         vectors = np.concatenate([left.vectors, right.vectors])
-        sides.append(Embeddings(vectors, np.concatenate([left.ids, right.ids]), left.space, labels))
+        sides.append(Embeddings(vectors, np.concatenate([left.ids, right.ids]), left.space, labels, texts))
     return PairedEmbeddings(*sides)
 
 

@@ -72,7 +72,10 @@ def _to_table(embeddings: Embeddings) -> pa.Table:
     columns = [pa.array(embeddings.ids, pa.string()), vectors_to_arrow(embeddings.vectors)]
     if embeddings.labels is not None:
         columns.append(pa.array(embeddings.labels, pa.string()))
-    return pa.table(columns, schema=embeddings_schema(embeddings.space, labels=embeddings.labels is not None))
+    if embeddings.texts is not None:
+        columns.append(pa.array(embeddings.texts, pa.string()))
+    has_labels, has_texts = embeddings.labels is not None, embeddings.texts is not None
+    return pa.table(columns, schema=embeddings_schema(embeddings.space, labels=has_labels, texts=has_texts))
 
 
 def _from_table(table: pa.Table, *, space: SpaceVersion | None, where: str) -> Embeddings:
@@ -91,12 +94,16 @@ def _from_table(table: pa.Table, *, space: SpaceVersion | None, where: str) -> E
     column = f"{where}: column vector"
     vectors = vectors_from_arrow(table.column("vector").combine_chunks(), space.dim, where=column)
     labels = table.column("label").to_pylist() if "label" in table.column_names else None
+    texts = None
+    if "text" in table.column_names:  # a missing text is one that is not known
+        texts = [text if text is not None else "" for text in table.column("text").to_pylist()]
     try:
         return Embeddings.trusted(
             validate_vectors(vectors, space, what=column),
             validate_strings(table.column("id").to_pylist(), len(vectors), what=f"{where}: column id", unique=True),
             space,
             validate_strings(labels, len(vectors), what=f"{where}: column label"),
+            validate_strings(texts, len(vectors), what=f"{where}: column text", empty=True),
         )
     except InputError as error:
         raise FileFormatError(str(error)) from error

@@ -1,8 +1,8 @@
-"""Embeddings: vectors with their ids, optional labels and their space, validated once."""
+"""Embeddings: vectors with their ids, optional labels and texts, and their space, validated once."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ class Embeddings:
         ids: n unique, non-empty strings, as an object array (any sequence of strings is accepted).
         space: The space that the vectors live in.
         labels: n strings (a subject, a class), or None.
+        texts: n strings, what was embedded, or None; an empty string is an item whose text is not known.
 
     Raises:
         InputError: If anything above does not hold, a vector of a cosine space is zero, or a vector of a normalized
@@ -43,6 +44,7 @@ class Embeddings:
     ids: NDArray[np.object_]
     space: SpaceVersion
     labels: NDArray[np.object_] | None = None
+    texts: NDArray[np.object_] | None = None
 
     def __init__(
         self,
@@ -50,29 +52,59 @@ class Embeddings:
         ids: Sequence[str] | NDArray[np.object_],
         space: SpaceVersion,
         labels: Sequence[str] | NDArray[np.object_] | None = None,
+        texts: Sequence[str] | NDArray[np.object_] | None = None,
     ) -> None:
         array = validate_vectors(vectors, space)
         object.__setattr__(self, "vectors", array)
         object.__setattr__(self, "ids", validate_strings(ids, len(array), what="ids", unique=True))
         object.__setattr__(self, "space", space)
         object.__setattr__(self, "labels", validate_strings(labels, len(array), what="labels"))
+        object.__setattr__(self, "texts", validate_strings(texts, len(array), what="texts", empty=True))
 
     def __len__(self) -> int:
         return len(self.vectors)
 
     def __repr__(self) -> str:
-        labels = self.labels is not None
-        return f"Embeddings(n={len(self)}, dim={self.space.dim}, space={self.space.id!r}, labels={labels})"
+        texts = "" if self.texts is None else ", texts=True"
+        return (
+            f"Embeddings(n={len(self)}, dim={self.space.dim}, space={self.space.id!r}, "
+            f"labels={self.labels is not None}{texts})"
+        )
 
     def select(self, rows: ArrayLike) -> Embeddings:
         """Return the given rows (indices or a boolean mask), in that order."""
         index = np.asarray(rows)
         index = np.flatnonzero(index) if index.dtype == bool else index.astype(np.intp)
         labels = None if self.labels is None else self.labels[index]
+        texts = None if self.texts is None else self.texts[index]
         ids = self.ids[index]
         if len(set(ids.tolist())) != len(ids):
             raise InputError("rows must name each row once. Got a row more than once.")
-        return Embeddings.trusted(np.ascontiguousarray(self.vectors[index]), ids, self.space, labels)
+        return Embeddings.trusted(np.ascontiguousarray(self.vectors[index]), ids, self.space, labels, texts)
+
+    def with_texts(self, texts: Mapping[str, str]) -> Embeddings:
+        """Return the same vectors with the texts of their items, found by id.
+
+        Args:
+            texts: The text of each item, by id; an item without one gets the empty string.
+
+        Raises:
+            InputError: If no item has a text.
+
+        Example:
+            >>> space = SpaceVersion(name="toy", version="1", dim=1, similarity="dot")
+            >>> Embeddings([[1.0], [2.0]], ["a", "b"], space).with_texts({"b": "a text"}).texts.tolist()
+            ['', 'a text']
+        """
+        column = [texts.get(identifier, "") for identifier in self.ids.tolist()]
+        if len(self) and not any(column):
+            example = next(iter(texts), "nothing")
+            raise InputError(
+                f"texts must share ids with the embeddings. Got {len(texts)} texts, and none for the {len(self)} items "
+                f"(first ids: {example!r}, {self.ids[0]!r}). Pass the items that were embedded, under the same ids."
+            )
+        checked = validate_strings(column, len(self), what="texts", empty=True)
+        return Embeddings.trusted(self.vectors, self.ids, self.space, self.labels, checked)
 
     @classmethod
     def trusted(
@@ -81,18 +113,20 @@ class Embeddings:
         ids: NDArray[np.object_],
         space: SpaceVersion,
         labels: NDArray[np.object_] | None,
+        texts: NDArray[np.object_] | None = None,
     ) -> Embeddings:
         """Take parts that are known to be valid, without looking at them again."""
-        made = cls.__new__(cls)
-        for name, value in (("vectors", vectors), ("ids", ids), ("space", space), ("labels", labels)):
-            object.__setattr__(made, name, value)
-        return made
+        embeddings = cls.__new__(cls)
+        parts = {"vectors": vectors, "ids": ids, "space": space, "labels": labels, "texts": texts}
+        for name, value in parts.items():
+            object.__setattr__(embeddings, name, value)
+        return embeddings
 
     def save(self, path: str | Path) -> None:
         """Write a Parquet file; an existing file is replaced only when the new one is complete.
 
-        Columns: ``id`` (string), ``vector`` (fixed_size_list<float32>), ``label`` (string, if there are labels). The
-        space is JSON under the schema-metadata key ``embcompat.space``.
+        Columns: ``id`` (string), ``vector`` (fixed_size_list<float32>), ``label`` (string, if there are labels),
+        ``text`` (string, if there are texts). The space is JSON under the schema-metadata key ``embcompat.space``.
         """
         from embcompat.embeddings.tables import write_parquet
 
@@ -146,7 +180,7 @@ class Embeddings:
 
     @classmethod
     def from_dataset(cls, dataset: datasets.Dataset, *, space: SpaceVersion | None = None) -> Embeddings:
-        """Take the columns ``id``, ``vector`` and optional ``label`` from a Hugging Face dataset."""
+        """Take the columns ``id``, ``vector`` and, if there, ``label`` and ``text`` from a Hugging Face dataset."""
         from embcompat.embeddings.tables import from_dataset
 
         return from_dataset(dataset, space=space)

@@ -75,37 +75,40 @@ def _check_block(block: NDArray[np.float32], start: int, space: SpaceVersion, wh
 
 
 @overload
-def validate_strings(values: None, count: int, *, what: str, unique: bool = False) -> None: ...
-@overload
-def validate_strings(values: Iterable[Any], count: int, *, what: str, unique: bool = False) -> NDArray[np.object_]: ...
+def validate_strings(values: None, count: int, *, what: str, unique: bool = False, empty: bool = False) -> None: ...
 @overload
 def validate_strings(
-    values: Iterable[Any] | None, count: int, *, what: str, unique: bool = False
+    values: Iterable[Any], count: int, *, what: str, unique: bool = False, empty: bool = False
+) -> NDArray[np.object_]: ...
+@overload
+def validate_strings(
+    values: Iterable[Any] | None, count: int, *, what: str, unique: bool = False, empty: bool = False
 ) -> NDArray[np.object_] | None: ...
 def validate_strings(
-    values: Iterable[Any] | None, count: int, *, what: str, unique: bool = False
+    values: Iterable[Any] | None, count: int, *, what: str, unique: bool = False, empty: bool = False
 ) -> NDArray[np.object_] | None:
-    """Check ids or labels and return them as an object array (n,); None stays None.
+    """Check ids, labels or texts and return them as an object array (n,); None stays None.
 
     Raises:
-        InputError: On another count, a value that is not a non-empty string, or a repetition where ``unique``.
+        InputError: On another count, a value that is not a string, an empty one unless ``empty``, or a repetition where
+            ``unique``.
     """
     if values is None:
         return None
-    given = values.tolist() if isinstance(values, np.ndarray) else list(values)
-    if len(given) != count:
-        raise InputError(f"{what} must have one entry for each of the {count} vectors. Got {len(given)}.")
-    for row, value in enumerate(given):
-        if not isinstance(value, str) or not value:
+    strings = values.tolist() if isinstance(values, np.ndarray) else list(values)
+    if len(strings) != count:
+        raise InputError(f"{what} must have one entry for each of the {count} vectors. Got {len(strings)}.")
+    for row, value in enumerate(strings):
+        if not isinstance(value, str) or not (value or empty):
             raise InputError(
-                f"{what} must hold non-empty strings. Row {row} is {value!r} ({type(value).__name__}). "
-                "Convert with str()."
+                f"{what} must hold {'' if empty else 'non-empty '}strings. Row {row} is {value!r} "
+                f"({type(value).__name__}). Convert with str()."
             )
-    if unique and len(set(given)) != count:
+    if unique and len(set(strings)) != count:
         first: dict[str, int] = {}
-        for row, value in enumerate(given):
+        for row, value in enumerate(strings):
             if first.setdefault(value, row) != row:
                 raise InputError(f"{what} must be unique. {value!r} stands in rows {first[value]} and {row}.")
     result = np.empty(count, dtype=object)
-    result[:] = given
+    result[:] = strings
     return result

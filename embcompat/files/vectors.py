@@ -15,7 +15,7 @@ SPACE_KEY = b"embcompat.space"
 ROW_GROUP_ROWS = 65_536
 
 
-def embeddings_schema(space: SpaceVersion, *, labels: bool) -> pa.Schema:
+def embeddings_schema(space: SpaceVersion, *, labels: bool, texts: bool = False) -> pa.Schema:
     """Return the Arrow schema of embeddings in ``space``."""
     fields = [
         pa.field("id", pa.string(), nullable=False),
@@ -23,6 +23,8 @@ def embeddings_schema(space: SpaceVersion, *, labels: bool) -> pa.Schema:
     ]
     if labels:
         fields.append(pa.field("label", pa.string()))
+    if texts:
+        fields.append(pa.field("text", pa.string()))
     return pa.schema(fields, metadata={SPACE_KEY: space.to_json().encode()})
 
 

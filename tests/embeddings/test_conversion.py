@@ -55,3 +55,11 @@ def test_an_artifact_converts_only_its_source_space(tmp_path: Path) -> None:
     )
     with pytest.raises(SpaceMismatchError, match="The vectors to convert must be in space 'old@1'. Got 'new@1'"):
         ec.OnnxAligner(artifact).convert(pairs.target)
+
+
+def test_texts_stay() -> None:
+    pairs = labelled_pairs()
+    source = pairs.source.with_texts({identifier: f"text of {identifier}" for identifier in pairs.ids})
+    converted = ec.convert_embeddings(ec.fit_affine(pairs, pairs), source, pairs.target.space)
+    assert converted.texts is not None
+    assert converted.texts.tolist() == source.texts.tolist()

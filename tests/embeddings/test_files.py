@@ -18,35 +18,50 @@ NAN = float("nan")
 SPACE = SpaceVersion(name="toy", version="1", dim=4, similarity="dot", fingerprint={"prompt": "é"})
 
 
-def made(count: int = 5, *, labels: bool = False) -> Embeddings:
+def made(count: int = 5, *, labels: bool = False, texts: bool = False) -> Embeddings:
     vectors = np.random.default_rng(0).standard_normal((count, 4))
-    return Embeddings(vectors, [f"ü{row}" for row in range(count)], SPACE, ["x"] * count if labels else None)
+    ids = [f"ü{row}" for row in range(count)]
+    words = [f"text {row}" if row else "" for row in range(count)]
+    return Embeddings(vectors, ids, SPACE, ["x"] * count if labels else None, words if texts else None)
 
 
 def same(left: Embeddings, right: Embeddings) -> bool:
-    labels = (left.labels is None) == (right.labels is None)
+    columns = [(left.labels, right.labels), (left.texts, right.texts)]
     return (
-        labels
+        all((one is None) == (other is None) and (one is None or np.array_equal(one, other)) for one, other in columns)
         and left.space == right.space
         and np.array_equal(left.vectors, right.vectors)
         and np.array_equal(left.ids, right.ids)
-        and (left.labels is None or np.array_equal(left.labels, right.labels))
     )
 
 
+@pytest.mark.parametrize("texts", [False, True])
 @pytest.mark.parametrize("labels", [False, True])
 @pytest.mark.parametrize("count", [0, 1, 5])
-def test_parquet_gives_back_what_was_saved(tmp_path: Path, count: int, labels: bool) -> None:
-    one = made(count, labels=labels)
+def test_parquet_gives_back_what_was_saved(tmp_path: Path, count: int, labels: bool, texts: bool) -> None:
+    one = made(count, labels=labels, texts=texts)
     one.save(tmp_path / "one.parquet")
     assert same(Embeddings.load(tmp_path / "one.parquet"), one)
     assert read_space(tmp_path / "one.parquet") == SPACE
     assert [path.name for path in tmp_path.iterdir()] == ["one.parquet"]
 
 
+def test_a_missing_text_is_not_known_and_a_number_is_none(tmp_path: Path) -> None:
+    made().save(tmp_path / "one.parquet")
+    table = pq.read_table(tmp_path / "one.parquet")
+    pq.write_table(table.append_column("text", pa.array(["a", None, "", "b", "c"])), tmp_path / "one.parquet")
+    texts = Embeddings.load(tmp_path / "one.parquet").texts
+    assert texts is not None
+    assert texts.tolist() == ["a", "", "", "b", "c"]
+    pq.write_table(table.append_column("text", pa.array([1, 2, 3, 4, 5])), tmp_path / "one.parquet")
+    with pytest.raises(FileFormatError, match=r"one\.parquet: column text must hold strings. Row 0 is 1"):
+        Embeddings.load(tmp_path / "one.parquet")
+
+
+@pytest.mark.parametrize("texts", [False, True])
 @pytest.mark.parametrize("labels", [False, True])
-def test_datasets_give_back_what_went_in(labels: bool) -> None:
-    one = made(labels=labels)
+def test_datasets_give_back_what_went_in(labels: bool, texts: bool) -> None:
+    one = made(labels=labels, texts=texts)
     assert same(Embeddings.from_dataset(one.to_dataset()), one)
     assert same(Embeddings.from_dataset(one.to_dataset().select([0, 1, 2])), one.select([0, 1, 2]))
 

@@ -89,3 +89,27 @@ def test_too_few_pairs_are_refused() -> None:
 def test_no_test_part_when_none_is_asked_for() -> None:
     split = split_pairs(make_pairs(50, source_dim=2, target_dim=2).pairs, test=0)
     assert len(split.test) == 0
+
+
+def test_texts_of_either_side_are_the_pairs_texts_and_must_agree() -> None:
+    space = SpaceVersion(name="toy", version="1", dim=1, similarity="dot")
+    bare = Embeddings([[1.0], [2.0]], ["a", "b"], space)
+    worded = Embeddings([[2.0], [1.0]], ["b", "a"], space, texts=["two", "one"])
+    pairs = pair_embeddings(bare, worded)
+    assert pairs.texts is not None
+    assert pairs.texts.tolist() == ["one", "two"]
+    assert pairs.select([1]).texts.tolist() == ["two"]
+    assert PairedEmbeddings(bare, bare).texts is None
+    other = Embeddings([[2.0], [1.0]], ["b", "a"], space, texts=["another", "one"])
+    with pytest.raises(InputError, match="same texts, row by row. Row 0 has 'two' and 'another'"):
+        pair_embeddings(worded, other)
+
+
+def test_stacked_pairs_keep_texts_that_both_have() -> None:
+    space = SpaceVersion(name="toy", version="1", dim=1, similarity="dot")
+    first, second = (Embeddings([[1.0]], [name], space, texts=[f"text {name}"]) for name in "ab")
+    stacked = stack_pairs(PairedEmbeddings(first, first), PairedEmbeddings(second, second))
+    assert stacked.texts is not None
+    assert stacked.texts.tolist() == ["text a", "text b"]
+    bare = Embeddings([[1.0]], ["c"], space)
+    assert stack_pairs(stacked, PairedEmbeddings(bare, bare)).texts is None

@@ -105,3 +105,26 @@ def test_rows_are_selected_in_the_order_asked() -> None:
 def test_normalized_rows_have_unit_norm_or_stay_zero(rows: np.ndarray) -> None:
     norms = np.linalg.norm(normalize_rows(rows), axis=1)
     assert np.all(np.isclose(norms, 1) | (np.linalg.norm(rows, axis=1) == 0))
+
+
+def test_texts_go_with_their_rows() -> None:
+    embeddings = Embeddings(np.ones((3, 3)), ["a", "b", "c"], DOT, texts=["one", "", "three"])
+    assert embeddings.texts is not None
+    assert embeddings.texts.tolist() == ["one", "", "three"]
+    assert embeddings.select([2, 0]).texts.tolist() == ["three", "one"]
+    assert "texts=True" in repr(embeddings)
+    with pytest.raises(InputError, match=r"texts must hold strings. Row 1 is None"):
+        Embeddings(np.ones((2, 3)), ["a", "b"], DOT, texts=["one", None])
+    with pytest.raises(InputError, match="texts must have one entry for each of the 2 vectors. Got 1"):
+        Embeddings(np.ones((2, 3)), ["a", "b"], DOT, texts=["one"])
+
+
+def test_texts_are_added_by_id() -> None:
+    embeddings = Embeddings(np.ones((2, 3)), ["a", "b"], DOT, ["x", "y"])
+    added = embeddings.with_texts({"b": "two", "other": "no row"})
+    assert added.texts is not None
+    assert added.texts.tolist() == ["", "two"]
+    assert added.labels is embeddings.labels
+    assert embeddings.texts is None
+    with pytest.raises(InputError, match=r"texts must share ids.*first ids: 'c', 'a'"):
+        embeddings.with_texts({"c": "three"})
