@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from embcompat_text import OnnxTextExtractor, StaticTextExtractor
 from embcompat_text.packaged import MINILM_WEIGHTS
 from langchain_core.embeddings import Embeddings
@@ -23,7 +24,7 @@ from llama_index.core.schema import TextNode
 from sentence_transformers import SentenceTransformer
 
 from embcompat import Artifact, OnnxAligner, fit_aligner, pair_embeddings, save_artifact, split_pairs
-from embcompat.errors import InputError
+from embcompat.errors import ExtractionError, InputError
 from embcompat.extractors import Extractor, extract_embeddings
 from embcompat.spaces import SpaceVersion
 from embcompat.testing import make_pairs
@@ -185,6 +186,55 @@ def test_an_aligned_model_is_one_model_on_disk_too(
     again = SentenceTransformer(str(tmp_path / "saved"), device="cpu", local_files_only=True, **trust)
     np.testing.assert_allclose(again.encode(TEXTS), expected, atol=1e-5)
     assert not list((tmp_path / "saved").rglob("*.bin"))
+
+
+@pytest.mark.parametrize("kind", ["ridge", "kernel"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_model_in_half_precision_is_aligned_too(
+    kind: str, dtype: torch.dtype, made: FolderOf, model: SentenceTransformer
+) -> None:
+    from embcompat_text.integrations.sentence_transformers import align_model
+
+    path = made(kind)
+    expected = OnnxAligner(path).transform(model.encode(TEXTS))
+    aligned = align_model(model.to(dtype), path).encode(TEXTS)
+    assert (aligned * expected).sum(axis=1).min() > 0.99
+
+
+@pytest.mark.parametrize(("value", "message"), [(float("nan"), "Got NaN or infinity"), (0.0, "Got all zeros")])
+def test_what_a_failed_model_returns_is_refused(made: FolderOf, value: float, message: str) -> None:
+    from embcompat_text.integrations.langchain import AlignedEmbeddings
+    from embcompat_text.integrations.sentence_transformers import AlignedOutput
+
+    class Failed(Embeddings):
+        def embed_documents(self, texts: list[str]) -> list[list[float]]:
+            return [[1.0] * 384, *([value] * 384 for _ in texts[1:])]
+
+        def embed_query(self, text: str) -> list[float]:
+            return [value] * 384 if text else []
+
+    aligned = AlignedEmbeddings(Failed(), made("ridge"))
+    with pytest.raises(ExtractionError, match=f"{message} for text 1 of 3"):
+        aligned.embed_documents(["a", "b", "c"])
+    with pytest.raises(ExtractionError, match=f"{message} for text 0 of 1"):
+        aligned.embed_query("a")
+    with pytest.raises(ExtractionError, match=message):
+        AlignedOutput(made("kernel"))({"sentence_embedding": torch.full((1, 384), value)})
+
+
+def test_aligned_models_go_to_a_pool_of_workers(made: FolderOf, static64: StaticTextExtractor) -> None:
+    from embcompat_text.integrations.langchain import AlignedEmbeddings
+    from embcompat_text.integrations.llama_index import AlignedEmbedding
+
+    space = static64.space
+    pairs = make_pairs(600, source_dim=space.dim, target_dim=8, normalized=True).pairs
+    split = split_pairs(pairs)
+    path = made("ridge").parent / "small"
+    save_artifact(fit_aligner("ridge", split.train, split.validation), path, source=space, target=pairs.target.space)
+    langchain = AlignedEmbeddings(LangChainModel(static64), path)
+    assert pickle.loads(pickle.dumps(langchain)).embed_query(TEXTS[0]) == langchain.embed_query(TEXTS[0])
+    llama = AlignedEmbedding(LlamaIndexModel(extractor=static64), path)
+    assert pickle.loads(pickle.dumps(llama)).get_query_embedding(TEXTS[0]) == llama.get_query_embedding(TEXTS[0])
 
 
 def test_a_dot_product_space_is_compared_by_dot_product(model: SentenceTransformer, tmp_path: Path) -> None:

@@ -14,14 +14,15 @@ from embcompat.aligners import AffineAligner, load_aligner
 from embcompat.artifact import Artifact, read_artifact
 from embcompat.errors import InputError
 from embcompat.runtime import OnnxAligner
+from embcompat_text.integrations import refuse_failed
 
 
 def align_model(model: SentenceTransformer, artifact: str | Path | Artifact) -> SentenceTransformer:
     """Append an aligner to a model, in place: from then on it answers in the artifact's target space.
 
-    An affine aligner becomes ordinary layers of sentence-transformers, so a model that was saved with it loads
-    anywhere, without embcompat. Any other becomes an `AlignedOutput`, and the saved model loads with
-    ``trust_remote_code=True``, which sentence-transformers asks for where a module is not its own.
+    An affine aligner becomes ordinary layers of sentence-transformers in the model's own precision, so a model that
+    was saved with it loads anywhere, without embcompat. Any other becomes an `AlignedOutput`, and the saved model loads
+    with ``trust_remote_code=True``, which sentence-transformers asks for where a module is not its own.
 
     Args:
         model: The new model, loaded as it was when the pairs were made: same prompts, no truncation.
@@ -35,14 +36,15 @@ def align_model(model: SentenceTransformer, artifact: str | Path | Artifact) -> 
     """
     opened = artifact if isinstance(artifact, Artifact) else read_artifact(artifact)
     normalized = any(isinstance(module, Normalize) for module in model)
-    found = model.get_embedding_dimension(), normalized
-    if model.truncate_dim is not None or found != (opened.source.dim, opened.source.normalized):
+    dim = model.get_embedding_dimension()
+    if model.truncate_dim is not None or (dim, normalized) != (opened.source.dim, opened.source.normalized):
         raise InputError(
             f"the model must be in space {opened.source.id!r}: {opened.source.dim} dimensions, not truncated, "
-            f"normalized {opened.source.normalized}. Got {found[0]} dimensions, truncate_dim {model.truncate_dim}, "
+            f"normalized {opened.source.normalized}. Got {dim} dimensions, truncate_dim {model.truncate_dim}, "
             f"normalized {normalized}. Load the model that the pairs were made with."
         )
     aligner = load_aligner(opened)
+    dtype = next((parameter.dtype for parameter in model.parameters()), torch.float32)
     if isinstance(aligner, AffineAligner):
         weight, bias = torch.from_numpy(aligner.weight), torch.from_numpy(aligner.bias)
         dims = aligner.source_dim, aligner.target_dim
@@ -52,7 +54,7 @@ def align_model(model: SentenceTransformer, artifact: str | Path | Artifact) -> 
     else:
         model.append(AlignedOutput(opened))
     model.similarity_fn_name = opened.target.similarity
-    return model.to(model.device)
+    return model.to(model.device, dtype)
 
 
 @final
@@ -65,29 +67,30 @@ class AlignedOutput(Module):
 
     def __init__(self, artifact: str | Path | Artifact) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._served = OnnxAligner(artifact)
+        self._aligner = OnnxAligner(artifact)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._served.artifact.path,)  # a session cannot be pickled, its folder can
+        return type(self), (self._aligner.artifact.path,)
 
     def forward(self, features: dict[str, Any], **_: Any) -> dict[str, Any]:
         """Map the sentence embeddings (n, source_dim) to (n, target_dim)."""
-        given = features["sentence_embedding"]
-        mapped = self._served.transform(given.detach().float().cpu().numpy())
-        features["sentence_embedding"] = torch.from_numpy(mapped).to(given)
+        embedding = features["sentence_embedding"]
+        vectors = embedding.detach().float().cpu().numpy()
+        refuse_failed(vectors)
+        features["sentence_embedding"] = torch.from_numpy(self._aligner.transform(vectors)).to(embedding)
         return features
 
     def get_embedding_dimension(self) -> int:
         """Return the length of the vectors that come out."""
-        return self._served.artifact.target.dim
+        return self._aligner.artifact.target.dim
 
     def get_config_dict(self) -> dict[str, Any]:
         """Return the id of the artifact."""
-        return {"artifact": self._served.artifact.id}
+        return {"artifact": self._aligner.artifact.id}
 
     def save(self, output_path: str, *_: Any, **__: Any) -> None:
         """Copy the artifact into the module's folder."""
-        shutil.copytree(self._served.artifact.path, output_path, dirs_exist_ok=True)
+        shutil.copytree(self._aligner.artifact.path, output_path, dirs_exist_ok=True)
 
     @classmethod
     def load(
