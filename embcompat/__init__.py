@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         PairedEmbeddings,
         PairSplit,
         convert_embeddings,
+        cut_texts,
         pair_embeddings,
         split_pairs,
     )
@@ -57,6 +58,7 @@ _HOMES = {
         "PairSplit",
         "PairedEmbeddings",
         "convert_embeddings",
+        "cut_texts",
         "pair_embeddings",
         "split_pairs",
     ),
@@ -100,6 +102,7 @@ __all__ = [
     "convert_embeddings",
     "convert_file",
     "convert_through",
+    "cut_texts",
     "decide",
     "evaluate_path",
     "evaluate_retrieval",

@@ -1,0 +1,1 @@
+"""Text-aware conversion: the old vector and the words of its item."""
