@@ -17,7 +17,7 @@ def tokenize(text: str) -> list[str]:
     """Split a text into lower-case words [ours].
 
     A word is a run of letters, or a run of digits; identifiers are split where a hump, an underscore or a digit begins
-    a new part. Scripts that put no space between words (Chinese, Japanese, Thai, Lao, Khmer, Burmese, Tibetan) give every
+    a new part. Scripts that put no space between words (Chinese, Japanese, Thai, Lao, Khmer, Burmese) give every
     two neighbouring characters. Compatibility forms are made plain first (Unicode NFKC).
 
     Example:
