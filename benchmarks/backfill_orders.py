@@ -29,7 +29,7 @@ from zoo import FACE_PAIRS, FITTED_TEXTS, TEXT_PAIRS, load_faces, load_upgrade
 
 import embcompat as ec
 from embcompat.aligners import AlignerPair
-from embcompat.backfill import BackfillCurve, HeldOut, SearchTask, VerificationTask
+from embcompat.backfill import BackfillCurve, Backlog, HeldOut, SearchTask, VerificationTask, backfill_curve
 from embcompat.backfill.order import available_orders, score_rows, standardize
 from embcompat.export.convertibility import fit_convertibility
 from embcompat.spaces import SpaceVersion
@@ -40,7 +40,7 @@ ORACLE = "true_error"
 ORDERS = ("class_mean", "predicted_error", "convertibility", "usefulness", "recommended", ORACLE)
 
 
-def make_backlog(split: ec.PairSplit, kind: str, old: ec.Embeddings, target: SpaceVersion) -> ec.Backlog:
+def make_backlog(split: ec.PairSplit, kind: str, old: ec.Embeddings, target: SpaceVersion) -> Backlog:
     """Fit an aligner and convert a gallery."""
     aligner = ec.fit_aligner(kind, split.train, split.validation)
     if isinstance(aligner, AlignerPair):
@@ -54,7 +54,7 @@ def make_backlog(split: ec.PairSplit, kind: str, old: ec.Embeddings, target: Spa
     if fitted is None:
         raise ValueError("the sources do not vary")
     scores = fitted.score(old.vectors).astype(np.float32)
-    return ec.Backlog(old, convert(old), HeldOut(held.source, convert(held.source), held.target), scores)
+    return Backlog(old, convert(old), HeldOut(held.source, convert(held.source), held.target), scores)
 
 
 def fitted_ids(split: ec.PairSplit) -> set[str]:
@@ -70,7 +70,7 @@ def summarize(curve: BackfillCurve, oracle: BackfillCurve) -> dict[str, Any]:
     return json.loads(json.dumps(result), parse_float=lambda digits: round(float(digits), 5))  # type: ignore[no-any-return]
 
 
-def correlations(backlog: ec.Backlog, new: ec.Embeddings, fitted: set[str]) -> dict[str, float]:
+def correlations(backlog: Backlog, new: ec.Embeddings, fitted: set[str]) -> dict[str, float]:
     """Return the rank correlation of each score with the true error, over the rows that were not fitted."""
     rows = np.array([row for row, item in enumerate(new.ids.tolist()) if item not in fitted])
     errors = standardize(np.linalg.norm(new.vectors - backlog.converted.vectors, axis=1).astype(np.float64)[rows])
@@ -82,14 +82,14 @@ def correlations(backlog: ec.Backlog, new: ec.Embeddings, fitted: set[str]) -> d
 
 
 def measure(
-    backlog: ec.Backlog, new: ec.Embeddings, task: Any, *, native_ids: set[str], elsewhere: int = 0
+    backlog: Backlog, new: ec.Embeddings, task: Any, *, native_ids: set[str], elsewhere: int = 0
 ) -> dict[str, Any]:
     """Measure every order, and as an upper hint the order of the true errors, which nobody can know."""
     start = time.perf_counter()
     options: dict[str, Any] = {"native_ids": native_ids, "fitted_elsewhere": elsewhere}
-    curve = ec.backfill_curve(backlog, new, task, **options)
+    curve = backfill_curve(backlog, new, task, **options)
     errors = np.linalg.norm(new.vectors - backlog.converted.vectors, axis=1).astype(np.float64)
-    oracle = ec.backfill_curve(replace(backlog, visits=errors), new, task, orders=["usefulness"], **options)
+    oracle = backfill_curve(replace(backlog, visits=errors), new, task, orders=["usefulness"], **options)
     found = summarize(curve, oracle)
     found["error_correlations"] = correlations(backlog, new, native_ids)
     found["seconds"] = time.perf_counter() - start

@@ -24,8 +24,7 @@ import pyarrow.parquet as pq
 from machine import alternate, describe, line_at_most, median_ratio, write_results
 from numpy.typing import NDArray
 
-from embcompat.aligners import fit_affine_sums
-from embcompat.aligners.streaming import stream_sums
+from embcompat.aligners import fit_affine_sums, stream_sums
 from embcompat.files.vectors import ROW_GROUP_ROWS, embeddings_schema, vectors_to_arrow
 from embcompat.spaces import SpaceVersion
 

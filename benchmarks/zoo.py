@@ -28,8 +28,7 @@ from machine import describe
 from numpy.typing import NDArray
 
 import embcompat as ec
-from embcompat.aligners import AlignerPair, parameter_count
-from embcompat.aligners.output import reweight
+from embcompat.aligners import AlignerPair, parameter_count, reweight
 from embcompat.embeddings import normalize_rows
 from embcompat.evaluation.retrieval.evaluate import FUSED_WEIGHTS
 from embcompat.evaluation.retrieval.report import RetrievalReport

@@ -5,16 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from embcompat.aligners.affine import AffineAligner, fit_affine, fit_affine_sums
 from embcompat.aligners.base import Aligner, AlignerPair, parameter_count
+from embcompat.aligners.canonical import fit_canonical
+from embcompat.aligners.ensemble import EnsembleAligner
+from embcompat.aligners.kernel import KernelAligner, fit_kernel
+from embcompat.aligners.output import match_variance, reweight
+from embcompat.aligners.shared import shared_space
 from embcompat.aligners.sums import GramSums
 from embcompat.artifact import Artifact, read_artifact
 from embcompat.errors import ArtifactError, UnknownNameError
+
+if TYPE_CHECKING:
+    from embcompat.aligners.streaming import stream_sums
 
 Loader = Callable[[Mapping[str, JsonValue], Mapping[str, NDArray[Any]]], Aligner]
 
@@ -63,14 +71,28 @@ def load_aligner(path: str | Path | Artifact) -> Aligner:
     return aligner
 
 
+def __getattr__(name: str) -> Any:
+    if name == "stream_sums":  # loads pyarrow
+        return import_module("embcompat.aligners.streaming").stream_sums
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 __all__ = [
     "ALIGNERS",
     "AffineAligner",
     "Aligner",
     "AlignerPair",
+    "EnsembleAligner",
     "GramSums",
+    "KernelAligner",
     "fit_affine",
     "fit_affine_sums",
+    "fit_canonical",
+    "fit_kernel",
     "load_aligner",
+    "match_variance",
     "parameter_count",
+    "reweight",
+    "shared_space",
+    "stream_sums",
 ]

@@ -24,6 +24,7 @@ from pooled import FRR, count_errors, person_folds, pool, pooled_ratio
 from recipe import make_parser, write_result
 
 import embcompat as ec
+from embcompat.aligners import reweight
 from embcompat.evaluation.verification.bootstrap import REPLICATES, draw_weights
 from embcompat.evaluation.verification.figures import one_in, threshold_at_frr
 from embcompat.evaluation.verification.normalization import TOP, make_cohort, normalized_pairs
@@ -49,7 +50,7 @@ def fit_lines(split: ec.PairSplit, folder: Path, *, seed: int, smoke: bool) -> t
     ensemble = fit_ensemble(split.train, split.validation, network=fitted["residual"], seed=seed)
 
     def reweighted(aligner: ec.Aligner) -> ec.Aligner:
-        return ec.reweight(aligner, split.validation, labelled=split.train.target)
+        return reweight(aligner, split.validation, labelled=split.train.target)
 
     lines = {name: fitted[name] for name in (PAPER, "dense", "ridge", "kernel", "residual")}
     lines |= {f"{name}, reweighted": reweighted(fitted[name]) for name in ("dense", "kernel", "residual")}

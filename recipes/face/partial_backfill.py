@@ -18,6 +18,7 @@ from lfw import MODEL_PAIRS, load_pairs, stand_in_pairs
 from recipe import make_parser, write_result
 
 import embcompat as ec
+from embcompat.aligners import fit_kernel, reweight, shared_space
 from embcompat.backfill import Backlog, HeldOut, VerificationTask, backfill_curve
 
 ORDERS = ("random", "class_mean", "predicted_error", "recommended")
@@ -28,7 +29,7 @@ PAPER = {"FCT, random": 73.86, "FastFill": 75.06, "λ-orthogonality, farthest fr
 
 def shared_parts(pair: ec.AlignerPair, split: ec.PairSplit) -> dict[str, ec.PairedEmbeddings]:
     """Return each part as (old, B(new))."""
-    space = ec.shared_space(split.train.source.space, split.train.target.space, pair, method="bidirectional")
+    space = shared_space(split.train.source.space, split.train.target.space, pair, method="bidirectional")
     moved = {}
     for name, part in split.parts().items():
         moved[name] = ec.PairedEmbeddings(part.source, ec.convert_embeddings(pair.backward_map, part.target, space))
@@ -73,8 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         upgrade = f"{old} → {new}" if options.data else "stand-in"
         pairs = load_pairs(options.data, old, new) if options.data else stand_in_pairs(seed=options.seed)
         split = ec.split_pairs(pairs, test=0.3, seed=options.seed)
-        kernel = ec.fit_kernel(split.train, split.validation, seed=options.seed)
-        ours = ec.reweight(kernel, split.validation, labelled=split.train.target)
+        kernel = fit_kernel(split.train, split.validation, seed=options.seed)
+        ours = reweight(kernel, split.validation, labelled=split.train.target)
         maps = ec.fit_bidirectional(split.train, split.validation, seed=options.seed, epochs=epochs)
         ways = {"kernel, reweighted": (ours, split.parts()), "F and B": (maps.forward_map, shared_parts(maps, split))}
         for way, (aligner, parts) in ways.items():

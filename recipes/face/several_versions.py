@@ -31,6 +31,7 @@ from paper import TEST_SUBJECTS
 from recipe import make_parser, write_result
 
 import embcompat as ec
+from embcompat.chains import compose, convert_through, evaluate_path
 from embcompat.evaluation.compatibility import CompatibilityMatrix, compatibility_matrix
 from embcompat.evaluation.verification.figures import far_at_frr, frr_at_far, rates_at
 from embcompat.evaluation.verification.pairs import VerificationPairs
@@ -65,7 +66,7 @@ def steps_to_newest(name: str, artifacts: Artifacts) -> list[ec.Artifact]:
 
 def convert(faces: ec.Embeddings, steps: Sequence[ec.Artifact]) -> Vectors:
     """Convert by artifacts, one after the other; none leaves the vectors as they are."""
-    return ec.convert_through(steps, faces).vectors
+    return convert_through(steps, faces).vectors
 
 
 def pair_up(anchors: Vectors, positives: Vectors) -> VerificationPairs:
@@ -90,7 +91,7 @@ def measure_conversions(test: Faces, artifacts: Artifacts) -> dict[str, Any]:
         steps = steps_to_newest(name, artifacts)
         line = {"direct": figures(pair_up(direct[name], new), native.threshold)}
         if len(steps) > 1:
-            composed = ec.compose(steps).transform(test[name].vectors)
+            composed = compose(steps).transform(test[name].vectors)
             line["composed"] = figures(pair_up(composed, new), native.threshold)
         found["equation_1"][name] = line
     for old, newer in combinations(older, 2):
@@ -118,7 +119,7 @@ def measure_chains(test: Faces, artifacts: Artifacts, *, seed: int) -> dict[str,
     for name in list(test)[:-2]:
         pairs = ec.PairedEmbeddings(test[name], test[NEWEST]).select(np.arange(min(2_000, len(test[name]))))
         steps, direct = steps_to_newest(name, artifacts), artifacts[name, NEWEST]
-        report = ec.evaluate_path(steps, direct, pairs, metric="recall@1", seed=seed)
+        report = evaluate_path(steps, direct, pairs, metric="recall@1", seed=seed)
         found[name] = report.to_dict()
     return found
 

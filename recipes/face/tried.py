@@ -22,7 +22,7 @@ from recipe import make_parser, write_result
 from weighted_kernel import fit_weighted_kernel
 
 import embcompat as ec
-from embcompat.aligners.kernel import fit_kernel
+from embcompat.aligners import fit_kernel
 from embcompat.embeddings import normalize_rows
 from embcompat.evaluation.verification.figures import far_at_frr, one_in
 from embcompat.evaluation.verification.normalization import TOP, CohortStatistics, make_cohort, normalized_pairs

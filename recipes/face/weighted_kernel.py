@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import embcompat as ec
-from embcompat.aligners.kernel import KernelAligner, fit_kernel
+from embcompat.aligners import KernelAligner, fit_kernel
 from embcompat.embeddings import normalize_rows
 
 PENALTY = 0.2

@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 from loading import QUICK, Collection, Options, embed, load_collections, read_options, show, write
 
 import embcompat as ec
+from embcompat.doctor import examine, fit_reference
 from embcompat.evaluation.retrieval.neighbours import neighbour_overlap
 
 UPGRADE = ("para_l3", "minilm")
@@ -67,7 +68,7 @@ def judge(pairs: ec.PairedEmbeddings, home: Collection, folder: Path, seed: int)
     artifact = ec.save_artifact(aligner, folder / "aligner", split=split, overwrite=True, **spaces)
     gallery = next(iter(home.documents.values()))
     limit = artifact.manifest.calibration["convertibility"]["quantiles"]["0.99"]
-    unlike = ec.examine(gallery, [ec.fit_reference(pairs.source, seed=seed)]).finding("unlike_reference")
+    unlike = examine(gallery, [fit_reference(pairs.source, seed=seed)]).finding("unlike_reference")
     return {
         "pairs": len(pairs),
         "own_neighbours_found": float(found.mean()),
