@@ -12,7 +12,7 @@ from embcompat.embeddings import Embeddings
 from embcompat.errors import SpaceMismatchError, StoreError
 from embcompat.extractors import Extractor, SkippedItem, extract_embeddings
 from embcompat.spaces import SpaceVersion, require_space
-from embcompat.stores.base import Job, TargetRows
+from embcompat.stores.values import Job, TargetRows
 
 Embed = Callable[[Sequence[str]], Embeddings]
 """Takes ids and returns what the new model makes of their items. Items that are gone, or that it cannot embed, are left

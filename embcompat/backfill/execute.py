@@ -14,7 +14,7 @@ from embcompat.backfill.embed import Embed, NativeRows, Vectors, isolate, native
 from embcompat.errors import InputError
 from embcompat.evaluation.similarity import pairwise_scores
 from embcompat.spaces import SpaceVersion
-from embcompat.stores.base import Job
+from embcompat.stores.values import Job
 
 BATCH_SIZE = 256
 """Items that are embedded and written together [ours]."""

@@ -60,6 +60,8 @@ def plan(artifact: ArtifactPath, url: Url, as_json: Json = False) -> None:
         console.print(f"about {_size(found.copied_bytes)} more for other columns, indexes and old versions of rows")
     tried = "comes on top" if found.write_seconds is None else f"takes about {found.write_seconds:,.2g} s more"
     console.print(f"reading and converting take at least {found.seconds_at_least:,.2g} s; writing {tried}")
+    for obstacle in found.obstacles:
+        console.print(("not kept: " if obstacle.acceptable else "not possible: ") + obstacle.text, markup=False)
     if found.index is not None:
         console.print(
             f"the {found.index} index is built again over {found.missing:,} rows, which can take far longer than the "
@@ -198,6 +200,39 @@ def rollback(artifact: ArtifactPath, url: Url, journal: JournalPath = None) -> N
         output().print(
             f"{without:,} rows came in after the cutover and have no old vector: embed them with the old model."
         )
+
+
+@app.command()
+def abort(
+    artifact: ArtifactPath,
+    url: Url,
+    yes: Annotated[bool, typer.Option("--yes", help="Really remove what is listed.")] = False,
+    journal: JournalPath = None,
+    as_json: Json = False,
+) -> None:
+    """Give up a migration that is unfinished or was rolled back, and remove everything that it has made.
+
+    Without `--yes` it only lists what it would remove. The vectors in service are not touched.
+    """
+    from embcompat.migration import abort, job_of
+
+    with _opened(artifact, url) as (aligner, store):
+        native = store.coverage(job_of(aligner.artifact)).native
+        if yes:
+            removed = abort(aligner, store, journal=_files(aligner, journal, None)["journal"])
+        else:
+            removed = store.leftovers(job_of(aligner.artifact))
+    if as_json:
+        print_json({"removed": removed if yes else [], "listed": removed, "native": native})
+        return
+    for phrase in removed:
+        output().print(f"{'removed' if yes else 'would remove'}: {phrase}", soft_wrap=True, markup=False)
+    if not removed:
+        output().print("There is nothing to remove.")
+    elif native:
+        output().print(f"Among these {'were' if yes else 'are'} {native:,} vectors that the new model itself made.")
+    if removed and not yes:
+        output().print("Nothing was removed. Pass --yes to remove it.")
 
 
 @app.command()

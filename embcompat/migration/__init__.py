@@ -1,7 +1,7 @@
 """Converting stored galleries: files to files, and stores that stay in service meanwhile."""
 
 from embcompat.migration.convert import ConversionReport, convert_file
-from embcompat.migration.cutover import VerifyReport, cut_over, drop_old, roll_back, sweep, verify_migration
+from embcompat.migration.cutover import VerifyReport, abort, cut_over, drop_old, roll_back, sweep, verify_migration
 from embcompat.migration.distributed import DatasetReport, convert_dataset, sum_dataset
 from embcompat.migration.plan import MigrationPlan, plan_migration
 from embcompat.migration.rows import Failure, Shard, parse_shard
@@ -16,6 +16,7 @@ __all__ = [
     "RunReport",
     "Shard",
     "VerifyReport",
+    "abort",
     "convert_dataset",
     "convert_file",
     "cut_over",

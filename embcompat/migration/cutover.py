@@ -11,14 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from embcompat.errors import GateError, MigrationError
+from embcompat.errors import GateError
 from embcompat.migration.checks import CanaryResult, check_canary
 from embcompat.migration.convert import ProgressFactory
 from embcompat.migration.journal import Journal
 from embcompat.migration.rows import Shard, convert_rows
 from embcompat.migration.run import RunOptions, RunReport, job_of, read_back, run_migration
 from embcompat.runtime import OnnxAligner
-from embcompat.stores.base import Coverage, GalleryStore, Phase, Rows
+from embcompat.stores.base import GalleryStore
+from embcompat.stores.values import Coverage, Phase, Rows
 
 SAMPLE_ROWS = 256
 """Rows that `verify_migration` reads back [ours]."""
@@ -68,9 +69,7 @@ def verify_migration(
         MigrationError: If the migration is not under way, a sampled vector is wrong, or the canary does not sing.
     """
     job = job_of(aligner.artifact)
-    phase = store.state(job).phase
-    if phase != "prepared":
-        raise MigrationError(f"{store.url}: there is nothing to verify: the migration is {_PHASES[phase]}.")
+    store.require_phase(job, "prepared", to="be verified")
     return _verify(aligner, store, store.coverage(job), max_failures=max_failures, seed=seed)
 
 
@@ -130,8 +129,7 @@ def cut_over(
     """
     options = replace(options or RunOptions(), shard=RunOptions().shard)
     job = job_of(aligner.artifact)
-    if (phase := store.state(job).phase) != "prepared":
-        raise MigrationError(f"{store.url} cannot be cut over: the migration is {_PHASES[phase]}.")
+    store.require_phase(job, "prepared", to="be cut over")
     run: RunReport = run_migration(aligner, store, options=options, progress=progress, index_progress=index_progress)
     coverage = store.coverage(job) if store.remove_orphans(job) else run.coverage
     report = _verify(aligner, store, coverage, max_failures=max_failures)
@@ -167,12 +165,25 @@ def roll_back(aligner: OnnxAligner, store: GalleryStore, *, journal: Path | None
     Raises:
         MigrationError: If the gallery was not cut over, or its old side is gone.
     """
-    job = job_of(aligner.artifact)
-    if (phase := store.state(job).phase) != "cut_over":
-        raise MigrationError(f"{store.url} cannot be rolled back: the migration is {_PHASES[phase]}.")
-    without = store.rollback(job)
+    without = store.rollback(job_of(aligner.artifact))
     Journal(journal).write("rolled_back", without_old_vector=without)
     return without
+
+
+def abort(aligner: OnnxAligner, store: GalleryStore, *, journal: Path | None = None) -> list[str]:
+    """Give up an unfinished or rolled-back migration, and remove everything that it has made.
+
+    The vectors in service are not touched. Native vectors on the target side are removed as well.
+
+    Returns:
+        What was removed, a phrase each.
+
+    Raises:
+        MigrationError: If the converted vectors are in service: roll back first.
+    """
+    removed = store.abort(job_of(aligner.artifact))
+    Journal(journal).write("aborted", removed=list[JsonValue](removed))
+    return removed
 
 
 def drop_old(aligner: OnnxAligner, store: GalleryStore, *, journal: Path | None = None) -> None:
@@ -181,29 +192,15 @@ def drop_old(aligner: OnnxAligner, store: GalleryStore, *, journal: Path | None 
     Raises:
         MigrationError: If the old side is still in service, or gone already.
     """
-    job = job_of(aligner.artifact)
-    if (phase := store.state(job).phase) != "cut_over":
-        raise MigrationError(f"{store.url} has no old side to drop: the migration is {_PHASES[phase]}.")
-    store.drop_old(job)
+    store.drop_old(job_of(aligner.artifact))
     Journal(journal).write("old_dropped")
 
 
 def sweep(aligner: OnnxAligner, store: GalleryStore) -> Iterator[str]:
-    """Find rows in service that an application wrote without saying that they are of the new space.
+    """Find rows in service that neither the migration nor the new model made; see `GalleryStore.sweep`.
 
     Raises:
         MigrationError: If the gallery was not cut over.
     """
-    job = job_of(aligner.artifact)
-    if (phase := store.state(job).phase) not in ("cut_over", "finished"):
-        raise MigrationError(f"{store.url} has nothing to sweep: the migration is {_PHASES[phase]}.")
-    for ids in store.sweep(job):
+    for ids in store.sweep(job_of(aligner.artifact)):
         yield from ids
-
-
-_PHASES: dict[Phase, str] = {
-    "untouched": "not begun (migrate run)",
-    "prepared": "under way, and the old vectors are in service",
-    "cut_over": "cut over, and the new vectors are in service",
-    "finished": "finished, and the old side was dropped",
-}

@@ -5,10 +5,8 @@ from __future__ import annotations
 import shutil
 import time
 from dataclasses import asdict, dataclass
-from typing import Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from embcompat.errors import InputError
@@ -17,30 +15,15 @@ from embcompat.migration.rows import Shard, convert_rows
 from embcompat.migration.run import job_of
 from embcompat.runtime import OnnxAligner
 from embcompat.spaces import require_space
-from embcompat.stores.base import GalleryStore, Job, Phase, Rows
+from embcompat.stores.base import GalleryStore
 from embcompat.stores.url import parse_store_url
+from embcompat.stores.values import Obstacle, Phase
 
 TRIAL_ROWS = 8_192
 """Rows that are read and converted to measure the rate [ours]."""
 
 PROVENANCE_BYTES = 100
 """Bytes that the provenance of a row takes at most: two names and two digests [ours]."""
-
-
-@runtime_checkable
-class TriesWrites(Protocol):
-    """A store that can write rows elsewhere as it would write them in the gallery."""
-
-    def try_write(self, job: Job, rows: Rows, vectors: NDArray[np.float32]) -> float:
-        """Write rows that were just read, and converted, in a temporary folder; return the seconds of it."""
-
-
-@runtime_checkable
-class CopiesMore(Protocol):
-    """A store whose target side takes more than the converted vectors."""
-
-    def copied_bytes(self) -> int:
-        """Return what copies of other columns, indexes and old versions of rows take, all rows together."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +47,8 @@ class MigrationPlan:
             building the index. None where that cannot be tried without writing to the gallery. Rough: it takes every
             row to cost the same, but an HNSW index grows slower with every row, and the folder may be on another disk.
         index: Kind of the vector index that will be built again, which can take far longer than the conversion.
+        obstacles: What the migration cannot do or keep; a run refuses to begin unless each entry is acceptable and the
+            user accepts it.
     """
 
     artifact_id: str
@@ -79,6 +64,7 @@ class MigrationPlan:
     seconds_at_least: float
     write_seconds: float | None
     index: str | None
+    obstacles: tuple[Obstacle, ...]
 
     def to_dict(self) -> dict[str, JsonValue]:
         """Return the plan as JSON."""
@@ -116,11 +102,12 @@ def plan_migration(aligner: OnnxAligner, store: GalleryStore) -> MigrationPlan:
         missing=missing,
         source_bytes=4 * artifact.source.dim * (coverage.rows - coverage.without_vector),
         target_bytes=(4 * artifact.target.dim + PROVENANCE_BYTES) * missing,
-        copied_bytes=store.copied_bytes() if converting and isinstance(store, CopiesMore) else 0,
+        copied_bytes=store.copied_bytes() if converting else 0,
         free_bytes=shutil.disk_usage(path).free if path.exists() else None,
         seconds_at_least=reading * missing,
         write_seconds=None if writing is None else writing * missing,
         index=store.index_kind(),
+        obstacles=tuple(store.obstacles(job)) if converting else (),
     )
 
 
@@ -132,7 +119,8 @@ def _trial_seconds_per_row(aligner: OnnxAligner, store: GalleryStore) -> tuple[f
     rows = rows.select(np.arange(len(rows)) < TRIAL_ROWS)
     converted = convert_rows(rows, aligner.transform, job.source, Shard())
     reading = (time.perf_counter() - start) / len(rows)
-    if not isinstance(store, TriesWrites) or not len(converted.ids):
+    if not len(converted.ids):
         return reading, None
     written = rows.select(np.isin(rows.ids, converted.ids))
-    return reading, store.try_write(job, written, converted.vectors) / len(written)
+    writing = store.try_write(job, written, converted.vectors)
+    return reading, None if writing is None else writing / len(written)

@@ -13,8 +13,7 @@ from embcompat.embeddings import UNIT_NORM_TOLERANCE
 from embcompat.errors import InputError, MigrationError, StoreError
 from embcompat.migration.checks import Transform
 from embcompat.spaces import SpaceVersion
-from embcompat.stores.base import Rows
-from embcompat.stores.digests import vector_digests
+from embcompat.stores.values import Rows
 
 REFUSALS_IN_A_ROW = 32
 """Single rows refused one after the other before the store itself is held to be the trouble [ours]."""
@@ -95,7 +94,7 @@ class Converted:
 
 def convert_rows(rows: Rows, convert: Transform, source: SpaceVersion, shard: Shard) -> Converted:
     """Convert the rows of a batch that belong to the shard and have no target row made from their present vector."""
-    digests = vector_digests(rows.vectors)
+    digests = rows.digests()
     wanted = rows.recorded != digests
     if shard.count > 1:
         wanted &= np.fromiter(map(shard.holds, rows.ids), dtype=bool, count=len(rows))

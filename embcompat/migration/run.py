@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from embcompat.artifact import Artifact
@@ -22,8 +21,8 @@ from embcompat.migration.pipeline import run_pipeline
 from embcompat.migration.rows import Converted, Failure, Shard, convert_rows, isolate
 from embcompat.runtime import OnnxAligner
 from embcompat.spaces import require_space
-from embcompat.stores.base import Coverage, GalleryStore, Job, Pairs, Rows
-from embcompat.stores.digests import vector_digests
+from embcompat.stores.base import GalleryStore
+from embcompat.stores.values import Coverage, Job, Pairs, Rows
 
 MAX_PASSES = 20
 """Times that the gallery is read again for rows that came in meanwhile [ours]."""
@@ -161,14 +160,12 @@ def prepare(aligner: OnnxAligner, store: GalleryStore, journal: Journal) -> bool
 
     Raises:
         SpaceMismatchError: If they do not.
-        MigrationError: If the canary does not sing, or the gallery was cut over already.
+        MigrationError: If the canary check fails, or the gallery was cut over already.
     """
     artifact = aligner.artifact
     job = job_of(artifact)
-    state = store.state(job)
-    if state.phase in ("cut_over", "finished"):
-        raise MigrationError(f"{store.url} already serves {artifact.target.id}. Roll back before converting again.")
-    if state.space is not None:
+    state = store.require_phase(job, "untouched", "prepared", to="be converted")
+    if state.space is not None:  # before the length, which is the worse explanation
         require_space(state.space, artifact.source, what=store.url)
     if store.dim() != artifact.source.dim:
         raise InputError(
@@ -176,11 +173,10 @@ def prepare(aligner: OnnxAligner, store: GalleryStore, journal: Journal) -> bool
             f"Got {store.dim()}."
         )
     check_canary(artifact, aligner.transform)
-    if state.phase == "prepared":
-        return False
-    store.prepare(job)
-    journal.write("prepared", url=store.url, artifact=job.artifact_id, target_space=job.target.id)
-    return True
+    fresh = store.prepare(job)
+    if fresh:
+        journal.write("prepared", url=store.url, artifact=job.artifact_id, target_space=job.target.id)
+    return fresh
 
 
 def read_back(store: GalleryStore, aligner: OnnxAligner, pairs: Pairs) -> float:
@@ -262,8 +258,8 @@ class _Run:
         pairs = self._store.read(self._job, list(digests))
         if not len(pairs.ids):
             return
-        now: NDArray[np.int64] = vector_digests(pairs.source)
-        same = np.array([digests[identifier] == digest for identifier, digest in zip(pairs.ids, now, strict=True)])
+        now = zip(pairs.ids, pairs.digests(), strict=True)
+        same = np.array([digests[identifier] == digest for identifier, digest in now])
         read_back(self._store, self._aligner, pairs.select(same))
 
     def _fail(self, failures: list[Failure]) -> None:

@@ -1,19 +1,36 @@
-"""Where galleries of vectors live: one protocol over vector stores and files."""
+"""Where galleries of vectors live: one abstract class over vector stores and files."""
 
-from embcompat.stores.base import Coverage, GalleryStore, Job, Pairs, Rows, State, TargetRows
-from embcompat.stores.digests import vector_digests
+from embcompat.stores.base import GalleryStore
+from embcompat.stores.digests import row_digests, vector_digests
 from embcompat.stores.url import StoreUrl, open_store, parse_store_url
+from embcompat.stores.values import (
+    Coverage,
+    Finish,
+    Job,
+    Obstacle,
+    Pairs,
+    Phase,
+    Rows,
+    State,
+    TargetRows,
+    no_target_side,
+)
 
 __all__ = [
     "Coverage",
+    "Finish",
     "GalleryStore",
     "Job",
+    "Obstacle",
     "Pairs",
+    "Phase",
     "Rows",
     "State",
     "StoreUrl",
     "TargetRows",
+    "no_target_side",
     "open_store",
     "parse_store_url",
+    "row_digests",
     "vector_digests",
 ]

@@ -1,172 +1,47 @@
-"""What every gallery store can do, and the values that pass between a store and a migration."""
+"""What every gallery store can do."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Final, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embcompat.errors import StoreError
-from embcompat.spaces import SpaceVersion, require_space
+from embcompat.errors import MigrationError, StoreError
+from embcompat.spaces import require_space
+from embcompat.stores.values import (
+    Coverage,
+    Finish,
+    Job,
+    Obstacle,
+    Pairs,
+    Phase,
+    Rows,
+    State,
+    TargetRows,
+)
 
-Phase = Literal["untouched", "prepared", "cut_over", "finished"]
-"""untouched: nothing of this job is there; prepared: the target stands beside the source; cut_over: the target is in
-service and the old side is kept; finished: the old side was dropped."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One conversion of one gallery.
-
-    Attributes:
-        artifact_id: The artifact that is applied.
-        source: Space of the vectors in service before.
-        target: Space of the vectors in service after.
-    """
-
-    artifact_id: str
-    source: SpaceVersion
-    target: SpaceVersion
-
-    @property
-    def suffix(self) -> str:
-        """Twelve hex digits that tell the names of this job's columns, tables and files from all others."""
-        return self.artifact_id[:12]
+_PHASES: Final[dict[Phase, str]] = {
+    "untouched": "not begun (migrate run)",
+    "prepared": "under way, and the old vectors are in service",
+    "cut_over": "cut over, and the new vectors are in service",
+    "finished": "finished, and the old side was dropped",
+}
 
 
-@dataclass(frozen=True)
-class State:
-    """Where a gallery stands with a job.
-
-    Attributes:
-        phase: How far the job is.
-        space: Space of the vectors in service, or None when the store was never told.
-    """
-
-    phase: Phase
-    space: SpaceVersion | None
-
-    def is_new(self, job: Job, *, where: str) -> bool:
-        """Say whether nothing of the job is there yet; then the gallery must be in its source space, where it says one.
-
-        Args:
-            job: The job.
-            where: Where the gallery is, for the error.
-
-        Raises:
-            SpaceMismatchError: If the gallery says that it is in another space.
-        """
-        if self.phase != "untouched":
-            return False
-        if self.space is not None:
-            require_space(self.space, job.source, what=where)
-        return True
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Rows of the source side that have a vector.
-
-    Attributes:
-        ids: n ids as strings, from which the store finds its native keys again.
-        vectors: Array (n, source_dim), float32; not checked, it may hold NaN.
-        recorded: Array (n,), int64: digest of the source vector that the target row was made from; 0 where there is
-            no target row.
-    """
-
-    ids: Sequence[str]
-    vectors: NDArray[np.float32]
-    recorded: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def select(self, keep: NDArray[np.bool_]) -> Rows:
-        """Return the rows where ``keep`` is true."""
-        if keep.all():
-            return self
-        index = np.flatnonzero(keep)
-        return Rows([self.ids[row] for row in index.tolist()], self.vectors[index], self.recorded[index])
-
-
-Finish = Callable[[Rows], tuple[Sequence[str], NDArray[np.float32], NDArray[np.int64]]]
-"""Converts the last rows of a migration: ids, vectors and source digests of those that can be converted."""
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Both sides of rows that have both.
-
-    Attributes:
-        ids: n ids.
-        source: Array (n, source_dim).
-        target: Array (n, target_dim).
-        native: Array (n,), bool: whether the new model itself made the target vector.
-    """
-
-    ids: Sequence[str]
-    source: NDArray[np.float32]
-    target: NDArray[np.float32]
-    native: NDArray[np.bool_]
-
-    def select(self, keep: NDArray[np.bool_]) -> Pairs:
-        """Return the rows where ``keep`` is true."""
-        ids = [self.ids[row] for row in np.flatnonzero(keep).tolist()]
-        return Pairs(ids, self.source[keep], self.target[keep], self.native[keep])
-
-
-@dataclass(frozen=True)
-class TargetRows:
-    """What the target side holds.
-
-    Attributes:
-        ids: n ids.
-        vectors: Array (n, target_dim).
-        native: Array (n,), bool: whether the new model itself made the vector.
-    """
-
-    ids: Sequence[str]
-    vectors: NDArray[np.float32]
-    native: NDArray[np.bool_]
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-
-@dataclass(frozen=True)
-class Coverage:
-    """Counted rows.
-
-    Attributes:
-        rows: Rows of the source side; of the side in service once that is the target.
-        without_vector: Those whose vector is NULL: there is nothing to convert.
-        converted: Those with a vector on both sides; those of the new space once that is in service.
-        orphans: Rows of the target side whose source row is gone.
-        native: Rows of the target side whose vector the new model itself made.
-    """
-
-    rows: int
-    without_vector: int
-    converted: int
-    orphans: int
-    native: int
-
-    @property
-    def missing(self) -> int:
-        """Rows with a vector that have none on the target side."""
-        return self.rows - self.without_vector - self.converted
-
-
-class GalleryStore(Protocol):
+class GalleryStore(ABC):
     """A gallery of vectors that can be converted while it is in service.
 
     The target side is made beside the source side, which is never modified. All progress is in the store itself: a
-    target row records the digest of the source vector it was made from, so what is missing or out of date can be
-    asked at any time, from any host, in any order. Every method may be repeated after a kill. `scan` and `coverage`
+    target row records the digest of the source row it was made from, so what is missing or out of date can be
+    computed at any time, from any host, in any order. Every method may be repeated after a kill. `scan` and `coverage`
     also answer before the target side is made.
+
+    The verbs of a migration are final here: `prepare`, `cutover`, `rollback`, `abort`, `drop_old` and `sweep` check
+    the phase, once for all stores, and then call the store's own `_prepare`, `_cutover` and so on. A store implements
+    these and the abstract methods; what only some stores can do has a default here.
 
     Attributes:
         url: Where the gallery is, without secrets.
@@ -180,21 +55,131 @@ class GalleryStore(Protocol):
     keeps_norms: bool
     tolerance: float
 
+    @final
+    def require_phase(self, job: Job, *phases: Phase, to: str) -> State:
+        """Check how far the job is.
+
+        Args:
+            job: The job.
+            phases: The phases that are right.
+            to: What cannot be done in the others ("be cut over").
+
+        Raises:
+            MigrationError: If the job is in another phase.
+        """
+        state = self.state(job)
+        if state.phase not in phases:
+            raise MigrationError(f"{self.url} cannot {to}: the migration is {_PHASES[state.phase]}.")
+        return state
+
+    @final
+    def prepare(self, job: Job) -> bool:
+        """Make the target side, unless it is there.
+
+        Returns:
+            Whether it was made now.
+
+        Raises:
+            MigrationError: If the target side is in service already.
+            SpaceMismatchError: If the store says that its vectors are of another space than the job's source.
+            StoreError: If the gallery cannot be migrated; the message says why.
+        """
+        state = self.require_phase(job, "untouched", "prepared", to="be converted")
+        if state.space is not None:
+            require_space(state.space, job.source, what=self.url)
+        if state.phase == "prepared":
+            return False
+        self._require_no_obstacles(job)
+        self._prepare(job)
+        return True
+
+    @final
+    def cutover(self, job: Job, finish: Finish) -> None:
+        """Put the target side into service in one step, and keep the old side.
+
+        After the switch, rows that an application wrote to the old side between the last reconciliation and the
+        switch are converted, and rows that it deleted there are removed.
+
+        Args:
+            job: The job.
+            finish: Converts the last rows that changed.
+
+        Raises:
+            MigrationError: If the target side is not there, or in service already.
+            StoreError: If something would not follow the switch; the message lists it.
+        """
+        self.require_phase(job, "prepared", to="be cut over")
+        self._require_no_obstacles(job)
+        self._cutover(job, finish)
+        for rows in self.late_rows(job):
+            self.write(job, *finish(rows))
+        for ids in self.revived(job):
+            self.discard(job, ids)
+
+    @final
+    def rollback(self, job: Job) -> int:
+        """Put the old side back into service; return how many rows in service have no old vector.
+
+        Raises:
+            MigrationError: If the target side is not in service, or the old side is gone.
+        """
+        self.require_phase(job, "cut_over", to="be rolled back")
+        return self._rollback(job)
+
+    @final
+    def abort(self, job: Job) -> list[str]:
+        """Remove everything that an unfinished or rolled-back job has made, native vectors on its target side included.
+
+        Returns:
+            What was removed, a phrase each ("column vector__1f…").
+
+        Raises:
+            MigrationError: If the target side is in service.
+        """
+        self.require_phase(job, "untouched", "prepared", to="be aborted")
+        removed = self.leftovers(job)
+        if removed:
+            self._abort(job)
+        return removed
+
+    @final
+    def drop_old(self, job: Job) -> None:
+        """Delete the old side. Nothing else ever does.
+
+        Raises:
+            MigrationError: If the old side is in service, or gone already.
+        """
+        self.require_phase(job, "cut_over", to="drop the old side")
+        self._drop_old(job)
+
+    @final
+    def sweep(self, job: Job) -> Iterator[Sequence[str]]:
+        """Find rows in service that are not what the migration or the new model made.
+
+        These are rows that an old application wrote after the cutover, rows whose old side was written between the
+        last reconciliation and the switch, and rows that were deleted there and came back.
+
+        Raises:
+            MigrationError: If the target side is not in service.
+        """
+        phase = self.require_phase(job, "cut_over", "finished", to="be swept").phase
+        yield from self._sweep(job)
+        if phase == "cut_over":
+            for rows in self.late_rows(job):
+                yield rows.ids
+            yield from self.revived(job)
+
+    @abstractmethod
     def dim(self) -> int:
         """Return the length of the vectors in service."""
 
+    @abstractmethod
     def state(self, job: Job) -> State:
         """Return how far the job is and which space is in service."""
 
-    def prepare(self, job: Job) -> None:
-        """Make the target side, or find it made.
-
-        Raises:
-            StoreError: If the gallery cannot be migrated; the message says why.
-        """
-
+    @abstractmethod
     def scan(self, job: Job, *, batch_size: int, missing_only: bool, claim: bool = False) -> Iterator[Rows]:
-        """Read the rows of the source side that have a vector.
+        """Read the rows of the source side that have a vector, with their texts where the job names a text column.
 
         Args:
             job: The job.
@@ -204,26 +189,28 @@ class GalleryStore(Protocol):
             claim: Leave out parts that another worker is at, where the store can tell.
         """
 
+    @abstractmethod
     def write(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32], digests: NDArray[np.int64]) -> None:
-        """Write converted target rows with their provenance, replacing those that are there.
+        """Write converted target rows with their provenance, replacing those that are there, also when in service.
 
-        A native vector is replaced only when the source vector is another one than it was written beside. Rows whose
+        A native vector is replaced only when the source row is another one than it was written beside. Rows whose
         source row is gone meanwhile are left out or become orphans.
 
         Args:
             job: The job.
             ids: n ids.
             vectors: Array (n, target_dim).
-            digests: Array (n,), int64: digests of the source vectors that they were made from.
+            digests: Array (n,), int64: digests of the source rows that they were made from.
 
         Raises:
             StoreError: If a row is refused. None of the rows is then written.
         """
 
+    @abstractmethod
     def write_native(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32]) -> int:
         """Replace target vectors by those that the new model itself made, also when they are in service already.
 
-        The recorded source digest stays, so that a source vector that changes is still seen, and then converted again.
+        The recorded source digest stays, so that a source row that changes is still seen, and then converted again.
         Rows without a target vector are left out.
 
         Args:
@@ -238,51 +225,112 @@ class GalleryStore(Protocol):
             StoreError: If there is no target side, or a row is refused. None of the rows is then written.
         """
 
+    @abstractmethod
     def read_target(self, job: Job, ids: Sequence[str]) -> TargetRows:
         """Read the target side of the given rows, in any phase; rows without a target vector are left out."""
 
+    @abstractmethod
     def discard(self, job: Job, ids: Sequence[str]) -> None:
         """Remove the target rows of rows that cannot be converted any more."""
 
+    @abstractmethod
     def read(self, job: Job, ids: Sequence[str]) -> Pairs:
         """Read both sides of the given rows; rows without both are left out."""
 
+    @abstractmethod
     def sample(self, job: Job, count: int, *, seed: int) -> Sequence[str]:
         """Return ids of up to ``count`` rows that were converted, not native ones, drawn from the whole gallery."""
 
+    @abstractmethod
     def coverage(self, job: Job) -> Coverage:
         """Count the rows of both sides."""
 
-    def remove_orphans(self, job: Job) -> int:
-        """Remove target rows whose source row is gone; return how many."""
+    @abstractmethod
+    def leftovers(self, job: Job) -> list[str]:
+        """List everything that the job has made and that `abort` would remove, a phrase each; change nothing."""
+
+    @abstractmethod
+    def _prepare(self, job: Job) -> None:
+        """Make the target side."""
+
+    @abstractmethod
+    def _cutover(self, job: Job, finish: Finish) -> None:
+        """Put the target side into service in one step; convert the last rows where writers can be held meanwhile."""
+
+    @abstractmethod
+    def _rollback(self, job: Job) -> int:
+        """Put the old side back into service; return how many rows in service have no old vector."""
+
+    @abstractmethod
+    def _abort(self, job: Job) -> None:
+        """Remove everything that `leftovers` lists; may be repeated after a kill."""
+
+    @abstractmethod
+    def _drop_old(self, job: Job) -> None:
+        """Delete the old side."""
+
+    @abstractmethod
+    def _sweep(self, job: Job) -> Iterator[Sequence[str]]:
+        """Find rows in service that do not say they are of the new space: an old application wrote them."""
+
+    def obstacles(self, job: Job) -> list[Obstacle]:  # noqa: ARG002
+        """List what the migration cannot do or keep, before and between its steps; by default nothing.
+
+        `migrate plan` shows the list; `prepare` and `cutover` refuse to go on unless each entry is acceptable and the
+        user accepts it.
+        """
+        return []
+
+    def late_rows(self, job: Job) -> Iterator[Rows]:  # noqa: ARG002
+        """Find rows of the old side, once it is out of service, that the side in service was not made from.
+
+        An application wrote them between the last reconciliation and the switch: their vector is there and they have
+        no new one, or one that was made from another vector. By default none: for stores that hold writers meanwhile.
+        """
+        return iter(())
+
+    def revived(self, job: Job) -> Iterator[Sequence[str]]:  # noqa: ARG002
+        """Find converted rows in service that are gone from the old side: deleted before the switch, and back again.
+
+        By default none: for stores in which both sides are of the same row, or that hold writers meanwhile.
+        """
+        return iter(())
+
+    def remove_orphans(self, job: Job) -> int:  # noqa: ARG002
+        """Remove target rows whose source row is gone; return how many. By default there are none."""
+        return 0
 
     def index_kind(self) -> str | None:
-        """Return the kind of vector index that the side in service has, or None."""
+        """Return the kind of vector index that the side in service has; by default none."""
+        return None
 
-    def build_index(self, job: Job) -> None:
-        """Give the target side the kind of index that the source side has, if it has one."""
+    def build_index(self, job: Job) -> None:  # noqa: B027 - a store may have no index
+        """Give the target side the kind of index that the source side has; by default there is none."""
 
-    def cutover(self, job: Job, finish: Finish) -> None:
-        """Put the target side into service in one step and keep the old side.
+    def copied_bytes(self) -> int:
+        """Return what copies of other columns, indexes and old versions of rows take, all rows together; 0 by default.
+
+        These come on top of the converted vectors.
+        """
+        return 0
+
+    def try_write(self, job: Job, rows: Rows, vectors: NDArray[np.float32]) -> float | None:  # noqa: ARG002
+        """Write rows that were just read and converted in a temporary folder, as they would be written in the gallery.
 
         Args:
             job: The job.
-            finish: Converts the last rows that changed, where the store can hold writers meanwhile.
+            rows: n rows of a `scan`.
+            vectors: Array (n, target_dim).
+
+        Returns:
+            The seconds that it took; None, the default, where writing cannot be tried elsewhere.
         """
+        return None
 
-    def rollback(self, job: Job) -> int:
-        """Put the old side back into service; return how many rows in service have no old vector."""
+    def close(self) -> None:  # noqa: B027 - a store may hold nothing open
+        """Let go of files and connections; by default nothing is held open."""
 
-    def drop_old(self, job: Job) -> None:
-        """Delete the old side. Nothing else ever does."""
-
-    def sweep(self, job: Job) -> Iterator[Sequence[str]]:
-        """Find rows in service that do not say they are of the new space: an old application wrote them."""
-
-    def close(self) -> None:
-        """Let go of files and connections."""
-
-
-def no_target_side(url: str) -> StoreError:
-    """Return the error of writing native vectors before there is anything to replace."""
-    return StoreError(f"{url}: native vectors replace converted ones, and there are none. Run the migration first.")
+    def _require_no_obstacles(self, job: Job) -> None:
+        hindering = [entry.text for entry in self.obstacles(job) if not (entry.acceptable and job.accept_changes)]
+        if hindering:
+            raise StoreError(f"{self.url} cannot be migrated as it is. {' '.join(hindering)}")

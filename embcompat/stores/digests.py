@@ -1,14 +1,16 @@
-"""Digests of vectors: what tells that one was replaced."""
+"""Digests of rows: what tells that a vector, or a text beside it, was replaced."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 _DIGEST_ROWS = 512
+_TEXT_WEIGHT = 0x9E3779B97F4A7C15  # odd, so that no two vector digests fall together
 
 
 def vector_digests(vectors: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -36,6 +38,29 @@ def vector_digests(vectors: NDArray[np.float32]) -> NDArray[np.int64]:
         result[start : start + _DIGEST_ROWS] = data[start : start + _DIGEST_ROWS].astype(np.uint64) @ weights
     result[result == 0] = 1
     return result.view(np.int64)
+
+
+def row_digests(vectors: NDArray[np.float32], texts: Iterable[str] | None) -> NDArray[np.int64]:
+    """Return a 64-bit digest of each row's vector, and of its text where there are texts; never 0.
+
+    Args:
+        vectors: Array (n, dim).
+        texts: n texts, or None; then the digests are those of `vector_digests`.
+
+    Returns:
+        Array (n,), int64.
+
+    Example:
+        >>> row_digests(np.ones((2, 3), dtype=np.float32), ["a", "b"]).tolist() == [1, 1]
+        False
+    """
+    digests = vector_digests(vectors)
+    if texts is None:
+        return digests
+    words = b"".join([hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest() for text in texts])
+    mixed: NDArray[np.uint64] = digests.view(np.uint64) * np.uint64(_TEXT_WEIGHT) + np.frombuffer(words, dtype="<u8")
+    mixed[mixed == 0] = 1
+    return mixed.view(np.int64)
 
 
 @cache

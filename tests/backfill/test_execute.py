@@ -16,7 +16,7 @@ from embcompat.embeddings import Embeddings, normalize_rows
 from embcompat.errors import InputError, SpaceMismatchError, StoreError
 from embcompat.evaluation.retrieval.qrels import Qrels
 from embcompat.spaces import SpaceVersion
-from embcompat.stores.base import Job, TargetRows
+from embcompat.stores.values import Job, TargetRows
 
 OLD = SpaceVersion(name="old", version="1", dim=8, normalized=True)
 NEW = SpaceVersion(name="new", version="1", dim=8, normalized=True)

@@ -22,7 +22,7 @@ from embcompat.evaluation.retrieval.lines import Sides
 from embcompat.evaluation.retrieval.qrels import Qrels, match_qrels
 from embcompat.serving import FusedSearch
 from embcompat.spaces import SpaceVersion
-from embcompat.stores.base import Job, TargetRows
+from embcompat.stores.values import Job, TargetRows
 
 OLD = SpaceVersion(name="old", version="1", dim=12, normalized=True)
 NEW = SpaceVersion(name="new", version="1", dim=12, normalized=True)

@@ -27,7 +27,7 @@ from embcompat.migration import run_migration
 from embcompat.runtime import OnnxAligner
 from embcompat.spaces import SpaceVersion
 from embcompat.stores import open_store
-from embcompat.stores.base import Job, TargetRows
+from embcompat.stores.values import Job, TargetRows
 from embcompat.testing import make_pairs
 
 

@@ -19,7 +19,7 @@ from embcompat.backfill.lazy.counters import LazyCounters
 from embcompat.backfill.lazy.worker import BackfillWorker
 from embcompat.errors import InputError
 from embcompat.evaluation.similarity import row_scores
-from embcompat.stores.base import Job
+from embcompat.stores.values import Job
 
 DEFAULT_DEPTH = 50
 """Candidates of a query [ours]."""

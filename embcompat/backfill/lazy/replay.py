@@ -21,7 +21,7 @@ from embcompat.evaluation.retrieval.ranks import ScoreTerm, rank_relevant
 from embcompat.evaluation.similarity import pairwise_scores
 from embcompat.serving import DEFAULT_WEIGHT
 from embcompat.spaces import Similarity, SpaceVersion
-from embcompat.stores.base import Job, TargetRows
+from embcompat.stores.values import Job, TargetRows
 
 NOT_FOUND = 2**52
 """Rank of a relevant item that is not among the candidates: it adds nothing to any metric."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from embcompat.backfill.embed import Embed, NativeRows, Vectors, isolate, native_vectors
 from embcompat.backfill.lazy.counters import LazyCounters
 from embcompat.errors import InputError, SpaceMismatchError, StoreError
-from embcompat.stores.base import Job
+from embcompat.stores.values import Job
 
 
 @final

@@ -175,7 +175,7 @@ def _execute(
     from embcompat.backfill.execute import run_backfill
     from embcompat.cli.backfill.watch import Watch
     from embcompat.stores import open_store
-    from embcompat.stores.base import Job
+    from embcompat.stores.values import Job
 
     job = Job(artifact.id, artifact.source, artifact.target)
     with closing(open_store(url)) as store:

@@ -14,7 +14,7 @@ from embcompat.evaluation.retrieval.metrics import metric_per_query
 from embcompat.evaluation.retrieval.qrels import Qrels, match_qrels
 from embcompat.evaluation.retrieval.ranks import ScoreTerm, rank_relevant
 from embcompat.spaces import require_space
-from embcompat.stores.base import Job
+from embcompat.stores.values import Job
 
 READ_ROWS = 4_096
 """Rows that are read from the store at a time [ours]."""

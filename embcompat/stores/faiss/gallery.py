@@ -14,13 +14,13 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from embcompat.errors import InputError, StoreError
+from embcompat.errors import InputError
 from embcompat.spaces import SpaceVersion
-from embcompat.stores.base import Job
 from embcompat.stores.faiss.index import build_like, contents, kind_of, read_index
 from embcompat.stores.files.gallery import FileGallery
 from embcompat.stores.files.layouts import Contents
 from embcompat.stores.url import StoreUrl
+from embcompat.stores.values import Job, Obstacle
 
 
 def open_gallery(address: StoreUrl) -> FileGallery:
@@ -61,17 +61,22 @@ class FaissLayout:
         """Take the vectors out of the index."""
         return contents(read_index(path), where=self._url)
 
+    def texts(self, contents: Contents, column: str) -> None:
+        """Return None: the file holds no texts."""
+
     def keys(self, ids: Sequence[str]) -> NDArray[np.int64]:
         """Return the ids as numbers."""
         return np.array(list(map(int, ids)), dtype=np.int64)
 
-    def check(self, job: Job) -> None:
+    def obstacles(self, job: Job, contents: Contents) -> list[Obstacle]:  # noqa: ARG002
         """Refuse a cosine space of vectors that are not normalized."""
-        if job.target.similarity == "cosine" and not job.target.normalized:
-            raise StoreError(
-                f"{self._url}: FAISS compares by inner product or distance, which is cosine for unit vectors only, but "
-                f"space {job.target.id!r} is not normalized. Use an artifact whose target is."
-            )
+        if job.target.similarity != "cosine" or job.target.normalized:
+            return []
+        text = (
+            "FAISS compares by inner product or distance, which is cosine for unit vectors only, but space "
+            f"{job.target.id!r} is not normalized. Use an artifact whose target is."
+        )
+        return [Obstacle(text)]
 
     def write(
         self, path: Path, like: Contents, places: NDArray[np.intp], vectors: NDArray[np.float32], job: Job

@@ -20,19 +20,20 @@ from numpy.typing import NDArray
 
 from embcompat.errors import StoreError
 from embcompat.files.atomic import atomic_path
-from embcompat.stores.base import Coverage, Finish, Job, Pairs, Rows, State, TargetRows, no_target_side
-from embcompat.stores.digests import vector_digests
+from embcompat.stores.base import GalleryStore
+from embcompat.stores.digests import row_digests
 from embcompat.stores.files.layouts import Contents, FileLayout
 from embcompat.stores.files.notes import FileNotes, identity_key
 from embcompat.stores.files.records import RecordFile
 from embcompat.stores.files.served import load_served, save_served
+from embcompat.stores.values import Coverage, Finish, Job, Obstacle, Pairs, Rows, State, TargetRows, no_target_side
 
 _BATCH_BYTES = 16 << 20
 
 
 @final
-class FileGallery:
-    """A file of vectors; see `embcompat.stores.base.GalleryStore`.
+class FileGallery(GalleryStore):
+    """A file of vectors; see `GalleryStore`.
 
     Args:
         url: Where it is, as the user wrote it.
@@ -72,12 +73,16 @@ class FileGallery:
             return State("finished", space)
         return State("prepared" if self._records(job).path.exists() else "untouched", space)
 
-    def prepare(self, job: Job) -> None:
+    def obstacles(self, job: Job) -> list[Obstacle]:
+        """Return what a file of this kind cannot hold of the new space."""
+        held = self._read()
+        obstacles = self._layout.obstacles(job, held)
+        if job.text_column is not None and self._layout.texts(held, job.text_column) is None:
+            obstacles.append(Obstacle(f"There is no column {job.text_column!r} with texts for the aligner to read."))
+        return obstacles
+
+    def _prepare(self, job: Job) -> None:
         """Start the file of target vectors."""
-        if not self.state(job).is_new(job, where=self.url):
-            return
-        self._layout.check(job)
-        self._read()
         self._records(job).path.touch()
 
     def scan(self, job: Job, *, batch_size: int, missing_only: bool, claim: bool = False) -> Iterator[Rows]:  # noqa: ARG002
@@ -86,10 +91,11 @@ class FileGallery:
         found, places = latest.find(held.keys)
         recorded = np.zeros(len(held.keys), np.int64)
         recorded[found] = latest.sources[places]
-        chosen = np.flatnonzero(~found if missing_only else recorded != vector_digests(held.vectors))
+        texts = self._texts(job, held)
+        chosen = np.flatnonzero(~found if missing_only else recorded != row_digests(held.vectors, texts))
         for start in range(0, len(chosen), batch_size):
             rows = chosen[start : start + batch_size]
-            yield Rows(held.ids(rows), held.vectors[rows], recorded[rows])
+            yield Rows(held.ids(rows), held.vectors[rows], recorded[rows], None if texts is None else list(texts[rows]))
 
     def write(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32], digests: NDArray[np.int64]) -> None:
         """Append records, but none over native ones that were written beside the same source vectors."""
@@ -142,7 +148,9 @@ class FileGallery:
         both = keys[held.find(keys)[0] & latest.find(keys)[0]]
         here, there = held.find(both)[1], latest.find(both)[1]
         target = self._records(job).vectors(latest.numbers[there])
-        return Pairs(held.ids(here), held.vectors[here], target, latest.native[there])
+        texts = self._texts(job, held)
+        chosen = None if texts is None else list(texts[here])
+        return Pairs(held.ids(here), held.vectors[here], target, latest.native[there], chosen)
 
     def sample(self, job: Job, count: int, *, seed: int) -> Sequence[str]:
         """Return ids at random."""
@@ -160,10 +168,6 @@ class FileGallery:
             return Coverage(len(held.keys), 0, int(found.sum()), 0, int(latest.native[places].sum()))
         same, native = load_served(self._rows(job)).match(held.keys, held.vectors)
         return Coverage(len(held.keys), 0, int(same.sum()), 0, int(native.sum()))
-
-    def remove_orphans(self, job: Job) -> int:  # noqa: ARG002
-        """There are none."""
-        return 0
 
     def index_kind(self) -> str | None:
         """Return the kind of index in the file."""
@@ -193,16 +197,14 @@ class FileGallery:
         with TemporaryDirectory() as folder:
             start = time.perf_counter()
             records = RecordFile(Path(folder) / "records", job.target.dim)
-            records.append(keys, vector_digests(rows.vectors), vectors)
+            records.append(keys, rows.digests(), vectors)
             kept, places = records.latest().find(keys)
             again = records.vectors(records.latest().numbers[places])
             self._layout.write(Path(folder) / self._path.name, held, held.find(keys)[1][kept], again, job)
             return time.perf_counter() - start
 
-    def cutover(self, job: Job, finish: Finish) -> None:  # noqa: ARG002
+    def _cutover(self, job: Job, finish: Finish) -> None:  # noqa: ARG002
         """Give the old file a second name and the new one the first."""
-        if self.state(job).phase != "prepared":
-            return
         self.build_index(job)
         if self._held is None or identity_key(self._path) != self._held[0]:
             raise StoreError(f"{self.url} was changed meanwhile. Run the cutover again.")
@@ -211,10 +213,8 @@ class FileGallery:
         os.replace(self._new(job), self._path)
         self._notes.mark(job, served=True)
 
-    def rollback(self, job: Job) -> int:
+    def _rollback(self, job: Job) -> int:
         """Give the new file its own name again and the old one the first."""
-        if self.state(job).phase != "cut_over":
-            return 0
         new, old = self._layout.read(self._path), self._layout.read(self._old(job))
         self._new(job).unlink(missing_ok=True)
         os.link(self._path, self._new(job))
@@ -222,23 +222,30 @@ class FileGallery:
         self._notes.mark(job, served=False)
         return int((~old.find(new.keys)[0]).sum())
 
-    def drop_old(self, job: Job) -> None:
-        """Delete the old file and the target vectors on their way."""
-        phase = self.state(job).phase
-        if phase not in ("cut_over", "finished"):
-            raise StoreError(f"{self.url}: the old side is in service. Cut over before dropping it.")
+    def leftovers(self, job: Job) -> list[str]:
+        """List the files of the job."""
+        return [
+            f"file {path.name}" for path in (self._records(job).path, self._new(job), self._rows(job)) if path.exists()
+        ]
+
+    def _abort(self, job: Job) -> None:
+        """Delete the files of the job, the one that says how far it is last."""
+        self._new(job).unlink(missing_ok=True)
+        self._rows(job).unlink(missing_ok=True)
+        self._notes.forget(job)
+        self._records(job).path.unlink(missing_ok=True)
+
+    def _drop_old(self, job: Job) -> None:
+        """Delete the target vectors on their way and the old file."""
         self._records(job).path.unlink(missing_ok=True)
         self._old(job).unlink(missing_ok=True)
 
-    def sweep(self, job: Job) -> Iterator[Sequence[str]]:
+    def _sweep(self, job: Job) -> Iterator[Sequence[str]]:
         """Find rows that are not those that were put into service."""
         held = self._read()
         same, _ = load_served(self._rows(job)).match(held.keys, held.vectors)
         if not same.all():
             yield held.ids(np.flatnonzero(~same))
-
-    def close(self) -> None:
-        """Nothing is held open."""
 
     def _read(self) -> Contents:
         """Read the file, again when an application has replaced it."""
@@ -246,6 +253,14 @@ class FileGallery:
         if self._held is None or self._held[0] != identity:
             self._held = identity, self._layout.read(self._path)
         return self._held[1]
+
+    def _texts(self, job: Job, held: Contents) -> NDArray[np.object_] | None:
+        if job.text_column is None:
+            return None
+        texts = self._layout.texts(held, job.text_column)
+        if texts is None:
+            raise StoreError(f"{self.url}: there is no column {job.text_column!r} with texts.")
+        return texts
 
     def _append(
         self,

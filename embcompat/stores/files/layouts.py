@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from embcompat.errors import StoreError
 from embcompat.spaces import SpaceVersion
-from embcompat.stores.base import Job
+from embcompat.stores.values import Job, Obstacle
 
 
 @dataclass(frozen=True)
@@ -71,15 +71,14 @@ class FileLayout(Protocol):
             StoreError: If its vectors cannot be converted.
         """
 
+    def texts(self, contents: Contents, column: str) -> NDArray[np.object_] | None:
+        """Return the text of each row, "" where there is none; None where the file has no such column."""
+
     def keys(self, ids: Sequence[str]) -> NDArray[np.int64]:
         """Return the keys of ids."""
 
-    def check(self, job: Job) -> None:
-        """Check that a file of this kind can hold the target space.
-
-        Raises:
-            StoreError: If not.
-        """
+    def obstacles(self, job: Job, contents: Contents) -> list[Obstacle]:
+        """List what another file of this kind cannot hold or keep of the target space."""
 
     def write(
         self, path: Path, like: Contents, places: NDArray[np.intp], vectors: NDArray[np.float32], job: Job

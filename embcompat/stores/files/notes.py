@@ -10,7 +10,7 @@ from typing import Any, final
 from embcompat.files.atomic import atomic_path
 from embcompat.files.streams import file_identity
 from embcompat.spaces import SpaceVersion
-from embcompat.stores.base import Job
+from embcompat.stores.values import Job
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,16 @@ class FileNotes:
         notes = self._load()
         notes["served"] = sorted({*notes["served"], job.suffix} if served else {*notes["served"]} - {job.suffix})
         self._save(notes)
+
+    def forget(self, job: Job) -> None:
+        """Forget everything that a job wrote."""
+        notes = self._load()
+        notes["files"] = {key: file for key, file in notes["files"].items() if file["artifact"] != job.artifact_id}
+        notes["built"].pop(job.suffix, None)
+        if any(notes.values()):
+            self._save(notes)
+        else:
+            self._path.unlink(missing_ok=True)
 
     def _load(self) -> dict[str, Any]:
         empty: dict[str, Any] = {"files": {}, "built": {}, "served": []}

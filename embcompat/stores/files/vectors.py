@@ -21,10 +21,10 @@ from embcompat.files.parquet import open_parquet, read_space
 from embcompat.files.parts import ParquetFormat
 from embcompat.files.vectors import vectors_from_arrow
 from embcompat.spaces import SpaceVersion
-from embcompat.stores.base import Job
 from embcompat.stores.files.gallery import FileGallery
 from embcompat.stores.files.layouts import Contents, FileLayout, require_unique
 from embcompat.stores.url import StoreUrl
+from embcompat.stores.values import Job, Obstacle
 
 _PIECE_ROWS = 65_536
 
@@ -78,13 +78,21 @@ class ParquetLayout:
         require_unique(keys, where=str(path))
         return Contents(keys, vectors, positional=False, names=names, whole=table)
 
+    def texts(self, contents: Contents, column: str) -> NDArray[np.object_] | None:
+        """Return the column as texts."""
+        table: pa.Table = contents.whole
+        if column not in table.column_names:
+            return None
+        return np.array([text or "" for text in table.column(column).cast(pa.string()).to_pylist()], dtype=object)
+
     def keys(self, ids: Sequence[str]) -> NDArray[np.int64]:
         """Return 64-bit digests of the ids."""
         digests = b"".join([hashlib.blake2b(text.encode(), digest_size=8).digest() for text in ids])
         return np.frombuffer(digests, dtype="<i8").astype(np.int64)
 
-    def check(self, job: Job) -> None:
-        """Accept every space."""
+    def obstacles(self, job: Job, contents: Contents) -> list[Obstacle]:  # noqa: ARG002
+        """Return nothing: every space can be held."""
+        return []
 
     def write(
         self, path: Path, like: Contents, places: NDArray[np.intp], vectors: NDArray[np.float32], job: Job
@@ -128,6 +136,9 @@ class NpyLayout:
         vectors = np.array(read_npy(path), dtype=np.float32)
         return Contents(np.arange(len(vectors), dtype=np.int64), vectors, positional=True)
 
+    def texts(self, contents: Contents, column: str) -> None:
+        """Return None: the file holds no texts."""
+
     def keys(self, ids: Sequence[str]) -> NDArray[np.int64]:
         """Return the ids as numbers."""
         try:
@@ -135,8 +146,9 @@ class NpyLayout:
         except ValueError as error:
             raise StoreError(f"an id of a .npy file is a row number: {error}") from error
 
-    def check(self, job: Job) -> None:
-        """Accept every space."""
+    def obstacles(self, job: Job, contents: Contents) -> list[Obstacle]:  # noqa: ARG002
+        """Return nothing: every space can be held."""
+        return []
 
     def write(
         self,

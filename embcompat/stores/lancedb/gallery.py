@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from embcompat.errors import InputError, StoreError
 from embcompat.files.vectors import SPACE_KEY
 from embcompat.spaces import SpaceVersion
-from embcompat.stores.base import Coverage, Finish, Job, Pairs, Rows, State, TargetRows, no_target_side
+from embcompat.stores.base import GalleryStore
 from embcompat.stores.digests import vector_digests
 from embcompat.stores.keys import KeyCodec
 from embcompat.stores.lancedb.columns import (
@@ -37,6 +37,7 @@ from embcompat.stores.lancedb.columns import (
 from embcompat.stores.lancedb.rows import LanceKeys, counted, pages, read_pairs, read_side
 from embcompat.stores.lancedb.writes import ADDRESS, RowsAhead, carried, write_side
 from embcompat.stores.url import StoreUrl
+from embcompat.stores.values import Coverage, Finish, Job, Pairs, Rows, State, TargetRows, no_target_side
 
 ARTIFACT_KEY: Final = b"embcompat.artifact"
 
@@ -63,8 +64,8 @@ def open_gallery(address: StoreUrl) -> LanceGallery:
 
 
 @final
-class LanceGallery:
-    """A vector column of a LanceDB table; see `embcompat.stores.base.GalleryStore`.
+class LanceGallery(GalleryStore):
+    """A vector column of a LanceDB table; see `GalleryStore`.
 
     Attributes:
         url: Where it is.
@@ -109,10 +110,8 @@ class LanceGallery:
         finished = metadata.get(ARTIFACT_KEY) == job.artifact_id.encode()
         return State("finished" if finished else "untouched", space)
 
-    def prepare(self, job: Job) -> None:
+    def _prepare(self, job: Job) -> None:
         """Add the target column and the provenance columns in one commit."""
-        if not self.state(job).is_new(job, where=self.url):
-            return
         table = self._latest()
         self._keys.require_unique(table, where=self.url)
         metadata = {SPACE_KEY: job.target.to_json().encode(), ARTIFACT_KEY: job.artifact_id.encode()}
@@ -224,37 +223,35 @@ class LanceGallery:
             other.write(job, rows.ids, vectors, vector_digests(rows.vectors))
             return time.perf_counter() - start
 
-    def cutover(self, job: Job, finish: Finish) -> None:  # noqa: ARG002
+    def _cutover(self, job: Job, finish: Finish) -> None:  # noqa: ARG002
         """Rename the columns of both sides in one commit."""
-        if self.state(job).phase == "prepared":
-            self._rename({self._column: self._old(job), self._target(job): self._column})
+        self._rename({self._column: self._old(job), self._target(job): self._column})
 
-    def rollback(self, job: Job) -> int:
+    def _rollback(self, job: Job) -> int:
         """Rename the columns back in one commit."""
-        if self.state(job).phase == "cut_over":
-            self._rename({self._column: self._target(job), self._old(job): self._column})
+        self._rename({self._column: self._target(job), self._old(job): self._column})
         target = quoted(self._target(job))
         return int(self._latest().count_rows(f"{quoted(self._column)} IS NULL AND {target} IS NOT NULL"))
 
-    def drop_old(self, job: Job) -> None:
-        """Drop the old column and its provenance."""
-        phase = self.state(job).phase
-        if phase not in ("cut_over", "finished"):
-            raise StoreError(f"{self.url}: the old side is in service. Cut over before dropping it.")
-        if phase == "cut_over":
-            old = self._old(job)
-            self._latest().drop_columns([name for name in self._latest().schema.names if name in family(old)])
+    def leftovers(self, job: Job) -> list[str]:
+        """List the target column and its provenance."""
+        return [f"column {name}" for name in self._family(self._target(job))]
 
-    def sweep(self, job: Job) -> Iterator[Sequence[str]]:
+    def _abort(self, job: Job) -> None:
+        """Drop the target column and its provenance in one commit."""
+        self._latest().drop_columns(self._family(self._target(job)))
+
+    def _drop_old(self, job: Job) -> None:
+        """Drop the old column and its provenance in one commit."""
+        self._latest().drop_columns(self._family(self._old(job)))
+
+    def _sweep(self, job: Job) -> Iterator[Sequence[str]]:
         """Find rows without provenance of the new space, and converted rows whose vector was replaced."""
         names = [self._column, *(f"{self._column}__{name}" for name in ("space", "source", "digest"))]
         for page in pages(self._latest(), [*self._keys.names, *names], self.batch_size):
             batch = page.filter(page.column(self._column).is_valid())
             if flagged := self._keys.changed(batch, *names, space_id=job.target.id):
                 yield flagged
-
-    def close(self) -> None:
-        """Nothing is held open."""
 
     def _latest(self) -> Any:
         return self._database.open_table(self._name)
@@ -281,6 +278,10 @@ class LanceGallery:
 
     def _indexes(self) -> dict[str, str]:
         return {index.columns[0]: index.name for index in self._latest().list_indices() if len(index.columns) == 1}
+
+    def _family(self, column: str) -> list[str]:
+        """Return which columns are there of a vector column and its provenance."""
+        return [name for name in self._latest().schema.names if name in family(column)]
 
     def _target(self, job: Job) -> str:
         return f"{self._column}__{job.suffix}"

@@ -12,10 +12,10 @@ import pyarrow.compute
 from numpy.typing import NDArray
 
 from embcompat.errors import StoreError
-from embcompat.stores.base import Coverage, Pairs, TargetRows
 from embcompat.stores.digests import vector_digests
 from embcompat.stores.keys import KeyCodec
 from embcompat.stores.lancedb.columns import literal, native, quoted, stored, vectors_of
+from embcompat.stores.values import Coverage, Pairs, TargetRows
 
 _KEYS_ROWS = 65_536
 

@@ -8,7 +8,7 @@ from typing import Any, Final, LiteralString, cast
 
 from psycopg import Connection, sql
 
-from embcompat.errors import InputError, StoreError
+from embcompat.errors import InputError
 from embcompat.stores.keys import KeyKind
 from embcompat.stores.postgres.copy import Column, Kind
 
@@ -210,15 +210,6 @@ def column_obstacles(connection: Connection[Any], table: VectorTable, *, fire: b
             {"oid": table.oid, "column": table.column, "fire": fire, "own": "embcompat\\_%"},
         )
     ]
-
-
-def refuse(obstacles: list[str], *, where: str) -> None:
-    """Raise StoreError with the list of what stands in the way of a cutover, if there is anything."""
-    if obstacles:
-        raise StoreError(
-            f"{where}: it cannot be cut over, because these would not follow: {'; '.join(obstacles)}. "
-            "Remove them for the time of the migration and make them again after it."
-        )
 
 
 def vector_index(connection: Connection[Any], table: VectorTable) -> tuple[str, list[str]] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
@@ -12,17 +12,18 @@ from numpy.typing import NDArray
 from psycopg import sql
 
 from embcompat.errors import StoreError
-from embcompat.stores.base import Job, Pairs, Phase, Rows, State, TargetRows, no_target_side
+from embcompat.stores.base import GalleryStore
 from embcompat.stores.keys import KeyCodec
 from embcompat.stores.postgres import reader as pg_reader
 from embcompat.stores.postgres import target as pg_target
-from embcompat.stores.postgres.catalog import VectorTable, has_unique_key, read_table, refuse, vector_index
+from embcompat.stores.postgres.catalog import VectorTable, has_unique_key, read_table, vector_index
 from embcompat.stores.postgres.copy import Column
 from embcompat.stores.postgres.locks import one_at_a_time, with_locks
 from embcompat.stores.postgres.names import Target
 from embcompat.stores.postgres.staging import Written
 from embcompat.stores.postgres.writer import write_native_rows
 from embcompat.stores.url import StoreUrl
+from embcompat.stores.values import Job, Obstacle, Pairs, Phase, Rows, State, TargetRows, no_target_side
 
 Scan = tuple[Iterator[sql.Composed], list[sql.SQL]]
 """FROM and WHERE of the pieces of a scan, and the number that tells versions of a row apart, if there is one."""
@@ -31,8 +32,8 @@ Side = tuple[Target, VectorTable, sql.Identifier]
 """Names, description and table of the vectors of one side."""
 
 
-class PgGallery(ABC):
-    """A vector column of a PostgreSQL table; see `embcompat.stores.base.GalleryStore`.
+class PgGallery(GalleryStore):
+    """A vector column of a PostgreSQL table; see `GalleryStore`.
 
     Attributes:
         url: Where it is, without the password.
@@ -66,16 +67,24 @@ class PgGallery(ABC):
         phase = self._phase(job)
         return State("finished" if phase == "untouched" and artifact == job.artifact_id else phase, space)
 
-    def prepare(self, job: Job) -> None:
-        """Make the target side, and follow what the application changes from now on."""
-        if not self.state(job).is_new(job, where=self.url):
-            return
+    def obstacles(self, job: Job) -> list[Obstacle]:  # noqa: ARG002
+        """List what would not follow a cutover, and a missing unique index on the key."""
         table = self._table()
-        refuse(self._obstacles(table), where=self.url)
-        if not has_unique_key(self._writer, table):
-            raise StoreError(
-                f"{self.url}: a unique index must hold {', '.join(table.keys)} apart, and none may be NULL."
+        obstacles = [
+            Obstacle(
+                f"This would not follow a cutover: {phrase}. Remove it for the time of the migration and make it again "
+                "after it."
             )
+            for phrase in self._hindrances(table)
+        ]
+        if not has_unique_key(self._writer, table):
+            text = f"A unique index must hold {', '.join(table.keys)} apart, and none may be NULL."
+            obstacles.append(Obstacle(text))
+        return obstacles
+
+    def _prepare(self, job: Job) -> None:
+        """Make the target side, and follow what the application changes from now on."""
+        table = self._table()
         self._locked(lambda: self._make_target(job, table))
 
     def scan(self, job: Job, *, batch_size: int, missing_only: bool, claim: bool = False) -> Iterator[Rows]:
@@ -150,15 +159,15 @@ class PgGallery(ABC):
         with one_at_a_time(self._writer, f"{self._schema}.{self._name}.{job.artifact_id}"):
             self._build_index(job, self._table())
 
-    def drop_old(self, job: Job) -> None:
+    def _drop_old(self, job: Job) -> None:
         """Drop the old side and what the migration needed besides."""
-        phase = self.state(job).phase
-        if phase not in ("cut_over", "finished"):
-            raise StoreError(f"{self.url}: the old side is in service. Cut over before dropping it.")
-        if phase == "cut_over":
-            self._locked(lambda: self._drop_old(job))
+        self._locked(lambda: self._drop_old_side(job))
 
-    def sweep(self, job: Job) -> Iterator[Sequence[str]]:
+    def _abort(self, job: Job) -> None:
+        """Drop the target side, its triggers and what the migration needed besides."""
+        self._locked(lambda: self._drop_target_side(job))
+
+    def _sweep(self, job: Job) -> Iterator[Sequence[str]]:
         """Find rows that got past the trigger, which refuses them as long as it is on."""
         table, names = self._table(), self._names(job)
         source = sql.SQL("FROM {} s WHERE s.{} IS NOT NULL AND s.{} IS DISTINCT FROM {}").format(
@@ -177,7 +186,7 @@ class PgGallery(ABC):
         """Return how far the job is by what stands beside the source; after `drop_old` nothing does."""
 
     @abstractmethod
-    def _obstacles(self, table: VectorTable) -> list[str]:
+    def _hindrances(self, table: VectorTable) -> list[str]:
         """List what stands in the way of a cutover, one phrase each."""
 
     @abstractmethod
@@ -197,8 +206,12 @@ class PgGallery(ABC):
         """Write target rows in one transaction."""
 
     @abstractmethod
-    def _drop_old(self, job: Job) -> None:
+    def _drop_old_side(self, job: Job) -> None:
         """Drop the old side, in the transaction that is open."""
+
+    @abstractmethod
+    def _drop_target_side(self, job: Job) -> None:
+        """Drop the target side before the cutover, in the transaction that is open."""
 
     @abstractmethod
     def _target_side(self, job: Job) -> Side | None:

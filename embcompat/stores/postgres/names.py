@@ -8,8 +8,8 @@ from typing import Any, Final, LiteralString
 
 from psycopg import sql
 
-from embcompat.stores.base import Job
 from embcompat.stores.postgres.copy import Column
+from embcompat.stores.values import Job
 
 PROVENANCE: Final[dict[str, LiteralString]] = {
     "space": "text",

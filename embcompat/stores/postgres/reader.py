@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from psycopg import Connection, sql
 
-from embcompat.stores.base import Coverage, Phase
 from embcompat.stores.postgres.catalog import VectorTable
 from embcompat.stores.postgres.copy import SENDERS, Column, decode
 from embcompat.stores.postgres.names import PART_ROWS, Target, listed, literals, matched, row_of
+from embcompat.stores.values import Coverage, Phase
 
 _SMALL_TABLE_ROWS = 10_000
 _PROVENANCE_BYTES = 160  # of a row, besides its vector

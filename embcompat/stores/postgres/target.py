@@ -108,6 +108,19 @@ def create_vector_index(
     )
 
 
+def drop_target_side(connection: Connection[Any], names: Target) -> None:
+    """Drop the target table, the log, the parts and the triggers, in the transaction that is open."""
+    connection.execute(
+        sql.SQL("DELETE FROM {} WHERE relation = %s::regclass").format(names.identifier(GALLERIES)),
+        (names.target.as_string(connection),),
+    )
+    pg_triggers.drop_log_triggers(connection, names, names.served)
+    for kind in ("log", "guard"):
+        connection.execute(sql.SQL("DROP FUNCTION IF EXISTS {}()").format(names.function(kind)))
+    for table in (names.log, names.parts, names.target):
+        connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(table))
+
+
 def drop_old_side(connection: Connection[Any], names: Target) -> None:
     """Drop the old table, the log and the parts, in the transaction that is open."""
     parked = names.identifier(names.old_name)

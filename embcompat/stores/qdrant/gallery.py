@@ -23,7 +23,7 @@ from qdrant_client.http.exceptions import ApiException
 
 from embcompat.errors import InputError, StoreError
 from embcompat.spaces import SpaceVersion
-from embcompat.stores.base import Coverage, Finish, Job, Pairs, Rows, State, TargetRows, no_target_side
+from embcompat.stores.base import GalleryStore
 from embcompat.stores.qdrant.points import (
     PAGE_ROWS,
     PAYLOAD_KEY,
@@ -37,12 +37,13 @@ from embcompat.stores.qdrant.points import (
     payload_of,
     point_id,
     provenance_of,
-    require_convertible,
     rest_digest,
+    unconvertible,
     vectors_of,
 )
 from embcompat.stores.qdrant.sides import Sides
 from embcompat.stores.url import StoreUrl
+from embcompat.stores.values import Coverage, Finish, Job, Obstacle, Pairs, Rows, State, TargetRows, no_target_side
 
 _DISTANCES: Final = {
     "cosine": models.Distance.COSINE,
@@ -83,8 +84,8 @@ def open_gallery(address: StoreUrl) -> QdrantGallery:
 
 
 @final
-class QdrantGallery:
-    """A vector of a Qdrant collection behind an alias; see `embcompat.stores.base.GalleryStore`.
+class QdrantGallery(GalleryStore):
+    """A vector of a Qdrant collection behind an alias; see `GalleryStore`.
 
     Attributes:
         url: Where it is.
@@ -115,12 +116,13 @@ class QdrantGallery:
         made = self._client.collection_exists(self._target(job))
         return State("prepared" if made else "untouched", space)
 
-    def prepare(self, job: Job) -> None:
+    def obstacles(self, job: Job) -> list[Obstacle]:
+        """Return what keeps the vectors of the collection from being converted."""
+        return unconvertible(self._params(self._source(job)), job.source)
+
+    def _prepare(self, job: Job) -> None:
         """Make the target collection with the configuration of the source, for the new space."""
-        if not self.state(job).is_new(job, where=self.url):
-            return
         params = self._params(self._served())
-        require_convertible(params, job.source, where=self.url)
         create_like(
             self._client,
             self._served(),
@@ -220,31 +222,32 @@ class QdrantGallery:
         while self._client.get_collection(self._target(job)).status != models.CollectionStatus.GREEN:
             time.sleep(_POLL_SECONDS)
 
-    def cutover(self, job: Job, finish: Finish) -> None:  # noqa: ARG002
+    def _cutover(self, job: Job, finish: Finish) -> None:  # noqa: ARG002
         """Point the alias to the target collection; points that could not be converted come without a vector."""
-        if self.state(job).phase != "prepared":
-            return
         self._sides(job).bring_over()
         move_alias(self._client, self._alias, self._target(job))
 
-    def rollback(self, job: Job) -> int:
+    def _rollback(self, job: Job) -> int:
         """Point the alias back; what changed since the cutover follows, without new vectors."""
-        if self.state(job).phase != "cut_over":
-            return 0
         source = self._source(job)
         without = self._sides(job).bring_back()
         move_alias(self._client, self._alias, source)
         return without
 
-    def drop_old(self, job: Job) -> None:
-        """Delete the old collection."""
-        phase = self.state(job).phase
-        if phase not in ("cut_over", "finished"):
-            raise StoreError(f"{self.url}: the old side is in service. Cut over before dropping it.")
-        if phase == "cut_over":
-            self._client.delete_collection(self._source(job))
+    def leftovers(self, job: Job) -> list[str]:
+        """Return the target collection."""
+        target = self._target(job)
+        return [f"collection {target}"] if self._client.collection_exists(target) else []
 
-    def sweep(self, job: Job) -> Iterator[Sequence[str]]:
+    def _abort(self, job: Job) -> None:
+        """Delete the target collection."""
+        self._client.delete_collection(self._target(job))
+
+    def _drop_old(self, job: Job) -> None:
+        """Delete the old collection."""
+        self._client.delete_collection(self._source(job))
+
+    def _sweep(self, job: Job) -> Iterator[Sequence[str]]:
         """Find points with a vector that do not say they are of the new space."""
         said = models.FieldCondition(key=f"{PAYLOAD_KEY}.space", match=models.MatchValue(value=job.target.id))
         wanted = models.Filter(must=[models.HasVectorCondition(has_vector=self._vector)], must_not=[said])

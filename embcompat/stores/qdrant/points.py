@@ -12,6 +12,7 @@ from qdrant_client import QdrantClient, models
 
 from embcompat.errors import StoreError
 from embcompat.spaces import SpaceVersion
+from embcompat.stores.values import Obstacle
 
 PAYLOAD_KEY: Final = "embcompat"
 PAGE_ROWS: Final = 1_000
@@ -66,15 +67,18 @@ def rest_digest(point: Point, vector: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-def require_convertible(params: models.VectorParams, source: SpaceVersion, *, where: str) -> None:
-    """Raise StoreError if vectors of a collection cannot be converted from a space."""
+def unconvertible(params: models.VectorParams, source: SpaceVersion) -> list[Obstacle]:
+    """Return what keeps vectors of a collection from being converted from a space."""
+    obstacles = []
     if params.distance == models.Distance.COSINE and not source.normalized:
-        raise StoreError(
-            f"{where}: this collection keeps unit vectors only (its distance is Cosine), but vectors of space "
+        text = (
+            "This collection keeps unit vectors only (its distance is Cosine), but vectors of space "
             f"{source.id!r} are not normalized. Fit the aligner on normalized vectors."
         )
+        obstacles.append(Obstacle(text))
     if params.multivector_config is not None:
-        raise StoreError(f"{where}: a multivector cannot be converted.")
+        obstacles.append(Obstacle("A multivector cannot be converted."))
+    return obstacles
 
 
 def pages(client: QdrantClient, collection: str, size: int, **options: Any) -> Iterator[list[Point]]:

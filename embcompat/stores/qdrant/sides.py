@@ -10,7 +10,6 @@ import numpy as np
 from qdrant_client import QdrantClient, models
 
 from embcompat.spaces import SpaceVersion
-from embcompat.stores.base import Coverage, Pairs, Phase, TargetRows
 from embcompat.stores.qdrant.points import (
     PAGE_ROWS,
     PAYLOAD_KEY,
@@ -24,6 +23,7 @@ from embcompat.stores.qdrant.points import (
     retrieve,
     vectors_of,
 )
+from embcompat.stores.values import Coverage, Pairs, Phase, TargetRows
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from embcompat.errors import MigrationError, SpaceMismatchError, StoreError
+from embcompat.errors import MigrationError, SpaceMismatchError
 from embcompat.migration import (
     RunOptions,
     cut_over,
@@ -61,7 +61,7 @@ def check_whole_migration(bench: StoreBench) -> None:
         verified = verify_migration(bench.shrink, store)
         require(not verified.problems, f"a complete migration must verify. Got {verified.problems}")
         require(verified.sampled_rows > 0, "a sample must be read back")
-        refused(StoreError, lambda: store.drop_old(job_of(bench.shrink.artifact)), "the old side is in service")
+        refused(MigrationError, lambda: store.drop_old(job_of(bench.shrink.artifact)), "the old side is in service")
     with bench.store(url) as store:
         cut_over(bench.shrink, store)
     in_service(bench, url, new, "the new vectors must be in service after the cutover")

@@ -15,23 +15,23 @@ from typing import final
 from psycopg import sql
 
 from embcompat.errors import StoreError
-from embcompat.stores.base import Coverage, Finish, Job, Phase
 from embcompat.stores.postgres import catalog as pg_catalog
 from embcompat.stores.postgres import reader as pg_reader
 from embcompat.stores.postgres import target as pg_target
 from embcompat.stores.postgres import triggers as pg_triggers
-from embcompat.stores.postgres.catalog import VectorTable, column_obstacles, find_oid, refuse
+from embcompat.stores.postgres.catalog import VectorTable, column_obstacles, find_oid
 from embcompat.stores.postgres.column import rows as pg_column_rows
 from embcompat.stores.postgres.column import sides as pg_column_sides
 from embcompat.stores.postgres.column.sides import ColumnTarget
 from embcompat.stores.postgres.copy import Column
 from embcompat.stores.postgres.gallery import PgGallery, Scan, Side
 from embcompat.stores.postgres.staging import Written
+from embcompat.stores.values import Coverage, Finish, Job, Phase
 
 
 @final
 class ColumnGallery(PgGallery):
-    """A gallery in which another column is filled; see `embcompat.stores.base.GalleryStore`."""
+    """A gallery in which another column is filled; see `GalleryStore`."""
 
     batch_bytes = 1 << 20  # the rows of a batch are locked until it is written
 
@@ -52,16 +52,9 @@ class ColumnGallery(PgGallery):
         """Return what the old versions of all rows take until they are vacuumed; vectors kept aside are not copied."""
         return pg_catalog.heap_bytes(self._writer, self._table())
 
-    def remove_orphans(self, job: Job) -> int:  # noqa: ARG002 - a store may have some
-        """Return 0: a target vector goes with its row."""
-        return 0
-
-    def cutover(self, job: Job, finish: Finish) -> None:
+    def _cutover(self, job: Job, finish: Finish) -> None:
         """Swap the names of both columns; writers wait while the last changed rows are converted, readers hardly."""
-        if self.state(job).phase != "prepared":
-            return
         table, names = self._table(), self._beside(job)
-        refuse(self._obstacles(table), where=self.url)
         later: list[sql.Composed] = []
 
         def swap() -> None:
@@ -81,10 +74,8 @@ class ColumnGallery(PgGallery):
         for statement in later:
             self._writer.execute(statement)
 
-    def rollback(self, job: Job) -> int:
+    def _rollback(self, job: Job) -> int:
         """Swap the names back; old vectors of rows that got a new one since the cutover are emptied."""
-        if self.state(job).phase != "cut_over":
-            return 0
         table, names = self._table(), self._beside(job)
         without: list[int] = []
         later: list[sql.Composed] = []
@@ -116,7 +107,7 @@ class ColumnGallery(PgGallery):
         others = self._table().others
         return "cut_over" if names.old_column in others else "prepared" if names.column in others else "untouched"
 
-    def _obstacles(self, table: VectorTable) -> list[str]:
+    def _hindrances(self, table: VectorTable) -> list[str]:
         return column_obstacles(self._writer, table, fire=not self._silent)
 
     def _make_target(self, job: Job, table: VectorTable) -> None:
@@ -137,8 +128,18 @@ class ColumnGallery(PgGallery):
     def _write(self, job: Job, rows: Written) -> None:
         pg_column_rows.write_rows(self._writer, self._beside(job), self._table(), rows, silent=self._silent)
 
-    def _drop_old(self, job: Job) -> None:
+    def _drop_old_side(self, job: Job) -> None:
         pg_column_sides.drop_old_column(self._writer, self._beside(job), self._table())
+
+    def leftovers(self, job: Job) -> list[str]:
+        """List the new column, its provenance and the parts."""
+        names = self._beside(job)
+        parts = names.name("_parts")
+        tables = [f"table {parts}"] if find_oid(self._writer, self._schema, parts) is not None else []
+        return [f"column {name}" for name in pg_column_sides.side_columns(self._table(), names.column)] + tables
+
+    def _drop_target_side(self, job: Job) -> None:
+        pg_column_sides.drop_new_column(self._writer, self._beside(job), self._table())
 
     def _target_side(self, job: Job) -> Side | None:
         phase, table = self.state(job).phase, self._table()

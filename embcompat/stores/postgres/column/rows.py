@@ -7,13 +7,13 @@ from typing import Any
 import psycopg
 from psycopg import Connection, sql
 
-from embcompat.stores.base import Coverage
 from embcompat.stores.postgres.catalog import VectorTable
 from embcompat.stores.postgres.column.sides import ColumnTarget, needs_vector
 from embcompat.stores.postgres.names import Target
 from embcompat.stores.postgres.reader import WHOLE, Part, within
 from embcompat.stores.postgres.staging import Written, probe_by_key, stage_rows
 from embcompat.stores.postgres.table.changes import count_where, unconverted, without_old
+from embcompat.stores.values import Coverage
 
 
 def may_silence(connection: Connection[Any]) -> bool:

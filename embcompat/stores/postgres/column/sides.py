@@ -162,9 +162,7 @@ def enable_other_guards(connection: Connection[Any], names: ColumnTarget, *, on:
 def drop_old_column(connection: Connection[Any], names: ColumnTarget, table: VectorTable) -> None:
     """Drop the old column, earlier guards and the parts, in the transaction that is open."""
     run = connection.execute
-    old = [name for name in table.others if name == names.old_column or name.startswith(f"{names.old_column}__")]
-    drops = sql.SQL(", ").join(sql.SQL("DROP COLUMN {}").format(sql.Identifier(name)) for name in old)
-    run(sql.SQL("ALTER TABLE {} {}").format(names.served, drops))
+    _drop_columns(connection, names, side_columns(table, names.old_column))
     for name, function in _other_guards(connection, names):
         run(sql.SQL("DROP TRIGGER {} ON {}").format(sql.Identifier(name), names.served))
         run(sql.SQL("DROP FUNCTION {}").format(raw(function)))
@@ -174,6 +172,30 @@ def drop_old_column(connection: Connection[Any], names: ColumnTarget, table: Vec
         sql.SQL("DELETE FROM {} WHERE relation = %s AND attribute = %s").format(names.identifier(GALLERIES)),
         (table.oid, names.old_column),
     )
+
+
+def drop_new_column(connection: Connection[Any], names: ColumnTarget, table: VectorTable) -> None:
+    """Drop the new column, its trigger and the parts, in the transaction that is open."""
+    run = connection.execute
+    pg_triggers.drop_trigger(connection, names, "zz_stale", names.served)
+    for kind in ("stale", "guard"):
+        run(sql.SQL("DROP FUNCTION IF EXISTS {}()").format(names.function(kind)))
+    _drop_columns(connection, names, side_columns(table, names.column))
+    run(sql.SQL("DROP TABLE IF EXISTS {}").format(names.parts))
+    run(
+        sql.SQL("DELETE FROM {} WHERE relation = %s AND attribute = %s").format(names.identifier(GALLERIES)),
+        (table.oid, names.column),
+    )
+
+
+def side_columns(table: VectorTable, column: str) -> list[str]:
+    """Return which columns are there of a vector column of a side and its provenance."""
+    return [name for name in table.others if name == column or name.startswith(f"{column}__")]
+
+
+def _drop_columns(connection: Connection[Any], names: ColumnTarget, columns: list[str]) -> None:
+    drops = sql.SQL(", ").join(sql.SQL("DROP COLUMN {}").format(sql.Identifier(name)) for name in columns)
+    connection.execute(sql.SQL("ALTER TABLE {} {}").format(names.served, drops))
 
 
 def _create_stale_function(connection: Connection[Any], names: ColumnTarget, column: str) -> None:

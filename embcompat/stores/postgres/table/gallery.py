@@ -12,23 +12,23 @@ from typing import final
 from psycopg import sql
 
 from embcompat.errors import StoreError
-from embcompat.stores.base import Coverage, Finish, Job, Phase
 from embcompat.stores.postgres import catalog as pg_catalog
 from embcompat.stores.postgres import reader as pg_reader
 from embcompat.stores.postgres import target as pg_target
 from embcompat.stores.postgres import triggers as pg_triggers
-from embcompat.stores.postgres.catalog import VectorTable, find_oid, read_table, refuse, swap_obstacles
+from embcompat.stores.postgres.catalog import VectorTable, find_oid, read_table, swap_obstacles
 from embcompat.stores.postgres.column.sides import ColumnTarget
 from embcompat.stores.postgres.gallery import PgGallery, Scan, Side
 from embcompat.stores.postgres.staging import Written
 from embcompat.stores.postgres.table.changes import follow_rows, return_rows, settle_changes, settle_rows
 from embcompat.stores.postgres.table.swap import carry_outgoing_keys, swap_tables
 from embcompat.stores.postgres.writer import write_rows
+from embcompat.stores.values import Coverage, Finish, Job, Phase
 
 
 @final
 class TableGallery(PgGallery):
-    """A gallery beside which another table is filled; see `embcompat.stores.base.GalleryStore`."""
+    """A gallery beside which another table is filled; see `GalleryStore`."""
 
     batch_bytes = 16 << 20
 
@@ -52,12 +52,9 @@ class TableGallery(PgGallery):
         with self._writer.transaction():
             return follow_rows(self._writer, self._names(job), self._table())
 
-    def cutover(self, job: Job, finish: Finish) -> None:
+    def _cutover(self, job: Job, finish: Finish) -> None:
         """Swap the names of both tables; writers wait while the last changed rows are converted, readers hardly."""
-        if self.state(job).phase != "prepared":
-            return
         table, names = self._table(), self._names(job)
-        refuse(self._obstacles(table), where=self.url)
         target_oid = find_oid(self._writer, self._schema, names.name()) or 0
         self._locked(lambda: carry_outgoing_keys(self._writer, table.oid, names.target, target_oid))
         with self._writer.transaction():
@@ -83,11 +80,9 @@ class TableGallery(PgGallery):
         for statement in validations:
             self._writer.execute(statement)
 
-    def rollback(self, job: Job) -> int:
+    def _rollback(self, job: Job) -> int:
         """Swap the names back; rows that changed since the cutover follow, without their new vectors."""
         names = self._names(job)
-        if self.state(job).phase != "cut_over":
-            return 0
         table = self._table()
         old = read_table(self._writer, self._schema, names.old_name, self._column, table.keys, where=self.url)
         validations: list[sql.Composed] = []
@@ -119,7 +114,7 @@ class TableGallery(PgGallery):
             return "cut_over"
         return "untouched" if find_oid(self._writer, self._schema, names.name()) is None else "prepared"
 
-    def _obstacles(self, table: VectorTable) -> list[str]:
+    def _hindrances(self, table: VectorTable) -> list[str]:
         return swap_obstacles(self._writer, table.oid)
 
     def _make_target(self, job: Job, table: VectorTable) -> None:
@@ -140,8 +135,17 @@ class TableGallery(PgGallery):
     def _write(self, job: Job, rows: Written) -> None:
         write_rows(self._writer, self._names(job), self._table(), rows)
 
-    def _drop_old(self, job: Job) -> None:
+    def _drop_old_side(self, job: Job) -> None:
         pg_target.drop_old_side(self._writer, self._names(job))
+
+    def leftovers(self, job: Job) -> list[str]:
+        """List the target table, the log and the parts."""
+        names = self._names(job)
+        tables = [names.name(), names.name("_log"), names.name("_parts")]
+        return [f"table {name}" for name in tables if find_oid(self._writer, self._schema, name) is not None]
+
+    def _drop_target_side(self, job: Job) -> None:
+        pg_target.drop_target_side(self._writer, self._names(job))
 
     def _target_side(self, job: Job) -> Side | None:
         phase, names = self.state(job).phase, self._names(job)
