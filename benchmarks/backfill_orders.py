@@ -49,12 +49,12 @@ def make_backlog(split: ec.PairSplit, kind: str, old: ec.Embeddings, target: Spa
     def convert(side: ec.Embeddings) -> ec.Embeddings:
         return ec.convert_embeddings(aligner, side, target)
 
-    held = split.validation
-    fitted = fit_convertibility(split.train.source.vectors, held.source.vectors)
+    validation = split.validation
+    fitted = fit_convertibility(split.train.source.vectors, validation.source.vectors)
     if fitted is None:
         raise ValueError("the sources do not vary")
     scores = fitted.score(old.vectors).astype(np.float32)
-    return Backlog(old, convert(old), HeldOut(held.source, convert(held.source), held.target), scores)
+    return Backlog(old, convert(old), HeldOut(validation.source, convert(validation.source), validation.target), scores)
 
 
 def fitted_ids(split: ec.PairSplit) -> set[str]:
@@ -90,13 +90,13 @@ def measure(
     curve = backfill_curve(backlog, new, task, **options)
     errors = np.linalg.norm(new.vectors - backlog.converted.vectors, axis=1).astype(np.float64)
     oracle = backfill_curve(replace(backlog, visits=errors), new, task, orders=["usefulness"], **options)
-    found = summarize(curve, oracle)
-    found["error_correlations"] = correlations(backlog, new, native_ids)
-    found["seconds"] = time.perf_counter() - start
-    for name, order in found["orders"].items():
+    summary = summarize(curve, oracle)
+    summary["error_correlations"] = correlations(backlog, new, native_ids)
+    summary["seconds"] = time.perf_counter() - start
+    for name, order in summary["orders"].items():
         against = order["auc_against_random"] or {"value": 0.0, "low": 0.0, "high": 0.0}
         print(f"  {name:16} {order['auc']:.4f} {against['value']:+.4f} ({against['low']:+.4f} {against['high']:+.4f})")
-    return found
+    return summary
 
 
 def measure_texts(folder: Path, name: str, models: tuple[str, str], kind: str, weight: float | None) -> dict[str, Any]:
@@ -128,11 +128,11 @@ def measure_intents(data: Path, cache: Path, models: tuple[str, str], kind: str,
     known = np.isin(old.labels.astype(str), rng.permutation(intents)[:FITTED_INTENTS])
     chosen = rng.permutation(np.flatnonzero(known & in_gallery))[:FITTED_ROWS]
     split = ec.split_pairs(ec.pair_embeddings(old.select(chosen), new.select(chosen)), test=0, seed=0)
-    asked = rng.permutation(np.flatnonzero(~known & ~in_gallery))[:QUERIES]
+    queries = rng.permutation(np.flatnonzero(~known & ~in_gallery))[:QUERIES]
     gallery = np.flatnonzero(in_gallery)
     backlog = make_backlog(split, kind, old.select(gallery), new.space)
     task = SearchTask(
-        new.select(asked), ec.Qrels.from_labels(old.select(asked), backlog.old), old.select(asked), metric=metric
+        new.select(queries), ec.Qrels.from_labels(old.select(queries), backlog.old), old.select(queries), metric=metric
     )
     return measure(backlog, new.select(gallery), task, native_ids=fitted_ids(split))
 
@@ -147,9 +147,9 @@ def measure_faces(folder: Path, models: tuple[str, str], kind: str, how: str) ->
         return measure(backlog, new, VerificationTask(), native_ids=set(), elsewhere=elsewhere)
     assert old.labels is not None
     _, codes, counts = np.unique(old.labels.astype(str), return_inverse=True, return_counts=True)
-    asked = np.random.default_rng(0).permutation(np.flatnonzero(counts[codes] > 1))[:QUERIES]
-    qrels = ec.Qrels.from_labels(old.select(asked), old)
-    task = SearchTask(new.select(asked), qrels, old.select(asked), metric="cmc@1", exclude_self=True)
+    queries = np.random.default_rng(0).permutation(np.flatnonzero(counts[codes] > 1))[:QUERIES]
+    qrels = ec.Qrels.from_labels(old.select(queries), old)
+    task = SearchTask(new.select(queries), qrels, old.select(queries), metric="cmc@1", exclude_self=True)
     return measure(backlog, new, task, native_ids=set(), elsewhere=elsewhere)
 
 
@@ -199,12 +199,14 @@ def make_table(result: dict[str, Any]) -> str:
 def make_errors(result: dict[str, Any]) -> str:
     """Write the rank correlation of each score with the true error, for each upgrade once."""
     kinds = ("class_mean", "predicted_error", "convertibility")
-    found: dict[str, dict[str, float]] = {}
+    errors: dict[str, dict[str, float]] = {}
     for name, curve in result["curves"].items():
         upgrade = re.sub(r" search| verification|, fused|, (ndcg|cmc)@[0-9]+", "", name)
-        found.setdefault(upgrade, curve["error_correlations"])
+        errors.setdefault(upgrade, curve["error_correlations"])
     lines = ["| gallery, upgrade | " + " | ".join(each.replace("_", " ") for each in kinds) + " |", "|---" * 4 + "|"]
-    lines += [f"| {name} | " + " | ".join(f"{each[kind]:.2f}" for kind in kinds) + " |" for name, each in found.items()]
+    lines += [
+        f"| {name} | " + " | ".join(f"{each[kind]:.2f}" for kind in kinds) + " |" for name, each in errors.items()
+    ]
     return "\n".join(lines)
 
 
@@ -215,7 +217,7 @@ def write_page(path: Path, tables: dict[str, str]) -> None:
         marked = re.compile(
             rf"(<!-- {name}: made by benchmarks/backfill_orders.py -->\n).*?(<!-- end of {name} -->)", re.DOTALL
         )
-        text = marked.sub(lambda found, table=table: f"{found[1]}\n{table}\n\n{found[2]}", text)
+        text = marked.sub(lambda match, table=table: f"{match[1]}\n{table}\n\n{match[2]}", text)
     path.write_text(text)
 
 

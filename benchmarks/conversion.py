@@ -177,12 +177,12 @@ def int8_line(folder: Path, rows: int, repeats: int) -> dict[str, Any]:
     split = split_pairs(make_pairs(8_000, source_dim=128, target_dim=128, noise=0.2, normalized=True).pairs)
     aligner = fit_neural(split.train, split.validation, kind="dense", epochs=8, device="cpu")
     spaces = {"source": split.train.source.space, "target": split.train.target.space}
-    served = {
+    aligners = {
         name: OnnxAligner(save_artifact(aligner, folder / name, split=split, int8=name == "int8", **spaces))
         for name in ("float32", "int8")
     }
     vectors = np.resize(split.test.source.vectors, (rows, 128))
-    runs = {name: partial(each.transform, vectors) for name, each in served.items()}
+    runs = {name: partial(each.transform, vectors) for name, each in aligners.items()}
     seconds = alternate(runs, repeats=repeats)
     return line_at_least(
         "static int8 graph, dense 128 → 128",
@@ -190,7 +190,7 @@ def int8_line(folder: Path, rows: int, repeats: int) -> dict[str, Any]:
         median_ratio(seconds, "float32", "int8"),
         1.5,
         seconds,
-        held_out={metric.name: metric.value for metric in served["int8"].artifact.manifest.metrics},
+        held_out={metric.name: metric.value for metric in aligners["int8"].artifact.manifest.metrics},
     )
 
 

@@ -100,8 +100,8 @@ def measure(folder: Path, suffix: str, rows: int, resident_rows: int, repeats: i
     source, target = write_pairs(folder, rows, suffix)
     peak = peak_anonymous_bytes(source, target)
     rng = np.random.default_rng(1)
-    held = -(-min(rows, resident_rows) // BLOCK_ROWS) * BLOCK_ROWS
-    arrays = [rng.standard_normal((held, DIM), dtype=np.float32) for _ in range(2)]
+    resident = -(-min(rows, resident_rows) // BLOCK_ROWS) * BLOCK_ROWS
+    arrays = [rng.standard_normal((resident, DIM), dtype=np.float32) for _ in range(2)]
     seconds = alternate(
         {"fit": lambda: fit(source, target), "products": lambda: products(rows, *arrays)}, repeats=repeats
     )

@@ -60,16 +60,16 @@ def judge(sides: Sides, qrels: Qrels, pairs: Sequence[int]) -> tuple[Relevance, 
 def means(sides: Sides, relevance: Relevance, fitted: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
     """Return nDCG@10 of each query on the lines to compare with."""
     ranks, _ = rank_lines(sides.lines(fitted), (DEFAULT_WEIGHT,), relevance, "ndcg@10", seed=0)
-    return {line: metric_per_query("ndcg@10", found[-1], relevance) for line, found in ranks.items()}
+    return {line: metric_per_query("ndcg@10", line_ranks[-1], relevance) for line, line_ranks in ranks.items()}
 
 
 def worth_of(curve: LazyCurve, lines: dict[str, np.ndarray[Any, Any]]) -> dict[str, Any]:
     """Return what a lazy backfill is worth against the status quo and a full reindex."""
-    before, goal = lines["status_quo"], lines["full_reindex"]
+    status_quo, goal = lines["status_quo"], lines["full_reindex"]
     return {
         "ndcg@10": float(curve.values.mean()),
-        "gap": float((curve.values.mean() - before.mean()) / (goal.mean() - before.mean())),
-        "difference": bootstrap_difference(curve.values, before, seed=0).to_dict(),
+        "gap": float((curve.values.mean() - status_quo.mean()) / (goal.mean() - status_quo.mean())),
+        "difference": bootstrap_difference(curve.values, status_quo, seed=0).to_dict(),
         "retention": bootstrap_ratio(curve.values, goal, seed=0).to_dict(),
         "rows_embedded": int(curve.embedded[-1]),
         "native_fraction": float(curve.native_fraction()[-1]),
@@ -95,8 +95,10 @@ def worth(folder: Path, name: str, models: tuple[str, str]) -> dict[str, Any]:
         curves = {depth: replay_lazy(sides, relevance, fitted, depth=depth, weight=weight) for depth in WORTH_DEPTHS}
         result[f"over_{search}"] = {f"depth {depth}": worth_of(curve, lines) for depth, curve in curves.items()}
         result[f"over_{search}"]["curve"] = curves[50].to_dict()
-    found = result["over_fused"]["depth 50"]
-    print(f"{name}, {' -> '.join(models)}: gap {found['gap']:+.2f}, native {found['native_fraction']:.0%}", flush=True)
+    figures = result["over_fused"]["depth 50"]
+    print(
+        f"{name}, {' -> '.join(models)}: gap {figures['gap']:+.2f}, native {figures['native_fraction']:.0%}", flush=True
+    )
     return result
 
 
@@ -129,17 +131,17 @@ def served(sides: Sides, qrels: Qrels, pairs: Sequence[int], embed: Embed) -> di
 
 def docstrings(texts: int, queries: int) -> dict[str, Any]:
     """Upgrade a search of docstrings from paraphrase-MiniLM-L3 to all-MiniLM-L6."""
-    found = read_docstrings(texts)
-    ids, documents = [text.name for text in found], [text.body for text in found]
+    texts_by_id = read_docstrings(texts)
+    ids, documents = [text.name for text in texts_by_id], [text.body for text in texts_by_id]
     old_model, new_model = ec.load_extractor("paraphrase-minilm-l3"), ec.load_extractor("minilm")
     new_model.extract(["the first call of a model pays for its set-up"])
     start = time.perf_counter()
     new = ec.extract_embeddings(new_model, documents, ids=ids)
     seconds = time.perf_counter() - start
     old = ec.extract_embeddings(old_model, documents, ids=ids)
-    order = np.random.default_rng(0).permutation(len(found))
-    pairs, asked = order[: len(found) // 4].tolist(), order[len(found) // 4 :][:queries]
-    asked_ids, summaries = [ids[row] for row in asked], [found[row].summary for row in asked]
+    order = np.random.default_rng(0).permutation(len(texts_by_id))
+    pairs, query_rows = order[: len(texts_by_id) // 4].tolist(), order[len(texts_by_id) // 4 :][:queries]
+    asked_ids, summaries = [ids[row] for row in query_rows], [texts_by_id[row].summary for row in query_rows]
     sides = Sides(
         ec.extract_embeddings(old_model, summaries, ids=asked_ids),
         ec.extract_embeddings(new_model, summaries, ids=asked_ids),
@@ -191,23 +193,23 @@ def main() -> None:
     result: dict[str, Any] = json.loads(options.out.read_text()) if options.out and options.out.exists() else {}
     result["machine"] = describe("onnxruntime", "sentence-transformers")
 
-    def keep(part: str, found: dict[str, Any]) -> None:
-        result[part] = found | {"load_average": describe()["load_average"]}
+    def keep(part: str, figures: dict[str, Any]) -> None:
+        result[part] = figures | {"load_average": describe()["load_average"]}
         if options.out:
             options.out.write_text(json.dumps(result, indent=2) + "\n")
 
     if "worth" in parts:
-        found = {
+        figures = {
             f"{old} → {new}, {name}": worth(options.data / "text", name, (old, new))
             for name in FITTED_TEXTS
             for old, new in TEXT_PAIRS
         }
         gaps = [
             each["over_fused"]["depth 50"]["gap"]
-            for each in found.values()
+            for each in figures.values()
             if each["full_reindex"] > each["status_quo"]
         ]
-        keep("worth", {"upgrades": found, "mean_gap_of_upgrades": float(np.mean(gaps)), "aim": 0.85})
+        keep("worth", {"upgrades": figures, "mean_gap_of_upgrades": float(np.mean(gaps)), "aim": 0.85})
         print(f"mean gap of {len(gaps)} true upgrades at depth 50: {np.mean(gaps):+.2f}", flush=True)
     if "docstrings" in parts:
         texts, queries = (160, 40) if options.smoke else (options.texts, options.queries)

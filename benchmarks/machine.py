@@ -52,7 +52,9 @@ def summary(seconds: dict[str, list[float]]) -> dict[str, dict[str, float | None
 
 def median_ratio(seconds: dict[str, list[float]], name: str, against: str) -> float:
     """Return the median over the rounds of one run's time as a multiple of another's."""
-    return statistics.median(mine / theirs for mine, theirs in zip(seconds[name], seconds[against], strict=True))
+    return statistics.median(
+        numerator / denominator for numerator, denominator in zip(seconds[name], seconds[against], strict=True)
+    )
 
 
 def line_at_most(

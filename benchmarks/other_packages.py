@@ -80,20 +80,20 @@ class _Plain:
 def measure(folder: Path, name: str, models: tuple[str, str]) -> list[dict[str, Any]]:
     sides, qrels, split = load_upgrade(folder, name, models)
     rows = np.resize(split.train.source.vectors, (CONVERTED_ROWS, sides["old"].space.dim))
-    found: list[dict[str, Any]] = []
+    lines: list[dict[str, Any]] = []
     for label, fit in FITS.items():
         start = time.perf_counter()
         try:
             transform = fit(split)
         except ValueError as error:
-            found.append({"package": label, "refused": str(error)})
+            lines.append({"package": label, "refused": str(error)})
             continue
         seconds, start = time.perf_counter() - start, time.perf_counter()
         transform(rows)
         rate = len(rows) / (time.perf_counter() - start)
         report = evaluate_texts(sides, _Plain(transform), qrels, split).to_dict()
         keep = ("status_quo", "converted", "full_reindex", "retention", "retention_interval")
-        found.append(
+        lines.append(
             {
                 "package": label,
                 "fit_seconds": seconds,
@@ -102,7 +102,7 @@ def measure(folder: Path, name: str, models: tuple[str, str]) -> list[dict[str, 
             }
         )
         print(f"{name}, {' -> '.join(models)}: {label}: retention {report['retention']:.3f}", flush=True)
-    return found
+    return lines
 
 
 def main() -> None:

@@ -47,10 +47,10 @@ def make_queries(gallery: NDArray[np.float32], count: int, relevant: int) -> tup
 def bare(queries: NDArray[np.float32], gallery: NDArray[np.float32]) -> None:
     buffer = np.empty((QUERY_BLOCK, GALLERY_BLOCK), dtype=np.float32)
     for first in range(0, len(queries), QUERY_BLOCK):
-        asked = queries[first : first + QUERY_BLOCK]
+        query_block = queries[first : first + QUERY_BLOCK]
         for start in range(0, len(gallery), GALLERY_BLOCK):
             block = gallery[start : start + GALLERY_BLOCK]
-            scores = np.matmul(asked, block.T, out=buffer[: len(asked), : len(block)])
+            scores = np.matmul(query_block, block.T, out=buffer[: len(query_block), : len(block)])
             if len(block) > K:
                 np.argpartition(scores, len(block) - K, axis=1)
 
@@ -58,23 +58,23 @@ def bare(queries: NDArray[np.float32], gallery: NDArray[np.float32]) -> None:
 def measure(rows: int, queries: int, repeats: int) -> list[dict[str, Any]]:
     gallery = make_vectors(rows, 0)
     names, query_names = [[str(number) for number in range(count)] for count in (rows, queries)]
-    asked = {relevant: make_queries(gallery, queries, relevant) for relevant in (1, 10)}
+    query_sets = {relevant: make_queries(gallery, queries, relevant) for relevant in (1, 10)}
     judged = {
         relevant: match_qrels(
             qrels, np.array(query_names, dtype=object), np.array(names, dtype=object), exclude_self=False
         )
-        for relevant, (_, qrels) in asked.items()
+        for relevant, (_, qrels) in query_sets.items()
     }
 
     def ranks(relevant: int) -> None:
-        rank_relevant([ScoreTerm(asked[relevant][0], gallery, "cosine")], judged[relevant])
+        rank_relevant([ScoreTerm(query_sets[relevant][0], gallery, "cosine")], judged[relevant])
 
     seconds = alternate(
         {
-            "bare": lambda: bare(asked[1][0], gallery),
+            "bare": lambda: bare(query_sets[1][0], gallery),
             "ranks of 1 relevant item": lambda: ranks(1),
             "ranks of 10 relevant items": lambda: ranks(10),
-            "ten best": lambda: search(asked[1][0], gallery, k=K, similarity="cosine"),
+            "ten best": lambda: search(query_sets[1][0], gallery, k=K, similarity="cosine"),
         },
         repeats=repeats,
     )

@@ -60,8 +60,8 @@ def against_embedding(artifacts: list[Artifact], texts: int, repeats: int) -> li
         run()
     seconds = alternate(runs, repeats=repeats)
     rates = {
-        name: (len(items) if name == "embedding" else len(rows)) / statistics.median(found)
-        for name, found in seconds.items()
+        name: (len(items) if name == "embedding" else len(rows)) / statistics.median(each)
+        for name, each in seconds.items()
     }
     return [
         line_at_least(

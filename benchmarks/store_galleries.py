@@ -29,10 +29,10 @@ def make_artifact(folder: Path) -> Artifact:
     path = folder / "artifact"
     if path.exists():
         return read_artifact(path)
-    made = make_pairs(2_000, source_dim=DIM, target_dim=DIM, normalized=True)
-    aligner = AffineAligner(made.matrix, made.offset, normalize=True)
-    spaces = {"source": made.pairs.source.space, "target": made.pairs.target.space}
-    return save_artifact(aligner, path, split=split_pairs(made.pairs), **spaces)
+    sample = make_pairs(2_000, source_dim=DIM, target_dim=DIM, normalized=True)
+    aligner = AffineAligner(sample.matrix, sample.offset, normalize=True)
+    spaces = {"source": sample.pairs.source.space, "target": sample.pairs.target.space}
+    return save_artifact(aligner, path, split=split_pairs(sample.pairs), **spaces)
 
 
 def chunks(rows: int) -> Iterator[tuple[int, np.ndarray]]:
@@ -125,13 +125,13 @@ class LanceBare(BareGallery):
             table.drop_columns(["copy"])
         name = next(name for name in table.schema.names if name.startswith("vector__old"))
         table.add_columns([pa.field("copy", pa.list_(pa.float32(), DIM))])
-        held: list[pa.RecordBatch] = []
+        batches: list[pa.RecordBatch] = []
         for batch in table.search().select(["id", name]).to_batches(65_536):
-            held.append(batch)
-            if sum(map(len, held)) >= 65_536:
-                self.merge(table, held)
-                held = []
-        self.merge(table, held)
+            batches.append(batch)
+            if sum(map(len, batches)) >= 65_536:
+                self.merge(table, batches)
+                batches = []
+        self.merge(table, batches)
 
     def merge(self, table: Any, batches: list[pa.RecordBatch]) -> None:
         if batches:
@@ -316,8 +316,8 @@ class QdrantBare(BareGallery):
 
         (self.folder / "points").mkdir(exist_ok=True)
         with self.client() as client:
-            for found in client.get_collections().collections:
-                client.delete_collection(found.name)
+            for collection in client.get_collections().collections:
+                client.delete_collection(collection.name)
             params = models.VectorParams(size=DIM, distance=models.Distance.COSINE)
             client.create_collection("docs", vectors_config=params)
             alias = models.CreateAlias(collection_name="docs", alias_name="live")
@@ -336,8 +336,8 @@ class QdrantBare(BareGallery):
             offset: Any = None
             while True:
                 points, offset = client.scroll("docs", limit=1_000, offset=offset, with_vectors=True)
-                made = [models.PointStruct(id=point.id, vector=point.vector, payload={}) for point in points]
-                client.upsert("copied", made)
+                copies = [models.PointStruct(id=point.id, vector=point.vector, payload={}) for point in points]
+                client.upsert("copied", copies)
                 if offset is None:
                     return
 

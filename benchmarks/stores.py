@@ -225,9 +225,9 @@ def main() -> None:
         if options.smoke:
             options.rows, options.repeats = 2_000, 1
         fresh = measure(options)
-        kept = json.loads(options.out.read_text())["lines"] if options.out and options.out.exists() else []
+        recorded = json.loads(options.out.read_text())["lines"] if options.out and options.out.exists() else []
         load = os.getloadavg()[0]
-        named = {line["what"]: line for line in [*kept, *({**line, "load_average": load} for line in fresh)]}
+        named = {line["what"]: line for line in [*recorded, *({**line, "load_average": load} for line in fresh)]}
         packages = ("lancedb", "psycopg", "qdrant-client", "faiss-cpu", "pyarrow", "ray")
         write_results({"machine": describe(*packages), "lines": list(named.values())}, options.out)
 

@@ -65,7 +65,7 @@ def run(name: str, arguments: list[str]) -> dict[str, Any]:
 
 def noise(line: dict[str, Any]) -> float | None:
     """Return the largest spread among the times of a line, (slowest − fastest) / median."""
-    spreads = [found["spread"] for found in line.get("times", {}).values()]
+    spreads = [times["spread"] for times in line.get("times", {}).values()]
     return max((spread for spread in spreads if spread is not None), default=None)
 
 
@@ -156,10 +156,10 @@ def main() -> None:
     sizes = FULL if options.full else REDUCED
     for name in [] if options.only_page else options.only or sizes:
         arguments = sizes[name] if options.sizes is None else options.sizes.split()
-        found = run(name, ["--smoke"] if options.smoke else arguments)
+        latest = run(name, ["--smoke"] if options.smoke else arguments)
         if not options.smoke:
-            kept = [result for result in results.get(name, []) if options.add and result["arguments"] != arguments]
-            results[name] = [*kept, found]
+            recorded = [result for result in results.get(name, []) if options.add and result["arguments"] != arguments]
+            results[name] = [*recorded, latest]
             RESULTS.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n")
     if not options.smoke:
         PAGE.write_text(make_page(results))

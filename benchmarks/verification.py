@@ -49,11 +49,11 @@ def make_embeddings(subjects: int, similarity: Similarity) -> list[Embeddings]:
     labels = [f"subject-{row // 2}" for row in range(2 * subjects)]
     new = SpaceVersion(name="new", version="1", dim=DIM, similarity=similarity)
     old = SpaceVersion(name="old", version="1", dim=DIM, similarity=similarity)
-    made = []
+    sides = []
     for name, space in (("old", old), ("new", new), ("converted", new)):
         noise = rng.standard_normal(identities.shape, dtype=np.float32)
-        made.append(Embeddings(identities + np.float32(NOISE[similarity][name]) * noise, ids, space, labels))
-    return made
+        sides.append(Embeddings(identities + np.float32(NOISE[similarity][name]) * noise, ids, space, labels))
+    return sides
 
 
 def bare_product(left: NDArray[np.float32], right: NDArray[np.float32]) -> None:
@@ -66,18 +66,18 @@ def bare_product(left: NDArray[np.float32], right: NDArray[np.float32]) -> None:
 
 def growth_of_memory(run: Callable[[], object]) -> int:
     """Run once and return by how many bytes the resident set grew at most."""
-    peak, done = [_resident_bytes()], threading.Event()
+    peak, finished = [_resident_bytes()], threading.Event()
     start = peak[0]
 
     def watch() -> None:
-        while not done.is_set():
+        while not finished.is_set():
             peak[0] = max(peak[0], _resident_bytes())
             time.sleep(0.002)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     run()
-    done.set()
+    finished.set()
     watcher.join()
     return peak[0] - start
 

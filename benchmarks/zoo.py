@@ -109,10 +109,10 @@ def describe_aligner(aligner: ec.Aligner, split: ec.PairSplit, seconds: float) -
     rows = np.resize(split.train.source.vectors, (65_536, aligner.source_dim))
     spaces = {"source": split.train.source.space, "target": split.train.target.space}
     with tempfile.TemporaryDirectory() as folder:
-        served = ec.OnnxAligner(ec.save_artifact(aligner, Path(folder) / "a", **spaces))
-        served.transform(rows[:8_192])
+        onnx_aligner = ec.OnnxAligner(ec.save_artifact(aligner, Path(folder) / "a", **spaces))
+        onnx_aligner.transform(rows[:8_192])
         start = time.perf_counter()
-        served.transform(rows)
+        onnx_aligner.transform(rows)
         rate = len(rows) / (time.perf_counter() - start)
     return {"floats": parameter_count(aligner), "fit_seconds": seconds, "vectors_per_second": rate}
 
@@ -124,13 +124,16 @@ def face_rows(folder: Path, old_model: str, new_model: str, kinds: tuple[str, ..
     for name, aligner, seconds in fit_all(split, kinds, reweighted=True):
         converted = ec.convert_embeddings(aligner, split.test.source, split.test.target.space)
         report = ec.evaluate_verification(split.test.source, split.test.target, converted, all_images=True, seed=0)
-        found = report.to_dict()["scenarios"]
+        scenarios = report.to_dict()["scenarios"]
         rows.append(
             {
                 "aligner": name,
                 **describe_aligner(aligner, split, seconds),
-                **{key: {field: found[key][field] for field in ("frr", "far", "far_at_frr")} for key in ("S1", "S3")},
-                "far_at_frr_interval": found["S3"]["intervals"]["far_at_frr"],
+                **{
+                    key: {field: scenarios[key][field] for field in ("frr", "far", "far_at_frr")}
+                    for key in ("S1", "S3")
+                },
+                "far_at_frr_interval": scenarios["S3"]["intervals"]["far_at_frr"],
             }
         )
         print(f"{old_model} -> {new_model}: {name}: S3 FAR at FRR 5 % {rows[-1]['S3']['far_at_frr']:.2e}", flush=True)
@@ -160,18 +163,21 @@ def text_rows(folder: Path, name: str, models: tuple[str, str], kinds: tuple[str
     rows = []
     for kind, aligner, seconds in fit_all(split, kinds, reweighted=False):
         report = evaluate_texts(sides, aligner, qrels, split)
-        found = report.to_dict()
+        figures = report.to_dict()
         keep = ("status_quo", "converted", "fused", "full_reindex", "retention", "retention_interval", "gap", "queries")
         rows.append(
             {
                 "aligner": kind,
                 **describe_aligner(aligner, split, seconds),
-                **{key: found[key] for key in keep},
-                "differences": found["differences"],
+                **{key: figures[key] for key in keep},
+                "differences": figures["differences"],
                 **ec.decide(report).to_dict(),
             }
         )
-        print(f"{name}, {' -> '.join(models)}: {kind}: {found['converted']:.3f} fused {found['fused']:.3f}", flush=True)
+        print(
+            f"{name}, {' -> '.join(models)}: {kind}: {figures['converted']:.3f} fused {figures['fused']:.3f}",
+            flush=True,
+        )
     return rows
 
 

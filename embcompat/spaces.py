@@ -56,9 +56,11 @@ class SpaceVersion(BaseModel):
 
     def differences(self, other: SpaceVersion) -> list[str]:
         """List the fields in which two spaces differ, each as ``field: mine != theirs``."""
-        mine, theirs = self.model_dump(), other.model_dump()
-        prints = mine.pop("fingerprint"), theirs.pop("fingerprint")
-        lines = [f"{key}: {mine[key]!r} != {theirs[key]!r}" for key in mine if mine[key] != theirs[key]]
+        fields, other_fields = self.model_dump(), other.model_dump()
+        prints = fields.pop("fingerprint"), other_fields.pop("fingerprint")
+        lines = [
+            f"{key}: {fields[key]!r} != {other_fields[key]!r}" for key in fields if fields[key] != other_fields[key]
+        ]
         for key in sorted(prints[0].keys() | prints[1].keys()):
             left, right = prints[0].get(key), prints[1].get(key)
             if left != right:
@@ -104,25 +106,25 @@ def parse_space_id(text: str) -> tuple[str, str]:
     return name, version
 
 
-def require_space(found: SpaceVersion, expected: SpaceVersion, *, what: str) -> None:
+def require_space(actual: SpaceVersion, expected: SpaceVersion, *, what: str) -> None:
     """Refuse vectors of another space.
 
     Args:
-        found: The space that the vectors are in.
+        actual: The space that the vectors are in.
         expected: The space that they must be in.
         what: What the vectors are, as the start of a sentence ("The gallery").
 
     Raises:
         SpaceMismatchError: If the spaces differ in any field, the fingerprint included; shows both values.
     """
-    lines = found.differences(expected)
+    lines = actual.differences(expected)
     if not lines:
         return
-    if found.id == expected.id:
+    if actual.id == expected.id:
         hint = "Same name and version, so the model was loaded differently: embed again with the expected settings, "
         hint += "or publish it as a new version."
     else:
-        hint = f"Convert the vectors with an aligner from {found.id} to {expected.id}, or pass the right file."
+        hint = f"Convert the vectors with an aligner from {actual.id} to {expected.id}, or pass the right file."
     raise SpaceMismatchError(
-        f"{what} must be in space {expected.id!r}. Got {found.id!r}; found != expected: {'; '.join(lines)}. {hint}"
+        f"{what} must be in space {expected.id!r}. Got {actual.id!r}; actual != expected: {'; '.join(lines)}. {hint}"
     )

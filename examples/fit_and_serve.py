@@ -21,10 +21,10 @@ def main() -> None:
     spaces = {"source": pairs.source.space, "target": pairs.target.space}
     ec.save_artifact(choice.aligner, "old-to-new", split=split, overwrite=True, **spaces)
 
-    served = ec.OnnxAligner("old-to-new")
-    converted = served.transform(split.test.source.vectors)
+    aligner = ec.OnnxAligner("old-to-new")
+    converted = aligner.transform(split.test.source.vectors)
     cosine = (converted * split.test.target.vectors).sum(axis=1).mean()
-    print(f"{served}: mean cosine {cosine:.2f} on {len(converted)} held-out items")
+    print(f"{aligner}: mean cosine {cosine:.2f} on {len(converted)} held-out items")
 
 
 if __name__ == "__main__":

@@ -39,15 +39,17 @@ def main() -> None:
             return scores, old.ids[rows]
 
         noise = np.random.default_rng(0).normal(0, 0.15, (100, new.space.dim)).astype(np.float32)
-        queries, wanted = new.vectors[:100] + noise, new.ids[:100]
+        queries, answers = new.vectors[:100] + noise, new.ids[:100]
         first = candidates(queries, 1)[1][:, 0]
-        print(f"converted rows alone: {np.mean(first == wanted):.0%} of the queries find their item first")
+        print(f"converted rows alone: {np.mean(first == answers):.0%} of the queries find their item first")
 
         # Yours: embed_items(new_model, texts_by_id). `look_up` takes vectors that are known already.
         with ec.LazyBackfill(candidates, look_up(new), store, job_of(artifact), depth=20) as lazy:
             for _ in range(2):  # the second time nothing is left to embed
                 first = lazy.search(queries, k=5)[1][:, 0]
-                print(f"{np.mean(first == wanted):.0%}, {lazy.counters.rows_embedded:,} of {len(old):,} items embedded")
+                print(
+                    f"{np.mean(first == answers):.0%}, {lazy.counters.rows_embedded:,} of {len(old):,} items embedded"
+                )
 
 
 if __name__ == "__main__":

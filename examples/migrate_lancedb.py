@@ -27,18 +27,18 @@ def main() -> None:
         aligner = ec.fit_affine(split.train, split.validation)
         ec.save_artifact(aligner, f"{folder}/old-to-new", source=old.space, target=new.space, split=split)
 
-        served = ec.OnnxAligner(f"{folder}/old-to-new")
+        onnx_aligner = ec.OnnxAligner(f"{folder}/old-to-new")
         store = open_store(f"lancedb://{folder}#docs.vector")
-        report = run_migration(served, store)
+        report = run_migration(onnx_aligner, store)
         print(f"converted {report.rows:,} rows; the old vectors are still in service")
-        print(f"verified: {verify_migration(served, store).coverage.missing} rows are missing")
+        print(f"verified: {verify_migration(onnx_aligner, store).coverage.missing} rows are missing")
 
-        cut_over(served, store)
+        cut_over(onnx_aligner, store)
         query = new.vectors[1_234]
         best = database.open_table("docs").search(query, vector_column_name="vector").limit(1).to_list()[0]
         print(f"in service now: the new query of {new.ids[1_234]} finds {best['id']}")
 
-        roll_back(served, store)
+        roll_back(onnx_aligner, store)
         print("rolled back: nothing was lost, because nothing was overwritten")
 
 

@@ -20,9 +20,9 @@ def main() -> None:
     pairs = make_pairs(3_000, source_dim=64, target_dim=96, noise=0.3, normalized=True).pairs
     old, new = pairs.source, pairs.target
     queries = np.arange(100)
-    seen = np.arange(1_000, 3_000)  # the pairs; the queries and the rest of the gallery are not among them
+    pair_rows = np.arange(1_000, 3_000)  # the pairs; the queries and the rest of the gallery are not among them
 
-    split = ec.split_pairs(ec.pair_embeddings(new.select(seen), old.select(seen)))
+    split = ec.split_pairs(ec.pair_embeddings(new.select(pair_rows), old.select(pair_rows)))
     bridge_aligner = ec.fit_affine(split.train, split.validation)
 
     def search_old(vectors: NDArray[np.float32], k: int) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -31,12 +31,12 @@ def main() -> None:
         return scores, old.ids[:1_000][rows]
 
     bridge = QueryBridge(bridge_aligner, search_old)
-    _, found = bridge.search(new.vectors[queries], k=10)
-    _, before = search_old(old.vectors[queries], k=10)
+    _, bridge_ids = bridge.search(new.vectors[queries], k=10)
+    _, old_ids = search_old(old.vectors[queries], k=10)
 
-    own = np.mean([query in row for query, row in zip(new.ids[queries], found, strict=True)])
-    shared = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found.tolist(), before.tolist(), strict=True)])
-    print(f"the item itself is among the ten best for {own:.0%} of the queries")
+    hit_rate = np.mean([query in row for query, row in zip(new.ids[queries], bridge_ids, strict=True)])
+    shared = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(bridge_ids.tolist(), old_ids.tolist(), strict=True)])
+    print(f"the item itself is among the ten best for {hit_rate:.0%} of the queries")
     print(f"{shared:.0%} of the ten best are those that the old model's own query finds")
 
 

@@ -52,8 +52,8 @@ class PathReport:
     def to_dict(self) -> dict[str, object]:
         """Return the figures by name, as JSON."""
         figures = {"chain": self.chain, "direct": self.direct, "difference": self.difference, "ratio": self.ratio}
-        found = {name: None if figure is None else figure.to_dict() for name, figure in figures.items()}
-        return {"metric": self.metric, "pairs": self.pairs, **found}
+        fields = {name: None if figure is None else figure.to_dict() for name, figure in figures.items()}
+        return {"metric": self.metric, "pairs": self.pairs, **fields}
 
 
 def convert_through(steps: Sequence[Artifact], embeddings: Embeddings) -> Embeddings:

@@ -157,15 +157,15 @@ def _mermaid_text(text: str) -> str:
 def _resolve(graph: Registry | Sequence[Edge], space: str | SpaceVersion, *, what: str) -> SpaceVersion:
     name = space if isinstance(space, str) else space.id
     if isinstance(graph, Registry):
-        found = graph.find_space(name)
+        space_version = graph.find_space(name)
     else:
         known = {end.id: end for edge in graph for end in (edge.source, edge.target)}
         if name not in known:
             raise UnknownNameError("space", name, known)
-        found = known[name]
+        space_version = known[name]
     if isinstance(space, SpaceVersion):
-        require_space(space, found, what=f"The {what}")
-    return found
+        require_space(space, space_version, what=f"The {what}")
+    return space_version
 
 
 def _dijkstra(edges: Sequence[Edge], start: str, unmeasured: float | None) -> dict[str, tuple[float, tuple[Edge, ...]]]:

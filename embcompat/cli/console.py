@@ -61,9 +61,9 @@ def print_json(result: Mapping[str, Any]) -> None:
     sys.stdout.write(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def print_version(wanted: bool) -> None:
+def print_version(requested: bool) -> None:
     """Print the version and exit."""
-    if wanted:
+    if requested:
         from importlib.metadata import version
 
         sys.stdout.write(f"embcompat {version('embcompat')}\n")
@@ -99,7 +99,7 @@ def track(description: str, total: int | None, *, unit: str = "rows") -> Iterato
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(unit), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(description, total=total)
-        yield lambda done: progress.advance(task, done)
+        yield lambda count: progress.advance(task, count)
 
 
 class _Rate(ProgressColumn):
@@ -115,19 +115,19 @@ class _Rate(ProgressColumn):
 
 
 def _plain_lines(description: str, total: int | None, unit: str, console: Console) -> Callable[[int], None]:
-    start = shown = time.monotonic()
-    done = 0
+    start = last_line = time.monotonic()
+    total_done = 0
 
     def advance(count: int) -> None:
-        nonlocal done, shown
-        done += count
+        nonlocal total_done, last_line
+        total_done += count
         now = time.monotonic()
-        if now - shown < PLAIN_LINE_SECONDS:
+        if now - last_line < PLAIN_LINE_SECONDS:
             return
-        shown = now
-        rate = done / (now - start)
+        last_line = now
+        rate = total_done / (now - start)
         of = "" if total is None else f" of {total:,}"
-        left = "" if total is None else f", {max(total - done, 0) / max(rate, 1e-9):,.0f} s left"
-        console.print(f"{description}: {done:,}{of} {unit}, {rate:,.0f} {unit}/s{left}")
+        left = "" if total is None else f", {max(total - total_done, 0) / max(rate, 1e-9):,.0f} s left"
+        console.print(f"{description}: {total_done:,}{of} {unit}, {rate:,.0f} {unit}/s{left}")
 
     return advance

@@ -161,8 +161,8 @@ class Registry:
         """List the aligners by source, target and id; retired ones only on request."""
         retired_ids = self._log.standing().retired
         entries = [self._entry_at(stored.path, retired_ids) for stored in self._storage.list(ALIGNERS)]
-        shown = [entry for entry in entries if retired or not entry.retired]
-        return tuple(sorted(shown, key=lambda entry: (entry.source.id, entry.target.id, entry.id)))
+        visible = [entry for entry in entries if retired or not entry.retired]
+        return tuple(sorted(visible, key=lambda entry: (entry.source.id, entry.target.id, entry.id)))
 
     def events(self) -> tuple[Event, ...]:
         """Return every promotion, retirement and reference, oldest first."""

@@ -50,9 +50,9 @@ def _require(holds: bool, message: str) -> None:
         raise AssertionError(message)
 
 
-def _near(found: NDArray[np.floating], expected: NDArray[np.floating], tolerance: float, message: str) -> None:
+def _near(actual: NDArray[np.floating], expected: NDArray[np.floating], tolerance: float, message: str) -> None:
     scale = np.linalg.norm(expected, axis=1) + 1e-12
-    worst = float(np.max(np.linalg.norm(found - expected, axis=1) / scale))
+    worst = float(np.max(np.linalg.norm(actual - expected, axis=1) / scale))
     _require(worst <= tolerance, f"{message}: relative difference {worst:.3g}, allowed {tolerance:.3g}")
 
 
@@ -88,9 +88,9 @@ def _check_saved(
         path = Path(folder) / "artifact"
         save_artifact(aligner, path, source=split.train.source.space, target=split.train.target.space, split=split)
         _near(load_aligner(path).transform(rows), expected, 0.0, "a loaded aligner must compute the same")
-        served = OnnxAligner(path)
-        _near(served.transform(rows), expected, tolerance, "the ONNX graph must compute the same")
-        alone = np.stack([served.transform(row) for row in rows[:8]])
+        onnx_aligner = OnnxAligner(path)
+        _near(onnx_aligner.transform(rows), expected, tolerance, "the ONNX graph must compute the same")
+        alone = np.stack([onnx_aligner.transform(row) for row in rows[:8]])
         _near(alone, expected[:8], tolerance, "the ONNX graph must treat one vector as it does a batch")
 
 
@@ -100,8 +100,8 @@ def _check_output_map(aligner: Aligner, rows: NDArray[np.float32], tolerance: fl
     mapped = aligner.with_output_map(rotation, np.zeros(aligner.target_dim))
     _require(type(mapped) is type(aligner), "with_output_map must return an aligner of the same class")
     # A rotation without offset commutes with normalization.
-    wanted = aligner.transform(rows) @ rotation.T.astype(np.float32)
-    _near(mapped.transform(rows), wanted, 10 * tolerance, "with_output_map must apply the map")
+    expected = aligner.transform(rows) @ rotation.T.astype(np.float32)
+    _near(mapped.transform(rows), expected, 10 * tolerance, "with_output_map must apply the map")
 
 
 def _float64_reference(aligner: Aligner, rows: NDArray[np.float32]) -> NDArray[np.float64]:

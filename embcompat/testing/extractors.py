@@ -36,13 +36,13 @@ def check_extractor(extractor: Extractor, items: Sequence[Any], *, tolerance: fl
     _check_space(extractor.space)
     size = extractor.chunk_size
     _require(isinstance(size, int) and size > 0, f"chunk_size must be a positive integer, got {size!r}")
-    found = extractor.extract(items)
-    _check_vectors(found, len(items), extractor.space)
-    _near(extractor.extract(items), found, tolerance, "the same items must give the same vectors twice")
+    vectors = extractor.extract(items)
+    _check_vectors(vectors, len(items), extractor.space)
+    _near(extractor.extract(items), vectors, tolerance, "the same items must give the same vectors twice")
     alone = np.concatenate([extractor.extract([item]) for item in items])
-    _near(alone, found, tolerance, "one item alone must give what it gives in a batch")
+    _near(alone, vectors, tolerance, "one item alone must give what it gives in a batch")
     reverse = extractor.extract([items[row] for row in reversed(range(len(items)))])
-    _near(reverse[::-1], found, tolerance, "row i must belong to item i: the items in reverse must give the reverse")
+    _near(reverse[::-1], vectors, tolerance, "row i must belong to item i: the items in reverse must give the reverse")
     empty = extractor.extract([])
     _require(
         empty.shape == (0, extractor.space.dim) and empty.dtype == np.float32,
@@ -55,8 +55,8 @@ def _require(holds: bool, message: str) -> None:
         raise AssertionError(message)
 
 
-def _near(found: NDArray[np.float32], expected: NDArray[np.float32], tolerance: float, message: str) -> None:
-    relative = np.linalg.norm(found - expected, axis=1) / np.linalg.norm(expected, axis=1)
+def _near(actual: NDArray[np.float32], expected: NDArray[np.float32], tolerance: float, message: str) -> None:
+    relative = np.linalg.norm(actual - expected, axis=1) / np.linalg.norm(expected, axis=1)
     row = int(np.argmax(relative))
     _require(
         relative[row] <= tolerance,
@@ -71,15 +71,17 @@ def _check_space(space: SpaceVersion) -> None:
     _require(not space.differences(again), "the space must survive JSON")
 
 
-def _check_vectors(found: NDArray[np.float32], count: int, space: SpaceVersion) -> None:
-    _require(isinstance(found, np.ndarray), f"extract must return a numpy array, got {type(found).__name__}")
-    _require(found.shape == (count, space.dim), f"extract must return shape {(count, space.dim)}, got {found.shape}")
-    _require(found.dtype == np.float32, f"extract must return float32, got {found.dtype}")
-    _require(bool(np.isfinite(found).all()), "extract must return finite numbers")
-    norms = np.linalg.norm(found, axis=1)
+def _check_vectors(vectors: NDArray[np.float32], count: int, space: SpaceVersion) -> None:
+    _require(isinstance(vectors, np.ndarray), f"extract must return a numpy array, got {type(vectors).__name__}")
+    _require(
+        vectors.shape == (count, space.dim), f"extract must return shape {(count, space.dim)}, got {vectors.shape}"
+    )
+    _require(vectors.dtype == np.float32, f"extract must return float32, got {vectors.dtype}")
+    _require(bool(np.isfinite(vectors).all()), "extract must return finite numbers")
+    norms = np.linalg.norm(vectors, axis=1)
     _require(bool((norms > 0).all()), "extract must not return zeros: an item that cannot be embedded is an error")
     if space.normalized:
         worst = float(np.abs(norms - 1).max())
         _require(worst <= UNIT_NORM_TOLERANCE, f"the space says normalized, but a norm is off 1 by {worst:.3g}")
-    distinct = len(np.unique(found, axis=0))
+    distinct = len(np.unique(vectors, axis=0))
     _require(distinct == count, f"different items must get different vectors: {count} items got {distinct}")

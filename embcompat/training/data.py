@@ -101,8 +101,8 @@ class PairBatches:
         for window, order in self._windows():
             for rows in torch.split(order, self.batch_size):
                 if len(rows) >= self.smallest:
-                    mine = rows.tensor_split(self.processes)[self.rank]
-                    yield tuple(tensor.index_select(0, mine) for tensor in window)
+                    part = rows.tensor_split(self.processes)[self.rank]
+                    yield tuple(tensor.index_select(0, part) for tensor in window)
 
     def _windows(self) -> Iterator[tuple[tuple[Tensor, ...], Tensor]]:
         """Yield tensors on the device, each with the order in which its rows are to be used."""

@@ -65,8 +65,9 @@ def fit_neural(
     recipe = find_preset(kind, preset)
     if loss is None and train.target.space.similarity != "cosine":
         loss = recipe.distance_loss
-    given: dict[str, Any] = {"loss": loss, "learning_rate": learning_rate, "epochs": epochs, "batch_size": batch_size}
-    recipe = replace(recipe, **{name: value for name, value in given.items() if value is not None})
+    values = {"loss": loss, "learning_rate": learning_rate, "epochs": epochs, "batch_size": batch_size}
+    overrides: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
+    recipe = replace(recipe, **overrides)
     _check(train, validation, epochs=recipe.epochs, batch_size=recipe.batch_size, learning_rate=recipe.learning_rate)
     _require_training_extra()
     from embcompat.aligners.neural.losses import LOSSES

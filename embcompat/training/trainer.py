@@ -143,12 +143,12 @@ class _Tf32(Callback):
 def _check_device(device: str, devices: int) -> tuple[str, int]:
     if device not in DEVICES:
         raise UnknownNameError("device", device, DEVICES)
-    found = torch.accelerator.device_count() if torch.accelerator.is_available() else 0
-    if device == "gpu" and not found:
+    available = torch.accelerator.device_count() if torch.accelerator.is_available() else 0
+    if device == "gpu" and not available:
         raise InputError("device must be one that torch can use. Got 'gpu', and torch finds none: pass 'cpu'.")
-    kind = torch.accelerator.current_accelerator() if found and device != "cpu" else None
-    if devices < 1 or (kind is not None and devices > found):
-        raise InputError(f"devices must be at least 1 and at most the {found} that torch finds. Got {devices}.")
+    kind = torch.accelerator.current_accelerator() if available and device != "cpu" else None
+    if devices < 1 or (kind is not None and devices > available):
+        raise InputError(f"devices must be at least 1 and at most the {available} that torch finds. Got {devices}.")
     return ("cpu" if kind is None else kind.type), devices
 
 
@@ -172,12 +172,12 @@ def _check_run_dir(
     if not checkpoint.is_file():
         raise InputError(f"run_dir must hold {checkpoint.name} to be resumed. Got {directory}, which does not.")
     stored = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    before = stored["callbacks"][BestWeights.__qualname__]["settings"]
-    if different := [key for key in {**settings, **before} if before.get(key) != settings.get(key)]:
+    recorded = stored["callbacks"][BestWeights.__qualname__]["settings"]
+    if different := [key for key in {**settings, **recorded} if recorded.get(key) != settings.get(key)]:
         key = different[0]
         raise InputError(
             f"a resumed run must have the options of the run in {directory}. {key}: {settings.get(key)!r} instead of "
-            f"{before.get(key)!r}."
+            f"{recorded.get(key)!r}."
         )
     return directory, checkpoint
 
@@ -197,13 +197,13 @@ def _silence_process() -> _QuietProcess:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Leave Lightning's announcements out of the caller's log; warnings stay."""
-    before = {name: logging.getLogger(name).level for name in _ANNOUNCERS}
+    levels = {name: logging.getLogger(name).level for name in _ANNOUNCERS}
     try:
         with warnings.catch_warnings():
             _silence()
             yield
     finally:
-        for name, level in before.items():
+        for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
 
 

@@ -48,13 +48,13 @@ def compare(old: ec.Embeddings, new: ec.Embeddings, *, seed: int) -> dict[str, d
     }
     return {
         name: {
-            "purity": purity(labels, found),
-            "nmi_labels": float(normalized_mutual_info_score(labels, found)),
-            "ari_labels": float(adjusted_rand_score(labels, found)),
-            "nmi_new": float(normalized_mutual_info_score(clusterings["new"], found)),
-            "ari_new": float(adjusted_rand_score(clusterings["new"], found)),
+            "purity": purity(labels, clusters),
+            "nmi_labels": float(normalized_mutual_info_score(labels, clusters)),
+            "ari_labels": float(adjusted_rand_score(labels, clusters)),
+            "nmi_new": float(normalized_mutual_info_score(clusterings["new"], clusters)),
+            "ari_new": float(adjusted_rand_score(clusterings["new"], clusters)),
         }
-        for name, found in clusterings.items()
+        for name, clusters in clusterings.items()
     }
 
 
@@ -64,11 +64,11 @@ def main() -> None:
     sides = load_labelled(options, sorted({model for pair in upgrades for model in pair}))
     result = {}
     for old, new in upgrades:
-        found = result[f"{old} → {new}"] = compare(sides[old], sides[new], seed=options.seed)
+        comparison = result[f"{old} → {new}"] = compare(sides[old], sides[new], seed=options.seed)
         show(
             f"{old} → {new}: clusters of texts that were not fitted",
             ("k-means on", "purity", "NMI, labels", "ARI, labels", "NMI, new's", "ARI, new's"),
-            [(name, *(f"{value:.3f}" for value in figures.values())) for name, figures in found.items()],
+            [(name, *(f"{value:.3f}" for value in figures.values())) for name, figures in comparison.items()],
         )
     write(options, "clustering", {"upgrades": result})
 

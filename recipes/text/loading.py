@@ -80,9 +80,9 @@ def read_options(description: str | None) -> Options:
     parser.add_argument("--output", type=Path, default=Path("recipes-out"), help="folder to write to")
     parser.add_argument("--seed", type=int, default=0, help="seed of pairs, fits and bootstrap")
     parser.add_argument("--smoke", action="store_true", help="tiny sizes, to see that it runs; no figure to quote")
-    given = parser.parse_args()
-    given.output.mkdir(parents=True, exist_ok=True)
-    return Options(given.data, given.output, given.seed, given.smoke)
+    options = parser.parse_args()
+    options.output.mkdir(parents=True, exist_ok=True)
+    return Options(options.data, options.output, options.seed, options.smoke)
 
 
 def load_collections(options: Options, models: Sequence[str], names: Sequence[str] = COLLECTIONS) -> list[Collection]:
@@ -142,15 +142,15 @@ def without_labels(embeddings: ec.Embeddings) -> ec.Embeddings:
 
 def docstrings(options: Options) -> list[dict[str, str]]:
     """Return summary lines and the rest of the docstrings, by name; OUTPUT keeps them for the next recipe."""
-    kept = options.output / "embeddings" / f"docstrings{'_smoke' if options.smoke else ''}.json"
-    if not kept.exists():
-        found = read_docstrings(SMOKE_TEXTS if options.smoke else TEXTS)
+    cache = options.output / "embeddings" / f"docstrings{'_smoke' if options.smoke else ''}.json"
+    if not cache.exists():
+        texts = read_docstrings(SMOKE_TEXTS if options.smoke else TEXTS)
         most = SMOKE_CHARACTERS if options.smoke else None
-        kept.parent.mkdir(exist_ok=True)
-        kept.write_text(
-            json.dumps([{each.name: each.summary for each in found}, {each.name: each.body[:most] for each in found}])
+        cache.parent.mkdir(exist_ok=True)
+        cache.write_text(
+            json.dumps([{each.name: each.summary for each in texts}, {each.name: each.body[:most] for each in texts}])
         )
-    return json.loads(kept.read_text())
+    return json.loads(cache.read_text())
 
 
 def embed(options: Options, model: str, texts: Mapping[str, str], stem: str) -> ec.Embeddings:
@@ -158,14 +158,16 @@ def embed(options: Options, model: str, texts: Mapping[str, str], stem: str) -> 
     stored = options.data / "text" / f"{stem}.npy" if options.data else None
     if stored is not None and stored.exists():
         return as_embeddings(model, np.load(stored), list(texts))
-    kept = options.output / "embeddings" / f"{stem}.parquet"
-    if kept.exists() and (found := ec.Embeddings.load(kept)).ids.tolist() == list(texts):
-        return found
+    cache = options.output / "embeddings" / f"{stem}.parquet"
+    if cache.exists() and (cached := ec.Embeddings.load(cache)).ids.tolist() == list(texts):
+        return cached
     print(f"Embedding {len(texts):,} texts with {model}.", file=sys.stderr)
-    made = as_embeddings(model, ec.extract_embeddings(load_model(model), list(texts.values())).vectors, list(texts))
-    kept.parent.mkdir(exist_ok=True)
-    made.save(kept)
-    return made
+    embeddings = as_embeddings(
+        model, ec.extract_embeddings(load_model(model), list(texts.values())).vectors, list(texts)
+    )
+    cache.parent.mkdir(exist_ok=True)
+    embeddings.save(cache)
+    return embeddings
 
 
 def load_model(model: str) -> ec.Extractor:
@@ -194,9 +196,13 @@ def show(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> No
     Console(width=80, highlight=False).print(table)
 
 
-def as_estimate(found: Mapping[str, float] | None, spec: str = "+.3f") -> str:
+def as_estimate(estimate: Mapping[str, float] | None, spec: str = "+.3f") -> str:
     """Write a figure with its interval, or nothing."""
-    return "" if found is None else f"{found['value']:{spec}} ({found['low']:{spec}} to {found['high']:{spec}})"
+    return (
+        ""
+        if estimate is None
+        else f"{estimate['value']:{spec}} ({estimate['low']:{spec}} to {estimate['high']:{spec}})"
+    )
 
 
 def write(options: Options, name: str, figures: Mapping[str, Any]) -> None:

@@ -41,10 +41,10 @@ def pairs_by_training(options: Options, collections: list[Collection]) -> dict[s
     """Return the pairs of each training: the gallery's own are documents that answer no query."""
     home = collections[0]
     rows = home.answers_nothing(seed=options.seed)
-    found = {home.name: ec.pair_embeddings(*(side.select(rows) for side in home.documents.values()))}
-    found |= {away.name: ec.pair_embeddings(*away.documents.values()) for away in collections[1:]}
+    pairs = {home.name: ec.pair_embeddings(*(side.select(rows) for side in home.documents.values()))}
+    pairs |= {away.name: ec.pair_embeddings(*away.documents.values()) for away in collections[1:]}
     name, texts = foreign_texts(options)
-    return found | {
+    return pairs | {
         name: ec.pair_embeddings(*(embed(options, model, texts, f"{name}_{model}") for model in home.documents))
     }
 
@@ -63,7 +63,7 @@ def judge(pairs: ec.PairedEmbeddings, home: Collection, folder: Path, seed: int)
     """Fit an aligner; try it on held-out pairs, then put it to the checks."""
     split = ec.split_pairs(pairs, seed=seed)
     aligner = ec.fit_aligner("kernel", split.train, split.validation, seed=seed)
-    found = neighbour_overlap(split.test.target.vectors, aligner.transform(split.test.source.vectors), "cosine")
+    overlap = neighbour_overlap(split.test.target.vectors, aligner.transform(split.test.source.vectors), "cosine")
     spaces = {"source": pairs.source.space, "target": pairs.target.space}
     artifact = ec.save_artifact(aligner, folder / "aligner", split=split, overwrite=True, **spaces)
     gallery = next(iter(home.documents.values()))
@@ -71,7 +71,7 @@ def judge(pairs: ec.PairedEmbeddings, home: Collection, folder: Path, seed: int)
     unlike = examine(gallery, [fit_reference(pairs.source, seed=seed)]).finding("unlike_reference")
     return {
         "pairs": len(pairs),
-        "own_neighbours_found": float(found.mean()),
+        "own_neighbours_found": float(overlap.mean()),
         "far_out": float(np.mean(ec.OnnxAligner(artifact).convertibility(gallery.vectors) > limit)),
         "doctor": unlike.message if unlike else "Nothing found.",
         **ask_the_gate(folder),
@@ -84,12 +84,12 @@ def ask_the_gate(folder: Path) -> dict[str, Any]:
     for role in ("old", "new"):
         command += [f"--{role}-gallery", folder / f"{role}.parquet", f"--{role}-queries", folder / f"{role}-q.parquet"]
     command += ["--qrels", folder / "qrels.tsv", "--min-retention", str(MIN_RETENTION)]
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
-    if done.returncode not in (0, GATE_NOT_MET):
-        raise SystemExit(done.stderr)
-    result = json.loads(done.stdout)
-    kept = ("status_quo", "converted", "full_reindex", "retention", "retention_interval", "decision", "reason")
-    return {"gate": "held" if done.returncode == 0 else "not held"} | {name: result[name] for name in kept}
+    process = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    if process.returncode not in (0, GATE_NOT_MET):
+        raise SystemExit(process.stderr)
+    result = json.loads(process.stdout)
+    fields = ("status_quo", "converted", "full_reindex", "retention", "retention_interval", "decision", "reason")
+    return {"gate": "held" if process.returncode == 0 else "not held"} | {name: result[name] for name in fields}
 
 
 def write_search(home: Collection, folder: Path) -> None:
@@ -107,7 +107,7 @@ def main() -> None:
     folder.mkdir(exist_ok=True)
     write_search(home, folder)
     trainings = pairs_by_training(options, collections)
-    found = {name: judge(pairs, home, folder, options.seed) for name, pairs in trainings.items()}
+    figures = {name: judge(pairs, home, folder, options.seed) for name, pairs in trainings.items()}
     show(
         f"The gallery is {home.name}; aligners by what they were trained on",
         ("trained on", "own kind", "nDCG@10", "retention", "low end", "gate", "far out"),
@@ -121,13 +121,13 @@ def main() -> None:
                 row["gate"],
                 f"{row['far_out']:.0%}",
             )
-            for name, row in found.items()
+            for name, row in figures.items()
         ],
     )
     print(f"own kind: native neighbours found on held-out texts of the training; gate: low end above {MIN_RETENTION}")
-    for name, row in found.items():
+    for name, row in figures.items():
         print(f"{name}: {row['decision']}. Doctor: {row['doctor']}")
-    write(options, "out_of_domain", {"gallery": home.name, "trainings": found})
+    write(options, "out_of_domain", {"gallery": home.name, "trainings": figures})
 
 
 if __name__ == "__main__":

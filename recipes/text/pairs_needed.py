@@ -35,8 +35,8 @@ def main() -> None:
     )
     for curve in curves:
         print(f"{curve.kind}: {curve.verdict}")
-    found = {curve.kind: curve.to_dict() for curve in curves}
-    write(options, "pairs_needed", {"collection": collection.name, "old": old, "new": new, "curves": found})
+    figures = {curve.kind: curve.to_dict() for curve in curves}
+    write(options, "pairs_needed", {"collection": collection.name, "old": old, "new": new, "curves": figures})
 
 
 if __name__ == "__main__":

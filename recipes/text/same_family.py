@@ -42,7 +42,7 @@ def judge(collection: Collection, old: str, new: str, options: Options) -> dict:
         native_ids=set(pairs.ids),
         seed=options.seed,
     )
-    lines = {line: found.to_dict() for line, found in report.lines.items()}
+    lines = {line: estimate.to_dict() for line, estimate in report.lines.items()}
     decision = ec.decide(report)
     worse = report.differences["full_reindex"].high < 0
     if "naive_swap" not in lines:
@@ -61,19 +61,19 @@ def main() -> None:
     options = read_options(__doc__)
     old, successors = QUICK_MODELS if options.smoke else (OLD, SUCCESSORS)
     collection = load_collections(options, sorted({old, *successors}), ("cranfield",))[0]
-    found = {new: judge(collection, old, new, options) for new in successors}
+    figures = {new: judge(collection, old, new, options) for new in successors}
     lines = ("status_quo", "naive_swap", "converted", "full_reindex")
     show(
         f"{collection.name}, nDCG@10: successors of {old}",
         ("new model", "today", "naive swap", "converted", "reindex", "verdict"),
         [
             (new, *(f"{result[line]['value']:.3f}" if line in result else "" for line in lines), result["verdict"])
-            for new, result in found.items()
+            for new, result in figures.items()
         ],
     )
-    for new, result in found.items():
+    for new, result in figures.items():
         print(f"{new}: {result['reason']}")
-    write(options, "same_family", {"collection": collection.name, "old": old, "successors": found})
+    write(options, "same_family", {"collection": collection.name, "old": old, "successors": figures})
 
 
 if __name__ == "__main__":

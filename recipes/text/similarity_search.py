@@ -55,9 +55,9 @@ def main() -> None:
     options = read_options(__doc__)
     upgrades = (QUICK,) if options.smoke else UPGRADES
     sides = load_labelled(options, sorted({model for pair in upgrades for model in pair}))
-    found = {}
+    figures = {}
     for old, new in upgrades:
-        result = found[f"{old} → {new}"] = upgrade(sides[old], sides[new], seed=options.seed)
+        result = figures[f"{old} → {new}"] = upgrade(sides[old], sides[new], seed=options.seed)
         lines = result["metrics"]["map"]
         show(
             f"{old} → {new}, {result['gallery_size']:,} texts, {result['aligner']}: {result['decision']}",
@@ -71,7 +71,7 @@ def main() -> None:
                 for line in lines
             ],
         )
-    write(options, "similarity_search", {"upgrades": found})
+    write(options, "similarity_search", {"upgrades": figures})
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ def ndcg(collection: Collection, old: str, new: str, converted: np.ndarray, fitt
         native_ids=fitted,
         seed=seed,
     )
-    return {line: found.to_dict() for line, found in report.lines.items()}
+    return {line: estimate.to_dict() for line, estimate in report.lines.items()}
 
 
 def main() -> None:
@@ -97,16 +97,16 @@ def main() -> None:
             converted[name] = [shared.transform(lay(documents[old].vectors, n)) for n, old in enumerate(olds)]
             floats[name] = parameter_count(shared)
         for name, galleries in converted.items():
-            found = {
+            figures = {
                 old: ndcg(collection, old, new, gallery, fitted, options.seed)
                 for old, gallery in zip(olds, galleries, strict=True)
             }
-            result[f"{kind}, {name}"] = {"floats": floats[name], "nDCG@10": found}
+            result[f"{kind}, {name}"] = {"floats": floats[name], "nDCG@10": figures}
             rows.append(
-                (f"{kind}, {name}", f"{floats[name]:,}", *(f"{found[old]['converted']['value']:.3f}" for old in olds))
+                (f"{kind}, {name}", f"{floats[name]:,}", *(f"{figures[old]['converted']['value']:.3f}" for old in olds))
             )
-    rows.append(("today", "", *(f"{found[old]['status_quo']['value']:.3f}" for old in olds)))
-    rows.append(("full reindex", "", *(f"{found[old]['full_reindex']['value']:.3f}" for old in olds)))
+    rows.append(("today", "", *(f"{figures[old]['status_quo']['value']:.3f}" for old in olds)))
+    rows.append(("full reindex", "", *(f"{figures[old]['full_reindex']['value']:.3f}" for old in olds)))
     show(
         f"{collection.name}: nDCG@10 of converted galleries",
         ("aligner", "floats", *(f"{o} → {new}" for o in olds)),

@@ -103,8 +103,8 @@ class DlibExtractor:
             ExtractionError: If an item is not a usable image, or no face is found in it; names it.
         """
         chips = [self._align(item) for item in items]
-        found = self._network.compute_face_descriptor(chips) if chips else []
-        return np.array(found, dtype=np.float32).reshape(len(items), DIM)
+        descriptors = self._network.compute_face_descriptor(chips) if chips else []
+        return np.array(descriptors, dtype=np.float32).reshape(len(items), DIM)
 
     def _align(self, item: Any) -> NDArray[np.uint8]:
         image = load_image(item, convert=self._convert)

@@ -83,13 +83,13 @@ def declared_size(
         )
     layout = fitting[0]
     stated = shape[2:4] if layout == "NCHW" else shape[1:3]
-    given = stated if size is None else (size, size) if isinstance(size, int) else tuple(size)
-    fits = len(given) == 2 and all(_fixed(side) and side > 0 for side in given)
-    if not fits or any(_fixed(side) and side != mine for side, mine in zip(stated, given, strict=True)):
+    chosen_size = stated if size is None else (size, size) if isinstance(size, int) else tuple(size)
+    fits = len(chosen_size) == 2 and all(_fixed(side) and side > 0 for side in chosen_size)
+    if not fits or any(_fixed(side) and side != length for side, length in zip(stated, chosen_size, strict=True)):
         raise InputError(
             f"size must be the height and width that {path} takes. Got {size!r}; the shape of its input is {shape}."
         )
-    return int(given[0]), int(given[1]), layout
+    return int(chosen_size[0]), int(chosen_size[1]), layout
 
 
 def _fixed(side: Any) -> bool:

@@ -39,7 +39,7 @@ class FaceNetwork:
         self,
         model: OnnxModel,
         path: Path,
-        taken: FaceInput,
+        face_input: FaceInput,
         *,
         output: str | None,
         normalize: bool,
@@ -48,7 +48,7 @@ class FaceNetwork:
     ) -> None:
         if not isinstance(batch_size, int) or batch_size < 1:
             raise InputError(f"batch_size must be a positive integer. Got {batch_size!r}.")
-        self._session, self._sha256, self._taken = model.session, model.sha256, taken
+        self._session, self._sha256, self._taken = model.session, model.sha256, face_input
         self._normalize, self._convert = normalize, convert
         self._output = choose_output(model, output, rank=2, where=str(path))
         image = image_input(model, path)
@@ -62,11 +62,11 @@ class FaceNetwork:
             for each in self._session.get_inputs()
             if each.type == "tensor(bool)"
         }
-        blank = np.zeros((taken.height, taken.width, 3), dtype=np.uint8)
+        blank = np.zeros((face_input.height, face_input.width, 3), dtype=np.uint8)
         try:
             self.dim = int(self._run([blank]).shape[1])
         except ExtractionError as error:
-            raise InputError(f"{path} does not take {taken}: {error}") from error
+            raise InputError(f"{path} does not take {face_input}: {error}") from error
 
     def space(self, name: str, version: str | None, similarity: Similarity) -> SpaceVersion:
         """Return the space of the vectors; its version is made from the graph's digest when None."""
@@ -102,7 +102,7 @@ class FaceNetwork:
     def _run(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         batch = np.stack([self._taken.prepare(image) for image in images])
         try:
-            (found,) = self._session.run([self._output], {self._image: batch, **self._switches})
+            (embedding,) = self._session.run([self._output], {self._image: batch, **self._switches})
         except Exception as error:  # onnxruntime raises its own classes, without a common base
             raise ExtractionError(f"the graph fails on {len(batch)} images: {error}") from error
-        return normalize_rows(found) if self._normalize else np.asarray(found)
+        return normalize_rows(embedding) if self._normalize else np.asarray(embedding)

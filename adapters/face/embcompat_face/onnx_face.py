@@ -67,9 +67,9 @@ class OnnxFaceExtractor:
             raise InputError(f"channels must be 'RGB' or 'BGR'. Got {channels!r}.")
         opened = open_onnx(path)
         height, width, order = declared_size(opened, path, size=size, layout=layout)
-        taken = FaceInput(height, width, order, channels=channels, mean=mean, scale=scale)
+        face_input = FaceInput(height, width, order, channels=channels, mean=mean, scale=scale)
         self._network = FaceNetwork(
-            opened, path, taken, output=output, normalize=normalize, convert=convert, batch_size=batch_size
+            opened, path, face_input, output=output, normalize=normalize, convert=convert, batch_size=batch_size
         )
         self._space = self._network.space(name or space_name(path.stem), version, similarity)
 
@@ -134,9 +134,9 @@ class FaceNetExtractor:
             raise InputError(f"standardization must be 'fixed' or 'per-image'. Got {standardization!r}.")
         opened = open_onnx(path)
         height, width, layout = declared_size(opened, path, size=FACENET_SIZE, layout=None)
-        taken = FaceInput(height, width, layout, standardization=standardization, mean=127.5, scale=1 / 128)
+        face_input = FaceInput(height, width, layout, standardization=standardization, mean=127.5, scale=1 / 128)
         self._network = FaceNetwork(
-            opened, path, taken, output=output, normalize=True, convert=convert, batch_size=batch_size
+            opened, path, face_input, output=output, normalize=True, convert=convert, batch_size=batch_size
         )
         self._space = self._network.space("facenet", version, "euclidean")
 

@@ -61,10 +61,10 @@ def test_no_face_is_listed_never_a_vector(extractor: DlibExtractor, astronaut: P
     with pytest.raises(ExtractionError, match=r"no face found in an array of shape \(200, 200, 3\)"):
         extractor.extract([astronaut, blank])
     skipped: list[SkippedItem] = []
-    found = extract_embeddings(
+    embeddings = extract_embeddings(
         extractor, [blank, astronaut, blank[:1, :1]], ids=["blank", "her", "dot"], on_skip=skipped.append
     )
-    assert found.ids.tolist() == ["her"]
+    assert embeddings.ids.tolist() == ["her"]
     assert [item.id for item in skipped] == ["blank", "dot"]
 
 
@@ -72,8 +72,8 @@ def test_the_largest_face_is_taken(extractor: DlibExtractor, astronaut: Photo) -
     pair = np.zeros((512, 1024, 3), dtype=np.uint8)
     small = np.asarray(Image.fromarray(astronaut).resize((480, 480)))
     pair[:480, :480], pair[:, 512:] = np.ascontiguousarray(small[:, ::-1]), astronaut
-    alone, both = extractor.extract([astronaut, pair])
-    assert np.linalg.norm(alone - both) < 0.1
+    alone, beside_another = extractor.extract([astronaut, pair])
+    assert np.linalg.norm(alone - beside_another) < 0.1
 
 
 def test_without_detection_the_image_is_the_face(extractor: DlibExtractor, astronaut: Photo) -> None:
@@ -100,8 +100,8 @@ def test_a_grey_photograph_needs_conversion(extractor: DlibExtractor, astronaut:
     grey = np.asarray(Image.fromarray(astronaut).convert("L"))
     with pytest.raises(ExtractionError, match="must be an RGB image. Got mode 'L'"):
         extractor.extract([grey])
-    found = DlibExtractor(convert=True).extract([grey])
-    assert np.linalg.norm(found - extractor.extract([astronaut])) < 0.6
+    vectors = DlibExtractor(convert=True).extract([grey])
+    assert np.linalg.norm(vectors - extractor.extract([astronaut])) < 0.6
 
 
 def test_no_images(extractor: DlibExtractor) -> None:
@@ -137,10 +137,10 @@ def test_a_directory_of_photographs(portraits: list[Photo], tmp_path: Path) -> N
     out = tmp_path / "faces.parquet"
     command = ["embed", str(tmp_path / "photos"), "--extractor", "dlib", "--out", str(out), "--skip-errors", "--json"]
     result = CliRunner().invoke(app, command, standalone_mode=False, catch_exceptions=False)
-    found = Embeddings.load(out)
-    assert found.ids.tolist() == ["ann/1.png", "ann/2.png", "eve/1.png"]
-    assert found.labels is not None
-    assert found.labels.tolist() == ["ann", "ann", "eve"]
+    embeddings = Embeddings.load(out)
+    assert embeddings.ids.tolist() == ["ann/1.png", "ann/2.png", "eve/1.png"]
+    assert embeddings.labels is not None
+    assert embeddings.labels.tolist() == ["ann", "ann", "eve"]
     reasons = {item["id"]: item["reason"] for item in json.loads(result.stdout)["skipped"]}
     assert reasons == {
         "eve/nobody.png": f"no face found in {tmp_path / 'photos/eve/nobody.png'}",

@@ -27,10 +27,10 @@ def test_every_form_of_an_image_gives_the_same_pixels(tmp_path: Path) -> None:
     image = Image.fromarray(PIXELS)
     image.save(tmp_path / "a.png")
     for item in (PIXELS, PIXELS[:, ::-1][:, ::-1], image, encoded(image), tmp_path / "a.png", str(tmp_path / "a.png")):
-        found = load_image(item)
-        np.testing.assert_array_equal(found, PIXELS)
-        assert found.dtype == np.uint8
-        assert found.flags.c_contiguous
+        pixels = load_image(item)
+        np.testing.assert_array_equal(pixels, PIXELS)
+        assert pixels.dtype == np.uint8
+        assert pixels.flags.c_contiguous
 
 
 def test_a_photograph_is_turned_upright() -> None:
@@ -39,9 +39,9 @@ def test_a_photograph_is_turned_upright() -> None:
 
 
 def exif(*, orientation: int) -> Image.Exif:
-    made = Image.Exif()
-    made[0x0112] = orientation
-    return made
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    return tags
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "LA", "P", "CMYK", "1"])
@@ -70,9 +70,9 @@ def test_more_than_eight_bits_are_refused_rather_than_clipped() -> None:
 def test_transparent_parts_become_black() -> None:
     alpha = np.full((6, 9, 1), 255, dtype=np.uint8)
     alpha[0] = 0
-    found = load_image(np.concatenate([PIXELS, alpha], axis=2), convert=True)
-    np.testing.assert_array_equal(found[1:], PIXELS[1:])
-    assert not found[0].any()
+    pixels = load_image(np.concatenate([PIXELS, alpha], axis=2), convert=True)
+    np.testing.assert_array_equal(pixels[1:], PIXELS[1:])
+    assert not pixels[0].any()
 
 
 def png_header(width: int, height: int) -> bytes:

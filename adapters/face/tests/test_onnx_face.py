@@ -39,8 +39,8 @@ def write(path: Path, shape: Shape, *, axes: tuple[int, ...] = (2, 3), switch: b
         nodes.append(helper.make_node("Identity", ["product"], ["embedding"]))
     weights = [numpy_helper.from_array(np.array(axes), "axes"), numpy_helper.from_array(MATRIX, "matrix")]
     outputs = [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, (shape[0], DIM))]
-    made = helper.make_graph(nodes, "g", inputs, outputs, weights)
-    onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+    graph = helper.make_graph(nodes, "g", inputs, outputs, weights)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
     return path
 
 
@@ -68,22 +68,24 @@ def test_fixed_standardization_layout_and_channels() -> None:
 
 def test_per_image_standardization() -> None:
     image = np.random.default_rng(0).integers(0, 256, (4, 4, 3), dtype=np.uint8)
-    found = FaceInput(4, 4, "NHWC", standardization="per-image").prepare(image)
+    prepared = FaceInput(4, 4, "NHWC", standardization="per-image").prepare(image)
     wide = image.astype(np.float64)
-    np.testing.assert_allclose(found, (wide - wide.mean()) / wide.std(), atol=1e-5)
+    np.testing.assert_allclose(prepared, (wide - wide.mean()) / wide.std(), atol=1e-5)
     # One colour has no deviation; 1/√48 stands in for it.
     flat = np.full((4, 4, 3), 7, dtype=np.uint8)
     flat[0, 0, 0] = 8
     wide = flat.astype(np.float64)
-    found = FaceInput(4, 4, "NHWC", standardization="per-image").prepare(flat)
-    np.testing.assert_allclose(found, (wide - wide.mean()) / max(wide.std(), 48**-0.5), atol=1e-5)
+    prepared = FaceInput(4, 4, "NHWC", standardization="per-image").prepare(flat)
+    np.testing.assert_allclose(prepared, (wide - wide.mean()) / max(wide.std(), 48**-0.5), atol=1e-5)
     assert not FaceInput(4, 4, "NHWC", standardization="per-image").prepare(np.full((4, 4, 3), 9, np.uint8)).any()
 
 
 def test_other_sizes_are_resized() -> None:
     image = np.random.default_rng(0).integers(0, 256, (31, 17, 3), dtype=np.uint8)
-    found = FaceInput(8, 6, "NHWC", mean=0, scale=1).prepare(image)
-    np.testing.assert_array_equal(found, np.asarray(Image.fromarray(image).resize((6, 8), Image.Resampling.BILINEAR)))
+    prepared = FaceInput(8, 6, "NHWC", mean=0, scale=1).prepare(image)
+    np.testing.assert_array_equal(
+        prepared, np.asarray(Image.fromarray(image).resize((6, 8), Image.Resampling.BILINEAR))
+    )
 
 
 # any model
@@ -193,8 +195,8 @@ def test_bad_images_are_named_or_skipped_and_listed(tmp_path: Path, crops: list[
     with pytest.raises(ExtractionError, match=r"item '1' \(row 1\) cannot be embedded: .*empty.jpg is empty: 0 bytes"):
         extract_embeddings(extractor, items)
     skipped: list[SkippedItem] = []
-    found = extract_embeddings(extractor, items, on_skip=skipped.append)
-    assert found.ids.tolist() == ["0", "4"]
+    embeddings = extract_embeddings(extractor, items, on_skip=skipped.append)
+    assert embeddings.ids.tolist() == ["0", "4"]
     assert [item.row for item in skipped] == [1, 2, 3]
     converting = OnnxFaceExtractor(tmp_path / "m.onnx", convert=True)
     assert extract_embeddings(converting, items, on_skip=skipped.append).ids.tolist() == ["0", "2", "4"]

@@ -147,10 +147,10 @@ class OnnxTextExtractor:
             feeds["attention_mask"][row, :count] = 1
             feeds["token_type_ids"][row, :count] = encoding.type_ids
         try:
-            (found,) = self._session.run([self._output], {name: feeds[name] for name in self._inputs})
+            (output,) = self._session.run([self._output], {name: feeds[name] for name in self._inputs})
         except Exception as error:  # onnxruntime raises its own classes, without a common base
             raise ExtractionError(f"the graph fails on {length} tokens: {error}") from error
-        vectors = _pool(found, feeds["attention_mask"], self._pooling)
+        vectors = _pool(output, feeds["attention_mask"], self._pooling)
         return normalize_rows(vectors) if self._normalize else vectors
 
 
@@ -185,8 +185,8 @@ def _open_tokenizer(path: Path, max_length: int | None) -> tuple[Tokenizer, int]
 
 
 def _input_names(model: OnnxModel, path: Path) -> list[str]:
-    names = [given.name for given in model.session.get_inputs()]
-    unknown = [given.name for given in model.session.get_inputs() if given.name not in _INPUTS or len(given.shape) != 2]
+    names = [entry.name for entry in model.session.get_inputs()]
+    unknown = [entry.name for entry in model.session.get_inputs() if entry.name not in _INPUTS or len(entry.shape) != 2]
     if unknown or "input_ids" not in names:
         raise InputError(
             f"{path} must take input_ids and may take {', '.join(_INPUTS[1:])}, each (texts, tokens). Got {names}."

@@ -125,7 +125,7 @@ class SentenceTransformerExtractor:
 
     def _encode_texts(self, texts: list[str]) -> NDArray[np.float32]:
         method = "encode" if self._encode is None else f"encode_{self._encode}"
-        found = getattr(self._model, method)(
+        vectors = getattr(self._model, method)(
             texts,
             prompt=self._prompt.prefix,
             batch_size=self._batch_size,
@@ -133,7 +133,7 @@ class SentenceTransformerExtractor:
             normalize_embeddings=self._normalize,  # again after truncation, which leaves no unit norm
             truncate_dim=self._truncate_dim,
         )
-        return np.ascontiguousarray(found, dtype=np.float32)
+        return np.ascontiguousarray(vectors, dtype=np.float32)
 
 
 def _load(model: str, device: str | None, revision: str | None, *, quiet: bool) -> SentenceTransformer:
@@ -179,9 +179,9 @@ def _folder(model: str, revision: str | None) -> Path:
 
     for name in (model, f"sentence-transformers/{model}"):  # short names mean that organisation
         for file in ("modules.json", "config.json"):
-            found = try_to_load_from_cache(name, file, revision=revision)
-            if isinstance(found, str):
-                return Path(found).parent
+            cached = try_to_load_from_cache(name, file, revision=revision)
+            if isinstance(cached, str):
+                return Path(cached).parent
     raise InputError(f"{model!r} was loaded, but its files are not in the hub cache, so its weights have no digest.")
 
 

@@ -32,7 +32,7 @@ from embcompat.testing import make_pairs
 FolderOf = Callable[[str], Path]
 
 SUMMARIES = {
-    (inspect.getdoc(found) or "").partition("\n\n")[0]: name for name, found in vars(np).items() if callable(found)
+    (inspect.getdoc(member) or "").partition("\n\n")[0]: name for name, member in vars(np).items() if callable(member)
 }
 DOCS = {name: text for text, name in sorted(SUMMARIES.items())[:240] if 20 < len(text) < 120}
 GALLERY = dict(list(DOCS.items())[::2])
@@ -87,9 +87,9 @@ def nearest(bridge: Artifact, paraphrase: OnnxTextExtractor, static64: StaticTex
     queries = OnnxAligner(bridge).transform(paraphrase.extract(list(QUERIES.values())))
     scores = queries @ static64.extract(list(GALLERY.values())).T
     best = np.array(list(GALLERY))[np.argsort(-scores, axis=1)[:, :3]]
-    found = {name: set(row.tolist()) for name, row in zip(QUERIES, best, strict=True)}
-    assert np.mean([name in row for name, row in found.items()]) > 5 * 3 / len(GALLERY)  # five times chance
-    return found
+    neighbours = {name: set(row.tolist()) for name, row in zip(QUERIES, best, strict=True)}
+    assert np.mean([name in row for name, row in neighbours.items()]) > 5 * 3 / len(GALLERY)  # five times chance
+    return neighbours
 
 
 def test_a_langchain_store_that_the_old_model_filled_answers_the_new_one(
@@ -102,16 +102,16 @@ def test_a_langchain_store_that_the_old_model_filled_answers_the_new_one(
     aligned = AlignedEmbeddings(LangChainModel(paraphrase), bridge)
     store.embedding = aligned  # the swap that a model change is
     for name, text in QUERIES.items():
-        assert {found.id for found in store.similarity_search(text, k=3)} == nearest[name]
+        assert {document.id for document in store.similarity_search(text, k=3)} == nearest[name]
     first = next(iter(GALLERY.values()))
     expected = OnnxAligner(bridge).transform(paraphrase.extract([first]))[0]
-    for found in (
+    for document in (
         aligned.embed_query(first),
         aligned.embed_documents([first])[0],
         asyncio.run(aligned.aembed_query(first)),
         asyncio.run(aligned.aembed_documents([first]))[0],
     ):
-        np.testing.assert_allclose(found, expected, atol=1e-6)
+        np.testing.assert_allclose(document, expected, atol=1e-6)
     assert aligned.embed_documents([]) == []
 
 
@@ -125,10 +125,10 @@ def test_a_llama_index_that_the_old_model_filled_answers_the_new_one(
     aligned = AlignedEmbedding(LlamaIndexModel(extractor=paraphrase, model_name="new"), bridge)
     retriever = index.as_retriever(similarity_top_k=3, embed_model=aligned)
     for name, text in QUERIES.items():
-        assert {found.node_id for found in retriever.retrieve(text)} == nearest[name]
+        assert {node.node_id for node in retriever.retrieve(text)} == nearest[name]
     first = next(iter(GALLERY.values()))
     expected = OnnxAligner(bridge).transform(paraphrase.extract([first]))[0]
-    for found in (
+    for node in (
         aligned.get_query_embedding(first),
         aligned.get_text_embedding(first),
         aligned.get_text_embedding_batch([first])[0],
@@ -136,7 +136,7 @@ def test_a_llama_index_that_the_old_model_filled_answers_the_new_one(
         asyncio.run(aligned.aget_text_embedding(first)),
         asyncio.run(aligned.aget_text_embedding_batch([first]))[0],
     ):
-        np.testing.assert_allclose(found, expected, atol=1e-6)
+        np.testing.assert_allclose(node, expected, atol=1e-6)
     assert aligned.model_name == "new"
     assert aligned.to_dict()["class_name"] == "AlignedEmbedding"
 
@@ -148,7 +148,7 @@ def model() -> SentenceTransformer:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> FolderOf:
+def artifact_of(tmp_path_factory: pytest.TempPathFactory) -> FolderOf:
     """Artifacts of any kind from MiniLM's dimensions to 16."""
     pairs = make_pairs(600, source_dim=384, target_dim=16, how="affine", normalized=True).pairs
     split = split_pairs(pairs)
@@ -167,19 +167,19 @@ TEXTS = list(GALLERY.values())[:4]
 
 @pytest.mark.parametrize("kind", ["ridge", "kernel"])
 def test_an_aligned_model_is_one_model_on_disk_too(
-    kind: str, made: FolderOf, model: SentenceTransformer, tmp_path: Path
+    kind: str, artifact_of: FolderOf, model: SentenceTransformer, tmp_path: Path
 ) -> None:
     from embcompat_text.integrations.sentence_transformers import align_model
 
-    path = made(kind)
+    path = artifact_of(kind)
     expected = OnnxAligner(path).transform(model.encode(TEXTS))
     aligned = align_model(model, path)
     assert aligned is model
     assert aligned.get_embedding_dimension() == 16
     sent = pickle.loads(pickle.dumps(aligned))  # as sentence-transformers sends a model to its worker processes
-    for found in (aligned, copy.deepcopy(aligned), sent):
-        np.testing.assert_allclose(found.encode(TEXTS), expected, atol=1e-5)
-        np.testing.assert_allclose(found.encode_query(TEXTS[0]), expected[0], atol=1e-5)
+    for each in (aligned, copy.deepcopy(aligned), sent):
+        np.testing.assert_allclose(each.encode(TEXTS), expected, atol=1e-5)
+        np.testing.assert_allclose(each.encode_query(TEXTS[0]), expected[0], atol=1e-5)
     np.testing.assert_allclose(aligned.similarity(expected, expected), expected @ expected.T, atol=1e-5)
     aligned.save(str(tmp_path / "saved"))
     trust = {} if kind == "ridge" else {"trust_remote_code": True}
@@ -191,18 +191,18 @@ def test_an_aligned_model_is_one_model_on_disk_too(
 @pytest.mark.parametrize("kind", ["ridge", "kernel"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_a_model_in_half_precision_is_aligned_too(
-    kind: str, dtype: torch.dtype, made: FolderOf, model: SentenceTransformer
+    kind: str, dtype: torch.dtype, artifact_of: FolderOf, model: SentenceTransformer
 ) -> None:
     from embcompat_text.integrations.sentence_transformers import align_model
 
-    path = made(kind)
+    path = artifact_of(kind)
     expected = OnnxAligner(path).transform(model.encode(TEXTS))
     aligned = align_model(model.to(dtype), path).encode(TEXTS)
     assert (aligned * expected).sum(axis=1).min() > 0.99
 
 
 @pytest.mark.parametrize(("value", "message"), [(float("nan"), "Got NaN or infinity"), (0.0, "Got all zeros")])
-def test_what_a_failed_model_returns_is_refused(made: FolderOf, value: float, message: str) -> None:
+def test_what_a_failed_model_returns_is_refused(artifact_of: FolderOf, value: float, message: str) -> None:
     from embcompat_text.integrations.langchain import AlignedEmbeddings
     from embcompat_text.integrations.sentence_transformers import AlignedOutput
 
@@ -213,23 +213,23 @@ def test_what_a_failed_model_returns_is_refused(made: FolderOf, value: float, me
         def embed_query(self, text: str) -> list[float]:
             return [value] * 384 if text else []
 
-    aligned = AlignedEmbeddings(Failed(), made("ridge"))
+    aligned = AlignedEmbeddings(Failed(), artifact_of("ridge"))
     with pytest.raises(ExtractionError, match=f"{message} for text 1 of 3"):
         aligned.embed_documents(["a", "b", "c"])
     with pytest.raises(ExtractionError, match=f"{message} for text 0 of 1"):
         aligned.embed_query("a")
     with pytest.raises(ExtractionError, match=message):
-        AlignedOutput(made("kernel"))({"sentence_embedding": torch.full((1, 384), value)})
+        AlignedOutput(artifact_of("kernel"))({"sentence_embedding": torch.full((1, 384), value)})
 
 
-def test_aligned_models_go_to_a_pool_of_workers(made: FolderOf, static64: StaticTextExtractor) -> None:
+def test_aligned_models_go_to_a_pool_of_workers(artifact_of: FolderOf, static64: StaticTextExtractor) -> None:
     from embcompat_text.integrations.langchain import AlignedEmbeddings
     from embcompat_text.integrations.llama_index import AlignedEmbedding
 
     space = static64.space
     pairs = make_pairs(600, source_dim=space.dim, target_dim=8, normalized=True).pairs
     split = split_pairs(pairs)
-    path = made("ridge").parent / "small"
+    path = artifact_of("ridge").parent / "small"
     save_artifact(fit_aligner("ridge", split.train, split.validation), path, source=space, target=pairs.target.space)
     langchain = AlignedEmbeddings(LangChainModel(static64), path)
     assert pickle.loads(pickle.dumps(langchain)).embed_query(TEXTS[0]) == langchain.embed_query(TEXTS[0])
@@ -248,10 +248,10 @@ def test_a_dot_product_space_is_compared_by_dot_product(model: SentenceTransform
     assert align_model(model, tmp_path / "artifact").similarity_fn_name == "dot"
 
 
-def test_a_model_of_another_space_is_refused(made: FolderOf, model: SentenceTransformer) -> None:
+def test_a_model_of_another_space_is_refused(artifact_of: FolderOf, model: SentenceTransformer) -> None:
     from embcompat_text.integrations.sentence_transformers import align_model
 
-    path = made("ridge")
+    path = artifact_of("ridge")
     model.truncate_dim = 128
     with pytest.raises(InputError, match="384 dimensions, not truncated, normalized True. Got 128 dimensions"):
         align_model(model, path)
@@ -267,6 +267,6 @@ def test_a_model_of_another_space_is_refused(made: FolderOf, model: SentenceTran
 )
 def test_a_missing_library_is_named_with_its_pip_line(module: str, package: str, extra: str) -> None:
     program = f"import sys; sys.modules[{package!r}] = None; import embcompat_text.integrations.{module}"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert "MissingExtraError" in done.stderr
-    assert f"pip install 'embcompat-text[{extra}]'" in done.stderr
+    process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert "MissingExtraError" in process.stderr
+    assert f"pip install 'embcompat-text[{extra}]'" in process.stderr

@@ -25,23 +25,23 @@ TEXTS = ["one", "two three one four five", "five three", "four two"]
 @pytest.fixture
 def tokenizer(tmp_path: Path) -> Path:
     """Write a tokenizer with one token a word and no special tokens."""
-    made = Tokenizer(models.WordLevel({word: row for row, word in enumerate(WORDS)}, unk_token="[UNK]"))
-    made.pre_tokenizer = pre_tokenizers.Whitespace()
-    made.save(str(tmp_path / "tokenizer.json"))
+    words = Tokenizer(models.WordLevel({word: row for row, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    words.save(str(tmp_path / "tokenizer.json"))
     return tmp_path / "tokenizer.json"
 
 
 def write(path: Path, nodes: list[onnx.NodeProto], *, inputs: tuple[str, ...], outputs: dict[str, int]) -> Path:
     """Write a graph from token ids to float outputs with the given numbers of axes."""
     shapes = {2: ("n", 4), 3: ("n", "t", 4)}
-    made = helper.make_graph(
+    graph = helper.make_graph(
         nodes,
         "g",
         [helper.make_tensor_value_info(name, TensorProto.INT64, ("n", "t")) for name in inputs],
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, shapes[axes]) for name, axes in outputs.items()],
         [numpy_helper.from_array(TABLE, "table"), numpy_helper.from_array(np.array([1]), "axis")],
     )
-    onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
     return path
 
 
@@ -89,8 +89,8 @@ def test_inputs_are_fed_by_their_names(tmp_path: Path, tokenizer: Path) -> None:
     nodes.append(helper.make_node("Concat", [name + "_column" for name in names], ["out"], axis=2))
     path = write(tmp_path / "echo.onnx", [nodes[-2], *nodes[:-2], nodes[-1]], inputs=names, outputs={"out": 3})
     extractor = OnnxTextExtractor(path, tokenizer, normalize=False)
-    found = extractor.extract(["one two three", "five"])
-    np.testing.assert_allclose(found, [[2, 1, 0, 1], [5, 1, 0, 0]])
+    vectors = extractor.extract(["one two three", "five"])
+    np.testing.assert_allclose(vectors, [[2, 1, 0, 1], [5, 1, 0, 0]])
 
 
 def test_the_prompt_goes_before_each_text(model: Path, tokenizer: Path) -> None:

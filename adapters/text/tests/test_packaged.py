@@ -84,8 +84,8 @@ def test_a_text_without_tokens_is_listed_never_zero(static64: Extractor) -> None
     with pytest.raises(ExtractionError, match="a text must have at least one token. Got ''"):
         static64.extract(["one", ""])
     skipped: list[SkippedItem] = []
-    found = extract_embeddings(static64, ["one", "", "two", " \n"], on_skip=skipped.append)
-    assert found.ids.tolist() == ["0", "2"]
+    embeddings = extract_embeddings(static64, ["one", "", "two", " \n"], on_skip=skipped.append)
+    assert embeddings.ids.tolist() == ["0", "2"]
     assert [item.row for item in skipped] == [1, 3]
 
 

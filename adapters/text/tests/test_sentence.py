@@ -46,10 +46,10 @@ def make(folder: Path, **options: Any) -> SentenceTransformerExtractor:
 def test_vectors_are_those_of_sentence_transformers(folder: Path, minilm: SentenceTransformerExtractor) -> None:
     from sentence_transformers import SentenceTransformer
 
-    own = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
-    np.testing.assert_allclose(minilm.extract(TEXTS), own.encode(TEXTS), atol=1e-6)
+    reference = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+    np.testing.assert_allclose(minilm.extract(TEXTS), reference.encode(TEXTS), atol=1e-6)
     prompted = make(folder, prompt="query: ")
-    np.testing.assert_allclose(prompted.extract(TEXTS), own.encode(TEXTS, prompt="query: "), atol=1e-6)
+    np.testing.assert_allclose(prompted.extract(TEXTS), reference.encode(TEXTS, prompt="query: "), atol=1e-6)
 
 
 def test_the_space_says_what_the_model_is(folder: Path) -> None:
@@ -90,10 +90,10 @@ def test_both_sides_of_an_asymmetric_model_are_one_space(asymmetric: Path) -> No
 
 def test_prompts_for_both_sides_can_be_given(folder: Path, asymmetric: Path) -> None:
     prompts = {"query": "find: ", "document": "text: "}
-    given = make(folder, prompt=prompts, encode="query", name="m", version="1")
-    own = make(asymmetric, encode="query", name="m", version="1")
-    assert given.space == own.space
-    np.testing.assert_allclose(given.extract(TEXTS), own.extract(TEXTS), atol=1e-6)
+    with_prompts = make(folder, prompt=prompts, encode="query", name="m", version="1")
+    with_defaults = make(asymmetric, encode="query", name="m", version="1")
+    assert with_prompts.space == with_defaults.space
+    np.testing.assert_allclose(with_prompts.extract(TEXTS), with_defaults.extract(TEXTS), atol=1e-6)
 
 
 def test_sides_without_prompts_are_the_symmetric_space(folder: Path, minilm: SentenceTransformerExtractor) -> None:

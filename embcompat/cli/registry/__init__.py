@@ -43,11 +43,11 @@ def init(url: Url, as_json: Json = False) -> None:
     """
     from embcompat.registry import Registry
 
-    made = Registry(url, create=True)
+    created = Registry(url, create=True)
     if as_json:
-        print_json({"registry": made.url})
+        print_json({"registry": created.url})
     else:
-        output().print(f"There is a registry at {made.url}.")
+        output().print(f"There is a registry at {created.url}.")
 
 
 @registry.command()
@@ -214,13 +214,13 @@ def gc(
     `embcompat registry gc team-registry --delete`
     """
     garbage = _open(url).gc(dry_run=not delete)
-    size = sum(found.size_bytes for found in garbage)
+    size = sum(blob.size_bytes for blob in garbage)
     if as_json:
-        paths = [found.path for found in garbage]
+        paths = [blob.path for blob in garbage]
         print_json({"deleted" if delete else "would_delete": paths, "size_bytes": size})
         return
-    for found in garbage:
-        output().print(f"{found.path}  {found.size_bytes:,} bytes, {found.modified:%Y-%m-%d}")
+    for blob in garbage:
+        output().print(f"{blob.path}  {blob.size_bytes:,} bytes, {blob.modified:%Y-%m-%d}")
     what = "Deleted" if delete else "Would delete"
     files = "1 file" if len(garbage) == 1 else f"{len(garbage)} files"
     output().print(f"{what} {files}, {size:,} bytes.{'' if delete else ' Nothing was changed.'}")

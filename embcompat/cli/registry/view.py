@@ -58,18 +58,18 @@ def print_entry(registry: Registry, name: str, *, as_json: bool) -> None:
     subject = registry.standing().labels.get(name, name)
     if "@" in subject:
         space = registry.find_space(subject)
-        found: dict[str, Any] = space.model_dump()
-        found["has_reference"] = registry.reference(space) is not None
+        fields: dict[str, Any] = space.model_dump()
+        fields["has_reference"] = registry.reference(space) is not None
     else:
         entry = registry.find_aligner(subject)
-        found = {"id": entry.id, "retired": entry.retired, **entry.manifest.model_dump(mode="json")}
+        fields = {"id": entry.id, "retired": entry.retired, **entry.manifest.model_dump(mode="json")}
         subject = entry.id
     events = [event for event in registry.events() if event.subject == subject]
-    found["events"] = [event.model_dump(mode="json", exclude={"schema_version", "subject"}) for event in events]
+    fields["events"] = [event.model_dump(mode="json", exclude={"schema_version", "subject"}) for event in events]
     if as_json:
-        print_json(found)
+        print_json(fields)
     else:
-        output().print_json(data=found)
+        output().print_json(data=fields)
 
 
 def print_route(route: Route, report: PathReport | None, *, as_json: bool) -> None:
@@ -79,10 +79,10 @@ def print_route(route: Route, report: PathReport | None, *, as_json: bool) -> No
         for edge in route.edges
     ]
     if as_json:
-        found: dict[str, Any] = {"source": route.source.id, "target": route.target.id, "steps": steps}
-        found["retention_product"] = route.retention
-        found["measured"] = None if report is None else report.to_dict()
-        print_json(found)
+        fields: dict[str, Any] = {"source": route.source.id, "target": route.target.id, "steps": steps}
+        fields["retention_product"] = route.retention
+        fields["measured"] = None if report is None else report.to_dict()
+        print_json(fields)
         return
     console = output()
     console.print(" → ".join([route.source.id, *(edge.target.id for edge in route.edges)]))
