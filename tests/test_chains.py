@@ -176,7 +176,7 @@ def test_steps_that_do_not_meet_are_refused(versions: dict[str, Embeddings], tmp
     steps = [fit(versions, "3", "11", tmp_path), fit(versions, "16", "46.4", tmp_path)]
     with pytest.raises(SpaceMismatchError, match="must be in space 'facenet@16'. Got 'facenet@11'"):
         compose(steps)
-    with pytest.raises(SpaceMismatchError, match="What is converted must be in space 'facenet@3'"):
+    with pytest.raises(SpaceMismatchError, match="The vectors to convert must be in space 'facenet@3'"):
         convert_through(steps, versions["46.4"])
     with pytest.raises(InputError, match="at least one artifact"):
         compose([])
