@@ -32,7 +32,6 @@ from embcompat.aligners import AffineAligner, Aligner
 from embcompat.artifact import Artifact, read_artifact
 from embcompat.embeddings import split_pairs
 from embcompat.export import save_artifact
-from embcompat.files.streams import SUFFIXES
 from embcompat.files.vectors import ROW_GROUP_ROWS, embeddings_schema, vectors_to_arrow
 from embcompat.migration import convert_file
 from embcompat.runtime import OnnxAligner
@@ -40,6 +39,7 @@ from embcompat.spaces import SpaceVersion
 from embcompat.testing import make_pairs
 
 CHUNK_ROWS = 16_384
+SUFFIXES = (".parquet", ".npy")
 PRODUCT_ROWS = 8_192
 PARTS = ["affine", "networks", "memory", "int8"]
 

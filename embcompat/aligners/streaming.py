@@ -15,10 +15,8 @@ from numpy.typing import NDArray
 
 from embcompat.aligners.sums import GramSums
 from embcompat.errors import FileFormatError, InputError
-from embcompat.files.npy import read_npy
-from embcompat.files.parquet import open_parquet, read_space
-from embcompat.files.validation import validate_vectors
-from embcompat.files.vectors import vectors_from_arrow
+from embcompat.files.opening import open_vectors
+from embcompat.files.streams import VectorFile
 
 _BLOCK_ROWS = 8_192
 
@@ -92,10 +90,11 @@ def _marked_blocks(
 
 
 def _paired_blocks(source: Path, target: Path) -> Iterator[tuple[_Block, _Block]]:
-    counts = [_count(path) for path in (source, target)]
+    files = _open(source), _open(target)
+    counts = [file.rows for file in files]
     if counts[0] != counts[1]:
         raise FileFormatError(f"{source} and {target} must hold the same items. Got {counts[0]} and {counts[1]} rows.")
-    blocks = _blocks(source), _blocks(target)
+    blocks = _blocks(files[0]), _blocks(files[1])
     with ThreadPoolExecutor(2) as pool:  # both at once; reading ahead would slow the products, which use all processors
         while True:
             left, right = pool.map(next, blocks, (None, None))
@@ -104,55 +103,31 @@ def _paired_blocks(source: Path, target: Path) -> Iterator[tuple[_Block, _Block]
             yield left, right
 
 
-def _count(path: Path) -> int:
-    return len(_array(path)) if path.suffix == ".npy" else int(open_parquet(path).metadata.num_rows)
-
-
-def _array(path: Path) -> NDArray[Any]:
-    array = read_npy(path)
-    if array.ndim != 2 or array.dtype.kind != "f":
-        raise FileFormatError(f"{path} must hold an array (n, dim) of floats. Got {array.shape} of {array.dtype}.")
-    return array
-
-
-def _blocks(path: Path) -> Iterator[_Block]:
-    """Read a file in blocks of `_BLOCK_ROWS` rows, the last one excepted."""
-    if path.suffix == ".npy":
-        array = _array(path)
-        for start in range(0, len(array), _BLOCK_ROWS):
-            yield _Block(start, array[start : start + _BLOCK_ROWS])
-        return
-    space = read_space(path)
-    if space is None:
+def _open(path: Path) -> VectorFile:
+    file = open_vectors(path)
+    if file.space is None and file.roles.id is not None:
         raise FileFormatError(f"{path} does not name its space. Write it with Embeddings.save.")
-    file = open_parquet(path, memory_map=True)
-    columns = ["id", "vector", "label"] if "label" in file.schema_arrow.names else ["id", "vector"]
-    start = 0
-    for table in _even_tables(file.iter_batches(_BLOCK_ROWS, columns=columns)):
-        where = f"{path} from row {start} on: column vector"
-        vectors = vectors_from_arrow(table.column("vector").combine_chunks(), space.dim, where=where, copy=False)
-        labels = table.column("label") if "label" in columns else None
+    return file
+
+
+def _blocks(file: VectorFile) -> Iterator[_Block]:
+    """Read a file in blocks of `_BLOCK_ROWS` rows, the last one excepted."""
+    roles = file.roles
+    columns = [name for name in (roles.id, roles.label) if name is not None]
+    for block in file.blocks(0, _BLOCK_ROWS, columns):
+        if not len(block):
+            return
+        ids, labels = _column(block.others, roles.id), _column(block.others, roles.label)
         if labels is not None and labels.null_count:
-            row = start + labels.to_pylist().index(None)
-            raise FileFormatError(f"{path}: column label must hold a label in every row. Row {row} has none.")
-        yield _Block(start, validate_vectors(vectors, space, what=where), table.column("id"), labels)
-        start += len(vectors)
+            row = block.start + labels.to_pylist().index(None)
+            raise FileFormatError(
+                f"{file.path}: column {roles.label} must hold a label in every row. Row {row} has none."
+            )
+        yield _Block(block.start, block.vectors, ids, labels)
 
 
-def _even_tables(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """Cut batches anew, because two files of the same rows may have other row groups."""
-    waiting: list[pa.RecordBatch] = []
-    rows = 0
-    for batch in batches:
-        waiting.append(batch)
-        rows += batch.num_rows
-        while rows >= _BLOCK_ROWS:
-            table = pa.Table.from_batches(waiting)
-            yield table.slice(0, _BLOCK_ROWS)
-            waiting = table.slice(_BLOCK_ROWS).to_batches()
-            rows -= _BLOCK_ROWS
-    if rows:
-        yield pa.Table.from_batches(waiting)
+def _column(table: pa.Table | None, name: str | None) -> pa.ChunkedArray | None:
+    return None if table is None or name is None else table.column(name)
 
 
 def _check_items(left: _Block, right: _Block, source: Path, target: Path) -> None:

@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embcompat.embeddings import Embeddings
-from embcompat.errors import FileFormatError
 from embcompat.spaces import SpaceVersion
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from embcompat.files.columns import Columns
+    from embcompat.files.streams import VectorFile
 
 BLOCK_ROWS = 8_192
 
@@ -37,7 +39,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Gallery:
-    """A gallery to examine: embeddings, a Parquet file with the columns id and vector, or a ``.npy`` file.
+    """A gallery to examine: embeddings, or a file of vectors.
 
     Attributes:
         origin: The embeddings or the file.
@@ -45,7 +47,7 @@ class Gallery:
         dim: Length that its vectors should have: what the space says, else what the file's type or first vector says.
     """
 
-    origin: Embeddings | Path
+    origin: Embeddings | VectorFile
     stated: SpaceVersion | None
     dim: int
 
@@ -57,138 +59,83 @@ class Gallery:
         """
         if isinstance(self.origin, Embeddings):
             yield from _array_blocks(self.origin.vectors, self.origin.ids.tolist(), self.dim)
-        elif self.origin.suffix == ".npy":
-            yield from _array_blocks(_npy(self.origin), None, self.dim)
         else:
-            yield from _parquet_blocks(self.origin, self.dim)
+            yield from _file_blocks(self.origin)
 
     def ids_of(self, rows: NDArray[np.int64]) -> list[str]:
         """Return the ids of some rows, given in ascending order, as text."""
-        found: list[str] = []
+        names: list[str] = []
         first = 0
         for ids in self._id_blocks():
-            if len(found) == len(rows):
+            if len(names) == len(rows):
                 break
             upto = int(np.searchsorted(rows, first + len(ids)))
-            found += [str(ids[row - first]) for row in rows[len(found) : upto].tolist()]
+            names += [str(ids[row - first]) for row in rows[len(names) : upto].tolist()]
             first += len(ids)
-        return found
+        return names
 
     def _id_blocks(self) -> Iterator[list[Any]]:
         if isinstance(self.origin, Embeddings):
             yield self.origin.ids.tolist()
-        elif self.origin.suffix == ".npy":
-            yield list(range(len(_npy(self.origin))))
+        elif self.origin.roles.id is None:
+            yield list(range(self.origin.rows))
         else:
-            first = 0
-            for batch in _batches(self.origin, ["id"]):
-                yield _ids(batch, first)
-                first += batch.num_rows
+            for batch in self.origin.source.batches(0, BLOCK_ROWS, [self.origin.roles.id]):
+                yield list(batch.column(0).to_pylist())
 
 
-def open_gallery(origin: str | Path | Embeddings, *, space: SpaceVersion | None = None) -> Gallery:
+def open_gallery(
+    origin: str | Path | Embeddings, *, space: SpaceVersion | None = None, columns: Columns | None = None
+) -> Gallery:
     """Open a gallery without judging it.
 
     Args:
-        origin: Embeddings, or the path of a Parquet or ``.npy`` file.
+        origin: Embeddings, or the path of a file or folder of vectors, of any format that is read.
         space: The space that it should be in, for a file that does not say it.
+        columns: Which columns are which, where their names do not tell.
 
     Raises:
         FileFormatError: If the file is missing, damaged, or has no column of vectors.
     """
     if isinstance(origin, Embeddings):
         return Gallery(origin, origin.space, origin.space.dim)
-    path = Path(origin)
-    if path.suffix == ".npy":
-        return Gallery(path, space, _npy(path).shape[1] if space is None else space.dim)
-    from embcompat.files.parquet import open_parquet, read_space
+    from embcompat.files.columns import Columns, find_roles
+    from embcompat.files.opening import open_source
+    from embcompat.files.streams import VectorFile
+    from embcompat.files.vectors import space_of
 
-    column = open_parquet(path).schema_arrow
-    stated = read_space(path) or space
-    if "vector" not in column.names:
-        raise FileFormatError(f"{path} must have a column vector. Got {', '.join(column.names) or 'none'}.")
-    if stated is not None:
-        return Gallery(path, stated, stated.dim)
-    return Gallery(path, None, _dim_of(path, column.field("vector").type))
-
-
-def _npy(path: Path) -> NDArray[Any]:
-    from embcompat.files.npy import read_npy
-
-    array = read_npy(path)
-    if array.ndim != 2 or array.dtype.kind != "f":
-        raise FileFormatError(f"{path} must hold floats of shape (n, dim). Got {array.dtype} of shape {array.shape}.")
-    return array
+    columns = columns or Columns()
+    source = open_source(Path(origin), columns=columns)
+    roles = find_roles(source.schema, columns, where=str(origin))
+    stated = space_of(source.schema, str(origin)) or space
+    file = VectorFile(source, roles, stated)
+    return Gallery(file, stated, file.dim)
 
 
-def _array_blocks(vectors: NDArray[Any], ids: list[str] | None, dim: int) -> Iterator[Block]:
+def _array_blocks(vectors: NDArray[Any], ids: list[str], dim: int) -> Iterator[Block]:
     for start in range(0, len(vectors), BLOCK_ROWS):
-        part = np.asarray(vectors[start : start + BLOCK_ROWS])
-        with np.errstate(over="ignore"):
-            rows = np.ascontiguousarray(part, dtype=np.float32)
-        if rows.shape[1] != dim:
-            rows = np.full((len(part), dim), np.nan, dtype=np.float32)
-        names = list(range(start, start + len(part))) if ids is None else ids[start : start + len(part)]
-        yield Block(names, np.full(len(part), part.shape[1], dtype=np.int64), rows)
+        part = vectors[start : start + BLOCK_ROWS]
+        yield Block(ids[start : start + BLOCK_ROWS], np.full(len(part), dim, dtype=np.int64), part)
 
 
-def _parquet_blocks(path: Path, dim: int) -> Iterator[Block]:
+def _file_blocks(file: VectorFile) -> Iterator[Block]:
+    from embcompat.files.vectors import lengths_and_vectors
+
     first = 0
-    for batch in _batches(path, ["id", "vector"]):
-        lengths, vectors = _vectors(batch.column("vector"), dim, str(path))
-        yield Block(_ids(batch, first), lengths, vectors)
+    where = f"{file.path}: column {file.roles.vectors[0]}"
+    wanted = dict.fromkeys([*file.roles.vectors, *_id_columns(file)])
+    for batch in file.source.batches(0, BLOCK_ROWS, list(wanted)):
+        columns = [batch.column(name) for name in file.roles.vectors]
+        lengths, vectors = lengths_and_vectors(columns, file.dim, where)
+        yield Block(_ids(batch, file.roles.id, first), lengths, vectors)
         first += batch.num_rows
 
 
-def _batches(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    import pyarrow as pa
-
-    from embcompat.files.parquet import open_parquet
-
-    file = open_parquet(path)
-    present = [name for name in columns if name in file.schema_arrow.names]
-    try:
-        yield from file.iter_batches(BLOCK_ROWS, columns=present)
-    except (pa.ArrowException, OSError) as error:
-        raise FileFormatError(f"{path} is damaged: {error}") from error
+def _id_columns(file: VectorFile) -> list[str]:
+    return [] if file.roles.id is None else [file.roles.id]
 
 
-def _ids(batch: pa.RecordBatch, first: int) -> list[Any]:
-    if "id" not in batch.schema.names:
+def _ids(batch: pa.RecordBatch, column: str | None, first: int) -> list[Any]:
+    if column is None:
         return list(range(first, first + batch.num_rows))
-    return list(batch.column("id").to_pylist())
-
-
-def _vectors(column: pa.Array, dim: int, where: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the length of every row, −1 for none, and the rows (n, dim), NaN where the length is another."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    kind = column.type
-    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    if not is_list or not pa.types.is_floating(kind.value_type):
-        raise FileFormatError(f"{where}: column vector must be a list of floats. Got {kind}.")
-    lengths = pc.list_value_length(column).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-    flat = column.flatten().to_numpy(zero_copy_only=False)  # drops missing rows; missing numbers become NaN
-    with np.errstate(over="ignore"):
-        numbers = np.asarray(flat, dtype=np.float32)
-    if (lengths == dim).all():
-        return lengths, numbers.reshape(-1, dim)
-    vectors = np.full((len(lengths), dim), np.nan, dtype=np.float32)
-    held = np.maximum(lengths, 0)
-    starts = np.cumsum(held) - held
-    good = np.flatnonzero(lengths == dim)
-    vectors[good] = numbers[starts[good][:, np.newaxis] + np.arange(dim)]
-    return lengths, vectors
-
-
-def _dim_of(path: Path, kind: pa.DataType) -> int:
-    import pyarrow as pa
-
-    if pa.types.is_fixed_size_list(kind):
-        return int(kind.list_size)
-    for batch in _batches(path, ["vector"]):
-        lengths = _vectors(batch.column("vector"), 0, str(path))[0]
-        if (lengths > 0).any():
-            return int(np.bincount(lengths[lengths > 0]).argmax())
-    raise FileFormatError(f"{path} must hold at least one vector to know its dimension. Got none. Pass the space.")
+    return list(batch.column(column).to_pylist())

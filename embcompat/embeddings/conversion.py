@@ -47,4 +47,6 @@ def convert_embeddings(aligner: Transform, embeddings: Embeddings, space: SpaceV
             f"the aligner must return vectors of shape ({len(embeddings)}, {space.dim}) for space {space.id!r}. "
             f"Got {vectors.shape}."
         )
-    return Embeddings(vectors, embeddings.ids, space, embeddings.labels, embeddings.texts)
+    return Embeddings(
+        vectors, embeddings.ids, space, embeddings.labels, embeddings.texts, row_numbers=embeddings.row_numbers
+    )

@@ -12,10 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from embcompat.errors import InputError
 from embcompat.files.validation import validate_strings, validate_vectors
+from embcompat.similarities import Similarity
 from embcompat.spaces import SpaceVersion
 
 if TYPE_CHECKING:
     import datasets
+    import pyarrow as pa
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +30,8 @@ class Embeddings:
         space: The space that the vectors live in.
         labels: n strings (a subject, a class), or None.
         texts: n strings, what was embedded, or None; an empty string is an item whose text is not known.
+        row_numbers: Whether the ids are row numbers that were invented because nothing named the items. They join only
+            with as many other row numbers.
 
     Raises:
         InputError: If anything above does not hold, a vector of a cosine space is zero, or a vector of a normalized
@@ -45,6 +49,7 @@ class Embeddings:
     space: SpaceVersion
     labels: NDArray[np.object_] | None = None
     texts: NDArray[np.object_] | None = None
+    row_numbers: bool = False
 
     def __init__(
         self,
@@ -53,6 +58,8 @@ class Embeddings:
         space: SpaceVersion,
         labels: Sequence[str] | NDArray[np.object_] | None = None,
         texts: Sequence[str] | NDArray[np.object_] | None = None,
+        *,
+        row_numbers: bool = False,
     ) -> None:
         array = validate_vectors(vectors, space)
         object.__setattr__(self, "vectors", array)
@@ -60,6 +67,7 @@ class Embeddings:
         object.__setattr__(self, "space", space)
         object.__setattr__(self, "labels", validate_strings(labels, len(array), what="labels"))
         object.__setattr__(self, "texts", validate_strings(texts, len(array), what="texts", empty=True))
+        object.__setattr__(self, "row_numbers", row_numbers)
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -80,7 +88,7 @@ class Embeddings:
         ids = self.ids[index]
         if len(set(ids.tolist())) != len(ids):
             raise InputError("rows must name each row once. Got a row more than once.")
-        return Embeddings.trusted(np.ascontiguousarray(self.vectors[index]), ids, self.space, labels, texts)
+        return Embeddings.trusted(np.ascontiguousarray(self.vectors[index]), ids, self.space, labels, texts, row_numbers=self.row_numbers)
 
     def with_texts(self, texts: Mapping[str, str]) -> Embeddings:
         """Return the same vectors with the texts of their items, found by id.
@@ -104,7 +112,7 @@ class Embeddings:
                 f"(first ids: {example!r}, {self.ids[0]!r}). Pass the items that were embedded, under the same ids."
             )
         checked = validate_strings(column, len(self), what="texts", empty=True)
-        return Embeddings.trusted(self.vectors, self.ids, self.space, self.labels, checked)
+        return Embeddings.trusted(self.vectors, self.ids, self.space, self.labels, checked, row_numbers=self.row_numbers)
 
     @classmethod
     def trusted(
@@ -114,10 +122,14 @@ class Embeddings:
         space: SpaceVersion,
         labels: NDArray[np.object_] | None,
         texts: NDArray[np.object_] | None = None,
+        *,
+        row_numbers: bool = False,
     ) -> Embeddings:
         """Take parts that are known to be valid, without looking at them again."""
         embeddings = cls.__new__(cls)
-        parts = {"vectors": vectors, "ids": ids, "space": space, "labels": labels, "texts": texts}
+        parts = {
+            "vectors": vectors, "ids": ids, "space": space, "labels": labels, "texts": texts, "row_numbers": row_numbers,
+        }
         for name, value in parts.items():
             object.__setattr__(embeddings, name, value)
         return embeddings
@@ -133,20 +145,50 @@ class Embeddings:
         write_parquet(self, Path(path))
 
     @classmethod
-    def load(cls, path: str | Path, *, space: SpaceVersion | None = None) -> Embeddings:
-        """Read a Parquet file that `save` wrote, or any with the same columns.
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        space: SpaceVersion | str | None = None,
+        similarity: Similarity = "cosine",
+        id_column: str | None = None,
+        vector_column: str | None = None,
+        label_column: str | None = None,
+        ids: str | Path | Sequence[str] | None = None,
+        labels: str | Path | Sequence[str] | None = None,
+        delimiter: str | None = None,
+    ) -> Embeddings:
+        """Read a file or a folder of vectors.
+
+        Parquet, Arrow and Feather, JSON lines, CSV and TSV, ``.npy`` and ``.npz``, HDF5, fvecs, fbin, a folder of
+        Parquet files, a saved Hugging Face dataset, the answer of an OpenAI batch.
 
         Args:
-            path: The file.
-            space: The space of the vectors, for a file that does not say it. When both say it they must agree.
+            path: The file or folder.
+            space: The space of the vectors, for a file that does not say it, or its ``name@version``. When both say
+                it they must agree.
+            similarity: How a space that is given by its name compares vectors.
+            id_column: Column of the ids; a usual name (``id``, ``_id``, ``docid``, …) or pandas' index when None, and
+                row numbers where there is none.
+            vector_column: Column of the vectors; a usual name (``vector``, ``embedding``, …) or the only column of
+                lists when None. ``x*`` takes the columns x0, x1, ….
+            label_column: Column of the labels; ``label`` if there is one when None.
+            ids: n ids, or a file of them, for a file that holds none.
+            labels: n labels, or a file of them, for a file that holds none.
+            delimiter: What separates the fields of a CSV file; found from its header when None.
 
         Raises:
             FileFormatError: If the file does not hold embeddings; names the file, the column and the first bad row.
             SpaceMismatchError: If the file is of another space than ``space``.
         """
-        from embcompat.embeddings.tables import read_parquet
+        from embcompat.embeddings.tables import read_embeddings
+        from embcompat.files.columns import Columns
+        from embcompat.files.opening import open_vectors
 
-        return read_parquet(Path(path), space=space)
+        columns = Columns(id_column, vector_column, label_column)
+        stated = space if isinstance(space, SpaceVersion) else None
+        file = open_vectors(path, space=stated, columns=columns, ids=ids, labels=labels, delimiter=delimiter)
+        return read_embeddings(file, space, similarity=similarity)
 
     @classmethod
     def from_npy(
@@ -168,9 +210,44 @@ class Embeddings:
         from embcompat.files.npy import read_npy
 
         array = read_npy(Path(vectors)) if isinstance(vectors, (str, Path)) else np.asarray(vectors)
-        if ids is None:
-            ids = [str(row) for row in range(len(array))]
-        return cls(array, ids, space, labels)
+        names = [str(row) for row in range(len(array))] if ids is None else ids
+        return cls(array, names, space, labels, row_numbers=ids is None)
+
+    @classmethod
+    def from_pandas(
+        cls,
+        frame: Any,
+        *,
+        space: SpaceVersion | str | None = None,
+        similarity: Similarity = "cosine",
+        id_column: str | None = None,
+        vector_column: str | None = None,
+        label_column: str | None = None,
+    ) -> Embeddings:
+        """Take the columns of a pandas data frame; its index are the ids where no column holds them. See `load`."""
+        from embcompat.embeddings.tables import from_pandas
+        from embcompat.files.columns import Columns
+
+        columns = Columns(id_column, vector_column, label_column)
+        return from_pandas(frame, space, similarity=similarity, columns=columns)
+
+    @classmethod
+    def from_arrow(
+        cls,
+        table: pa.Table,
+        *,
+        space: SpaceVersion | str | None = None,
+        similarity: Similarity = "cosine",
+        id_column: str | None = None,
+        vector_column: str | None = None,
+        label_column: str | None = None,
+    ) -> Embeddings:
+        """Take the columns of an Arrow table; a polars frame gives one with ``to_arrow()``. See `load`."""
+        from embcompat.embeddings.tables import from_table
+        from embcompat.files.columns import Columns
+
+        columns = Columns(id_column, vector_column, label_column)
+        return from_table(table, space, similarity=similarity, columns=columns, where="the table")
 
     def to_dataset(self) -> datasets.Dataset:
         """Return a Hugging Face dataset with the columns of `save`; needs ``embcompat[datasets]``."""
@@ -179,11 +256,22 @@ class Embeddings:
         return to_dataset(self)
 
     @classmethod
-    def from_dataset(cls, dataset: datasets.Dataset, *, space: SpaceVersion | None = None) -> Embeddings:
-        """Take the columns ``id``, ``vector`` and, if there, ``label`` and ``text`` from a Hugging Face dataset."""
+    def from_dataset(
+        cls,
+        dataset: datasets.Dataset,
+        *,
+        space: SpaceVersion | str | None = None,
+        similarity: Similarity = "cosine",
+        id_column: str | None = None,
+        vector_column: str | None = None,
+        label_column: str | None = None,
+    ) -> Embeddings:
+        """Take the columns of a Hugging Face dataset; needs ``embcompat[datasets]``. See `load`."""
         from embcompat.embeddings.tables import from_dataset
+        from embcompat.files.columns import Columns
 
-        return from_dataset(dataset, space=space)
+        columns = Columns(id_column, vector_column, label_column)
+        return from_dataset(dataset, space, similarity=similarity, columns=columns)
 
 
 def normalize_rows(vectors: NDArray[Any]) -> NDArray[Any]:

@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 
 from embcompat.errors import InputError
@@ -31,3 +32,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_all(stream: FileIO, data: bytes | memoryview) -> None:
+    """Write all of the data to an unbuffered file: the system may take less than it is given."""
+    rest = memoryview(data)
+    while len(rest):
+        rest = rest[stream.write(rest) :]

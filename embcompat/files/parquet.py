@@ -1,8 +1,10 @@
-"""Parquet files: opening them, and the space that they name. Imports pyarrow."""
+"""Parquet: one file, read as a stream, and the space that it names. Imports pyarrow."""
 
 from __future__ import annotations
 
+from collections.abc import Generator, Sequence
 from pathlib import Path
+from typing import final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,6 +12,8 @@ import pyarrow.parquet as pq
 from embcompat.errors import FileFormatError
 from embcompat.files.vectors import space_of
 from embcompat.spaces import SpaceVersion
+
+_READ_BYTES = 1 << 20  # not a row group at once: some files have one of a gigabyte
 
 
 def read_space(path: Path) -> SpaceVersion | None:
@@ -27,9 +31,45 @@ def open_parquet(path: Path, *, memory_map: bool = False) -> pq.ParquetFile:
     Raises:
         FileFormatError: If it is missing, truncated or not Parquet.
     """
-    if not path.is_file():
+    if not path.exists():
         raise FileFormatError(f"{path} does not exist.")
+    if not path.is_file():
+        raise FileFormatError(f"{path} is a folder. Pass a Parquet file.")
     try:
         return pq.ParquetFile(path, memory_map=memory_map)
     except (pa.ArrowInvalid, OSError) as error:
         raise FileFormatError(f"{path} is not a complete Parquet file: {error}") from error
+
+
+@final
+class ParquetSource:
+    """A Parquet file."""
+
+    def __init__(self, path: Path) -> None:
+        file = open_parquet(path)
+        self.path = path
+        self.rows: int = file.metadata.num_rows
+        self.schema: pa.Schema = file.schema_arrow
+        self._groups = [file.metadata.row_group(index).num_rows for index in range(file.num_row_groups)]
+
+    def batches(self, start: int, size: int, columns: Sequence[str]) -> Generator[pa.RecordBatch]:
+        """Read from row ``start`` to the end."""
+        first, skip = 0, start
+        while first < len(self._groups) and skip >= self._groups[first]:
+            skip -= self._groups[first]
+            first += 1
+        groups = list(range(first, len(self._groups)))
+        if not groups:
+            return
+        with pq.ParquetFile(self.path, pre_buffer=False, buffer_size=_READ_BYTES) as file:
+            stream = file.iter_batches(size, row_groups=groups, columns=list(columns), use_threads=False)
+            while True:
+                try:
+                    batch = next(stream, None)
+                except (pa.ArrowException, OSError) as error:
+                    raise FileFormatError(f"{self.path} is damaged: {error}") from error
+                if batch is None:
+                    return
+                if skip < len(batch):
+                    yield batch.slice(skip).select(list(columns))
+                skip = max(0, skip - len(batch))

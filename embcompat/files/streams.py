@@ -1,31 +1,33 @@
-"""Files of vectors, read as a stream of blocks: Parquet and .npy. Imports pyarrow."""
+"""The one reader of files of vectors: any format, as a stream of checked blocks. Imports pyarrow."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol, final
+from typing import Final, final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pydantic import JsonValue
 
 from embcompat.errors import FileFormatError, InputError
-from embcompat.files.npy import read_npy
-from embcompat.files.parquet import open_parquet, read_space
+from embcompat.files.columns import Roles, strings_from_arrow
+from embcompat.files.sources import Source
 from embcompat.files.validation import validate_vectors
-from embcompat.files.vectors import vectors_from_arrow
-from embcompat.spaces import SpaceVersion, require_space
+from embcompat.files.vectors import (
+    is_text,
+    is_vector_type,
+    lengths_and_vectors,
+    parse_vectors,
+    stack_columns,
+    vectors_from_arrow,
+)
+from embcompat.spaces import SpaceVersion
 
-SUFFIXES = (".parquet", ".npy")
+SEQUENTIAL_ROWS: Final = 65_536
+"""Rows in a block where a whole file is read."""
 
-_TAIL_BYTES = 65_536
 _DECODE_ROWS = 8_192
-_READ_BYTES = 1 << 20  # not a row group at once: some files have one of a gigabyte
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Block:
     Attributes:
         start: Row number of the first row.
         vectors: Array (n, dim), float32, valid in the file's space.
-        others: Every other column of these rows, in the file's order; None where the file has only vectors.
+        others: The other columns of these rows that were asked for, in the file's order; None where there are none.
     """
 
     start: int
@@ -46,168 +48,166 @@ class Block:
         return len(self.vectors)
 
 
-class VectorFile(Protocol):
+@final
+class VectorFile:
     """A file of vectors that can be read from any row on.
 
     Attributes:
         path: The file.
-        space: The space of its vectors.
+        source: Its rows as they are.
+        roles: Which columns are which.
+        space: The space of its vectors: what the file names, or what was said; None when nothing says it.
         rows: Number of rows.
+        dim: Length of the vectors.
     """
 
-    path: Path
-    space: SpaceVersion
-    rows: int
+    def __init__(self, source: Source, roles: Roles, space: SpaceVersion | None) -> None:
+        self.path, self.source, self.roles, self.space = source.path, source, roles, space
+        self.rows = source.rows
+        self.dim = _dim_of(source, roles) if space is None else space.dim
 
-    def blocks(self, start: int, size: int) -> Generator[Block]:
+    @property
+    def schema(self) -> pa.Schema:
+        """Schema of the rows."""
+        return self.source.schema
+
+    def others(self) -> list[str]:
+        """Return the names of all columns but the vectors."""
+        return [name for name in self.schema.names if name not in self.roles.vectors]
+
+    def copy_schema(self) -> pa.Schema:
+        """Return the schema of a copy: every other column, ids at least, and the vectors in one column at their place."""
+        fields: list[pa.Field] = [] if self.roles.id else [pa.field("id", pa.string(), nullable=False)]
+        for field in self.schema:
+            if field.name == self.roles.vectors[0]:
+                fields.append(pa.field(self.copy_vector, pa.list_(pa.float32())))
+            elif field.name not in self.roles.vectors:
+                fields.append(field)
+        return pa.schema(fields, metadata={**(self.schema.metadata or {}), **self.roles.metadata()})
+
+    @property
+    def copy_vector(self) -> str:
+        """Name of the column of vectors in a copy."""
+        return "vector" if len(self.roles.vectors) > 1 else self.roles.vectors[0]
+
+    def copy_others(self, block: Block) -> pa.Table:
+        """Return the other columns of a block as a copy has them: with ids."""
+        table = block.others
+        if self.roles.id is not None and table is not None:
+            return table
+        ids = pa.array(self.ids(block), pa.string())
+        return pa.table({"id": ids}) if table is None else table.add_column(0, "id", ids)
+
+    def blocks(self, start: int, size: int, columns: Iterable[str] | None = None) -> Generator[Block]:
         """Read from row ``start`` to the end, ``size`` rows at a time; the last block may be shorter.
 
         A file without rows gives one empty block.
 
+        Args:
+            start: The first row.
+            size: Rows in a block.
+            columns: Other columns to read; all when None.
+
         Raises:
             FileFormatError: At the first bad row; names the file, the column and the row.
         """
-
-
-def open_vectors(path: Path, *, space: SpaceVersion | None = None) -> ParquetVectors | NpyVectors:
-    """Open a Parquet or .npy file of vectors.
-
-    Args:
-        path: The file.
-        space: The space of its vectors; needed for .npy, and for a Parquet file that does not say it.
-
-    Raises:
-        InputError: If the ending is another one, or nothing says the space.
-        FileFormatError: If the file is missing, damaged, or does not hold vectors.
-        SpaceMismatchError: If the file says another space than ``space``.
-    """
-    if path.suffix not in SUFFIXES:
-        raise InputError(f"a file of vectors must end in {' or '.join(SUFFIXES)}. Got {path}.")
-    stated = read_space(path) if path.suffix == ".parquet" else None
-    if stated is not None and space is not None:
-        require_space(stated, space, what=str(path))
-    space = space or stated
-    if space is None:
-        raise InputError(f"{path} does not name its space. Say which one it is (--old-space name@version).")
-    if path.suffix == ".npy":
-        return NpyVectors(path, space, read_npy(path))
-    return ParquetVectors(path, space, open_parquet(path))
-
-
-def file_identity(path: Path) -> dict[str, JsonValue]:
-    """Say which file this is: its size, time of change, and the digest of its last 64 KiB."""
-    status = path.stat()
-    with path.open("rb") as stream:
-        stream.seek(max(0, status.st_size - _TAIL_BYTES))
-        digest = hashlib.sha256(stream.read()).hexdigest()
-    return {"bytes": status.st_size, "mtime_ns": status.st_mtime_ns, "tail_sha256": digest}
-
-
-@final
-class ParquetVectors:
-    """A Parquet file with the columns ``id`` and ``vector`` and any others."""
-
-    def __init__(self, path: Path, space: SpaceVersion, file: pq.ParquetFile) -> None:
-        self.path, self.space = path, space
-        self.rows: int = file.metadata.num_rows
-        self.schema: pa.Schema = file.schema_arrow
-        for name in ("id", "vector"):
-            if name not in self.schema.names:
-                raise FileFormatError(
-                    f"{path} must have the columns id and vector. Got {', '.join(self.schema.names) or 'none'}."
-                )
-        self._groups = [file.metadata.row_group(index).num_rows for index in range(file.num_row_groups)]
-
-    def blocks(self, start: int, size: int) -> Generator[Block]:
-        """Read from row ``start`` to the end, ``size`` rows at a time."""
+        others = self.others() if columns is None else list(columns)
+        read = [*others, *self.roles.vectors]
         pending: list[pa.RecordBatch] = []
-        held, first = 0, start
-        for batch in self._batches(start, max(size, _DECODE_ROWS)):
+        waiting, first = 0, start
+        for batch in self.source.batches(start, max(size, _DECODE_ROWS), read):
             pending.append(batch)
-            held += len(batch)
-            while held >= size:
-                taken, pending = _split(pending, size)
-                yield self._block(taken, first)
-                held, first = held - size, first + size
-        if held:
-            yield self._block(pending, first)
+            waiting += len(batch)
+            while waiting >= size:
+                head, pending = _split(pending, size)
+                yield self._block(head, first, others)
+                waiting, first = waiting - size, first + size
+        if waiting:
+            yield self._block(pending, first, others)
         elif self.rows == 0:
-            yield Block(0, np.empty((0, self.space.dim), np.float32), self.schema.empty_table().drop_columns("vector"))
+            schema = pa.schema([self.schema.field(name) for name in others])
+            yield Block(0, np.empty((0, self.dim), np.float32), schema.empty_table() if others else None)
 
-    def _batches(self, start: int, size: int) -> Iterator[pa.RecordBatch]:
-        first, skip = 0, start
-        while first < len(self._groups) and skip >= self._groups[first]:
-            skip -= self._groups[first]
-            first += 1
-        groups = list(range(first, len(self._groups)))
-        if not groups:
-            return
-        with pq.ParquetFile(self.path, pre_buffer=False, buffer_size=_READ_BYTES) as file:
-            batches = file.iter_batches(size, row_groups=groups, use_threads=False)
-            while True:
-                try:
-                    batch = next(batches, None)
-                except (pa.ArrowException, OSError) as error:
-                    raise FileFormatError(f"{self.path} is damaged: {error}") from error
-                if batch is None:
-                    return
-                if skip < len(batch):
-                    yield batch.slice(skip)
-                skip = max(0, skip - len(batch))
+    def ids(self, block: Block) -> list[str]:
+        """Return the ids of a block as strings; row numbers where the file has none."""
+        if self.roles.id is None:
+            return [str(row) for row in range(block.start, block.start + len(block))]
+        return self._strings(block, self.roles.id)
 
-    def _block(self, batches: list[pa.RecordBatch], start: int) -> Block:
+    def labels(self, block: Block) -> list[str] | None:
+        """Return the labels of a block as strings, or None."""
+        return None if self.roles.label is None else self._strings(block, self.roles.label)
+
+    def texts(self, block: Block) -> list[str] | None:
+        """Return the texts of a block, empty where one is missing, or None."""
+        if self.roles.text is None or block.others is None:
+            return None
+        column = block.others.column(self.roles.text)
+        return [text if isinstance(text, str) else "" for text in column.to_pylist()]
+
+    def _strings(self, block: Block, name: str) -> list[str]:
+        if block.others is None:
+            return []
+        column = block.others.column(name)
+        return strings_from_arrow(column, where=f"{self.path}: column {name}", first_row=block.start)
+
+    def _block(self, batches: list[pa.RecordBatch], start: int, others: Sequence[str]) -> Block:
         table = pa.Table.from_batches(batches)
-        where = f"{self.path}: column vector"
-        chunks = table.column("vector").chunks
-        column = chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks)  # one piece is not copied
-        vectors = vectors_from_arrow(column, self.space.dim, where=where, first_row=start, copy=False)
-        return Block(start, _checked(vectors, self.space, where, start), table.drop_columns("vector"))
+        where = f"{self.path}: column {self.roles.vectors[0]}"
+        columns = [_whole(table.column(name)) for name in self.roles.vectors]
+        if len(columns) == 1 and (is_vector_type(columns[0].type) or is_text(columns[0].type)):
+            vectors = vectors_from_arrow(columns[0], self.dim, where=where, first_row=start, copy=False)
+        elif len(columns) == 1:
+            raise FileFormatError(f"{where} must be a list of float32. Got {columns[0].type}.")
+        else:
+            vectors = stack_columns(columns, where=where, first_row=start)
+        if self.space is not None:
+            vectors = _checked(vectors, self.space, where, start)
+        return Block(start, vectors, table.select(list(others)) if others else None)
 
 
-@final
-class NpyVectors:
-    """A .npy file that holds an array (n, dim)."""
-
-    def __init__(self, path: Path, space: SpaceVersion, array: NDArray[np.floating]) -> None:
-        self.path, self.space = path, space
-        if array.ndim != 2 or array.shape[1] != space.dim or array.dtype.kind != "f":
-            raise FileFormatError(
-                f"{path} must hold floats of shape (n, {space.dim}) for space {space.id!r}. "
-                f"Got {array.dtype} of shape {array.shape}."
-            )
-        self.rows = len(array)
-        self._array = array
-
-    def blocks(self, start: int, size: int) -> Generator[Block]:
-        """Read from row ``start`` to the end, ``size`` rows at a time."""
-        with self.path.open("rb") as stream:
-            stream.seek(_npy_header_bytes(stream.read(12)) + start * self.space.dim * self._array.itemsize)
-            for first in range(start, self.rows, size) or (0,) * (self.rows == 0):
-                count = min(size, self.rows - first)
-                if self._array.flags.c_contiguous:  # read, not mapped: mapped pages would pile up in memory
-                    flat = np.fromfile(stream, self._array.dtype, count * self.space.dim)
-                    vectors = flat.reshape(count, self.space.dim)
-                else:
-                    vectors = self._array[first : first + count]
-                yield Block(first, _checked(vectors, self.space, str(self.path), first), None)
+def declared_dim(source: Source, roles: Roles) -> int | None:
+    """Return the length that the type of the vectors says, or None."""
+    if len(roles.vectors) > 1:
+        return len(roles.vectors)
+    kind = source.schema.field(roles.vectors[0]).type
+    kind = kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
+    return int(kind.list_size) if pa.types.is_fixed_size_list(kind) else None
 
 
-def _npy_header_bytes(head: bytes) -> int:
-    """Return where the array starts, from the first 12 bytes (NumPy, ``numpy.lib.format``)."""
-    if head[6] == 1:
-        return 10 + int.from_bytes(head[8:10], "little")
-    return 12 + int.from_bytes(head[8:12], "little")
+def _dim_of(source: Source, roles: Roles) -> int:
+    """Return the length of the vectors: what the type says, else the most frequent one of the first rows."""
+    declared = declared_dim(source, roles)
+    if declared is not None:
+        return declared
+    name = roles.vectors[0]
+    where = f"{source.path}: column {name}"
+    for batch in source.batches(0, _DECODE_ROWS, [name]):
+        column = batch.column(0)
+        if is_text(column.type):
+            column = parse_vectors(column.drop_null().slice(0, 1), where, 0)
+        lengths = lengths_and_vectors([column], 0, where)[0]
+        if (lengths > 0).any():
+            return int(np.bincount(lengths[lengths > 0]).argmax())
+    raise FileFormatError(
+        f"{source.path} must hold at least one vector to know its dimension. Got none. Pass the space."
+    )
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    chunks = column.chunks
+    return chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks)  # one piece is not copied
 
 
 def _split(batches: list[pa.RecordBatch], size: int) -> tuple[list[pa.RecordBatch], list[pa.RecordBatch]]:
-    taken: list[pa.RecordBatch] = []
+    head: list[pa.RecordBatch] = []
     for index, batch in enumerate(batches):
         if size <= len(batch):
             rest = [batch.slice(size)] if size < len(batch) else []
-            return [*taken, batch.slice(0, size)], rest + batches[index + 1 :]
-        taken.append(batch)
+            return [*head, batch.slice(0, size)], rest + batches[index + 1 :]
+        head.append(batch)
         size -= len(batch)
-    return taken, []
+    return head, []
 
 
 def _checked(vectors: NDArray[np.floating], space: SpaceVersion, what: str, start: int) -> NDArray[np.float32]:

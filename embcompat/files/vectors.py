@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from embcompat.errors import FileFormatError
@@ -13,6 +14,8 @@ SPACE_KEY = b"embcompat.space"
 """Schema-metadata key under which a Parquet file keeps its space, as JSON."""
 
 ROW_GROUP_ROWS = 65_536
+
+_SEPARATORS = str.maketrans(",;|", "   ")
 
 
 def embeddings_schema(space: SpaceVersion, *, labels: bool, texts: bool = False) -> pa.Schema:
@@ -44,7 +47,7 @@ def vectors_from_arrow(
     """Read an Arrow list column as an array (n, dim).
 
     Args:
-        column: fixed_size_list or list of floats.
+        column: fixed_size_list or list of numbers, or strings: JSON or numbers separated by blanks or commas.
         dim: The length that every vector must have.
         where: File and column, for the errors.
         first_row: Row number of the first value, for the errors.
@@ -53,9 +56,11 @@ def vectors_from_arrow(
     Raises:
         FileFormatError: On another type, a missing vector or one of another length; names the first bad row.
     """
-    if not (pa.types.is_fixed_size_list(column.type) or _is_list(column.type)) or not pa.types.is_floating(
-        column.type.value_type
-    ):
+    if isinstance(column.type, pa.BaseExtensionType):
+        column = column.storage
+    if is_text(column.type):
+        column = parse_vectors(column, where, first_row)
+    if not is_vector_type(column.type):
         raise FileFormatError(f"{where} must be a list of float32. Got {column.type}.")
     if column.null_count:
         row = first_row + column.is_null().to_numpy(zero_copy_only=False).argmax()
@@ -85,5 +90,84 @@ def space_of(schema: pa.Schema, where: str) -> SpaceVersion | None:
     return SpaceVersion.from_json(text, where=f"{where}: schema metadata {SPACE_KEY.decode()}")
 
 
-def _is_list(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
+def lengths_and_vectors(columns: list[pa.Array], dim: int, where: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the length of every row, −1 for none, and the rows (n, dim), NaN where the length is another.
+
+    Nothing is checked: this is how a gallery is read that no other command would accept.
+    """
+    if len(columns) > 1:
+        numbers = np.stack([pc.cast(column, pa.float32()).to_numpy(zero_copy_only=False) for column in columns], axis=1)
+        return np.full(len(numbers), dim, dtype=np.int64), np.ascontiguousarray(numbers)
+    column = parse_vectors(columns[0], where, 0) if is_text(columns[0].type) else columns[0]
+    if not is_vector_type(column.type):
+        raise FileFormatError(f"{where} must be a list of floats. Got {column.type}.")
+    if isinstance(column.type, pa.BaseExtensionType):
+        column = column.storage
+    lengths = pc.list_value_length(column).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    flat = column.flatten().to_numpy(zero_copy_only=False)  # drops missing rows; missing numbers become NaN
+    with np.errstate(over="ignore"):
+        numbers = np.asarray(flat, dtype=np.float32)
+    if (lengths == dim).all():
+        return lengths, numbers.reshape(-1, dim)
+    vectors = np.full((len(lengths), dim), np.nan, dtype=np.float32)
+    sizes = np.maximum(lengths, 0)
+    starts = np.cumsum(sizes) - sizes
+    good = np.flatnonzero(lengths == dim)
+    vectors[good] = numbers[starts[good][:, np.newaxis] + np.arange(dim)]
+    return lengths, vectors
+
+
+def stack_columns(columns: list[pa.Array], *, where: str, first_row: int = 0) -> NDArray[np.float32]:
+    """Read one column of numbers for each dimension as an array (n, dim).
+
+    Raises:
+        FileFormatError: If a column holds something else, or a number is missing; names the first bad row.
+    """
+    arrays = []
+    for column in columns:
+        try:
+            numbers = column.cast(pa.float32(), safe=False)
+        except pa.ArrowException as error:
+            raise FileFormatError(f"{where} must hold numbers: {error}") from error
+        if numbers.null_count:
+            row = first_row + int(numbers.is_null().to_numpy(zero_copy_only=False).argmax())
+            raise FileFormatError(f"{where} must not hold missing numbers. Row {row} does.")
+        arrays.append(numbers.to_numpy(zero_copy_only=False))
+    return np.stack(arrays, axis=1)
+
+
+def is_vector_type(kind: pa.DataType) -> bool:
+    """Say whether an Arrow type is a list of numbers."""
+    kind = kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    return bool(is_list and (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)))
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Say whether an Arrow type holds strings."""
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def parse_vectors(column: pa.Array, where: str, first_row: int) -> pa.Array:
+    """Read a column of strings as lists of numbers."""
+    return pa.array(
+        [
+            None if text is None else parse_vector(text, where, first_row + row)
+            for row, text in enumerate(column.to_pylist())
+        ],
+        pa.list_(pa.float32()),
+    )
+
+
+def parse_vector(text: str, where: str, row: int) -> NDArray[np.float32]:
+    """Read the numbers of one vector from a string."""
+    if "..." in text:
+        raise FileFormatError(
+            f"{where}: row {row} was shortened with '...' when it was printed, so its numbers are lost. "
+            "Write the vectors as Parquet, or as JSON (vector.tolist())."
+        )
+    words = text.strip().strip("[](){}").translate(_SEPARATORS).split()
+    try:
+        return np.array(words, dtype=np.float32)
+    except ValueError as error:
+        raise FileFormatError(f"{where} must hold numbers. Row {row} is {text[:60]!r}.") from error

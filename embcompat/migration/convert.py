@@ -10,16 +10,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from embcompat.artifact import Artifact
 from embcompat.errors import InputError, MigrationError
-from embcompat.files.npy import read_npy
-from embcompat.files.parquet import open_parquet
-from embcompat.files.parts import NpyFormat, ParquetFormat, PartFile, PieceFormat, open_part
-from embcompat.files.streams import Block, NpyVectors, ParquetVectors, file_identity, open_vectors
+from embcompat.files.columns import Columns, find_roles
+from embcompat.files.formats import ENDINGS, ending_of
+from embcompat.files.npy import NpySource
+from embcompat.files.opening import file_identity, open_vectors
+from embcompat.files.parquet import ParquetSource
+from embcompat.files.parts import PartFile, open_part
+from embcompat.files.pieces import NpyFormat, ParquetFormat, PieceFormat
+from embcompat.files.streams import Block, VectorFile
 from embcompat.migration.checks import SAMPLE_TOLERANCE, CanaryResult, check_canary, first_bad_row, relative_error
 from embcompat.migration.pipeline import run_pipeline
 from embcompat.migration.sample import Sample
@@ -28,7 +31,6 @@ from embcompat.spaces import SpaceVersion, require_space
 
 _BLOCK_BYTES = 8 << 20
 _NPY_BLOCK_BYTES = 4 << 20
-_NPY_SCHEMA = pa.schema([pa.field("id", pa.string(), nullable=False), pa.field("vector", pa.list_(pa.float32()))])
 
 Advance = Callable[[int], None]
 ProgressFactory = Callable[[int], AbstractContextManager[Advance]]
@@ -74,34 +76,39 @@ class ConversionReport:
 
 def convert_file(
     artifact_path: str | Path | Artifact,
-    source: str | Path,
+    source: str | Path | VectorFile,
     target: str | Path,
     *,
     space: SpaceVersion | None = None,
     batch_size: int | None = None,
     threads: int | None = None,
     resume: bool = True,
+    overwrite: bool = False,
     progress: ProgressFactory | None = None,
 ) -> ConversionReport:
-    """Convert a file of vectors, Parquet or .npy, into the artifact's target space.
+    """Convert a file of vectors of any format into the artifact's target space.
 
-    Reading, computing and writing overlap and take constant memory. The target appears only when it is complete and
-    was checked: all rows are there, a sample read back equals what the artifact gives, and the artifact's canary
-    pairs find each other. A run that was interrupted, even by ``kill -9``, goes on where it stopped when the same
-    source is converted with the same artifact to the same target; the batch size may be another one.
+    Reading, computing and writing overlap and take constant memory (text files and .npz are held in memory). The
+    target appears only when it is complete and was checked: all rows are there, a sample read back equals what the
+    artifact gives, and the artifact's canary pairs find each other. A run that was interrupted, even by ``kill -9``,
+    resumes where it stopped when the same source is converted with the same artifact to the same target; the batch
+    size may be another one.
 
-    Parquet columns beside ``vector`` are carried over; the schema metadata records the target space and, under
-    ``embcompat.provenance``, the artifact.
+    Columns beside the vectors are carried over under their names and with their types; the schema metadata records
+    the target space and, under ``embcompat.provenance``, the artifact.
 
     Args:
         artifact_path: The artifact.
-        source: ``.parquet`` with the columns ``id`` and ``vector``, or ``.npy`` of shape (n, dim).
-        target: What to write: the same format, or ``.parquet`` from ``.npy`` (ids are then row numbers).
+        source: A file or folder of vectors; or one that `embcompat.files.opening.open_vectors` opened, which also
+            takes the names of columns, and ids and labels from other files.
+        target: What to write: ``.parquet``, or ``.npy`` from a ``.npy`` file. Ids that the source lacks are row
+            numbers, and marked as such.
         space: The space of ``source``; needed where the file does not say it.
         batch_size: Rows that are read, converted and written at a time, and rows in a row group; chosen by the size
             of a vector when None.
         threads: Threads that convert; all processors when None.
         resume: Whether to go on with an interrupted run.
+        overwrite: Whether to replace a target that exists.
         progress: Called with the number of rows to do; yields a function that is told of rows newly done.
 
     Raises:
@@ -112,24 +119,29 @@ def convert_file(
         StoreError: If another process is writing the same target.
     """
     start = time.perf_counter()
-    path, target = Path(source), Path(target)
+    target = Path(target)
     workers = threads if threads is not None else os.cpu_count() or 1
-    _check_arguments(path, target, batch_size, workers)
+    _check_arguments(source, target, batch_size, workers, overwrite=overwrite)
+    file = source if isinstance(source, VectorFile) else open_vectors(source, space=space)
+    path = file.path
     aligner = OnnxAligner(artifact_path, threads=1)
     artifact = aligner.artifact
-    file = open_vectors(path, space=space)
-    require_space(file.space, artifact.source, what=str(path))
+    require_space(stated_space(file), artifact.source, what=str(path))
     canary = check_canary(artifact, aligner.transform)
     layout = _layout(file, target, artifact)
-    identity: dict[str, JsonValue] = {"artifact": artifact.id, "source": file_identity(path), "target": target.suffix}
+    identity: dict[str, JsonValue] = {
+        "artifact": artifact.id,
+        "source": file_identity(path),
+        "columns": file.roles.describe(),
+        "target": target.suffix,
+    }
     with open_part(target, layout, identity=identity, resume=resume) as part:
         resumed = part.rows
         sample = Sample(file.rows)
         with (progress or silent)(file.rows - resumed) as advance:
             size = batch_size or _batch_size(file, artifact)
-            _convert_rows(
-                sample.taken_from(file.blocks(part.rows, size)), path, aligner, layout, part, workers, advance
-            )
+            blocks = sample.taken_from(file.blocks(part.rows, size))
+            _convert_rows(blocks, file, aligner, layout, part, workers, advance)
         part.close_with(layout)
         sampled, error = _check_written(file, part, target, aligner, sample)
         if file_identity(path) != identity["source"]:
@@ -157,21 +169,40 @@ def silent(_rows: int) -> AbstractContextManager[Advance]:
     return nullcontext(lambda _done: None)
 
 
-def _check_arguments(source: Path, target: Path, batch_size: int | None, threads: int) -> None:
+def _check_arguments(
+    source: str | Path | VectorFile, target: Path, batch_size: int | None, threads: int, *, overwrite: bool
+) -> None:
+    path = source.path if isinstance(source, VectorFile) else Path(source)
     if batch_size is not None and batch_size < 1:
         raise InputError(f"batch_size must be at least 1. Got {batch_size}.")
     if threads < 1:
         raise InputError(f"threads must be at least 1. Got {threads}.")
-    if (source.suffix, target.suffix) not in ((".parquet", ".parquet"), (".npy", ".npy"), (".npy", ".parquet")):
+    endings = ENDINGS.get(ending_of(path)), ENDINGS.get(target.suffix.lower())
+    if endings[1] != "parquet" and endings != ("npy", "npy"):
         raise InputError(
-            f"target must be a .parquet file, or a .npy file when the source is one. Got {source.name} → {target.name}."
+            f"target must be a .parquet file, or a .npy file when the source is one. Got {path.name} → {target.name}."
         )
-    if source.exists() and target.exists() and source.samefile(target):
+    if path.exists() and target.exists() and path.samefile(target):
         raise InputError(f"target must be another file than the source, which is never modified. Got {target} twice.")
+    if target.exists() and not overwrite:
+        raise InputError(f"{target} exists already. Choose another target, or pass overwrite (--overwrite).")
 
 
-def _layout(file: ParquetVectors | NpyVectors, target: Path, artifact: Artifact) -> PieceFormat:
-    if target.suffix == ".npy":
+def stated_space(file: VectorFile) -> SpaceVersion:
+    """Return the space of a file.
+
+    Raises:
+        InputError: If nothing says it.
+    """
+    if file.space is None:
+        raise InputError(f"{file.path} does not name its space. Say which one it is (--old-space name@version).")
+    return file.space
+
+
+def _layout(file: VectorFile, target: Path, artifact: Artifact) -> PieceFormat:
+    if ENDINGS[target.suffix.lower()] == "npy":
+        if file.others():
+            raise InputError(f"a .npy file holds vectors alone. Write a .parquet file to keep {file.others()[0]}s.")
         return NpyFormat(file.rows, artifact.target.dim)
     provenance: dict[str, JsonValue] = {
         "artifact": artifact.id,
@@ -179,19 +210,18 @@ def _layout(file: ParquetVectors | NpyVectors, target: Path, artifact: Artifact)
         "source": file_identity(file.path),
         "source_space": artifact.source.id,
     }
-    schema = file.schema if isinstance(file, ParquetVectors) else _NPY_SCHEMA
-    return ParquetFormat(schema, artifact.target, provenance)
+    return ParquetFormat(file.copy_schema(), artifact.target, provenance, vector=file.copy_vector)
 
 
-def _batch_size(file: ParquetVectors | NpyVectors, artifact: Artifact) -> int:
+def _batch_size(file: VectorFile, artifact: Artifact) -> int:
     row_bytes = 4 * max(artifact.source.dim, artifact.target.dim)
-    size = _NPY_BLOCK_BYTES if isinstance(file, NpyVectors) else _BLOCK_BYTES
+    size = _NPY_BLOCK_BYTES if isinstance(file.source, NpySource) else _BLOCK_BYTES
     return max(256, min(65_536, size // row_bytes))
 
 
 def _convert_rows(
     blocks: Iterator[Block],
-    path: Path,
+    file: VectorFile,
     aligner: OnnxAligner,
     layout: PieceFormat,
     part: PartFile,
@@ -199,8 +229,8 @@ def _convert_rows(
     advance: Advance,
 ) -> None:
     def compute(block: Block) -> memoryview:
-        mapped = _mapped(aligner, block, path)
-        return layout.encode(mapped, _with_ids(block) if isinstance(layout, ParquetFormat) else None)
+        mapped = _mapped(aligner, block, file.path)
+        return layout.encode(mapped, file.copy_others(block) if isinstance(layout, ParquetFormat) else None)
 
     def write(block: Block, piece: memoryview) -> None:
         part.append(piece, len(block))
@@ -219,22 +249,14 @@ def _mapped(aligner: OnnxAligner, block: Block, path: Path) -> NDArray[np.float3
     return mapped
 
 
-def _with_ids(block: Block) -> pa.Table:
-    if block.others is not None:
-        return block.others
-    return pa.table({"id": pa.array(np.arange(block.start, block.start + len(block))).cast(pa.string())})
-
-
 def _check_written(
-    file: ParquetVectors | NpyVectors, part: PartFile, target: Path, aligner: OnnxAligner, sample: Sample
+    file: VectorFile, part: PartFile, target: Path, aligner: OnnxAligner, sample: Sample
 ) -> tuple[int, float]:
     """Check the finished file before it gets its name: all rows, and a sample that is computed again."""
-    space = aligner.artifact.target
-    written: ParquetVectors | NpyVectors
-    if target.suffix == ".npy":
-        written = NpyVectors(part.path, space, read_npy(part.path))
-    else:
-        written = ParquetVectors(part.path, space, open_parquet(part.path))
+    is_npy = ENDINGS[target.suffix.lower()] == "npy"
+    copy = NpySource(part.path) if is_npy else ParquetSource(part.path)
+    roles = find_roles(copy.schema, Columns(), where=str(target))
+    written = VectorFile(copy, roles, aligner.artifact.target)
     if not written.rows == part.rows == file.rows:
         raise MigrationError(
             f"{target} must have the {file.rows} rows of {file.path}. Got {written.rows}. "
@@ -244,15 +266,15 @@ def _check_written(
     for expected in sample.of(file):
         start = expected.start
         with closing(written.blocks(start, len(expected) or 1)) as pieces:
-            found = next(pieces)
-        same = found.others is None or _values(found.others) == _values(_with_ids(expected))
-        error = relative_error(found.vectors, aligner.transform(expected.vectors))
+            block = next(pieces)
+        same = is_npy or _values(written.copy_others(block)) == _values(file.copy_others(expected))
+        error = relative_error(block.vectors, aligner.transform(expected.vectors))
         if not (same and error <= SAMPLE_TOLERANCE):
             raise MigrationError(
-                f"{target}: rows {start} to {start + len(found) - 1}, read back, are not what was converted (largest "
+                f"{target}: rows {start} to {start + len(block) - 1}, read back, are not what was converted (largest "
                 f"relative difference {error:.2g}). Nothing was written; start again with resume=False."
             )
-        sampled, largest = sampled + len(found), max(largest, error)
+        sampled, largest = sampled + len(block), max(largest, error)
     return sampled, largest
 
 

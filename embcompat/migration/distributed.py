@@ -23,9 +23,9 @@ from embcompat.aligners import GramSums
 from embcompat.aligners.streaming import stream_sums
 from embcompat.artifact import Artifact, read_artifact
 from embcompat.errors import EmbcompatError, InputError, MigrationError, MissingExtraError
+from embcompat.files.opening import file_identity
 from embcompat.files.parquet import open_parquet
-from embcompat.files.parts import PROVENANCE_KEY
-from embcompat.files.streams import file_identity
+from embcompat.files.pieces import PROVENANCE_KEY
 from embcompat.migration.convert import ProgressFactory, convert_file, silent
 from embcompat.spaces import SpaceVersion
 

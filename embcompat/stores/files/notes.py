@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, final
 
 from embcompat.files.atomic import atomic_path
-from embcompat.files.streams import file_identity
+from embcompat.files.opening import file_identity
 from embcompat.spaces import SpaceVersion
 from embcompat.stores.values import Job
 

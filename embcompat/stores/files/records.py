@@ -16,7 +16,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from embcompat.files.parts import write_all
+from embcompat.files.atomic import write_all
 from embcompat.stores.files.layouts import among
 
 _PIECE_ROWS = 2_048

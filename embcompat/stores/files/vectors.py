@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from embcompat.errors import FileFormatError, InputError, StoreError
 from embcompat.files.npy import read_npy
 from embcompat.files.parquet import open_parquet, read_space
-from embcompat.files.parts import ParquetFormat
+from embcompat.files.pieces import ParquetFormat
 from embcompat.files.vectors import vectors_from_arrow
 from embcompat.spaces import SpaceVersion
 from embcompat.stores.files.gallery import FileGallery

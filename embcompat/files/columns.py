@@ -1,0 +1,227 @@
+"""Which columns of a table hold the ids, the vectors, the labels and the texts. Imports pyarrow."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+import pyarrow as pa
+
+from embcompat.errors import FileFormatError
+from embcompat.files.vectors import is_vector_type
+
+ID_COLUMNS: Final = (
+    "id", "_id", "docid", "doc_id", "doc-id", "corpus-id", "corpus_id", "pid", "query_id", "query-id", "qid",
+    "custom_id",
+)  # fmt: skip
+"""Names by which a column of ids is known, the first that is there."""
+
+VECTOR_COLUMNS: Final = ("vector", "embedding", "embeddings", "emb", "values")
+LABEL_COLUMNS: Final = ("label",)
+TEXT_COLUMNS: Final = ("text",)
+
+COLUMNS_KEY: Final = b"embcompat.columns"
+"""Schema-metadata key under which a file that we write keeps which columns are which, where names do not tell."""
+
+ROW_NUMBERS_KEY: Final = b"embcompat.row_numbers"
+"""Schema-metadata key that marks ids as row numbers that were invented."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of columns that a user chose; None where they should be found.
+
+    Attributes:
+        id: Column of the ids.
+        vector: Column of the vectors.
+        label: Column of the labels.
+        text: Column of the texts.
+    """
+
+    id: str | None = None
+    vector: str | None = None
+    label: str | None = None
+    text: str | None = None
+
+
+@dataclass(frozen=True)
+class Roles:
+    """What the columns of a table are.
+
+    Attributes:
+        id: Column of the ids, or None: then rows are numbered.
+        vectors: The column of vectors, or one column for each dimension.
+        label: Column of the labels, or None.
+        text: Column of the texts, or None.
+        row_numbers: Whether the ids are row numbers that were invented.
+    """
+
+    id: str | None
+    vectors: tuple[str, ...]
+    label: str | None
+    text: str | None
+    row_numbers: bool
+
+    def describe(self) -> str:
+        """Say in words which columns were taken."""
+        first, last = self.vectors[0], self.vectors[-1]
+        parts = [f"vectors from {first!r}" + ("" if first == last else f" to {last!r}")]
+        parts.append("ids are row numbers from 0" if self.row_numbers else f"ids from {self.id!r}")
+        parts += [f"{what}s from {name!r}" for what, name in (("label", self.label), ("text", self.text)) if name]
+        return ", ".join(parts)
+
+    def metadata(self) -> dict[bytes, bytes]:
+        """Return what a file with these columns keeps in its schema, so that they are found again."""
+        noted = {"id": self.id or "id", "vector": "vector" if len(self.vectors) > 1 else self.vectors[0]}
+        noted |= {what: name for what, name in (("label", self.label), ("text", self.text)) if name is not None}
+        marks = {} if all(what == name for what, name in noted.items()) else {COLUMNS_KEY: json.dumps(noted).encode()}
+        return marks | ({ROW_NUMBERS_KEY: b"true"} if self.row_numbers else {})
+
+    @property
+    def usual(self) -> bool:
+        """Whether the columns have the names that embcompat itself writes."""
+        return (self.id, self.vectors) == ("id", ("vector",)) and self.label in (None, "label")
+
+
+def find_roles(schema: pa.Schema, chosen: Columns, *, where: str) -> Roles:
+    """Say which columns are which: those that the user chose, else those that names and types tell.
+
+    Raises:
+        FileFormatError: If a chosen column is not there, there is no column of vectors, or more than one could be it.
+    """
+    noted = json.loads((schema.metadata or {}).get(COLUMNS_KEY, b"{}"))
+    names = list(schema.names)
+    id_column = _pick(names, chosen.id, noted.get("id"), ID_COLUMNS, where, "--id-column")
+    if id_column is None:
+        id_column = _pandas_index(schema)
+    vectors = _find_vectors(schema, chosen.vector or noted.get("vector"), where)
+    return Roles(
+        id=id_column,
+        vectors=vectors,
+        label=_pick(names, chosen.label, noted.get("label"), LABEL_COLUMNS, where, "--label-column"),
+        text=_pick(names, chosen.text, noted.get("text"), TEXT_COLUMNS, where, "--text-column"),
+        row_numbers=id_column is None or (ROW_NUMBERS_KEY in (schema.metadata or {}) and chosen.id is None),
+    )
+
+
+def pick_column(
+    names: Sequence[str], chosen: str | None, usual: Iterable[str], *, where: str, option: str
+) -> str | None:
+    """Return the chosen column, else the first of the usual names that is there.
+
+    Raises:
+        FileFormatError: If the chosen column is not there.
+    """
+    return _pick(names, chosen, None, usual, where, option)
+
+
+def _pick(
+    names: Sequence[str], chosen: str | None, noted: str | None, usual: Iterable[str], where: str, option: str
+) -> str | None:
+    if chosen is None:
+        return next((name for name in (noted, *usual) if name in names), None)
+    if chosen not in names:
+        raise FileFormatError(f"{where} has no column {chosen!r} ({option}). It has {', '.join(names) or 'none'}.")
+    return chosen
+
+
+def _pandas_index(schema: pa.Schema) -> str | None:
+    """Return the column in which pandas keeps an index that is not just row numbers."""
+    described = json.loads((schema.metadata or {}).get(b"pandas", b"{}")).get("index_columns", [])
+    stored = [name for name in described if isinstance(name, str) and name in schema.names]
+    if len(stored) == 1:
+        return stored[0]
+    return "__index_level_0__" if "__index_level_0__" in schema.names else None
+
+
+def _find_vectors(schema: pa.Schema, chosen: str | None, where: str) -> tuple[str, ...]:
+    if chosen is not None:
+        if chosen in schema.names:
+            return (chosen,)
+        wide = _numbered_columns(schema, re.compile(re.escape(chosen.removesuffix("*")) + r"(\d+)"))
+        if chosen.endswith("*") and wide:
+            return wide
+        raise FileFormatError(
+            f"{where} has no column {chosen!r} (--vector-column). It has {', '.join(schema.names) or 'none'}."
+        )
+    named = [name for name in VECTOR_COLUMNS if name in schema.names]
+    if named[:1] == ["vector"] or len(named) == 1:
+        return (named[0],)
+    lists = named or [field.name for field in schema if is_vector_type(field.type)]
+    if len(lists) == 1:
+        return (lists[0],)
+    if len(lists) > 1:
+        raise FileFormatError(
+            f"{where} has several columns that could be the vectors: {', '.join(lists)}. Say which (--vector-column)."
+        )
+    wide = _numbered_columns(schema, re.compile(r".*?(\d+)"))
+    if wide:
+        return wide
+    raise FileFormatError(
+        f"{where} must have a column of vectors: {', '.join(VECTOR_COLUMNS)}, or one named by --vector-column. "
+        f"Got {', '.join(schema.names) or 'none'}."
+    )
+
+
+def _numbered_columns(schema: pa.Schema, pattern: re.Pattern[str]) -> tuple[str, ...]:
+    """Return the columns x0, x1, … (or x1, x2, …) of numbers, if there are at least two and none is missing."""
+    groups: dict[str, dict[int, str]] = {}
+    for name in schema.names:
+        match = pattern.fullmatch(name)
+        if match:
+            groups.setdefault(name[: match.start(1)], {})[int(match[1])] = name
+    complete = [
+        tuple(columns[number] for number in sorted(columns))
+        for columns in groups.values()
+        if len(columns) > 1 and sorted(columns) in (list(range(len(columns))), list(range(1, len(columns) + 1)))
+    ]
+    return complete[0] if len(complete) == 1 else ()
+
+
+def strings_from_arrow(column: pa.Array | pa.ChunkedArray, *, where: str, first_row: int = 0) -> list[str]:
+    """Return ids or labels of any scalar type as strings, without loss.
+
+    Whole numbers are written without a fraction, so that pandas' ``7.0`` is ``7``; UUIDs in their usual form.
+
+    Args:
+        column: The column.
+        where: File and column, for the errors.
+        first_row: Row number of the first value, for the errors.
+
+    Raises:
+        FileFormatError: If a value is missing, or is neither a string nor a number nor a date; names the row.
+    """
+    if column.null_count:
+        row = first_row + column.is_null().to_pylist().index(True)
+        raise FileFormatError(f"{where} must hold a value in every row. Row {row} has none.")
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column = column.cast(kind.value_type)
+        kind = column.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return list(column.to_pylist())
+    if pa.types.is_nested(kind) or pa.types.is_null(kind):
+        raise FileFormatError(f"{where} must hold a string or an integer. Got {kind}.")
+    return [
+        text if isinstance(text, str) else _as_text(text, where, first_row + row, kind)
+        for row, text in enumerate(column.to_pylist())
+    ]
+
+
+def _as_text(value: Any, where: str, row: int, kind: pa.DataType) -> str:
+    if isinstance(value, float):
+        if not value.is_integer():
+            raise FileFormatError(f"{where} must hold a string or an integer. Row {row} is {value!r}.")
+        return str(int(value))
+    if isinstance(value, bytes):
+        if pa.types.is_fixed_size_binary(kind) and len(value) == 16:
+            return str(UUID(bytes=value))
+        try:
+            return value.decode()
+        except UnicodeDecodeError as error:
+            raise FileFormatError(f"{where} must be UTF-8 text. Row {row} is {value[:20]!r}.") from error
+    return str(value)

@@ -1,0 +1,123 @@
+"""Text files as Arrow tables, and columns that come as files of their own. Imports pyarrow."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from embcompat.errors import FileFormatError
+from embcompat.files.columns import ID_COLUMNS, LABEL_COLUMNS, strings_from_arrow
+from embcompat.files.formats import ENDINGS, ending_of
+from embcompat.files.npy import read_npy
+from embcompat.files.parquet import open_parquet
+from embcompat.files.sources import TableSource, array_to_arrow
+from embcompat.files.text import read_lines, read_table
+
+_ROWS = 1_024
+
+
+def open_text_table(path: Path, delimiter: str | None) -> TableSource:
+    """Read a text file; its rows are held in memory.
+
+    Raises:
+        FileFormatError: If it is damaged.
+    """
+    names, rows = read_table(path, delimiter=delimiter)
+    tables = []
+    while chunk := list(itertools.islice(rows, _ROWS)):
+        for _, values in chunk:
+            names += [name for name in values if name not in names]
+        tables.append([_column([values.get(name) for _, values in chunk]) for name in names])
+    return TableSource(
+        path,
+        pa.table(
+            {
+                name: _join([t[place] for t in tables if place < len(t)], [len(t[0]) for t in tables])
+                for place, name in enumerate(names)
+            }
+        ),
+    )
+
+
+def _column(values: list[Any]) -> pa.Array:
+    try:
+        return pa.array(values)
+    except (pa.ArrowException, OverflowError):  # values of several types
+        return pa.array([value if value is None or isinstance(value, str) else json.dumps(value) for value in values])
+
+
+def _join(columns: list[pa.Array], lengths: Sequence[int]) -> pa.ChunkedArray:
+    """Put the pieces of a column together; one that first comes up later is missing before."""
+    missing = sum(lengths[: len(lengths) - len(columns)])
+    pieces = [pa.nulls(missing), *columns] if missing else columns
+    try:
+        return pa.concat_tables([pa.table({"": piece}) for piece in pieces], promote_options="permissive").column(0)
+    except pa.ArrowException:  # numbers here, strings there
+        return pa.chunked_array(
+            [
+                piece.cast(pa.string())
+                if not pa.types.is_nested(piece.type)
+                else _column([json.dumps(v) for v in piece.to_pylist()])
+                for piece in pieces
+            ]
+        )
+
+
+def read_strings(path: Path, *, what: str) -> list[str]:
+    """Read one id or label for each row from a file of its own.
+
+    Lines of text (blanks around them are cut off), a .npy array, a JSON list, or a table with one column, or with a
+    column that is called ``id`` or ``label``.
+
+    Args:
+        path: The file.
+        what: ``id`` or ``label``.
+
+    Raises:
+        FileFormatError: If the file is missing or damaged, or a row has none.
+    """
+    where = f"{path}: {what}s"
+    if not path.is_file():
+        raise FileFormatError(f"{path} is a folder." if path.is_dir() else f"{path} does not exist.")
+    ending = ending_of(path)
+    if ending == ".npy":
+        return strings_from_arrow(array_to_arrow(read_npy(path), str(path), what), where=where)
+    if ENDINGS.get(ending) == "parquet":
+        table = open_parquet(path).read()
+        return strings_from_arrow(table.column(_one_column(table.column_names, what, path)), where=where)
+    if ending in (".csv", ".tsv", ".jsonl", ".ndjson"):
+        source = open_text_table(path, None)
+        name = _one_column(source.schema.names, what, path)
+        batches = list(source.batches(0, max(source.rows, 1), [name]))
+        return [text.strip() for batch in batches for text in strings_from_arrow(batch.column(0), where=where)]
+    lines = [line.strip() for line in read_lines(path)]
+    if ending == ".json":
+        return strings_from_arrow(pa.array(json.loads("\n".join(lines))), where=where)
+    while lines and not lines[-1]:
+        lines.pop()
+    if "" in lines:
+        raise FileFormatError(f"{where}: line {lines.index('') + 1} is empty. Every row needs one.")
+    return lines
+
+
+def _one_column(names: Sequence[str], what: str, path: Path) -> str:
+    usual = ID_COLUMNS if what == "id" else LABEL_COLUMNS
+    name = names[0] if len(names) == 1 else next((name for name in usual if name in names), None)
+    if name is None:
+        raise FileFormatError(f"{path} must have one column, or one called {what}. Got {', '.join(names) or 'none'}.")
+    return name
+
+
+def column_of(values: Sequence[str] | np.ndarray[Any, Any]) -> pa.Array:
+    """Return ids or labels that are given as values as an Arrow column."""
+    return (
+        array_to_arrow(np.asarray(values), "the values", "ids or labels")
+        if isinstance(values, np.ndarray)
+        else pa.array(values)
+    )
