@@ -29,6 +29,7 @@ def convert(
     threads: Annotated[int | None, typer.Option(help="Threads that convert; all processors by default.")] = None,
     workers: Annotated[int, typer.Option(help="Ray workers, when SOURCE is a folder.")] = 2,
     resume: Annotated[bool, typer.Option(help="Go on where an interrupted run stopped.")] = True,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file at TARGET.")] = False,
     old_space: Annotated[
         str | None, typer.Option(help="Space of SOURCE as name@version, where the file does not say it (.npy).")
     ] = None,
@@ -78,6 +79,7 @@ def convert(
             batch_size=batch_size,
             threads=threads,
             resume=resume,
+            overwrite=overwrite,
             progress=lambda rows: track("Converting", rows),
         )
     except KeyboardInterrupt:

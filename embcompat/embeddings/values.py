@@ -88,7 +88,9 @@ class Embeddings:
         ids = self.ids[index]
         if len(set(ids.tolist())) != len(ids):
             raise InputError("rows must name each row once. Got a row more than once.")
-        return Embeddings.trusted(np.ascontiguousarray(self.vectors[index]), ids, self.space, labels, texts, row_numbers=self.row_numbers)
+        return Embeddings.trusted(
+            np.ascontiguousarray(self.vectors[index]), ids, self.space, labels, texts, row_numbers=self.row_numbers
+        )
 
     def with_texts(self, texts: Mapping[str, str]) -> Embeddings:
         """Return the same vectors with the texts of their items, found by id.
@@ -112,7 +114,9 @@ class Embeddings:
                 f"(first ids: {example!r}, {self.ids[0]!r}). Pass the items that were embedded, under the same ids."
             )
         checked = validate_strings(column, len(self), what="texts", empty=True)
-        return Embeddings.trusted(self.vectors, self.ids, self.space, self.labels, checked, row_numbers=self.row_numbers)
+        return Embeddings.trusted(
+            self.vectors, self.ids, self.space, self.labels, checked, row_numbers=self.row_numbers
+        )
 
     @classmethod
     def trusted(
@@ -128,7 +132,12 @@ class Embeddings:
         """Take parts that are known to be valid, without looking at them again."""
         embeddings = cls.__new__(cls)
         parts = {
-            "vectors": vectors, "ids": ids, "space": space, "labels": labels, "texts": texts, "row_numbers": row_numbers,
+            "vectors": vectors,
+            "ids": ids,
+            "space": space,
+            "labels": labels,
+            "texts": texts,
+            "row_numbers": row_numbers,
         }
         for name, value in parts.items():
             object.__setattr__(embeddings, name, value)

@@ -69,7 +69,8 @@ def open_vectors(
     declared = declared_dim(source, roles)
     if space is not None and declared not in (None, space.dim):
         raise FileFormatError(
-            f"{path} must hold floats of shape (n, {space.dim}) for space {space.id!r}. Got vectors of length {declared}."
+            f"{path} must hold floats of shape (n, {space.dim}) for space {space.id!r}. Got vectors of length "
+            f"{declared}."
         )
     return VectorFile(source, roles, space)
 

@@ -76,7 +76,7 @@ class VectorFile:
         return [name for name in self.schema.names if name not in self.roles.vectors]
 
     def copy_schema(self) -> pa.Schema:
-        """Return the schema of a copy: every other column, ids at least, and the vectors in one column at their place."""
+        """Return the schema of a copy: every other column, ids at least, and one column of vectors at its place."""
         fields: list[pa.Field] = [] if self.roles.id else [pa.field("id", pa.string(), nullable=False)]
         for field in self.schema:
             if field.name == self.roles.vectors[0]:
@@ -143,7 +143,11 @@ class VectorFile:
         if self.roles.text is None or block.others is None:
             return None
         column = block.others.column(self.roles.text)
-        return [text if isinstance(text, str) else "" for text in column.to_pylist()]
+        if not (is_text(column.type) or pa.types.is_null(column.type)):
+            raise FileFormatError(
+                f"{self.path}: column {self.roles.text} must hold strings. Row {block.start} is {column[0]}."
+            )
+        return ["" if text is None else text for text in column.to_pylist()]
 
     def _strings(self, block: Block, name: str) -> list[str]:
         if block.others is None:

@@ -98,7 +98,7 @@ def convert_dataset(
     files = _files(Path(source), workers)
     target.mkdir(exist_ok=True)
     todo = [file for file in files if not _is_finished(file, target / file.name, artifact)]
-    options = {"space": space, "batch_size": batch_size, "threads": 1}
+    options = {"space": space, "batch_size": batch_size, "threads": 1, "overwrite": True}
     tasks = [{"source": str(file), "target": str(target / file.name)} for file in todo]
     errors, converted, worst = [], 0, 0.0
     with (progress or silent)(len(todo)) as advance:

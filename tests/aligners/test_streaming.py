@@ -108,7 +108,7 @@ def test_files_of_other_items_are_refused(tmp_path: Path) -> None:
 def test_files_without_vectors_are_refused(tmp_path: Path) -> None:
     source, target = save(make_pairs(100, source_dim=3, target_dim=3).pairs, tmp_path, ".npy")
     np.save(target, np.zeros(100))
-    with pytest.raises(FileFormatError, match=r"must hold an array \(n, dim\) of floats\. Got \(100,\) of float64"):
+    with pytest.raises(FileFormatError, match=r"must hold floats of shape \(n, dim\)\. Got float64 of shape \(100,\)"):
         stream_sums(source, target)
     bad = np.zeros((100, 3), np.float32)
     bad[80] = np.nan

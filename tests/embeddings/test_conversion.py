@@ -44,7 +44,7 @@ def test_no_rows_give_no_rows() -> None:
 
 def test_a_space_of_another_length_is_refused() -> None:
     pairs = labelled_pairs()
-    with pytest.raises(InputError, match=r"vectors of shape \(300, 6\) for space 'old@1'. Got \(300, 4\)"):
+    with pytest.raises(InputError, match=r"vectors of shape \(300, 6\) for space 'made-old@1'. Got \(300, 4\)"):
         ec.convert_embeddings(ec.fit_affine(pairs, pairs), pairs.source, pairs.source.space)
 
 
@@ -53,7 +53,7 @@ def test_an_artifact_converts_only_its_source_space(tmp_path: Path) -> None:
     artifact = ec.save_artifact(
         ec.fit_affine(pairs, pairs), tmp_path / "map", source=pairs.source.space, target=pairs.target.space
     )
-    with pytest.raises(SpaceMismatchError, match="The vectors to convert must be in space 'old@1'. Got 'new@1'"):
+    with pytest.raises(SpaceMismatchError, match="must be in space 'made-old@1'. Got 'made-new@1'"):
         ec.OnnxAligner(artifact).convert(pairs.target)
 
 

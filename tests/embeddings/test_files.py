@@ -96,9 +96,9 @@ def test_a_slice_and_missing_values_are_not_confused() -> None:
 @pytest.mark.parametrize(
     ("columns", "match"),
     [
-        ({"id": ["a"]}, "must have the columns id and vector.*Got id"),
-        ({"id": ["a"], "vector": ["text"]}, "column vector must be a list of float32. Got string"),
-        ({"id": ["a"], "vector": [[1, 2, 3, 4]]}, "must be a list of float32. Got list<"),
+        ({"id": ["a"]}, "must have a column of vectors: vector, embedding.*Got id"),
+        ({"id": ["a"], "vector": ["text"]}, "column vector must hold numbers. Row 0 is 'text'"),
+        ({"id": ["a"], "vector": [[True] * 4]}, "must be a list of float32. Got list<"),
         ({"id": ["a", "b"], "vector": [[1.0, 2, 3, 4], [1.0, 2]]}, "column vector .* length 4. Row 1 has length 2"),
         ({"id": ["a", "b"], "vector": [[1.0, 2, 3, 4], None]}, "Row 1 is missing"),
         (
@@ -106,7 +106,7 @@ def test_a_slice_and_missing_values_are_not_confused() -> None:
             "column vector must be finite. Row 1",
         ),
         ({"id": ["a", "a"], "vector": [[1.0, 2, 3, 4]] * 2}, "column id must be unique"),
-        ({"id": [1, 2], "vector": [[1.0, 2, 3, 4]] * 2}, "column id must hold non-empty strings. Row 0"),
+        ({"id": [1.5, 2], "vector": [[1.0, 2, 3, 4]] * 2}, "column id must hold a string or an integer. Row 0 is 1.5"),
         ({"id": ["a"], "vector": [[1.0, 2, 3, 4]], "label": [None]}, "column label .* Row 0"),
     ],
 )
