@@ -24,11 +24,15 @@ from machine import alternate, describe, line_at_most, median_ratio, write_resul
 from numpy.typing import NDArray
 
 from embcompat.embeddings import Embeddings
-from embcompat.evaluation.verification.counts import count_impostors
-from embcompat.evaluation.verification.figures import threshold_at_frr
-from embcompat.evaluation.verification.pairs import VerificationPairs
-from embcompat.evaluation.verification.report import VerificationReport, evaluate_verification
-from embcompat.evaluation.verification.scenarios import Scenario, scenario_pairs
+from embcompat.evaluation.verification import (
+    Scenario,
+    VerificationPairs,
+    VerificationReport,
+    count_impostors,
+    evaluate_verification,
+    scenario_pairs,
+    threshold_at_frr,
+)
 from embcompat.spaces import Similarity, SpaceVersion
 
 DIM = 128
@@ -93,9 +97,11 @@ def measure_scenarios(subjects: int, similarity: Similarity, repeats: int) -> li
 
     def counts() -> None:
         fresh = scenario_pairs(old, new, converted)
-        fixed = threshold_at_frr(fresh["S1"].genuine.scores, FRR)
+        fixed = threshold_at_frr(fresh["S1"].genuine.scores, FRR, votes=fresh["S1"].genuine.votes)
         for name in four:
-            count_impostors(fresh[name], [fixed, threshold_at_frr(fresh[name].genuine.scores, FRR)])
+            count_impostors(
+                fresh[name], [fixed, threshold_at_frr(fresh[name].genuine.scores, FRR, votes=fresh[name].genuine.votes)]
+            )
 
     reports: list[VerificationReport] = []
 
@@ -122,7 +128,7 @@ def measure_scenarios(subjects: int, similarity: Similarity, repeats: int) -> li
 def measure_growth(subjects: int, similarity: Similarity, repeats: int) -> dict[str, Any]:
     old, new, converted = make_embeddings(subjects, similarity)
     pairs = scenario_pairs(old, new, converted)["S3"]
-    threshold = threshold_at_frr(pairs.genuine.scores, FRR)
+    threshold = threshold_at_frr(pairs.genuine.scores, FRR, votes=pairs.genuine.votes)
 
     def counts() -> None:
         fresh = VerificationPairs(

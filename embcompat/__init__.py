@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         split_pairs,
     )
     from embcompat.evaluation import Qrels, RetrievalReport, evaluate_retrieval, read_qrels
-    from embcompat.evaluation.verification.report import VerificationReport, evaluate_verification
+    from embcompat.evaluation.verification import VerificationReport, evaluate_verification
     from embcompat.export import save_aligner_pair, save_artifact
     from embcompat.extractors import Extractor, extract_embeddings, list_extractors, load_extractor
     from embcompat.migration import convert_file
@@ -70,7 +70,7 @@ _HOMES = {
         "evaluate_retrieval",
         "read_qrels",
     ),
-    "embcompat.evaluation.verification.report": (
+    "embcompat.evaluation.verification": (
         "VerificationReport",
         "evaluate_verification",
     ),

@@ -4,9 +4,7 @@ python examples/transfer_threshold.py
 """
 
 import embcompat as ec
-from embcompat.evaluation.verification.calibration import transfer_threshold
-from embcompat.evaluation.verification.counts import count_impostors
-from embcompat.evaluation.verification.scenarios import scenario_pairs
+from embcompat.evaluation.verification import count_impostors, scenario_pairs, transfer_threshold
 from embcompat.testing import make_pairs
 
 IN_PRODUCTION = 0.45

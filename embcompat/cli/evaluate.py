@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from embcompat.cli.console import output, print_json
+from embcompat.cli.console import output, print_json, track
 from embcompat.cli.data_options import (
     ArtifactPath,
     Json,
@@ -24,6 +24,7 @@ from embcompat.cli.data_options import (
 )
 from embcompat.cli.inputs import load_queries, load_sides
 from embcompat.errors import GateError, InputError
+from embcompat.similarities import Weight
 
 if TYPE_CHECKING:
     from embcompat.artifact import Artifact
@@ -45,6 +46,9 @@ def evaluate(
     metric: Annotated[str, typer.Option(help="The metric of the verdict (retrieval).")] = "ndcg@10",
     frr: Annotated[float, typer.Option(help="False reject rate at which thresholds are set (verification).")] = 0.05,
     all_images: Annotated[bool, typer.Option(help="Compare every image, not two of each subject.")] = False,
+    weight: Annotated[
+        Weight, typer.Option(help="What has one vote (verification): each person, or each pair of images.")
+    ] = "person",
     old_space: OldSpace = None,
     new_space: NewSpace = None,
     similarity: NpySimilarity = "cosine",
@@ -83,7 +87,9 @@ def evaluate(
     spaces: dict[str, Any] = {"old_space": old_space, "new_space": new_space, "similarity": similarity}
     galleries = load_sides(old_gallery, new_gallery, **spaces)
     if task == "verification":
-        result = evaluate_verification_task(artifact, *galleries, frr=frr, all_images=all_images, seed=seed)
+        result = evaluate_verification_task(
+            artifact, *galleries, frr=frr, all_images=all_images, weight=weight, seed=seed
+        )
     else:
         from embcompat.cli.modes import parse_models
 
@@ -157,24 +163,33 @@ def evaluate_retrieval_task(
 
 
 def evaluate_verification_task(
-    path: Path, old_gallery: Embeddings, new_gallery: Embeddings, *, frr: float, all_images: bool, seed: int
+    path: Path,
+    old_gallery: Embeddings,
+    new_gallery: Embeddings,
+    *,
+    frr: float,
+    all_images: bool,
+    weight: Weight,
+    seed: int,
 ) -> dict[str, Any]:
     """Evaluate an artifact by verification on the subjects that it was not fitted on, and return JSON."""
-    from embcompat.evaluation.verification.figures import det_curve_of_pairs
-    from embcompat.evaluation.verification.report import evaluate_verification
-    from embcompat.evaluation.verification.scenarios import scenario_pairs
-    from embcompat.report import det_points
+    from embcompat.evaluation.verification import evaluate_verification
 
     artifact, sides = convert_unseen_subjects(path, old_gallery, new_gallery)
-    report = evaluate_verification(*sides, frr=frr, all_images=all_images, seed=seed)
-    pairs = scenario_pairs(*sides, seed=seed, all_images=all_images)
+    report = evaluate_verification(
+        *sides,
+        frr=frr,
+        all_images=all_images,
+        weight=weight,
+        seed=seed,
+        progress=lambda total: track("Comparing", total, unit="pairs"),
+    )
     return {
         "kind": "verification",
         "artifact": artifact.id,
         "old_space": artifact.source.id,
         "new_space": artifact.target.id,
         **report.to_dict(),
-        "det": {name: det_points(det_curve_of_pairs(side)) for name, side in pairs.items()},
     }
 
 

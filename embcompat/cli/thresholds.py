@@ -10,10 +10,10 @@ import typer
 from embcompat.cli.console import output, print_json
 from embcompat.cli.evaluate import convert_unseen_subjects
 from embcompat.cli.inputs import load_embeddings
-from embcompat.similarities import Similarity
+from embcompat.similarities import Similarity, Weight
 
 if TYPE_CHECKING:
-    from embcompat.evaluation.verification.calibration import ThresholdTransfer
+    from embcompat.evaluation.verification import ThresholdTransfer
 
 
 def thresholds(
@@ -27,6 +27,7 @@ def thresholds(
     old_space: Annotated[str | None, typer.Option(help="name@version of an old .npy file.")] = None,
     new_space: Annotated[str | None, typer.Option(help="name@version of a new .npy file.")] = None,
     similarity: Annotated[Similarity, typer.Option(help="Similarity of .npy files.")] = "cosine",
+    weight: Annotated[Weight, typer.Option(help="What has one vote: each person, or each pair of images.")] = "person",
     seed: Annotated[int, typer.Option(help="Seed of anchors and bootstrap.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -40,21 +41,21 @@ def thresholds(
 
     `embcompat thresholds faces --threshold -1.1 --old-gallery old.parquet --new-gallery new.parquet --json`
     """
-    from embcompat.evaluation.verification.calibration import transfer_threshold
-    from embcompat.evaluation.verification.scenarios import scenario_pairs
+    from embcompat.evaluation.verification import scenario_pairs, transfer_threshold
 
     galleries = [
         load_embeddings(path, space=space, similarity=similarity)
         for path, space in ((old_gallery, old_space), (new_gallery, new_space))
     ]
     loaded, sides = convert_unseen_subjects(artifact, *galleries)
-    pairs = scenario_pairs(*sides, seed=seed, all_images=all_images)
+    pairs = scenario_pairs(*sides, seed=seed, all_images=all_images, weight=weight)
     converted, new = (transfer_threshold(pairs["old"], pairs[name], threshold, seed=seed) for name in ("S3", "S1"))
     if as_json:
         print_json(
             {
                 "kind": "thresholds",
                 "artifact": loaded.id,
+                "weight": weight,
                 "converted_against_new": converted.to_dict(),
                 "new_against_new": new.to_dict(),
             }
@@ -67,7 +68,7 @@ def _print_transfers(converted: ThresholdTransfer, new: ThresholdTransfer) -> No
     from rich.table import Table
     from rich.text import Text
 
-    from embcompat.evaluation.verification.figures import one_in
+    from embcompat.evaluation.verification import one_in
 
     console = output()
     far = one_in(converted.far.value, trials=converted.impostor_pairs)

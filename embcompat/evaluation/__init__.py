@@ -6,6 +6,12 @@ from embcompat.evaluation.retrieval.metrics import METRICS, metric_per_query
 from embcompat.evaluation.retrieval.qrels import Qrels, read_qrels
 from embcompat.evaluation.retrieval.report import GalleryPart, RetrievalReport
 from embcompat.evaluation.similarity import pairwise_scores, row_scores
+from embcompat.evaluation.verification import (
+    VerificationReport,
+    evaluate_verification,
+    scenario_pairs,
+    transfer_threshold,
+)
 
 __all__ = [
     "FUSED_WEIGHTS",
@@ -14,12 +20,16 @@ __all__ = [
     "GalleryPart",
     "Qrels",
     "RetrievalReport",
+    "VerificationReport",
     "bootstrap_difference",
     "bootstrap_mean",
     "bootstrap_ratio",
     "evaluate_retrieval",
+    "evaluate_verification",
     "metric_per_query",
     "pairwise_scores",
     "read_qrels",
     "row_scores",
+    "scenario_pairs",
+    "transfer_threshold",
 ]

@@ -2,6 +2,6 @@
 
 from embcompat.report.html import write_report
 from embcompat.report.results import parse_result, read_result
-from embcompat.report.samples import count_scores, det_points, project
+from embcompat.report.samples import count_scores, project
 
-__all__ = ["count_scores", "det_points", "parse_result", "project", "read_result", "write_report"]
+__all__ = ["count_scores", "parse_result", "project", "read_result", "write_report"]

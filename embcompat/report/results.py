@@ -134,7 +134,7 @@ class VerificationResult(Result):
         subjects: Number of subjects.
         same_item_distance: Mean distance of the converted and the new vector of one item.
         status_quo_ratio: False accept rate of S3 as a multiple of the status quo's.
-        det: For a scenario by name, points (far, frr); `embcompat.report.samples.det_points` makes them.
+        det: For a scenario by name, points (far, frr), as `DetCurve.points` returns them.
     """
 
     kind: Literal["verification"]

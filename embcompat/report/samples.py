@@ -9,7 +9,6 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import JsonValue
 
 from embcompat.errors import InputError
-from embcompat.evaluation.verification.figures import DetCurve
 
 POINTS = 250
 """Items shown in a projection [ours]."""
@@ -97,19 +96,6 @@ def count_scores(
     shares = {side: _rounded(np.histogram(scores, edges)[0] / len(scores)) for side, scores in sides.items()}
     thresholds = {"threshold": threshold, "transferred": transferred}
     return {"name": name, "edges": _rounded(edges), **shares, **thresholds}
-
-
-def det_points(curve: DetCurve) -> list[JsonValue]:
-    """Return a DET curve as points (far, frr), four significant digits; points without an error of each kind go.
-
-    Example:
-        >>> from embcompat.evaluation.verification.figures import det_curve
-        >>> det_points(det_curve([0.5, 0.9], [0.1, 0.6]))
-        [[0.5, 0.5]]
-    """
-    seen = (curve.far > 0) & (curve.frr > 0)
-    points: list[JsonValue] = _rounded(np.column_stack([curve.far[seen], curve.frr[seen]]))
-    return points
 
 
 def _rounded(values: NDArray[np.float64]) -> Any:

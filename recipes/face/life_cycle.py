@@ -25,9 +25,7 @@ from recipe import make_parser, write_result
 
 import embcompat as ec
 from embcompat.embeddings import PairedEmbeddings
-from embcompat.evaluation.verification.counts import count_impostors
-from embcompat.evaluation.verification.figures import threshold_at_frr
-from embcompat.evaluation.verification.scenarios import scenario_pairs
+from embcompat.evaluation.verification import count_impostors, scenario_pairs, threshold_at_frr
 
 DIM = 128
 QUALITY_SPREAD = 0.25
@@ -145,7 +143,7 @@ def simulated_pairs(source: str, target: str, subjects: int, *, part: Part, seed
 def scenario_1(faces: ec.Embeddings, *, frr: float, seed: int = 0) -> dict[str, float]:
     """Measure a version among itself: mean distances, and FAR at an FRR."""
     pairs = scenario_pairs(faces, faces, faces, seed=seed)["S1"]
-    threshold = threshold_at_frr(pairs.genuine.scores, frr)
+    threshold = threshold_at_frr(pairs.genuine.scores, frr, votes=pairs.genuine.votes)
     counts = count_impostors(pairs, [threshold])
     return {
         "mean_genuine": float(-pairs.genuine.scores.mean()),

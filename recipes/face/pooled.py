@@ -1,8 +1,8 @@
-"""Error counts of several aligners on several folds of people, pooled, with paired intervals.
+"""Error rates of several aligners on several folds of people, pooled by person, with paired intervals.
 
-Every fold holds other people. A threshold is chosen in each fold, errors are counted in each fold, and the counts are
-added up. The bootstrap resamples the people of each fold; all aligners of a fold see the same draws, so that ratios
-between them are paired.
+Every fold holds other people. A threshold is chosen in each fold, rates are measured in each fold, and the folds count
+as many votes as they have people, or pairs of people. The bootstrap resamples the people of each fold; all aligners of
+a fold see the same draws, so that ratios between them are paired.
 """
 
 from __future__ import annotations
@@ -13,16 +13,15 @@ from typing import Any
 import numpy as np
 
 import embcompat as ec
-from embcompat.evaluation.verification.bootstrap import (
-    SubjectWeights,
+from embcompat.evaluation.verification import (
+    SubjectDraws,
+    VerificationPairs,
+    choose_threshold,
+    count_impostors,
     far_estimate,
     ratio_estimate,
     replicate_far,
-    replicate_thresholds,
 )
-from embcompat.evaluation.verification.counts import count_impostors
-from embcompat.evaluation.verification.figures import threshold_at_frr
-from embcompat.evaluation.verification.pairs import VerificationPairs
 
 FRR = 0.05
 
@@ -46,76 +45,76 @@ def person_folds(pairs: ec.PairedEmbeddings, *, folds: int, seed: int) -> list[e
     return splits
 
 
-def count_errors(pairs: VerificationPairs, fixed: float, weights: SubjectWeights) -> dict[str, Any]:
-    """Count the errors of one comparison at its own threshold of FRR 5 % and at a fixed one.
+def count_errors(pairs: VerificationPairs, fixed: float, draws: SubjectDraws) -> dict[str, Any]:
+    """Measure one comparison at its own threshold of FRR 5 % and at a fixed one, by person.
 
     Args:
         pairs: Who is compared with whom.
         fixed: Scenario 1's threshold.
-        weights: The draws of the bootstrap.
+        draws: The draws of the bootstrap.
 
     Returns:
-        Counts, and ``replicates``: the FAR at FRR 5 % in each draw of the people.
+        Rates and counts, and ``replicates``: the FAR at FRR 5 % in each draw of the people.
     """
-    genuine = pairs.genuine.scores
-    threshold = threshold_at_frr(genuine, FRR)
-    thresholds = replicate_thresholds(pairs.genuine, weights, FRR)
-    counts = count_impostors(pairs, [threshold, fixed], tails_above=[float(thresholds.min())])
+    threshold = choose_threshold(pairs, draws, FRR)
+    counts = count_impostors(pairs, [threshold.value, fixed], tails_above=[float(threshold.replicates.min())])
     return {
-        "threshold": threshold,
-        "genuine_pairs": len(genuine),
+        "threshold": threshold.value,
+        "genuine_votes": pairs.genuine_votes,
+        "genuine_pairs": pairs.genuine_count,
+        "impostor_votes": pairs.impostor_votes,
         "impostor_pairs": counts.total,
+        "far": float(counts.far[0]),
         "false_acceptances": int(counts.above[0]),
         "fixed_threshold": fixed,
-        "fixed_false_rejections": int(np.searchsorted(genuine, fixed, side="right")),
-        "fixed_false_acceptances": int(counts.above[1]),
-        "replicates": replicate_far(counts.tails[0], weights, thresholds).tolist(),
+        "fixed_frr": float(pairs.genuine.rejected(fixed)),
+        "fixed_far": float(counts.far[1]),
+        "largest_share": pairs.largest_share,
+        "replicates": replicate_far(counts.tails[0], draws, threshold.replicates).tolist(),
     }
 
 
-def pool(folds: Sequence[dict[str, Any]], impostor_weights: Sequence[Sequence[float]]) -> dict[str, Any]:
-    """Add up the counts of one line over the folds.
+def pool(folds: Sequence[dict[str, Any]], impostor_votes: Sequence[Sequence[float]]) -> dict[str, Any]:
+    """Average the rates of one line over the folds, by their votes.
 
     Args:
         folds: What `count_errors` returned, fold by fold.
-        impostor_weights: The impostor pairs of each draw, fold by fold.
+        impostor_votes: The impostor votes of each draw, fold by fold.
     """
-    total = {name: sum(fold[name] for fold in folds) for name in ("genuine_pairs", "impostor_pairs")}
-    errors = {
-        name: sum(fold[name] for fold in folds)
-        for name in ("false_acceptances", "fixed_false_rejections", "fixed_false_acceptances")
-    }
-    far = errors["false_acceptances"] / total["impostor_pairs"]
+    total = {name: sum(fold[name] for fold in folds) for name in ("genuine_votes", "impostor_votes", "impostor_pairs")}
+    far = _mean(folds, "far", "impostor_votes")
     return {
         **total,
-        **errors,
-        "far_at_frr": far_estimate(far, pooled_replicates(folds, impostor_weights), total["impostor_pairs"]).to_dict(),
-        "fixed_frr": errors["fixed_false_rejections"] / total["genuine_pairs"],
-        "fixed_far": errors["fixed_false_acceptances"] / total["impostor_pairs"],
-        "far_at_frr_by_fold": [fold["false_acceptances"] / fold["impostor_pairs"] for fold in folds],
+        "false_acceptances": sum(fold["false_acceptances"] for fold in folds),
+        "far_at_frr": far_estimate(far, pooled_replicates(folds, impostor_votes), total["impostor_votes"]).to_dict(),
+        "fixed_frr": _mean(folds, "fixed_frr", "genuine_votes"),
+        "fixed_far": _mean(folds, "fixed_far", "impostor_votes"),
+        "far_at_frr_by_fold": [fold["far"] for fold in folds],
+        "largest_share": max(fold["largest_share"] for fold in folds),
     }
 
 
 def pooled_ratio(
-    line: Sequence[dict[str, Any]], base: Sequence[dict[str, Any]], impostor_weights: Sequence[Sequence[float]]
+    line: Sequence[dict[str, Any]], base: Sequence[dict[str, Any]], impostor_votes: Sequence[Sequence[float]]
 ) -> dict[str, Any]:
     """Return the FAR of one line as a multiple of another's, with the paired interval, and fold by fold.
 
     Where the other one made no error there is no ratio.
     """
-    rates = [sum(fold["false_acceptances"] for fold in folds) for folds in (line, base)]
-    draws = [pooled_replicates(folds, impostor_weights) for folds in (line, base)]
-    by_fold = [
-        mine["false_acceptances"] / theirs["false_acceptances"] if theirs["false_acceptances"] else None
-        for mine, theirs in zip(line, base, strict=True)
-    ]
-    found = ratio_estimate(rates[0], rates[1], *draws).to_dict() if rates[1] else {"value": None}
-    return {**found, "by_fold": by_fold}
+    rates = [_mean(folds, "far", "impostor_votes") for folds in (line, base)]
+    draws = [pooled_replicates(folds, impostor_votes) for folds in (line, base)]
+    by_fold = [mine["far"] / theirs["far"] if theirs["far"] else None for mine, theirs in zip(line, base, strict=True)]
+    ratio = ratio_estimate(rates[0], rates[1], *draws).to_dict() if rates[1] else {"value": None}
+    return {**ratio, "by_fold": by_fold}
 
 
 def pooled_replicates(
-    folds: Sequence[dict[str, Any]], impostor_weights: Sequence[Sequence[float]]
+    folds: Sequence[dict[str, Any]], impostor_votes: Sequence[Sequence[float]]
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Return the pooled FAR of every draw: the folds' FARs, weighed by their impostor pairs."""
-    weights = np.asarray(impostor_weights)
-    return np.asarray((np.array([fold["replicates"] for fold in folds]) * weights).sum(axis=0) / weights.sum(axis=0))
+    """Return the pooled FAR of every draw: the folds' FARs, weighed by their impostor votes."""
+    votes = np.asarray(impostor_votes)
+    return np.asarray((np.array([fold["replicates"] for fold in folds]) * votes).sum(axis=0) / votes.sum(axis=0))
+
+
+def _mean(folds: Sequence[dict[str, Any]], rate: str, votes: str) -> float:
+    return float(np.average([fold[rate] for fold in folds], weights=[fold[votes] for fold in folds]))

@@ -33,8 +33,7 @@ from recipe import make_parser, write_result
 import embcompat as ec
 from embcompat.chains import compose, convert_through, evaluate_path
 from embcompat.evaluation.compatibility import CompatibilityMatrix, compatibility_matrix
-from embcompat.evaluation.verification.figures import far_at_frr, frr_at_far, rates_at
-from embcompat.evaluation.verification.pairs import VerificationPairs
+from embcompat.evaluation.verification import VerificationPairs, far_at_frr, frr_at_far, rates_at
 
 VERSIONS = ("3", "11", "16", "27", "46.4")
 """Oldest first. A smoke run takes the newest three."""

@@ -194,7 +194,7 @@ def test_verification_points_are_those_of_the_mixed_pairs(made: Made) -> None:
     backlog, new, _, _ = made
     turns = (np.arange(400) % 3).astype(np.int16)
     subjects = np.unique(backlog.labels.astype(str), return_inverse=True)[1]
-    people = _People.of(0.01, backlog, new, np.arange(0, 400), subjects)
+    people = _People.of(VerificationTask(far=0.01), backlog, new, np.arange(0, 400), subjects)
     curve = people.measure((1.0, 0.0), {"x": turns}, 3)["x"]
     for step in range(3):
         mixed = np.where((turns <= step)[:, np.newaxis], new.vectors, backlog.converted.vectors)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from embcompat.aligners.kernel import fit_kernel
-from embcompat.evaluation.verification.bootstrap import draw_weights, far_ratio
+from embcompat.evaluation.verification.bootstrap import draw_subjects, far_ratio
 from embcompat.evaluation.verification.figures import far_at_frr, threshold_at_frr
 from embcompat.evaluation.verification.scenarios import scenario_pairs
 from embcompat.testing import make_pairs
@@ -68,17 +68,18 @@ def test_pooled_counts_of_one_fold_are_those_of_the_library(load: Any) -> None:
     for aligner in (few, many):
         converted = load("fitted").convert(aligner, test)
         both.append(scenario_pairs(test.source, test.target, converted, all_images=True)["S3"])
-    weights = draw_weights(both[0], seed=0, replicates=100)
-    counts = [pooled.count_errors(each, threshold_at_frr(each.genuine.scores, 0.05), weights) for each in both]
-    found = pooled.pooled_ratio(counts[:1], counts[1:], [weights.impostor_weight.tolist()])
+    weights = draw_subjects(both[0], seed=0, replicates=100)
+    counts = [
+        pooled.count_errors(each, threshold_at_frr(each.genuine.scores, 0.05, votes=each.genuine.votes), weights)
+        for each in both
+    ]
+    found = pooled.pooled_ratio(counts[:1], counts[1:], [weights.impostor_votes.tolist()])
     expected = far_ratio(*both, frr=0.05, seed=0, replicates=100)
     assert [found[end] for end in ("value", "low", "high")] == pytest.approx(
         [expected.value, expected.low, expected.high], rel=1e-6
     )
-    assert (
-        pooled.pool(counts[:1], [weights.impostor_weight.tolist()])["far_at_frr"]["value"]
-        == far_at_frr(both[0], 0.05).far
-    )
+    far = pooled.pool(counts[:1], [weights.impostor_votes.tolist()])["far_at_frr"]["value"]
+    assert far == pytest.approx(far_at_frr(both[0], 0.05).far)
 
 
 def test_what_was_tried_is_measured_line_by_line(load: Any, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from embcompat.evaluation.verification.figures import det_curve
-from embcompat.report import count_scores, det_points, project
+from embcompat.report import count_scores, project
 
 LINES = {"status_quo": 0.28, "naive_swap": 0.01, "converted": 0.33, "fused": 0.35, "full_reindex": 0.43}
 
@@ -130,7 +130,7 @@ def verification() -> dict[str, Any]:
         "status_quo_ratio": estimate(0.7, 0.2),
         "decision": "stay",
         "reason": "This verdict is made up.",
-        "det": {"S1": det_points(det_curve(genuine, impostor)), "S3": det_points(det_curve(genuine - 0.1, impostor))},
+        "det": {"S1": det_curve(genuine, impostor).points(), "S3": det_curve(genuine - 0.1, impostor).points()},
         "histograms": [
             count_scores("new – new", genuine, impostor, threshold=0.43),
             count_scores("converted – new", genuine - 0.1, impostor, threshold=0.43, transferred=0.36),

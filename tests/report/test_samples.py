@@ -7,7 +7,7 @@ import pytest
 
 from embcompat.errors import InputError
 from embcompat.evaluation.verification.figures import det_curve
-from embcompat.report import count_scores, det_points, project
+from embcompat.report import count_scores, project
 from embcompat.report.parts import Histogram, Projection
 
 
@@ -71,7 +71,7 @@ def test_scores_must_be_there() -> None:
 
 def test_det_points_have_errors_of_both_kinds() -> None:
     rng = np.random.default_rng(0)
-    points = np.array(det_points(det_curve(rng.normal(1, 1, 50), rng.normal(0, 1, 50))))
+    points = np.array(det_curve(rng.normal(1, 1, 50), rng.normal(0, 1, 50)).points())
     assert (points > 0).all()
     assert (np.diff(points[:, 0]) <= 0).all()
     assert (np.diff(points[:, 1]) >= 0).all()

@@ -35,7 +35,7 @@ def naive(aligner: AffineAligner, pairs: PairedEmbeddings) -> tuple[dict[str, li
 
 
 def test_the_balanced_score_is_its_definition(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scoring, "_BLOCK_ROWS", 7)
+    monkeypatch.setattr("embcompat.evaluation.verification.subjects._BLOCK_ROWS", 7)
     split = faces()
     aligner = fit_affine(split.train, split.validation)
     genuine, impostor = naive(aligner, split.validation)

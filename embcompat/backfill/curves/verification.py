@@ -14,11 +14,11 @@ from embcompat.backfill.order import score_rows
 from embcompat.backfill.recommend import Turns, choose_mixture, draw_names, mixtures, plan_turns
 from embcompat.embeddings import Embeddings
 from embcompat.errors import InputError
-from embcompat.evaluation.verification.bootstrap import SubjectWeights, draw_weights
-from embcompat.evaluation.verification.counts import largest_impostors
-from embcompat.evaluation.verification.figures import allowed_errors, frr_at_far
+from embcompat.evaluation.verification.bootstrap import SubjectDraws, draw_subjects
+from embcompat.evaluation.verification.counts import ImpostorTail, impostors_above, largest_impostors
+from embcompat.evaluation.verification.figures import allowed_votes, frr_at_far
 from embcompat.evaluation.verification.pairs import Rows, VerificationPairs, genuine_rows, pair_scores
-from embcompat.evaluation.verification.products import Candidates, PairProducts
+from embcompat.similarities import Weight
 
 REPLICATES = 200
 """How often the people are resampled [ours]."""
@@ -37,9 +37,11 @@ class VerificationTask:
 
     Attributes:
         far: The false accept rate at which true accepts are counted.
+        weight: What has one vote: ``person``, each person and each ordered pair of people, or ``pairs`` of images.
     """
 
     far: float = 1e-4
+    weight: Weight = "person"
 
     @property
     def metric(self) -> str:
@@ -65,9 +67,7 @@ class VerificationTask:
             raise InputError("verification needs labels that say who each row shows. Got none.")
         subjects = np.unique(backlog.labels.astype(str), return_inverse=True)[1]
         halves = np.random.default_rng(backlog.seed).permutation(int(subjects.max()) + 1) % 2
-        parts = [
-            _People.of(self.far, backlog, new, np.flatnonzero(halves[subjects] == half), subjects) for half in (0, 1)
-        ]
+        parts = [_People.of(self, backlog, new, np.flatnonzero(halves[subjects] == half), subjects) for half in (0, 1)]
         scores = {kind: score_rows(kind, backlog) for kind in kinds}
         turns = plan_turns(scores, native, steps=steps, mixed=recommend, seed=backlog.seed)
         scale = _choose_scale(parts[0], backlog, turns, steps)
@@ -100,22 +100,24 @@ class _People:
     rows: Rows
     native: VerificationPairs
     converted: VerificationPairs
-    weights: SubjectWeights
+    draws: SubjectDraws
 
     @classmethod
-    def of(cls, far: float, backlog: Backlog, new: Embeddings, rows: Rows, subjects: Rows) -> _People:
+    def of(cls, task: VerificationTask, backlog: Backlog, new: Embeddings, rows: Rows, subjects: Rows) -> _People:
         codes = np.unique(subjects[rows], return_inverse=True)[1]
         probes = new.vectors[rows]
         native, converted = (
-            VerificationPairs(probes, side.vectors[rows], codes, codes, new.space.similarity, same_items=True)
-            for side in (new, backlog.converted)
+            VerificationPairs(probes, side, codes, codes, new.space.similarity, same_items=True, weight=task.weight)
+            for side in (probes, backlog.converted.vectors[rows])
         )
-        return cls(far, rows, native, converted, draw_weights(native, seed=backlog.seed, replicates=REPLICATES))
+        return cls(task.far, rows, native, converted, draw_subjects(native, seed=backlog.seed, replicates=REPLICATES))
 
     def status_quo(self, old: Embeddings) -> float:
         """Return the metric of old vectors among themselves."""
         vectors, codes = old.vectors[self.rows], self.native.anchor_subjects
-        pairs = VerificationPairs(vectors, vectors, codes, codes, old.space.similarity, same_items=True)
+        pairs = VerificationPairs(
+            vectors, vectors, codes, codes, old.space.similarity, same_items=True, weight=self.native.weight
+        )
         return 1 - frr_at_far(pairs, self.far).frr
 
     def measure(self, scale: _Scale, turns: dict[str, Turns], steps: int) -> dict[str, Replicated]:
@@ -128,7 +130,6 @@ class _People:
             ]
         )
         tail = _Tail.of(self.far, self.native, self.converted, scale)
-        subjects = self.native.anchor_subjects
         curves = {}
         for name, each in turns.items():
             mine = each[self.rows]
@@ -136,62 +137,65 @@ class _People:
             for step in range(steps):
                 is_native = mine <= step
                 scores = np.where(is_native[positives], genuine[0], genuine[1])
-                points.append(self._point(scores, subjects[anchors], tail.select(is_native)))
+                points.append(self._point(scores, self.native.anchor_subjects[anchors], tail.select(is_native)))
             curves[name] = Replicated(
-                np.array([value for value, _ in points]), np.stack([found for _, found in points], axis=1)
+                np.array([value for value, _ in points]), np.stack([replicates for _, replicates in points], axis=1)
             )
         return curves
 
-    def _point(self, genuine: Float64, subjects: Rows, tail: tuple[Float64, Rows, Rows]) -> tuple[float, Float64]:
+    def _point(self, genuine: Float64, subjects: Rows, tail: ImpostorTail) -> tuple[float, Float64]:
         """Return the true accept rate, and its replicates, of genuine scores against a tail of impostor scores."""
-        scores, left, right = tail
-        allowed = allowed_errors(self.far, self.native.impostor_count, "far")
         order = np.argsort(genuine)
         genuine, subjects = genuine[order], subjects[order]
-        rejected = np.searchsorted(genuine, scores, side="right")  # by a threshold at each impostor score
-        replicates = np.empty(len(self.weights))
-        for row, drawn in enumerate(self.weights.drawn):
-            weight = drawn.astype(np.float64)
-            accepted = np.cumsum(weight[left] * weight[right])
-            limit = self.far * self.weights.impostor_weight[row] + 1e-6
-            place = min(int(np.searchsorted(accepted, limit, side="right")), len(scores) - 1)
-            lost = weight[subjects[: rejected[place]]].sum()
-            replicates[row] = 1 - lost / self.weights.genuine_weight[row]
-        return 1 - rejected[min(allowed, len(scores) - 1)] / len(genuine), replicates
+        votes = self.native.votes.genuine[subjects]
+        rejected = np.searchsorted(genuine, tail.scores, side="right")  # by a threshold at each impostor score
+
+        def true_accepts(drawn: Float64, impostor_votes: float, genuine_votes: float) -> float:
+            accepted = np.cumsum(tail.votes * drawn[tail.anchor_subjects] * drawn[tail.positive_subjects])
+            limit = allowed_votes(self.far, impostor_votes, "far")
+            place = min(int(np.searchsorted(accepted, limit, side="right")), len(accepted) - 1)
+            count = rejected[place]
+            return float(1 - (votes[:count] * drawn[subjects[:count]]).sum() / genuine_votes)
+
+        draws, native = self.draws, self.native
+        replicates = [
+            true_accepts(drawn.astype(np.float64), impostor, own)
+            for drawn, impostor, own in zip(draws.drawn, draws.impostor_votes, draws.genuine_votes, strict=True)
+        ]
+        value = true_accepts(np.ones(native.subjects), native.impostor_votes, native.genuine_votes)
+        return value, np.array(replicates)
 
 
 @dataclass(frozen=True, eq=False)
 class _Tail:
     """The highest impostor scores of both kinds, falling: enough of each for any mixture."""
 
-    scores: Float64
-    anchors: Rows
-    positives: Rows
+    pairs: ImpostorTail
     positive_rows: Rows
     from_native: NDArray[np.bool_]
 
     @classmethod
     def of(cls, far: float, native: VerificationPairs, converted: VerificationPairs, scale: _Scale) -> _Tail:
-        count = int(_TAIL * allowed_errors(far, native.impostor_count, "far")) + 100
+        votes = min(_TAIL * far + 100 / native.impostor_count, 0.9) * native.impostor_votes
         cuts = (
-            float(largest_impostors(native, count).scores[-1]),
-            float(largest_impostors(converted, count).scores[-1]) * scale[0] + scale[1],
+            float(largest_impostors(native, votes).scores[-1]),
+            float(largest_impostors(converted, votes).scores[-1]) * scale[0] + scale[1],
         )
         parts = []
         for pairs, (factor, offset) in ((native, (1.0, 0.0)), (converted, scale)):
-            found = Candidates.joined(list(PairProducts(pairs).candidates((min(cuts) - offset) / factor)))
-            scores = pair_scores(pairs, found.anchor_rows, found.positive_rows) * factor + offset
-            parts.append((scores, found.anchor_rows, found.positive_rows))
-        scores, anchors, positives = (np.concatenate(each) for each in zip(*parts, strict=True))
+            tail, rows = impostors_above(pairs, float(np.nextafter((min(cuts) - offset) / factor, -np.inf)))
+            parts.append(
+                (tail.scores * factor + offset, tail.anchor_subjects, tail.positive_subjects, tail.votes, rows)
+            )
+        scores, anchors, positives, shares, rows = (np.concatenate(each) for each in zip(*parts, strict=True))
         from_native = np.arange(len(scores)) < len(parts[0][0])
         order = np.argsort(-scores, kind="stable")
-        codes = native.anchor_subjects
-        return cls(scores[order], codes[anchors[order]], codes[positives[order]], positives[order], from_native[order])
+        joined = ImpostorTail(anchors[order], positives[order], scores[order], shares[order])
+        return cls(joined, rows[order], from_native[order])
 
-    def select(self, is_native: NDArray[np.bool_]) -> tuple[Float64, Rows, Rows]:
-        """Return scores and both subjects, falling, of a gallery whose rows (n,) are native where the mask says so."""
-        kept = is_native[self.positive_rows] == self.from_native
-        return self.scores[kept], self.anchors[kept], self.positives[kept]
+    def select(self, is_native: NDArray[np.bool_]) -> ImpostorTail:
+        """Return the tail of a gallery whose rows (n,) are native where the mask says so."""
+        return self.pairs.select(is_native[self.positive_rows] == self.from_native)
 
 
 def _choose_scale(people: _People, backlog: Backlog, turns: dict[str, Turns], steps: int) -> _Scale:

@@ -23,6 +23,7 @@ from embcompat.cli.data_options import (
     TaskName,
 )
 from embcompat.cli.inputs import load_queries, load_sides
+from embcompat.similarities import Weight
 
 if TYPE_CHECKING:
     from embcompat.artifact import Artifact
@@ -49,6 +50,9 @@ def curve(
     far: Annotated[float, typer.Option(help="False accept rate at which true accepts are counted (verification).")] = (
         1e-4
     ),
+    weight: Annotated[
+        Weight, typer.Option(help="What has one vote (verification): each person, or each pair of images.")
+    ] = "person",
     fused_weight: Annotated[
         float | None, typer.Option(help="Also add the old scores: weight of the new ones (retrieval).")
     ] = None,
@@ -83,7 +87,7 @@ def curve(
         "seed": seed,
     }
     if task == "verification":
-        found, source = verification_curve(artifact, *galleries, far=far, **options)
+        found, source = verification_curve(artifact, *galleries, far=far, weight=weight, **options)
     else:
         queries = load_queries(old_queries, new_queries, **spaces)
         options |= {"metric": metric, "fused_weight": fused_weight}
@@ -130,6 +134,7 @@ def verification_curve(
     new_gallery: Embeddings,
     *,
     far: float,
+    weight: Weight,
     orders: list[str] | None,
     steps: int,
     seed: int,
@@ -143,7 +148,7 @@ def verification_curve(
     sides = read_galleries(path, old_gallery, new_gallery)
     backlog = make_backlog(artifact, old, converted, held_out_pairs(sides), seed=seed)
     fitted = len(sides.fitted & set(sides.old.ids.tolist()))
-    task = VerificationTask(far)
+    task = VerificationTask(far, weight)
     return backfill_curve(backlog, new, task, fitted_elsewhere=fitted, orders=orders, steps=steps), artifact
 
 

@@ -1,1 +1,109 @@
-"""What a model change does to verification. numpy only."""
+"""What a model change does to verification: pairs, exact counts, figures with intervals, thresholds. numpy only."""
+
+from embcompat.evaluation.verification.bootstrap import (
+    SubjectDraws,
+    Threshold,
+    choose_threshold,
+    draw_subjects,
+    far_estimate,
+    far_ratio,
+    ratio_estimate,
+    replicate_far,
+    replicate_frr,
+)
+from embcompat.evaluation.verification.calibration import ThresholdTransfer, transfer_threshold
+from embcompat.evaluation.verification.counts import (
+    ImpostorCounts,
+    ImpostorTail,
+    count_impostors,
+    largest_impostors,
+)
+from embcompat.evaluation.verification.figures import (
+    DetCurve,
+    ErrorRates,
+    det_curve,
+    det_curve_of_pairs,
+    far_at_frr,
+    frr_at_far,
+    one_in,
+    rates_at,
+    threshold_at_far,
+    threshold_at_frr,
+)
+from embcompat.evaluation.verification.identification import (
+    IdentificationScores,
+    OpenSetRates,
+    identification_scores,
+    open_set_rates,
+    rank_accuracy,
+)
+from embcompat.evaluation.verification.normalization import (
+    Cohort,
+    CohortStatistics,
+    make_cohort,
+    normalize_scores,
+    normalized_pairs,
+)
+from embcompat.evaluation.verification.pairs import WEIGHTS, VerificationPairs
+from embcompat.evaluation.verification.report import (
+    Measurement,
+    ScenarioResult,
+    VerificationReport,
+    evaluate_verification,
+    measure_scenario,
+)
+from embcompat.evaluation.verification.scenarios import SCENARIOS, Scenario, anchor_rows, scenario_pairs
+from embcompat.evaluation.verification.subjects import SubjectFigures, subject_figures
+from embcompat.similarities import Weight
+
+__all__ = [
+    "SCENARIOS",
+    "WEIGHTS",
+    "Cohort",
+    "CohortStatistics",
+    "DetCurve",
+    "ErrorRates",
+    "IdentificationScores",
+    "ImpostorCounts",
+    "ImpostorTail",
+    "Measurement",
+    "OpenSetRates",
+    "Scenario",
+    "ScenarioResult",
+    "SubjectDraws",
+    "SubjectFigures",
+    "Threshold",
+    "ThresholdTransfer",
+    "VerificationPairs",
+    "VerificationReport",
+    "Weight",
+    "anchor_rows",
+    "choose_threshold",
+    "count_impostors",
+    "det_curve",
+    "det_curve_of_pairs",
+    "draw_subjects",
+    "evaluate_verification",
+    "far_at_frr",
+    "far_estimate",
+    "far_ratio",
+    "frr_at_far",
+    "identification_scores",
+    "largest_impostors",
+    "make_cohort",
+    "measure_scenario",
+    "normalize_scores",
+    "normalized_pairs",
+    "one_in",
+    "open_set_rates",
+    "rank_accuracy",
+    "rates_at",
+    "ratio_estimate",
+    "replicate_far",
+    "replicate_frr",
+    "scenario_pairs",
+    "subject_figures",
+    "threshold_at_far",
+    "threshold_at_frr",
+    "transfer_threshold",
+]

@@ -12,19 +12,14 @@ from embcompat.errors import InputError
 from embcompat.evaluation.bootstrap import Estimate, estimate_from
 from embcompat.evaluation.verification.bootstrap import (
     REPLICATES,
-    SubjectWeights,
-    draw_weights,
+    SubjectDraws,
+    draw_subjects,
     far_estimate,
     replicate_far,
     replicate_frr,
+    require_same_subjects,
 )
-from embcompat.evaluation.verification.counts import (
-    MOST_RANKED,
-    TAIL_LIMIT,
-    ImpostorTail,
-    count_impostors,
-    largest_impostors,
-)
+from embcompat.evaluation.verification.counts import TAIL_LIMIT, ImpostorTail, count_impostors, largest_impostors
 from embcompat.evaluation.verification.pairs import Float64, VerificationPairs
 
 ENOUGH_ERRORS = 30
@@ -115,56 +110,54 @@ def transfer_threshold(
         InputError: If the subjects differ, the threshold is not finite or accepts everybody, or more than 4 million
             impostor pairs exceed it.
     """
-    if not np.isfinite(threshold):
-        raise InputError(f"threshold must be a finite score. Got {threshold!r}.")
-    if not np.array_equal(np.stack(before.rows_of_subjects()), np.stack(after.rows_of_subjects())):
-        raise InputError("before and after must hold the same subjects with equally many rows. Got others.")
-    weights = draw_weights(before, seed=seed, replicates=replicates)
+    _check_threshold(before, threshold)
+    require_same_subjects(before, after, "before and after must hold")
+    draws = draw_subjects(before, seed=seed, replicates=replicates)
     counts = count_impostors(before, [threshold], tails_above=[threshold], seed=seed)
-    errors = int(counts.above[0])
+    errors, far = int(counts.above[0]), float(counts.far[0])
     if errors == counts.total:
         raise InputError(f"threshold must reject some impostor pair. Got {threshold!r}, which accepts all of them.")
-    tail = largest_impostors(after, max(errors + 1, min(4 * errors + 1_000, MOST_RANKED)))
-    transferred = float(tail.scores[errors])
-    far = replicate_far(counts.tails[0], weights, np.full(len(weights), threshold))
-    thresholds = _replicate_transfer(_thinned(tail, seed), weights, far)
-    old_genuine, genuine = before.genuine.scores, after.genuine.scores
-    frr = int(np.searchsorted(genuine, transferred, side="right")) / len(genuine)
+    votes = (far + 1e-12) * after.impostor_votes
+    transferred = float(largest_impostors(after, votes).scores[-1])
+    tail = largest_impostors(after, min(4 * votes + 0.002 * after.impostor_votes, 0.9 * after.impostor_votes))
+    old_rates = replicate_far(counts.tails[0], draws, np.full(len(draws), threshold))
+    thresholds = _replicate_transfer(tail.thinned(TAIL_LIMIT, seed=seed), draws, old_rates)
     return ThresholdTransfer(
         old_threshold=float(threshold),
         threshold=estimate_from(transferred, thresholds),
-        far=far_estimate(errors / counts.total, far, counts.total),
-        old_frr=int(np.searchsorted(old_genuine, threshold, side="right")) / len(old_genuine),
-        frr=estimate_from(frr, replicate_frr(after.genuine, weights, thresholds)),
+        far=far_estimate(far, old_rates, before.impostor_votes),
+        old_frr=float(before.genuine.rejected(threshold)),
+        frr=estimate_from(float(after.genuine.rejected(transferred)), replicate_frr(after.genuine, draws, thresholds)),
         impostor_errors=errors,
         impostor_pairs=counts.total,
     )
 
 
-def _replicate_transfer(tail: ImpostorTail, weights: SubjectWeights, far: Float64) -> Float64:
+def _check_threshold(pairs: VerificationPairs, threshold: float) -> None:
+    if not np.isfinite(threshold):
+        raise InputError(f"threshold must be a finite score. Got {threshold!r}.")
+    if pairs.similarity == "cosine" and not -1 <= threshold <= 1:
+        raise InputError(
+            f"threshold must be a cosine, from -1 to 1. Got {threshold:g}. "
+            "Pass the score that a match exceeds: 1 minus the distance, if the threshold is a cosine distance."
+        )
+    if pairs.similarity == "euclidean" and threshold > 0:
+        raise InputError(
+            f"threshold must be minus a Euclidean distance, at most 0. Got {threshold:g}. Pass {-threshold:g}."
+        )
+
+
+def _replicate_transfer(tail: ImpostorTail, draws: SubjectDraws, far: Float64) -> Float64:
     """Find in every replicate the smallest threshold whose FAR does not exceed the replicate's own."""
-    allowed = far * weights.impostor_weight + 1e-6
-    thresholds = np.full(len(weights), -np.inf)
+    allowed = (far + 1e-12) * draws.impostor_votes
+    thresholds = np.full(len(draws), -np.inf)
     for row, limit in enumerate(allowed):
-        weight = weights.drawn[row].astype(np.float64)
-        accepted = np.cumsum(weight[tail.anchor_subjects] * weight[tail.positive_subjects]) / tail.fraction
+        drawn = draws.drawn[row].astype(np.float64)
+        accepted = np.cumsum(tail.votes * drawn[tail.anchor_subjects] * drawn[tail.positive_subjects])
         first = int(np.searchsorted(accepted, limit, side="right"))
         if first < len(accepted):
             thresholds[row] = tail.scores[first]
     return thresholds
-
-
-def _thinned(tail: ImpostorTail, seed: int) -> ImpostorTail:
-    """Keep a random part of a long tail."""
-    if len(tail.scores) <= TAIL_LIMIT:
-        return tail
-    kept = np.random.default_rng(seed).random(len(tail.scores)) < TAIL_LIMIT / len(tail.scores)
-    return ImpostorTail(
-        tail.anchor_subjects[kept],
-        tail.positive_subjects[kept],
-        tail.scores[kept],
-        tail.fraction * TAIL_LIMIT / len(tail.scores),
-    )
 
 
 def _to_json(value: Any) -> Any:

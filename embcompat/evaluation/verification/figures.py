@@ -2,7 +2,7 @@
 
 Scores rise with closeness. A pair matches when its score is *above* the threshold (its distance below), so a tie with
 the threshold is no match. FRR = FN / (FN + TP) over genuine pairs, FAR = FP / (FP + TN) over impostor pairs: what
-ISO/IEC 19795-1 calls FNMR and FMR where nothing fails to be embedded.
+ISO/IEC 19795-1 calls FNMR and FMR where nothing fails to be embedded. Every pair counts by its vote.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ DET_POINTS = 256
 
 @dataclass(frozen=True)
 class ErrorRates:
-    """FAR and FRR at one threshold, with the counts they are made of.
+    """FAR and FRR at one threshold, by the votes of the pairs, and how many pairs are wrong.
 
     Attributes:
         threshold: Score above which a pair matches.
-        frr: False rejection rate, a fraction.
-        far: False acceptance rate, a fraction.
+        frr: False rejection rate, a fraction of the votes.
+        far: False acceptance rate, a fraction of the votes.
         false_rejections: Genuine pairs that do not match.
         genuine_pairs: Genuine pairs.
         false_acceptances: Impostor pairs that match.
@@ -67,8 +67,18 @@ class DetCurve:
         share = -gap[before] / (gap[after] - gap[before]) if gap[after] > gap[before] else 1.0
         return float(self.frr[before] + min(max(share, 0.0), 1.0) * (self.frr[after] - self.frr[before]))
 
+    def points(self) -> list[list[float]]:
+        """Return points (FAR, FRR) of four significant digits; points without an error of each kind are left out.
 
-def threshold_at_frr(genuine: ArrayLike, frr: float) -> float:
+        Example:
+            >>> det_curve([0.5, 0.9], [0.1, 0.6]).points()
+            [[0.5, 0.5]]
+        """
+        seen = (self.far > 0) & (self.frr > 0)
+        return [[float(f"{rate:.4g}") for rate in pair] for pair in zip(self.far[seen], self.frr[seen], strict=True)]
+
+
+def threshold_at_frr(genuine: ArrayLike, frr: float, *, votes: ArrayLike | None = None) -> float:
     """Return the largest threshold whose FRR does not exceed a rate.
 
     It lies just below a genuine score, so that no other threshold with that FRR or a lower one has a lower FAR.
@@ -76,17 +86,25 @@ def threshold_at_frr(genuine: ArrayLike, frr: float) -> float:
     Args:
         genuine: Scores of genuine pairs, in any order.
         frr: The rate, a fraction below 1.
+        votes: What each score counts; all the same when None.
 
     Raises:
-        InputError: If there is no score, or the rate is out of range.
+        InputError: If there is no score, the rate is out of range, or there is not one vote for each score.
 
     Example:
         >>> round(threshold_at_frr([0.1, 0.2, 0.3, 0.4], 0.25), 6)  # rejects 0.1, accepts 0.2
         0.2
+        >>> round(threshold_at_frr([0.1, 0.2, 0.3, 0.4], 0.25, votes=[1, 1, 1, 5]), 6)
+        0.3
     """
     scores = _scores(genuine, "genuine")
-    allowed = allowed_errors(frr, len(scores), "frr")
-    return float(np.nextafter(np.partition(scores, allowed)[allowed], -np.inf))
+    counts = np.ones(len(scores)) if votes is None else np.asarray(votes, dtype=np.float64)
+    if counts.shape != scores.shape:
+        raise InputError(f"there must be one vote for each of {len(scores)} scores. Got shape {counts.shape}.")
+    order = np.argsort(scores, kind="stable")
+    rejected = np.cumsum(counts[order])
+    first = int(np.searchsorted(rejected, allowed_votes(frr, rejected[-1], "frr"), side="right"))
+    return float(np.nextafter(scores[order[min(first, len(scores) - 1)]], -np.inf))
 
 
 def threshold_at_far(impostor: ArrayLike, far: float) -> float:
@@ -110,24 +128,29 @@ def threshold_at_far(impostor: ArrayLike, far: float) -> float:
 
 def rates_at(pairs: VerificationPairs, threshold: float) -> ErrorRates:
     """Return FAR and FRR of N:N pairs at a threshold."""
-    genuine = pairs.genuine.scores
-    rejected = int(np.searchsorted(genuine, threshold, side="right"))
+    genuine = pairs.genuine
+    rejected = int(np.searchsorted(genuine.scores, threshold, side="right"))
     counts = count_impostors(pairs, [threshold])
-    accepted = int(counts.above[0])
     return ErrorRates(
-        threshold, rejected / len(genuine), accepted / counts.total, rejected, len(genuine), accepted, counts.total
+        threshold,
+        float(genuine.rejected(threshold)),
+        float(counts.far[0]),
+        rejected,
+        len(genuine.scores),
+        int(counts.above[0]),
+        counts.total,
     )
 
 
 def far_at_frr(pairs: VerificationPairs, frr: float) -> ErrorRates:
     """Return the rates of N:N pairs at the threshold of `threshold_at_frr`."""
-    return rates_at(pairs, threshold_at_frr(pairs.genuine.scores, frr))
+    return rates_at(pairs, threshold_at_frr(pairs.genuine.scores, frr, votes=pairs.genuine.votes))
 
 
 def frr_at_far(pairs: VerificationPairs, far: float) -> ErrorRates:
-    """Return the rates of N:N pairs at the threshold of `threshold_at_far`."""
-    allowed = allowed_errors(far, pairs.impostor_count, "far")
-    return rates_at(pairs, float(largest_impostors(pairs, allowed + 1).scores[allowed]))
+    """Return the rates of N:N pairs at the smallest threshold whose FAR does not exceed a rate."""
+    tail = largest_impostors(pairs, allowed_votes(far, pairs.impostor_votes, "far"))
+    return rates_at(pairs, float(tail.scores[-1]))
 
 
 def det_curve(genuine: ArrayLike, impostor: ArrayLike) -> DetCurve:
@@ -152,23 +175,31 @@ def det_curve(genuine: ArrayLike, impostor: ArrayLike) -> DetCurve:
     return DetCurve(thresholds, far, frr)
 
 
-def det_curve_of_pairs(pairs: VerificationPairs, *, points: int = DET_POINTS) -> DetCurve:
-    """Return the DET curve of N:N pairs, with exact rates at thresholds just below genuine scores.
+def det_thresholds(pairs: VerificationPairs, *, points: int = DET_POINTS) -> Float64:
+    """Return thresholds just below genuine scores for a DET curve.
 
     Where there are more genuine pairs than points, the points' FRRs are spaced evenly in the logarithm.
 
     Args:
         pairs: Who is compared with whom.
         points: Most points.
+
+    Returns:
+        Array (at most points,), ascending.
     """
-    genuine = pairs.genuine.scores
-    ranks = np.arange(len(genuine))
-    if len(genuine) > points:
-        ranks = np.unique(np.round(np.geomspace(1, len(genuine), points)).astype(np.intp)) - 1
-    thresholds = np.unique(np.nextafter(genuine[ranks], -np.inf))
-    counts = count_impostors(pairs, thresholds)
-    frr = np.searchsorted(genuine, thresholds, side="right") / len(genuine)
-    return DetCurve(thresholds, counts.above / counts.total, frr)
+    genuine = pairs.genuine
+    ranks = np.arange(len(genuine.scores))
+    if len(ranks) > points:
+        rejected = np.cumsum(genuine.votes)
+        shares = np.geomspace(rejected[0], rejected[-1], points) * (1 - 1e-12)
+        ranks = np.unique(np.searchsorted(rejected, shares, side="left"))
+    return np.unique(np.nextafter(genuine.scores[ranks], -np.inf))
+
+
+def det_curve_of_pairs(pairs: VerificationPairs, *, points: int = DET_POINTS) -> DetCurve:
+    """Return the DET curve of N:N pairs, with exact rates at the thresholds of `det_thresholds`."""
+    thresholds = det_thresholds(pairs, points=points)
+    return DetCurve(thresholds, count_impostors(pairs, thresholds).far, pairs.genuine.rejected(thresholds))
 
 
 def one_in(rate: float, *, trials: int | None = None) -> str:
@@ -193,9 +224,18 @@ def allowed_errors(rate: float, count: int, what: str) -> int:
     Raises:
         InputError: If the rate is not in [0, 1).
     """
+    return min(math.floor(round(allowed_votes(rate, count, what), 6)), count - 1)
+
+
+def allowed_votes(rate: float, total: float, what: str) -> float:
+    """Return the votes that errors may have at a rate, with room for the rounding of sums.
+
+    Raises:
+        InputError: If the rate is not in [0, 1).
+    """
     if not 0 <= rate < 1:
         raise InputError(f"{what} must be a fraction from 0 to below 1. Got {rate!r}.")
-    return min(math.floor(round(rate * count, 6)), count - 1)
+    return (rate + 1e-12) * total
 
 
 def _scores(values: ArrayLike, what: str) -> Float64:

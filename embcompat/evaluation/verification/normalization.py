@@ -171,4 +171,5 @@ def normalized_pairs(
         pairs.positive_subjects,
         "dot",
         same_items=pairs.same_items,
+        weight=pairs.weight,
     )

@@ -4,33 +4,58 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from embcompat.errors import InputError, UnknownNameError
 from embcompat.evaluation.similarity import SIMILARITIES
-from embcompat.spaces import Similarity
+from embcompat.similarities import Similarity, Weight
 
 Float64 = NDArray[np.float64]
 Rows = NDArray[np.intp]
 
+WEIGHTS: tuple[Weight, ...] = get_args(Weight)
+
 _MAX_GENUINE = 20_000_000
-_CHUNK_ROWS = 8_192
+_CHUNK_ROWS = 1_024
 
 
 @dataclass(frozen=True, eq=False)
 class GenuineScores:
-    """Scores of the genuine pairs, in ascending order, with the subject of each.
+    """Scores of the genuine pairs, in ascending order, with the subject and the vote of each.
 
     Attributes:
         scores: Array (k,), float64, ascending.
         subjects: Array (k,).
+        votes: Array (k,), what each pair counts.
     """
 
     scores: Float64
     subjects: Rows
+    votes: Float64
+
+    def rejected(self, thresholds: ArrayLike) -> Any:
+        """Return the FRR at each threshold."""
+        shares = np.concatenate([[0.0], np.cumsum(self.votes)])
+        return shares[np.searchsorted(self.scores, thresholds, side="right")] / shares[-1]
+
+
+@dataclass(frozen=True, eq=False)
+class Votes:
+    """What the pairs of each subject count.
+
+    Attributes:
+        anchors: Array (subjects,), the factor of each of a subject's anchors.
+        positives: Array (subjects,), the factor of each of a subject's positives. An impostor pair counts the product
+            of its two factors.
+        genuine: Array (subjects,), the vote of each genuine pair of a subject.
+    """
+
+    anchors: Float64
+    positives: Float64
+    genuine: Float64
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +63,9 @@ class VerificationPairs:
     """Two sides whose rows are compared N:N, every anchor with every positive.
 
     A pair of one subject is *genuine*, a pair of two subjects is an *impostor* pair. All ordered impostor pairs count.
+    Weighed by person, the genuine pairs of a subject share one vote, and so do the impostor pairs of two subjects:
+    rates are then the expectation over one anchor and one positive that are drawn at random from each person, and
+    nobody decides them by having many images. [ours]
 
     Args:
         anchors: Array (n, dim), finite.
@@ -48,8 +76,10 @@ class VerificationPairs:
             distance: larger is closer. The distance is 1 − cosine, minus the dot product, or the Euclidean one.
         same_items: Whether row i of both sides shows the same item (one image, embedded once or by two models).
             Such self-pairs are left out.
+        weight: What has one vote in every rate: a person, or a pair of images.
 
     Raises:
+        UnknownNameError: If the similarity or the weight is not known.
         InputError: If the shapes do not fit, there is no genuine or no impostor pair, or there are more than
             20 million genuine pairs.
 
@@ -65,6 +95,7 @@ class VerificationPairs:
     positive_subjects: Rows
     similarity: Similarity
     same_items: bool = False
+    weight: Weight = "person"
 
     def __init__(
         self,
@@ -75,10 +106,15 @@ class VerificationPairs:
         similarity: Similarity,
         *,
         same_items: bool = False,
+        weight: Weight = "person",
     ) -> None:
         if similarity not in SIMILARITIES:
             raise UnknownNameError("similarity", similarity, SIMILARITIES)
-        sides = _check_side(anchors, anchor_subjects, "anchors"), _check_side(positives, positive_subjects, "positives")
+        if weight not in WEIGHTS:
+            raise UnknownNameError("weight", weight, WEIGHTS)
+        first = _check_side(anchors, anchor_subjects, "anchors")
+        same_rows = anchors is positives and anchor_subjects is positive_subjects
+        sides = first, first if same_rows else _check_side(positives, positive_subjects, "positives")
         if sides[0][0].shape[1] != sides[1][0].shape[1]:
             raise InputError(
                 "anchors and positives must have equally long rows. "
@@ -86,7 +122,7 @@ class VerificationPairs:
             )
         if same_items and not np.array_equal(sides[0][1], sides[1][1]):
             raise InputError("anchor_subjects and positive_subjects must be equal where row i is the same item.")
-        values = (sides[0][0], sides[1][0], sides[0][1], sides[1][1], similarity, same_items)
+        values = (sides[0][0], sides[1][0], sides[0][1], sides[1][1], similarity, same_items, weight)
         for name, value in zip(self.__dataclass_fields__, values, strict=True):
             object.__setattr__(self, name, value)
         if self.impostor_count == 0 or self.genuine_count == 0:
@@ -116,8 +152,7 @@ class VerificationPairs:
     @property
     def genuine_count(self) -> int:
         """Number of genuine pairs, self-pairs left out."""
-        anchors, positives = self.rows_of_subjects()
-        return int(anchors @ positives) - (len(self.anchors) if self.same_items else 0)
+        return int(self.genuine_counts.sum())
 
     @property
     def impostor_count(self) -> int:
@@ -125,13 +160,51 @@ class VerificationPairs:
         anchors, positives = self.rows_of_subjects()
         return len(self.anchors) * len(self.positives) - int(anchors @ positives)
 
+    @property
+    def genuine_counts(self) -> Float64:
+        """Number of genuine pairs of each subject, self-pairs left out: array (subjects,)."""
+        anchors, positives = self.rows_of_subjects()
+        return np.asarray(anchors * positives - (anchors if self.same_items else 0))
+
+    @cached_property
+    def votes(self) -> Votes:
+        """What the pairs of each subject count."""
+        counts = (*self.rows_of_subjects(), self.genuine_counts)
+        if self.weight == "pairs":
+            return Votes(*(np.ones(self.subjects) for _ in counts))
+        return Votes(*(np.divide(1.0, count, out=np.zeros(len(count)), where=count > 0) for count in counts))
+
+    @property
+    def genuine_votes(self) -> float:
+        """The votes of all genuine pairs: by person, the number of subjects that have one."""
+        return float(np.round(self.votes.genuine @ self.genuine_counts))
+
+    @property
+    def impostor_votes(self) -> float:
+        """The votes of all impostor pairs: by person, the number of ordered pairs of subjects."""
+        votes = self.votes
+        anchors, positives = self.rows_of_subjects()
+        left, right = votes.anchors * anchors, votes.positives * positives
+        return float(np.round(left.sum() * right.sum() - left @ right))
+
+    @property
+    def largest_share(self) -> float:
+        """The largest share of the genuine pairs that one subject has, whatever the weight."""
+        return float(self.genuine_counts.max() / self.genuine_count)
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether both sides are the same rows, so that every pair occurs both ways with one score."""
+        return self.anchors is self.positives and self.anchor_subjects is self.positive_subjects
+
     @cached_property
     def genuine(self) -> GenuineScores:
         """Every genuine pair, scored in float64 when first asked for."""
         anchors, positives = genuine_rows(self)
         scores = pair_scores(self, anchors, positives)
         order = np.argsort(scores, kind="stable")
-        return GenuineScores(scores[order], self.anchor_subjects[anchors[order]])
+        subjects = self.anchor_subjects[anchors[order]]
+        return GenuineScores(scores[order], subjects, self.votes.genuine[subjects])
 
     @cached_property
     def norms(self) -> tuple[Float64, Float64]:

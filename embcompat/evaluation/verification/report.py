@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,27 +14,28 @@ from embcompat.evaluation.bootstrap import Estimate, estimate_from
 from embcompat.evaluation.similarity import row_scores
 from embcompat.evaluation.verification.bootstrap import (
     REPLICATES,
-    SubjectWeights,
-    draw_weights,
+    SubjectDraws,
+    Threshold,
+    choose_threshold,
+    draw_subjects,
     far_estimate,
     ratio_estimate,
     replicate_far,
     replicate_frr,
-    replicate_thresholds,
 )
 from embcompat.evaluation.verification.counts import count_impostors
-from embcompat.evaluation.verification.figures import threshold_at_frr
-from embcompat.evaluation.verification.pairs import (
-    Float64,
-    VerificationPairs,
-    to_distance,
-)
+from embcompat.evaluation.verification.figures import DetCurve, det_thresholds
+from embcompat.evaluation.verification.pairs import Float64, VerificationPairs, to_distance
 from embcompat.evaluation.verification.scenarios import Scenario, scenario_pairs
+from embcompat.similarities import Weight
+
+Progress = Callable[[int], AbstractContextManager[Callable[[int], object]]]
+"""Shows progress: called with the number of pairs to compare, it is told how many were compared meanwhile."""
 
 
 @dataclass(frozen=True)
 class ScenarioResult:
-    """Figures of one scenario; rates are fractions.
+    """Figures of one scenario; rates are fractions of the votes, means are weighed by them.
 
     Attributes:
         threshold: The score at which ``frr`` and ``far`` are taken: scenario 1's at the asked FRR (the status quo's
@@ -76,7 +78,23 @@ class ScenarioResult:
         return result | {"intervals": intervals}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """A scenario, measured.
+
+    Attributes:
+        result: Its figures.
+        det: Its DET curve.
+        replicates: Array (replicates,), its FAR at its own threshold in each draw of the subjects: those of two
+            scenarios are paired.
+    """
+
+    result: ScenarioResult
+    det: DetCurve
+    replicates: Float64
+
+
+@dataclass(frozen=True, eq=False)
 class VerificationReport:
     """What `evaluate_verification` measured.
 
@@ -86,10 +104,14 @@ class VerificationReport:
         status_quo_ratio: FAR of scenario 3 as a multiple of the status quo's, each at its own threshold, with a
             paired interval: above 1 the converted gallery is worse than staying. None where the status quo made no
             false acceptance.
+        det: The DET curve of each scenario, and of ``old``.
         same_item_distance: Mean distance of the converted and the new vector of the same item.
         target_frr: The FRR at which thresholds were chosen.
         subjects: Number of subjects.
         all_images: Whether every pair of rows was compared, rather than one anchor with one positive a subject.
+        weight: What had one vote: ``person`` or ``pairs``.
+        largest_share: The largest share of the genuine pairs that one person has: what this person decides where
+            pairs are counted.
         similarity: How the vectors of the new space were compared.
         seed: Seed of the anchors and of the resampling.
     """
@@ -97,10 +119,13 @@ class VerificationReport:
     scenarios: Mapping[Scenario, ScenarioResult]
     old: ScenarioResult
     status_quo_ratio: Estimate | None
+    det: Mapping[Scenario, DetCurve]
     same_item_distance: float
     target_frr: float
     subjects: int
     all_images: bool
+    weight: Weight
+    largest_share: float
     similarity: str
     seed: int
 
@@ -110,6 +135,7 @@ class VerificationReport:
         result["scenarios"] = {name: scenario.to_dict() for name, scenario in self.scenarios.items()}
         result["old"] = self.old.to_dict()
         result["status_quo_ratio"] = None if self.status_quo_ratio is None else self.status_quo_ratio.to_dict()
+        result["det"] = {name: curve.points() for name, curve in self.det.items()}
         return result
 
 
@@ -121,7 +147,9 @@ def evaluate_verification(
     frr: float = 0.05,
     seed: int = 0,
     all_images: bool = False,
+    weight: Weight = "person",
     replicates: int = REPLICATES,
+    progress: Progress | None = None,
 ) -> VerificationReport:
     """Measure a converted gallery by verification, N:N, in the four scenarios and against the status quo.
 
@@ -133,62 +161,84 @@ def evaluate_verification(
         seed: Seed of the anchors and positives, and of the subject bootstrap.
         all_images: Compare every row with every other instead of one anchor and one positive of each subject. A row
             is never compared with the same item.
+        weight: What has one vote in every rate. ``person``: the genuine pairs of a person share one, and so do the
+            impostor pairs of two people, as if one anchor and one positive of each person were drawn at random.
+            ``pairs``: each pair of images, so that people count by the square of their images.
         replicates: How often the subjects are resampled for the intervals.
+        progress: Shows progress.
 
     Raises:
         InputError: If the items differ, there are no labels, or fewer than two subjects have two rows.
         SpaceMismatchError: If ``converted`` is not in the new space.
+        UnknownNameError: If the weight is not known.
     """
-    pairs = scenario_pairs(old, new, converted, seed=seed, all_images=all_images)
-    weights = draw_weights(pairs["S1"], seed=seed, replicates=replicates)
-    choices = {
-        name: (threshold_at_frr(side.genuine.scores, frr), replicate_thresholds(side.genuine, weights, frr))
-        for name, side in pairs.items()
-    }
-    results, replicated = {}, {}
-    for name, side in pairs.items():
-        fixed = choices["old" if name == "old" else "S1"]
-        results[name], replicated[name] = _measure(side, weights, fixed, choices[name])
-    rates = [results[name].far_at_frr.value for name in ("S3", "old")]
-    ratio = ratio_estimate(rates[0], rates[1], replicated["S3"], replicated["old"]) if rates[1] > 0 else None
+    pairs = scenario_pairs(old, new, converted, seed=seed, all_images=all_images, weight=weight)
+    draws = draw_subjects(pairs["S1"], seed=seed, replicates=replicates)
+    fixed = choose_threshold(pairs["S1"], draws, frr)
+    measured: dict[Scenario, Measurement] = {}
+    compared = {name: side for name, side in pairs.items() if not (all_images and name == "S4")}
+    total = sum(len(side.anchors) * len(side.positives) for side in compared.values())
+    with nullcontext(None) if progress is None else progress(total) as advance:
+        for name, side in compared.items():
+            measured[name] = measure_scenario(side, draws, frr, fixed=None if name == "old" else fixed, advance=advance)
+    if all_images:
+        measured["S4"] = measured["S3"]  # the same pairs, seen from the other side
+    base, third = measured["old"], measured["S3"]
+    rates = third.result.far_at_frr.value, base.result.far_at_frr.value
     scores = row_scores(converted.vectors, new.vectors, new.space.similarity)
     return VerificationReport(
-        scenarios={name: result for name, result in results.items() if name != "old"},
-        old=results["old"],
-        status_quo_ratio=ratio,
+        scenarios={name: measured[name].result for name in pairs if name != "old"},
+        old=base.result,
+        status_quo_ratio=ratio_estimate(*rates, third.replicates, base.replicates) if rates[1] > 0 else None,
+        det={name: measured[name].det for name in pairs},
         same_item_distance=float(to_distance(scores.mean(dtype=np.float64), new.space.similarity)),
         target_frr=frr,
         subjects=int(np.count_nonzero(pairs["S1"].rows_of_subjects()[0])),
         all_images=all_images,
+        weight=weight,
+        largest_share=pairs["S1"].largest_share,
         similarity=new.space.similarity,
         seed=seed,
     )
 
 
-def _measure(
+def measure_scenario(
     pairs: VerificationPairs,
-    weights: SubjectWeights,
-    fixed: tuple[float, Float64],
-    own: tuple[float, Float64],
-) -> tuple[ScenarioResult, Float64]:
-    """Measure a scenario at a fixed and at its own threshold; also return its replicated FARs at the latter."""
+    draws: SubjectDraws,
+    frr: float,
+    *,
+    fixed: Threshold | None = None,
+    advance: Callable[[int], object] | None = None,
+) -> Measurement:
+    """Measure a scenario at its own threshold and at a fixed one, in one pass over its pairs.
+
+    Args:
+        pairs: Who is compared with whom.
+        draws: The bootstrap's draws of the subjects.
+        frr: FRR at which its own threshold is chosen.
+        fixed: A threshold of another scenario; its own when None.
+        advance: Told how many pairs were compared meanwhile.
+    """
     genuine = pairs.genuine
-    cuts = [float(thresholds.min()) for _, thresholds in (fixed, own)]
-    counts = count_impostors(pairs, [fixed[0], own[0]], tails_above=cuts)
-    far, far_own = (replicate_far(counts.tails[side], weights, (fixed, own)[side][1]) for side in (0, 1))
-    rejected = int(np.searchsorted(genuine.scores, fixed[0], side="right"))
-    accepted, accepted_own = (int(count) for count in counts.above)
+    own = choose_threshold(pairs, draws, frr)
+    fixed = own if fixed is None else fixed
+    curve = det_thresholds(pairs)
+    cuts = [float(choice.replicates.min()) for choice in (fixed, own)]
+    counts = count_impostors(pairs, [fixed.value, own.value, *curve], tails_above=cuts, progress=advance)
+    far = [
+        replicate_far(tail, draws, choice.replicates) for tail, choice in zip(counts.tails, (fixed, own), strict=True)
+    ]
     result = ScenarioResult(
-        threshold=fixed[0],
-        frr=estimate_from(rejected / len(genuine.scores), replicate_frr(genuine, weights, fixed[1])),
-        far=far_estimate(accepted / counts.total, far, counts.total),
-        threshold_at_frr=estimate_from(own[0], own[1]),
-        far_at_frr=far_estimate(accepted_own / counts.total, far_own, counts.total),
-        mean_genuine=float(to_distance(genuine.scores.mean(), pairs.similarity)),
+        threshold=fixed.value,
+        frr=estimate_from(float(genuine.rejected(fixed.value)), replicate_frr(genuine, draws, fixed.replicates)),
+        far=far_estimate(float(counts.far[0]), far[0], pairs.impostor_votes),
+        threshold_at_frr=own.estimate(),
+        far_at_frr=far_estimate(float(counts.far[1]), far[1], pairs.impostor_votes),
+        mean_genuine=float(to_distance(np.average(genuine.scores, weights=genuine.votes), pairs.similarity)),
         mean_impostor=counts.mean_distance,
         genuine_pairs=len(genuine.scores),
         impostor_pairs=counts.total,
-        false_acceptances=accepted,
-        false_acceptances_at_frr=accepted_own,
+        false_acceptances=int(counts.above[0]),
+        false_acceptances_at_frr=int(counts.above[1]),
     )
-    return result, far_own
+    return Measurement(result, DetCurve(curve, counts.far[2:], genuine.rejected(curve)), far[1])

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from embcompat.embeddings import Embeddings
 from embcompat.errors import InputError
 from embcompat.evaluation.verification.pairs import VerificationPairs
+from embcompat.similarities import Weight
 from embcompat.spaces import require_space
 
 Scenario = Literal["old", "S1", "S2", "S3", "S4"]
@@ -28,7 +29,13 @@ SCENARIOS: dict[Scenario, str] = {
 
 
 def scenario_pairs(
-    old: Embeddings, new: Embeddings, converted: Embeddings, *, seed: int = 0, all_images: bool = False
+    old: Embeddings,
+    new: Embeddings,
+    converted: Embeddings,
+    *,
+    seed: int = 0,
+    all_images: bool = False,
+    weight: Weight = "person",
 ) -> dict[Scenario, VerificationPairs]:
     """Build the pairs of the status quo and of the four scenarios, all of the same rows.
 
@@ -38,6 +45,7 @@ def scenario_pairs(
         converted: As in `evaluate_verification`.
         seed: Seed of the anchors and positives.
         all_images: As in `evaluate_verification`.
+        weight: As in `evaluate_verification`.
 
     Raises:
         InputError: If the items differ, there are no labels, or fewer than two subjects have two rows.
@@ -45,10 +53,8 @@ def scenario_pairs(
     """
     subjects = _subjects(old, new, converted)
     require_space(converted.space, new.space, what="The converted embeddings")
-    if all_images:
-        anchors = positives = np.arange(len(subjects))
-    else:
-        anchors, positives = anchor_rows(subjects, seed=seed)
+    anchors, positives = (None, None) if all_images else anchor_rows(subjects, seed=seed)
+    codes = subjects if anchors is None else np.unique(subjects[anchors], return_inverse=True)[1]
     sides: dict[Scenario, tuple[Embeddings, Embeddings]] = {
         "old": (old, old),
         "S1": (new, new),
@@ -56,15 +62,15 @@ def scenario_pairs(
         "S3": (converted, new),
         "S4": (new, converted),
     }
-    codes = np.unique(subjects[anchors], return_inverse=True)[1]
     return {
         name: VerificationPairs(
-            left.vectors[anchors],
-            right.vectors[positives],
+            left.vectors if anchors is None else left.vectors[anchors],
+            right.vectors if positives is None else right.vectors[positives],
             codes,
             codes,
             right.space.similarity,
             same_items=all_images,
+            weight=weight,
         )
         for name, (left, right) in sides.items()
     }

@@ -33,7 +33,7 @@ def test_a_change_of_scale_changes_the_threshold_by_that_scale():
 
 def test_the_false_acceptance_rate_is_kept_and_what_it_costs_is_told():
     before, after = made_pairs(noise=0.4), made_pairs(noise=0.8, seed=1)
-    threshold = threshold_at_frr(before.genuine.scores, 0.05)
+    threshold = threshold_at_frr(before.genuine.scores, 0.05, votes=before.genuine.votes)
     transfer = transfer_threshold(before, after, threshold, replicates=50)
     old, new = rates_at(before, threshold), rates_at(after, transfer.threshold.value)
     assert transfer.far.value == old.far
@@ -80,6 +80,10 @@ def test_messages():
         transfer_threshold(before, made_pairs(subjects=100), -1.0)
     with pytest.raises(InputError, match="must be a finite score. Got nan"):
         transfer_threshold(before, made_pairs(), np.nan)
+    with pytest.raises(InputError, match="a cosine, from -1 to 1. Got 1.5. .*1 minus the distance"):
+        transfer_threshold(made_pairs(similarity="cosine"), made_pairs(similarity="cosine"), 1.5)
+    with pytest.raises(InputError, match="at most 0. Got 1.1. Pass -1.1"):
+        transfer_threshold(before, before, 1.1)
     with pytest.raises(InputError, match="which accepts all of them"):
         transfer_threshold(before, made_pairs(), -1e9)
 

@@ -33,16 +33,35 @@ def made_pairs(similarity="cosine", subjects=60, dim=8, *, seed=0, offset=0.0, s
     return VerificationPairs(*sides, np.arange(subjects), np.arange(subjects), similarity)
 
 
-def made_images(similarity="cosine", images=80, subjects=25, dim=6, seed=0):
+def made_images(similarity="cosine", images=80, subjects=25, dim=6, seed=0, *, weight="person", symmetric=True):
+    """Make images of people, of whom the first have many."""
     rng = np.random.default_rng(seed)
-    codes = np.arange(images) % subjects
+    codes = np.minimum(rng.geometric(0.12, images) - 1, subjects - 1)
     vectors = rng.standard_normal((subjects, dim))[codes] + 0.4 * rng.standard_normal((images, dim))
     vectors = vectors.astype(np.float32)
-    return VerificationPairs(vectors, vectors, codes, codes, similarity, same_items=True)
+    others = vectors if symmetric else vectors + np.float32(0.1) * rng.standard_normal(vectors.shape, dtype=np.float32)
+    return VerificationPairs(vectors, others, codes, codes, similarity, same_items=True, weight=weight)
 
 
 def naive_scores(pairs):
     """Score all pairs one by one in float64: genuine scores and impostor scores."""
+    genuine, impostor = naive_pairs(pairs)
+    return np.sort([score for score, _, _ in genuine]), np.sort([score for score, _, _ in impostor])[::-1]
+
+
+def naive_rate(scored, accepted, weight):
+    """Average over pairs, or over the images of each pair of people first and then over the pairs of people."""
+    hits = [(accepted(score), people) for score, *people in scored]
+    if weight == "pairs":
+        return np.mean([hit for hit, _ in hits])
+    by_people = {}
+    for hit, people in hits:
+        by_people.setdefault(tuple(people), []).append(hit)
+    return np.mean([np.mean(each) for each in by_people.values()])
+
+
+def naive_pairs(pairs):
+    """Score all pairs one by one in float64: (score, subject, subject) of genuine and of impostor pairs."""
     genuine, impostor = [], []
     for i, x in enumerate(pairs.anchors.astype(np.float64)):
         for j, y in enumerate(pairs.positives.astype(np.float64)):
@@ -55,8 +74,75 @@ def naive_scores(pairs):
                 if pairs.similarity == "cosine":
                     score /= float(np.linalg.norm(x) * np.linalg.norm(y))
             same = pairs.anchor_subjects[i] == pairs.positive_subjects[j]
-            (genuine if same else impostor).append(score)
-    return np.sort(genuine), np.sort(impostor)[::-1]
+            people = int(pairs.anchor_subjects[i]), int(pairs.positive_subjects[j])
+            (genuine if same else impostor).append((score, *people))
+    return genuine, impostor
+
+
+@pytest.mark.parametrize("weight", ["person", "pairs"])
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_rates_equal_the_naive_average(similarity, symmetric, weight):
+    pairs = made_images(similarity, weight=weight, symmetric=symmetric)
+    genuine, impostor = naive_pairs(pairs)
+    thresholds = np.quantile([score for score, *_ in impostor], [0.1, 0.6, 0.95, 0.99])
+    counts = count_impostors(pairs, thresholds, tails_above=[thresholds[1]])
+    for threshold, far in zip(thresholds, counts.far, strict=True):
+        assert far == pytest.approx(naive_rate(impostor, lambda score, t=threshold: score > t, weight), rel=1e-12)
+        rejected = naive_rate(genuine, lambda score, t=threshold: score <= t, weight)
+        assert pairs.genuine.rejected(threshold) == pytest.approx(rejected, rel=1e-12)
+    assert counts.tails[0].votes.sum() == pytest.approx(counts.far[1] * pairs.impostor_votes)
+    distance = naive_rate(impostor, lambda score: 1 - score if similarity == "cosine" else -score, weight)
+    assert counts.mean_distance == pytest.approx(distance, rel=1e-6)
+    people = len({tuple(people) for _, *people in impostor}), len({tuple(people) for _, *people in genuine})
+    votes = (len(impostor), len(genuine)) if weight == "pairs" else people
+    assert (pairs.impostor_votes, pairs.genuine_votes) == votes
+
+
+@pytest.mark.parametrize("weight", ["person", "pairs"])
+@pytest.mark.parametrize("rate", [0.0, 0.02, 0.1, 0.4])
+def test_thresholds_are_the_best_that_the_rate_allows(rate, weight):
+    pairs = made_images(images=60, weight=weight)
+    genuine, impostor = naive_pairs(pairs)
+
+    def frr(threshold):
+        return naive_rate(genuine, lambda score: score <= threshold, weight)
+
+    def far(threshold):
+        return naive_rate(impostor, lambda score: score > threshold, weight)
+
+    at_frr, at_far = far_at_frr(pairs, rate), frr_at_far(pairs, rate)
+    assert frr(at_frr.threshold - 1e-12) <= rate + 1e-12
+    assert frr(pairs.genuine.scores[pairs.genuine.scores > at_frr.threshold][0] + 1e-12) > rate
+    assert far(at_far.threshold + 1e-12) <= rate + 1e-12
+    assert far(at_far.threshold - 1e-9) > rate
+    assert (at_frr.frr, at_frr.far) == pytest.approx((frr(at_frr.threshold - 1e-12), far(at_frr.threshold - 1e-12)))
+
+
+def test_copies_of_one_persons_images_change_no_rate_by_person():
+    pairs = made_images(symmetric=False)
+    anchors = np.concatenate([np.arange(80), np.flatnonzero(pairs.anchor_subjects == 0)])
+    more = VerificationPairs(
+        pairs.anchors[anchors], pairs.positives, pairs.anchor_subjects[anchors], pairs.positive_subjects, "cosine"
+    )
+    once = VerificationPairs(pairs.anchors, pairs.positives, pairs.anchor_subjects, pairs.positive_subjects, "cosine")
+    assert far_at_frr(more, 0.1).far == pytest.approx(far_at_frr(once, 0.1).far)
+    assert far_at_frr(more, 0.1).threshold == far_at_frr(once, 0.1).threshold
+
+
+def test_the_largest_share_is_that_of_the_person_with_most_pairs():
+    codes = np.array([0, 0, 0, 0, 1, 1, 2])
+    vectors = np.random.default_rng(0).standard_normal((7, 3))
+    pairs = VerificationPairs(vectors, vectors, codes, codes, "cosine", same_items=True)
+    assert pairs.largest_share == pytest.approx(12 / 14)
+    assert pairs.genuine_votes == 2
+
+
+def test_each_pair_is_compared_once_and_progress_adds_up():
+    for pairs in (made_images(images=1_200, subjects=40), made_images(images=700, symmetric=False)):
+        steps = []
+        count_impostors(pairs, 0.5, progress=steps.append)
+        assert sum(steps) == len(pairs.anchors) ** 2
 
 
 @pytest.mark.parametrize("similarity", SIMILARITIES)
@@ -103,12 +189,12 @@ def test_counts_equal_the_double_loop(similarity, offset, spread):
     assert np.allclose(counts.tails[0].scores, impostor[: len(counts.tails[0].scores)], rtol=1e-9, atol=0)
     assert [len(tail.scores) for tail in counts.tails] == [np.sum(impostor > impostor[rank]) for rank in (200, 5)]
     assert np.allclose(pairs.genuine.scores, genuine, rtol=1e-9, atol=0)
-    assert np.allclose(largest_impostors(pairs, 50).scores, impostor[:50], rtol=1e-9, atol=0)
+    assert np.allclose(largest_impostors(pairs, 49).scores, impostor[:50], rtol=1e-9, atol=0)
 
 
 @pytest.mark.parametrize("similarity", SIMILARITIES)
 def test_every_pair_of_images_is_compared_once_each_way_but_never_with_itself(similarity):
-    pairs = made_images(similarity)
+    pairs = made_images(similarity, weight="pairs")
     genuine, impostor = naive_scores(pairs)
     threshold = float(np.median(genuine))
     assert (pairs.genuine_count, pairs.impostor_count) == (len(genuine), len(impostor))
@@ -124,9 +210,8 @@ def test_blocks_add_up(similarity, monkeypatch):
     pairs = made_pairs(similarity, 150)
     threshold = float(np.median(pairs.genuine.scores))
     whole = count_impostors(pairs, threshold, tails_above=[threshold])
-    monkeypatch.setattr(pair_products, "_BLOCK_ROWS", 32)
-    monkeypatch.setattr(pair_products, "_BLOCK_COLUMNS", 47)
-    monkeypatch.setattr(pair_products, "_CHUNK_CELLS", 101)
+    monkeypatch.setattr(pair_products, "_BITS", 5)
+    monkeypatch.setattr(pair_products, "_TILE", 32)
     blocks = count_impostors(pairs, threshold, tails_above=[threshold])
     assert blocks.above.tolist() == whole.above.tolist()
     assert blocks.mean_distance == pytest.approx(whole.mean_distance, rel=1e-5)
@@ -155,7 +240,7 @@ def test_scores_within_rounding_of_the_threshold_count_as_in_float64(similarity)
     assert counts.above.tolist() == [int(np.sum(exact > threshold)) for threshold in thresholds]
     assert np.abs(counts.above - naive).max() <= 2
     assert np.allclose(np.sort(exact), impostor[::-1], rtol=1e-14, atol=1e-15)
-    assert largest_impostors(pairs, 300).scores.tolist() == np.sort(exact)[::-1][:300].tolist()
+    assert largest_impostors(pairs, 299).scores.tolist() == np.sort(exact)[::-1][:300].tolist()
 
 
 def test_one_huge_vector_spoils_no_count():
@@ -235,8 +320,8 @@ def test_the_largest_impostors_of_a_bigger_set_are_found_from_a_sample():
     pairs = made_pairs(subjects=900)
     unit = [side / np.linalg.norm(side, axis=1, keepdims=True) for side in (pairs.anchors, pairs.positives)]
     scores = (unit[0].astype(np.float64) @ unit[1].T.astype(np.float64))[~np.eye(900, dtype=bool)]
-    assert np.allclose(largest_impostors(pairs, 40).scores, np.sort(scores)[::-1][:40])
-    assert np.allclose(largest_impostors(pairs, 9_000).scores, np.sort(scores)[::-1][:9_000])
+    assert np.allclose(largest_impostors(pairs, 39).scores, np.sort(scores)[::-1][:40])
+    assert np.allclose(largest_impostors(pairs, 8_999).scores, np.sort(scores)[::-1][:9_000])
 
 
 def test_of_few_impostors_all_can_be_wanted():
@@ -351,8 +436,10 @@ def test_messages():
     pairs = made_pairs()
     with pytest.raises(InputError, match="one or more numbers"):
         count_impostors(pairs, [np.nan])
-    with pytest.raises(InputError, match="between 1 and 4,000,000. Got 0"):
-        largest_impostors(pairs, 0)
+    with pytest.raises(InputError, match="votes must be at least 0. Got -1"):
+        largest_impostors(pairs, -1)
+    with pytest.raises(UnknownNameError, match="no weight called 'image'"):
+        VerificationPairs(vectors, vectors, [0, 1, 2], [0, 1, 2], "dot", weight="image")
     with pytest.raises(InputError, match="frr must be a fraction from 0 to below 1. Got 1.5"):
         far_at_frr(pairs, 1.5)
     with pytest.raises(InputError, match="genuine must be one or more finite scores"):
