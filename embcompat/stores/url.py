@@ -81,6 +81,7 @@ def parse_store_url(url: str) -> StoreUrl:
         >>> address.path, address.names, address.options
         (PosixPath('/data/gallery'), ('docs', 'vector'), {'key': 'id'})
     """
+    url = re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", url)  # as SQLAlchemy and Heroku write it
     location, _, fragment = url.partition("#") if "://" in url else (url, "", "")
     scheme = location.partition("://")[0]
     if location.endswith((".parquet", ".npy")):

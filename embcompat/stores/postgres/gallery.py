@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import psycopg
 from numpy.typing import NDArray
 from psycopg import sql
 
-from embcompat.errors import StoreError
 from embcompat.stores.base import GalleryStore
 from embcompat.stores.keys import KeyCodec
 from embcompat.stores.postgres import reader as pg_reader
 from embcompat.stores.postgres import target as pg_target
 from embcompat.stores.postgres.catalog import VectorTable, has_unique_key, read_table, vector_index
+from embcompat.stores.postgres.connection import in_our_words
 from embcompat.stores.postgres.copy import Column
 from embcompat.stores.postgres.locks import one_at_a_time, with_locks
 from embcompat.stores.postgres.names import Target
@@ -25,11 +25,21 @@ from embcompat.stores.postgres.writer import write_native_rows
 from embcompat.stores.url import StoreUrl
 from embcompat.stores.values import Job, Obstacle, Pairs, Phase, Rows, State, TargetRows, no_target_side
 
-Scan = tuple[Iterator[sql.Composed], list[sql.SQL]]
-"""FROM and WHERE of the pieces of a scan, and the number that tells versions of a row apart, if there is one."""
+Scan = tuple[Iterator[sql.Composed], sql.SQL]
+"""FROM and WHERE of the pieces of a scan, and the last change of a row that a log mentions."""
+
+NO_MARK: Final = sql.SQL("0::bigint")
 
 Side = tuple[Target, VectorTable, sql.Identifier]
 """Names, description and table of the vectors of one side."""
+
+
+_SPOKEN = [
+    name
+    for name, member in vars(GalleryStore).items()
+    if callable(member) and not name.startswith("__") and not getattr(member, "__final__", False)
+]
+"""Methods of a gallery that the base does not keep for itself."""
 
 
 class PgGallery(GalleryStore):
@@ -44,6 +54,14 @@ class PgGallery(GalleryStore):
 
     keeps_norms = True
     batch_bytes: ClassVar[int]
+    _way_out: ClassVar[str] = ""
+    """What to do about obstacles, where there is another way."""
+
+    def __init_subclass__(cls) -> None:
+        """Let every method of a gallery, and every hook that a verb of the base calls, raise our own errors."""
+        super().__init_subclass__()
+        for name in _SPOKEN:
+            setattr(cls, name, in_our_words(getattr(cls, name)))
 
     def __init__(self, address: StoreUrl, reader: psycopg.Connection[Any], writer: psycopg.Connection[Any]) -> None:
         *schema, self._name, self._column = address.names
@@ -51,7 +69,7 @@ class PgGallery(GalleryStore):
         self._schema = schema[0] if schema else "public"
         self._keys = address.option("key", "") if "key" in address.options else ()
         self._reader, self._writer = reader, writer
-        self._marks: dict[str, int] = {}
+        self._read_rows: dict[str, tuple[int, int]] = {}  # version and last logged change, until they are written
         table = self._table()
         self._codec = KeyCodec(table.key_kinds)
         self.tolerance = 1e-4 if table.vector.kind == "vector" else 2e-3
@@ -70,13 +88,9 @@ class PgGallery(GalleryStore):
     def obstacles(self, job: Job) -> list[Obstacle]:  # noqa: ARG002
         """List what would not follow a cutover, and a missing unique index on the key."""
         table = self._table()
-        obstacles = [
-            Obstacle(
-                f"This would not follow a cutover: {phrase}. Remove it for the time of the migration and make it again "
-                "after it."
-            )
-            for phrase in self._hindrances(table)
-        ]
+        obstacles = [Obstacle(f"This would not follow a cutover: {phrase}.") for phrase in self._hindrances(table)]
+        if obstacles and self._way_out:
+            obstacles.append(Obstacle(self._way_out))
         if not has_unique_key(self._writer, table):
             text = f"A unique index must hold {', '.join(table.keys)} apart, and none may be NULL."
             obstacles.append(Obstacle(text))
@@ -92,38 +106,29 @@ class PgGallery(GalleryStore):
         table = self._table()
         vector: tuple[sql.Composable, Column] = (sql.SQL("s.{}").format(sql.Identifier(table.column)), table.vector)
         if self.state(job).phase == "untouched":
-            scan: Scan = iter([pg_reader.every_row(self._names(job), table)]), []
+            scan: Scan = iter([pg_reader.every_row(self._names(job), table)]), NO_MARK
         else:
             scan = self._sources(job, table, missing_only=missing_only, claim=claim)
-        sources, marks = scan
-        fields = [vector, *((mark, Column("int8")) for mark in marks)]
+        sources, mark = scan
+        fields = [vector, (sql.SQL("s.xmin::text::bigint"), Column("int8")), (mark, Column("int8"))]
         for source in sources:
             for keys, values in pg_reader.pages(self._reader, table, fields, source, batch_size):
                 ids = self._codec.ids(keys)
-                for numbers in values[1:]:
-                    self._marks.update(zip(ids, numbers, strict=True))
+                self._read_rows.update(zip(ids, zip(*values[1:], strict=True), strict=True))
                 yield Rows(ids, values[0], np.zeros(len(ids), np.int64))
 
     def write(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32], digests: NDArray[np.int64]) -> None:
         """Copy rows in and join them with those that are there, in one transaction."""
-        marks = np.zeros(len(ids), dtype=np.int64)
-        if self._marks:
-            marks[:] = [self._marks.get(text, 0) for text in ids]
-        try:
-            self._write(job, Written(self._codec.columns(ids), vectors, digests, marks))
-        except psycopg.Error as error:
-            raise StoreError(f"{self.url}: the rows were refused: {error}") from error
+        numbers = np.array([self._read_rows.get(text, (0, 0)) for text in ids], dtype=np.int64).reshape(-1, 2)
+        self._write(job, Written(self._codec.columns(ids), vectors, digests, numbers[:, 0], numbers[:, 1]))
         for text in ids:
-            self._marks.pop(text, None)
+            self._read_rows.pop(text, None)
 
     def write_native(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32]) -> int:
         """Update vectors of the target side, in one transaction."""
         if (side := self._target_side(job)) is None:
             raise no_target_side(self.url)
-        try:
-            return write_native_rows(self._writer, *side, self._codec.columns(ids), vectors)
-        except psycopg.Error as error:
-            raise StoreError(f"{self.url}: the rows were refused: {error}") from error
+        return write_native_rows(self._writer, *side, self._codec.columns(ids), vectors)
 
     def read_target(self, job: Job, ids: Sequence[str]) -> TargetRows:
         """Read the target side of the given rows, where it says that it is of the new space."""

@@ -36,8 +36,6 @@ def with_locks(connection: psycopg.Connection[Any], action: Callable[[], None], 
             if attempt == LOCK_TRIES - 1:
                 raise StoreError(f"{where}: no lock after {LOCK_TRIES} tries: {error}") from error
             time.sleep(0.1 * (attempt + 1))
-        except psycopg.Error as error:
-            raise StoreError(f"{where}: {error}") from error
 
 
 @contextmanager

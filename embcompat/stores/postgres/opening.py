@@ -14,11 +14,14 @@ After the cutover a trigger refuses vectors from sessions that have not said whi
 
 from __future__ import annotations
 
+from contextlib import ExitStack, closing
+
 import psycopg
 
 from embcompat.errors import InputError
 from embcompat.stores.base import GalleryStore
 from embcompat.stores.postgres.column.gallery import ColumnGallery
+from embcompat.stores.postgres.connection import connect, explain
 from embcompat.stores.postgres.table.gallery import TableGallery
 from embcompat.stores.url import StoreUrl
 
@@ -29,7 +32,8 @@ def open_gallery(address: StoreUrl) -> GalleryStore:
     The schema is ``public``, the key the primary key, and the target a new table where they are not said.
 
     Raises:
-        InputError: If there is no connection, or the table or a column is not there.
+        InputError: If the address is wrong, or the table or a column is not there.
+        StoreError: If the server does not answer.
     """
     if len(address.names) not in (2, 3):
         form = "postgresql://user@host/database#schema.table.column?key=id"
@@ -38,13 +42,13 @@ def open_gallery(address: StoreUrl) -> GalleryStore:
     target = address.options.get("target", "table")
     if target not in galleries:
         raise InputError(f"{address.public}: target must be {' or '.join(galleries)}. Got {target!r}.")
-    try:
-        connections = [psycopg.connect(address.location, autocommit=True) for _ in range(2)]
-    except psycopg.OperationalError as error:
-        raise InputError(f"{address.public}: cannot connect: {error}") from error
-    try:
-        return galleries[target](address, connections[0], connections[1])
-    except BaseException:
-        for connection in connections:
-            connection.close()
-        raise
+    with ExitStack() as opened:
+        reader, writer = (
+            opened.enter_context(closing(connect(address.location, where=address.public))) for _ in range(2)
+        )
+        try:
+            gallery = galleries[target](address, reader, writer)
+        except psycopg.Error as error:
+            raise explain(error, address.public) from error
+        opened.pop_all()
+    return gallery

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, LiteralString
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,12 +26,15 @@ class Written:
         keys: Key columns, each of n values.
         vectors: Array (n, target_dim).
         digests: Digests of the source vectors, int64 (n,).
-        marks: Number of the version of each row that was read, int64 (n,); 0 where it is not known.
+        versions: ``xmin`` of the source rows that were read, int64 (n,): a source row that has another one now was
+            changed since, and its target row is left alone. 0 where it is not known.
+        marks: Number of the last change of each row in the log when it was read, int64 (n,); 0 where there is none.
     """
 
     keys: Sequence[Sequence[Any]]
     vectors: NDArray[np.float32]
     digests: NDArray[np.int64]
+    versions: NDArray[np.int64]
     marks: NDArray[np.int64]
 
 
@@ -44,9 +47,9 @@ def stage_rows(
         The table, and the condition that its keys are those of ``s``.
     """
     target = Column(table.vector.kind, names.job.target.dim)
-    columns = [target, Column("int8"), Column("int8"), Column("int8"), *table.key_columns]
-    values = [rows.vectors, rows.digests, vector_digests(rows.vectors), rows.marks, *rows.keys]
-    fields = ["vector", "source", "digest", "mark", *(f"key{index}" for index in range(len(rows.keys)))]
+    columns = [target, *[Column("int8")] * 4, *table.key_columns]
+    values = [rows.vectors, rows.digests, vector_digests(rows.vectors), rows.versions, rows.marks, *rows.keys]
+    fields = ["vector", "source", "digest", "version", "mark", *(f"key{index}" for index in range(len(rows.keys)))]
     name = f"embcompat_{names.job.suffix}"
     staging = sql.Identifier("pg_temp", name)
     types = [vector_type(target), *(sql.SQL(_SQL_TYPES[column.kind]) for column in columns[1:])]
@@ -56,11 +59,15 @@ def stage_rows(
     cursor.execute(sql.SQL("CREATE TEMP TABLE IF NOT EXISTS {} ({})").format(sql.Identifier(name), declared))
     cursor.execute(sql.SQL("TRUNCATE {}").format(staging))
     copy_in(cursor, staging, fields, columns, values)
-    same = sql.SQL(" AND ").join(
-        sql.SQL("g.{} = s.{}").format(sql.Identifier(f"key{index}"), sql.Identifier(key))
+    return staging, staged(table, "s")
+
+
+def staged(table: VectorTable, alias: LiteralString) -> sql.Composed:
+    """Return the condition that a staged row ``g`` has the key of a row of another table."""
+    return sql.SQL(" AND ").join(
+        sql.SQL("g.{} = " + alias + ".{}").format(sql.Identifier(f"key{index}"), sql.Identifier(key))
         for index, key in enumerate(table.keys)
     )
-    return staging, same
 
 
 def copy_in(
@@ -80,6 +87,10 @@ def copy_in(
     with cursor.copy(sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(table, copied)) as copy:
         for piece in encode([values[place] for place in places], [columns[place] for place in places], len(values[0])):
             copy.write(piece)
+
+
+UNCHANGED: Final = sql.SQL("(g.version = 0 OR s.xmin::text::bigint = g.version)")
+"""The condition that the source row ``s`` is still the one that the staged row ``g`` was made from."""
 
 
 def probe_by_key(cursor: Cursor[Any]) -> None:

@@ -14,7 +14,7 @@ from embcompat.stores.digests import vector_digests
 from embcompat.stores.postgres.catalog import VectorTable
 from embcompat.stores.postgres.copy import Column
 from embcompat.stores.postgres.names import PROVENANCE, Target, listed
-from embcompat.stores.postgres.staging import Written, copy_in, probe_by_key, stage_rows
+from embcompat.stores.postgres.staging import UNCHANGED, Written, copy_in, probe_by_key, stage_rows, staged
 
 
 def write_rows(connection: Connection[Any], names: Target, table: VectorTable, rows: Written) -> None:
@@ -27,8 +27,8 @@ def write_rows(connection: Connection[Any], names: Target, table: VectorTable, r
         connection: A connection; its open transaction is used if there is one.
         names: Names of the job.
         table: The table in service.
-        rows: What to write. Its marks are the last change of each row that the log showed when its vector was read:
-            changes up to there are done, later ones stay in the log.
+        rows: What to write. A target row is never replaced by one that was made from an older source row: what was
+            changed since it was read stays in the log.
     """
     if not rows.marks.any():
         try:
@@ -39,17 +39,78 @@ def write_rows(connection: Connection[Any], names: Target, table: VectorTable, r
             pass
     with connection.transaction(), connection.cursor() as cursor:
         staging, same = stage_rows(cursor, names, table, rows)
-        plain = plain_columns(table)
-        on_conflict = sql.SQL(" ON CONFLICT ({}) DO UPDATE SET {}{}").format(
-            listed(table.keys),
-            sql.SQL("").join(updates([name]) + sql.SQL(", ") for name in plain),
-            _unless_native(names),
-        )
-        _insert_staged(cursor, names, table, staging, same, on_conflict)
+        _lock_targets(cursor, names, table, staging)
+        _update_staged(cursor, names, table, staging, same)
+        nothing = sql.SQL(" AND {} ON CONFLICT DO NOTHING").format(UNCHANGED)
+        _insert_staged(cursor, names, table, staging, same, nothing)
         if rows.marks.any():
-            cursor.execute(
-                sql.SQL("DELETE FROM {} s USING {} g WHERE {} AND s.n <= g.mark").format(names.log, staging, same)
-            )
+            _clear_log(cursor, names, table, staging)
+
+
+def _lock_targets(cursor: Cursor[Any], names: Target, table: VectorTable, staging: sql.Identifier) -> None:
+    """Hold the target rows that are there, in key order, so that what is compared next cannot change meanwhile.
+
+    Another worker may have read the same rows later and written them earlier: the statements after this one see it.
+    """
+    probe_by_key(cursor)
+    cursor.execute(
+        sql.SQL("SELECT 1 FROM {} t JOIN {} g ON {} ORDER BY {} FOR UPDATE OF t").format(
+            names.target, staging, staged(table, "t"), listed(table.keys, "t.")
+        )
+    )
+
+
+def _update_staged(
+    cursor: Cursor[Any], names: Target, table: VectorTable, staging: sql.Identifier, same: sql.Composed
+) -> None:
+    """Write staged rows over target rows that are there, where the source row is still the one that was read."""
+    copied = sql.SQL("").join(sql.SQL("{0} = s.{0}, ").format(sql.Identifier(name)) for name in plain_columns(table))
+    values = {
+        names.column: sql.SQL("g.vector"),
+        f"{names.column}__space": sql.Literal(names.job.target.id),
+        f"{names.column}__artifact": sql.Literal(names.job.artifact_id),
+        f"{names.column}__source": sql.SQL("g.source"),
+        f"{names.column}__digest": sql.SQL("g.digest"),
+    }
+    native = sql.SQL("t.{a} IS NULL AND t.{c} IS NOT NULL AND t.{s} = g.source").format(
+        a=names.provenance("artifact"), c=sql.Identifier(names.column), s=names.provenance("source")
+    )
+    converted = sql.SQL(", ").join(
+        sql.SQL("{0} = CASE WHEN {1} THEN t.{0} ELSE {2} END").format(sql.Identifier(name), native, value)
+        for name, value in values.items()
+    )
+    cursor.execute(
+        sql.SQL(
+            "UPDATE {target} t SET {copied}{converted} FROM {staging} g JOIN {served} s ON {same} "
+            "WHERE {match} AND {unchanged}"
+        ).format(
+            target=names.target,
+            copied=copied,
+            converted=converted,
+            staging=staging,
+            served=names.served,
+            same=same,
+            match=staged(table, "t"),
+            unchanged=UNCHANGED,
+        )
+    )
+
+
+def _clear_log(cursor: Cursor[Any], names: Target, table: VectorTable, staging: sql.Identifier) -> None:
+    """Forget the changes that were read, of rows whose target row is now made from what was read."""
+    cursor.execute(
+        sql.SQL(
+            "DELETE FROM {log} l USING {staging} g JOIN {target} t ON {match} "
+            "WHERE {same} AND l.n <= g.mark AND t.{source} = g.source"
+        ).format(
+            log=names.log,
+            staging=staging,
+            target=names.target,
+            match=staged(table, "t"),
+            same=staged(table, "l"),
+            source=names.provenance("source"),
+        )
+    )
 
 
 def _insert_new(cursor: Cursor[Any], names: Target, table: VectorTable, rows: Written) -> None:
@@ -88,7 +149,7 @@ def _insert_staged(
         sql.SQL(
             "INSERT INTO {target} AS t ({written}) OVERRIDING SYSTEM VALUE "
             "SELECT {keys}{plain}, g.vector, {space}, {artifact}, g.source, g.digest "
-            "FROM {staging} g JOIN {served} s ON {same}{on_conflict}"
+            "FROM {staging} g JOIN {served} s ON {same} WHERE true{on_conflict}"
         ).format(
             target=names.target,
             written=listed(written),
@@ -122,9 +183,9 @@ def write_native_rows(
         keys: Key columns.
         vectors: Array (n, target_dim).
     """
-    nothing = np.zeros(len(vectors), np.int64)
+    zeros = np.zeros(len(vectors), np.int64)
     with connection.transaction(), connection.cursor() as cursor:
-        staging, same = stage_rows(cursor, names, table, Written(keys, vectors, nothing, nothing))
+        staging, same = stage_rows(cursor, names, table, Written(keys, vectors, zeros, zeros, zeros))
         for setting, value in (("embcompat.space", names.job.target.id), ("embcompat.backfill", "on")):
             cursor.execute("SELECT set_config(%s, %s, true)", (setting, value))  # what the guard asks
         return cursor.execute(
@@ -153,13 +214,3 @@ def plain_columns(table: VectorTable) -> list[str]:
 def updates(columns: Sequence[str]) -> sql.Composed:
     """Return what a conflict sets: the columns as they come in."""
     return sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in columns)
-
-
-def _unless_native(names: Target) -> sql.Composed:
-    """Return what a conversion sets beside a conflict: all but native vectors with the very same source vector."""
-    columns = [sql.Identifier(names.column), *(names.provenance(kind) for kind in PROVENANCE)]
-    kept = sql.SQL("CASE WHEN t.{a} IS NULL AND t.{s} = excluded.{s} THEN t.{c} ELSE excluded.{c} END")
-    artifact, source = names.provenance("artifact"), names.provenance("source")
-    return sql.SQL(", ").join(
-        sql.SQL("{} = ").format(column) + kept.format(a=artifact, s=source, c=column) for column in columns
-    )

@@ -24,7 +24,7 @@ from embcompat.stores.postgres.column import rows as pg_column_rows
 from embcompat.stores.postgres.column import sides as pg_column_sides
 from embcompat.stores.postgres.column.sides import ColumnTarget
 from embcompat.stores.postgres.copy import Column
-from embcompat.stores.postgres.gallery import PgGallery, Scan, Side
+from embcompat.stores.postgres.gallery import NO_MARK, PgGallery, Scan, Side
 from embcompat.stores.postgres.staging import Written
 from embcompat.stores.values import Coverage, Finish, Job, Phase
 
@@ -118,7 +118,7 @@ class ColumnGallery(PgGallery):
         parts = iter([pg_reader.WHOLE])
         if missing_only:
             parts = pg_reader.take_parts(self._reader, names, table, claim=claim)
-        return (pg_column_rows.empty_rows(names, table, part) for part in parts), [sql.SQL("s.xmin::text::bigint")]
+        return (pg_column_rows.empty_rows(names, table, part) for part in parts), NO_MARK
 
     def _build_index(self, job: Job, table: VectorTable) -> None:
         pending = self._pending(job, table)

@@ -11,7 +11,7 @@ from embcompat.stores.postgres.catalog import VectorTable
 from embcompat.stores.postgres.column.sides import ColumnTarget, needs_vector
 from embcompat.stores.postgres.names import Target
 from embcompat.stores.postgres.reader import WHOLE, Part, within
-from embcompat.stores.postgres.staging import Written, probe_by_key, stage_rows
+from embcompat.stores.postgres.staging import UNCHANGED, Written, probe_by_key, stage_rows
 from embcompat.stores.postgres.table.changes import count_where, unconverted, without_old
 from embcompat.stores.values import Coverage
 
@@ -42,8 +42,7 @@ def write_rows(
         connection: A connection; its open transaction is used if there is one.
         names: Names of the job.
         table: The table.
-        rows: What to write. Its marks are the ``xmin`` of the rows that were read: a row that was changed since is
-            left out.
+        rows: What to write; a row that was changed since it was read is left out.
         silent: Whether to keep the application's triggers from firing.
     """
     with connection.transaction(), connection.cursor() as cursor:
@@ -61,7 +60,7 @@ def write_rows(
         cursor.execute(
             sql.SQL(
                 "UPDATE {served} s SET {filled} FROM {staging} g WHERE {same} AND s.{vector} IS NOT NULL "
-                "AND (g.mark = 0 OR s.xmin::text::bigint = g.mark) AND NOT (s.{column} IS NOT NULL "
+                "AND {unchanged} AND NOT (s.{column} IS NOT NULL "
                 "AND s.{artifact} IS NULL AND s.{source} IS NOT DISTINCT FROM g.source)"
             ).format(
                 served=names.served,
@@ -71,6 +70,7 @@ def write_rows(
                 staging=staging,
                 same=same,
                 vector=sql.Identifier(table.column),
+                unchanged=UNCHANGED,
                 column=sql.Identifier(names.column),
                 artifact=names.provenance("artifact"),
                 source=names.provenance("source"),

@@ -18,7 +18,7 @@ from embcompat.stores.postgres import target as pg_target
 from embcompat.stores.postgres import triggers as pg_triggers
 from embcompat.stores.postgres.catalog import VectorTable, find_oid, read_table, swap_obstacles
 from embcompat.stores.postgres.column.sides import ColumnTarget
-from embcompat.stores.postgres.gallery import PgGallery, Scan, Side
+from embcompat.stores.postgres.gallery import NO_MARK, PgGallery, Scan, Side
 from embcompat.stores.postgres.staging import Written
 from embcompat.stores.postgres.table.changes import follow_rows, return_rows, settle_changes, settle_rows
 from embcompat.stores.postgres.table.swap import carry_outgoing_keys, swap_tables
@@ -31,6 +31,7 @@ class TableGallery(PgGallery):
     """A gallery beside which another table is filled; see `GalleryStore`."""
 
     batch_bytes = 16 << 20
+    _way_out = "Add ?target=column to the address: a new column of the same table keeps what hangs on the table."
 
     def discard(self, job: Job, ids: Sequence[str]) -> None:
         """Delete target rows; the cutover brings them over without a vector."""
@@ -124,8 +125,8 @@ class TableGallery(PgGallery):
         names = self._names(job)
         if missing_only:
             parts = pg_reader.take_parts(self._reader, names, table, claim=claim)
-            return (pg_reader.missing_rows(self._reader, names, table, part) for part in parts), []
-        return iter([pg_reader.logged_rows(names, table)]), [sql.SQL("m.n")]
+            return (pg_reader.missing_rows(self._reader, names, table, part) for part in parts), NO_MARK
+        return iter([pg_reader.logged_rows(names, table)]), sql.SQL("m.n")
 
     def _build_index(self, job: Job, table: VectorTable) -> None:
         name = self._names(job).name()
