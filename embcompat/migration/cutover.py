@@ -19,7 +19,7 @@ from embcompat.migration.rows import Shard, convert_rows
 from embcompat.migration.run import RunOptions, RunReport, job_of, read_back, run_migration
 from embcompat.runtime import OnnxAligner
 from embcompat.stores.base import GalleryStore
-from embcompat.stores.values import Coverage, Phase, Rows
+from embcompat.stores.values import Coverage, Job, Phase, Rows
 
 SAMPLE_ROWS = 256
 """Rows that `verify_migration` reads back [ours]."""
@@ -55,7 +55,12 @@ class VerifyReport:
 
 
 def verify_migration(
-    aligner: OnnxAligner, store: GalleryStore, *, max_failures: int = 0, seed: int = 0
+    aligner: OnnxAligner,
+    store: GalleryStore,
+    *,
+    max_failures: int = 0,
+    seed: int = 0,
+    options: RunOptions | None = None,
 ) -> VerifyReport:
     """Count every row of both sides, read a sample back, and map the canary; change nothing.
 
@@ -64,19 +69,19 @@ def verify_migration(
         store: The gallery.
         max_failures: Rows that may stay without a converted vector.
         seed: Which sample.
+        options: How the migration works; what it says of the job counts here.
 
     Raises:
-        MigrationError: If the migration is not under way, a sampled vector is wrong, or the canary does not sing.
+        MigrationError: If the migration is not under way, a sampled vector is wrong, or the canary check fails.
     """
-    job = job_of(aligner.artifact)
+    job = job_of(aligner.artifact, options)
     store.require_phase(job, "prepared", to="be verified")
-    return _verify(aligner, store, store.coverage(job), max_failures=max_failures, seed=seed)
+    return _verify(aligner, store, job, store.coverage(job), max_failures=max_failures, seed=seed)
 
 
 def _verify(
-    aligner: OnnxAligner, store: GalleryStore, coverage: Coverage, *, max_failures: int, seed: int = 0
+    aligner: OnnxAligner, store: GalleryStore, job: Job, coverage: Coverage, *, max_failures: int, seed: int = 0
 ) -> VerifyReport:
-    job = job_of(aligner.artifact)
     canary = check_canary(aligner.artifact, aligner.transform)
     pairs = store.read(job, store.sample(job, SAMPLE_ROWS, seed=seed))
     error = read_back(store, aligner, pairs)
@@ -128,11 +133,11 @@ def cut_over(
         MigrationError: If a check fails. Nothing was switched.
     """
     options = replace(options or RunOptions(), shard=RunOptions().shard)
-    job = job_of(aligner.artifact)
+    job = job_of(aligner.artifact, options)
     store.require_phase(job, "prepared", to="be cut over")
     run: RunReport = run_migration(aligner, store, options=options, progress=progress, index_progress=index_progress)
     coverage = store.coverage(job) if store.remove_orphans(job) else run.coverage
-    report = _verify(aligner, store, coverage, max_failures=max_failures)
+    report = _verify(aligner, store, job, coverage, max_failures=max_failures)
     problems = list(report.problems)
     if len(run.failures) > max_failures:
         first = run.failures[0]
@@ -196,11 +201,16 @@ def drop_old(aligner: OnnxAligner, store: GalleryStore, *, journal: Path | None 
     Journal(journal).write("old_dropped")
 
 
-def sweep(aligner: OnnxAligner, store: GalleryStore) -> Iterator[str]:
+def sweep(aligner: OnnxAligner, store: GalleryStore, *, options: RunOptions | None = None) -> Iterator[str]:
     """Find rows in service that neither the migration nor the new model made; see `GalleryStore.sweep`.
+
+    Args:
+        aligner: The artifact at work.
+        store: The gallery.
+        options: How the migration worked; what it says of the job counts here.
 
     Raises:
         MigrationError: If the gallery was not cut over.
     """
-    for ids in store.sweep(job_of(aligner.artifact)):
+    for ids in store.sweep(job_of(aligner.artifact, options)):
         yield from ids

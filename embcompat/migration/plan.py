@@ -12,12 +12,12 @@ from pydantic import JsonValue
 from embcompat.errors import InputError
 from embcompat.migration.checks import check_canary
 from embcompat.migration.rows import Shard, convert_rows
-from embcompat.migration.run import job_of
+from embcompat.migration.run import RunOptions, job_of
 from embcompat.runtime import OnnxAligner
 from embcompat.spaces import require_space
 from embcompat.stores.base import GalleryStore
 from embcompat.stores.url import parse_store_url
-from embcompat.stores.values import Obstacle, Phase
+from embcompat.stores.values import Job, Obstacle, Phase
 
 TRIAL_ROWS = 8_192
 """Rows that are read and converted to measure the rate [ours]."""
@@ -71,8 +71,13 @@ class MigrationPlan:
         return asdict(self)
 
 
-def plan_migration(aligner: OnnxAligner, store: GalleryStore) -> MigrationPlan:
+def plan_migration(aligner: OnnxAligner, store: GalleryStore, *, options: RunOptions | None = None) -> MigrationPlan:
     """Count, measure and check without writing anything.
+
+    Args:
+        aligner: The artifact at work.
+        store: The gallery.
+        options: How the migration would work.
 
     Raises:
         SpaceMismatchError: If the store says that its vectors are of another space than the artifact's source.
@@ -80,7 +85,7 @@ def plan_migration(aligner: OnnxAligner, store: GalleryStore) -> MigrationPlan:
         MigrationError: If the canary does not find its pairs.
     """
     artifact = aligner.artifact
-    job = job_of(artifact)
+    job = job_of(artifact, options)
     state = store.state(job)
     in_service = artifact.source if state.phase in ("untouched", "prepared") else artifact.target
     if state.space is not None:
@@ -92,7 +97,9 @@ def plan_migration(aligner: OnnxAligner, store: GalleryStore) -> MigrationPlan:
     coverage = store.coverage(job)
     missing = coverage.missing if converting else 0
     path = parse_store_url(store.url).path
-    reading, writing = _trial_seconds_per_row(aligner, store) if missing else (0.0, 0.0)
+    obstacles = tuple(store.obstacles(job)) if converting else ()
+    possible = missing and all(obstacle.acceptable for obstacle in obstacles)
+    reading, writing = _trial_seconds_per_row(aligner, store, job) if possible else (0.0, 0.0)
     return MigrationPlan(
         artifact_id=artifact.id,
         url=store.url,
@@ -107,13 +114,12 @@ def plan_migration(aligner: OnnxAligner, store: GalleryStore) -> MigrationPlan:
         seconds_at_least=reading * missing,
         write_seconds=None if writing is None else writing * missing,
         index=store.index_kind(),
-        obstacles=tuple(store.obstacles(job)) if converting else (),
+        obstacles=obstacles,
     )
 
 
-def _trial_seconds_per_row(aligner: OnnxAligner, store: GalleryStore) -> tuple[float, float | None]:
+def _trial_seconds_per_row(aligner: OnnxAligner, store: GalleryStore, job: Job) -> tuple[float, float | None]:
     """Return the seconds of a row for reading and converting, and for writing where that can be tried elsewhere."""
-    job = job_of(aligner.artifact)
     start = time.perf_counter()
     rows = next(store.scan(job, batch_size=TRIAL_ROWS, missing_only=True))
     rows = rows.select(np.arange(len(rows)) < TRIAL_ROWS)

@@ -20,7 +20,7 @@ from embcompat.migration.journal import Journal
 from embcompat.migration.pipeline import run_pipeline
 from embcompat.migration.rows import Converted, Failure, Shard, convert_rows, isolate
 from embcompat.runtime import OnnxAligner
-from embcompat.spaces import require_space
+from embcompat.spaces import Similarity, require_space
 from embcompat.stores.base import GalleryStore
 from embcompat.stores.values import Coverage, Job, Pairs, Rows
 
@@ -73,6 +73,9 @@ class RunOptions:
         max_rows_per_second: Most rows converted a second, to spare the store; unlimited when None.
         journal: File to which steps are appended, or None.
         dead_letters: File to which rows that cannot be converted are appended, or None.
+        metric: Metric of the index on the target side; the one in service when None.
+        accept_changes: Whether to go on although the store cannot keep everything (`MigrationPlan.obstacles`).
+        text_column: Column of the texts that a text-aware aligner reads beside the vectors, or None.
     """
 
     batch_size: int | None = None
@@ -81,6 +84,9 @@ class RunOptions:
     max_rows_per_second: float | None = None
     journal: Path | None = None
     dead_letters: Path | None = None
+    metric: Similarity | None = None
+    accept_changes: bool = False
+    text_column: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "threads", "max_rows_per_second"):
@@ -89,9 +95,17 @@ class RunOptions:
                 raise InputError(f"{name} must be positive. Got {value}.")
 
 
-def job_of(artifact: Artifact) -> Job:
-    """Return the job that an artifact stands for."""
-    return Job(artifact.id, artifact.source, artifact.target)
+def job_of(artifact: Artifact, options: RunOptions | None = None) -> Job:
+    """Return the job that an artifact stands for, with what the user chose for it."""
+    options = options or RunOptions()
+    return Job(
+        artifact.id,
+        artifact.source,
+        artifact.target,
+        metric=options.metric,
+        accept_changes=options.accept_changes,
+        text_column=options.text_column,
+    )
 
 
 def run_migration(
@@ -123,9 +137,9 @@ def run_migration(
     """
     start = time.perf_counter()
     options = options or RunOptions()
-    job = job_of(aligner.artifact)
+    job = job_of(aligner.artifact, options)
     journal = Journal(options.journal)
-    fresh = prepare(aligner, store, journal)
+    fresh = prepare(aligner, store, job, journal)
     run = _Run(aligner, store, job, options, journal)
     coverage = store.coverage(job)
     with (progress or silent)(-(-coverage.missing // options.shard.count)) as advance:
@@ -155,7 +169,7 @@ def run_migration(
     return report
 
 
-def prepare(aligner: OnnxAligner, store: GalleryStore, journal: Journal) -> bool:
+def prepare(aligner: OnnxAligner, store: GalleryStore, job: Job, journal: Journal) -> bool:
     """Check that artifact and gallery belong together, and make the target side; return whether it is new.
 
     Raises:
@@ -163,7 +177,6 @@ def prepare(aligner: OnnxAligner, store: GalleryStore, journal: Journal) -> bool
         MigrationError: If the canary check fails, or the gallery was cut over already.
     """
     artifact = aligner.artifact
-    job = job_of(artifact)
     state = store.require_phase(job, "untouched", "prepared", to="be converted")
     if state.space is not None:  # before the length, which is the worse explanation
         require_space(state.space, artifact.source, what=store.url)

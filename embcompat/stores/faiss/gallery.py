@@ -1,37 +1,50 @@
 """FAISS index files; see `embcompat.stores.files.gallery` for how a file is migrated.
 
-The new index is of the same kind and has the same parameters as the old one. Indexes that keep approximations of their
-vectors are refused.
+The new index is of the same kind and has the same metric and parameters as the old one. Indexes that keep only
+approximations of their vectors are refused. A folder stands for its ``index.faiss``, as LangChain saves it; ids are
+positions there, so the docstore beside it stays right.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from embcompat.errors import InputError
-from embcompat.spaces import SpaceVersion
-from embcompat.stores.faiss.index import build_like, contents, kind_of, read_index
+from embcompat.spaces import Similarity, SpaceVersion
+from embcompat.stores.faiss.index import (
+    build_like,
+    contents,
+    empty_like,
+    kind_of,
+    layers_of,
+    metric_of,
+    read_index,
+)
 from embcompat.stores.files.gallery import FileGallery
 from embcompat.stores.files.layouts import Contents
+from embcompat.stores.metrics import kept_metric, metric_obstacles
 from embcompat.stores.url import StoreUrl
 from embcompat.stores.values import Job, Obstacle
 
 
 def open_gallery(address: StoreUrl) -> FileGallery:
-    """Open ``faiss:///folder/index.faiss``.
+    """Open ``faiss:///folder/index.faiss``, or ``faiss:///folder`` where that holds an ``index.faiss``.
 
     Raises:
         InputError: If the file is not there or not an index.
     """
     if address.names or address.options:
         raise InputError(f"a FAISS gallery is written faiss:///folder/index.faiss. Got {address.public}.")
-    return FileGallery(address.public, address.path, FaissLayout(address.public))
+    path = address.path
+    if path.is_dir():
+        path = path / "index.faiss"
+    return FileGallery(address.public, path, FaissLayout(address.public))
 
 
 @final
@@ -68,18 +81,41 @@ class FaissLayout:
         """Return the ids as numbers."""
         return np.array(list(map(int, ids)), dtype=np.int64)
 
-    def obstacles(self, job: Job, contents: Contents) -> list[Obstacle]:  # noqa: ARG002
-        """Refuse a cosine space of vectors that are not normalized."""
-        if job.target.similarity != "cosine" or job.target.normalized:
-            return []
-        text = (
-            "FAISS compares by inner product or distance, which is cosine for unit vectors only, but space "
-            f"{job.target.id!r} is not normalized. Use an artifact whose target is."
-        )
-        return [Obstacle(text)]
+    def obstacles(self, job: Job, contents: Contents) -> list[Obstacle]:
+        """List what an index of this kind and metric cannot hold of the new space."""
+        index, target = contents.whole, job.target
+        normalizes = "L2norm" in layers_of(index).wrappers
+        obstacles = []
+        if normalizes and not job.source.normalized:
+            text = f"The index keeps unit vectors only, but vectors of space {job.source.id!r} are not normalized."
+            obstacles.append(Obstacle(f"{text} Fit the aligner on normalized vectors."))
+        if target.similarity == "cosine" and not target.normalized and not normalizes:
+            text = (
+                f"FAISS compares by cosine only where vectors are normalized, and those of space {target.id!r} are not."
+            )
+            return [
+                *obstacles,
+                Obstacle(f"{text} Use an artifact whose target is, or an index that begins with L2norm."),
+            ]
+        served = metric_of(index)
+        if served is None and job.metric is None:
+            text = "The index has a metric that no space is compared by."
+            return [*obstacles, Obstacle(f"{text} Pass --metric {target.similarity} to change it.")]
+        if served is not None and not normalizes:
+            obstacles += metric_obstacles(job, served)
+        try:
+            empty_like(index, target.dim, self._metric(index, job), rows=len(contents.keys))
+        except RuntimeError as error:
+            text = f"There is no index of this kind for vectors of length {target.dim}: {str(error).splitlines()[-1]}"
+            obstacles.append(Obstacle(text))
+        return obstacles
 
     def write(
         self, path: Path, like: Contents, places: NDArray[np.intp], vectors: NDArray[np.float32], job: Job
     ) -> None:
-        """Build an index of the same kind."""
-        faiss.write_index(build_like(like.whole, like.keys[places], vectors, job.target), str(path))
+        """Build an index of the same kind and metric."""
+        metric = self._metric(like.whole, job)
+        faiss.write_index(build_like(like.whole, like.keys[places], vectors, metric), str(path))
+
+    def _metric(self, index: Any, job: Job) -> Similarity:
+        return kept_metric(job, metric_of(index) or job.target.similarity)

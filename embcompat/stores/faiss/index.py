@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import faiss
 import numpy as np
+from faiss.contrib.factory_tools import reverse_index_factory
 from numpy.typing import NDArray
 
 from embcompat.errors import InputError, StoreError
-from embcompat.spaces import SpaceVersion
+from embcompat.spaces import Similarity
 from embcompat.stores.files.layouts import Contents, require_unique
 
 _METRICS: Final = {
@@ -18,20 +20,56 @@ _METRICS: Final = {
     "dot": faiss.METRIC_INNER_PRODUCT,
     "euclidean": faiss.METRIC_L2,
 }
+_SIMILARITIES: Final[dict[int, Similarity]] = {faiss.METRIC_INNER_PRODUCT: "dot", faiss.METRIC_L2: "euclidean"}
+
+
+@dataclass(frozen=True)
+class Layers:
+    """What an index is made of; its parts live only as long as the whole index.
+
+    Attributes:
+        inner: The index that holds the vectors.
+        wrappers: What is around it, from the outside: ``IDMap``, ``IDMap2`` or ``L2norm``.
+        ids: Ids of the vectors; None where ids are positions.
+    """
+
+    inner: Any
+    wrappers: tuple[str, ...]
+    ids: NDArray[np.int64] | None
 
 
 def read_index(path: Path) -> Any:
     """Read an index file.
 
     Raises:
-        InputError: If it is not there or not an index.
+        InputError: If it is not there or not an index of float vectors.
     """
     if not path.is_file():
         raise InputError(f"there is no index file {path}.")
+    with path.open("rb") as stream:
+        if stream.read(2) == b"IB":
+            raise InputError(
+                f"{path} is a binary index: it holds bits, and an aligner maps float vectors. Convert the vectors that "
+                "the bits were made from, and build the index again."
+            )
     try:
         return faiss.read_index(str(path))
     except RuntimeError as error:
         raise InputError(f"{path} is not a FAISS index: {str(error).splitlines()[-1]}") from error
+
+
+def layers_of(index: Any) -> Layers:
+    """Take an index apart."""
+    inner, wrappers, ids = faiss.downcast_index(index), [], None
+    while True:
+        if isinstance(inner, faiss.IndexIDMap):
+            wrappers.append("IDMap2" if isinstance(inner, faiss.IndexIDMap2) else "IDMap")
+            ids = faiss.vector_to_array(inner.id_map).astype(np.int64)
+        elif isinstance(inner, faiss.IndexPreTransform) and _normalizes(inner):
+            wrappers.append("L2norm")
+        else:
+            return Layers(inner, tuple(wrappers), ids)
+        inner = faiss.downcast_index(inner.index)
 
 
 def contents(index: Any, *, where: str) -> Contents:
@@ -40,70 +78,103 @@ def contents(index: Any, *, where: str) -> Contents:
     Raises:
         StoreError: If the index keeps only approximations of its vectors, or ids repeat.
     """
-    inner, mapped = _inner(index)
-    if isinstance(inner, faiss.IndexIVFFlat):
-        ids, vectors = _inverted_lists(inner)
-    elif isinstance(inner, (faiss.IndexFlat, faiss.IndexHNSWFlat)):
-        ids = np.arange(inner.ntotal, dtype=np.int64)
-        vectors = inner.reconstruct_n(0, inner.ntotal) if inner.ntotal else np.empty((0, inner.d), np.float32)
+    layers = layers_of(index)
+    inner = layers.inner
+    exact = faiss.downcast_index(inner.refine_index) if isinstance(inner, faiss.IndexRefine) else inner
+    if isinstance(exact, faiss.IndexIVFFlat):
+        ids, vectors = _inverted_lists(exact)
+    elif isinstance(exact, (faiss.IndexFlat, faiss.IndexHNSWFlat)):
+        ids = np.arange(exact.ntotal, dtype=np.int64)
+        vectors = exact.reconstruct_n(0, exact.ntotal) if exact.ntotal else np.empty((0, exact.d), np.float32)
     else:
         raise StoreError(
-            f"{where}: a {type(inner).__name__} keeps approximations or transforms of its vectors, and converting "
+            f"{where}: a {type(exact).__name__} keeps approximations or transforms of its vectors, and converting "
             "those adds error to error. Convert the vectors that it was built from, and build it again."
         )
-    if mapped is not None:
-        ids = mapped[ids]
+    if layers.ids is not None:
+        ids = layers.ids[ids]
     require_unique(ids, where=where)
-    positional = mapped is None and not isinstance(inner, faiss.IndexIVF)
+    positional = layers.ids is None and not isinstance(inner, faiss.IndexIVF)
     return Contents(ids, np.ascontiguousarray(vectors, dtype=np.float32), positional, whole=index)
 
 
 def kind_of(index: Any) -> str:
     """Return ``Flat``, ``HNSW`` or ``IVF``."""
-    inner, _ = _inner(index)
+    inner = layers_of(index).inner
+    if isinstance(inner, faiss.IndexRefine):
+        inner = faiss.downcast_index(inner.base_index)
     return "IVF" if isinstance(inner, faiss.IndexIVF) else "HNSW" if isinstance(inner, faiss.IndexHNSW) else "Flat"
 
 
-def build_like(index: Any, ids: NDArray[np.int64], vectors: NDArray[np.float32], space: SpaceVersion) -> Any:
-    """Build an index of the same kind and parameters for vectors of another space.
+def metric_of(index: Any) -> Similarity | None:
+    """Return the metric of an index; None where it is one that no space is compared by."""
+    return _SIMILARITIES.get(layers_of(index).inner.metric_type)
+
+
+def empty_like(index: Any, dim: int, metric: Similarity, *, rows: int) -> Any:
+    """Make an index of the same kind and parameters for vectors of another length, without its wrappers.
+
+    Args:
+        index: The index to resemble.
+        dim: Length of the vectors.
+        metric: How they are compared.
+        rows: Number of vectors that will be added: an IVF index has no more lists than these.
+
+    Raises:
+        RuntimeError: If there is none of that kind for this length (PQ parts that do not divide it).
+    """
+    inner = layers_of(index).inner
+    description = str(reverse_index_factory(inner))  # type: ignore[no-untyped-call]
+    if isinstance(inner, faiss.IndexIVF) and inner.nlist > rows:
+        description = description.replace(f"IVF{inner.nlist}", f"IVF{max(1, rows)}", 1)
+    made = faiss.index_factory(dim, description, _METRICS[metric])
+    _carry_parameters(inner, faiss.downcast_index(made))
+    return made
+
+
+def build_like(index: Any, ids: NDArray[np.int64], vectors: NDArray[np.float32], metric: Similarity) -> Any:
+    """Build an index of the same kind and parameters from other vectors.
 
     Args:
         index: The index to resemble.
         ids: Array (n,), int64.
         vectors: Array (n, dim).
-        space: The space of the vectors; a cosine space must be normalized.
+        metric: How the vectors are compared.
     """
-    inner, mapped = _inner(index)
-    metric = _METRICS[space.similarity]
-    made: Any
-    graph: Any = getattr(inner, "hnsw", None)
-    if isinstance(inner, faiss.IndexIVFFlat):
-        quantizer = faiss.IndexFlat(space.dim, metric)
-        made = faiss.IndexIVFFlat(quantizer, space.dim, min(inner.nlist, max(1, len(vectors))), metric)
-        made.cp.min_points_per_centroid = 1
-        made.nprobe = inner.nprobe
-        made.train(vectors)
-    elif isinstance(inner, faiss.IndexHNSWFlat):
-        made = faiss.IndexHNSWFlat(space.dim, graph.nb_neighbors(1), metric)
-        made.hnsw.efConstruction = graph.efConstruction
-        made.hnsw.efSearch = graph.efSearch
-    else:
-        made = faiss.IndexFlat(space.dim, metric)
-    if mapped is not None:
-        made = faiss.IndexIDMap2(made)
-    if mapped is not None or isinstance(made, faiss.IndexIVF):
+    layers, dim = layers_of(index), vectors.shape[1]
+    made = empty_like(index, dim, metric, rows=len(vectors))
+    for wrapper in reversed(layers.wrappers):
+        if wrapper == "L2norm":
+            made = faiss.IndexPreTransform(faiss.NormalizationTransform(dim, 2.0), made)
+        else:
+            made = faiss.IndexIDMap2(made) if wrapper == "IDMap2" else faiss.IndexIDMap(made)
+    made.train(vectors)
+    if layers.ids is not None or isinstance(layers.inner, faiss.IndexIVF):
         made.add_with_ids(vectors, ids)
     else:
         made.add(vectors)
+    if isinstance(layers.inner, faiss.IndexIVF):
+        layers_of(made).inner.set_direct_map_type(layers.inner.direct_map.type)
     return made
 
 
-def _inner(index: Any) -> tuple[Any, NDArray[np.int64] | None]:
-    """Return the index under an id map, and the map; both live only as long as ``index``."""
-    outer = faiss.downcast_index(index)
-    if isinstance(outer, faiss.IndexIDMap):
-        return faiss.downcast_index(outer.index), faiss.vector_to_array(outer.id_map).astype(np.int64)
-    return outer, None
+def _normalizes(index: Any) -> bool:
+    """Return whether an index does nothing to its vectors but scale them to unit length."""
+    steps = [faiss.downcast_VectorTransform(index.chain.at(place)) for place in range(index.chain.size())]
+    return bool(steps) and all(isinstance(step, faiss.NormalizationTransform) and step.norm == 2 for step in steps)
+
+
+def _carry_parameters(old: Any, new: Any) -> None:
+    """Give an empty index the parameters of another one of its kind."""
+    if isinstance(old, faiss.IndexRefine):
+        new.k_factor = old.k_factor
+        _carry_parameters(faiss.downcast_index(old.base_index), faiss.downcast_index(new.base_index))
+    elif isinstance(old, faiss.IndexIVF):
+        new.nprobe = old.nprobe
+        new.cp.min_points_per_centroid = 1
+        _carry_parameters(faiss.downcast_index(old.quantizer), faiss.downcast_index(new.quantizer))
+    elif isinstance(old, faiss.IndexHNSW):
+        new.hnsw.efConstruction, new.hnsw.efSearch = old.hnsw.efConstruction, old.hnsw.efSearch
 
 
 def _inverted_lists(index: Any) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

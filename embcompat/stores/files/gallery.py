@@ -176,7 +176,7 @@ class FileGallery(GalleryStore):
     def build_index(self, job: Job) -> None:
         """Write the new file from the target vectors, unless it is written from the same ones already."""
         held, latest = self._read(), self._records(job).latest()
-        stamp = f"{identity_key(self._path)} {self._records(job).path.stat().st_size}"
+        stamp = f"{identity_key(self._path)} {self._records(job).path.stat().st_size} {job.metric}"
         if self._notes.is_built(job, self._new(job), stamp):
             return
         kept, places = latest.find(held.keys)

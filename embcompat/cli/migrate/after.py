@@ -1,0 +1,100 @@
+"""``embcompat migrate rollback|abort|drop-old|sweep``: the way back, and what is left after the switch."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from embcompat.cli.console import messages, output, print_json
+from embcompat.cli.migrate.options import (
+    ArtifactPath,
+    JournalPath,
+    Json,
+    TextColumn,
+    Url,
+    files,
+    opened,
+)
+from embcompat.errors import GateError, InputError
+
+
+def rollback(artifact: ArtifactPath, url: Url, journal: JournalPath = None) -> None:
+    """Put the old side back into service in one step."""
+    from embcompat.migration import roll_back
+
+    with opened(artifact, url) as (aligner, store):
+        without = roll_back(aligner, store, journal=files(aligner, journal, None)["journal"])
+    output().print(f"{aligner.artifact.source.id} is in service again.")
+    if without:
+        output().print(
+            f"{without:,} rows came in after the cutover and have no old vector: embed them with the old model."
+        )
+
+
+def abort(
+    artifact: ArtifactPath,
+    url: Url,
+    yes: Annotated[bool, typer.Option("--yes", help="Really remove what is listed.")] = False,
+    journal: JournalPath = None,
+    as_json: Json = False,
+) -> None:
+    """Give up a migration that is unfinished or was rolled back, and remove everything that it has made.
+
+    Without `--yes` it only lists what it would remove. The vectors in service are not touched.
+    """
+    from embcompat.migration import abort, job_of
+
+    with opened(artifact, url) as (aligner, store):
+        native = store.coverage(job_of(aligner.artifact)).native
+        if yes:
+            removed = abort(aligner, store, journal=files(aligner, journal, None)["journal"])
+        else:
+            removed = store.leftovers(job_of(aligner.artifact))
+    if as_json:
+        print_json({"removed": removed if yes else [], "listed": removed, "native": native})
+        return
+    for phrase in removed:
+        output().print(f"{'removed' if yes else 'would remove'}: {phrase}", soft_wrap=True, markup=False)
+    if not removed:
+        output().print("There is nothing to remove.")
+    elif native:
+        output().print(f"Among these {'were' if yes else 'are'} {native:,} vectors that the new model itself made.")
+    if removed and not yes:
+        output().print("Nothing was removed. Pass --yes to remove it.")
+
+
+def drop_old(
+    artifact: ArtifactPath,
+    url: Url,
+    yes: Annotated[bool, typer.Option("--yes", help="Really delete the old vectors.")] = False,
+    journal: JournalPath = None,
+) -> None:
+    """Delete the old side for good. Nothing else ever does, and there is no rollback after it."""
+    from embcompat.migration import drop_old
+
+    if not yes:
+        raise InputError("drop-old deletes the old vectors for good. Pass --yes if that is what you want.")
+    with opened(artifact, url) as (aligner, store):
+        drop_old(aligner, store, journal=files(aligner, journal, None)["journal"])
+    output().print("The old side is gone.")
+
+
+def sweep(artifact: ArtifactPath, url: Url, text_column: TextColumn = None, as_json: Json = False) -> None:
+    """List rows in service that neither the migration nor the new model made. Exit code 3 if there are any.
+
+    An old application wrote them after the cutover or while it switched, or deleted them there and they came back.
+    """
+    from embcompat.migration import RunOptions, sweep
+
+    with opened(artifact, url) as (aligner, store):
+        ids = list(sweep(aligner, store, options=RunOptions(text_column=text_column)))
+    if as_json:
+        print_json({"rows": ids})
+    else:
+        for identifier in ids:
+            output().print(identifier, soft_wrap=True)
+    if not ids:
+        messages().print(f"Every row in service is of space {aligner.artifact.target.id}.")
+    else:
+        raise GateError(f"{len(ids):,} rows in service do not say that they are of space {aligner.artifact.target.id}.")

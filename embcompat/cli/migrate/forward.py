@@ -1,0 +1,204 @@
+"""``embcompat migrate plan|run|status|verify|cutover``: up to the switch."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from embcompat.cli.console import output, print_json, track
+from embcompat.cli.migrate.options import (
+    AcceptChanges,
+    ArtifactPath,
+    BatchSize,
+    DeadLetters,
+    JournalPath,
+    Json,
+    MaxFailures,
+    Metric,
+    TextColumn,
+    Threads,
+    Url,
+    files,
+    opened,
+    print_coverage,
+    shown,
+    size,
+)
+from embcompat.errors import GateError
+
+
+def plan(
+    artifact: ArtifactPath,
+    url: Url,
+    metric: Metric = None,
+    text_column: TextColumn = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a migration would take, and what it cannot do or keep: rows, bytes, time, disk. Writes nothing.
+
+    Example:
+    `embcompat migrate plan old-to-new 'lancedb:///data/gallery#docs.vector'`
+    """
+    from embcompat.migration import RunOptions, plan_migration
+
+    options = RunOptions(metric=metric, text_column=text_column)
+    with opened(artifact, url) as (aligner, store):
+        cost = plan_migration(aligner, store, options=options)
+    if as_json:
+        print_json(cost.to_dict())
+        return
+    console = output()
+    console.print(f"{cost.url}: {cost.phase.replace('_', ' ')}", soft_wrap=True)
+    console.print(f"{cost.rows:,} rows, {cost.without_vector:,} without a vector, {cost.missing:,} to convert")
+    free = "" if cost.free_bytes is None else f"; {size(cost.free_bytes)} free"
+    console.print(f"{size(cost.source_bytes)} of vectors now, {size(cost.target_bytes)} more beside them{free}")
+    if cost.copied_bytes:
+        console.print(f"about {size(cost.copied_bytes)} more for other columns, indexes and old versions of rows")
+    writing = "comes on top" if cost.write_seconds is None else f"takes about {cost.write_seconds:,.2g} s more"
+    console.print(f"reading and converting take at least {cost.seconds_at_least:,.2g} s; writing {writing}")
+    for obstacle in cost.obstacles:
+        console.print(("not kept: " if obstacle.acceptable else "not possible: ") + obstacle.text, markup=False)
+    if cost.index is not None:
+        console.print(
+            f"the {cost.index} index is built again over {cost.missing:,} rows, which can take far longer than the "
+            "conversion; how long was not estimated"
+            if cost.write_seconds is None
+            else f"the {cost.index} index is built again; that is part of writing, and was tried on few rows"
+        )
+
+
+def run(
+    artifact: ArtifactPath,
+    url: Url,
+    batch_size: BatchSize = None,
+    threads: Threads = 1,
+    max_rows_per_second: Annotated[float | None, typer.Option(help="Most rows a second, to spare the store.")] = None,
+    shard: Annotated[str, typer.Option(help="i/n: the part of the gallery that this worker takes, from 0/n.")] = "0/1",
+    metric: Metric = None,
+    accept_changes: AcceptChanges = False,
+    text_column: TextColumn = None,
+    journal: JournalPath = None,
+    dead_letters: DeadLetters = None,
+    as_json: Json = False,
+) -> None:
+    """Convert what is not converted yet, beside the vectors in service. May be killed and started again anywhere.
+
+    Examples:
+    `embcompat migrate run old-to-new 'lancedb:///data/gallery#docs.vector' --max-rows-per-second 5000`
+
+    `embcompat migrate run old-to-new 'lancedb:///data/gallery#docs.vector' --shard 0/4`
+    """
+    from embcompat.migration import RunOptions, parse_shard, run_migration
+
+    with opened(artifact, url) as (aligner, store):
+        options = RunOptions(
+            batch_size=batch_size,
+            threads=threads,
+            shard=parse_shard(shard),
+            max_rows_per_second=max_rows_per_second,
+            metric=metric,
+            accept_changes=accept_changes,
+            text_column=text_column,
+            **files(aligner, journal, dead_letters),
+        )
+        report = run_migration(
+            aligner,
+            store,
+            options=options,
+            progress=lambda rows: track("Converting", rows),
+            index_progress=shown("Building the index"),
+        )
+    if as_json:
+        print_json(report.to_dict())
+        return
+    console = output()
+    console.print(f"{report.rows:,} rows converted in {report.seconds:,.1f} s ({report.rows_per_second:,.0f} rows/s)")
+    if report.index_seconds is not None:
+        console.print(f"index built in {report.index_seconds:,.1f} s")
+    if report.failures:
+        first = report.failures[0]
+        console.print(f"{len(report.failures):,} rows failed, see {options.dead_letters}; {first.id!r} {first.reason}")
+    print_coverage(report.coverage)
+    if not report.coverage.missing:
+        console.print("The old vectors are still in service. Next: migrate cutover.")
+
+
+def status(artifact: ArtifactPath, url: Url, as_json: Json = False) -> None:
+    """Say how far a migration is and which space is in service."""
+    from embcompat.migration import job_of
+
+    with opened(artifact, url) as (aligner, store):
+        state = store.state(job_of(aligner.artifact))
+        coverage = None if state.phase == "untouched" else store.coverage(job_of(aligner.artifact))
+    space = "unknown (the store was never told)" if state.space is None else state.space.id
+    if as_json:
+        counts = None if coverage is None else {**vars(coverage), "missing": coverage.missing}
+        space_id = None if state.space is None else state.space.id
+        print_json({"url": store.url, "phase": state.phase, "space": space_id, "coverage": counts})
+        return
+    output().print(f"{store.url}: {state.phase.replace('_', ' ')}; space in service: {space}", soft_wrap=True)
+    if coverage is not None:
+        print_coverage(coverage)
+
+
+def verify(
+    artifact: ArtifactPath,
+    url: Url,
+    max_failures: MaxFailures = 0,
+    text_column: TextColumn = None,
+    as_json: Json = False,
+) -> None:
+    """Count both sides, read a sample back and map the canary. Exit code 3 if a cutover would be blocked."""
+    from embcompat.migration import RunOptions, verify_migration
+
+    options = RunOptions(text_column=text_column)
+    with opened(artifact, url) as (aligner, store):
+        report = verify_migration(aligner, store, max_failures=max_failures, options=options)
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        print_coverage(report.coverage)
+        output().print(f"{report.sampled_rows} rows read back, largest relative difference {report.sample_error:.2g}")
+    if report.problems:
+        raise GateError(" ".join(report.problems))
+
+
+def cutover(
+    artifact: ArtifactPath,
+    url: Url,
+    max_failures: MaxFailures = 0,
+    batch_size: BatchSize = None,
+    threads: Threads = 1,
+    metric: Metric = None,
+    accept_changes: AcceptChanges = False,
+    text_column: TextColumn = None,
+    journal: JournalPath = None,
+    dead_letters: DeadLetters = None,
+    as_json: Json = False,
+) -> None:
+    """Reconcile, verify, and put the converted vectors into service in one step. The old side is kept."""
+    from embcompat.migration import RunOptions, cut_over
+
+    with opened(artifact, url) as (aligner, store):
+        options = RunOptions(
+            batch_size=batch_size,
+            threads=threads,
+            metric=metric,
+            accept_changes=accept_changes,
+            text_column=text_column,
+            **files(aligner, journal, dead_letters),
+        )
+        report = cut_over(
+            aligner,
+            store,
+            max_failures=max_failures,
+            options=options,
+            progress=lambda rows: track("Reconciling", rows),
+            index_progress=shown("Building the index"),
+        )
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        print_coverage(report.coverage)
+        output().print(f"{aligner.artifact.target.id} is in service. The old side is kept until migrate drop-old.")

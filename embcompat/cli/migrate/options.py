@@ -1,0 +1,88 @@
+"""What the commands of ``embcompat migrate`` share: their options, and what they print."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from embcompat.cli.console import messages, output
+from embcompat.similarities import Similarity
+
+if TYPE_CHECKING:
+    from embcompat.runtime import OnnxAligner
+    from embcompat.stores import Coverage, GalleryStore
+
+ArtifactPath = Annotated[Path, typer.Argument(metavar="ARTIFACT", help="The artifact directory.")]
+Url = Annotated[str, typer.Argument(metavar="STORE_URL", help="The gallery, such as lancedb:///folder#table.column.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+BatchSize = Annotated[int | None, typer.Option(help="Rows written at a time; the store's own choice by default.")]
+Threads = Annotated[int, typer.Option(help="Threads that convert.")]
+JournalPath = Annotated[
+    Path | None, typer.Option("--journal", help="JSON lines of every step; migrate-ID.jsonl by default.")
+]
+DeadLetters = Annotated[
+    Path | None, typer.Option(help="JSON lines of rows that failed; migrate-ID.failed.jsonl by default.")
+]
+Metric = Annotated[
+    Similarity | None, typer.Option(help="Metric of the new index: cosine, dot or euclidean; kept as it is by default.")
+]
+AcceptChanges = Annotated[
+    bool, typer.Option("--accept-changes", help="Go on although something cannot be kept; see migrate plan.")
+]
+TextColumn = Annotated[str | None, typer.Option(help="Column of the texts that a text-aware aligner reads.")]
+MaxFailures = Annotated[int, typer.Option(min=0, help="Rows that may stay without a converted vector.")]
+
+
+@contextmanager
+def opened(artifact: Path, url: str) -> Iterator[tuple[OnnxAligner, GalleryStore]]:
+    """Open an artifact and a gallery."""
+    from embcompat.runtime import OnnxAligner
+    from embcompat.stores import open_store
+
+    aligner = OnnxAligner(artifact, threads=1)
+    with closing(open_store(url)) as store:
+        yield aligner, store
+
+
+def files(aligner: OnnxAligner, journal: Path | None, dead_letters: Path | None) -> dict[str, Any]:
+    """Return where the journal and the failed rows go."""
+    name = f"migrate-{aligner.artifact.id[:12]}"
+    return {"journal": journal or Path(f"{name}.jsonl"), "dead_letters": dead_letters or Path(f"{name}.failed.jsonl")}
+
+
+@contextmanager
+def shown(description: str) -> Iterator[None]:
+    """Show that something of unknown length is under way."""
+    console = messages()
+    if console.is_terminal:
+        with console.status(description):
+            yield
+    else:
+        console.print(f"{description} …")
+        yield
+
+
+def print_coverage(coverage: Coverage) -> None:
+    """Print counted rows."""
+    counts = [f"{coverage.converted:,} converted", f"{coverage.missing:,} missing"]
+    others = {
+        "native": coverage.native,
+        "without a vector": coverage.without_vector,
+        "whose source row is gone": coverage.orphans,
+    }
+    counts += [f"{count:,} {what}" for what, count in others.items() if count]
+    output().print(f"{coverage.rows:,} rows: {', '.join(counts)}")
+
+
+def size(count: int) -> str:
+    """Return a number of bytes as people read it."""
+    value = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024:
+            return f"{value:,.0f} {unit}"
+        value /= 1024
+    return f"{value:,.1f} TiB"
