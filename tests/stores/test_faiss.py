@@ -9,12 +9,12 @@ import faiss
 import numpy as np
 import pytest
 
-from embcompat.testing.stores.check import Gallery, StoreBench, StoreCheck, store_bench
+from embcompat.testing.stores.check import Gallery, StoreBench, StoreCheck, StoreHarness, store_bench
 from embcompat.testing.stores.checks import STORE_CHECKS
 from embcompat.testing.stores.faults import check_random_kills
 
 
-class FaissHarness:
+class FaissHarness(StoreHarness):
     """An application that keeps a gallery in a FAISS index file."""
 
     holds_nulls = False
@@ -24,8 +24,8 @@ class FaissHarness:
     rows = 300
     tolerance = 1e-4
 
-    def __init__(self, folder: Path, factory: str) -> None:
-        self.folder, self.factory = folder, factory
+    def __init__(self, folder: Path, factory: str, metric: int = faiss.METRIC_INNER_PRODUCT) -> None:
+        self.folder, self.factory, self.kind = folder, factory, metric
         self.numbers = itertools.count()
 
     def key_sets(self, count: int) -> dict[str, list[Any]]:
@@ -41,7 +41,7 @@ class FaissHarness:
 
     def save(self, path: Path, gallery: Gallery) -> None:
         vectors = np.array(list(gallery.values()), np.float32)
-        index = faiss.index_factory(vectors.shape[1], self.factory, faiss.METRIC_INNER_PRODUCT)
+        index = faiss.index_factory(vectors.shape[1], self.factory, self.kind)
         index.train(vectors)
         index.add_with_ids(vectors, np.array(list(gallery), np.int64))
         faiss.write_index(index, str(path) + ".new")
@@ -69,6 +69,12 @@ class FaissHarness:
             return {int(key): index.reconstruct(int(key)) for key in ids}
         ids = faiss.vector_to_array(index.id_map)
         return dict(zip(ids.tolist(), faiss.downcast_index(index.index).reconstruct_n(0, len(ids)), strict=True))
+
+    def metric(self, url: str) -> str:
+        return str(faiss.read_index(str(self.path(url))).metric_type)
+
+    def nearest(self, url: str, query: np.ndarray) -> Any:
+        return int(faiss.read_index(str(self.path(url))).search(query[np.newaxis], 1)[1][0, 0])
 
     def notes(self, url: str) -> dict[Any, str]:
         return {key: f"note {key}" for key in self.get(url)}

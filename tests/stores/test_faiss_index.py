@@ -13,10 +13,10 @@ from embcompat.aligners import AffineAligner
 from embcompat.embeddings import normalize_rows, split_pairs
 from embcompat.errors import InputError, MigrationError, StoreError
 from embcompat.export import save_artifact
-from embcompat.migration import cut_over, drop_old, job_of, plan_migration, roll_back, run_migration
+from embcompat.migration import RunOptions, cut_over, drop_old, job_of, plan_migration, roll_back, run_migration
 from embcompat.runtime import OnnxAligner
 from embcompat.stores import open_store
-from embcompat.stores.faiss.index import build_like, contents, read_index
+from embcompat.stores.faiss.index import build_like, contents, layers_of, read_index
 from embcompat.stores.files.records import RecordFile
 from embcompat.testing import make_pairs
 
@@ -40,8 +40,14 @@ def unit_vectors(count: int, seed: int = 0) -> np.ndarray:
     return normalize_rows(np.random.default_rng(seed).standard_normal((count, DIM)).astype(np.float32))
 
 
-def save(path: Path, factory: str, vectors: np.ndarray, ids: np.ndarray | None = None) -> str:
-    index = faiss.index_factory(DIM, factory, faiss.METRIC_INNER_PRODUCT)
+def save(
+    path: Path,
+    factory: str,
+    vectors: np.ndarray,
+    ids: np.ndarray | None = None,
+    metric: int = faiss.METRIC_INNER_PRODUCT,
+) -> str:
+    index = faiss.index_factory(DIM, factory, metric)
     index.train(vectors)
     if ids is None:
         index.add(vectors)
@@ -75,18 +81,128 @@ def test_lossy_indexes_are_refused_with_the_way_out(factory: str, aligner: OnnxA
         run_migration(aligner, store)
 
 
-def test_a_new_index_has_the_parameters_of_the_old_one(aligner: OnnxAligner) -> None:
+def test_a_new_index_has_the_parameters_of_the_old_one() -> None:
     vectors, ids = unit_vectors(200), np.arange(200, dtype=np.int64)
-    space = aligner.artifact.target
     graph = faiss.IndexHNSWFlat(DIM, 12)
     graph.hnsw.efConstruction, graph.hnsw.efSearch = 77, 55
-    made = build_like(graph, ids, vectors, space)
+    owner = build_like(graph, ids, vectors, "dot")
+    made = faiss.downcast_index(owner)
     assert made.hnsw.nb_neighbors(1) == 12
     assert (made.hnsw.efConstruction, made.hnsw.efSearch, made.metric_type) == (77, 55, faiss.METRIC_INNER_PRODUCT)
     lists = faiss.IndexIVFFlat(faiss.IndexFlatL2(DIM), DIM, 9)
     lists.nprobe = 3
-    made = build_like(lists, ids, vectors, space.model_copy(update={"similarity": "euclidean"}))
+    owner = build_like(lists, ids, vectors, "euclidean")
+    made = faiss.downcast_index(owner)
     assert (made.nlist, made.nprobe, made.metric_type, made.ntotal) == (9, 3, faiss.METRIC_L2, 200)
+
+
+KINDS = [
+    "Flat",
+    "IDMap,Flat",
+    "HNSW8",
+    "IVF4,Flat",
+    "IVF4_HNSW4,Flat",
+    "L2norm,Flat",
+    "IDMap2,L2norm,Flat",
+    "L2norm,IVF4,Flat",
+    "IVF4,SQ8,RFlat",
+    "IDMap,SQ8,RFlat",
+]
+
+
+@pytest.mark.parametrize("metric", [faiss.METRIC_L2, faiss.METRIC_INNER_PRODUCT])
+@pytest.mark.parametrize("factory", KINDS)
+def test_kind_wrappers_and_metric_are_kept(factory: str, metric: int, aligner: OnnxAligner, tmp_path: Path) -> None:
+    vectors = unit_vectors(200)
+    ids = np.arange(200) * 7 if "IDMap" in factory or "IVF4,Flat" in factory or "IVF4_" in factory else None
+    url = save(tmp_path / "a.faiss", factory, vectors, ids, metric)
+    original = read_index(tmp_path / "a.faiss")
+    before = layers_of(original)
+    with closing(open_store(url)) as store:
+        assert plan_migration(aligner, store).obstacles == ()
+        run_migration(aligner, store)
+        cut_over(aligner, store)
+    index = read_index(tmp_path / "a.faiss")
+    after = layers_of(index)
+    assert (type(after.inner), after.wrappers, after.inner.metric_type) == (type(before.inner), before.wrappers, metric)
+    found = contents(index, where="a")
+    order = np.argsort(found.keys)
+    np.testing.assert_array_equal(found.keys[order], np.arange(200) if ids is None else ids)
+    np.testing.assert_allclose(found.vectors[order], aligner.transform(vectors), rtol=1e-4, atol=1e-5)
+
+
+def test_a_metric_that_the_new_space_does_not_have_must_be_chosen(tmp_path: Path) -> None:
+    made = make_pairs(100, source_dim=DIM, target_dim=DIM)
+    spaces = [
+        space.model_copy(update={"similarity": "dot"}) for space in (made.pairs.source.space, made.pairs.target.space)
+    ]
+    artifact = save_artifact(
+        AffineAligner(made.matrix, made.offset), tmp_path / "a", source=spaces[0], target=spaces[1]
+    )
+    aligner = OnnxAligner(artifact, threads=1)
+    url = save(tmp_path / "a.faiss", "Flat", unit_vectors(20), metric=faiss.METRIC_L2)
+    with closing(open_store(url)) as store:
+        (obstacle,) = plan_migration(aligner, store).obstacles
+        assert "Pass --metric dot to change the metric, or --metric euclidean to keep it" in obstacle.text
+        with pytest.raises(StoreError, match="Pass --metric dot"):
+            run_migration(aligner, store, options=RunOptions(accept_changes=True))
+        assert store.state(job_of(artifact)).phase == "untouched"
+        options = RunOptions(metric="dot")
+        assert plan_migration(aligner, store, options=options).obstacles == ()
+        run_migration(aligner, store, options=options)
+        cut_over(aligner, store, options=options)
+    assert read_index(tmp_path / "a.faiss").metric_type == faiss.METRIC_INNER_PRODUCT
+
+
+def test_parts_that_do_not_divide_the_new_length_are_planned(tmp_path: Path) -> None:
+    made = make_pairs(100, source_dim=DIM, target_dim=DIM - 1, normalized=True)
+    spaces = {"source": made.pairs.source.space, "target": made.pairs.target.space}
+    artifact = save_artifact(AffineAligner(made.matrix, made.offset, normalize=True), tmp_path / "artifact", **spaces)
+    url = save(tmp_path / "a.faiss", "IVF4,PQ4x4,RFlat", unit_vectors(200))
+    with closing(open_store(url)) as store:
+        (obstacle,) = plan_migration(OnnxAligner(artifact, threads=1), store).obstacles
+    assert f"There is no index of this kind for vectors of length {DIM - 1}" in obstacle.text
+
+
+def test_binary_indexes_are_refused_in_words(tmp_path: Path) -> None:
+    faiss.write_index_binary(faiss.IndexBinaryFlat(64), str(tmp_path / "bits.faiss"))
+    with pytest.raises(InputError, match="is a binary index: it holds bits"):
+        open_store(f"faiss://{tmp_path}/bits.faiss")
+
+
+@pytest.mark.filterwarnings("ignore:`langchain-community` is being sunset:DeprecationWarning")
+def test_a_langchain_folder_stays_in_service(aligner: OnnxAligner, tmp_path: Path) -> None:
+    from langchain_community.vectorstores import FAISS
+    from langchain_core.embeddings import Embeddings as Model
+
+    class Old(Model):
+        def embed_documents(self, texts: list[str]) -> list[list[float]]:
+            return [unit_vectors(1, seed=int(text))[0].tolist() for text in texts]
+
+        def embed_query(self, text: str) -> list[float]:
+            return self.embed_documents([text])[0]
+
+    class New(Old):
+        def embed_documents(self, texts: list[str]) -> list[list[float]]:
+            return aligner.transform(np.array(super().embed_documents(texts), np.float32)).tolist()
+
+    def own_documents(model: Model) -> int:
+        shop = FAISS.load_local(str(tmp_path), model, allow_dangerous_deserialization=True)
+        retriever = shop.as_retriever(
+            search_type="similarity_score_threshold", search_kwargs={"score_threshold": 0.5, "k": 1}
+        )
+        return sum([document.page_content for document in retriever.invoke(text)] == [text] for text in texts)
+
+    texts = [str(number) for number in range(50)]
+    FAISS.from_texts(texts, Old()).save_local(str(tmp_path))
+    assert own_documents(Old()) == 50
+    with closing(open_store(f"faiss://{tmp_path}")) as store:
+        run_migration(aligner, store)
+        assert own_documents(Old()) == 50
+        cut_over(aligner, store)
+        assert own_documents(New()) == 50
+        roll_back(aligner, store)
+        assert own_documents(Old()) == 50
 
 
 def test_ids_that_are_places_need_every_row(aligner: OnnxAligner, tmp_path: Path) -> None:
@@ -161,7 +277,10 @@ def test_a_cosine_space_must_be_normalized(tmp_path: Path) -> None:
     aligner = AffineAligner(made.matrix, made.offset)
     artifact = save_artifact(aligner, tmp_path / "artifact", source=spaces[0], target=spaces[1])
     url = save(tmp_path / "a.faiss", "Flat", unit_vectors(5))
-    with closing(open_store(url)) as store, pytest.raises(StoreError, match="cosine for unit vectors only"):
+    with (
+        closing(open_store(url)) as store,
+        pytest.raises(StoreError, match="compares by cosine only where"),
+    ):
         run_migration(OnnxAligner(artifact, threads=1), store)
 
 

@@ -14,16 +14,17 @@ import pytest
 from embcompat.migration import cut_over, job_of, plan_migration, run_migration
 from embcompat.stores import vector_digests
 from embcompat.stores.lancedb.columns import literal
-from embcompat.testing.stores.check import Gallery, StoreBench, StoreCheck, store_bench
+from embcompat.testing.stores.check import Gallery, StoreBench, StoreCheck, StoreHarness, store_bench
 from embcompat.testing.stores.checks import STORE_CHECKS
 from embcompat.testing.stores.faults import check_random_kills
 
 
-class LanceHarness:
+class LanceHarness(StoreHarness):
     """An application that keeps a gallery in LanceDB."""
 
     holds_nulls = True
     refuses_old_writes = False
+    follows_late_writes = False
     many_clients = True
     keeps_norms = True
     rows = 300

@@ -10,14 +10,14 @@ import numpy as np
 import psycopg
 import pytest
 
-from embcompat.testing.stores.check import Gallery, StoreBench, StoreCheck, store_bench
+from embcompat.testing.stores.check import Gallery, StoreBench, StoreCheck, StoreHarness, store_bench
 from embcompat.testing.stores.checks import STORE_CHECKS
 from embcompat.testing.stores.faults import check_random_kills
 
 NUMBERS = itertools.count()
 
 
-class PostgresHarness:
+class PostgresHarness(StoreHarness):
     """An application that keeps a gallery in PostgreSQL."""
 
     holds_nulls = True

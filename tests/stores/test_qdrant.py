@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from qdrant_client import QdrantClient, models
 
-from embcompat.testing.stores.check import Gallery, StoreBench, StoreCheck, store_bench
+from embcompat.testing.stores.check import Gallery, StoreBench, StoreCheck, StoreHarness, store_bench
 from embcompat.testing.stores.checks import STORE_CHECKS
 from embcompat.testing.stores.faults import check_random_kills
 
@@ -20,11 +20,12 @@ SERVER = os.environ.get("EMBCOMPAT_TEST_QDRANT_URL")
 """Address of a Qdrant server to test with, such as ``http://localhost:6333``; the client's local mode otherwise."""
 
 
-class QdrantHarness:
+class QdrantHarness(StoreHarness):
     """An application that keeps a gallery in Qdrant."""
 
     holds_nulls = True
     refuses_old_writes = False
+    follows_late_writes = False
     many_clients = SERVER is not None
     keeps_norms = False
     rows = 70

@@ -3,7 +3,8 @@
 Applications open the file by its name and replace it when they change it. While a migration runs, target vectors are
 kept in ``.NAME.ID.part``; from them a file of the same kind is made as ``NAME.ID``. At the cutover the old file gets a
 second name, ``NAME.old_ID``, and the new one takes the first, each in one step. Two more files say which files are in
-which space, ``.NAME.embcompat.json``, and what was put into service, ``.NAME.ID.rows``.
+which space, ``.NAME.embcompat.json``, and what was put into service, ``.NAME.ID.rows``. How far a migration is follows
+from the files themselves, never from a note of a step.
 """
 
 from __future__ import annotations
@@ -23,12 +24,16 @@ from embcompat.files.atomic import atomic_path
 from embcompat.stores.base import GalleryStore
 from embcompat.stores.digests import row_digests
 from embcompat.stores.files.layouts import Contents, FileLayout
+from embcompat.stores.files.names import JobFiles
 from embcompat.stores.files.notes import FileNotes, identity_key
 from embcompat.stores.files.records import RecordFile
 from embcompat.stores.files.served import load_served, save_served
 from embcompat.stores.values import Coverage, Finish, Job, Obstacle, Pairs, Rows, State, TargetRows, no_target_side
 
 _BATCH_BYTES = 16 << 20
+
+SWITCH_TRIES = 10
+"""Times that a cutover starts again because an application has replaced the file meanwhile [ours]."""
 
 
 @final
@@ -54,7 +59,7 @@ class FileGallery(GalleryStore):
         self.url = url
         self._path, self._layout = path, layout
         self._notes = FileNotes(path)
-        self._held: tuple[str, Contents] | None = None
+        self._contents: tuple[str, Contents] | None = None
         self._known_records: dict[str, RecordFile] = {}
         self.batch_size = max(1024, _BATCH_BYTES // (4 * layout.dim(path)))
 
@@ -67,7 +72,7 @@ class FileGallery(GalleryStore):
         known = self._notes.known(self._path)
         space = self._layout.space(self._path) if known is None else known.space
         ours = known is not None and known.artifact == job.artifact_id
-        if self._old(job).exists() and (ours or self._notes.is_served(job)):
+        if self._files(job).old.exists() and (ours or self._files(job).was_switched()):
             return State("cut_over", space)
         if ours:
             return State("finished", space)
@@ -83,6 +88,7 @@ class FileGallery(GalleryStore):
 
     def _prepare(self, job: Job) -> None:
         """Start the file of target vectors."""
+        self._files(job).remove_temporary()
         self._records(job).path.touch()
 
     def scan(self, job: Job, *, batch_size: int, missing_only: bool, claim: bool = False) -> Iterator[Rows]:  # noqa: ARG002
@@ -105,7 +111,7 @@ class FileGallery(GalleryStore):
         kept[found] = ~(latest.native[places] & (latest.sources[places] == digests[found]))
         if not kept.all():
             keys, digests, vectors = keys[kept], digests[kept], vectors[kept]
-        self._append(job, keys, digests, vectors)
+        self._records(job).append(keys, digests, vectors)
 
     def write_native(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32]) -> int:
         """Append native records; once the new file is in service, write it again with these vectors and replace it."""
@@ -116,7 +122,7 @@ class FileGallery(GalleryStore):
         if phase in ("prepared", "cut_over"):
             latest = self._records(job).latest()
             found, places = latest.find(keys)
-            self._append(job, keys[found], latest.sources[places], vectors[found], native=True)
+            self._records(job).append(keys[found], latest.sources[places], vectors[found], native=True)
             written = len(places)
         if phase in ("cut_over", "finished"):
             written = self._replace_served(job, keys, vectors)
@@ -132,7 +138,7 @@ class FileGallery(GalleryStore):
         else:
             held = self._read()
             found, places = held.find(keys)
-            same, made = load_served(self._rows(job)).match(held.keys, held.vectors)
+            same, made = load_served(self._files(job).rows).match(held.keys, held.vectors)
             found[found] = same[places]
             places = places[same[places]]
             native, vectors = made[places], held.vectors[places]
@@ -140,7 +146,7 @@ class FileGallery(GalleryStore):
 
     def discard(self, job: Job, ids: Sequence[str]) -> None:
         """Append records that there is no vector."""
-        self._append(job, self._layout.keys(ids), np.zeros(len(ids), np.int64), None)
+        self._records(job).append(self._layout.keys(ids), np.zeros(len(ids), np.int64), None)
 
     def read(self, job: Job, ids: Sequence[str]) -> Pairs:
         """Read both sides of the given rows."""
@@ -166,7 +172,7 @@ class FileGallery(GalleryStore):
             latest = self._records(job).latest()
             found, places = latest.find(held.keys)
             return Coverage(len(held.keys), 0, int(found.sum()), 0, int(latest.native[places].sum()))
-        same, native = load_served(self._rows(job)).match(held.keys, held.vectors)
+        same, native = load_served(self._files(job).rows).match(held.keys, held.vectors)
         return Coverage(len(held.keys), 0, int(same.sum()), 0, int(native.sum()))
 
     def index_kind(self) -> str | None:
@@ -177,7 +183,7 @@ class FileGallery(GalleryStore):
         """Write the new file from the target vectors, unless it is written from the same ones already."""
         held, latest = self._read(), self._records(job).latest()
         stamp = f"{identity_key(self._path)} {self._records(job).path.stat().st_size} {job.metric}"
-        if self._notes.is_built(job, self._new(job), stamp):
+        if self._notes.is_built(job, self._files(job).new, stamp):
             return
         kept, places = latest.find(held.keys)
         if held.positional and not kept.all():
@@ -186,10 +192,10 @@ class FileGallery(GalleryStore):
                 "in it: leaving rows out would move all others. Repair these rows, or use a file with ids."
             )
         vectors = self._records(job).vectors(latest.numbers[places])
-        with atomic_path(self._new(job)) as temporary:
+        with atomic_path(self._files(job).new) as temporary:
             self._layout.write(temporary, held, np.flatnonzero(kept), vectors, job)
-        save_served(self._rows(job), held.keys[kept], vectors, latest.native[places])
-        self._notes.add(job, self._new(job), stamp=stamp)
+        save_served(self._files(job).rows, held.keys[kept], vectors, latest.native[places])
+        self._notes.add(job, self._files(job).new, stamp=stamp)
 
     def try_write(self, job: Job, rows: Rows, vectors: NDArray[np.float32]) -> float:
         """Write records and a new file from them, with its index, in a temporary folder."""
@@ -203,56 +209,64 @@ class FileGallery(GalleryStore):
             self._layout.write(Path(folder) / self._path.name, held, held.find(keys)[1][kept], again, job)
             return time.perf_counter() - start
 
-    def _cutover(self, job: Job, finish: Finish) -> None:  # noqa: ARG002
-        """Give the old file a second name and the new one the first."""
-        self.build_index(job)
-        if self._held is None or identity_key(self._path) != self._held[0]:
-            raise StoreError(f"{self.url} was changed meanwhile. Run the cutover again.")
-        self._old(job).unlink(missing_ok=True)
-        os.link(self._path, self._old(job))
-        os.replace(self._new(job), self._path)
-        self._notes.mark(job, served=True)
+    def _cutover(self, job: Job, finish: Finish) -> None:
+        """Give the old file a second name and the new one the first, once they are of the same rows."""
+        for _ in range(SWITCH_TRIES):
+            for rows in self.scan(job, batch_size=self.batch_size, missing_only=False):
+                self.write(job, *finish(rows))
+            self.build_index(job)
+            self._files(job).old.unlink(missing_ok=True)
+            os.link(self._path, self._files(job).old)
+            if self._contents is not None and identity_key(self._files(job).old) == self._contents[0]:
+                os.replace(self._files(job).new, self._path)
+                return
+            self._files(job).old.unlink()
+        raise StoreError(f"{self.url} was replaced {SWITCH_TRIES} times while it was cut over. Run the cutover again.")
 
     def _rollback(self, job: Job) -> int:
         """Give the new file its own name again and the old one the first."""
-        new, old = self._layout.read(self._path), self._layout.read(self._old(job))
-        self._new(job).unlink(missing_ok=True)
-        os.link(self._path, self._new(job))
-        os.replace(self._old(job), self._path)
-        self._notes.mark(job, served=False)
+        new, old = self._layout.read(self._path), self._layout.read(self._files(job).old)
+        files = self._files(job)
+        files.returned.unlink(missing_ok=True)
+        os.link(self._path, files.returned)
+        os.replace(files.old, self._path)
+        os.replace(files.returned, files.new)
         return int((~old.find(new.keys)[0]).sum())
 
     def leftovers(self, job: Job) -> list[str]:
         """List the files of the job."""
-        return [
-            f"file {path.name}" for path in (self._records(job).path, self._new(job), self._rows(job)) if path.exists()
-        ]
+        files = self._files(job)
+        paths = [files.new, files.rows, files.old, *files.temporary(), files.records]
+        return [f"file {path.name}" for path in paths if path.exists()]
 
     def _abort(self, job: Job) -> None:
         """Delete the files of the job, the one that says how far it is last."""
-        self._new(job).unlink(missing_ok=True)
-        self._rows(job).unlink(missing_ok=True)
+        files = self._files(job)
+        for path in (files.new, files.rows, files.old):
+            path.unlink(missing_ok=True)
+        files.remove_temporary()
         self._notes.forget(job)
-        self._records(job).path.unlink(missing_ok=True)
+        files.records.unlink(missing_ok=True)
 
     def _drop_old(self, job: Job) -> None:
         """Delete the target vectors on their way and the old file."""
+        self._files(job).remove_temporary()
         self._records(job).path.unlink(missing_ok=True)
-        self._old(job).unlink(missing_ok=True)
+        self._files(job).old.unlink(missing_ok=True)
 
     def _sweep(self, job: Job) -> Iterator[Sequence[str]]:
         """Find rows that are not those that were put into service."""
         held = self._read()
-        same, _ = load_served(self._rows(job)).match(held.keys, held.vectors)
+        same, _ = load_served(self._files(job).rows).match(held.keys, held.vectors)
         if not same.all():
             yield held.ids(np.flatnonzero(~same))
 
     def _read(self) -> Contents:
         """Read the file, again when an application has replaced it."""
         identity = identity_key(self._path)
-        if self._held is None or self._held[0] != identity:
-            self._held = identity, self._layout.read(self._path)
-        return self._held[1]
+        if self._contents is None or self._contents[0] != identity:
+            self._contents = identity, self._layout.read(self._path)
+        return self._contents[1]
 
     def _texts(self, job: Job, held: Contents) -> NDArray[np.object_] | None:
         if job.text_column is None:
@@ -262,43 +276,21 @@ class FileGallery(GalleryStore):
             raise StoreError(f"{self.url}: there is no column {job.text_column!r} with texts.")
         return texts
 
-    def _append(
-        self,
-        job: Job,
-        keys: NDArray[np.int64],
-        sources: NDArray[np.int64],
-        vectors: NDArray[np.float32] | None,
-        *,
-        native: bool = False,
-    ) -> None:
-        try:
-            self._records(job).append(keys, sources, vectors, native=native)
-        except OSError as error:
-            raise StoreError(f"{self.url}: the rows were refused: {error}") from error
-
     def _replace_served(self, job: Job, keys: NDArray[np.int64], vectors: NDArray[np.float32]) -> int:
         held = self._read()
         found, places = held.find(keys)
         replaced = held.vectors.copy()
         replaced[places] = vectors[found]
-        ours, native = load_served(self._rows(job)).match(held.keys, held.vectors)
+        ours, native = load_served(self._files(job).rows).match(held.keys, held.vectors)
         ours[places] = native[places] = True
-        with atomic_path(self._new(job)) as temporary:
+        with atomic_path(self._path) as temporary:
             self._layout.write(temporary, held, np.arange(len(held.keys)), replaced, job)
-        self._notes.add(job, self._new(job))
-        save_served(self._rows(job), held.keys[ours], replaced[ours], native[ours])
-        os.replace(self._new(job), self._path)
+            self._notes.add(job, temporary)
+            save_served(self._files(job).rows, held.keys[ours], replaced[ours], native[ours])
         return len(places)
 
+    def _files(self, job: Job) -> JobFiles:
+        return JobFiles(self._path, job.suffix)
+
     def _records(self, job: Job) -> RecordFile:
-        path = self._path.with_name(f".{self._path.name}.{job.suffix}.part")
-        return self._known_records.setdefault(job.suffix, RecordFile(path, job.target.dim))
-
-    def _new(self, job: Job) -> Path:
-        return self._path.with_name(f"{self._path.name}.{job.suffix}")
-
-    def _old(self, job: Job) -> Path:
-        return self._path.with_name(f"{self._path.name}.old_{job.suffix}")
-
-    def _rows(self, job: Job) -> Path:
-        return self._path.with_name(f".{self._path.name}.{job.suffix}.rows")
+        return self._known_records.setdefault(job.suffix, RecordFile(self._files(job).records, job.target.dim))

@@ -1,4 +1,4 @@
-"""What is known of the files of a gallery: which of them is in which space, and which job is served."""
+"""What is known of the files of a gallery: which of them is in which space."""
 
 from __future__ import annotations
 
@@ -32,17 +32,20 @@ class FileNotes:
 
     Args:
         path: The file.
+
+    Attributes:
+        path: Where the notes are.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path.with_name(f".{path.name}.embcompat.json")
+        self.path = path.with_name(f".{path.name}.embcompat.json")
 
     def known(self, path: Path) -> KnownFile | None:
         """Return what is known of a file."""
         found = self._load()["files"].get(identity_key(path))
         if found is None:
             return None
-        return KnownFile(SpaceVersion.from_json(found["space"], where=str(self._path)), found["artifact"])
+        return KnownFile(SpaceVersion.from_json(found["space"], where=str(self.path)), found["artifact"])
 
     def add(self, job: Job, path: Path, *, stamp: str | None = None) -> None:
         """Note that a job wrote a file, and what from."""
@@ -57,16 +60,6 @@ class FileNotes:
         notes = self._load()
         return path.exists() and identity_key(path) in notes["files"] and notes["built"].get(job.suffix) == stamp
 
-    def is_served(self, job: Job) -> bool:
-        """Return whether a job's file was put into service."""
-        return job.suffix in self._load()["served"]
-
-    def mark(self, job: Job, *, served: bool) -> None:
-        """Note whether a job's file is in service."""
-        notes = self._load()
-        notes["served"] = sorted({*notes["served"], job.suffix} if served else {*notes["served"]} - {job.suffix})
-        self._save(notes)
-
     def forget(self, job: Job) -> None:
         """Forget everything that a job wrote."""
         notes = self._load()
@@ -75,14 +68,14 @@ class FileNotes:
         if any(notes.values()):
             self._save(notes)
         else:
-            self._path.unlink(missing_ok=True)
+            self.path.unlink(missing_ok=True)
 
     def _load(self) -> dict[str, Any]:
-        empty: dict[str, Any] = {"files": {}, "built": {}, "served": []}
-        return {**empty, **json.loads(self._path.read_text())} if self._path.exists() else empty
+        empty: dict[str, Any] = {"files": {}, "built": {}}
+        return {**empty, **json.loads(self.path.read_text())} if self.path.exists() else empty
 
     def _save(self, notes: dict[str, Any]) -> None:
-        with atomic_path(self._path) as temporary:
+        with atomic_path(self.path) as temporary:
             temporary.write_text(json.dumps(notes, indent=1, sort_keys=True))
 
 

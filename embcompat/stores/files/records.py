@@ -16,6 +16,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
+from embcompat.errors import StoreError
 from embcompat.files.atomic import write_all
 from embcompat.stores.files.layouts import among
 
@@ -87,7 +88,27 @@ class RecordFile:
         *,
         native: bool = False,
     ) -> None:
-        """Append records; without vectors, records that there is none."""
+        """Append records; without vectors, records that there is none.
+
+        Raises:
+            StoreError: If the disk is full or the file cannot be written.
+        """
+        try:
+            count = self._write(keys, sources, vectors, native=native)
+        except OSError as error:
+            raise StoreError(f"{self.path}: the rows were refused: {error}") from error
+        if count == self._known:  # nobody else wrote
+            self._add(keys, sources, np.full(len(keys), native))
+
+    def _write(
+        self,
+        keys: NDArray[np.int64],
+        sources: NDArray[np.int64],
+        vectors: NDArray[np.float32] | None,
+        *,
+        native: bool,
+    ) -> int:
+        """Write records; return how many were there before."""
         fresh = np.empty(min(len(keys), _PIECE_ROWS), dtype=self._type)
         with self.path.open("ab", buffering=0) as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
@@ -99,8 +120,7 @@ class RecordFile:
                 records["key"], records["source"], records["native"] = keys[rows], sources[rows], native
                 records["vector"] = 0.0 if vectors is None else vectors[rows]
                 write_all(stream, records.view(np.uint8).data)
-        if count == self._known:  # nobody else wrote
-            self._add(keys, sources, np.full(len(keys), native))
+        return count
 
     def latest(self) -> Latest:
         """Return the records that count."""

@@ -91,8 +91,12 @@ class ParquetLayout:
         return np.frombuffer(digests, dtype="<i8").astype(np.int64)
 
     def obstacles(self, job: Job, contents: Contents) -> list[Obstacle]:  # noqa: ARG002
-        """Return nothing: every space can be held."""
-        return []
+        """Return that the new vectors are float32, where the old ones are not."""
+        table: pa.Table = contents.whole
+        kind = table.schema.field("vector").type.value_type
+        if kind == pa.float32():
+            return []
+        return [Obstacle(f"Column vector holds {kind}; the converted vectors are float.", acceptable=True)]
 
     def write(
         self, path: Path, like: Contents, places: NDArray[np.intp], vectors: NDArray[np.float32], job: Job
@@ -133,8 +137,9 @@ class NpyLayout:
 
     def read(self, path: Path) -> Contents:
         """Read the file."""
-        vectors = np.array(read_npy(path), dtype=np.float32)
-        return Contents(np.arange(len(vectors), dtype=np.int64), vectors, positional=True)
+        stored = read_npy(path)
+        vectors = np.array(stored, dtype=np.float32)
+        return Contents(np.arange(len(vectors), dtype=np.int64), vectors, positional=True, whole=stored.dtype)
 
     def texts(self, contents: Contents, column: str) -> None:
         """Return None: the file holds no texts."""
@@ -153,11 +158,11 @@ class NpyLayout:
     def write(
         self,
         path: Path,
-        like: Contents,  # noqa: ARG002
+        like: Contents,
         places: NDArray[np.intp],  # noqa: ARG002
         vectors: NDArray[np.float32],
         job: Job,  # noqa: ARG002
     ) -> None:
-        """Write the array."""
+        """Write the array in the type of the old one."""
         with path.open("wb") as stream:
-            np.save(stream, vectors)
+            np.save(stream, vectors.astype(like.whole, copy=False))

@@ -8,11 +8,12 @@ store itself. Each check works on a fresh gallery and leaves nothing open.
 from __future__ import annotations
 
 import itertools
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,7 @@ Gallery = dict[Any, Vector | None]
 SOURCE_DIM, TARGET_DIM = 48, 32
 
 
-class StoreHarness(Protocol):
+class StoreHarness(ABC):
     """What an application does with a gallery, by the store's own means.
 
     Attributes:
@@ -42,33 +43,54 @@ class StoreHarness(Protocol):
         keeps_norms: Whether vectors come back as long as they were put; otherwise all checks use unit vectors.
         rows: Rows of a gallery in most checks, at least 50.
         many_clients: Whether several processes may have a gallery open at once.
+        follows_late_writes: Whether a row that is written between the last reconciliation and the switch is converted,
+            and one that is deleted then stays deleted.
         tolerance: Largest relative difference between a vector put and got.
     """
 
-    holds_nulls: bool
-    refuses_old_writes: bool
-    keeps_norms: bool
-    rows: int
-    many_clients: bool
-    tolerance: float
+    holds_nulls = False
+    refuses_old_writes = False
+    keeps_norms = True
+    rows = 300
+    many_clients = True
+    follows_late_writes = True
+    tolerance = 1e-4
 
+    @abstractmethod
     def key_sets(self, count: int) -> dict[str, list[Any]]:
         """Return ``count`` native keys of each kind that the store takes, by the name of the kind."""
 
+    @abstractmethod
     def create(self, gallery: Gallery) -> str:
         """Make a gallery in which every row has also a note, ``note <key>``; return its address."""
 
+    @abstractmethod
     def put(self, url: str, gallery: Gallery) -> None:
         """Insert or replace rows in the way of an application that knows nothing of a migration."""
 
+    @abstractmethod
     def delete(self, url: str, keys: Sequence[Any]) -> None:
         """Delete rows."""
 
+    @abstractmethod
     def get(self, url: str) -> Gallery:
         """Return every row in service, as an application that has just opened the gallery sees it."""
 
+    @abstractmethod
     def notes(self, url: str) -> dict[Any, str]:
         """Return the note of every row in service."""
+
+    def create_two(self, gallery: Gallery, other: Gallery) -> tuple[str, str] | None:  # noqa: ARG002
+        """Make a gallery whose rows have two vectors; return the address of each, or None where none can have two."""
+        return None
+
+    def metric(self, url: str) -> str | None:  # noqa: ARG002
+        """Return the metric in service in the store's own words; None where the store has none."""
+        return None
+
+    def nearest(self, url: str, query: Vector) -> Any:  # noqa: ARG002
+        """Return the key that the application's own search finds first; None where the store does not search."""
+        return None
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,12 @@ from embcompat.testing.stores.company import (
 )
 from embcompat.testing.stores.faults import check_kill_points
 from embcompat.testing.stores.native import check_native_rows
+from embcompat.testing.stores.promises import (
+    check_abort,
+    check_late_writes,
+    check_metric_and_queries,
+    check_two_vectors,
+)
 from embcompat.testing.stores.trouble import (
     check_bad_rows,
     check_damage_is_found,
@@ -192,5 +198,9 @@ STORE_CHECKS: tuple[StoreCheck, ...] = (
     check_readers_during_cutover,
     check_workers_at_the_same_time,
     check_native_rows,
+    check_abort,
+    check_metric_and_queries,
+    check_late_writes,
+    check_two_vectors,
     check_kill_points,
 )

@@ -17,12 +17,12 @@ from embcompat.migration import cut_over, run_migration
 from embcompat.runtime import OnnxAligner
 from embcompat.spaces import SpaceVersion
 from embcompat.stores import open_store
-from embcompat.testing.stores.check import SOURCE_DIM, Gallery, StoreBench, StoreCheck, store_bench
+from embcompat.testing.stores.check import SOURCE_DIM, Gallery, StoreBench, StoreCheck, StoreHarness, store_bench
 from embcompat.testing.stores.checks import STORE_CHECKS
 from embcompat.testing.stores.faults import check_random_kills
 
 
-class ParquetHarness:
+class ParquetHarness(StoreHarness):
     """An application that keeps a gallery in a Parquet file."""
 
     holds_nulls = False

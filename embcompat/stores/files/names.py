@@ -1,0 +1,65 @@
+"""Names of the files that a migration makes beside a gallery."""
+
+from __future__ import annotations
+
+import glob
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class JobFiles:
+    """The files of one job on one gallery.
+
+    Attributes:
+        path: The file in service.
+        suffix: What tells the names of the job from all others.
+    """
+
+    path: Path
+    suffix: str
+
+    @property
+    def records(self) -> Path:
+        """Target vectors on their way."""
+        return self.path.with_name(f".{self.path.name}.{self.suffix}.part")
+
+    @property
+    def new(self) -> Path:
+        """The new file before the cutover."""
+        return self.path.with_name(f"{self.path.name}.{self.suffix}")
+
+    @property
+    def old(self) -> Path:
+        """The old file after the cutover."""
+        return self.path.with_name(f"{self.path.name}.old_{self.suffix}")
+
+    @property
+    def returned(self) -> Path:
+        """The new file in the middle of a rollback."""
+        return self.path.with_name(f"{self.path.name}.back_{self.suffix}")
+
+    @property
+    def rows(self) -> Path:
+        """What was put into service."""
+        return self.path.with_name(f".{self.path.name}.{self.suffix}.rows")
+
+    @property
+    def notes(self) -> Path:
+        """Which files are in which space; of all jobs."""
+        return self.path.with_name(f".{self.path.name}.embcompat.json")
+
+    def was_switched(self) -> bool:
+        """Return whether a file that an application wrote took the place of the new one, not of the old one."""
+        return not self.new.exists() and not self.path.samefile(self.old)
+
+    def temporary(self) -> list[Path]:
+        """Return what a kill has left of files that were being written or renamed."""
+        names = (self.path.name, self.new.name, self.rows.name, self.notes.name)
+        torn = [file for name in names for file in self.path.parent.glob(f".{glob.escape(name)}.????????.part")]
+        return [*torn, self.returned] if self.returned.exists() else torn
+
+    def remove_temporary(self) -> None:
+        """Remove what `temporary` lists."""
+        for file in self.temporary():
+            file.unlink(missing_ok=True)
