@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ class Rows:
         self.native: set[str] = set()
         self.written: list[str] = []
         self.refuses: set[str] = set()
-        self.down = False
+        self.down = self.unreadable = False
 
     def search(self, queries: NDArray[np.float32], k: int) -> tuple[NDArray[Any], NDArray[Any]]:
         names = np.array(list(self.vectors), dtype=object)
@@ -47,6 +48,8 @@ class Rows:
         return np.take_along_axis(scores, order, axis=1), names[order]
 
     def read_target(self, job: Job, ids: Sequence[str]) -> TargetRows:
+        if self.unreadable:
+            raise OSError("the store cannot be read")
         known = [each for each in ids if each in self.vectors]
         vectors = np.stack([self.vectors[each] for each in known]) if known else np.empty((0, 12), np.float32)
         return TargetRows(known, vectors, np.array([each in self.native for each in known], dtype=bool))
@@ -295,9 +298,11 @@ def test_a_store_that_is_down_fails_no_query_and_gets_its_rows_later(world: Worl
 
 def test_rows_that_the_store_refuses_hold_up_no_others(world: World) -> None:
     world.rows.refuses = set(world.ids[::20])
-    with world.lazy(depth=ITEMS) as lazy:
-        lazy.search(world.new_queries.vectors[:1], k=10)
-        assert lazy.flush() == 15
+    lazy = world.lazy(depth=ITEMS)
+    lazy.search(world.new_queries.vectors[:1], k=10)
+    assert lazy.flush() == 15
+    with pytest.raises(StoreError, match="refused 15 vectors"):
+        lazy.close()
     assert world.rows.native == set(world.ids) - world.rows.refuses
 
 
@@ -317,6 +322,51 @@ def test_closing_writes_what_waits_also_after_an_interrupt(world: World) -> None
     assert len(world.rows.native) == 10
     with pytest.raises(InputError, match="this LazyBackfill was closed"):
         lazy.search(world.new_queries.vectors[1:9], k=10)
+
+
+def test_a_store_that_cannot_be_read_fails_no_query_and_costs_nothing(world: World) -> None:
+    with world.lazy(depth=20) as lazy:
+        world.rows.unreadable = True
+        scores, ids = lazy.search(world.new_queries.vectors, k=5)
+        expected_scores, expected_ids = world.rows.search(world.new_queries.vectors, 20)
+        assert ids.tolist() == expected_ids[:, :5].tolist()
+        np.testing.assert_allclose(scores, expected_scores[:, :5])
+        assert lazy.warm_up(["d1", "d2"]) == 0
+        counters = lazy.counters
+        assert (counters.read_failures, counters.rows_embedded) == (2, 0)
+        assert counters.degraded == counters.candidates
+        assert "cannot be read" in str(counters.last_error)
+        world.rows.unreadable = False
+        lazy.search(world.new_queries.vectors[:1], k=5)
+        assert lazy.counters.rows_embedded == 20
+
+
+def test_paid_vectors_survive_a_store_that_refuses_them_to_the_end(world: World, tmp_path: Path) -> None:
+    spill = tmp_path / "spill.parquet"
+    lazy = world.lazy(depth=20, spill=spill)
+    world.rows.down = True
+    lazy.search(world.new_queries.vectors[:1], k=5)
+    with pytest.raises(StoreError, match=r"refused 20 vectors that were embedded: .*They are in .*spill.parquet"):
+        lazy.close()
+    world.rows.down = False
+    embedded = len(world.model.asked)
+    with world.lazy(depth=20, spill=spill) as again:
+        assert again.counters.rows_waiting == 20
+        again.search(world.new_queries.vectors[:1], k=5)
+    assert len(world.model.asked) == embedded, "nothing was embedded twice"
+    assert len(world.rows.native) == 20
+    assert not spill.exists()
+
+
+def test_without_a_spill_file_closing_can_be_repeated(world: World) -> None:
+    lazy = world.lazy(depth=20)
+    world.rows.down = True
+    lazy.search(world.new_queries.vectors[:1], k=5)
+    with pytest.raises(StoreError, match=r"still in memory: mend the store and call close\(\) again"):
+        lazy.close()
+    world.rows.down = False
+    lazy.close()
+    assert len(world.rows.native) == 20
 
 
 def test_warming_up_embeds_what_was_asked_for_most_often(world: World) -> None:

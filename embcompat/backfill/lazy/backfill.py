@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, final
 
@@ -38,8 +39,9 @@ class LazyBackfill:
 
     Any number of threads may search, if ``search`` allows it. One background thread embeds and writes, so ``embed``
     is never called twice at a time, no item is embedded twice, and what is embedded too late for its query serves the
-    next one. A failing embedder or store never fails a query: it is counted, with the reason, in `counters`. Close
-    it, or use it in a ``with`` block, to write the last rows back.
+    next one. A failing embedder or store never fails a query: it is counted, with the reason, in `counters`; where the
+    store cannot be read, a query is answered by the first search alone. Close it, or use it in a ``with`` block, to
+    write the last rows back.
 
     Args:
         search: Brings the candidates: takes the queries and a number k, and returns scores and ids (q, k), the best
@@ -55,9 +57,12 @@ class LazyBackfill:
         rows_per_query: Most rows that a query may have embedded, its best candidates first; all when None.
         scale: Factor for scores against converted vectors; `calibrate_scores` finds it.
         offset: What is added to them.
+        spill: A file (.parquet) for vectors that the store still refuses at the end, so that nothing that was paid for
+            is lost. If it exists, its vectors are used, and written with the next ones; it is removed when all are.
 
     Raises:
         InputError: If a number is out of range.
+        SpaceMismatchError: If the spill file holds vectors of another space.
     """
 
     def __init__(
@@ -73,6 +78,7 @@ class LazyBackfill:
         rows_per_query: int | None = None,
         scale: float = 1.0,
         offset: float = 0.0,
+        spill: str | Path | None = None,
     ) -> None:
         for name, value in (("depth", depth), ("batch_size", batch_size), ("scale", scale)):
             if not value > 0:
@@ -83,7 +89,9 @@ class LazyBackfill:
         self._first, self._similarity = search, job.target.similarity
         self._depth, self._batch_size, self._seconds, self._rows = depth, batch_size, seconds_per_query, rows_per_query
         self._scale, self._offset = scale, offset
-        self._worker = BackfillWorker(embed, store, job, batch_size=batch_size)
+        self._worker = BackfillWorker(
+            embed, store, job, batch_size=batch_size, spill=None if spill is None else Path(spill)
+        )
 
     @property
     def counters(self) -> LazyCounters:
@@ -108,19 +116,19 @@ class LazyBackfill:
             raise InputError(f"k must lie between 1 and the depth, {self._depth}. Got {k}.")
         start = time.monotonic()
         queries = (new_queries,) if old_queries is None else (new_queries, old_queries)
-        candidates = [row.tolist() for row in np.asarray(self._first(*queries, self._depth)[1])]
-        native, converted = self._worker.read(list(dict.fromkeys(_flat(candidates))))
+        first_scores, first_ids = self._first(*queries, self._depth)
+        candidates = [row.tolist() for row in np.asarray(first_ids)]
+        reading = self._worker.read(list(dict.fromkeys(_flat(candidates))))
+        if reading is None:
+            self._count(candidates, degraded=len(_flat(candidates)), start=start)
+            return np.asarray(first_scores, dtype=np.float64)[:, :k], np.asarray(first_ids, dtype=object)[:, :k]
+        native, converted = reading
         hits = sum(identifier in native for identifier in _flat(candidates))
         deadline = None if self._seconds is None else start + self._seconds * len(candidates)
         native |= self._worker.embed(self._affordable(candidates, native), deadline)
         ranked = [self._rank(query, row, native, converted) for query, row in zip(new_queries, candidates, strict=True)]
-        self._worker.count(
-            queries=len(candidates),
-            candidates=len(_flat(candidates)),
-            hits=hits,
-            degraded=sum(identifier not in native for identifier in _flat(candidates)),
-            seconds=time.monotonic() - start,
-        )
+        degraded = sum(identifier not in native for identifier in _flat(candidates))
+        self._count(candidates, hits=hits, degraded=degraded, start=start)
         return _cut(ranked, k)
 
     def warm_up(
@@ -140,18 +148,19 @@ class LazyBackfill:
         Returns:
             Rows embedded.
         """
-        before = self.counters.rows_embedded
-        left = [identifier for identifier, _ in Counter(access_log).most_common()]
-        made = 0
-        while left and (rows is None or made < rows):
-            part, left = left[: self._batch_size], left[self._batch_size :]
-            native, _ = self._worker.read(part)
-            wanted = [each for each in part if each not in native and self._worker.can_embed(each)]
-            self._worker.embed(wanted if rows is None else wanted[: rows - made], None)
-            made = self.counters.rows_embedded - before
+        start = self.counters.rows_embedded
+        remaining = [identifier for identifier, _ in Counter(access_log).most_common()]
+        embedded = 0
+        while remaining and (rows is None or embedded < rows):
+            part, remaining = remaining[: self._batch_size], remaining[self._batch_size :]
+            reading = self._worker.read(part)
+            if reading is not None:
+                missing = [each for each in part if each not in reading[0] and self._worker.can_embed(each)]
+                self._worker.embed(missing if rows is None else missing[: rows - embedded], None)
+            embedded = self.counters.rows_embedded - start
             if progress is not None:
                 progress(len(part))
-        return made
+        return embedded
 
     def flush(self) -> int:
         """Wait for what is being embedded, and write back what waits; return how many rows still wait."""
@@ -159,8 +168,22 @@ class LazyBackfill:
         return self.counters.rows_waiting
 
     def close(self) -> None:
-        """Finish the batch that is being embedded, write back what waits, and end the background thread."""
+        """Finish the batch that is being embedded, write back what waits, and end the background thread.
+
+        Raises:
+            StoreError: If the store refuses vectors to the end. They are in the spill file then; without one they stay
+                in memory, and another call of this tries again.
+        """
         self._worker.close()
+
+    def _count(self, candidates: Sequence[Sequence[str]], *, degraded: int, start: float, hits: int = 0) -> None:
+        self._worker.count(
+            queries=len(candidates),
+            candidates=len(_flat(candidates)),
+            hits=hits,
+            degraded=degraded,
+            seconds=time.monotonic() - start,
+        )
 
     def __enter__(self) -> Self:
         """Return this."""
@@ -174,11 +197,11 @@ class LazyBackfill:
 
     def _affordable(self, candidates: Sequence[Sequence[str]], native: Vectors) -> list[str]:
         """Return the ids to embed, within each query's budget of rows."""
-        wanted: dict[str, None] = {}
+        affordable: dict[str, None] = {}
         for row in candidates:
             missing = [each for each in row if each not in native and self._worker.can_embed(each)]
-            wanted |= dict.fromkeys(missing[: self._rows])
-        return list(wanted)
+            affordable |= dict.fromkeys(missing[: self._rows])
+        return list(affordable)
 
     def _rank(
         self, query: NDArray[np.float32], ids: Sequence[str], native: Vectors, converted: Vectors
@@ -188,9 +211,9 @@ class LazyBackfill:
         for vectors, scale, offset in ((converted, self._scale, self._offset), (native, 1.0, 0.0)):
             rows = [row for row, identifier in enumerate(ids) if identifier in vectors]
             if rows:
-                found = np.stack([vectors[ids[row]] for row in rows])
-                asked = np.broadcast_to(query, found.shape)
-                scores[rows] = scale * row_scores(asked, found, self._similarity).astype(np.float64) + offset
+                stacked = np.stack([vectors[ids[row]] for row in rows])
+                repeated = np.broadcast_to(query, stacked.shape)
+                scores[rows] = scale * row_scores(repeated, stacked, self._similarity).astype(np.float64) + offset
         order = np.argsort(-scores, kind="stable").tolist()
         return scores[order], [ids[row] for row in order]
 
@@ -203,6 +226,6 @@ def _cut(ranked: Sequence[tuple[NDArray[np.float64], list[str]]], k: int) -> tup
     """Put rankings into arrays, all cut to k (or the fewest that any query has)."""
     width = min([k, *(len(ids) for _, ids in ranked)])
     scores, ids = np.empty((len(ranked), width)), np.empty((len(ranked), width), dtype=object)
-    for row, (found, names) in enumerate(ranked):
-        scores[row], ids[row] = found[:width], names[:width]
+    for row, (sorted_scores, names) in enumerate(ranked):
+        scores[row], ids[row] = sorted_scores[:width], names[:width]
     return scores, ids

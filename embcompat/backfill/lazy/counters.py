@@ -19,10 +19,11 @@ class LazyCounters:
         degraded: Candidates that were ranked by their converted vector.
         rows_embedded: Rows that the new model embedded, by `LazyBackfill.warm_up` too.
         rows_written: Rows that were written back as native.
-        rows_waiting: Rows whose write-back failed: they are served, and written with the next ones.
+        rows_waiting: Rows whose write-back failed: they are used, and written with the next ones.
         items_refused: Items that the embedder left out: gone, or it cannot embed them. They are not tried again.
         embedder_failures: Batches for which the embedder raised an error.
         write_failures: Times that the store refused rows.
+        read_failures: Times that the store could not be read: the query was then answered by its first search alone.
         last_error: The last of these errors, or None.
     """
 
@@ -37,6 +38,7 @@ class LazyCounters:
     items_refused: int = 0
     embedder_failures: int = 0
     write_failures: int = 0
+    read_failures: int = 0
     last_error: str | None = None
 
     @property

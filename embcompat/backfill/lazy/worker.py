@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, final
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from embcompat.backfill.embed import Embed, NativeRows, Vectors, isolate, native_vectors
 from embcompat.backfill.lazy.counters import LazyCounters
+from embcompat.embeddings import Embeddings
 from embcompat.errors import InputError, SpaceMismatchError, StoreError
 from embcompat.stores.values import Job
 
@@ -30,13 +32,21 @@ class BackfillWorker:
         store: Where native vectors are read and written.
         job: The conversion whose target side is served.
         batch_size: Items that are embedded together.
+        spill: A file for vectors that the store refuses until the end; those that are in it wait to be written.
+
+    Raises:
+        SpaceMismatchError: If the file holds vectors of another space.
     """
 
-    def __init__(self, embed: Embed, store: NativeRows, job: Job, *, batch_size: int) -> None:
+    def __init__(
+        self, embed: Embed, store: NativeRows, job: Job, *, batch_size: int, spill: Path | None = None
+    ) -> None:
         self._embed, self._store, self._job, self._batch_size = embed, store, job, batch_size
         self._lock, self._store_lock = threading.Lock(), threading.Lock()
         self._in_flight: dict[str, Future[NDArray[np.float32] | None]] = {}
-        self._waiting: Vectors = {}
+        self._spill = spill
+        spilled = spill is not None and spill.exists()
+        self._waiting: Vectors = native_vectors(Embeddings.load(spill), job.target) if spill and spilled else {}
         self._refused: set[str] = set()
         self._counters = LazyCounters()
         self._closed = False
@@ -54,10 +64,14 @@ class BackfillWorker:
             now = {name: getattr(self._counters, name) + value for name, value in added.items()}
             self._counters = replace(self._counters, last_error=last_error or self._counters.last_error, **now)
 
-    def read(self, ids: Sequence[str]) -> tuple[Vectors, Vectors]:
-        """Return native and converted vectors."""
-        with self._store_lock:
-            rows = self._store.read_target(self._job, ids)
+    def read(self, ids: Sequence[str]) -> tuple[Vectors, Vectors] | None:
+        """Return native and converted vectors; None where the store cannot be read, which is counted."""
+        try:
+            with self._store_lock:
+                rows = self._store.read_target(self._job, ids)
+        except Exception as error:  # whatever the store's driver raises: a query must not fail by it
+            self.count(read_failures=1, last_error=f"the store: {str(error) or type(error).__name__}")
+            return None
         native: Vectors = {}
         converted: Vectors = {}
         for identifier, vector, is_native in zip(rows.ids, rows.vectors, rows.native.tolist(), strict=True):
@@ -90,25 +104,40 @@ class BackfillWorker:
         except BaseException as error:
             self._land(mine, error)
             raise
-        found: Vectors = {}
+        vectors: Vectors = {}
         for identifier, future in futures.items():
             try:
                 vector = future.result(None if deadline is None else max(0.0, deadline - time.monotonic()))
             except TimeoutError:
                 continue
             if vector is not None:
-                found[identifier] = vector
-        return found
+                vectors[identifier] = vector
+        return vectors
 
     def flush(self) -> None:
         """Wait for what is being embedded, and write back what waits."""
         self._submit(self._write_back).result()
 
     def close(self) -> None:
-        """Finish the batch that is being embedded, write back what waits, and end the thread."""
+        """Finish the batch that is being embedded, write back what waits, and end the thread.
+
+        Raises:
+            StoreError: If the store refuses vectors: they are in the spill file then, or still here without one.
+        """
         self._closed = True
         self._thread.shutdown(wait=True)
         self._write_back()
+        with self._lock:
+            left = dict(self._waiting)
+        if not left:
+            if self._spill is not None:
+                self._spill.unlink(missing_ok=True)
+            return
+        reason = f"the store refused {len(left):,} vectors that were embedded: {self._counters.last_error}."
+        if self._spill is None:
+            raise StoreError(f"{reason} They are still in memory: mend the store and call close() again.")
+        Embeddings(np.stack(list(left.values())), list(left), self._job.target).save(self._spill)
+        raise StoreError(f"{reason} They are in {self._spill}: pass spill= with this path again to write them.")
 
     def _submit(self, work: Callable[..., None], *arguments: Any) -> Future[None]:
         if self._closed:
@@ -128,23 +157,27 @@ class BackfillWorker:
         self._land(left)
 
     def _embed_batch(self, ids: Sequence[str]) -> None:
-        vectors, _ = self.read(ids)  # another query may have had some embedded since this one looked
-        wanted = [identifier for identifier in ids if identifier not in vectors]
-        made: Vectors = {}
+        reading = self.read(ids)  # another query may have had some embedded since this one looked
+        if reading is None:  # what is native already must not be paid for twice
+            self._land(ids)
+            return
+        vectors, _ = reading
+        missing = [identifier for identifier in ids if identifier not in vectors]
+        embedded: Vectors = {}
         try:
-            if wanted:
-                made = native_vectors(self._embed(wanted), self._job.target)
+            if missing:
+                embedded = native_vectors(self._embed(missing), self._job.target)
         except SpaceMismatchError:
             raise
         except Exception as error:
             self.count(embedder_failures=1, last_error=_reason(error))
         else:
-            gone = set(wanted) - made.keys()
+            refused = set(missing) - embedded.keys()
             with self._lock:
-                self._refused |= gone
-                self._waiting |= made
-            self.count(rows_embedded=len(made), items_refused=len(gone))
-        vectors |= made
+                self._refused |= refused
+                self._waiting |= embedded
+            self.count(rows_embedded=len(embedded), items_refused=len(refused))
+        vectors |= embedded
         for identifier in ids:  # queries do not wait for the store
             future = self._in_flight.get(identifier)
             if future is not None and not future.done():
@@ -166,11 +199,11 @@ class BackfillWorker:
             self.count(rows_written=written)
 
         try:
-            refused = list(isolate(list(reversed(waiting)), attempt).values())
-        except StoreError as error:
-            refused = [str(error)]
-        if refused:
-            self.count(write_failures=1, last_error=f"the store: {refused[-1]}")
+            reasons = list(isolate(list(reversed(waiting)), attempt).values())
+        except Exception as error:  # item after item is refused, or the driver fails in a way of its own
+            reasons = [str(error) or type(error).__name__]
+        if reasons:
+            self.count(write_failures=1, last_error=f"the store: {reasons[-1]}")
 
     def _land(self, ids: Sequence[str], error: BaseException | None = None) -> None:
         """Take rows out of flight; whoever still waits for them gets no vector, or the error."""
