@@ -41,6 +41,9 @@ FOLDS = 5
 BASES = (PAPER, "dense")
 OURS = "ensemble, reweighted"
 NORMALIZED = (*BASES, OURS)
+NORMALIZATIONS = {"score normalization": False, "queries normalized": True}
+"""Both sides, or the queries alone, as a service does it."""
+
 FUSED_WEIGHTS = (0.5, 1.0)
 AIMS = {"plain": 0.45, "score normalization": 0.40}
 
@@ -63,12 +66,21 @@ def fit_lines(split: ec.PairSplit, folder: Path, *, seed: int, smoke: bool) -> t
 
 
 def normalized(
-    pairs: VerificationPairs, train: ec.PairedEmbeddings, sides: tuple[ec.Embeddings, ec.Embeddings], *, seed: int
+    pairs: VerificationPairs,
+    train: ec.PairedEmbeddings,
+    sides: tuple[ec.Embeddings, ec.Embeddings],
+    *,
+    seed: int,
+    queries_only: bool = False,
 ) -> VerificationPairs:
-    """Normalize the scores: each side by its scores against the training people as the other side shows them."""
+    """Normalize the scores: each side by its scores against the training people as the other side shows them.
+
+    The positives are the queries: with ``queries_only`` they alone are normalized, as a service can.
+    """
     people = len(set(np.asarray(train.labels).tolist()))
     cohorts = [make_cohort(side, top=min(300, people), seed=seed) for side in sides]
-    return normalized_pairs(pairs, cohorts[1].statistics(pairs.anchors), cohorts[0].statistics(pairs.positives))
+    anchors = None if queries_only else cohorts[1].statistics(pairs.anchors)
+    return normalized_pairs(pairs, anchors, cohorts[0].statistics(pairs.positives))
 
 
 def fused(pairs: VerificationPairs, old: VerificationPairs, weight: float) -> VerificationPairs:
@@ -93,17 +105,20 @@ def measure_fold(split: ec.PairSplit, folder: Path, *, seed: int, smoke: bool) -
     fixed = threshold_at_frr(native.genuine.scores, FRR, votes=native.genuine.votes)
     new_train = train.target
     found: dict[str, Any] = {"S1": count_errors(native, fixed, draws)}
-    plain = normalized(native, train, (new_train, new_train), seed=seed)
-    fixed_plain = threshold_at_frr(plain.genuine.scores, FRR, votes=plain.genuine.votes)
-    found["S1, score normalization"] = count_errors(plain, fixed_plain, draws)
+    fixed_normalized = {}
+    for line, queries_only in NORMALIZATIONS.items():
+        plain = normalized(native, train, (new_train, new_train), seed=seed, queries_only=queries_only)
+        fixed_normalized[line] = threshold_at_frr(plain.genuine.scores, FRR, votes=plain.genuine.votes)
+        found[f"S1, {line}"] = count_errors(plain, fixed_normalized[line], draws)
     for name, aligner in lines.items():
         scenarios = scenario_pairs(old, new, convert(aligner, split.test), all_images=True)
         for scenario in ("S2", "S3"):
             found[f"{scenario}: {name}"] = count_errors(scenarios[scenario], fixed, draws)
         if name in NORMALIZED:
             sides = convert(aligner, train), new_train
-            scored = normalized(scenarios["S3"], train, sides, seed=seed)
-            found[f"S3, score normalization: {name}"] = count_errors(scored, fixed_plain, draws)
+            for line, queries_only in NORMALIZATIONS.items():
+                scored = normalized(scenarios["S3"], train, sides, seed=seed, queries_only=queries_only)
+                found[f"S3, {line}: {name}"] = count_errors(scored, fixed_normalized[line], draws)
         if name == OURS:
             for weight in FUSED_WEIGHTS:
                 both = fused(scenarios["S3"], scenarios["old"], weight)
@@ -136,9 +151,14 @@ def summarize(folds: list[dict[str, Any]]) -> dict[str, Any]:
         f"{scenario}: {OURS} / {base}": pooled_ratio(
             by_line[f"{scenario}: {OURS}"], by_line[f"{scenario}: {base}"], draws
         )
-        for scenario in ("S3", "S3, score normalization", "S2")
+        for scenario in ("S3", *(f"S3, {line}" for line in NORMALIZATIONS), "S2")
         for base in BASES
         if f"{scenario}: {base}" in by_line
+    }
+    ratios |= {
+        f"S3, {line}: {OURS} / S3: {base}": pooled_ratio(by_line[f"S3, {line}: {OURS}"], by_line[f"S3: {base}"], draws)
+        for line in NORMALIZATIONS
+        for base in BASES
     }
     return {
         "folds": [{key: fold[key] for key in ("people", "images", "fit_seconds")} for fold in folds],

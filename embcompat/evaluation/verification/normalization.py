@@ -1,9 +1,10 @@
 """Scores put on one scale by a cohort of strangers. numpy only.
 
 Some vectors score high against everybody. Scored against a cohort of people who are certainly others, that shows, and
-can be taken out: (s − μ_x)/σ_x + (s − μ_y)/σ_y, with μ and σ over the highest cohort scores of each side. Source:
-adaptive symmetric score normalization, Matějka et al., Analysis of Score Normalization in Multilingual Speaker
-Recognition (2017), there halved; a constant factor changes no order.
+can be taken out: (s − μ_x)/σ_x + (s − μ_y)/σ_y, with μ and σ over the highest cohort scores of each side, or one term of
+it. Source: adaptive symmetric score normalization, Matějka et al., Analysis of Score Normalization in Multilingual
+Speaker Recognition (2017), there halved; a constant factor changes no order. In a service the term of the queries alone
+is the cheap one: nothing has to be stored beside the gallery. [ours]
 """
 
 from __future__ import annotations
@@ -137,36 +138,46 @@ def normalize_scores(scores: ArrayLike, queries: CohortStatistics, gallery: Coho
 
 
 def normalized_pairs(
-    pairs: VerificationPairs, anchors: CohortStatistics, positives: CohortStatistics
+    pairs: VerificationPairs, anchors: CohortStatistics | None, positives: CohortStatistics | None
 ) -> VerificationPairs:
     """Return pairs whose score is the normalized one, so that everything measured N:N can be measured on it.
 
     The normalized score is s·(1/σ_x + 1/σ_y) − μ_x/σ_x − μ_y/σ_y: for products one dot product of longer vectors,
-    (x/σ_x, x, −μ_x/σ_x, −1) · (y, y/σ_y, 1, μ_y/σ_y).
+    (x/σ_x, x, −μ_x/σ_x, −1) · (y, y/σ_y, 1, μ_y/σ_y). A side that is not normalized leaves its terms out.
 
     Args:
         pairs: Who is compared with whom, by cosine or dot product.
-        anchors: Statistics of the anchors.
-        positives: Statistics of the positives.
+        anchors: Statistics of the anchors; None to normalize the other side alone.
+        positives: Statistics of the positives; None to normalize the other side alone.
 
     Raises:
-        InputError: If the similarity is Euclidean, or the statistics are of other rows.
+        InputError: If the similarity is Euclidean, the statistics are of other rows, or there are none.
     """
     if pairs.similarity == "euclidean":
         raise InputError(
             "normalized N:N scores are one product only for cosine and dot. Got euclidean. "
             "Normalize the vectors and compare by cosine, or use normalize_scores."
         )
-    if len(anchors.mean) != len(pairs.anchors) or len(positives.mean) != len(pairs.positives):
-        raise InputError("there must be statistics for each anchor and each positive. Got other counts.")
+    if anchors is None and positives is None:
+        raise InputError("there must be statistics of the anchors, of the positives, or of both. Got none.")
+    for side, statistics in ((pairs.anchors, anchors), (pairs.positives, positives)):
+        if statistics is not None and len(statistics.mean) != len(side):
+            raise InputError("there must be statistics for each anchor and each positive. Got other counts.")
     x, y = pairs.anchors.astype(np.float64), pairs.positives.astype(np.float64)
     if pairs.similarity == "cosine":
         x, y = normalize_rows(x), normalize_rows(y)
-    inverse_x, inverse_y = (1 / side.deviation[:, np.newaxis] for side in (anchors, positives))
-    mean_x, mean_y = (side.mean[:, np.newaxis] for side in (anchors, positives))
+    left, right = [], []
+    if anchors is not None:
+        inverse, mean = 1 / anchors.deviation[:, np.newaxis], anchors.mean[:, np.newaxis]
+        left += [x * inverse, -mean * inverse]
+        right += [y, np.ones((len(y), 1))]
+    if positives is not None:
+        inverse, mean = 1 / positives.deviation[:, np.newaxis], positives.mean[:, np.newaxis]
+        left += [x, -np.ones((len(x), 1))]
+        right += [y * inverse, mean * inverse]
     return VerificationPairs(
-        np.hstack([x * inverse_x, x, -mean_x * inverse_x, -np.ones_like(mean_x)]),
-        np.hstack([y, y * inverse_y, np.ones_like(mean_y), mean_y * inverse_y]),
+        np.hstack(left),
+        np.hstack(right),
         pairs.anchor_subjects,
         pairs.positive_subjects,
         "dot",
