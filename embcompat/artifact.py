@@ -7,6 +7,7 @@ An artifact is a directory::
     aligner.onnx          the whole map in one graph; a second output may say how far to trust a conversion
     pairs.parquet         id and split of every pair, so that no evaluation uses what was fitted
     canary.safetensors    a few held-out pairs that a conversion is tried on (optional)
+    cohort.safetensors    fitted people, converted and native, against whom scores are normalized (optional)
 
 The manifest lists the SHA-256 of every other file, so the id changes when any byte does. Digests detect damage, not
 attackers: whoever can write the directory can write a consistent one.
@@ -35,10 +36,12 @@ WEIGHTS = "weights.safetensors"
 GRAPH = graphs.FILE
 PAIRS = "pairs.parquet"
 CANARY = "canary.safetensors"
+COHORT = "cohort.safetensors"
 CONVERTIBILITY = "convertibility"
+SCORE_COHORT = "score_cohort"
 
 REQUIRED_FILES = frozenset({WEIGHTS, GRAPH})
-OPTIONAL_FILES = frozenset({PAIRS, CANARY})
+OPTIONAL_FILES = frozenset({PAIRS, CANARY, COHORT})
 
 Direction = Literal["forward", "backward"]
 """forward: old vectors move to the new (or a shared) space. backward: new vectors move to the old or a shared one."""
@@ -175,6 +178,24 @@ class Artifact:
         if actual != expected or len(arrays["source"]) != len(arrays["target"]):
             raise ArtifactError(f"{self.path / CANARY} must hold float32 vectors of the artifact's two spaces.")
         return arrays["source"], arrays["target"]
+
+    def cohort(self) -> tuple[NDArray[np.float32], NDArray[np.float32], int] | None:
+        """Return the score cohort: converted and native vectors of the same people, and how many scores count.
+
+        None where the artifact carries none.
+        """
+        if COHORT not in self.manifest.files:
+            return None
+        arrays = _read_finite(self.path / COHORT)
+        actual = {name: (array.dtype, array.ndim, array.shape[-1:]) for name, array in arrays.items()}
+        expected = dict.fromkeys(("converted", "native"), (np.dtype(np.float32), 2, (self.target.dim,)))
+        if actual != expected or len(arrays["converted"]) != len(arrays["native"]):
+            raise ArtifactError(f"{self.path / COHORT} must hold float32 vectors of people in the target space.")
+        calibration = self.manifest.calibration.get(SCORE_COHORT)
+        top = calibration.get("top") if isinstance(calibration, dict) else None
+        if not isinstance(top, int) or not 2 <= top <= len(arrays["native"]):
+            raise ArtifactError(f"the manifest of {self.path} must say how many scores of the cohort count.")
+        return arrays["converted"], arrays["native"], top
 
 
 def read_artifact(path: str | Path) -> Artifact:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from embcompat.artifact import CONVERTIBILITY, Artifact, read_artifact
+from embcompat.cohorts import Cohort, ScoreCohort
 from embcompat.embeddings import Embeddings, convert_embeddings
 from embcompat.errors import ArtifactError, InputError
 from embcompat.spaces import require_space
@@ -97,6 +98,18 @@ class OnnxAligner:
         """
         require_space(embeddings.space, self.artifact.source, what="The vectors to convert")
         return convert_embeddings(self, embeddings, self.artifact.target)
+
+    def cohort(self) -> ScoreCohort | None:
+        """Return the people against whom scores are normalized, or None where the artifact carries none.
+
+        `embcompat.serving.Scorer` normalizes with it.
+        """
+        stored = self.artifact.cohort()
+        if stored is None:
+            return None
+        converted, native, top = stored
+        similarity = self.artifact.target.similarity
+        return ScoreCohort(Cohort(converted, similarity, top), Cohort(native, similarity, top))
 
     def convertibility(self, vectors: ArrayLike) -> NDArray[np.float32]:
         """Say how far vectors lie from what the aligner was fitted on, so that a conversion can be flagged or refused.

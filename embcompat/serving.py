@@ -9,6 +9,7 @@ converted gallery       converted rows, by the new query (any search, nothing to
 `fuse_vectors`          one index that holds both sides of every row                   old and new
 `fold_queries`          old rows, by one vector folded from both queries               old and new
 `MixedGallery`          native and converted rows while a migration runs               new
+`Scorer`                any rows; scores normalized against a cohort of strangers      new
 ======================  =============================================================  ================
 """
 
@@ -22,6 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from embcompat.aligners import AffineAligner
+from embcompat.cohorts import Cohort
 from embcompat.embeddings import Transform
 from embcompat.errors import InputError
 
@@ -101,6 +103,42 @@ class FusedSearch:
         ]
         weights = self.weight, 1 - self.weight
         return _rows([_add(_lists(sides, query), weights) for query in range(len(new_queries))], k)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Scorer:
+    """Normalizes the scores of new queries, so that one threshold fits them all: (s − μ) / σ.
+
+    μ and σ are the mean and the deviation of the query's highest scores against people who are certainly others. A
+    query that is close to everybody no longer matches anybody. The order of one query's candidates stays. A threshold
+    on normalized scores is another number: `embcompat thresholds` transfers it. [ours, after adaptive score
+    normalization, Matějka et al., 2017]
+
+    Attributes:
+        cohort: ``OnnxAligner(…).cohort().converted`` for scores against converted rows, ``.native`` for scores
+            against rows that the new model embedded.
+    """
+
+    cohort: Cohort
+    needs: ClassVar[tuple[Model, ...]] = ("new",)
+
+    def normalize(self, new_queries: NDArray[np.float32], scores: ArrayLike) -> NDArray[np.float64]:
+        """Return the normalized scores (q, k) of queries (q, dim) and the scores (q, k) that a search returned.
+
+        Raises:
+            InputError: If there is not one row of scores for each query, or the vectors are not of the cohort's space.
+
+        Example:
+            >>> cohort = Cohort(np.array([[0.6, 0.8], [0.0, 1.0]], dtype=np.float32), "cosine", top=2)
+            >>> Scorer(cohort).normalize(np.array([[1.0, 0.0]]), [[0.9]]).round(6).tolist()
+            [[2.0]]
+        """
+        values = np.asarray(scores, dtype=np.float64)
+        if values.ndim != 2 or len(values) != len(new_queries):
+            raise InputError(f"scores must have one row for each of {len(new_queries)} queries. Got {values.shape}.")
+        statistics = self.cohort.statistics(new_queries)
+        return np.asarray((values - statistics.mean[:, np.newaxis]) / statistics.deviation[:, np.newaxis])
 
 
 @final

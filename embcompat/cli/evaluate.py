@@ -174,10 +174,12 @@ def evaluate_verification_task(
 ) -> dict[str, Any]:
     """Evaluate an artifact by verification on the subjects that it was not fitted on, and return JSON."""
     from embcompat.evaluation.verification import evaluate_verification
+    from embcompat.runtime import OnnxAligner
 
     artifact, sides = convert_unseen_subjects(path, old_gallery, new_gallery)
     report = evaluate_verification(
         *sides,
+        cohort=OnnxAligner(artifact).cohort(),
         frr=frr,
         all_images=all_images,
         weight=weight,

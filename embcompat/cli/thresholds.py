@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,14 +35,16 @@ def thresholds(
     """Transfer a match threshold to the new space: the one that keeps its false accept rate, and what that costs.
 
     Measured on subjects that the artifact was not fitted on, for a converted vector against a new one and for two new
-    vectors. A warning says when too few false accepts were seen to tell.
+    vectors; for normalized scores as well, where the artifact carries a score cohort. A warning says when too few
+    false accepts were seen to tell.
 
     Examples:
     `embcompat thresholds faces --threshold 0.44 --old-gallery old.parquet --new-gallery new.parquet`
 
     `embcompat thresholds faces --threshold -1.1 --old-gallery old.parquet --new-gallery new.parquet --json`
     """
-    from embcompat.evaluation.verification import scenario_pairs, transfer_threshold
+    from embcompat.evaluation.verification import normalized_scenarios, scenario_pairs, transfer_threshold
+    from embcompat.runtime import OnnxAligner
 
     galleries = [
         load_embeddings(path, space=space, similarity=similarity)
@@ -50,34 +53,46 @@ def thresholds(
     loaded, sides = convert_unseen_subjects(artifact, *galleries)
     pairs = scenario_pairs(*sides, seed=seed, all_images=all_images, weight=weight)
     converted, new = (transfer_threshold(pairs["old"], pairs[name], threshold, seed=seed) for name in ("S3", "S1"))
+    normalized = {}
+    if (cohort := OnnxAligner(loaded).cohort()) is not None:
+        scored = normalized_scenarios(pairs, cohort)
+        normalized = {
+            what: transfer_threshold(pairs["old"], side, threshold, seed=seed)
+            for what, side in (("converted and new", scored["S3"]), ("new and new", scored["S1"]))
+        }
     if as_json:
-        print_json(
-            {
-                "kind": "thresholds",
-                "artifact": loaded.id,
-                "weight": weight,
-                "converted_against_new": converted.to_dict(),
-                "new_against_new": new.to_dict(),
-            }
-        )
+        result = {
+            "kind": "thresholds",
+            "artifact": loaded.id,
+            "weight": weight,
+            "converted_against_new": converted.to_dict(),
+            "new_against_new": new.to_dict(),
+        }
+        if normalized:
+            named = {name.replace(" and ", "_against_"): each.to_dict() for name, each in normalized.items()}
+            result["normalized"] = named
+        print_json(result)
     else:
-        _print_transfers(converted, new)
+        _print_transfers({"converted and new": converted, "new and new": new}, normalized)
 
 
-def _print_transfers(converted: ThresholdTransfer, new: ThresholdTransfer) -> None:
+def _print_transfers(plain: Mapping[str, ThresholdTransfer], normalized: Mapping[str, ThresholdTransfer]) -> None:
+    """Print the transfers by what is compared: plain scores, and scores that a score cohort normalizes."""
     from rich.table import Table
     from rich.text import Text
 
     from embcompat.evaluation.verification import one_in
 
     console = output()
-    far = one_in(converted.far.value, trials=converted.impostor_pairs)
-    console.print(f"A threshold of {converted.old_threshold:g} falsely accepts {far} between old vectors. As many:\n")
+    first = next(iter(plain.values()))
+    far = one_in(first.far.value, trials=first.impostor_pairs)
+    console.print(f"A threshold of {first.old_threshold:g} falsely accepts {far} between old vectors. As many:\n")
     table = Table("between", "threshold", "95 % interval", "false rejects", box=None, header_style="bold")
-    table.add_row("old and old", f"{converted.old_threshold:.4f}", "", f"{converted.old_frr:.1%}")
-    for name, transfer in (("converted and new", converted), ("new and new", new)):
-        value, frr = transfer.threshold, f"{transfer.frr.value:.1%}"
-        table.add_row(name, f"{value.value:.4f}", f"{value.low:.4f} to {value.high:.4f}", frr)
+    table.add_row("old and old", f"{first.old_threshold:.4f}", "", f"{first.old_frr:.1%}")
+    for note, transfers in (("", plain), (", normalized", normalized)):
+        for name, transfer in transfers.items():
+            value, frr = transfer.threshold, f"{transfer.frr.value:.1%}"
+            table.add_row(name + note, f"{value.value:.4f}", f"{value.low:.4f} to {value.high:.4f}", frr)
     console.print(table)
-    if converted.warning is not None:
-        console.print(Text(f"\n{converted.warning}", style="yellow"))
+    if first.warning is not None:
+        console.print(Text(f"\n{first.warning}", style="yellow"))

@@ -19,10 +19,12 @@ from pydantic import JsonValue
 from embcompat.aligners import Aligner, AlignerPair
 from embcompat.artifact import (
     CANARY,
+    COHORT,
     CONVERTIBILITY,
     GRAPH,
     MANIFEST,
     PAIRS,
+    SCORE_COHORT,
     WEIGHTS,
     Artifact,
     Direction,
@@ -31,7 +33,7 @@ from embcompat.artifact import (
     file_digest,
     read_artifact,
 )
-from embcompat.embeddings import PairedEmbeddings, PairSplit, normalize_rows
+from embcompat.embeddings import PairedEmbeddings, PairSplit, convert_embeddings, normalize_rows
 from embcompat.errors import InputError, ParityError
 from embcompat.export.convertibility import (
     Convertibility,
@@ -62,6 +64,7 @@ def save_artifact(
     direction: Direction = "forward",
     int8: bool = False,
     canary: bool = True,
+    score_cohort: int = 0,
     overwrite: bool = False,
 ) -> Artifact:
     """Save an aligner as an artifact directory; it appears only when it is complete and checked.
@@ -80,10 +83,13 @@ def save_artifact(
         int8: Whether the graph computes in int8; needs ``split``, whose held-out pairs say what that costs.
         canary: Whether to store 64 held-out pairs, on which every conversion is tried. Choose False where vectors
             are personal data that must not travel (face vectors are biometric data).
+        score_cohort: How many fitted people to store, one vector each, converted and native, so that scores can be
+            normalized where they are served; needs ``split`` with labels, in a space that is compared by cosine or
+            dot. Face vectors are biometric data: such an artifact needs the protection that the gallery needs.
         overwrite: Whether an artifact at the path may be replaced.
 
     Raises:
-        InputError: If the aligner does not map source to target, or the path is taken.
+        InputError: If the aligner does not map source to target, the path is taken, or no score cohort can be drawn.
         ParityError: If the exported graph does not compute what the aligner computes, or int8 costs too much.
     """
     _check_dims(aligner, source, target)
@@ -100,6 +106,8 @@ def save_artifact(
             part_of = {item: name for name, part in split.parts().items() for item in part.ids.tolist()}
             if canary and (held_out := _held_out(split)) is not None:
                 _write_canary(held_out, target, directory / CANARY)
+        if score_cohort:
+            recorded[SCORE_COHORT] = _write_cohort(aligner, split, score_cohort, directory / COHORT)
         if part_of is not None:
             _write_pairs(part_of, directory / PAIRS)
         manifest = Manifest(
@@ -272,6 +280,23 @@ def _write_canary(pairs: PairedEmbeddings, target: SpaceVersion, path: Path) -> 
     require_space(pairs.target.space, target, what="The pairs' target")
     source, converted = pairs.source.vectors[:CANARY_PAIRS], pairs.target.vectors[:CANARY_PAIRS]
     path.write_bytes(save({"source": np.ascontiguousarray(source), "target": np.ascontiguousarray(converted)}))
+
+
+def _write_cohort(aligner: Aligner, split: PairSplit | None, people: int, path: Path) -> dict[str, JsonValue]:
+    """Write the score cohort; return what the manifest says of it."""
+    from safetensors.numpy import save
+
+    from embcompat.evaluation.verification import make_score_cohort
+
+    if split is None:
+        raise InputError("a score cohort needs the fitted pairs. Pass split=….")
+    train = split.train
+    cohort = make_score_cohort(
+        convert_embeddings(aligner, train.source, train.target.space), train.target, people=people
+    )
+    sides = {"converted": cohort.converted.vectors, "native": cohort.native.vectors}
+    path.write_bytes(save({name: np.ascontiguousarray(side) for name, side in sides.items()}))
+    return {"people": len(cohort.native.vectors), "top": cohort.native.top}
 
 
 def _fit_convertibility(split: PairSplit, source: SpaceVersion) -> Convertibility | None:

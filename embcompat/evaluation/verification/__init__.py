@@ -1,5 +1,6 @@
 """What a model change does to verification: pairs, exact counts, figures with intervals, thresholds. numpy only."""
 
+from embcompat.cohorts import Cohort, CohortStatistics, ScoreCohort
 from embcompat.evaluation.verification.bootstrap import (
     SubjectDraws,
     Threshold,
@@ -38,11 +39,11 @@ from embcompat.evaluation.verification.identification import (
     rank_accuracy,
 )
 from embcompat.evaluation.verification.normalization import (
-    Cohort,
-    CohortStatistics,
     make_cohort,
+    make_score_cohort,
     normalize_scores,
     normalized_pairs,
+    normalized_scenarios,
 )
 from embcompat.evaluation.verification.pairs import WEIGHTS, VerificationPairs
 from embcompat.evaluation.verification.report import (
@@ -70,6 +71,7 @@ __all__ = [
     "OpenSetRates",
     "Scenario",
     "ScenarioResult",
+    "ScoreCohort",
     "SubjectDraws",
     "SubjectFigures",
     "Threshold",
@@ -91,9 +93,11 @@ __all__ = [
     "identification_scores",
     "largest_impostors",
     "make_cohort",
+    "make_score_cohort",
     "measure_scenario",
     "normalize_scores",
     "normalized_pairs",
+    "normalized_scenarios",
     "one_in",
     "open_set_rates",
     "rank_accuracy",

@@ -1,96 +1,28 @@
 """Scores put on one scale by a cohort of strangers. numpy only.
 
 Some vectors score high against everybody. Scored against a cohort of people who are certainly others, that shows, and
-can be taken out: (s − μ_x)/σ_x + (s − μ_y)/σ_y, with μ and σ over the highest cohort scores of each side, or one term of
-it. Source: adaptive symmetric score normalization, Matějka et al., Analysis of Score Normalization in Multilingual
-Speaker Recognition (2017), there halved; a constant factor changes no order. In a service the term of the queries alone
-is the cheap one: nothing has to be stored beside the gallery. [ours]
+can be taken out: (s − μ_x)/σ_x + (s − μ_y)/σ_y, with μ and σ over the highest cohort scores of each side. Source:
+adaptive symmetric score normalization, Matějka et al., Analysis of Score Normalization in Multilingual Speaker
+Recognition (2017), there halved; a constant factor changes no order. A service can take the term of the queries alone:
+nothing has to be stored beside the gallery. [ours]
 """
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Self, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from embcompat.cohorts import Cohort, CohortStatistics, ScoreCohort
 from embcompat.embeddings import Embeddings, normalize_rows
 from embcompat.errors import InputError
-from embcompat.evaluation.similarity import pairwise_scores
 from embcompat.evaluation.verification.pairs import VerificationPairs
-from embcompat.spaces import Similarity
+from embcompat.evaluation.verification.scenarios import Scenario
+from embcompat.spaces import require_space
 
 TOP = 300
 """How many of the highest cohort scores count [ours]."""
-
-_BLOCK_SCORES = 4_194_304
-
-
-@dataclass(frozen=True, eq=False)
-class CohortStatistics:
-    """Where the scores of vectors against a cohort lie: two numbers a vector, to be stored beside it.
-
-    Attributes:
-        mean: Array (n,).
-        deviation: Array (n,), positive.
-    """
-
-    mean: NDArray[np.float64]
-    deviation: NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class Cohort:
-    """Vectors of people who are none of those that will be compared.
-
-    They are vectors of real people and need the protection that the gallery needs.
-
-    Attributes:
-        vectors: Array (n, dim), float32, one row a subject.
-        similarity: How vectors are compared.
-        top: How many of the highest scores count.
-    """
-
-    vectors: NDArray[np.float32]
-    similarity: Similarity
-    top: int
-
-    def statistics(self, vectors: ArrayLike) -> CohortStatistics:
-        """Score vectors (n, dim) against the cohort; one vector gets what it gets among others, within rounding."""
-        queries = np.asarray(vectors)
-        mean, deviation = np.empty(len(queries)), np.empty(len(queries))
-        rows = max(1, _BLOCK_SCORES // len(self.vectors))
-        for start in range(0, len(queries), rows):
-            scores = pairwise_scores(queries[start : start + rows], self.vectors, self.similarity).astype(np.float64)
-            highest = np.partition(scores, -self.top, axis=1)[:, -self.top :]
-            mean[start : start + rows] = highest.mean(axis=1)
-            deviation[start : start + rows] = highest.std(axis=1)
-        if not (deviation > 0).all():
-            row = int(np.argmin(deviation > 0))
-            raise InputError(f"the cohort scores of a vector must differ. Row {row} scores the same with all of them.")
-        return CohortStatistics(mean, deviation)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the cohort as JSON; the vectors as little-endian float32 in base64."""
-        data = base64.b64encode(self.vectors.astype("<f4").tobytes()).decode("ascii")
-        return {"similarity": self.similarity, "top": self.top, "shape": list(self.vectors.shape), "vectors": data}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Build the cohort again from `to_dict`.
-
-        Raises:
-            InputError: If a value is missing or does not fit.
-        """
-        try:
-            flat = np.frombuffer(base64.b64decode(values["vectors"], validate=True), dtype="<f4")
-            vectors = flat.reshape(values["shape"]).astype(np.float32)
-            return cls(vectors, cast(Similarity, values["similarity"]), int(values["top"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"this is not a cohort: {error!r}. Pass what to_dict returned.") from error
 
 
 def make_cohort(embeddings: Embeddings, *, top: int = TOP, seed: int = 0) -> Cohort:
@@ -111,12 +43,45 @@ def make_cohort(embeddings: Embeddings, *, top: int = TOP, seed: int = 0) -> Coh
         raise InputError("a cohort needs labels that say who each row shows. Got none.")
     shuffled = np.random.default_rng(seed).permutation(len(embeddings))
     _, first = np.unique(embeddings.labels[shuffled].astype(str), return_index=True)
-    if not 2 <= top <= len(first):
-        raise InputError(
-            f"top must be between 2 and the number of subjects, {len(first)}. Got {top}. "
-            "Pass a smaller top, or a larger cohort."
-        )
     return Cohort(embeddings.vectors[shuffled[first]], embeddings.space.similarity, top)
+
+
+def make_score_cohort(
+    converted: Embeddings, native: Embeddings, *, people: int, top: int = TOP, seed: int = 0
+) -> ScoreCohort:
+    """Draw the cohorts of an upgrade: one row of each of some people, converted and native.
+
+    Args:
+        converted: Fitted items, converted to the new space, with labels.
+        native: The same items under the new model, in the same order.
+        people: How many people to draw; all, where there are no more.
+        top: How many of the highest scores count; all, where there are no more people.
+        seed: Seed of the draw.
+
+    Raises:
+        InputError: If there are no labels, fewer than two people are asked for or at hand, the items differ, or the
+            space is compared by the Euclidean distance.
+        SpaceMismatchError: If the two are not of one space.
+    """
+    require_space(converted.space, native.space, what="The converted embeddings")
+    if native.space.similarity == "euclidean":
+        raise InputError(
+            "a score cohort needs a space that is compared by cosine or dot. Got euclidean: normalized distances "
+            "can't be measured N:N."
+        )
+    labels = native.labels if native.labels is not None else converted.labels
+    if labels is None:
+        raise InputError("a score cohort needs labels that say who each row shows. Got none.")
+    if not np.array_equal(converted.ids, native.ids):
+        raise InputError("converted and native must hold the same ids in the same order. Got others.")
+    if people < 2:
+        raise InputError(f"a score cohort needs at least two people. Got {people}.")
+    shuffled = np.random.default_rng(seed).permutation(len(native))
+    _, first = np.unique(labels[shuffled].astype(str), return_index=True)
+    rows = shuffled[np.sort(first)[:people]]
+    top = min(top, len(rows))
+    similarity = native.space.similarity
+    return ScoreCohort(Cohort(converted.vectors[rows], similarity, top), Cohort(native.vectors[rows], similarity, top))
 
 
 def normalize_scores(scores: ArrayLike, queries: CohortStatistics, gallery: CohortStatistics) -> NDArray[np.float64]:
@@ -184,3 +149,19 @@ def normalized_pairs(
         same_items=pairs.same_items,
         weight=pairs.weight,
     )
+
+
+def normalized_scenarios(
+    pairs: Mapping[Scenario, VerificationPairs], cohort: ScoreCohort
+) -> dict[Scenario, VerificationPairs]:
+    """Return ``S1`` and ``S3`` with the scores of the positives normalized: like with like, as a service would do it.
+
+    Args:
+        pairs: The scenarios.
+        cohort: The people against whom new queries are scored: native ones in ``S1``, converted ones in ``S3``.
+    """
+    native, converted = (side.statistics(pairs["S1"].positives) for side in (cohort.native, cohort.converted))
+    return {
+        "S1": normalized_pairs(pairs["S1"], None, native),
+        "S3": normalized_pairs(pairs["S3"], None, converted),
+    }

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from embcompat.cohorts import ScoreCohort
 from embcompat.embeddings import Embeddings
 from embcompat.evaluation.bootstrap import Estimate, estimate_from
 from embcompat.evaluation.similarity import row_scores
@@ -25,6 +26,7 @@ from embcompat.evaluation.verification.bootstrap import (
 )
 from embcompat.evaluation.verification.counts import count_impostors
 from embcompat.evaluation.verification.figures import DetCurve, det_thresholds
+from embcompat.evaluation.verification.normalization import normalized_scenarios
 from embcompat.evaluation.verification.pairs import Float64, VerificationPairs, to_distance
 from embcompat.evaluation.verification.scenarios import Scenario, scenario_pairs
 from embcompat.similarities import Weight
@@ -104,6 +106,8 @@ class VerificationReport:
         status_quo_ratio: FAR of scenario 3 as a multiple of the status quo's, each at its own threshold, with a
             paired interval: above 1 the converted gallery is worse than staying. None where the status quo made no
             false acceptance.
+        normalized: ``S1`` and ``S3`` with the scores of the positives, the new queries, normalized; None without a
+            cohort. Both at thresholds of normalized scores.
         det: The DET curve of each scenario, and of ``old``.
         same_item_distance: Mean distance of the converted and the new vector of the same item.
         target_frr: The FRR at which thresholds were chosen.
@@ -119,6 +123,7 @@ class VerificationReport:
     scenarios: Mapping[Scenario, ScenarioResult]
     old: ScenarioResult
     status_quo_ratio: Estimate | None
+    normalized: Mapping[Scenario, ScenarioResult] | None
     det: Mapping[Scenario, DetCurve]
     same_item_distance: float
     target_frr: float
@@ -135,6 +140,10 @@ class VerificationReport:
         result["scenarios"] = {name: scenario.to_dict() for name, scenario in self.scenarios.items()}
         result["old"] = self.old.to_dict()
         result["status_quo_ratio"] = None if self.status_quo_ratio is None else self.status_quo_ratio.to_dict()
+        if self.normalized is None:
+            del result["normalized"]
+        else:
+            result["normalized"] = {name: scenario.to_dict() for name, scenario in self.normalized.items()}
         result["det"] = {name: curve.points() for name, curve in self.det.items()}
         return result
 
@@ -148,6 +157,7 @@ def evaluate_verification(
     seed: int = 0,
     all_images: bool = False,
     weight: Weight = "person",
+    cohort: ScoreCohort | None = None,
     replicates: int = REPLICATES,
     progress: Progress | None = None,
 ) -> VerificationReport:
@@ -164,6 +174,7 @@ def evaluate_verification(
         weight: What has one vote in every rate. ``person``: the genuine pairs of a person share one, and so do the
             impostor pairs of two people, as if one anchor and one positive of each person were drawn at random.
             ``pairs``: each pair of images, so that people count by the square of their images.
+        cohort: Also measure scores that are normalized at query time, new against converted and new against new.
         replicates: How often the subjects are resampled for the intervals.
         progress: Shows progress.
 
@@ -177,10 +188,16 @@ def evaluate_verification(
     fixed = choose_threshold(pairs["S1"], draws, frr)
     measured: dict[Scenario, Measurement] = {}
     compared = {name: side for name, side in pairs.items() if not (all_images and name == "S4")}
-    total = sum(len(side.anchors) * len(side.positives) for side in compared.values())
+    scored = {} if cohort is None else normalized_scenarios(pairs, cohort)
+    total = sum(len(side.anchors) * len(side.positives) for side in (*compared.values(), *scored.values()))
+    normalized: dict[Scenario, ScenarioResult] = {}
     with nullcontext(None) if progress is None else progress(total) as advance:
         for name, side in compared.items():
             measured[name] = measure_scenario(side, draws, frr, fixed=None if name == "old" else fixed, advance=advance)
+        if scored:
+            fixed = choose_threshold(scored["S1"], draws, frr)
+        for name, side in scored.items():
+            normalized[name] = measure_scenario(side, draws, frr, fixed=fixed, advance=advance).result
     if all_images:
         measured["S4"] = measured["S3"]  # the same pairs, seen from the other side
     base, third = measured["old"], measured["S3"]
@@ -190,6 +207,7 @@ def evaluate_verification(
         scenarios={name: measured[name].result for name in pairs if name != "old"},
         old=base.result,
         status_quo_ratio=ratio_estimate(*rates, third.replicates, base.replicates) if rates[1] > 0 else None,
+        normalized=normalized or None,
         det={name: measured[name].det for name in pairs},
         same_item_distance=float(to_distance(scores.mean(dtype=np.float64), new.space.similarity)),
         target_frr=frr,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 
@@ -11,7 +9,12 @@ from embcompat.embeddings import Embeddings
 from embcompat.errors import InputError
 from embcompat.evaluation.similarity import pairwise_scores
 from embcompat.evaluation.verification.figures import far_at_frr
-from embcompat.evaluation.verification.normalization import Cohort, make_cohort, normalize_scores, normalized_pairs
+from embcompat.evaluation.verification.normalization import (
+    make_cohort,
+    make_score_cohort,
+    normalize_scores,
+    normalized_pairs,
+)
 from embcompat.evaluation.verification.pairs import VerificationPairs, genuine_rows
 from embcompat.spaces import SpaceVersion
 
@@ -95,21 +98,47 @@ def test_vectors_that_score_high_with_everybody_are_brought_into_line():
     assert far_at_frr(normalized, 0.05).far < 0.8 * far_at_frr(pairs, 0.05).far
 
 
-def test_a_cohort_survives_json():
+def test_one_side_alone_is_its_own_term_of_the_formula():
     cohort = make_cohort(made_embeddings(), top=10)
-    again = Cohort.from_dict(json.loads(json.dumps(cohort.to_dict())))
-    assert np.array_equal(again.vectors, cohort.vectors)
-    assert (again.top, again.similarity) == (cohort.top, cohort.similarity)
-    with pytest.raises(InputError, match="not a cohort"):
-        Cohort.from_dict(cohort.to_dict() | {"vectors": "%%%"})
-    with pytest.raises(InputError, match="not a cohort"):
-        Cohort.from_dict(cohort.to_dict() | {"shape": [7, 7]})
+    anchors, positives = made_embeddings(12, seed=1).vectors, made_embeddings(12, seed=2).vectors
+    pairs = VerificationPairs(anchors, positives, np.arange(12) % 6, np.arange(12) % 6, "cosine")
+    left, right = cohort.statistics(anchors), cohort.statistics(positives)
+    scores = pairwise_scores(anchors, positives, "cosine").astype(np.float64)
+    rows = genuine_rows(pairs)
+    for normalized, expected in (
+        (normalized_pairs(pairs, None, right), (scores - right.mean) / right.deviation),
+        (normalized_pairs(pairs, left, None), ((scores.T - left.mean) / left.deviation).T),
+    ):
+        assert np.allclose(normalized.genuine.scores, np.sort(expected[rows]), rtol=1e-5)
+    with pytest.raises(InputError, match="of both. Got none"):
+        normalized_pairs(pairs, None, None)
+
+
+def test_a_score_cohort_is_the_same_people_on_both_sides():
+    native = made_embeddings()
+    converted = Embeddings(2 * native.vectors, native.ids, native.space, native.labels)
+    cohort = make_score_cohort(converted, native, people=7, top=300)
+    assert cohort.native.vectors.shape == (7, 5)
+    assert np.array_equal(cohort.converted.vectors, 2 * cohort.native.vectors)
+    assert (cohort.native.top, cohort.converted.top) == (7, 7)
+    people = [native.labels[(native.vectors == vector).all(axis=1)][0] for vector in cohort.native.vectors]
+    assert len(set(people)) == 7
+    assert len(make_score_cohort(converted, native, people=10_000).native.vectors) == 30
+    with pytest.raises(InputError, match="at least two people. Got 1"):
+        make_score_cohort(converted, native, people=1)
+    with pytest.raises(InputError, match="same ids in the same order"):
+        make_score_cohort(converted.select(np.arange(5)), native, people=5)
+    with pytest.raises(InputError, match="needs labels"):
+        make_score_cohort(made_embeddings(labels=False), made_embeddings(labels=False), people=5)
+    far = made_embeddings(similarity="euclidean")
+    with pytest.raises(InputError, match="cosine or dot. Got euclidean"):
+        make_score_cohort(far, far, people=5)
 
 
 def test_messages():
     with pytest.raises(InputError, match="a cohort needs labels"):
         make_cohort(made_embeddings(labels=False))
-    with pytest.raises(InputError, match="top must be between 2 and the number of subjects, 30. Got 300"):
+    with pytest.raises(InputError, match="top must be between 2 and the number of people in the cohort, 30. Got 300"):
         make_cohort(made_embeddings())
     space = SpaceVersion(name="one", version="1", dim=2, similarity="dot")
     flat = make_cohort(Embeddings([[1.0, 0.0], [1.0, 0.0]], ["a", "b"], space, ["a", "b"]), top=2)

@@ -10,6 +10,7 @@ import pytest
 from embcompat.aligners.affine import AffineAligner, fit_affine
 from embcompat.embeddings import Embeddings, normalize_rows, pair_embeddings, split_pairs
 from embcompat.errors import InputError, SpaceMismatchError
+from embcompat.evaluation.verification import far_at_frr, make_score_cohort, normalized_pairs
 from embcompat.evaluation.verification.report import evaluate_verification
 from embcompat.evaluation.verification.scenarios import SCENARIOS, anchor_rows, scenario_pairs
 from embcompat.spaces import SpaceVersion
@@ -133,6 +134,25 @@ def test_a_report_is_json_with_the_intervals_by_name():
     assert values["old"]["threshold"] == values["old"]["threshold_at_frr"]
     assert (values["subjects"], values["seed"], values["target_frr"]) == (80, 7, 0.05)
     assert evaluate_verification(*world(noise=0.2), replicates=20, seed=7).to_dict() == report.to_dict()
+
+
+def test_a_cohort_adds_normalized_scores_beside_the_plain_ones():
+    old, new, converted = world("cosine", noise=0.3)
+    half = np.flatnonzero(np.isin(new.labels, np.unique(new.labels)[:40]))
+    rest = np.setdiff1d(np.arange(240), half)
+    cohort = make_score_cohort(converted.select(half), new.select(half), people=30)
+    sides = [side.select(rest) for side in (old, new, converted)]
+    report = evaluate_verification(*sides, all_images=True, cohort=cohort, replicates=20)
+    pairs = scenario_pairs(*sides, all_images=True)
+    statistics = cohort.converted.statistics(sides[1].vectors)
+    threshold = far_at_frr(normalized_pairs(pairs["S3"], None, statistics), 0.05)
+    assert report.normalized["S3"].threshold_at_frr.value == threshold.threshold
+    assert report.normalized["S3"].far_at_frr.value == pytest.approx(threshold.far)
+    assert report.normalized["S3"].threshold == report.normalized["S1"].threshold_at_frr.value
+    plain = evaluate_verification(*sides, all_images=True, replicates=20)
+    assert plain.scenarios == report.scenarios
+    assert list(report.to_dict()["normalized"]) == ["S1", "S3"]
+    assert "normalized" not in plain.to_dict()
 
 
 def test_no_error_seen_is_not_certainty():
