@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from embcompat.runtime import OnnxAligner
     from embcompat.selection import fit_aligner, learning_curve, select_aligner
     from embcompat.spaces import SpaceVersion
+    from embcompat.stores import sample_gallery
     from embcompat.training import fit_bidirectional, fit_neural
 
 _HOMES = {
@@ -94,6 +95,7 @@ _HOMES = {
         "select_aligner",
     ),
     "embcompat.spaces": ("SpaceVersion",),
+    "embcompat.stores": ("sample_gallery",),
     "embcompat.training": (
         "fit_bidirectional",
         "fit_neural",
@@ -137,6 +139,7 @@ __all__ = [
     "plan_backfill",
     "read_artifact",
     "read_qrels",
+    "sample_gallery",
     "save_aligner_pair",
     "save_artifact",
     "select_aligner",

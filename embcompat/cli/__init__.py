@@ -21,6 +21,7 @@ from embcompat.cli.fit import fit
 from embcompat.cli.migrate import app as migrate
 from embcompat.cli.registry import registry
 from embcompat.cli.report import report
+from embcompat.cli.sample import sample
 from embcompat.cli.thresholds import thresholds
 from embcompat.errors import EmbcompatError, GateError, InputError, MissingExtraError
 
@@ -46,7 +47,7 @@ def _options(
     pass
 
 
-for _command in (embed, fit, evaluate, thresholds, convert, doctor, report, demo, aligners, extractors):
+for _command in (sample, embed, fit, evaluate, thresholds, convert, doctor, report, demo, aligners, extractors):
     app.command()(_command)
 app.add_typer(registry)
 app.add_typer(migrate)

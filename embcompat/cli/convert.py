@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from embcompat.cli.console import messages, output, print_json, track
+from embcompat.cli.data_options import Delimiter, IdColumn, IdsFile, LabelColumn, LabelsFile, VectorColumn
+from embcompat.cli.inputs import Reading, open_file
 from embcompat.errors import SpaceMismatchError
 from embcompat.similarities import Similarity
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 def convert(
     artifact: Annotated[Path, typer.Argument(help="The artifact directory.")],
     source: Annotated[
-        Path, typer.Argument(help="What to convert: .parquet, .npy, or a folder of .parquet files. Never modified.")
+        Path, typer.Argument(help="What to convert: a file of vectors, or a folder of .parquet files. Never modified.")
     ],
     target: Annotated[Path, typer.Argument(help="What to write: a file, or a folder when SOURCE is one.")],
     batch_size: Annotated[
@@ -30,8 +32,14 @@ def convert(
     workers: Annotated[int, typer.Option(help="Ray workers, when SOURCE is a folder.")] = 2,
     resume: Annotated[bool, typer.Option(help="Go on where an interrupted run stopped.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file at TARGET.")] = False,
+    id_column: IdColumn = None,
+    vector_column: VectorColumn = None,
+    label_column: LabelColumn = None,
+    ids: IdsFile = None,
+    labels: LabelsFile = None,
+    delimiter: Delimiter = None,
     old_space: Annotated[
-        str | None, typer.Option(help="Space of SOURCE as name@version, where the file does not say it (.npy).")
+        str | None, typer.Option(help="Space of SOURCE as name@version, where the file does not name it.")
     ] = None,
     similarity: Annotated[
         Similarity | None, typer.Option(help="How that space compares; checked against the artifact.")
@@ -55,7 +63,8 @@ def convert(
 
     loaded = read_artifact(artifact)
     space = _stated_space(loaded, old_space, similarity)
-    if source.is_dir():
+    reading = Reading(id_column, vector_column, label_column, ids=ids, labels=labels, delimiter=delimiter)
+    if source.is_dir() and not target.suffix:
         done = convert_dataset(
             artifact,
             source,
@@ -73,9 +82,8 @@ def convert(
     try:
         report = convert_file(
             loaded,
-            source,
+            open_file(source, reading, space=space),
             target,
-            space=space,
             batch_size=batch_size,
             threads=threads,
             resume=resume,

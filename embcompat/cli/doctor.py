@@ -9,20 +9,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from embcompat.cli.console import output, print_json
-from embcompat.cli.inputs import npy_space
-from embcompat.errors import InputError
-from embcompat.similarities import Similarity
+from embcompat.cli.console import messages, output, print_json
+from embcompat.cli.data_options import Delimiter, IdColumn, NpySimilarity, VectorColumn
+from embcompat.cli.inputs import Reading, is_address, open_file
 
 if TYPE_CHECKING:
     from embcompat.doctor import DoctorReport, SpaceReference
+    from embcompat.doctor.gallery import Gallery
     from embcompat.spaces import SpaceVersion
 
 EXIT_SICK = 3
 
 
 def doctor(
-    gallery: Annotated[Path, typer.Argument(help="The gallery: .parquet with id and vector, or .npy. Never changed.")],
+    gallery: Annotated[
+        str,
+        typer.Argument(help="The gallery: a file, or a store's address, which is sampled. Never changed."),
+    ],
     registry: Annotated[
         str | None, typer.Option(help="Registry whose references to judge by (embcompat registry add-space).")
     ] = None,
@@ -31,9 +34,13 @@ def doctor(
         typer.Option(help="Vectors known to be of a space (.parquet), or a saved reference; as often as needed."),
     ] = None,
     space: Annotated[
-        str | None, typer.Option(help="The gallery's space as name@version, if it is a .npy file.")
+        str | None, typer.Option(help="The gallery's space as name@version, where it does not name it.")
     ] = None,
-    similarity: Annotated[Similarity, typer.Option(help="Similarity of a .npy file.")] = "cosine",
+    similarity: NpySimilarity = "cosine",
+    id_column: IdColumn = None,
+    vector_column: VectorColumn = None,
+    delimiter: Delimiter = None,
+    sample: Annotated[int, typer.Option(min=1, help="Rows to examine of a gallery in a store.")] = 20_000,
     rows: Annotated[Path | None, typer.Option(help="Write every row that was found, with the finding, as CSV.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
@@ -48,13 +55,17 @@ def doctor(
     `embcompat doctor gallery.parquet --reference known-good.parquet --rows sick-rows.csv --json`
     """
     from embcompat.doctor import examine
+    from embcompat.doctor.gallery import named_space
 
     references = _from_registry(registry) if registry is not None else []
     references += [_load_reference(path) for path in reference or []]
-    stated = _stated_space(gallery, space, similarity, references)
-    report = examine(gallery, references, space=stated)
+    known = next((each.space for each in references if each.space.id == space), None)
+    examined = _open(gallery, sample, Reading(id_column, vector_column, delimiter=delimiter), known)
+    if space is not None and known is None:
+        known = named_space(examined, space, similarity)
+    report = examine(examined, references, space=known)
     if rows is not None:
-        _write_rows(report, gallery, stated, rows)
+        _write_rows(report, examined, rows)
     if as_json:
         print_json(report.to_dict())
     else:
@@ -81,24 +92,19 @@ def _load_reference(path: Path) -> SpaceReference:
     return SpaceReference.load(path)
 
 
-def _stated_space(
-    gallery: Path, name: str | None, similarity: Similarity, references: list[SpaceReference]
-) -> SpaceVersion | None:
-    """Return the space that the options name: the one of a reference, else one made of the file's own form."""
-    if name is None:
-        return None
-    known = next((each.space for each in references if each.space.id == name), None)
-    if known is not None:
-        return known
-    if gallery.suffix != ".npy":
-        raise InputError(f"--space {name} must be the space of a reference, or the gallery a .npy file. Got {gallery}.")
-    return npy_space(gallery, space=name, similarity=similarity)
-
-
-def _write_rows(report: DoctorReport, gallery: Path, space: SpaceVersion | None, target: Path) -> None:
+def _open(gallery: str, sample: int, reading: Reading, space: SpaceVersion | None) -> Gallery:
     from embcompat.doctor.gallery import open_gallery
 
-    opened = open_gallery(gallery, space=space)
+    if is_address(gallery):
+        from embcompat.stores import sample_rows
+
+        rows = sample_rows(gallery, rows=sample)
+        messages().print(f"Examined is a random sample of {len(rows):,} rows of {gallery}.", soft_wrap=True)
+        return open_gallery(rows, space=space)
+    return open_gallery(open_file(gallery, reading), space=space)
+
+
+def _write_rows(report: DoctorReport, opened: Gallery, target: Path) -> None:
     with target.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(["row", "id", "finding", "severity"])

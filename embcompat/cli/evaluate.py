@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +11,12 @@ import typer
 from embcompat.cli.console import output, print_json, track
 from embcompat.cli.data_options import (
     ArtifactPath,
+    Delimiter,
+    IdColumn,
+    IdsFile,
     Json,
+    LabelColumn,
+    LabelsFile,
     NewGallery,
     NewQueries,
     NewSpace,
@@ -21,8 +27,9 @@ from embcompat.cli.data_options import (
     QrelsFile,
     ResultFile,
     TaskName,
+    VectorColumn,
 )
-from embcompat.cli.inputs import load_queries, load_sides
+from embcompat.cli.inputs import Reading, artifact_spaces, load_queries, load_sides
 from embcompat.errors import GateError, InputError
 from embcompat.similarities import Weight
 
@@ -49,6 +56,12 @@ def evaluate(
     weight: Annotated[
         Weight, typer.Option(help="What has one vote (verification): each person, or each pair of images.")
     ] = "person",
+    id_column: IdColumn = None,
+    vector_column: VectorColumn = None,
+    label_column: LabelColumn = None,
+    ids: IdsFile = None,
+    labels: LabelsFile = None,
+    delimiter: Delimiter = None,
     old_space: OldSpace = None,
     new_space: NewSpace = None,
     similarity: NpySimilarity = "cosine",
@@ -85,7 +98,9 @@ def evaluate(
     `embcompat evaluate faces --task verification --old-gallery old.parquet --new-gallery new.parquet --json`
     """
     spaces: dict[str, Any] = {"old_space": old_space, "new_space": new_space, "similarity": similarity}
-    galleries = load_sides(old_gallery, new_gallery, **spaces)
+    spaces |= {"likely": artifact_spaces(artifact)}
+    reading = Reading(id_column, vector_column, label_column, ids=ids, labels=labels, delimiter=delimiter)
+    galleries = load_sides(old_gallery, new_gallery, **spaces, reading=reading)
     if task == "verification":
         result = evaluate_verification_task(
             artifact, *galleries, frr=frr, all_images=all_images, weight=weight, seed=seed
@@ -96,7 +111,7 @@ def evaluate(
         result = evaluate_retrieval_task(
             artifact,
             *galleries,
-            queries=load_queries(old_queries, new_queries, **spaces),
+            queries=load_queries(old_queries, new_queries, **spaces, reading=replace(reading, ids=None, labels=None)),
             qrels=qrels,
             metric=metric,
             seed=seed,

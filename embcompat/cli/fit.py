@@ -8,9 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from embcompat.cli.console import messages, output, print_json, track
-from embcompat.cli.inputs import load_embeddings
-from embcompat.errors import FileFormatError, InputError
-from embcompat.similarities import Similarity
+from embcompat.cli.data_options import (
+    Delimiter,
+    IdColumn,
+    IdsFile,
+    LabelColumn,
+    LabelsFile,
+    NewSpace,
+    NpySimilarity,
+    OldSpace,
+    VectorColumn,
+)
+from embcompat.cli.inputs import Reading, load_sides
+from embcompat.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,8 +35,11 @@ NEURAL_KINDS = ("dense", "multi_branch", "residual", "ensemble", "bidirectional"
 
 
 def fit(
-    old: Annotated[Path, typer.Argument(help="Vectors of the pairs' items under the old model (.parquet or .npy).")],
-    new: Annotated[Path, typer.Argument(help="Vectors of the same items under the new model.")],
+    old: Annotated[
+        str,
+        typer.Argument(help="Vectors of the pairs' items under the old model: a file, or a store's address."),
+    ],
+    new: Annotated[str, typer.Argument(help="Vectors of the same items under the new model.")],
     out: Annotated[Path, typer.Option(help="The artifact directory to make.")],
     kind: Annotated[
         str,
@@ -40,9 +53,15 @@ def fit(
     objective: Annotated[
         Objective, typer.Option(help="Best in verification: subjects kept apart, or least FAR at the new threshold.")
     ] = "balanced",
-    labels: Annotated[
-        Path | None, typer.Option(help="A text file with the label of each row of OLD, where the files have none.")
-    ] = None,
+    id_column: IdColumn = None,
+    vector_column: VectorColumn = None,
+    label_column: LabelColumn = None,
+    ids: IdsFile = None,
+    labels: LabelsFile = None,
+    delimiter: Delimiter = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Fit even where less than half of the items of either side is paired.")
+    ] = False,
     validation: Annotated[float, typer.Option(help="Share of the pairs (by label) to choose on.")] = 0.175,
     test: Annotated[float, typer.Option(help="Share of the pairs (by label) to report on.")] = 0.2,
     epochs: Annotated[int | None, typer.Option(help="Most epochs of a neural kind.")] = None,
@@ -57,9 +76,9 @@ def fit(
     canary: Annotated[
         bool, typer.Option(help="Store 64 held-out pairs, on which every conversion is tried. No for faces.")
     ] = True,
-    old_space: Annotated[str | None, typer.Option(help="name@version of an old .npy file.")] = None,
-    new_space: Annotated[str | None, typer.Option(help="name@version of a new .npy file.")] = None,
-    similarity: Annotated[Similarity, typer.Option(help="Similarity of .npy files.")] = "cosine",
+    old_space: OldSpace = None,
+    new_space: NewSpace = None,
+    similarity: NpySimilarity = "cosine",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an artifact at --out.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of the split and the fit.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
@@ -75,7 +94,9 @@ def fit(
     `embcompat fit old.parquet new.parquet --out faces --kind dense --preset fc_aligner --no-canary`
     """
     _check_options(kind, preset, epochs, run_dir, out, resume=resume, overwrite=overwrite)
-    split = _split(old, new, labels, (old_space, new_space, similarity), validation, test, seed)
+    reading = Reading(id_column, vector_column, label_column, ids=ids, labels=labels, delimiter=delimiter)
+    sides = load_sides(old, new, old_space=old_space, new_space=new_space, similarity=similarity, reading=reading)
+    split = _split(*sides, validation, test, seed, partial=partial)
     options: dict[str, Any] = {}
     if kind in NEURAL_KINDS:
         given = {"epochs": epochs, "batch_size": batch_size, "preset": preset, "run_dir": run_dir}
@@ -123,32 +144,25 @@ def _check_options(
 
 
 def _split(
-    old: Path,
-    new: Path,
-    labels: Path | None,
-    space: tuple[str | None, str | None, Similarity],
-    validation: float,
-    test: float,
-    seed: int,
+    source: Embeddings, target: Embeddings, validation: float, test: float, seed: int, *, partial: bool
 ) -> PairSplit:
     from embcompat.embeddings import pair_embeddings, split_pairs
 
-    source = load_embeddings(old, space=space[0], similarity=space[2])
-    target = load_embeddings(new, space=space[1], similarity=space[2])
-    if labels is not None:
-        source = _with_labels(source, labels)
-    return split_pairs(pair_embeddings(source, target), validation=validation, test=test, seed=seed)
+    pairs = pair_embeddings(source, target)
+    counts = f"paired {len(pairs):,} of {len(source):,} and {len(target):,}"
+    if 2 * len(pairs) < max(len(source), len(target)) and not partial:
+        raise InputError(
+            f"{counts}: less than half. The rest of the ids, for instance {_alone(source, target)} and "
+            f"{_alone(target, source)}, is on one side only. Pass --partial if that is meant."
+        )
+    messages().print(f"{counts[0].upper()}{counts[1:]} rows.")
+    return split_pairs(pairs, validation=validation, test=test, seed=seed)
 
 
-def _with_labels(embeddings: Embeddings, path: Path) -> Embeddings:
-    from embcompat.embeddings import Embeddings
-
-    if not path.is_file():
-        raise FileFormatError(f"{path} does not exist.")
-    lines = path.read_text().splitlines()
-    if len(lines) != len(embeddings):
-        raise FileFormatError(f"{path} must hold one label for each of the {len(embeddings)} rows. Got {len(lines)}.")
-    return Embeddings(embeddings.vectors, embeddings.ids, embeddings.space, lines)
+def _alone(one: Embeddings, other: Embeddings) -> str:
+    """Return an id of one side that the other lacks."""
+    known = set(other.ids.tolist())
+    return next((repr(identifier) for identifier in one.ids.tolist() if identifier not in known), "none")
 
 
 def _save(

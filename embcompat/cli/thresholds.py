@@ -9,9 +9,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from embcompat.cli.console import output, print_json
+from embcompat.cli.data_options import (
+    Delimiter,
+    IdColumn,
+    IdsFile,
+    LabelColumn,
+    LabelsFile,
+    NewSpace,
+    NpySimilarity,
+    OldSpace,
+    VectorColumn,
+)
 from embcompat.cli.evaluate import convert_unseen_subjects
-from embcompat.cli.inputs import load_embeddings
-from embcompat.similarities import Similarity, Weight
+from embcompat.cli.inputs import Reading, artifact_spaces, load_sides
+from embcompat.similarities import Weight
 
 if TYPE_CHECKING:
     from embcompat.evaluation.verification import ThresholdTransfer
@@ -22,12 +33,18 @@ def thresholds(
     threshold: Annotated[
         float, typer.Option(help="The threshold in use, as a score that a match exceeds; minus a Euclidean distance.")
     ],
-    old_gallery: Annotated[Path, typer.Option(help="Labelled items under the old model (.parquet or .npy).")],
-    new_gallery: Annotated[Path, typer.Option(help="The same items under the new model.")],
+    old_gallery: Annotated[str, typer.Option(help="Labelled items under the old model: a file or a store's address.")],
+    new_gallery: Annotated[str, typer.Option(help="The same items under the new model.")],
     all_images: Annotated[bool, typer.Option(help="Compare every image, not two of each subject.")] = False,
-    old_space: Annotated[str | None, typer.Option(help="name@version of an old .npy file.")] = None,
-    new_space: Annotated[str | None, typer.Option(help="name@version of a new .npy file.")] = None,
-    similarity: Annotated[Similarity, typer.Option(help="Similarity of .npy files.")] = "cosine",
+    id_column: IdColumn = None,
+    vector_column: VectorColumn = None,
+    label_column: LabelColumn = None,
+    ids: IdsFile = None,
+    labels: LabelsFile = None,
+    delimiter: Delimiter = None,
+    old_space: OldSpace = None,
+    new_space: NewSpace = None,
+    similarity: NpySimilarity = "cosine",
     weight: Annotated[Weight, typer.Option(help="What has one vote: each person, or each pair of images.")] = "person",
     seed: Annotated[int, typer.Option(help="Seed of anchors and bootstrap.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
@@ -46,10 +63,15 @@ def thresholds(
     from embcompat.evaluation.verification import normalized_scenarios, scenario_pairs, transfer_threshold
     from embcompat.runtime import OnnxAligner
 
-    galleries = [
-        load_embeddings(path, space=space, similarity=similarity)
-        for path, space in ((old_gallery, old_space), (new_gallery, new_space))
-    ]
+    galleries = load_sides(
+        old_gallery,
+        new_gallery,
+        old_space=old_space,
+        new_space=new_space,
+        similarity=similarity,
+        reading=Reading(id_column, vector_column, label_column, ids=ids, labels=labels, delimiter=delimiter),
+        likely=artifact_spaces(artifact),
+    )
     loaded, sides = convert_unseen_subjects(artifact, *galleries)
     pairs = scenario_pairs(*sides, seed=seed, all_images=all_images, weight=weight)
     converted, new = (transfer_threshold(pairs["old"], pairs[name], threshold, seed=seed) for name in ("S3", "S1"))

@@ -21,7 +21,7 @@ EXAMPLES = 10
 
 
 def examine(
-    gallery: str | Path | Embeddings,
+    gallery: str | Path | Embeddings | Gallery,
     references: Sequence[SpaceReference] = (),
     *,
     space: SpaceVersion | None = None,
@@ -33,7 +33,7 @@ def examine(
     about 30 bytes a row and 4 more for each reference.
 
     Args:
-        gallery: Embeddings, a Parquet file with the columns id and vector, or a ``.npy`` file.
+        gallery: Embeddings, a file or folder of vectors of any format, or what `open_gallery` returned.
         references: What the spaces are known by. The gallery is judged by the reference of the space that it states,
             else by the one that most of its rows fit best.
         space: The space that the gallery should be in, if it does not say so.

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embcompat.embeddings import Embeddings
-from embcompat.spaces import SpaceVersion
+from embcompat.embeddings import UNIT_NORM_TOLERANCE, Embeddings
+from embcompat.errors import InputError
+from embcompat.similarities import Similarity
+from embcompat.spaces import SpaceVersion, parse_space_id
+from embcompat.stores.sampling import SampledRows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,7 +42,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Gallery:
-    """A gallery to examine: embeddings, or a file of vectors.
+    """A gallery to examine: embeddings, rows of a store, or a file of vectors.
 
     Attributes:
         origin: The embeddings or the file.
@@ -47,7 +50,7 @@ class Gallery:
         dim: Length that its vectors should have: what the space says, else what the file's type or first vector says.
     """
 
-    origin: Embeddings | VectorFile
+    origin: Embeddings | SampledRows | VectorFile
     stated: SpaceVersion | None
     dim: int
 
@@ -57,7 +60,9 @@ class Gallery:
         Raises:
             FileFormatError: If the file is damaged or holds something else.
         """
-        if isinstance(self.origin, Embeddings):
+        if isinstance(self.origin, SampledRows):
+            yield from _array_blocks(self.origin.vectors, list(self.origin.ids), self.dim)
+        elif isinstance(self.origin, Embeddings):
             yield from _array_blocks(self.origin.vectors, self.origin.ids.tolist(), self.dim)
         else:
             yield from _file_blocks(self.origin)
@@ -75,8 +80,8 @@ class Gallery:
         return names
 
     def _id_blocks(self) -> Iterator[list[Any]]:
-        if isinstance(self.origin, Embeddings):
-            yield self.origin.ids.tolist()
+        if isinstance(self.origin, Embeddings | SampledRows):
+            yield list(self.origin.ids)
         elif self.origin.roles.id is None:
             yield list(range(self.origin.rows))
         else:
@@ -85,31 +90,57 @@ class Gallery:
 
 
 def open_gallery(
-    origin: str | Path | Embeddings, *, space: SpaceVersion | None = None, columns: Columns | None = None
+    origin: str | Path | Embeddings | SampledRows | VectorFile | Gallery,
+    *,
+    space: SpaceVersion | None = None,
+    columns: Columns | None = None,
 ) -> Gallery:
     """Open a gallery without judging it.
 
     Args:
-        origin: Embeddings, or the path of a file or folder of vectors, of any format that is read.
+        origin: Embeddings, rows of a store, or a file or folder of vectors of any format, opened or not.
         space: The space that it should be in, for a file that does not say it.
         columns: Which columns are which, where their names do not tell.
 
     Raises:
         FileFormatError: If the file is missing, damaged, or has no column of vectors.
     """
-    if isinstance(origin, Embeddings):
-        return Gallery(origin, origin.space, origin.space.dim)
     from embcompat.files.columns import Columns, find_roles
     from embcompat.files.opening import open_source
     from embcompat.files.streams import VectorFile
     from embcompat.files.vectors import space_of
 
-    columns = columns or Columns()
-    source = open_source(Path(origin), columns=columns)
-    roles = find_roles(source.schema, columns, where=str(origin))
-    stated = space_of(source.schema, str(origin)) or space
-    file = VectorFile(source, roles, stated)
-    return Gallery(file, stated, file.dim)
+    if isinstance(origin, Gallery):
+        return origin if origin.stated is not None or space is None else replace(origin, stated=space, dim=space.dim)
+    if isinstance(origin, Embeddings):
+        return Gallery(origin, origin.space, origin.space.dim)
+    if isinstance(origin, SampledRows):
+        stated = origin.space or space
+        return Gallery(origin, stated, origin.vectors.shape[1] if stated is None else stated.dim)
+    if not isinstance(origin, VectorFile):
+        columns = columns or Columns()
+        source = open_source(Path(origin), columns=columns)
+        roles = find_roles(source.schema, columns, where=str(origin))
+        origin = VectorFile(source, roles, space_of(source.schema, str(origin)))
+    stated = origin.space or space
+    return Gallery(origin, stated, origin.dim if stated is None else stated.dim)
+
+
+def named_space(gallery: Gallery, name: str, similarity: Similarity) -> SpaceVersion:
+    """Make the space of a gallery from ``name@version``: normalized when most of its first vectors have unit norm.
+
+    Raises:
+        InputError: If the gallery names another space.
+    """
+    if gallery.stated is not None:
+        if gallery.stated.id != name:
+            raise InputError(f"--space {name} must be the space of a reference. The gallery names {gallery.stated.id}.")
+        return gallery.stated
+    block = next(gallery.blocks(), None)
+    norms = np.ones(1) if block is None else np.linalg.norm(block.vectors.astype(np.float64), axis=1)
+    normalized = bool((np.abs(norms - 1) <= UNIT_NORM_TOLERANCE).mean() > 0.5)
+    family, version = parse_space_id(name)
+    return SpaceVersion(name=family, version=version, dim=gallery.dim, similarity=similarity, normalized=normalized)
 
 
 def _array_blocks(vectors: NDArray[Any], ids: list[str], dim: int) -> Iterator[Block]:

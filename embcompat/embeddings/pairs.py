@@ -100,7 +100,8 @@ def pair_embeddings(source: Embeddings, target: Embeddings) -> PairedEmbeddings:
         The items that both hold, in the order of ``source``.
 
     Raises:
-        InputError: If they share no id, or a shared item has two labels or two texts.
+        InputError: If they share no id, a shared item has two labels or two texts, or invented row numbers meet other
+            rows.
 
     Example:
         >>> from embcompat.spaces import SpaceVersion
@@ -109,6 +110,7 @@ def pair_embeddings(source: Embeddings, target: Embeddings) -> PairedEmbeddings:
         >>> pair_embeddings(a, b).ids.tolist()
         ['y']
     """
+    _require_comparable_ids(source, target)
     row_of = {identifier: row for row, identifier in enumerate(target.ids.tolist())}
     matches = [(row, row_of[identifier]) for row, identifier in enumerate(source.ids.tolist()) if identifier in row_of]
     if not matches:
@@ -119,6 +121,23 @@ def pair_embeddings(source: Embeddings, target: Embeddings) -> PairedEmbeddings:
         )
     rows = np.array(matches, dtype=np.intp)
     return PairedEmbeddings(source.select(rows[:, 0]), target.select(rows[:, 1]))
+
+
+def _require_comparable_ids(source: Embeddings, target: Embeddings) -> None:
+    """Refuse to join row numbers that were invented with anything but the same row numbers."""
+    if not (source.row_numbers or target.row_numbers):
+        return
+    if len(source) == len(target) and np.array_equal(source.ids, target.ids):
+        return
+    sides = [
+        f"{len(side)} rows whose ids are {'row numbers' if side.row_numbers else 'their own'} (first: {first})"
+        for side in (source, target)
+        for first in [repr(side.ids[0]) if len(side) else "none"]
+    ]
+    raise InputError(
+        "ids that are only row numbers must stand for the same rows on both sides. Got "
+        f"{sides[0]} and {sides[1]}. Give both sides ids: a column of ids, or a file of them (--ids, ids=…)."
+    )
 
 
 def stack_pairs(first: PairedEmbeddings, second: PairedEmbeddings) -> PairedEmbeddings:

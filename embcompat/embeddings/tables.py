@@ -14,7 +14,7 @@ from embcompat.embeddings.values import Embeddings
 from embcompat.errors import FileFormatError, InputError, MissingExtraError
 from embcompat.files.atomic import atomic_path
 from embcompat.files.columns import ROW_NUMBERS_KEY, Columns, find_roles
-from embcompat.files.sources import TableSource
+from embcompat.files.sources import TableSource, with_pandas_range
 from embcompat.files.streams import SEQUENTIAL_ROWS, VectorFile
 from embcompat.files.validation import UNIT_NORM_TOLERANCE, validate_strings
 from embcompat.files.vectors import ROW_GROUP_ROWS, SPACE_KEY, embeddings_schema, space_of, vectors_to_arrow
@@ -118,8 +118,9 @@ def from_table(
     where: str,
 ) -> Embeddings:
     """Take embeddings from an Arrow table; see `read_embeddings`."""
-    roles = find_roles(table.schema, columns, where=where)
-    file = VectorFile(TableSource(Path(where), table), roles, space_of(table.schema, where))
+    source = with_pandas_range(TableSource(Path(where), table))
+    roles = find_roles(source.schema, columns, where=where)
+    file = VectorFile(source, roles, space_of(table.schema, where))
     return read_embeddings(file, space, similarity=similarity)
 
 

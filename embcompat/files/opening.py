@@ -17,7 +17,7 @@ from embcompat.files.folders import files_of_vectors, open_arrow, open_folder
 from embcompat.files.formats import format_of
 from embcompat.files.npy import NpySource
 from embcompat.files.parquet import ParquetSource
-from embcompat.files.sources import Source, WithColumns
+from embcompat.files.sources import Source, WithColumns, with_pandas_range
 from embcompat.files.streams import VectorFile, declared_dim
 from embcompat.files.tables import column_of, open_text_table, read_strings
 from embcompat.files.vectors import space_of
@@ -53,7 +53,7 @@ def open_vectors(
         FileFormatError: If the file is missing, damaged, or does not hold vectors.
         SpaceMismatchError: If the file names another space than ``space``.
     """
-    source = open_source(Path(path), columns=columns, delimiter=delimiter)
+    source = with_pandas_range(open_source(Path(path), columns=columns, delimiter=delimiter))
     added: dict[str, pa.Array] = {}
     for what, values in (("id", ids), ("label", labels)):
         if values is not None:

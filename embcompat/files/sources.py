@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, final
+from typing import Any, Final, Protocol, final
 
 import numpy as np
 import pyarrow as pa
@@ -31,6 +32,10 @@ class Source(Protocol):
         Raises:
             FileFormatError: If the file is damaged.
         """
+
+
+INDEX_COLUMN: Final = "__index_level_0__"
+"""Name that pandas gives to the column of an index without a name."""
 
 
 @final
@@ -102,6 +107,16 @@ class WithColumns:
             ]
             yield pa.RecordBatch.from_arrays(parts, names=list(columns))
             start += len(batch)
+
+
+def with_pandas_range(source: Source) -> Source:
+    """Add pandas' index as a column where it is a range that is not just row numbers: it is not stored otherwise."""
+    described = json.loads((source.schema.metadata or {}).get(b"pandas", b"{}")).get("index_columns", [])
+    ranges = [entry for entry in described if isinstance(entry, dict) and entry.get("kind") == "range"]
+    if not ranges or (ranges[0]["start"], ranges[0]["step"]) == (0, 1):
+        return source
+    index = pa.array(np.arange(ranges[0]["start"], ranges[0]["stop"], ranges[0]["step"]))
+    return WithColumns(source, {INDEX_COLUMN: index}) if len(index) == source.rows else source
 
 
 def array_to_arrow(array: Any, where: str, name: str) -> pa.Array:

@@ -2,6 +2,7 @@
 
 from embcompat.stores.base import GalleryStore
 from embcompat.stores.digests import row_digests, vector_digests
+from embcompat.stores.sampling import SampledRows, sample_gallery, sample_rows
 from embcompat.stores.url import StoreUrl, open_store, parse_store_url
 from embcompat.stores.values import (
     Coverage,
@@ -25,6 +26,7 @@ __all__ = [
     "Pairs",
     "Phase",
     "Rows",
+    "SampledRows",
     "State",
     "StoreUrl",
     "TargetRows",
@@ -32,5 +34,7 @@ __all__ = [
     "open_store",
     "parse_store_url",
     "row_digests",
+    "sample_gallery",
+    "sample_rows",
     "vector_digests",
 ]

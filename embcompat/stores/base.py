@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Final, final
+from typing import Any, Final, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embcompat.errors import MigrationError, StoreError
 from embcompat.spaces import require_space
+from embcompat.stores.draws import scan_sample
 from embcompat.stores.values import (
     Coverage,
     Finish,
@@ -326,6 +327,28 @@ class GalleryStore(ABC):
             The seconds that it took; None, the default, where writing cannot be tried elsewhere.
         """
         return None
+
+    def draw(
+        self, job: Job, count: int | None, *, seed: int, columns: Sequence[str] = ()
+    ) -> tuple[Rows, dict[str, Sequence[Any]]]:
+        """Draw rows of the side in service that have a vector, each with the same chance, and other columns of them.
+
+        Here the store is scanned once and the rows with the smallest hashes of their ids are kept; a store that can
+        reach rows by position or key reads only those.
+
+        Args:
+            job: A job, for the names of sides; its text column is the only other column that a scan can read.
+            count: Most rows; all when None.
+            seed: Seed of the draw.
+            columns: Other columns to read.
+
+        Returns:
+            The rows, and the values of the columns by name.
+
+        Raises:
+            StoreError: If the store cannot read a column.
+        """
+        return scan_sample(self, job, count, seed=seed, columns=columns)
 
     def close(self) -> None:  # noqa: B027 - a store may hold nothing open
         """Let go of files and connections; by default nothing is held open."""

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -85,7 +86,7 @@ def test_labels_split_by_subject(tmp_path: Path) -> None:
     ]
     assert sum(map(len, subjects)) == 30
     (tmp_path / "labels.txt").write_text("one\ntwo")
-    with pytest.raises(FileFormatError, match="one label for each of the 300 rows. Got 2"):
+    with pytest.raises(FileFormatError, match="labels must have one entry for each of the 300 rows .* Got 2"):
         fit(tmp_path, files, "--labels", tmp_path / "labels.txt", "--overwrite")
 
 
@@ -94,7 +95,7 @@ def test_npy_files_need_their_space(tmp_path: Path) -> None:
     paths = tmp_path / "old.npy", tmp_path / "new.npy"
     for path, side in zip(paths, (pairs.source, pairs.target), strict=True):
         np.save(path, side.vectors)
-    with pytest.raises(InputError, match=r"old\.npy is a \.npy file.*--old-space"):
+    with pytest.raises(InputError, match=r"old\.npy does not name its space.*--old-space"):
         fit(tmp_path, paths, "--kind", "ridge")
     fit(tmp_path, paths, "--kind", "ridge", "--old-space", "a@1", "--new-space", "b@2")
     artifact = read_artifact(tmp_path / "a")
@@ -190,3 +191,41 @@ def test_galleries_in_the_wrong_order_are_refused(tmp_path: Path, files: tuple[P
         evaluate(tmp_path, (files[1], files[0]))
     with pytest.raises(InputError, match="must be given together"):
         evaluate(tmp_path, files, "--old-queries", files[0])
+
+
+def test_files_that_pandas_wrote_are_evaluated_as_they_stand(tmp_path: Path) -> None:
+    pairs = make_pairs(300, source_dim=12, target_dim=10, noise=0.1).pairs
+    sides = {}
+    for name, side in (("old", pairs.source), ("new", pairs.target)):
+        frame = pd.DataFrame({"docid": range(1, 301), "embedding": list(side.vectors)})
+        frame.to_parquet(tmp_path / f"{name}.parquet")
+        sides[name] = tmp_path / f"{name}.parquet"
+    spaces = ["--old-space", "ada@1", "--new-space", "ada@2", "--similarity", "euclidean"]
+    fitted = run("fit", *sides.values(), *spaces, "--kind", "ridge", "--out", tmp_path / "a", "--json")
+    assert "Paired 300 of 300 and 300 rows." in fitted.stderr
+    result = run("evaluate", tmp_path / "a", "--old-gallery", sides["old"], "--new-gallery", sides["new"], "--json")
+    assert json.loads(result.stdout)["kind"] == "retrieval"
+    assert "old.parquet names no space: taken to be ada@1" in result.stderr.replace("\n", "")
+    converted = run("convert", tmp_path / "a", sides["old"], tmp_path / "c.parquet", "--old-space", "ada@1")
+    assert "300 rows in ada@2" in converted.stdout
+    frame = pd.read_parquet(tmp_path / "c.parquet")
+    assert (list(frame.columns), frame.docid.tolist()) == (["docid", "embedding"], list(range(1, 301)))
+    assert Embeddings.load(tmp_path / "c.parquet").space.id == "ada@2"
+
+
+def test_rows_are_paired_by_ids_that_mean_something(tmp_path: Path) -> None:
+    pairs = make_pairs(600, source_dim=12, target_dim=10, noise=0.1).pairs
+    np.save(tmp_path / "old.npy", pairs.source.vectors)
+    np.save(tmp_path / "new.npy", pairs.target.vectors[1:])
+    spaces = ["--old-space", "a@1", "--new-space", "a@2", "--out", tmp_path / "a", "--kind", "ridge"]
+    with pytest.raises(InputError, match="only row numbers must stand for the same rows on both sides. Got 600"):
+        run("fit", tmp_path / "old.npy", tmp_path / "new.npy", *spaces)
+    pairs.source.save(tmp_path / "old.parquet")
+    few = np.r_[0:60]
+    others = [f"other-{row}" for row in range(540)]
+    vectors = np.concatenate([pairs.target.vectors[few], pairs.target.vectors[60:]])
+    Embeddings(vectors, [*pairs.ids[few], *others], pairs.target.space).save(tmp_path / "new.parquet")
+    with pytest.raises(InputError, match="paired 60 of 600 and 600: less than half"):
+        run("fit", tmp_path / "old.parquet", tmp_path / "new.parquet", "--out", tmp_path / "a", "--kind", "ridge")
+    words = ["fit", tmp_path / "old.parquet", tmp_path / "new.parquet", "--out", tmp_path / "a", "--kind", "ridge"]
+    assert "Paired 60 of 600 and 600 rows." in run(*words, "--partial").stderr

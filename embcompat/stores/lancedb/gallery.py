@@ -34,6 +34,7 @@ from embcompat.stores.lancedb.columns import (
     renames,
     vectors_of,
 )
+from embcompat.stores.lancedb.draws import draw_rows
 from embcompat.stores.lancedb.rows import LanceKeys, counted, pages, read_pairs, read_side
 from embcompat.stores.lancedb.writes import ADDRESS, RowsAhead, carried, write_side
 from embcompat.stores.url import StoreUrl
@@ -181,6 +182,17 @@ class LanceGallery(GalleryStore):
         offsets = np.random.default_rng(seed).choice(rows, size=min(rows, 4 * count), replace=False)
         pairs = read_pairs(table.take_offsets(sorted(offsets.tolist())), self._keys, self._column, self._target(job))
         return pairs.select(~pairs.native).ids[:count]
+
+    def draw(
+        self,
+        job: Job,  # noqa: ARG002
+        count: int | None,
+        *,
+        seed: int,
+        columns: Sequence[str] = (),
+    ) -> tuple[Rows, dict[str, Sequence[Any]]]:
+        """Take rows at random places of the table, and nothing else of it."""
+        return draw_rows(self._latest(), self._keys, self._column, count, seed=seed, columns=columns, url=self.url)
 
     def coverage(self, job: Job) -> Coverage:
         """Count the rows of both sides; of the column in service once that is the new one."""

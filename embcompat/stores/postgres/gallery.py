@@ -18,6 +18,7 @@ from embcompat.stores.postgres import target as pg_target
 from embcompat.stores.postgres.catalog import VectorTable, has_unique_key, read_table, vector_index
 from embcompat.stores.postgres.connection import in_our_words
 from embcompat.stores.postgres.copy import Column
+from embcompat.stores.postgres.draws import draw_keys, read_drawn
 from embcompat.stores.postgres.locks import one_at_a_time, with_locks
 from embcompat.stores.postgres.names import Target
 from embcompat.stores.postgres.staging import Written
@@ -153,6 +154,18 @@ class PgGallery(GalleryStore):
         """Return ids from random pages of the table that holds the target side."""
         keys = pg_reader.sample_keys(self._writer, self._beside(job), self._table(), count, seed=seed)
         return self._codec.ids(keys)
+
+    def draw(
+        self, job: Job, count: int | None, *, seed: int, columns: Sequence[str] = ()
+    ) -> tuple[Rows, dict[str, Sequence[Any]]]:
+        """Choose keys first, on random pages of a large table, and read the vectors of the chosen rows alone."""
+        table = self._table()
+        try:
+            keys = draw_keys(self._reader, self._names(job), table, count, seed=seed)
+            found, vectors, values = read_drawn(self._reader, self._names(job), table, keys, columns)
+        except psycopg.errors.UndefinedColumn as error:
+            raise StoreError(f"{self.url}: {error}") from error
+        return Rows(self._codec.ids(found), vectors, np.zeros(len(vectors), np.int64)), values
 
     def index_kind(self) -> str | None:
         """Return the kind of the vector column's index."""

@@ -1,0 +1,76 @@
+"""``embcompat sample``: vectors and texts of a gallery in use, for the pairs of an aligner."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from embcompat.cli.console import output, print_json
+from embcompat.cli.data_options import Json, NpySimilarity
+from embcompat.errors import InputError
+
+
+def sample(
+    gallery: Annotated[str, typer.Argument(help="The store's address, as `embcompat migrate` takes it.")],
+    out: Annotated[Path, typer.Option(help="The .parquet file to write.")],
+    rows: Annotated[int, typer.Option(min=1, help="Rows to draw.")] = 5_000,
+    text_column: Annotated[
+        str | None, typer.Option(help="Column with the texts or paths, for the new model to embed.")
+    ] = None,
+    label_column: Annotated[str | None, typer.Option(help="Column with the labels.")] = None,
+    keep_out: Annotated[
+        Path | None, typer.Option(help="Judgements whose relevant items must not be drawn, so that they stay held out.")
+    ] = None,
+    space: Annotated[
+        str | None, typer.Option(help="name@version of the vectors in service, where the store was never told.")
+    ] = None,
+    similarity: NpySimilarity = "cosine",
+    seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file at --out.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Draw a uniform random sample of a gallery in use: ids, vectors, and the texts that the store holds.
+
+    The next step is to embed the same items with the new model: `embcompat embed old.parquet --extractor NEW
+    --out new.parquet`, then `embcompat fit old.parquet new.parquet --out old-to-new`.
+
+    Examples:
+    `embcompat sample lancedb:///data/lance#docs.vector --text-column body --space ada@2 --out old.parquet`
+
+    `embcompat sample postgresql:///shop#items.embedding --rows 20000 --keep-out qrels.tsv --out old.parquet`
+    """
+    from embcompat.stores import sample_gallery
+
+    check_out(out, overwrite=overwrite)
+    banned: tuple[str, ...] = ()
+    if keep_out is not None:
+        from embcompat.evaluation import read_qrels
+
+        banned = tuple(sorted(read_qrels(keep_out).relevant_items()))
+    drawn = sample_gallery(
+        gallery,
+        rows=rows,
+        text_column=text_column,
+        label_column=label_column,
+        keep_out=banned,
+        space=space,
+        similarity=similarity,
+        seed=seed,
+    )
+    drawn.save(out)
+    if as_json:
+        print_json({"out": str(out), "rows": len(drawn), "space": drawn.space.model_dump()})
+        return
+    output().print(f"{out}: {len(drawn):,} rows in {drawn.space.id}", soft_wrap=True)
+
+
+def check_out(out: Path, *, overwrite: bool) -> None:
+    """Refuse before the work what would fail after it: the file to write."""
+    if out.suffix != ".parquet" or out.is_dir():
+        raise InputError(f"--out must be a .parquet file. Got {out}.")
+    if not out.parent.is_dir():
+        raise InputError(f"the folder of {out} does not exist. Create it first.")
+    if out.exists() and not overwrite:
+        raise InputError(f"{out} exists already. Choose another --out, or pass --overwrite to replace it.")

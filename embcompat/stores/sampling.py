@@ -1,0 +1,136 @@
+"""A gallery in use as embeddings: all of it, or a uniform random sample."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embcompat.embeddings import Embeddings
+from embcompat.errors import InputError
+from embcompat.similarities import Similarity
+from embcompat.spaces import SpaceVersion, require_space
+from embcompat.stores.url import open_store
+from embcompat.stores.values import Job
+
+if TYPE_CHECKING:
+    from embcompat.stores.base import GalleryStore
+
+_NO_JOB = "0" * 64
+"""Reading needs a job only for its names; no side of this one exists."""
+
+
+@dataclass(frozen=True)
+class SampledRows:
+    """Rows of a store as they are: nothing about them was checked.
+
+    Attributes:
+        ids: n native ids as strings, without loss.
+        vectors: Array (n, dim), float32.
+        texts: n texts, or None.
+        labels: n labels, or None.
+        space: The space that the store names, or None.
+    """
+
+    ids: Sequence[str]
+    vectors: NDArray[np.float32]
+    texts: Sequence[str] | None
+    labels: Sequence[str] | None
+    space: SpaceVersion | None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def sample_rows(
+    gallery: str | GalleryStore,
+    *,
+    rows: int | None = None,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    seed: int = 0,
+) -> SampledRows:
+    """Read rows of a gallery in use as they are; see `sample_gallery`."""
+    if rows is not None and rows < 1:
+        raise InputError(f"rows must be at least 1. Got {rows}.")
+    store = open_store(gallery) if isinstance(gallery, str) else gallery
+    try:
+        job = _reading_job(store, text_column)
+        columns = [name for name in (text_column, label_column) if name is not None]
+        drawn, values = store.draw(job, rows, seed=seed, columns=columns)
+        space = store.state(job).space
+    finally:
+        if isinstance(gallery, str):
+            store.close()
+    texts, labels = (None if name is None else _strings(values[name]) for name in (text_column, label_column))
+    return SampledRows(list(drawn.ids), drawn.vectors, texts, labels, space)
+
+
+def sample_gallery(
+    gallery: str | GalleryStore,
+    *,
+    rows: int | None = None,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    keep_out: Sequence[str] = (),
+    space: SpaceVersion | str | None = None,
+    similarity: Similarity = "cosine",
+    seed: int = 0,
+) -> Embeddings:
+    """Take a uniform random sample of a gallery in use, for the pairs of an aligner.
+
+    Ids are the store's own keys as strings, without loss. LanceDB and PostgreSQL read only the sampled rows; other
+    stores are scanned once, in constant memory.
+
+    Args:
+        gallery: Its address, or an open store.
+        rows: Number of rows; all when None.
+        text_column: Column (or payload field) with the texts or paths, so that the new model can embed them.
+        label_column: Column with the labels.
+        keep_out: Ids that must not be in the sample, for instance the relevant items of judgements.
+        space: The space of the vectors in service, or its ``name@version``, where the store was never told.
+        similarity: How a space that is given by its name compares vectors.
+        seed: Seed of the draw: the same rows of an unchanged gallery.
+
+    Raises:
+        InputError: If nothing names the space, or nothing is left to sample.
+        SpaceMismatchError: If the store names another space than ``space``.
+        StoreError: If the store cannot read a column.
+    """
+    from embcompat.embeddings.tables import describe_space
+
+    banned = frozenset(keep_out)
+    extra = None if rows is None else rows + len(banned)
+    sample = sample_rows(gallery, rows=extra, text_column=text_column, label_column=label_column, seed=seed)
+    where = gallery if isinstance(gallery, str) else gallery.url
+    kept = [row for row, identifier in enumerate(sample.ids) if identifier not in banned][:rows]
+    if not kept:
+        raise InputError(f"{where} must hold rows with a vector outside of keep_out. Got none.")
+    vectors = np.ascontiguousarray(sample.vectors[kept])
+    stated = sample.space
+    if isinstance(space, SpaceVersion):
+        if stated is not None:
+            require_space(stated, space, what=where)
+        stated = space
+    elif isinstance(space, str):
+        if stated is not None and stated.id != space:
+            raise InputError(f"{where} must be in space {space!r}. It says {stated.id!r}.")
+        stated = stated or describe_space(vectors, space, similarity)
+    if stated is None:
+        raise InputError(f"{where} was never told its space. Say which one it is: --space name@version.")
+    texts, labels = (
+        None if values is None else [values[row] for row in kept] for values in (sample.texts, sample.labels)
+    )
+    return Embeddings(vectors, [sample.ids[row] for row in kept], stated, labels, texts)
+
+
+def _reading_job(store: GalleryStore, text_column: str | None) -> Job:
+    anything = SpaceVersion(name="any", version="1", dim=store.dim(), similarity="dot")
+    return Job(_NO_JOB, anything, anything, text_column=text_column)
+
+
+def _strings(values: Sequence[Any]) -> list[str]:
+    return ["" if value is None else str(value) for value in values]
