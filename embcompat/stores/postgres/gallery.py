@@ -160,11 +160,8 @@ class PgGallery(GalleryStore):
     ) -> tuple[Rows, dict[str, Sequence[Any]]]:
         """Choose keys first, on random pages of a large table, and read the vectors of the chosen rows alone."""
         table = self._table()
-        try:
-            keys = draw_keys(self._reader, self._names(job), table, count, seed=seed)
-            found, vectors, values = read_drawn(self._reader, self._names(job), table, keys, columns)
-        except psycopg.errors.UndefinedColumn as error:
-            raise StoreError(f"{self.url}: {error}") from error
+        keys = draw_keys(self._reader, self._names(job), table, count, seed=seed)
+        found, vectors, values = read_drawn(self._reader, self._names(job), table, keys, columns)
         return Rows(self._codec.ids(found), vectors, np.zeros(len(vectors), np.int64)), values
 
     def index_kind(self) -> str | None:
