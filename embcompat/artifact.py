@@ -39,6 +39,8 @@ CANARY = "canary.safetensors"
 COHORT = "cohort.safetensors"
 CONVERTIBILITY = "convertibility"
 SCORE_COHORT = "score_cohort"
+PLAIN = "plain"
+TEXT_AWARE = "text_aware"
 
 REQUIRED_FILES = frozenset({WEIGHTS, GRAPH})
 OPTIONAL_FILES = frozenset({PAIRS, CANARY, COHORT})

@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from embcompat.artifact import CONVERTIBILITY, Artifact, read_artifact
+from embcompat.artifact import CONVERTIBILITY, PLAIN, TEXT_AWARE, Artifact, read_artifact
 from embcompat.cohorts import Cohort, ScoreCohort
 from embcompat.embeddings import Embeddings, convert_embeddings
 from embcompat.errors import ArtifactError, InputError
 from embcompat.spaces import require_space
+
+if TYPE_CHECKING:
+    from embcompat.aligners.text import StaticEncoder
+
+CONVERTED: Final = "converted"
+_FLOATS: Final = "tensor(float)"
 
 BATCH_ROWS = 8_192
 """Rows that go through the graph at a time; bounds the memory of the hidden layers."""
@@ -57,21 +63,48 @@ class OnnxAligner:
             if threads < 1:
                 raise InputError(f"threads must be at least 1. Got {threads}.")
             options.intra_op_num_threads = threads
-        graph, self._convertibility_graph = _split_outputs(self.artifact.graph())
+        graphs = _split_outputs(self.artifact.graph())
+        self._convertibility_graph = graphs.get(CONVERTIBILITY)
         self._open: Callable[[bytes], Any] = partial(
             ort.InferenceSession, sess_options=options, providers=list(providers), enable_fallback=0
         )
-        try:
-            self._session = self._open(graph)
-            inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        except Exception as error:  # onnxruntime raises its own classes, without a common base
-            raise ArtifactError(f"onnxruntime cannot load the graph of {self.artifact.path}: {error}") from error
         self._source_dim, self._target_dim = self.artifact.source.dim, self.artifact.target.dim
-        if len(inputs) != 1 or inputs[0].shape[1:] != [self._source_dim] or inputs[0].type != "tensor(float)":
-            raise ArtifactError(f"the graph of {self.artifact.path} must take float vectors (n, {self._source_dim}).")
-        if outputs[0].shape[1:] != [self._target_dim] or outputs[0].type != "tensor(float)":
-            raise ArtifactError(f"the graph of {self.artifact.path} must return float vectors (n, {self._target_dim}).")
-        self._input = inputs[0].name
+        self._encoder = self._read_encoder()
+        worded = {} if self._encoder is None else {"features": self._encoder.dim}
+        self._session = self._open_checked(graphs[CONVERTED], worded)
+        self._plain_session = self._session if self._encoder is None else self._open_checked(graphs.get(PLAIN, b""), {})
+
+    def _read_encoder(self) -> StaticEncoder | None:
+        """Return the static encoder of an artifact that reads texts."""
+        if self.artifact.manifest.kind != TEXT_AWARE:
+            return None
+        from embcompat.aligners.text import encoder_from_state
+
+        try:
+            return encoder_from_state(self.artifact.weights())
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtifactError(f"{self.artifact.path} must hold the words that its aligner reads: {error}") from error
+
+    def _open_checked(self, graph: bytes, features: dict[str, int]) -> Any:
+        """Open a graph that takes vectors, and features where there are some, and returns vectors."""
+        path = self.artifact.path
+        try:
+            session = self._open(graph)
+            inputs, outputs = session.get_inputs(), session.get_outputs()
+        except Exception as error:  # onnxruntime raises its own classes, without a common base
+            raise ArtifactError(f"onnxruntime cannot load the graph of {path}: {error}") from error
+        dims = [self._source_dim, *features.values()]
+        if [value.shape[1:] for value in inputs] != [[dim] for dim in dims] or {*_types(inputs)} != {_FLOATS}:
+            wanted = " and ".join(f"{name} (n, {dim})" for name, dim in zip(("vectors", *features), dims, strict=True))
+            raise ArtifactError(f"the graph of {path} must take float {wanted}.")
+        if outputs[0].shape[1:] != [self._target_dim] or outputs[0].type != _FLOATS:
+            raise ArtifactError(f"the graph of {path} must return float vectors (n, {self._target_dim}).")
+        return session
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether `transform` needs the text of each item beside its vector."""
+        return self._encoder is not None
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as the artifact's path and id, for pools of workers; a worker opens and verifies it anew."""
@@ -80,20 +113,50 @@ class OnnxAligner:
     def __repr__(self) -> str:
         return f"OnnxAligner({self.artifact.source.id} -> {self.artifact.target.id}, id={self.artifact.id[:12]})"
 
-    def transform(self, vectors: ArrayLike) -> NDArray[np.float32]:
+    def transform(self, vectors: ArrayLike, texts: Sequence[str] | None = None) -> NDArray[np.float32]:
         """Map vectors (n, source_dim), or one vector (source_dim,), to float32 of the same number of axes.
 
+        Args:
+            vectors: The vectors.
+            texts: The n texts of their items (a list of one for one vector), where the artifact reads texts
+                (`reads_texts`). A row whose text is empty, or holds no known word, is mapped from its vector alone.
+
         Raises:
-            InputError: If the vectors have another shape or are not floats.
+            InputError: If the vectors have another shape or are not floats, or texts are missing, not as many, or of no
+                use to the artifact.
             ArtifactError: If the graph fails, or returns another number of rows.
         """
-        return self._run(self._session, vectors, self._target_dim)
+        if self._encoder is None:
+            if texts is not None:
+                raise InputError(f"{self!r} reads no texts: it maps vectors alone. Call transform(vectors).")
+            return self._run(self._session, vectors, self._target_dim)
+        from embcompat.aligners.text import check_texts, combine
+
+        array = self._checked(vectors)
+        rows = np.atleast_2d(array)
+        words = check_texts(texts, len(rows))
+        result = np.empty((len(rows), self._target_dim), dtype=np.float32)
+        for start in range(0, len(rows), BATCH_ROWS):
+            block = rows[start : start + BATCH_ROWS]
+            features = self._encoder.encode(words[start : start + BATCH_ROWS])
+            result[start : start + BATCH_ROWS] = combine(block, features, self._run_worded, self.transform_plain)
+        return result[0] if array.ndim == 1 else result
+
+    def transform_plain(self, vectors: ArrayLike) -> NDArray[np.float32]:
+        """Map vectors as `transform` does where no text is known: by what the artifact makes of the vectors alone.
+
+        Raises:
+            InputError: As `transform`.
+            ArtifactError: As `transform`.
+        """
+        return self._run(self._plain_session, vectors, self._target_dim)
 
     def convert(self, embeddings: Embeddings) -> Embeddings:
         """Convert embeddings of the artifact's source space to its target space; ids, labels and texts stay.
 
         Raises:
             SpaceMismatchError: If the embeddings are in another space than the artifact's source.
+            InputError: If the artifact reads texts and the embeddings have none.
             ArtifactError: If the graph fails, or returns another number of rows.
         """
         require_space(embeddings.space, self.artifact.source, what="The vectors to convert")
@@ -142,33 +205,40 @@ class OnnxAligner:
         except Exception as error:  # as above
             raise ArtifactError(f"onnxruntime cannot load the graph of {self.artifact.path}: {error}") from error
 
-    def _run(self, session: Any, vectors: ArrayLike, width: int) -> NDArray[np.float32]:
-        """Run vectors through a session in blocks: (n, width), or (width,) for one vector."""
+    def _checked(self, vectors: ArrayLike) -> NDArray[np.float32]:
         array = np.asarray(vectors)
         if array.dtype.kind != "f" or array.ndim not in (1, 2) or array.shape[-1] != self._source_dim:
             raise InputError(
                 f"vectors must be floats of shape (n, {self._source_dim}) or ({self._source_dim},) for space "
                 f"{self.artifact.source.id!r}. Got {array.dtype} of shape {array.shape}."
             )
-        if array.dtype != np.float32:
-            array = array.astype(np.float32)
+        return array.astype(np.float32, copy=False)
+
+    def _run(self, session: Any, vectors: ArrayLike, width: int) -> NDArray[np.float32]:
+        """Run vectors through a session in blocks: (n, width), or (width,) for one vector."""
+        array = self._checked(vectors)
+        name = session.get_inputs()[0].name
         if array.ndim == 1:
-            return np.asarray(self._run_block(session, array[np.newaxis], width)[0])
+            return np.asarray(self._run_block(session, {name: array[np.newaxis]}, width)[0])
         if len(array) <= BATCH_ROWS:
-            return self._run_block(session, array, width)
+            return self._run_block(session, {name: array}, width)
         result = np.empty((len(array), width), dtype=np.float32)
         for start in range(0, len(array), BATCH_ROWS):
             block = np.ascontiguousarray(array[start : start + BATCH_ROWS])
-            result[start : start + BATCH_ROWS] = self._run_block(session, block, width)
+            result[start : start + BATCH_ROWS] = self._run_block(session, {name: block}, width)
         return result
 
-    def _run_block(self, session: Any, block: NDArray[np.float32], width: int) -> NDArray[np.float32]:
+    def _run_worded(self, vectors: NDArray[np.float32], features: NDArray[np.float32]) -> NDArray[np.float32]:
+        names = [value.name for value in self._session.get_inputs()]
+        return self._run_block(self._session, dict(zip(names, (vectors, features), strict=True)), self._target_dim)
+
+    def _run_block(self, session: Any, feeds: dict[str, NDArray[np.float32]], width: int) -> NDArray[np.float32]:
         try:
-            mapped = np.asarray(session.run(None, {self._input: block})[0])
+            mapped = np.asarray(session.run(None, feeds)[0])
         except Exception as error:  # onnxruntime raises its own classes, without a common base
             raise ArtifactError(f"the graph of {self.artifact.path} fails: {error}") from error
-        if mapped.shape != (len(block), width):
-            expected = (len(block), width)
+        expected = (len(next(iter(feeds.values()))), width)
+        if mapped.shape != expected:
             raise ArtifactError(f"the graph of {self.artifact.path} must return {expected}. Got {mapped.shape}.")
         return mapped
 
@@ -182,24 +252,36 @@ def _reopen(path: Path, artifact_id: str, threads: int | None, providers: tuple[
     return aligner
 
 
-def _split_outputs(graph: bytes) -> tuple[bytes, bytes | None]:
-    """Return the graph without the convertibility, and the graph of the convertibility alone, if there is one.
+def _types(values: Sequence[Any]) -> list[str]:
+    return [value.type for value in values]
+
+
+def _split_outputs(graph: bytes) -> dict[str, bytes]:
+    """Return the graph of each output alone: of the conversion, and of convertibility and plain map where there are.
 
     onnxruntime computes every node of a graph, whichever outputs are asked for; so each gets its own session.
     """
     import onnx
 
     model = onnx.load_model_from_string(graph)
-    if CONVERTIBILITY not in {output.name for output in model.graph.output}:
-        return graph, None
-    parts = []
-    for kept in (False, True):
+    extra = {CONVERTIBILITY, PLAIN} & {output.name for output in model.graph.output}
+    if not extra:
+        return {CONVERTED: graph}
+    parts = {}
+    for name in (CONVERTED, *extra):
         part = onnx.ModelProto()
         part.CopyFrom(model)
         for field in ("node", "initializer", "output"):
             values = getattr(part.graph, field)
-            chosen = [value for value in values if (value.name.split(".")[0] == CONVERTIBILITY) == kept]
+            owners = [value.name.split(".")[0] for value in values]
+            chosen = [
+                value
+                for value, owner in zip(values, owners, strict=True)
+                if (owner if owner in extra else CONVERTED) == name
+            ]
             del values[:]
             values.extend(chosen)
-        parts.append(part.SerializeToString())
-    return parts[0], parts[1]
+        if name != CONVERTED:
+            del part.graph.input[1:]
+        parts[name] = part.SerializeToString()
+    return parts

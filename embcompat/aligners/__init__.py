@@ -42,6 +42,7 @@ ALIGNERS: dict[str, Loader] = {
     "ensemble": _loader("embcompat.aligners.ensemble", "EnsembleAligner"),
     "kernel": _loader("embcompat.aligners.kernel", "KernelAligner"),
     "multi_branch": _loader("embcompat.aligners.neural", "MultiBranchAligner"),
+    "text_aware": _loader("embcompat.aligners.text", "TextAwareAligner"),
     "residual": _loader("embcompat.aligners.neural", "ResidualAligner"),
 }
 

@@ -110,4 +110,4 @@ def check_source(vectors: ArrayLike, source_dim: int) -> NDArray[np.float32]:
 
 def parameter_count(aligner: Aligner) -> int:
     """Count the floats that an aligner stores."""
-    return int(sum(array.size for array in aligner.state().values()))
+    return int(sum(array.size for array in aligner.state().values() if array.dtype.kind == "f"))

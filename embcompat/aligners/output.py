@@ -48,6 +48,7 @@ def reweight(
     *,
     labelled: Embeddings | None = None,
     strength: float | None = None,
+    converted: NDArray[np.float32] | None = None,
 ) -> AnyAligner:
     """Weigh down the directions in which converted vectors are unreliable.
 
@@ -59,10 +60,13 @@ def reweight(
 
     Args:
         aligner: What to correct.
-        held_out: Pairs that the aligner was not fitted on.
+        held_out: Pairs that the aligner was not fitted on; any pairs where ``converted`` is given.
         labelled: Labelled vectors of the target space, fitted on or not, from which C_within is taken; the target
             side of ``held_out`` when None.
         strength: s; 2 without labels and 1 with them when None.
+        converted: What aligners of the same kind, each fitted without the pairs that it converts, make of the sources
+            of ``held_out`` (n, target_dim): so that an aligner can be fitted on all pairs. The aligner's own
+            conversions when None.
 
     Raises:
         InputError: If the target space compares lengths (the weighting keeps directions only), the aligner has another
@@ -83,8 +87,10 @@ def reweight(
         strength = 2.0 if labels is None else 1.0
     if not strength > 0:
         raise InputError(f"strength must be positive. Got {strength}.")
-    converted = aligner.transform(held_out.source.vectors).astype(np.float64)
-    spread = np.cov(held_out.target.vectors - converted, rowvar=False, ddof=0).reshape(space.dim, space.dim)
+    if converted is None:
+        converted = aligner.transform(held_out.source.vectors)
+    residual = held_out.target.vectors - converted.astype(np.float64)
+    spread = np.cov(residual, rowvar=False, ddof=0).reshape(space.dim, space.dim)
     if labels is not None:
         spread = spread + _covariance_within(vectors, labels)
     level = float(np.trace(spread)) / space.dim
@@ -92,7 +98,8 @@ def reweight(
         return aligner
     matrix = np.linalg.inv(spread + strength * level * np.eye(space.dim))
     # The length changes nothing where vectors are normalized, and stays what it was on average elsewhere.
-    matrix *= np.sqrt(np.sum(converted**2) / np.sum((converted @ matrix.T) ** 2))
+    exact = converted.astype(np.float64)
+    matrix *= np.sqrt(np.sum(exact**2) / np.sum((exact @ matrix.T) ** 2))
     return aligner.with_output_map(matrix, np.zeros(space.dim))
 
 

@@ -1,6 +1,6 @@
 """Vectors that know their ids and their space; pairs of them; the files they live in."""
 
-from embcompat.embeddings.conversion import Transform, convert_embeddings
+from embcompat.embeddings.conversion import Transform, convert_embeddings, transform_embeddings
 from embcompat.embeddings.pairs import PairedEmbeddings, PairSplit, pair_embeddings, split_pairs, stack_pairs
 from embcompat.embeddings.pieces import PIECE_WORDS, CutTexts, cut_texts, piece_rows
 from embcompat.embeddings.values import Embeddings, normalize_rows
@@ -21,5 +21,6 @@ __all__ = [
     "piece_rows",
     "split_pairs",
     "stack_pairs",
+    "transform_embeddings",
     "validate_vectors",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,10 +13,24 @@ from embcompat.spaces import SpaceVersion
 
 
 class Transform(Protocol):
-    """Anything that maps vectors: an aligner, or an `OnnxAligner`."""
+    """Anything that maps vectors: an aligner, or an `OnnxAligner`.
+
+    One that has ``reads_texts`` set takes the texts of the items as second argument.
+    """
 
     def transform(self, vectors: ArrayLike) -> NDArray[np.float32]:
         """Map vectors (n, source_dim) to (n, target_dim)."""
+
+
+def transform_embeddings(aligner: Transform, embeddings: Embeddings) -> NDArray[np.float32]:
+    """Map the vectors of embeddings, with their texts where the aligner reads texts.
+
+    Raises:
+        InputError: If the aligner reads vectors of another length, or texts and there are none.
+    """
+    if getattr(aligner, "reads_texts", False):
+        return cast(Any, aligner).transform(embeddings.vectors, embeddings.texts)  # type: ignore[no-any-return]
+    return aligner.transform(embeddings.vectors)
 
 
 def convert_embeddings(aligner: Transform, embeddings: Embeddings, space: SpaceVersion) -> Embeddings:
@@ -41,7 +55,7 @@ def convert_embeddings(aligner: Transform, embeddings: Embeddings, space: SpaceV
         >>> convert_embeddings(fit_affine(pairs, pairs), pairs.source, pairs.target.space)
         Embeddings(n=200, dim=6, space='new@1', labels=False)
     """
-    vectors = aligner.transform(embeddings.vectors)
+    vectors = transform_embeddings(aligner, embeddings)
     if vectors.shape != (len(embeddings), space.dim):
         raise InputError(
             f"the aligner must return vectors of shape ({len(embeddings)}, {space.dim}) for space {space.id!r}. "

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from embcompat.aligners import Aligner, AlignerPair
+from embcompat.aligners.text import TextAwareAligner
 from embcompat.artifact import (
     CANARY,
     COHORT,
@@ -41,7 +42,7 @@ from embcompat.export.convertibility import (
     check_convertibility,
     fit_convertibility,
 )
-from embcompat.export.graphs import build_graph
+from embcompat.export.graphs import build_graph, graph_case
 from embcompat.export.quantize import check_int8, quantize_int8
 from embcompat.graphs import check_graph
 from embcompat.spaces import SpaceVersion, require_space
@@ -177,10 +178,11 @@ def check_parity(aligner: Aligner, model: bytes, rows: NDArray[np.float32]) -> f
     session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     worst = 0.0
     for batch in (rows, rows[:1]):
-        expected = aligner.transform(batch)
-        found = session.run(None, {session.get_inputs()[0].name: batch})[0]
-        scale = np.linalg.norm(expected, axis=1) + 1e-12
-        worst = max(worst, float(np.max(np.linalg.norm(found - expected, axis=1) / scale)))
+        arrays, outputs = graph_case(aligner, batch)
+        feeds = {value.name: array for value, array in zip(session.get_inputs(), arrays, strict=True)}
+        for found, expected in zip(session.run(None, feeds), outputs, strict=False):
+            scale = np.linalg.norm(expected, axis=1) + 1e-12
+            worst = max(worst, float(np.max(np.linalg.norm(found - expected, axis=1) / scale)))
     if not worst <= PARITY_TOLERANCE:
         raise ParityError(
             f"the exported graph must match the {aligner.kind} aligner within {PARITY_TOLERANCE} on every row. "
@@ -238,6 +240,8 @@ def _write_graph(
     int8: bool,
 ) -> list[Metric]:
     """Write the checked graph; return what int8 costs, if asked for."""
+    if int8 and isinstance(aligner, TextAwareAligner):
+        raise InputError("int8 is for aligners that read vectors alone. Got a text_aware one.")
     model = build_graph(aligner)
     rows = _parity_rows(source, split)
     check_parity(aligner, model.SerializeToString(), rows)

@@ -122,7 +122,9 @@ def check_convertibility(fitted: Convertibility, model: bytes, rows: NDArray[np.
     options = ort.SessionOptions()
     options.log_severity_level = 3
     session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    found = session.run([CONVERTIBILITY], {session.get_inputs()[0].name: rows})[0][:, 0]
+    first, *others = session.get_inputs()
+    feeds = {first.name: rows} | {value.name: np.zeros((len(rows), value.shape[1]), np.float32) for value in others}
+    found = session.run([CONVERTIBILITY], feeds)[0][:, 0]
     expected = fitted.score(rows)
     worst = float(np.max(np.abs(found - expected) / (expected + 1e-3)))
     if not worst <= PARITY_TOLERANCE:

@@ -1,6 +1,7 @@
 """ONNX graphs of aligners: by hand for the numpy kinds, by torch's exporter for the neural ones.
 
-Every graph takes ``vectors`` (batch, source_dim) float32 and returns ``converted`` (batch, target_dim) float32.
+Every graph takes ``vectors`` (batch, source_dim) float32 and returns ``converted`` (batch, target_dim) float32. That of
+a text-aware aligner also takes ``features`` (batch, encoder_dim), what the static encoder makes of the texts.
 """
 
 from __future__ import annotations
@@ -20,8 +21,12 @@ from embcompat.aligners import AffineAligner, Aligner
 from embcompat.aligners.chain import ChainAligner
 from embcompat.aligners.ensemble import EnsembleAligner
 from embcompat.aligners.kernel import KernelAligner
+from embcompat.aligners.text import TextAwareAligner
+from embcompat.artifact import PLAIN
+from embcompat.embeddings import normalize_rows
 
 OPSET = 18
+WORDED = "worded"
 IR_VERSION = 10
 
 _TINY = np.float32(1e-30)
@@ -166,15 +171,40 @@ def ensemble_graph(aligner: EnsembleAligner) -> onnx.ModelProto:
     return builder.finish(mapped, normalize=aligner.normalize)
 
 
-def _part_graphs(parts: Sequence[Aligner]) -> list[onnx.ModelProto]:
-    """Build the graphs of parts, all of the newest operator version among them, names preceded by the number."""
+def text_aware_graph(aligner: TextAwareAligner) -> onnx.ModelProto:
+    """Put the worded map, fed with vectors and features side by side, and the plain map beside it, as second output.
+
+    A row without a known word takes the plain output; `OnnxAligner` opens the two as graphs of their own.
+    """
+    worded, plain = _part_graphs((aligner.worded, aligner.plain), (WORDED, PLAIN))
+    graph = onnx.GraphProto(name="aligner")
+    for name, dim in (("vectors", aligner.source_dim), ("features", aligner.encoder.dim)):
+        graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", dim]))
+    joint = f"{WORDED}.joint"
+    graph.node.append(helper.make_node("Concat", ["vectors", "features"], [joint], name=joint, axis=1))
+    for part, source, output in ((worded, joint, "converted"), (plain, "vectors", PLAIN)):
+        feed, result = part.graph.input[0].name, part.graph.output[0].name
+        graph.node.append(helper.make_node("Identity", [source], [feed], name=feed))
+        graph.node.extend(part.graph.node)
+        graph.initializer.extend(part.graph.initializer)
+        graph.node.append(helper.make_node("Identity", [result], [output], name=output))
+        graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, ["batch", aligner.target_dim]))
+    model = helper.make_model(
+        graph, opset_imports=worded.opset_import, ir_version=IR_VERSION, producer_name="embcompat"
+    )
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _part_graphs(parts: Sequence[Aligner], names: Sequence[str] = ()) -> list[onnx.ModelProto]:
+    """Build the graphs of parts, all of the newest operator version among them, names preceded by a name or number."""
     models = [build_graph(part) for part in parts]
     newest = max(entry.version for model in models for entry in model.opset_import)
     graphs = []
     for number, model in enumerate(models):
         raised = onnx.version_converter.convert_version(model, newest)
         raised.ir_version = IR_VERSION
-        graphs.append(onnx.compose.add_prefix(raised, f"{number}."))
+        graphs.append(onnx.compose.add_prefix(raised, f"{names[number] if names else number}."))
     return graphs
 
 
@@ -183,6 +213,7 @@ GRAPHS: dict[str, Callable[[Any], onnx.ModelProto]] = {
     "chain": chain_graph,
     "ensemble": ensemble_graph,
     "kernel": kernel_graph,
+    "text_aware": text_aware_graph,
 }
 """Builders for the numpy kinds; every other kind is a torch module."""
 
@@ -190,3 +221,18 @@ GRAPHS: dict[str, Callable[[Any], onnx.ModelProto]] = {
 def build_graph(aligner: Aligner) -> onnx.ModelProto:
     """Build the ONNX model of an aligner: input standardisation, map and output normalization in one graph."""
     return GRAPHS.get(aligner.kind, module_graph)(aligner)
+
+
+def graph_case(aligner: Aligner, rows: NDArray[Any]) -> tuple[list[NDArray[Any]], list[NDArray[np.float32]]]:
+    """Return what a graph takes to map rows, in the order of its inputs, and what it must return for them.
+
+    Args:
+        aligner: The aligner. One that reads texts gets random features of unit norm.
+        rows: Array (n, source_dim).
+    """
+    if not isinstance(aligner, TextAwareAligner):
+        return [rows], [aligner.transform(rows)]
+    features = np.random.default_rng(0).standard_normal((len(rows), aligner.encoder.dim)).astype(np.float32)
+    features = normalize_rows(features)
+    worded = aligner.worded.transform(np.hstack([rows, features]))
+    return [rows, features], [worded, aligner.plain.transform(rows)]

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embcompat.aligners import Aligner, load_aligner
-from embcompat.embeddings import PairSplit
+from embcompat.embeddings import Embeddings, PairSplit, transform_embeddings
 from embcompat.errors import InputError
 from embcompat.export import build_graph, save_artifact
+from embcompat.export.graphs import graph_case
 from embcompat.runtime import OnnxAligner
 
 FLOAT32_TOLERANCE = 1e-4
@@ -23,7 +25,8 @@ def check_aligner(aligner: Aligner, split: PairSplit, *, tolerance: float = FLOA
 
     Shapes and dtype; bad input refused; one vector alone = in a batch; no rows; deterministic; options survive JSON;
     saved and loaded it computes the same; the ONNX graph computes the same, evaluated by onnxruntime in float32 and
-    node by node in float64; an output map is applied before normalization.
+    node by node in float64; an output map is applied before normalization;
+    an aligner that reads texts maps a row without one from its vector alone, and refuses too few texts.
 
     Args:
         aligner: The fitted aligner.
@@ -33,16 +36,19 @@ def check_aligner(aligner: Aligner, split: PairSplit, *, tolerance: float = FLOA
     Raises:
         AssertionError: If any of this does not hold; the message says which.
     """
-    rows = split.validation.source.vectors[:64]
-    expected = aligner.transform(rows)
-    _check_output(aligner, rows, expected)
-    alone = np.concatenate([aligner.transform(row[np.newaxis]) for row in rows[:8]])
+    items = split.validation.source.select(np.arange(min(64, len(split.validation))))
+    expected = transform_embeddings(aligner, items)
+    _check_output(aligner, items, expected)
+    single = [items.select([row]) for row in range(min(8, len(items)))]
+    alone = np.concatenate([transform_embeddings(aligner, item) for item in single])
     _near(alone, expected[:8], tolerance, "one vector alone must give what it gives in a batch")
-    _near(aligner.transform(rows), expected, 0.0, "the same vectors must give the same result twice")
+    _near(transform_embeddings(aligner, items), expected, 0.0, "the same vectors must give the same result twice")
     _check_refusals(aligner)
-    _check_saved(aligner, split, rows, expected, tolerance)
-    _near(_float64_reference(aligner, rows), expected, tolerance, "float32 must stay near the float64 reference")
-    _check_output_map(aligner, rows, tolerance)
+    _check_saved(aligner, split, items, expected, tolerance)
+    _check_float64(aligner, items.vectors, tolerance)
+    _check_output_map(aligner, items, tolerance)
+    if getattr(aligner, "reads_texts", False):
+        _check_texts(aligner, items)
 
 
 def _require(holds: bool, message: str) -> None:
@@ -56,12 +62,12 @@ def _near(actual: NDArray[np.floating], expected: NDArray[np.floating], toleranc
     _require(worst <= tolerance, f"{message}: relative difference {worst:.3g}, allowed {tolerance:.3g}")
 
 
-def _check_output(aligner: Aligner, rows: NDArray[np.float32], output: NDArray[np.float32]) -> None:
-    shape = (len(rows), aligner.target_dim)
+def _check_output(aligner: Aligner, items: Embeddings, output: NDArray[np.float32]) -> None:
+    shape = (len(items), aligner.target_dim)
     _require(output.shape == shape, f"transform must return shape {shape}, got {output.shape}")
     _require(output.dtype == np.float32, f"transform must return float32, got {output.dtype}")
     _require(bool(np.isfinite(output).all()), "transform must return finite numbers")
-    empty = aligner.transform(rows[:0])
+    empty = transform_embeddings(aligner, items.select([]))
     _require(empty.shape == (0, aligner.target_dim), f"no rows must give shape (0, target_dim), got {empty.shape}")
     if aligner.normalize:
         norms = np.linalg.norm(output, axis=1)
@@ -78,33 +84,51 @@ def _check_refusals(aligner: Aligner) -> None:
 
 
 def _check_saved(
-    aligner: Aligner, split: PairSplit, rows: NDArray[np.float32], expected: NDArray[np.float32], tolerance: float
+    aligner: Aligner, split: PairSplit, items: Embeddings, expected: NDArray[np.float32], tolerance: float
 ) -> None:
     config = aligner.config()
     _require(json.loads(json.dumps(config)) == config, "config must survive JSON")
     again = type(aligner).from_state(json.loads(json.dumps(config)), aligner.state())
-    _near(again.transform(rows), expected, 0.0, "from_state(config, state) must give the same aligner")
+    _near(transform_embeddings(again, items), expected, 0.0, "from_state(config, state) must give the same aligner")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "artifact"
         save_artifact(aligner, path, source=split.train.source.space, target=split.train.target.space, split=split)
-        _near(load_aligner(path).transform(rows), expected, 0.0, "a loaded aligner must compute the same")
+        _near(transform_embeddings(load_aligner(path), items), expected, 0.0, "a loaded aligner must compute the same")
         onnx_aligner = OnnxAligner(path)
-        _near(onnx_aligner.transform(rows), expected, tolerance, "the ONNX graph must compute the same")
-        alone = np.stack([onnx_aligner.transform(row) for row in rows[:8]])
+        _near(transform_embeddings(onnx_aligner, items), expected, tolerance, "the ONNX graph must compute the same")
+        texts = [[text] for text in items.texts] if onnx_aligner.reads_texts and items.texts is not None else [None] * 8
+        alone = np.stack(
+            [onnx_aligner.transform(row, text) for row, text in zip(items.vectors[:8], texts, strict=False)]
+        )
         _near(alone, expected[:8], tolerance, "the ONNX graph must treat one vector as it does a batch")
 
 
-def _check_output_map(aligner: Aligner, rows: NDArray[np.float32], tolerance: float) -> None:
+def _check_output_map(aligner: Aligner, items: Embeddings, tolerance: float) -> None:
     rng = np.random.default_rng(0)
     rotation = np.linalg.qr(rng.standard_normal((aligner.target_dim, aligner.target_dim)))[0]
     mapped = aligner.with_output_map(rotation, np.zeros(aligner.target_dim))
     _require(type(mapped) is type(aligner), "with_output_map must return an aligner of the same class")
     # A rotation without offset commutes with normalization.
-    expected = aligner.transform(rows) @ rotation.T.astype(np.float32)
-    _near(mapped.transform(rows), expected, 10 * tolerance, "with_output_map must apply the map")
+    expected = transform_embeddings(aligner, items) @ rotation.T.astype(np.float32)
+    _near(transform_embeddings(mapped, items), expected, 10 * tolerance, "with_output_map must apply the map")
 
 
-def _float64_reference(aligner: Aligner, rows: NDArray[np.float32]) -> NDArray[np.float64]:
+def _check_texts(aligner: Any, items: Embeddings) -> None:
+    empty = [""] * len(items)
+    plain = aligner.transform(items.vectors, empty)
+    _require(bool(np.isfinite(plain).all()), "vectors without a text must give finite numbers")
+    mixed = ["" if row % 2 else text for row, text in enumerate(items.texts if items.texts is not None else empty)]
+    both = aligner.transform(items.vectors, mixed)
+    _near(both[1::2], plain[1::2], FLOAT32_TOLERANCE, "a row without a text must be mapped from its vector alone")
+    for bad in (None, empty[1:], "text"):
+        try:
+            aligner.transform(items.vectors, bad)
+        except InputError:
+            continue
+        raise AssertionError(f"transform must refuse texts {bad!r:.20} with InputError")
+
+
+def _check_float64(aligner: Aligner, rows: NDArray[np.float32], tolerance: float) -> None:
     """Evaluate the graph with every float32 tensor widened to float64, by onnx's own reference evaluator."""
     import onnx
     from onnx.reference import ReferenceEvaluator
@@ -122,5 +146,8 @@ def _float64_reference(aligner: Aligner, rows: NDArray[np.float32]) -> NDArray[n
             if node.op_type == "Cast" and attribute.name == "to" and attribute.i == onnx.TensorProto.FLOAT:
                 attribute.i = onnx.TensorProto.DOUBLE
     evaluator = ReferenceEvaluator(model)
-    (converted, *_) = evaluator.run(None, {model.graph.input[0].name: rows.astype(np.float64)})
-    return np.asarray(converted, dtype=np.float64)
+    arrays, outputs = graph_case(aligner, rows)
+    feeds = {value.name: array.astype(np.float64) for value, array in zip(model.graph.input, arrays, strict=True)}
+    widened = evaluator.run(None, feeds)
+    for exact, expected in zip(widened, outputs, strict=True):
+        _near(np.asarray(exact), expected, tolerance, "float32 must stay near the float64 reference")
