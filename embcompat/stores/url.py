@@ -32,7 +32,7 @@ ENTRY_POINTS: Final = "embcompat.stores"
 _MODULES: Final = {
     "faiss": ("embcompat.stores.faiss.gallery", "faiss", "embcompat[faiss]"),
     "file": ("embcompat.stores.files.vectors", "pyarrow", "embcompat"),
-    "lancedb": ("embcompat.stores.lancedb.gallery", "lancedb", "embcompat[lancedb]"),
+    "lancedb": ("embcompat.stores.lancedb.opening", "lancedb", "embcompat[lancedb]"),
     "postgresql": ("embcompat.stores.postgres.opening", "psycopg", "embcompat[pgvector]"),
     "qdrant+http": ("embcompat.stores.qdrant.gallery", "qdrant_client", "embcompat[qdrant]"),
     "qdrant+https": ("embcompat.stores.qdrant.gallery", "qdrant_client", "embcompat[qdrant]"),

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final
 from uuid import UUID
 
-import lancedb.index
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from embcompat.errors import InputError, StoreError
-from embcompat.spaces import Similarity
+from embcompat.errors import InputError
 from embcompat.stores.keys import KeyKind
-
-_DISTANCES: Final = {"cosine": "cosine", "dot": "dot", "euclidean": "l2"}
-_INDEXES: Final = {"IVF_FLAT": "IvfFlat", "IVF_PQ": "IvfPq", "IVF_SQ": "IvfSq", "IVF_RQ": "IvfRq"} | {
-    "IVF_HNSW_PQ": "HnswPq",
-    "IVF_HNSW_SQ": "HnswSq",
-}
 
 PROVENANCE: Final = {"space": pa.string(), "artifact": pa.string(), "source": pa.int64(), "digest": pa.int64()}
 """Columns beside a vector column, by the end of their name."""
@@ -35,10 +28,49 @@ def renames(columns: dict[str, str], names: list[str]) -> list[dict[str, str]]:
     return [{"path": old, "rename": new} for old, new in pairs if old in names]
 
 
-def vectors_of(column: pa.FixedSizeListArray) -> NDArray[np.float32]:
+def storage_type(kind: pa.DataType) -> pa.FixedSizeListType:
+    """Return the type of the vectors of a column, hidden or not."""
+    return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
+
+
+def hiding(dim: int) -> dict[str, str]:
+    """Return the field metadata that hides a column of vectors from queries that do not name theirs.
+
+    Such a query takes the only column of vectors that it sees; with two it fails. Arrow reads a field with this
+    metadata as tensors, which LanceDB searches and indexes as before where the column is named.
+    """
+    shape = json.dumps({"shape": [dim]}, separators=(",", ":"))
+    return {"ARROW:extension:name": "arrow.fixed_shape_tensor", "ARROW:extension:metadata": shape}
+
+
+def visibility(shown: str, hidden: str, dim: int) -> list[dict[str, Any]]:
+    """Return the update of field metadata that shows one column of vectors and hides another one of length ``dim``."""
+    return [{"path": shown, "metadata": dict.fromkeys(hiding(dim))}, {"path": hidden, "metadata": hiding(dim)}]
+
+
+def to_column(vectors: NDArray[np.float32], kind: pa.FixedSizeListType) -> pa.FixedSizeListArray:
+    """Return vectors as a column of a type.
+
+    Raises:
+        ValueError: If a number is too large for it.
+    """
+    numbers = vectors.reshape(-1).astype(kind.value_type.to_pandas_dtype())
+    if not np.isfinite(numbers).all():
+        raise ValueError(f"a number is too large for {kind.value_type}")
+    return pa.FixedSizeListArray.from_arrays(pa.array(numbers), kind.list_size)
+
+
+def vectors_of(column: pa.Array) -> NDArray[np.float32]:
     """Return a column without NULLs as an array (n, dim); numbers that are NULL become NaN."""
+    if isinstance(column, pa.ExtensionArray):
+        column = column.storage
     flat = column.flatten().to_numpy(zero_copy_only=False)
     return np.asarray(flat, dtype=np.float32).reshape(-1, column.type.list_size)
+
+
+def texts_of(column: pa.Array) -> list[str]:
+    """Return a column of texts; a row without one has the empty text."""
+    return [text or "" for text in column.to_pylist()]
 
 
 def key_kind(field: pa.Field, *, where: str) -> KeyKind:
@@ -80,15 +112,3 @@ def literal(value: Any) -> str:
     if isinstance(value, UUID):
         return f"X'{value.hex}'"
     return "'" + str(value).replace("'", "''") + "'"
-
-
-def create_index(table: Any, column: str, kind: str, similarity: Similarity, *, where: str) -> None:
-    """Build an index of a kind on a column, replacing the one that is there.
-
-    Raises:
-        StoreError: If it is of a kind that is not known.
-    """
-    if kind not in _INDEXES:
-        raise StoreError(f"{where}: an index of kind {kind} cannot be built again. Known: {', '.join(_INDEXES)}.")
-    config = getattr(lancedb.index, _INDEXES[kind])(distance_type=_DISTANCES[similarity])
-    table.create_index(column, config=config, name=f"{column}_idx")

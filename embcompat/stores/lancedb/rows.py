@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from embcompat.errors import StoreError
 from embcompat.stores.digests import vector_digests
 from embcompat.stores.keys import KeyCodec
-from embcompat.stores.lancedb.columns import literal, native, quoted, stored, vectors_of
-from embcompat.stores.values import Coverage, Pairs, TargetRows
+from embcompat.stores.lancedb.columns import literal, native, quoted, stored, texts_of, vectors_of
+from embcompat.stores.values import Coverage, Pairs, Rows, TargetRows
 
 _KEYS_ROWS = 65_536
 
@@ -100,6 +100,32 @@ def pages(table: Any, names: list[str], batch_size: int, *, null: str | None = N
             yield from read(names).combine_chunks().to_batches()
 
 
+def rows_of(batch: pa.RecordBatch, keys: LanceKeys, column: str, recorded: str | None, text: str | None) -> Rows:
+    """Return the rows of a batch that all have a vector.
+
+    Args:
+        batch: The rows.
+        keys: The table's keys.
+        column: The vector column.
+        recorded: The column of the digests on record; None where there is none yet.
+        text: The column of the texts that the aligner reads, or None.
+    """
+    digests = np.zeros(len(batch), np.int64)
+    if recorded is not None:
+        digests = batch.column(recorded).fill_null(0).to_numpy(zero_copy_only=False)
+    texts = texts_of(batch.column(text)) if text else None
+    return Rows(keys.ids(batch), vectors_of(batch.column(column)), digests, texts)
+
+
+def late(batch: pa.RecordBatch, rows: Rows, column: str, space_id: str) -> NDArray[np.bool_]:
+    """Tell which rows in service were not made from the old vectors beside them, nor by the new model since."""
+    spaces, artifacts, sources = (batch.column(f"{column}__{name}") for name in ("space", "artifact", "source"))
+    native = np.array([space == space_id for space in spaces.to_pylist()], dtype=bool)
+    native &= np.asarray(pa.compute.and_(artifacts.is_null(), sources.is_null()).to_numpy(zero_copy_only=False), bool)
+    result: NDArray[np.bool_] = (rows.digests() != rows.recorded) & ~native
+    return result
+
+
 def counted(table: Any, column: str, side: str | None, space_id: str) -> Coverage:
     """Count the rows of a vector column and of its target side; None where there is no such side yet."""
     source, count = quoted(column), table.count_rows
@@ -119,13 +145,15 @@ def counted(table: Any, column: str, side: str | None, space_id: str) -> Coverag
     return Coverage(count(), without_vector, converted, orphans, native_rows)
 
 
-def read_pairs(query: Any, keys: LanceKeys, source: str, target: str) -> Pairs:
-    """Read both sides of the rows of a query that have both."""
-    rows = query.select([*keys.names, source, target, f"{target}__artifact"]).to_arrow().combine_chunks()
+def read_pairs(query: Any, keys: LanceKeys, source: str, target: str, text: str | None) -> Pairs:
+    """Read both sides of the rows of a query that have both, with their texts where ``text`` names a column."""
+    names = [*keys.names, source, target, f"{target}__artifact", *([text] if text else [])]
+    rows = query.select(list(dict.fromkeys(names))).to_arrow().combine_chunks()
     both = pa.compute.and_(rows.column(source).is_valid(), rows.column(target).is_valid())
     rows = rows.filter(both).combine_chunks()
     sides = [_vectors(rows, name) for name in (source, target)]
-    return Pairs(keys.ids(rows), sides[0], sides[1], _is_null(rows, f"{target}__artifact"))
+    texts = texts_of(rows.column(text)) if text else None
+    return Pairs(keys.ids(rows), sides[0], sides[1], _is_null(rows, f"{target}__artifact"), texts)
 
 
 def read_side(query: Any, keys: LanceKeys, side: str, dim: int) -> TargetRows:
@@ -136,7 +164,8 @@ def read_side(query: Any, keys: LanceKeys, side: str, dim: int) -> TargetRows:
 
 
 def _vectors(rows: pa.Table, column: str) -> NDArray[np.float32]:
-    return vectors_of(pa.concat_arrays(rows.column(column).chunks)) if len(rows) else np.empty((0, 0), np.float32)
+    chunks = [vectors_of(chunk) for chunk in rows.column(column).chunks]
+    return np.concatenate(chunks) if len(rows) else np.empty((0, 0), np.float32)
 
 
 def _is_null(rows: pa.Table, column: str) -> NDArray[np.bool_]:

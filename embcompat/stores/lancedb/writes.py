@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute
 from numpy.typing import NDArray
 
-from embcompat.files.vectors import vectors_to_arrow
 from embcompat.stores.digests import vector_digests
+from embcompat.stores.lancedb.columns import storage_type, to_column, vectors_of
 from embcompat.stores.lancedb.rows import LanceKeys
 
 ADDRESS: Final = "_rowaddr"
@@ -75,13 +75,13 @@ def write_side(
         where: Condition on ``target`` and ``source``.
         ahead: The rows, where they were read before.
     """
-    side_columns = {side: vectors_to_arrow(np.ascontiguousarray(vectors, dtype=np.float32))}
-    side_columns[f"{side}__digest"] = pa.array(vector_digests(vectors))
-    side_columns |= {f"{side}__{name}": column for name, column in provenance.items()}
-    written = pa.record_batch(side_columns)
     places = {identifier: row for row, identifier in enumerate(ids)}
     for _ in range(_ATTEMPTS):
         table = open_table()
+        column = to_column(vectors, storage_type(table.schema.field(side).type))
+        digests = pa.array(vector_digests(vectors_of(column)))
+        named = {f"{side}__{name}": values for name, values in {"digest": digests, **provenance}.items()}
+        written = pa.record_batch({side: column, **named})
         rows = _read(table, keys, ids) if ahead is None else ahead
         if not len(rows):
             return 0
@@ -113,7 +113,9 @@ def _complete(table: Any, keys: LanceKeys, rows: pa.RecordBatch, written: pa.Rec
     unchanged = f"target.{ADDRESS} <= {pa.compute.max(rows.column(ADDRESS)).as_py()}"
     columns = {name: rows.column(name) for name in (*keys.names, *carried(table)) if name in rows.schema.names}
     columns |= {name: written.column(name) for name in written.schema.names}
-    merge = table.merge_insert(list(keys.names)).when_matched_update_all(where=f"{unchanged} AND ({where})")
+    # An index on the key would be used to look rows up, and then their addresses are not known.
+    merge = table.merge_insert(list(keys.names)).use_index(False)
+    merge = merge.when_matched_update_all(where=f"{unchanged} AND ({where})")
     return merge.execute(pa.table(columns))
 
 

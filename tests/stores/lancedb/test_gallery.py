@@ -126,16 +126,16 @@ def test_what_an_application_changes_meanwhile_is_kept(
         if moment == "after the scan":
             change()
         else:
-            opened = store._latest
-            waiting = [change]
+            opened = store._table.latest
+            openings = itertools.count()
 
             def opened_before_the_change() -> Any:
                 table = opened()
-                if waiting:
-                    waiting.pop()()
+                if next(openings) == 1:  # the version whose rows are read and written again
+                    change()
                 return table
 
-            monkeypatch.setattr(store, "_latest", opened_before_the_change)
+            monkeypatch.setattr(store._table, "latest", opened_before_the_change)
         store.write(job, rows.ids, bench.shrink.transform(rows.vectors), vector_digests(rows.vectors))
         assert store.coverage(job).missing == 0
     notes = bench.harness.notes(url)

@@ -1,0 +1,66 @@
+"""What a Lance table has that a migration cannot do or cannot keep."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pyarrow as pa
+
+from embcompat.stores.lancedb.indexes import METRICS, VectorIndex
+from embcompat.stores.values import Job, Obstacle
+
+
+def obstacles_of(schema: pa.Schema, column: str, index: VectorIndex | None, job: Job) -> list[Obstacle]:
+    """List what a migration of a vector column cannot do or cannot keep.
+
+    Args:
+        schema: The table's schema.
+        column: The column in service.
+        index: Its index, if it has one.
+        job: The job.
+    """
+    return [*_texts(schema, job), *_embedding_functions(schema, column), *_index(index, job)]
+
+
+def _texts(schema: pa.Schema, job: Job) -> list[Obstacle]:
+    if job.text_column is None:
+        return []
+    if job.text_column not in schema.names:
+        return [Obstacle(f"There is no column {job.text_column!r}. Columns: {', '.join(schema.names)}.")]
+    kind = schema.field(job.text_column).type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return []
+    return [Obstacle(f"Column {job.text_column!r} must hold texts. Its type is {kind}.")]
+
+
+def _embedding_functions(schema: pa.Schema, column: str) -> list[Obstacle]:
+    functions: list[dict[str, Any]] = json.loads((schema.metadata or {}).get(b"embedding_functions", b"[]"))
+    return [
+        Obstacle(
+            f"The embedding function {function['name']!r} ({json.dumps(function.get('model', {}))}) is registered for "
+            f"column {column!r}, and LanceDB cannot replace it in an existing table. After the cutover it would go on "
+            "embedding text queries, and texts that are added, with the old model. Accept this only if the "
+            "application embeds with the new model itself from the cutover on.",
+            acceptable=True,
+        )
+        for function in functions
+        if function.get("vector_column") == column
+    ]
+
+
+def _index(index: VectorIndex | None, job: Job) -> list[Obstacle]:
+    if index is None:
+        return []
+    if not index.is_known:
+        return [Obstacle(f"The index {index.name!r} is of kind {index.kind}, which cannot be built again. Drop it.")]
+    suitable = METRICS[job.target.similarity]
+    if job.metric is not None or job.target.normalized or index.metric == suitable:
+        return []
+    return [
+        Obstacle(
+            f"The index {index.name!r} compares by {index.metric}, but space {job.target.id!r} compares by "
+            f"{job.target.similarity}, and its vectors are not normalized, so the two rank differently. Choose the "
+            "metric of the new index with --metric."
+        )
+    ]
