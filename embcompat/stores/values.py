@@ -116,6 +116,8 @@ class Pairs:
         target: Array (n, target_dim).
         native: Array (n,), bool: whether the new model itself made the target vector.
         texts: n texts where the job names a text column, otherwise None.
+        recorded: Array (n,), int64: digest of the source row that each target row was made from; None where the store
+            reads both sides at a moment when they belong together.
     """
 
     ids: Sequence[str]
@@ -123,6 +125,7 @@ class Pairs:
     target: NDArray[np.float32]
     native: NDArray[np.bool_]
     texts: Sequence[str] | None = None
+    recorded: NDArray[np.int64] | None = None
 
     def digests(self) -> NDArray[np.int64]:
         """Return the digest of the source side of each row, as `Rows.digests` does."""
@@ -131,8 +134,19 @@ class Pairs:
     def select(self, keep: NDArray[np.bool_]) -> Pairs:
         """Return the rows where ``keep`` is true."""
         places = np.flatnonzero(keep)
-        texts = _texts(self.texts, places)
-        return Pairs(_chosen(self.ids, places), self.source[places], self.target[places], self.native[places], texts)
+        recorded = None if self.recorded is None else self.recorded[places]
+        return Pairs(
+            _chosen(self.ids, places),
+            self.source[places],
+            self.target[places],
+            self.native[places],
+            _texts(self.texts, places),
+            recorded,
+        )
+
+    def current(self) -> Pairs:
+        """Return the rows whose source side is still the one that the target side was made from."""
+        return self if self.recorded is None else self.select(self.digests() == self.recorded)
 
 
 @dataclass(frozen=True)

@@ -112,9 +112,10 @@ def test_the_index_is_built_again_for_the_new_space(aligner: OnnxAligner, store:
     table = lancedb.connect(str(tmp_path)).open_table("docs")
     table.create_index("vector", config=IvfFlat(distance_type="l2", num_partitions=4))
     assert plan_migration(aligner, store).index == "IVF_FLAT"
-    report = run_migration(aligner, store)
+    chosen = RunOptions(metric="cosine")
+    report = run_migration(aligner, store, options=chosen)
     assert report.index_seconds is not None
-    cut_over(aligner, store)
+    cut_over(aligner, store, options=chosen)
     table.checkout_latest()
     indexes = {index.columns[0]: table.index_stats(index.name) for index in table.list_indices()}
     assert (indexes["vector"].index_type, indexes["vector"].distance_type) == ("IVF_FLAT", "cosine")

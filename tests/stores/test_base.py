@@ -81,7 +81,7 @@ def test_bad_urls_say_what_is_known() -> None:
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lancedb", None)
-    monkeypatch.delitem(sys.modules, "embcompat.stores.lancedb.gallery", raising=False)
+    monkeypatch.delitem(sys.modules, "embcompat.stores.lancedb.opening", raising=False)
     with pytest.raises(MissingExtraError, match=r"pip install 'embcompat\[lancedb\]'"):
         open_store("lancedb:///x#y.z")
 

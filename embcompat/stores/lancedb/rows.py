@@ -147,13 +147,14 @@ def counted(table: Any, column: str, side: str | None, space_id: str) -> Coverag
 
 def read_pairs(query: Any, keys: LanceKeys, source: str, target: str, text: str | None) -> Pairs:
     """Read both sides of the rows of a query that have both, with their texts where ``text`` names a column."""
-    names = [*keys.names, source, target, f"{target}__artifact", *([text] if text else [])]
+    names = [*keys.names, source, target, f"{target}__artifact", f"{target}__source", *([text] if text else [])]
     rows = query.select(list(dict.fromkeys(names))).to_arrow().combine_chunks()
     both = pa.compute.and_(rows.column(source).is_valid(), rows.column(target).is_valid())
     rows = rows.filter(both).combine_chunks()
     sides = [_vectors(rows, name) for name in (source, target)]
     texts = texts_of(rows.column(text)) if text else None
-    return Pairs(keys.ids(rows), sides[0], sides[1], _is_null(rows, f"{target}__artifact"), texts)
+    recorded = np.array(rows.column(f"{target}__source").fill_null(0).to_pylist(), dtype=np.int64)
+    return Pairs(keys.ids(rows), sides[0], sides[1], _is_null(rows, f"{target}__artifact"), texts, recorded)
 
 
 def read_side(query: Any, keys: LanceKeys, side: str, dim: int) -> TargetRows:
