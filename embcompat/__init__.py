@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from embcompat.artifact import Artifact, read_artifact
     from embcompat.backfill import Budget, plan_backfill
     from embcompat.backfill.lazy.backfill import LazyBackfill
-    from embcompat.decision import Decision, decide
     from embcompat.embeddings import (
         Embeddings,
         PairedEmbeddings,
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from embcompat.spaces import SpaceVersion
     from embcompat.stores import sample_gallery
     from embcompat.training import fit_bidirectional, fit_neural
+    from embcompat.upgrade import Decision, Evaluation, decide, evaluate_upgrade
 
 _HOMES = {
     "embcompat.aligners": (
@@ -52,10 +52,6 @@ _HOMES = {
         "plan_backfill",
     ),
     "embcompat.backfill.lazy.backfill": ("LazyBackfill",),
-    "embcompat.decision": (
-        "Decision",
-        "decide",
-    ),
     "embcompat.embeddings": (
         "Embeddings",
         "PairSplit",
@@ -100,6 +96,12 @@ _HOMES = {
         "fit_bidirectional",
         "fit_neural",
     ),
+    "embcompat.upgrade": (
+        "Decision",
+        "Evaluation",
+        "decide",
+        "evaluate_upgrade",
+    ),
 }
 
 __all__ = [
@@ -110,6 +112,7 @@ __all__ = [
     "Budget",
     "Decision",
     "Embeddings",
+    "Evaluation",
     "Extractor",
     "LazyBackfill",
     "OnnxAligner",
@@ -125,6 +128,7 @@ __all__ = [
     "cut_texts",
     "decide",
     "evaluate_retrieval",
+    "evaluate_upgrade",
     "evaluate_verification",
     "extract_embeddings",
     "fit_affine",

@@ -20,7 +20,6 @@ from embcompat.cli.data_options import (
     OldSpace,
     VectorColumn,
 )
-from embcompat.cli.evaluate import convert_unseen_subjects
 from embcompat.cli.inputs import Reading, artifact_spaces, load_sides
 from embcompat.similarities import Weight
 
@@ -61,8 +60,9 @@ def thresholds(
     `embcompat thresholds faces --threshold -1.1 --old-gallery old.parquet --new-gallery new.parquet --json`
     """
     from embcompat.evaluation.verification import normalized_scenarios, scenario_pairs, transfer_threshold
-    from embcompat.runtime import OnnxAligner
+    from embcompat.upgrade import join_galleries, open_maps, unseen_subjects
 
+    maps = open_maps(artifact)
     galleries = load_sides(
         old_gallery,
         new_gallery,
@@ -72,11 +72,11 @@ def thresholds(
         reading=Reading(id_column, vector_column, label_column, ids=ids, labels=labels, delimiter=delimiter),
         likely=artifact_spaces(artifact),
     )
-    loaded, sides = convert_unseen_subjects(artifact, *galleries)
-    pairs = scenario_pairs(*sides, seed=seed, all_images=all_images, weight=weight)
+    subjects = unseen_subjects(join_galleries(maps, *galleries))
+    pairs = scenario_pairs(*subjects, seed=seed, all_images=all_images, weight=weight)
     converted, new = (transfer_threshold(pairs["old"], pairs[name], threshold, seed=seed) for name in ("S3", "S1"))
     normalized = {}
-    if (cohort := OnnxAligner(loaded).cohort()) is not None:
+    if (cohort := maps.forward.cohort()) is not None:
         scored = normalized_scenarios(pairs, cohort)
         normalized = {
             what: transfer_threshold(pairs["old"], side, threshold, seed=seed)
@@ -85,7 +85,7 @@ def thresholds(
     if as_json:
         result = {
             "kind": "thresholds",
-            "artifact": loaded.id,
+            "artifact": maps.artifact.id,
             "weight": weight,
             "converted_against_new": converted.to_dict(),
             "new_against_new": new.to_dict(),

@@ -53,7 +53,7 @@ def convert_embeddings(aligner: Transform, embeddings: Embeddings, space: SpaceV
         >>> from embcompat.testing import make_pairs
         >>> pairs = make_pairs(200, source_dim=4, target_dim=6).pairs
         >>> convert_embeddings(fit_affine(pairs, pairs), pairs.source, pairs.target.space)
-        Embeddings(n=200, dim=6, space='new@1', labels=False)
+        Embeddings(n=200, dim=6, space='made-new@1', labels=False)
     """
     vectors = transform_embeddings(aligner, embeddings)
     if vectors.shape != (len(embeddings), space.dim):

@@ -111,11 +111,13 @@ class GalleryPart(Part):
 
     Attributes:
         gallery_size: Items in the part.
+        means: For each line, the mean of its metric.
         differences: For each line, its metric less that of the status quo.
         retentions: For each line, its share of a full reindex.
     """
 
     gallery_size: PositiveInt
+    means: dict[str, float] = Field(default_factory=dict)
     differences: dict[str, Measured] = Field(default_factory=dict)
     retentions: dict[str, Measured] = Field(default_factory=dict)
 
@@ -148,6 +150,8 @@ class ModeOption(Part):
         needs: The models that it needs alive at query time.
         fraction: Share of the gallery that is native under ``backfill``.
         items: Items that were embedded beside the fitted ones.
+        share_of_reindex: Those items as a share of what a full reindex embeds.
+        cold: Under ``lazy_backfill`` difference and retention if each query were the first one.
         difference: Its metric less that of the status quo.
         retention: Its share of a full reindex.
     """
@@ -156,6 +160,8 @@ class ModeOption(Part):
     needs: list[str] = Field(default_factory=list)
     fraction: float | None = None
     items: int | None = None
+    share_of_reindex: float | None = None
+    cold: dict[str, Measured] | None = None
     difference: Measured
     retention: Measured
 
@@ -190,8 +196,9 @@ class Result(Part):
         title: Heading of this part of the page.
         old_space: Id of the old space.
         new_space: Id of the new space.
-        decision: What to do: ``stay``, ``fused``, ``convert``, ``lazy_backfill``, ``backfill`` or ``reindex``.
+        decision: What to do: a mode of `embcompat.upgrade.MODES`, or ``unjudged``.
         reason: Why, in one sentence.
+        because: What stands behind the reason, a sentence each.
         needs: The models that the decision needs alive at query time: ``old``, ``new``.
         notes: What a reader must know before the figures.
         candidates: The aligners that were tried, the cheapest first.
@@ -210,6 +217,7 @@ class Result(Part):
     new_space: str | None = None
     decision: str | None = None
     reason: str | None = None
+    because: list[str] = Field(default_factory=list)
     needs: list[str] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list)
     candidates: list[Candidate] = Field(default_factory=list)

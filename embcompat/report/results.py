@@ -64,7 +64,7 @@ class RetrievalResult(Result):
         unfitted: The lines in the gallery without the fitted items, where every row is converted.
         options: Ways to go on that re-embed a part of the gallery.
         reasons: Why a line or figure is absent, by its name.
-        relevance: What says which items are relevant: ``qrels``, ``labels`` or ``neighbours``.
+        relevance: What says which items are relevant: ``qrels``, ``labels`` or ``new_model_neighbours``.
         queries: Number of queries.
         gallery_size: Number of items searched.
         native_fraction: Share of the gallery that served as pairs and is native.

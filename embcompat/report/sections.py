@@ -26,6 +26,7 @@ from embcompat.report.results import BackfillCurve, LearningCurve, RetrievalResu
 from embcompat.report.tables import as_far
 from embcompat.report.wording import (
     DECISIONS,
+    FIDELITY,
     NEEDS,
     as_factor,
     as_interval,
@@ -42,7 +43,7 @@ _HEADINGS: Final = {
     "learning_curve": "Pairs",
     "backfill_curve": "Backfill",
 }
-_KEEPS: Final = ("stay", "reindex")
+_KEEPS: Final = ("stay", "reindex", "unjudged")
 
 
 @dataclass(frozen=True)
@@ -68,12 +69,14 @@ class Verdict:
         decision: As an instruction, or empty.
         tone: ``go`` where something of the gallery is converted, else ``hold``.
         reason: Why, or empty.
+        because: What stands behind the reason.
         needs: The sentence that says which models must be alive, or empty.
     """
 
     decision: str
     tone: Literal["go", "hold"]
     reason: str
+    because: tuple[str, ...]
     needs: str
 
 
@@ -112,13 +115,12 @@ def make_section(result: Result, key: str) -> Section:
         key: What the ids of the section start with; unique within a page.
     """
     spaces = (result.old_space, result.new_space)
-    said = result.reason or ""  # a loss stands in the reason and in the notes; the page shows the reason first
     return Section(
         key=key,
         heading=result.title or _HEADINGS[result.kind],
         spaces=tuple(space for space in spaces if space),
         verdict=make_verdict(result),
-        notes=tuple(note for note in make_notes(result) if note.rstrip(".") not in said),
+        notes=tuple(make_notes(result)),
         tiles=tuple(make_tiles(result)),
         pictures=tuple(_pictures(result, key)),
         examples=tuple(result.examples) if isinstance(result, RetrievalResult) else (),
@@ -134,9 +136,15 @@ def make_verdict(result: Result) -> Verdict | None:
     return Verdict(
         decision=DECISIONS.get(result.decision, result.decision) if result.decision else "",
         tone="hold" if result.decision in _KEEPS else "go",
-        reason=result.reason or "",
+        reason=_keep_units(result.reason or ""),
+        because=tuple(_keep_units(sentence) for sentence in result.because),
         needs=f"At query time it needs {needs}." if needs else "",
     )
+
+
+def _keep_units(sentence: str) -> str:
+    """Keep a number and its per cent sign on one line."""
+    return sentence.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def _pictures(result: Result, key: str) -> list[Picture]:
@@ -162,7 +170,8 @@ def _pictures(result: Result, key: str) -> list[Picture]:
 def make_notes(result: Result) -> list[str]:
     """Return what to know before the figures, and why some are absent."""
     absent = result.reasons if isinstance(result, RetrievalResult) else {}
-    return [*result.notes, *(f"No {name.replace('_', ' ')}: {why}." for name, why in absent.items())]
+    shown = {name: why for name, why in absent.items() if name != "gap"}  # the verdict says what a gap would
+    return [*result.notes, *(f"No {name.replace('_', ' ')}: {why}." for name, why in shown.items())]
 
 
 def make_tiles(result: Result) -> list[Tile]:
@@ -177,10 +186,14 @@ def make_tiles(result: Result) -> list[Tile]:
 def _retrieval_tiles(result: RetrievalResult) -> list[Tile]:
     tiles = []
     if result.retention:
-        detail = f"of a full reindex, {as_interval(result.retention, as_percent)}"
-        tiles.append(Tile("Retention", as_percent(result.retention.value), detail))
-    if result.gap:
-        detail = f"of the way to a reindex, {as_interval(result.gap, as_percent)}"
+        name = "Fidelity" if result.relevance == FIDELITY else "Retention"
+        of = "of the new model's own ranking" if result.relevance == FIDELITY else "of a full reindex"
+        detail = f"{of}, {as_interval(result.retention, as_percent)}"
+        tiles.append(Tile(name, as_percent(result.retention.value), detail))
+    if result.gap and result.gap.value < 0:
+        tiles.append(Tile("Gap closed", "none", "the converted gallery is worse than today"))
+    elif result.gap:
+        detail = f"of the way from today to a reindex, {as_interval(result.gap, as_percent)}"
         tiles.append(Tile("Gap closed", as_percent(result.gap.value), detail))
     if result.speedup is not None:
         detail = f"{as_seconds(result.reembed_seconds)} to re-embed it all" if result.reembed_seconds else ""

@@ -9,6 +9,7 @@ from embcompat.evaluation.verification.figures import one_in
 from embcompat.report.parts import Candidate, Interval, Measured, ModeOption, Scenario
 from embcompat.report.results import BackfillCurve, BackfillOrder, LearningCurve, RetrievalResult, VerificationResult
 from embcompat.report.wording import (
+    FIDELITY,
     LINES,
     MISSING,
     NAMES,
@@ -31,23 +32,36 @@ class Rows(NamedTuple):
 
 
 def tabulate_lines(result: RetrievalResult) -> Rows:
-    """Return the five lines; the figures without the fitted items stand in a column of their own."""
-    header = ["line", "searched with, searched in", result.metric, "95 % interval", "against the status quo"]
-    parts = [result.differences]
-    if result.unfitted:
-        header.append("and without the fitted items")
-        parts.append(result.unfitted.differences)
+    """Return the five lines; below them the same without the fitted items in the gallery, where some were fitted.
+
+    Both converted lines are named: *as served* the fitted items are native, *alone* every row is converted.
+    """
+    fidelity = result.relevance == FIDELITY
+    metric = f"{result.metric}, fidelity" if fidelity else result.metric
+    header = ("line", "searched with, searched in", metric, "95 % interval", "against today")
     cells = [
         (
-            LINES[name],
+            f"{LINES[name]}, as served" if result.unfitted and name in ("converted", "fused") else LINES[name],
             WHAT[name],
             as_number(line.value),
             as_interval(line),
-            *(_with_interval(part.get(name), as_difference) for part in parts),
+            _with_interval(result.differences.get(name), as_difference),
         )
         for name, line in result.lines().items()
     ]
-    return Rows(tuple(header), tuple(cells))
+    if result.unfitted:
+        cells += [
+            (
+                f"{LINES[name]} alone" if name in ("converted", "fused") else f"{LINES[name]}, same items",
+                f"{WHAT[name]}, without fitted items",
+                as_number(result.unfitted.means.get(name)),
+                MISSING,
+                _with_interval(result.unfitted.differences.get(name), as_difference),
+            )
+            for name in ("status_quo", "converted", "fused", "full_reindex")
+            if name in result.unfitted.means
+        ]
+    return Rows(header, tuple(cells))
 
 
 def tabulate_recall(result: RetrievalResult) -> Rows:
@@ -75,12 +89,15 @@ def tabulate_options(options: Sequence[ModeOption]) -> Rows:
         (
             name_option(each),
             MISSING if each.items is None else f"{each.items:,}",
+            MISSING if each.share_of_reindex is None else as_percent(each.share_of_reindex),
             _with_interval(each.difference, as_difference),
             _with_interval(each.retention, as_percent),
         )
         for each in options
     ]
-    return Rows(("re-embedded", "items", "against the status quo", "of a full reindex"), tuple(cells))
+    return Rows(
+        ("re-embedded", "items", "of a reindex's work", "against today", "of a reindex's quality"), tuple(cells)
+    )
 
 
 def tabulate_times(result: RetrievalResult) -> Rows:

@@ -39,7 +39,7 @@ def show_result(result: Result | Mapping[str, Any], console: Console) -> None:
         console.print(Text(note, style="yellow"))
     console.print(_table(_figures(checked)))
     if isinstance(checked, RetrievalResult) and checked.options:
-        console.print(_table(_columns(tabulate_options(checked.options), (0, 1, 3))))
+        console.print(_table(_columns(tabulate_options(checked.options), (0, 1, 2, 4))))
     headline = Table.grid(padding=(0, 2))
     for tile in make_tiles(checked):
         headline.add_row(Text(f" {tile.name}"), Text(tile.value, style="bold"), Text(tile.detail, style="dim"))
@@ -50,6 +50,8 @@ def show_result(result: Result | Mapping[str, Any], console: Console) -> None:
         if verdict.decision:
             console.print(Text(verdict.decision, style="bold green" if verdict.tone == "go" else "bold yellow"))
         console.print(Text(" ".join(part for part in (verdict.reason, verdict.needs) if part)))
+        for sentence in verdict.because:
+            console.print(_bullet(sentence))
 
 
 def _figures(result: Result) -> Rows:
@@ -63,6 +65,13 @@ def _figures(result: Result) -> Rows:
     if isinstance(result, BackfillCurve):
         return tabulate_backfill(result, intervals=False)
     return Rows((), ())
+
+
+def _bullet(sentence: str) -> Table:
+    """Return a sentence behind a dash, its further lines indented."""
+    grid = Table.grid(padding=(0, 1))
+    grid.add_row(Text(" –"), Text(sentence))
+    return grid
 
 
 def _columns(rows: Rows, kept: tuple[int, ...]) -> Rows:

@@ -25,8 +25,13 @@ WHAT: Final = {
 }
 """What each line searches with and in."""
 
+FIDELITY: Final = "new_model_neighbours"
+"""What says which items are relevant where a result measures fidelity to the new model, and no quality."""
+
 DECISIONS: Final = {
+    "unjudged": "No verdict yet",
     "stay": "Stay with the old model",
+    "swap": "Swap the model, keep the vectors",
     "fused": "Serve fused",
     "convert": "Convert the gallery",
     "lazy_backfill": "Convert, and backfill lazily",

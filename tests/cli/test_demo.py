@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 from embcompat.artifact import read_artifact
 from embcompat.cli import app
 from embcompat.cli.demo.texts import read_docstrings
-from embcompat.decision import MODES
 from embcompat.embeddings import Embeddings
 from embcompat.errors import InputError
+from embcompat.upgrade import MODES
 
 
 @pytest.fixture(scope="module")

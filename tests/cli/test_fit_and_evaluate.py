@@ -156,7 +156,8 @@ def test_queries_and_judgements_give_the_five_lines(tmp_path: Path, files: tuple
 
 def test_without_judgements_labels_or_neighbours_serve(tmp_path: Path, files: tuple[Path, Path]) -> None:
     fit(tmp_path, files, "--kind", "ridge")
-    assert evaluate(tmp_path, files)["relevance"] == "neighbours"
+    result = evaluate(tmp_path, files)
+    assert (result["relevance"], result["decision"]) == ("new_model_neighbours", "unjudged")
     labelled = save(make_pairs(600, source_dim=12, target_dim=10, noise=0.1, subjects=60).pairs, tmp_path, "-labelled")
     fit(tmp_path, labelled, "--kind", "ridge", "--overwrite")
     assert evaluate(tmp_path, labelled)["relevance"] == "labels"

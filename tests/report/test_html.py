@@ -137,12 +137,19 @@ def test_the_page_says_what_was_found(outline: Outline) -> None:
         assert said in text
 
 
-def test_a_note_that_the_reason_holds_is_said_once() -> None:
-    loss = "The aligner loses to the status quo"
-    result = {"kind": "retrieval", "metric": "mrr", "reason": f"{loss}; so stay.", "notes": [f"{loss}.", "And this."]}
+def test_what_stands_behind_the_reason_is_listed() -> None:
+    because = ["It keeps 92 % of a reindex.", "It needs <nothing>."]
+    result = {"kind": "retrieval", "metric": "mrr", "reason": "Converting is better.", "because": because}
     page = render_report([result])
-    assert page.count(loss) == 1
-    assert page.count("And this.") == 1
+    assert "<li>It keeps 92\xa0% of a reindex.</li>" in page
+    assert "<li>It needs &lt;nothing&gt;.</li>" in page
+
+
+def test_a_negative_gap_is_no_percentage() -> None:
+    gap = {"gap": -4.18, "gap_interval": [-6.0, -2.0]}
+    page = render_report([{"kind": "retrieval", "metric": "mrr", **gap}])
+    assert "the converted gallery is worse than today" in page
+    assert "418" not in page
 
 
 def test_what_a_result_says_is_escaped(page: str) -> None:

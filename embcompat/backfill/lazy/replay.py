@@ -43,6 +43,7 @@ class LazyCurve:
         weight: Weight of the new score in the search for candidates; None where only the target side was searched.
         order: Number of the query that was served first, second, … (m,).
         values: The metric of each query (m,), in the order of the judgements.
+        cold: The same if the query had come first (m,): only the fitted items are native.
         reindex: The same in a gallery that is native entirely (m,).
         seconds: Time that each query took (m,), in the order of the judgements; only as real as the embedder.
         embedded: Rows embedded for queries so far, after each query served (m,).
@@ -56,6 +57,7 @@ class LazyCurve:
     weight: float | None
     order: NDArray[np.intp]
     values: NDArray[np.float64]
+    cold: NDArray[np.float64]
     reindex: NDArray[np.float64]
     seconds: NDArray[np.float64]
     embedded: NDArray[np.int64]
@@ -70,7 +72,8 @@ class LazyCurve:
     def to_dict(self) -> dict[str, JsonValue]:
         """Return the curve as JSON: for each tenth of the queries its metric, and what had been embedded after it."""
         ends = np.unique(np.linspace(0, len(self.order), _TENTHS + 1).round().astype(int))
-        served, goal, native = self.values[self.order], self.reindex[self.order], self.native_fraction()
+        served, cold, goal = (values[self.order] for values in (self.values, self.cold, self.reindex))
+        native = self.native_fraction()
         parts = list(zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True))
         return {
             "metric": self.metric,
@@ -79,6 +82,7 @@ class LazyCurve:
             "served": "one after the other, in random order; at first only the fitted items are native",
             "queries_served": [stop for _, stop in parts],
             "values": [float(served[start:stop].mean()) for start, stop in parts],
+            "cold": [float(cold[start:stop].mean()) for start, stop in parts],
             "full_reindex": [float(goal[start:stop].mean()) for start, stop in parts],
             "rows_embedded": [int(self.embedded[stop - 1]) for _, stop in parts],
             "native_fraction": [float(native[stop - 1]) for _, stop in parts],
@@ -121,9 +125,14 @@ def replay_lazy(
     """
     gallery = _MemoryGallery(sides, native, relevance, weight)
     order = np.random.default_rng(seed).permutation(len(relevance))
-    made = embed or look_up(sides.new_gallery)
+    cold = _serve_cold(gallery, depth)
     with LazyBackfill(
-        gallery.search, made, gallery, gallery.job, depth=depth, seconds_per_query=seconds_per_query
+        gallery.search,
+        embed or look_up(sides.new_gallery),
+        gallery,
+        gallery.job,
+        depth=depth,
+        seconds_per_query=seconds_per_query,
     ) as lazy:
         lazy.warm_up(warm_up)
         served = _serve(lazy, gallery, order, depth)
@@ -135,6 +144,7 @@ def replay_lazy(
         weight=weight,
         order=order,
         values=metric_per_query(metric, served.ranks, relevance),
+        cold=metric_per_query(metric, cold, relevance),
         reindex=metric_per_query(metric, rank_relevant([goal], relevance)[0], relevance),
         seconds=served.seconds,
         embedded=served.embedded,
@@ -163,11 +173,31 @@ def _serve(lazy: LazyBackfill, gallery: _MemoryGallery, order: NDArray[np.intp],
         _, found = lazy.search(queries[relevance.queries[number]][np.newaxis], k=depth)
         seconds[number] = time.perf_counter() - start
         lazy.flush()
-        rank_of = {gallery.row_of[identifier]: rank for rank, identifier in enumerate(found[0].tolist(), start=1)}
-        mine = slice(relevance.offsets[number], relevance.offsets[number + 1])
-        ranks[mine] = [rank_of.get(row, NOT_FOUND) for row in relevance.rows[mine].tolist()]
+        _note_ranks(ranks, gallery, number, found[0].tolist())
         embedded[place] = lazy.counters.rows_embedded
     return _Served(ranks, seconds, embedded)
+
+
+def _serve_cold(gallery: _MemoryGallery, depth: int) -> NDArray[np.int64]:
+    """Rank natively what each query brings up before any other query came: ranks (nnz,)."""
+    relevance, sides = gallery.relevance, gallery.sides
+    ranks = np.full(len(relevance.rows), NOT_FOUND, dtype=np.int64)
+    for number in range(len(relevance)):
+        gallery.serving = number
+        query = sides.new_queries.vectors[relevance.queries[number]][np.newaxis]
+        ids = gallery.search(query, depth)[1][0]
+        rows = [gallery.row_of[identifier] for identifier in ids.tolist()]
+        scores = pairwise_scores(query, sides.new_gallery.vectors[rows], _similarity(gallery.job.target))[0]
+        _note_ranks(ranks, gallery, number, ids[np.argsort(-scores, kind="stable")].tolist())
+    return ranks
+
+
+def _note_ranks(ranks: NDArray[np.int64], gallery: _MemoryGallery, number: int, ids: Sequence[str]) -> None:
+    """Write the ranks that a query's relevant items have in a list of ids."""
+    relevance = gallery.relevance
+    rank_of = {gallery.row_of[identifier]: rank for rank, identifier in enumerate(ids, start=1)}
+    part = slice(relevance.offsets[number], relevance.offsets[number + 1])
+    ranks[part] = [rank_of.get(row, NOT_FOUND) for row in relevance.rows[part].tolist()]
 
 
 class _MemoryGallery:

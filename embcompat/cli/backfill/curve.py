@@ -28,8 +28,8 @@ from embcompat.similarities import Weight
 if TYPE_CHECKING:
     from embcompat.artifact import Artifact
     from embcompat.backfill import BackfillCurve, Backlog, HeldOut
-    from embcompat.cli.retrieval_inputs import Galleries
     from embcompat.embeddings import Embeddings
+    from embcompat.upgrade import Galleries
 
 ENOUGH_HELD_OUT = 30
 
@@ -118,14 +118,20 @@ def retrieval_curve(
 ) -> tuple[BackfillCurve, Artifact]:
     """Measure the curve by search; also return the artifact."""
     from embcompat.backfill import SearchTask, backfill_curve
-    from embcompat.cli.retrieval_inputs import read_retrieval_inputs
+    from embcompat.evaluation.retrieval.qrels import read_qrels
+    from embcompat.upgrade import build_search_case, join_galleries, open_maps
 
-    data = read_retrieval_inputs(path, old_gallery, new_gallery, queries=queries, qrels=qrels)
-    sides = data.galleries
-    task = SearchTask(data.new_queries, data.qrels, data.old_queries, metric, fused_weight, data.own_queries)
-    backlog = make_backlog(sides.artifact, sides.old, sides.converted, held_out_pairs(sides), seed=seed)
-    found = backfill_curve(backlog, sides.new, task, native_ids=sides.fitted, orders=orders, steps=steps)
-    return found, sides.artifact
+    maps = open_maps(path)
+    galleries = join_galleries(maps, old_gallery, new_gallery)
+    old_queries, new_queries = (None, None) if queries is None else queries
+    judged = None if qrels is None else read_qrels(qrels)
+    case = build_search_case(galleries, old_queries=old_queries, new_queries=new_queries, qrels=judged)
+    sides = case.sides
+    task = SearchTask(sides.new_queries, case.qrels, sides.old_queries, metric, fused_weight, case.own_queries)
+    held_out = held_out_pairs(maps.artifact, galleries)
+    backlog = make_backlog(maps.artifact, galleries.old, galleries.converted, held_out, seed=seed)
+    measured = backfill_curve(backlog, galleries.new, task, native_ids=galleries.fitted, orders=orders, steps=steps)
+    return measured, maps.artifact
 
 
 def verification_curve(
@@ -141,26 +147,26 @@ def verification_curve(
 ) -> tuple[BackfillCurve, Artifact]:
     """Measure the curve by verification on subjects that were not fitted; also return the artifact."""
     from embcompat.backfill import VerificationTask, backfill_curve
-    from embcompat.cli.evaluate import convert_unseen_subjects
-    from embcompat.cli.retrieval_inputs import read_galleries
+    from embcompat.upgrade import join_galleries, open_maps, unseen_subjects
 
-    artifact, (old, new, converted) = convert_unseen_subjects(path, old_gallery, new_gallery)
-    sides = read_galleries(path, old_gallery, new_gallery)
-    backlog = make_backlog(artifact, old, converted, held_out_pairs(sides), seed=seed)
-    fitted = len(sides.fitted & set(sides.old.ids.tolist()))
+    maps = open_maps(path)
+    galleries = join_galleries(maps, old_gallery, new_gallery)
+    old, new, converted = unseen_subjects(galleries)
+    backlog = make_backlog(maps.artifact, old, converted, held_out_pairs(maps.artifact, galleries), seed=seed)
+    fitted = len(galleries.fitted & set(galleries.old.ids.tolist()))
     task = VerificationTask(far, weight)
-    return backfill_curve(backlog, new, task, fitted_elsewhere=fitted, orders=orders, steps=steps), artifact
+    return backfill_curve(backlog, new, task, fitted_elsewhere=fitted, orders=orders, steps=steps), maps.artifact
 
 
-def held_out_pairs(sides: Galleries) -> HeldOut | None:
+def held_out_pairs(artifact: Artifact, galleries: Galleries) -> HeldOut | None:
     """Return the rows that chose the artifact's options but did not fit it; None where there are fewer than 30."""
     from embcompat.backfill import HeldOut
 
-    wanted = sides.artifact.pair_ids("validation")
-    rows = [row for row, identifier in enumerate(sides.old.ids.tolist()) if identifier in wanted]
+    validation = artifact.pair_ids("validation")
+    rows = [row for row, identifier in enumerate(galleries.old.ids.tolist()) if identifier in validation]
     if len(rows) < ENOUGH_HELD_OUT:
         return None
-    return HeldOut(sides.old.select(rows), sides.converted.select(rows), sides.new.select(rows))
+    return HeldOut(galleries.old.select(rows), galleries.converted.select(rows), galleries.new.select(rows))
 
 
 def make_backlog(

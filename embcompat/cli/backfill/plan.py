@@ -117,13 +117,14 @@ class _Source:
     def __init__(
         self, path: Path, stored: Embeddings, queries: Embeddings | None, qrels: Path | None, seed: int
     ) -> None:
-        from embcompat.cli.evaluate import convert, open_artifacts
         from embcompat.evaluation.retrieval.qrels import read_qrels
+        from embcompat.upgrade import open_maps
 
-        self.artifact, backward = open_artifacts(path)
-        self._path, self._stored, self._seed = path, stored, seed
-        self._converted = convert(self.artifact, stored)
-        self._queries = queries if queries is None or backward is None else convert(backward, queries)
+        self._maps = open_maps(path)
+        self.artifact = self._maps.artifact
+        self._stored, self._seed = stored, seed
+        self._converted = self._maps.convert(stored)
+        self._queries = None if queries is None else self._maps.into_target(queries)
         self._qrels = None if qrels is None else read_qrels(qrels)
         self._held_out: HeldOut | None = None
 
@@ -131,20 +132,19 @@ class _Source:
         """Measure the curve on the items of which new vectors are known."""
         from embcompat.backfill import SearchTask, backfill_curve
         from embcompat.cli.backfill.curve import held_out_pairs, make_backlog
-        from embcompat.cli.evaluate import neighbours
-        from embcompat.cli.retrieval_inputs import read_galleries, read_retrieval_inputs
+        from embcompat.upgrade import build_search_case, join_galleries, judge_by_neighbours
 
+        galleries = join_galleries(self._maps, self._stored, sample)
         if self._queries is None:
-            data = read_retrieval_inputs(self._path, self._stored, sample, queries=None, qrels=None)
-            sides, task = data.galleries, SearchTask(data.new_queries, data.qrels, metric=metric, exclude_self=True)
-            self._queries = data.new_queries
+            case = build_search_case(galleries)
+            self._queries = case.sides.new_queries
+            task = SearchTask(self._queries, case.qrels, metric=metric, exclude_self=True)
         else:
-            sides = read_galleries(self._path, self._stored, sample)
-            judged = self._qrels or neighbours(self._queries, sides.new, exclude_self=False)
+            judged = self._qrels or judge_by_neighbours(self._queries, galleries.new, exclude_self=False)
             task = SearchTask(self._queries, judged, metric=metric)
-        self._held_out = held_out_pairs(sides)
-        backlog = make_backlog(self.artifact, sides.old, sides.converted, self._held_out, seed=self._seed)
-        return backfill_curve(backlog, sides.new, task, native_ids=sides.fitted)
+        self._held_out = held_out_pairs(self.artifact, galleries)
+        backlog = make_backlog(self.artifact, galleries.old, galleries.converted, self._held_out, seed=self._seed)
+        return backfill_curve(backlog, galleries.new, task, native_ids=galleries.fitted)
 
     def plan(self, order: str, budget: Budget, known: BackfillCurve | None) -> BackfillPlan:
         """Order the rows that are not native and take what the budget buys."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from embcompat.backfill.plan_file import PlanFile
     from embcompat.embeddings import Embeddings
     from embcompat.evaluation.retrieval.qrels import Qrels
+    from embcompat.upgrade import OnnxMaps
 
 LISTED_FAILURES = 10
 
@@ -67,7 +68,7 @@ def run(
     from embcompat.backfill.plan_file import read_plan
 
     kept, ids = read_plan(plan)
-    forward, backward = _artifacts(kept, artifact)
+    maps = _open(kept, artifact)
     reasons: dict[str, str] = {}
     if new_vectors is not None and extractor is None and items is None:
         embed = _known(new_vectors)
@@ -75,10 +76,10 @@ def run(
         embed = _embedder(extractor, items, (model, option or [], id_column, text_column), reasons)
     else:
         raise InputError("native vectors come from --extractor and --items, or from --new-vectors. Pass one of them.")
-    asked = _Asked.of(gallery, queries, qrels, metric, backward)
-    found = _execute(ids, url, forward, _into_target(embed, forward, backward), reasons, asked)
+    asked = _Asked.of(gallery, queries, qrels, metric, maps)
+    found = _execute(ids, url, maps.artifact, _into_target(embed, maps), reasons, asked)
     if as_json:
-        print_json({"url": url, "artifact": forward.id, **found})
+        print_json({"url": url, "artifact": maps.artifact.id, **found})
     else:
         _show(found)
 
@@ -94,10 +95,9 @@ class _Asked:
 
     @classmethod
     def of(
-        cls, gallery: Path | None, queries: Path | None, qrels: Path | None, metric: str, backward: Artifact | None
+        cls, gallery: Path | None, queries: Path | None, qrels: Path | None, metric: str, maps: OnnxMaps
     ) -> _Asked | None:
         """Read the files; None where there are none."""
-        from embcompat.cli.evaluate import convert
         from embcompat.cli.inputs import load_embeddings
         from embcompat.evaluation.retrieval.metrics import parse_metric
         from embcompat.evaluation.retrieval.qrels import read_qrels
@@ -107,22 +107,21 @@ class _Asked:
         if gallery is None or queries is None or qrels is None:
             raise InputError("--gallery, --queries and --qrels belong together. Pass all three, or none.")
         parse_metric(metric)
-        asked = load_embeddings(queries)
-        asked = asked if backward is None else convert(backward, asked)
+        asked = maps.into_target(load_embeddings(queries))
         return cls(load_embeddings(gallery).ids.tolist(), asked, read_qrels(qrels), metric)
 
 
-def _artifacts(plan: PlanFile, path: Path | None) -> tuple[Artifact, Artifact | None]:
-    """Read the artifact that the plan was made for, or both of a pair."""
-    from embcompat.cli.evaluate import open_artifacts
+def _open(plan: PlanFile, path: Path | None) -> OnnxMaps:
+    """Open the artifact that the plan was made for, or both of a pair."""
+    from embcompat.upgrade import open_maps
 
     if path is None and plan.artifact_path is None:
         raise InputError("the plan does not say where its artifact lies. Pass --artifact.")
     where = Path(plan.artifact_path or "") if path is None else path
-    forward, backward = open_artifacts(where)
-    if forward.id != plan.artifact:
-        raise InputError(f"the plan was made for artifact {plan.artifact}. {where} holds {forward.id}.")
-    return forward, backward
+    maps = open_maps(where)
+    if maps.artifact.id != plan.artifact:
+        raise InputError(f"the plan was made for artifact {plan.artifact}. {where} holds {maps.artifact.id}.")
+    return maps
 
 
 def _known(path: Path) -> Embed:
@@ -155,16 +154,12 @@ def _embedder(
     return embed_items(loaded, dict(zip(read.ids, read.items, strict=True)), on_skip=remember)
 
 
-def _into_target(embed: Embed, forward: Artifact, backward: Artifact | None) -> Embed:
+def _into_target(embed: Embed, maps: OnnxMaps) -> Embed:
     """Map new vectors to the target space, where that is not the new model's own."""
-    from embcompat.cli.evaluate import convert
-
-    if backward is None:
-        return embed
 
     def mapped(ids: Sequence[str]) -> Embeddings:
-        found = embed(ids)
-        return found if found.space == forward.target else convert(backward, found)
+        vectors = embed(ids)
+        return vectors if vectors.space == maps.artifact.target else maps.into_target(vectors)
 
     return mapped
 

@@ -15,20 +15,16 @@ from embcompat.aligners import Aligner
 from embcompat.artifact import Artifact
 from embcompat.cli.console import track
 from embcompat.cli.demo.texts import Docstring, read_docstrings
-from embcompat.cli.evaluate import REPORTED_METRICS, write_json
-from embcompat.cli.modes import measure_modes
-from embcompat.decision import decide
+from embcompat.cli.evaluate import write_json
 from embcompat.embeddings import Embeddings, PairSplit, pair_embeddings, split_pairs
-from embcompat.evaluation.retrieval.evaluate import FUSED_WEIGHTS, evaluate_retrieval
-from embcompat.evaluation.retrieval.lines import Sides as RetrievalSides
 from embcompat.evaluation.retrieval.qrels import Qrels
-from embcompat.evaluation.retrieval.report import RetrievalReport
 from embcompat.evaluation.search import search
 from embcompat.export import save_artifact
 from embcompat.extractors import Extractor, extract_embeddings, load_extractor
 from embcompat.migration.convert import convert_file
 from embcompat.report import project, write_report
 from embcompat.selection import select_aligner
+from embcompat.upgrade import Evaluation, evaluate_upgrade
 
 OLD_MODEL, NEW_MODEL = "paraphrase-minilm-l3", "minilm"
 
@@ -51,6 +47,16 @@ class Stopwatch:
         start = time.perf_counter()
         yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+    @property
+    def reindex(self) -> float:
+        """Time to embed the whole gallery with the new model."""
+        return self.seconds["pairs"] + self.seconds["rest"]
+
+    @property
+    def convert(self) -> float:
+        """Time to embed the pairs, to fit, and to convert."""
+        return self.seconds["pairs"] + self.seconds["fit"] + self.seconds["convert"]
 
 
 @dataclass(frozen=True)
@@ -98,8 +104,8 @@ def run_demo(folder: Path, *, limit: int, seed: int) -> dict[str, Any]:
             progress=lambda total: track("Converting", total, unit="vectors"),
         )
     converted = Embeddings.load(folder / "converted.parquet")
-    report = _evaluate(sides, converted, seed)
-    result = _result(report, watch, sides, converted, artifact, texts, seed)
+    evaluation = _evaluate(sides, artifact, watch, seed)
+    result = _result(evaluation, watch, sides, converted, artifact, texts, seed)
     result["candidates"] = [candidate.to_dict() for candidate in choice.candidates]
     write_json(result, folder / "demo.json")
     write_report([result], folder / "report.html", title="Upgrading a text search")
@@ -139,18 +145,17 @@ def _save(aligner: Aligner, sides: Sides, path: Path) -> Artifact:
     )
 
 
-def _evaluate(sides: Sides, converted: Embeddings, seed: int) -> RetrievalReport:
+def _evaluate(sides: Sides, artifact: Artifact, watch: Stopwatch, seed: int) -> Evaluation:
     with track("Evaluating", None, unit="queries"):
-        return evaluate_retrieval(
-            old_queries=sides.old_queries,
-            new_queries=sides.new_queries,
+        return evaluate_upgrade(
+            artifact,
             old_gallery=sides.old,
             new_gallery=sides.new,
-            converted=converted,
+            old_queries=sides.old_queries,
+            new_queries=sides.new_queries,
             qrels=Qrels.one_each(sides.old.ids.tolist()),
-            native_ids=_fitted(sides),
-            fused_weights=FUSED_WEIGHTS,
-            metrics=REPORTED_METRICS,
+            seconds={"convert": watch.convert, "fused": watch.convert, "reindex": watch.reindex},
+            seconds_per_item=watch.reindex / len(sides.old),
             seed=seed,
         )
 
@@ -160,7 +165,7 @@ def _fitted(sides: Sides) -> set[str]:
 
 
 def _result(
-    report: RetrievalReport,
+    evaluation: Evaluation,
     watch: Stopwatch,
     sides: Sides,
     converted: Embeddings,
@@ -168,34 +173,16 @@ def _result(
     texts: Sequence[Docstring],
     seed: int,
 ) -> dict[str, Any]:
-    seconds = watch.seconds
-    reembed, convert = seconds["pairs"] + seconds["rest"], seconds["pairs"] + seconds["fit"] + seconds["convert"]
-    with track("Evaluating lazy and partial backfill", None, unit="queries"):
-        modes = measure_modes(
-            RetrievalSides(sides.old_queries, sides.new_queries, sides.old, sides.new, converted),
-            Qrels.one_each(sides.old.ids.tolist()),
-            _fitted(sides),
-            metric=report.metric,
-            seed=seed,
-        )
-    decision = decide(
-        report,
-        options=modes.options,
-        seconds={"convert": convert, "fused": convert, "reindex": reembed},
-        seconds_per_item=reembed / len(texts),
-    )
     return {
+        **evaluation.to_dict(),
         "kind": "demo",
         "title": f"{len(texts):,} docstrings",
-        **report.to_dict(),
-        **modes.to_dict(),
-        **decision.to_dict(),
-        "reembed_seconds": reembed,
-        "pairs_seconds": seconds["pairs"],
-        "fit_seconds": seconds["fit"],
-        "convert_seconds": seconds["convert"],
-        "speedup": reembed / convert,
-        "examples": _examples(sides, converted, texts, report, seed),
+        "reembed_seconds": watch.reindex,
+        "pairs_seconds": watch.seconds["pairs"],
+        "fit_seconds": watch.seconds["fit"],
+        "convert_seconds": watch.seconds["convert"],
+        "speedup": watch.reindex / watch.convert,
+        "examples": _examples(sides, converted, texts, evaluation, seed),
         "projection": project(sides.old.vectors, sides.new.vectors, converted.vectors, seed=seed),
         "provenance": {
             "artifact": artifact.id,
@@ -209,10 +196,10 @@ def _result(
 
 
 def _examples(
-    sides: Sides, converted: Embeddings, texts: Sequence[Docstring], report: RetrievalReport, seed: int
+    sides: Sides, converted: Embeddings, texts: Sequence[Docstring], evaluation: Evaluation, seed: int
 ) -> list[dict[str, Any]]:
     """Search for a few held-out queries, drawn at random, before and after."""
-    held_out = set(report.query_ids)
+    held_out = set(evaluation.query_ids)
     rows = [row for row, text in enumerate(texts) if text.name in held_out]
     chosen = np.sort(np.random.default_rng(seed).choice(rows, size=min(EXAMPLES, len(rows)), replace=False))
     served, native = converted.vectors.copy(), np.isin(sides.new.ids.astype(str), sorted(_fitted(sides)))

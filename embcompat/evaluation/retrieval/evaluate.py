@@ -13,7 +13,14 @@ from embcompat.evaluation.bootstrap import Estimate, bootstrap_difference, boots
 from embcompat.evaluation.retrieval.lines import Lines, Sides, nested_gallery, rank_lines
 from embcompat.evaluation.retrieval.metrics import METRICS, metric_per_query, parse_metric
 from embcompat.evaluation.retrieval.qrels import Qrels, Relevance, match_qrels
-from embcompat.evaluation.retrieval.report import MIN_QUERIES, Figures, GalleryPart, Line, RetrievalReport
+from embcompat.evaluation.retrieval.report import (
+    ENOUGH_QUERIES,
+    MIN_QUERIES,
+    Figures,
+    GalleryPart,
+    Line,
+    RetrievalReport,
+)
 
 FUSED_WEIGHTS = (0.3, 0.5, 0.7)
 """Weights of the new score to try for the fused line [ours]."""
@@ -40,8 +47,9 @@ def evaluate_retrieval(
     """Measure a converted gallery against the status quo and a full reindex.
 
     Nothing leaks: items that were fitted on (``native_ids``) have new vectors already, so the converted gallery
-    serves them native, and the figures are taken on queries none of whose relevant items was fitted. Where fewer
-    than 30 queries are like that, the others join them, judged by their unfitted relevant items alone.
+    serves them native, and the figures are taken on queries none of whose relevant items was fitted. Where
+    fewer than 20 queries are like that, or fewer than 100 and less than half, the others join them, judged by their
+    unfitted relevant items alone.
 
     Args:
         old_queries: The queries under the old model.
@@ -118,7 +126,7 @@ def held_out_relevance(judged: Relevance, native: NDArray[np.bool_]) -> Relevanc
         InputError: If no query has a relevant item that was not fitted.
     """
     free = judged.select(~judged.leaked(native))
-    if len(free) >= MIN_QUERIES:
+    if len(free) >= ENOUGH_QUERIES or (len(free) >= MIN_QUERIES and len(free) >= len(judged) / 2):
         return free
     found = judged.without(native)
     if len(found) == 0:
@@ -156,7 +164,7 @@ def _part(ranks: _Ranks, number: int, size: int, relevance: Relevance, metric: s
     """Summarize the ranks (sizes, nnz) that each line gives in one of the nested galleries."""
     values: _Values = {line: metric_per_query(metric, found[number], relevance) for line, found in ranks.items()}
     base, goal = values["status_quo"], values["full_reindex"]
-    compared: tuple[Line, ...] = ("status_quo", "converted", "fused")
+    compared: tuple[Line, ...] = ("status_quo", "naive_swap", "converted", "fused")
     return GalleryPart(
         size,
         {line: float(found.mean()) for line, found in values.items()},

@@ -15,8 +15,11 @@ from embcompat.evaluation.bootstrap import Estimate
 Line = Literal["status_quo", "naive_swap", "converted", "fused", "full_reindex"]
 LINES: tuple[Line, ...] = ("status_quo", "naive_swap", "converted", "fused", "full_reindex")
 
-MIN_QUERIES = 30
+MIN_QUERIES = 20
 """Held-out queries below which no verdict is given [ours]: a bootstrap of fewer is too narrow to trust."""
+
+ENOUGH_QUERIES = 100
+"""Held-out queries that are enough, however many were lost to fitted items [ours]."""
 
 Figures = Mapping[str, Mapping[Line, Estimate]]
 """Metric → line → figure."""
@@ -30,7 +33,7 @@ class GalleryPart:
         gallery_size: Items in the part.
         means: Mean of the metric on each line.
         differences: Mean of the metric less the status quo, for each other line.
-        retentions: Line / full reindex, as the ratio of means, for ``status_quo``, ``converted`` and ``fused``; empty
+        retentions: Line / full reindex, as the ratio of means, for every line but that one; empty
             where a full reindex finds nothing.
     """
 
@@ -43,6 +46,7 @@ class GalleryPart:
         """Return the figures as JSON."""
         return {
             "gallery_size": self.gallery_size,
+            "means": {str(line): mean for line, mean in self.means.items()},
             **{str(line): mean for line, mean in self.means.items()},
             **_with_interval("retention", self.retentions.get("converted")),
             "differences": _estimates(self.differences),
@@ -140,7 +144,7 @@ class RetrievalReport:
     @property
     def loss(self) -> str | None:
         """The sentence that says that the aligner loses to the status quo; None if it does not."""
-        losing = [part for part in self.parts if part.differences["converted"].value < 0]
+        losing = [part for part in self.parts if (found := part.differences.get("converted")) and found.value < 0]
         if not losing:
             return None
         part, difference = losing[0], losing[0].differences["converted"]
@@ -157,9 +161,10 @@ class RetrievalReport:
         notes = [f"{self.loss}."] if self.loss else []
         if self.residual:
             notes.append(
-                f"Fewer than {MIN_QUERIES} queries have no relevant item among the fitted ones. So the {self.queries} "
-                "queries are judged by their unfitted relevant items alone; the fitted ones are left out of their "
-                "rankings, in every line. Fit on items that answer no evaluation query to avoid this."
+                f"{self.in_sample_queries} judged queries have a fitted item among their answers, and too few have "
+                f"none. So all {self.queries} queries are judged by their unfitted answers alone; the fitted ones are "
+                "left out of their rankings, in every line. To avoid this, fit on items that answer no query: "
+                "`embcompat fit --keep-out QRELS`."
             )
         if self.unfitted is not None and not self._parts_agree():
             served, alone = (part.differences["converted"] for part in self.parts)
@@ -176,6 +181,8 @@ class RetrievalReport:
         return tuple(notes)
 
     def _parts_agree(self) -> bool:
+        if not all("converted" in part.differences for part in self.parts):
+            return True
         served, alone = (part.differences["converted"] for part in self.parts)
         return served.low <= alone.value <= served.high
 

@@ -108,6 +108,8 @@ class VerificationReport:
             false acceptance.
         normalized: ``S1`` and ``S3`` with the scores of the positives, the new queries, normalized; None without a
             cohort. Both at thresholds of normalized scores.
+        reindex_ratio: FAR of scenario 1 as a multiple of the status quo's, likewise: above 1 the new model is worse
+            than the old one.
         det: The DET curve of each scenario, and of ``old``.
         same_item_distance: Mean distance of the converted and the new vector of the same item.
         target_frr: The FRR at which thresholds were chosen.
@@ -124,6 +126,7 @@ class VerificationReport:
     old: ScenarioResult
     status_quo_ratio: Estimate | None
     normalized: Mapping[Scenario, ScenarioResult] | None
+    reindex_ratio: Estimate | None
     det: Mapping[Scenario, DetCurve]
     same_item_distance: float
     target_frr: float
@@ -139,7 +142,9 @@ class VerificationReport:
         result = dict(vars(self))
         result["scenarios"] = {name: scenario.to_dict() for name, scenario in self.scenarios.items()}
         result["old"] = self.old.to_dict()
-        result["status_quo_ratio"] = None if self.status_quo_ratio is None else self.status_quo_ratio.to_dict()
+        for name in ("status_quo_ratio", "reindex_ratio"):
+            ratio = getattr(self, name)
+            result[name] = None if ratio is None else ratio.to_dict()
         if self.normalized is None:
             del result["normalized"]
         else:
@@ -200,14 +205,19 @@ def evaluate_verification(
             normalized[name] = measure_scenario(side, draws, frr, fixed=fixed, advance=advance).result
     if all_images:
         measured["S4"] = measured["S3"]  # the same pairs, seen from the other side
-    base, third = measured["old"], measured["S3"]
-    rates = third.result.far_at_frr.value, base.result.far_at_frr.value
+    base = measured["old"]
+
+    def against_today(side: Measurement) -> Estimate | None:
+        rates = side.result.far_at_frr.value, base.result.far_at_frr.value
+        return ratio_estimate(*rates, side.replicates, base.replicates) if rates[1] > 0 else None
+
     scores = row_scores(converted.vectors, new.vectors, new.space.similarity)
     return VerificationReport(
         scenarios={name: measured[name].result for name in pairs if name != "old"},
         old=base.result,
-        status_quo_ratio=ratio_estimate(*rates, third.replicates, base.replicates) if rates[1] > 0 else None,
         normalized=normalized or None,
+        status_quo_ratio=against_today(measured["S3"]),
+        reindex_ratio=against_today(measured["S1"]),
         det={name: measured[name].det for name in pairs},
         same_item_distance=float(to_distance(scores.mean(dtype=np.float64), new.space.similarity)),
         target_frr=frr,

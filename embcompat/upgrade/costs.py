@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from embcompat.decision.options import MODES, Mode, Option
 from embcompat.errors import InputError
+from embcompat.upgrade.options import MODES, Mode, Option
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ class Costs:
         """
         seconds = self.seconds.get(option.mode)
         if seconds is None and self.seconds_per_item is not None and option.items is not None:
-            seconds = self.seconds.get("convert", 0.0) + option.items * self.seconds_per_item
+            converting = 0.0 if option.mode in ("swap", "reindex") else self.seconds.get("convert", 0.0)
+            seconds = converting + option.items * self.seconds_per_item
         known = self.price_per_item is not None and option.items is not None
         return seconds, (option.items or 0) * (self.price_per_item or 0.0) if known else None
 
@@ -57,12 +58,12 @@ class Costs:
         return [options[number] for number in sorted(range(len(options)), key=effort)]
 
     def say(self, option: Option) -> str:
-        """Write what an option costs as the end of a clause, as far as it is known."""
+        """Write what an option costs, as far as it is known; empty where nothing is."""
         seconds, price = self.of(option)
-        when = "embedded for the held-out queries" if option.mode == "lazy_backfill" else "to embed"
-        said = f", {option.items:,} items {when}" if option.items else ""
-        said += "" if seconds is None else f", {_duration(seconds)}"
-        return said + ("" if price is None else f", price {price:,.2f}")
+        parts = [f"{option.items:,} items to embed"] if option.items else []
+        parts += [] if seconds is None else [_duration(seconds)]
+        parts += [] if price is None else [f"price {price:,.2f}"]
+        return ", ".join(parts)
 
 
 def _duration(seconds: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,7 @@ from typer.testing import CliRunner
 
 from embcompat.aligners import fit_affine
 from embcompat.cli import app
-from embcompat.cli.modes import MeasuredModes, measure_modes, parse_models
-from embcompat.decision import decide
+from embcompat.cli.evaluate import parse_models
 from embcompat.embeddings import Embeddings, PairedEmbeddings, PairSplit, normalize_rows
 from embcompat.errors import InputError, UnknownNameError
 from embcompat.evaluation.retrieval.evaluate import evaluate_retrieval
@@ -20,6 +20,7 @@ from embcompat.evaluation.retrieval.lines import Sides
 from embcompat.evaluation.retrieval.qrels import Qrels
 from embcompat.export import save_artifact
 from embcompat.spaces import SpaceVersion
+from embcompat.upgrade import MeasuredModes, decide, measure_modes
 
 OLD = SpaceVersion(name="old", version="1", dim=16, normalized=True)
 NEW = SpaceVersion(name="new", version="1", dim=16, normalized=True)
@@ -80,9 +81,20 @@ def test_more_is_better_and_all_beat_conversion(modes: MeasuredModes) -> None:
     lazy, _, small, _, large, _ = modes.options
     converted = min(part.retentions["converted"].value for part in report.parts)
     assert converted < small.retention.value < large.retention.value < lazy.retention.value
+    assert lazy.share_of_reindex == 1.0  # eighty queries at depth 50 bring up the whole gallery of 500
     made = decide(report, options=modes.options, quality_floor=0.9)
-    assert made.mode == "lazy_backfill"
-    assert made.needs == ("new",)
+    assert made.mode == "backfill"
+    made = decide(report, options=[lazy], quality_floor=0.9)
+    assert made.mode == "reindex"
+    assert any("is not cheaper: it embedded 100.0 % of what a full reindex embeds." in each for each in made.because)
+    assert decide(report, options=[replace(lazy, share_of_reindex=0.5)], quality_floor=0.9).mode == "lazy_backfill"
+
+
+def test_a_cold_gallery_is_worth_less_than_a_warm_one(modes: MeasuredModes) -> None:
+    for option, curve in zip(modes.options[:2], modes.curves, strict=True):
+        assert option.cold_retention is not None
+        assert option.cold_retention.value <= option.retention.value
+        assert curve.cold[curve.order[0]] == curve.values[curve.order[0]]  # the first query did meet a cold gallery
 
 
 def test_a_perfect_conversion_is_worth_a_reindex_in_every_mode() -> None:
@@ -123,8 +135,8 @@ def test_evaluate_decides_among_them(command: list[str]) -> None:
 
     found = decided("--quality-floor", "0.9", "--seconds-per-item", "2", "--price-per-item", "0.01")
     assert {option["mode"] for option in found["options"]} == {"lazy_backfill"}  # type: ignore[attr-defined]
-    assert found["decision"] == "lazy_backfill"
-    assert "price" in str(found["reason"])
+    assert found["decision"] == "reindex"  # eighty queries bring up most of what a reindex would embed
+    assert any("price" in sentence for sentence in found["because"])  # type: ignore[attr-defined]
     curve = found["lazy_backfill"][0]  # type: ignore[index]
     assert curve["served"].startswith("one after the other")
     assert len(curve["values"]) == len(curve["rows_embedded"]) == 10

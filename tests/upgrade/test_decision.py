@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from embcompat.decision import MODES, Decision, Option, decide, measured_options, option_from
 from embcompat.embeddings import Embeddings, normalize_rows
 from embcompat.errors import InputError
 from embcompat.evaluation.bootstrap import Estimate
@@ -16,6 +15,7 @@ from embcompat.evaluation.retrieval.evaluate import evaluate_retrieval
 from embcompat.evaluation.retrieval.qrels import Qrels
 from embcompat.evaluation.retrieval.report import RetrievalReport
 from embcompat.spaces import SpaceVersion
+from embcompat.upgrade import MODES, Option, decide, measured_options, option_from
 
 OLD = SpaceVersion(name="old", version="1", dim=16, normalized=True)
 NEW = SpaceVersion(name="new", version="1", dim=16, normalized=True)
@@ -83,7 +83,8 @@ def test_a_perfect_map_passes_whatever_the_floor(world: World) -> None:
 def test_shuffled_pairs_fail_and_are_said_to_lose_first(world: World) -> None:
     made = decide(world.report(world.shuffled))
     assert made.mode == "reindex"
-    assert made.reason.startswith("The aligner loses to the status quo: ndcg@10 0.0")
+    assert made.reason.startswith("The aligner loses to today's search, so re-embed everything: a full reindex brings")
+    assert any(sentence.startswith("Converting alone is worse than today: ndcg@10 −0.") for sentence in made.because)
     assert decide(world.report(world.shuffled), models_alive=["new"]).mode == "reindex"
 
 
@@ -105,30 +106,30 @@ def test_a_higher_floor_never_lets_more_through(world: World) -> None:
     assert passes == sorted(passes, reverse=True)
 
 
-def test_the_same_model_under_another_name_needs_no_migration_but_passes_the_floor() -> None:
+def test_the_same_model_under_another_name_needs_no_aligner() -> None:
     world = World()
     world.sides["new"] = world.sides["old"]
     report = world.report(world.perfect)
     made = decide(report)
-    assert (made.mode, made.needs) == ("stay", ("old",))
-    assert made.reason.startswith("The new model is not better than the old one (ndcg@10 +0.000")
-    assert decide(report, quality_floor=1.0, models_alive=["new"]).mode == "convert"
+    assert (made.mode, made.needs) == ("swap", ("new",))
+    assert made.reason.startswith("No aligner is needed: the new model searches the stored vectors as they are, and")
+    assert decide(report, quality_floor=1.0, models_alive=["new"]).mode == "swap"
 
 
 def test_a_downgrade_says_stay_even_when_the_map_is_perfect() -> None:
     world = World(old_noise=0.2, new_noise=0.6)
     made = decide(world.report(world.perfect, fused=(0.5,)))
     assert made.mode == "stay"
-    assert made.reason.startswith("The aligner loses to the status quo: ")
-    assert "the new model is not better than the old one" in made.reason
+    assert made.reason.startswith("The new model is worse than the old one on these queries: ndcg@10 −0.")
+    assert any(sentence.startswith("Converting alone is worse than today: ") for sentence in made.because)
 
 
 def test_few_queries_decide_nothing(world: World) -> None:
     report = world.report(world.perfect, queries=12)
-    assert decide(report) == Decision(
-        "stay",
-        "Only 12 held-out queries could be judged and a verdict needs 30, so staying is the safe choice.",
-        ("old",),
+    made = decide(report)
+    assert (made.mode, made.needs) == ("unjudged", ())
+    assert made.reason == (
+        "Only 12 held-out queries could be judged, and a verdict needs 20: nothing tells yet which model is better."
     )
     assert decide(report, models_alive=["new"]).mode == "reindex"
 
@@ -139,7 +140,10 @@ def test_a_new_model_that_is_not_shown_to_be_better_says_stay() -> None:
     made = decide(report)
     assert report.differences["full_reindex"].value > 0
     assert made.mode == "stay"
-    assert made.reason.startswith("Nothing measured is shown to beat the status quo, not even a full reindex (ndcg@10")
+    assert made.reason.startswith(
+        "The new model is not shown to be better than the old one on these queries: ndcg@10 +"
+    )
+    assert "The interval contains zero: more judged queries would tell smaller differences." in made.because
 
 
 def test_fused_is_chosen_where_converting_alone_is_not_enough(world: World) -> None:
@@ -148,7 +152,7 @@ def test_fused_is_chosen_where_converting_alone_is_not_enough(world: World) -> N
     report = world.report(converted, fused=(0.3, 0.5, 0.7))
     made = decide(report, quality_floor=0.78)
     assert (made.mode, made.needs) == ("fused", ("old", "new"))
-    assert made.reason.endswith("with both models alive at query time.")
+    assert made.reason.startswith("Fused scoring is better than today and keeps ")
     assert decide(report, quality_floor=0.78, models_alive=["new"]).mode == "reindex"
 
 
@@ -163,8 +167,9 @@ def test_the_cheapest_mode_above_the_floor_is_chosen(world: World) -> None:
     assert decide(report, options=[lazy], seconds={"lazy_backfill": 2}).mode == "convert"
     made = decide(report, seconds={"convert": 60, "reindex": 40})
     assert made.mode == "reindex"
-    assert "400 items to embed, 40 s), with only the new model alive" in made.reason
-    assert made.reason.endswith(" and costs no more than converting, 60 s.")
+    assert made.reason.startswith("A full reindex is better than today and costs no more than converting: ndcg@10 +")
+    assert "Cost: 400 items to embed, 40 s." in made.because
+    assert "Converting would cost: 60 s." in made.because
 
 
 def test_modes_measured_elsewhere_compete(world: World) -> None:
@@ -172,9 +177,10 @@ def test_modes_measured_elsewhere_compete(world: World) -> None:
     lazy, part = option("lazy_backfill", 0.2, 0.92, "new"), option("backfill", 0.2, 0.95, "new")
     made = decide(report, options=[part, lazy])
     assert made.mode == "lazy_backfill"
-    assert (
-        "converting and re-embedding what queries bring up keeps 92.0 % (95 % interval 90.0 % to 94.0 %)" in made.reason
+    assert made.reason == (
+        "Converting and re-embedding what queries bring up is better than today and keeps 92.0 % of a full reindex."
     )
+    assert "Of a full reindex it keeps 92.0 % (95 % interval 90.0 % to 94.0 %); the floor is 80.0 %." in made.because
     assert decide(report, options=[option("lazy_backfill", 0.2, 0.81, "new")]).mode == "reindex"
     assert decide(report, options=[option("lazy_backfill", 0.01, 0.92, "new")]).mode == "reindex"
 
@@ -187,7 +193,9 @@ def test_the_smallest_fraction_that_keeps_the_floor_is_chosen(world: World) -> N
     ]
     made = decide(report, options=parts)
     assert (made.mode, made.fraction) == ("backfill", 0.1)
-    assert "converting and re-embedding 10 % of the gallery keeps 84.0 %" in made.reason
+    assert made.reason.startswith(
+        "Converting and re-embedding 10 % of the gallery is better than today and keeps 84.0 %"
+    )
     assert decide(report, options=parts, quality_floor=0.9).fraction == 0.2
     assert decide(report, options=parts, quality_floor=0.98).mode == "reindex"
     assert decide(report, options=parts[:1]).to_dict()["fraction"] == 0.5
@@ -199,11 +207,11 @@ def test_fewer_models_alive_are_preferred_and_said(world: World) -> None:
     alone = option("lazy_backfill", 0.2, 0.92, "new", items=120)
     made = decide(report, options=[both, alone], seconds_per_item=1)
     assert made.needs == ("new",)
-    assert made.reason.endswith("with only the new model alive at query time.")
     made = decide(report, options=[both, alone], quality_floor=0.93)
     assert made.needs == ("old", "new")
-    assert "fused scoring and re-embedding what queries bring up keeps 97.0 %" in made.reason
-    assert made.reason.endswith("with both models alive at query time.")
+    assert made.reason.startswith(
+        "Fused scoring and re-embedding what queries bring up is better than today and keeps 97"
+    )
     assert decide(report, options=[both], models_alive=["new"]).mode == "reindex"
 
 
@@ -214,10 +222,10 @@ def test_time_and_price_of_an_item_make_the_cost(world: World) -> None:
     assert decide(report, options=[lazy, part]).mode == "lazy_backfill"
     made = decide(report, options=[lazy, part], seconds_per_item=30, price_per_item=0.01)
     assert made.mode == "backfill"
-    assert ", 80 items to embed, 40 min, price 0.80), with only" in made.reason
+    assert "Cost: 80 items to embed, 40 min, price 0.80." in made.because
     assert decide(report, options=[lazy, part], price_per_item=0.01).mode == "backfill"
     made = decide(report, options=[lazy], seconds={"convert": 7_200}, seconds_per_item=120)
-    assert ", 300 items embedded for the held-out queries, 12 h), with only" in made.reason
+    assert "Cost: 300 items to embed, 12 h." in made.because
 
 
 def test_an_option_takes_the_gallery_that_speaks_least_for_it() -> None:
@@ -234,6 +242,9 @@ def test_an_option_takes_the_gallery_that_speaks_least_for_it() -> None:
         "needs": ["new"],
         "fraction": 0.1,
         "items": 3,
+        "items_embedded": 3,
+        "share_of_reindex": None,
+        "cold": None,
         "difference": made.difference.to_dict(),
         "retention": made.retention.to_dict(),
     }
@@ -241,13 +252,13 @@ def test_an_option_takes_the_gallery_that_speaks_least_for_it() -> None:
 
 def test_a_dead_new_model_says_stay(world: World) -> None:
     made = decide(world.report(world.perfect), models_alive=["old"])
-    assert made.reason == "The new model cannot be alive at query time, so staying is the safe choice."
+    assert made.reason == "The new model cannot be alive at query time, so staying is the only choice."
 
 
 def test_the_figures_that_speak_least_for_a_mode_count(world: World) -> None:
     whole = measured_options(world.report(world.perfect))
-    assert [made.mode for made in whole] == ["convert", "reindex"]
-    assert whole[1].retention == Estimate(1.0, 1.0, 1.0)
+    assert [made.mode for made in whole] == ["swap", "convert", "reindex"]
+    assert whole[2].retention == Estimate(1.0, 1.0, 1.0)
     assert all(made.mode in MODES for made in whole)
 
 
@@ -256,6 +267,7 @@ def test_a_decision_is_json_and_one_sentence(world: World) -> None:
     assert json.loads(json.dumps(made.to_dict())) == {
         "decision": "convert",
         "reason": made.reason,
+        "because": list(made.because),
         "needs": ["new"],
         "fraction": None,
     }
@@ -276,4 +288,4 @@ def test_bad_input(world: World) -> None:
     with pytest.raises(InputError, match="price_per_item must be 0 or more. Got -2"):
         decide(report, price_per_item=-2)
     with pytest.raises(InputError, match="seconds must give modes"):
-        decide(report, seconds={"swap": 1})  # type: ignore[dict-item]
+        decide(report, seconds={"sell": 1})  # type: ignore[dict-item]

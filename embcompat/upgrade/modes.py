@@ -11,15 +11,14 @@ from pydantic import JsonValue
 
 from embcompat.backfill.lazy.backfill import DEFAULT_DEPTH
 from embcompat.backfill.lazy.replay import LazyCurve, replay_lazy
-from embcompat.decision import Mode, Model, Option, option_from
 from embcompat.embeddings import Embeddings
-from embcompat.errors import UnknownNameError
 from embcompat.evaluation.retrieval.evaluate import held_out_relevance
 from embcompat.evaluation.retrieval.lines import Lines, Sides, rank_lines
 from embcompat.evaluation.retrieval.metrics import metric_per_query
 from embcompat.evaluation.retrieval.qrels import Qrels, Relevance, match_qrels
 from embcompat.evaluation.retrieval.report import Line
 from embcompat.serving import DEFAULT_WEIGHT
+from embcompat.upgrade.options import Mode, Model, Option, Part, option_from
 
 FRACTIONS = (0.05, 0.1, 0.2, 0.5)
 """Shares of the gallery that are native, fitted items included, in the modes that re-embed some rows at once [ours]."""
@@ -39,7 +38,7 @@ class MeasuredModes:
     """Modes that re-embed a part, on held-out queries.
 
     Attributes:
-        options: What `embcompat.decision.decide` takes.
+        options: What `embcompat.upgrade.decide` takes.
         curves: The lazy backfills in the whole gallery: over a search of the target side, and over a fused one.
     """
 
@@ -92,10 +91,13 @@ def measure_modes(
 
 
 def _lazy_options(galleries: list[_Gallery], metric: str, seed: int) -> list[tuple[Option, LazyCurve]]:
-    made = []
+    options = []
+    items_of_reindex = int(np.count_nonzero(~galleries[0].fitted))
     served = np.random.default_rng(seed).permutation(len(galleries[0].relevance)) < MAX_SERVED
     for _, weight, needs in _SEARCHES:
-        parts, curves = [], []
+        parts: list[Part] = []
+        cold: list[Part] = []
+        curves = []
         for gallery in galleries:
             chosen = gallery.relevance.select(served)
             curve = replay_lazy(
@@ -103,10 +105,15 @@ def _lazy_options(galleries: list[_Gallery], metric: str, seed: int) -> list[tup
             )
             before = _values(_lines(gallery, "status_quo"), (), chosen, metric)["status_quo"]
             parts.append((curve.values, before, curve.reindex))
+            cold.append((curve.cold, before, curve.reindex))
             curves.append(curve)
         items = int(curves[0].embedded[-1])
-        made.append((option_from("lazy_backfill", parts, needs=needs, items=items, seed=seed), curves[0]))
-    return made
+        share = items / items_of_reindex
+        option = option_from(
+            "lazy_backfill", parts, needs=needs, items=items, share_of_reindex=share, cold=cold, seed=seed
+        )
+        options.append((option, curves[0]))
+    return options
 
 
 def _part_options(galleries: list[_Gallery], metric: str, seed: int) -> list[Option]:
@@ -120,18 +127,21 @@ def _part_options(galleries: list[_Gallery], metric: str, seed: int) -> list[Opt
         items = round(fraction * count) - fitted
         if items <= 0:
             continue
-        found = []
+        measured = []
         for gallery in galleries:
             native = gallery.fitted.copy()
             native[gallery.order[:items]] = True
             lines = _lines(gallery, "status_quo", "converted", native=native)
-            found.append(_values(lines, (DEFAULT_WEIGHT,), gallery.relevance, metric))
+            measured.append(_values(lines, (DEFAULT_WEIGHT,), gallery.relevance, metric))
         for line, _, needs in _SEARCHES:
             parts = [
                 (values[line], before["status_quo"], before["full_reindex"])
-                for values, before in zip(found, base, strict=True)
+                for values, before in zip(measured, base, strict=True)
             ]
-            options.append(option_from(mode, parts, needs=needs, fraction=fraction, items=items, seed=seed))
+            share = items / (count - fitted)
+            options.append(
+                option_from(mode, parts, needs=needs, fraction=fraction, items=items, share_of_reindex=share, seed=seed)
+            )
     return options
 
 
@@ -142,7 +152,7 @@ def _lines(gallery: _Gallery, *names: Line, native: NDArray[np.bool_] | None = N
 
 def _values(lines: Lines, weights: tuple[float, ...], relevance: Relevance, metric: str) -> dict[Line, _Values]:
     ranks, _ = rank_lines(lines, weights, relevance, metric, seed=0)
-    return {line: metric_per_query(metric, found[-1], relevance) for line, found in ranks.items()}
+    return {line: metric_per_query(metric, places[-1], relevance) for line, places in ranks.items()}
 
 
 def _without_fitted(gallery: _Gallery) -> _Gallery:
@@ -174,17 +184,3 @@ def _without_fitted(gallery: _Gallery) -> _Gallery:
         np.zeros(len(kept), dtype=bool),
         row_of[gallery.order],
     )
-
-
-def parse_models(text: str) -> list[Model]:
-    """Read the models that can be alive: ``old,new`` or one of them.
-
-    Raises:
-        UnknownNameError: If there is another name.
-    """
-    found: list[Model] = []
-    for name in (part.strip() for part in text.split(",")):
-        if name not in ("old", "new"):
-            raise UnknownNameError("model", name, ("old", "new"))
-        found.append("old" if name == "old" else "new")
-    return found

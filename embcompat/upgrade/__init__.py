@@ -1,0 +1,39 @@
+"""One upgrade, judged: the cases, the modes, and what to do."""
+
+from embcompat.upgrade.cases import (
+    Galleries,
+    SearchCase,
+    build_search_case,
+    join_galleries,
+    judge_by_neighbours,
+    unseen_subjects,
+)
+from embcompat.upgrade.decision import QUALITY_FLOOR, Decision, decide
+from embcompat.upgrade.evaluate import Evaluation, evaluate_upgrade
+from embcompat.upgrade.maps import OnnxMaps, open_maps
+from embcompat.upgrade.modes import MeasuredModes, measure_modes
+from embcompat.upgrade.options import MODES, Mode, Model, Option, measured_options, option_from
+
+__all__ = [
+    "MODES",
+    "QUALITY_FLOOR",
+    "Decision",
+    "Evaluation",
+    "Galleries",
+    "MeasuredModes",
+    "Mode",
+    "Model",
+    "OnnxMaps",
+    "Option",
+    "SearchCase",
+    "build_search_case",
+    "decide",
+    "evaluate_upgrade",
+    "join_galleries",
+    "judge_by_neighbours",
+    "measure_modes",
+    "measured_options",
+    "open_maps",
+    "option_from",
+    "unseen_subjects",
+]

@@ -1,0 +1,167 @@
+"""What an upgrade is judged on: both galleries joined and converted, the queries, and what counts as an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Set
+from dataclasses import dataclass
+from typing import Literal
+
+from embcompat.artifact import Artifact
+from embcompat.embeddings import Embeddings, pair_embeddings
+from embcompat.errors import InputError
+from embcompat.evaluation.retrieval.lines import Sides
+from embcompat.evaluation.retrieval.neighbours import NEIGHBOURS
+from embcompat.evaluation.retrieval.qrels import Qrels
+from embcompat.evaluation.search import search
+from embcompat.upgrade.maps import Maps, Upgrade, open_upgrade
+
+Judge = Literal["qrels", "labels", "new_model_neighbours"]
+"""What says which items are relevant."""
+
+
+@dataclass(frozen=True, eq=False)
+class Galleries:
+    """The same items under the old model, converted, and in the target space.
+
+    Attributes:
+        maps: What moved them.
+        artifact: The artifact, or None for an aligner that was not saved.
+        fitted: Ids of the items that the aligner was fitted or chosen on.
+        old: The gallery under the old model.
+        new: The same items under the new model, in the target space.
+        converted: The same items, converted.
+    """
+
+    maps: Maps
+    artifact: Artifact | None
+    fitted: Set[str]
+    old: Embeddings
+    new: Embeddings
+    converted: Embeddings
+
+
+@dataclass(frozen=True, eq=False)
+class SearchCase:
+    """Everything that a search is judged on.
+
+    Attributes:
+        galleries: The galleries.
+        sides: Galleries and queries, row by row.
+        qrels: Which items are relevant to which queries.
+        judge: What says so.
+        own_queries: Whether the queries are items of the gallery.
+    """
+
+    galleries: Galleries
+    sides: Sides
+    qrels: Qrels
+    judge: Judge
+    own_queries: bool
+
+
+def join_galleries(
+    upgrade: Upgrade, old_gallery: Embeddings, new_gallery: Embeddings, *, fitted_ids: Collection[str] | None = None
+) -> Galleries:
+    """Join both galleries by id, and convert.
+
+    Args:
+        upgrade: As in `evaluate_upgrade`.
+        old_gallery: Items under the old model.
+        new_gallery: Items under the new model; those without a partner are left out.
+        fitted_ids: As in `evaluate_upgrade`.
+
+    Raises:
+        InputError: If the galleries share no item, or ``fitted_ids`` is missing or superfluous.
+        SpaceMismatchError: If a gallery is in another space than the artifact reads or writes.
+    """
+    maps, artifact = open_upgrade(upgrade, old_gallery.space, new_gallery.space)
+    if (artifact is None) == (fitted_ids is None):
+        raise InputError(
+            "fitted_ids must name the items that an aligner was fitted and chosen on, so that none of them judges it; "
+            "() where none of them is in the gallery. An artifact knows them: leave fitted_ids out there."
+        )
+    fitted = artifact.pair_ids("train", "validation") if artifact is not None else frozenset(fitted_ids or ())
+    pairs = pair_embeddings(old_gallery, new_gallery)
+    return Galleries(maps, artifact, fitted, pairs.source, maps.into_target(pairs.target), maps.convert(pairs.source))
+
+
+def build_search_case(
+    galleries: Galleries,
+    *,
+    old_queries: Embeddings | None = None,
+    new_queries: Embeddings | None = None,
+    qrels: Qrels | None = None,
+) -> SearchCase:
+    """Find queries and judgements for two galleries.
+
+    Without queries, gallery items that were not fitted are the queries. Without judgements, items with the query's
+    label are relevant; without labels, what the new model itself ranks first, which measures the fidelity to the new
+    model and can't say whether that model is better.
+
+    Raises:
+        InputError: If the queries of one model are missing, or every item was fitted on and there are no other queries.
+    """
+    if (old_queries is None) != (new_queries is None):
+        raise InputError("old_queries and new_queries must be given together: the same queries under both models.")
+    own_queries = old_queries is None or new_queries is None
+    if old_queries is None or new_queries is None:
+        fitted = galleries.fitted
+        held_out = [row for row, identifier in enumerate(galleries.old.ids.tolist()) if identifier not in fitted]
+        if not held_out:
+            raise InputError(
+                "every gallery item was fitted on, so none can serve as a held-out query. "
+                "Pass old queries, new queries and qrels, or a gallery with other items."
+            )
+        old, new = galleries.old.select(held_out), galleries.new.select(held_out)
+    else:
+        pairs = pair_embeddings(old_queries, new_queries)
+        old, new = pairs.source, galleries.maps.into_target(pairs.target)
+    sides = Sides(old, new, galleries.old, galleries.new, galleries.converted)
+    judge: Judge
+    if qrels is not None:
+        judge = "qrels"
+    elif old.labels is not None and galleries.old.labels is not None:
+        judge, qrels = "labels", Qrels.from_labels(old, galleries.old)
+    else:
+        judge, qrels = "new_model_neighbours", judge_by_neighbours(new, galleries.new, exclude_self=own_queries)
+    return SearchCase(galleries, sides, qrels, judge, own_queries)
+
+
+def unseen_subjects(galleries: Galleries) -> tuple[Embeddings, Embeddings, Embeddings]:
+    """Return old, new and converted embeddings of the subjects of whom no row was fitted.
+
+    Raises:
+        InputError: If there are no labels, or no subject is left.
+    """
+    labels = next((side.labels for side in (galleries.old, galleries.new) if side.labels is not None), None)
+    if labels is None:
+        raise InputError("verification needs the subject of each row. Embed with labels, or add a label column.")
+    ids = galleries.old.ids.tolist()
+    seen = {label for identifier, label in zip(ids, labels.tolist(), strict=True) if identifier in galleries.fitted}
+    rows = [row for row, label in enumerate(labels.tolist()) if label not in seen]
+    if not rows:
+        raise InputError(
+            "verification needs subjects that the aligner was not fitted on. "
+            f"All {len(seen)} subjects of the gallery were. Pass a gallery with other subjects."
+        )
+    return galleries.old.select(rows), galleries.new.select(rows), galleries.converted.select(rows)
+
+
+def judge_by_neighbours(queries: Embeddings, gallery: Embeddings, *, exclude_self: bool) -> Qrels:
+    """Judge relevant to each query what the new model ranks first: `NEIGHBOURS` items.
+
+    Args:
+        queries: The queries under the new model.
+        gallery: The gallery under the new model.
+        exclude_self: Whether the queries are items of the gallery, which must not find themselves.
+    """
+    row_of = {identifier: row for row, identifier in enumerate(gallery.ids.tolist())}
+    own = [row_of[identifier] for identifier in queries.ids.tolist()] if exclude_self else None
+    depth = min(NEIGHBOURS, len(gallery) - (own is not None))
+    _, rows = search(queries.vectors, gallery.vectors, k=depth, similarity=gallery.space.similarity, exclude_self=own)
+    return Qrels(
+        {
+            query: dict.fromkeys(gallery.ids[nearest].tolist(), 1.0)
+            for query, nearest in zip(queries.ids.tolist(), rows, strict=True)
+        }
+    )

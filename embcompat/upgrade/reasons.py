@@ -1,0 +1,202 @@
+"""The decision in words: one sentence with one number, and short sentences behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from embcompat.evaluation.bootstrap import Estimate
+from embcompat.evaluation.retrieval.report import RetrievalReport
+from embcompat.upgrade.costs import Costs
+from embcompat.upgrade.options import Option
+
+
+def swap(option: Option) -> str:
+    """Explain why no aligner is needed."""
+    return (
+        "No aligner is needed: the new model searches the stored vectors as they are, and keeps "
+        f"{percent(option.retention.value)} of a full reindex."
+    )
+
+
+def not_better(report: RetrievalReport, full: Option) -> str:
+    """Explain why to stay: the new model is worse, not better, or not shown to be better."""
+    difference = full.difference
+    if difference.high < 0:
+        verdict = "worse than"
+    else:
+        verdict = "not better than" if difference.value <= 0 else "not shown to be better than"
+    return f"The new model is {verdict} the old one on these queries: {report.metric} {_signed(difference.value)}."
+
+
+def cheaper(option: Option, *, can_stay: bool) -> str:
+    """Explain why a mode below a full reindex is enough."""
+    today = "is better than today and " if can_stay else ""
+    action = describe(option)
+    return f"{action[0].upper()}{action[1:]} {today}keeps {percent(option.retention.value)} of a full reindex."
+
+
+def reindex(report: RetrievalReport, full: Option, cheap: Sequence[Option], measured: Sequence[Option]) -> str:
+    """Explain why nothing below a full reindex will do."""
+    figure = f"{report.metric} {_signed(full.difference.value)} against today"
+    if not full.beats_status_quo():
+        return f"Without the old model nothing but a full reindex is shown to be enough: {figure}."
+    if len(cheap) > 1:
+        nearest = max((option for option in cheap if option is not full), key=lambda option: option.retention.low)
+        return f"A full reindex is better than today and costs no more than {describe(nearest)}: {figure}."
+    converted = next((option for option in measured if option.mode == "convert"), None)
+    if converted is not None and converted.difference.value < 0:
+        loses = "The aligner loses to" if converted.difference.high < 0 else "Converting alone is no better than"
+        return f"{loses} today's search, so re-embed everything: a full reindex brings {figure}."
+    return f"Only a full reindex is shown to be worth it: {figure}."
+
+
+def points(
+    report: RetrievalReport, option: Option, full: Option, costs: Costs, *, floor: float | None = None
+) -> tuple[str, ...]:
+    """Return what was measured of the chosen option."""
+    sentences = [f"Against today: {report.metric} {signed(option.difference)}."]
+    if option is not full:
+        limit = "" if floor is None else f"; the floor is {percent(floor)}"
+        sentences.append(f"Of a full reindex it keeps {share(option.retention)}{limit}.")
+        if not full.beats_status_quo():
+            sentences.append(
+                f"The new model itself is not shown to be better: a full reindex is at {signed(full.difference)}."
+            )
+    if option.mode == "lazy_backfill":
+        sentences.extend(_lazy_points(option))
+    cost = costs.say(option)
+    if cost:
+        sentences.append(f"Cost: {cost}.")
+    if option.mode not in ("swap", "convert", "reindex"):
+        sentences.extend(_loss(report))
+    return tuple(sentences)
+
+
+def stay_points(report: RetrievalReport, measured: Sequence[Option]) -> tuple[str, ...]:
+    """Return what stands behind staying."""
+    full = next(option for option in measured if option.mode == "reindex")
+    sentences = [
+        f"A full reindex against today: {report.metric} {signed(full.difference)}, on {report.queries} held-out "
+        "queries."
+    ]
+    if full.difference.low <= 0 <= full.difference.high:
+        sentences.append("The interval contains zero: more judged queries would tell smaller differences.")
+    unchanged = next((option for option in measured if option.mode == "swap"), None)
+    if unchanged is not None and unchanged.keeps(0.95):
+        sentences.append(
+            "If the model must change all the same, no aligner is needed: the new model searches the stored vectors "
+            f"with {percent(unchanged.retention.value)} of a full reindex."
+        )
+    return (*sentences, *_loss(report))
+
+
+def against_the_rest(
+    report: RetrievalReport, others: Sequence[Option], floor: float, limit: float, costs: Costs, *, can_stay: bool
+) -> tuple[str, ...]:
+    """Return why the best of the cheaper modes was not chosen."""
+    sentences = list(_loss(report))
+    large = [option for option in others if (option.share_of_reindex or 0) > limit]
+    sentences.extend(
+        f"{_start(option)} is not cheaper: it embedded {percent(option.share_of_reindex or 0)} of what a full reindex "
+        "embeds."
+        for option in large
+        if option.keeps(floor) and (option.beats_status_quo() or not can_stay)
+    )
+    rest = [option for option in others if option not in large]
+    if not rest:
+        return tuple(sentences)
+    nearest = max(rest, key=lambda option: option.retention.low)
+    if not nearest.keeps(floor):
+        sentences.append(
+            f"The best cheaper mode, {describe(nearest)}, is not shown to keep {percent(floor)} of a full reindex: it "
+            f"keeps {share(nearest.retention)}."
+        )
+    elif can_stay and not nearest.beats_status_quo():
+        sentences.append(
+            f"The best cheaper mode, {describe(nearest)}, is not shown to be better than today: "
+            f"{signed(nearest.difference)}."
+        )
+    elif cost := costs.say(nearest):
+        sentences.append(f"{_start(nearest)} would cost: {cost}.")
+    return tuple(sentences)
+
+
+def describe(option: Option) -> str:
+    """Name a mode as the subject of a sentence."""
+    names = {"stay": "staying", "swap": "searching the stored vectors with the new model", "reindex": "a full reindex"}
+    if option.mode in names:
+        return names[option.mode]
+    base = "fused scoring" if len(option.needs) == 2 else "converting"
+    if option.mode == "lazy_backfill":
+        return f"{base} and re-embedding what queries bring up"
+    if option.mode == "backfill":
+        part = "a part" if option.fraction is None else f"{100 * option.fraction:.3g} %"
+        return f"{base} and re-embedding {part} of the gallery"
+    return base
+
+
+def signed(difference: Estimate) -> str:
+    """Write a difference with its interval.
+
+    Example:
+        >>> signed(Estimate(0.045, 0.01, 0.08))
+        '+0.045 (95 % interval +0.010 to +0.080)'
+    """
+    value, low, high = (_signed(part) for part in (difference.value, difference.low, difference.high))
+    return f"{value} (95 % interval {low} to {high})"
+
+
+def share(retention: Estimate) -> str:
+    """Write a share with its interval.
+
+    Example:
+        >>> share(Estimate(0.92, 0.9, 0.94))
+        '92.0 % (95 % interval 90.0 % to 94.0 %)'
+    """
+    return f"{percent(retention.value)} (95 % interval {percent(retention.low)} to {percent(retention.high)})"
+
+
+def percent(value: float) -> str:
+    """Write a fraction as per cent.
+
+    Example:
+        >>> percent(0.9204), percent(0.8)
+        ('92.0 %', '80.0 %')
+    """
+    return f"{100 * value:.1f} %"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}".replace("-", "−")
+
+
+def _lazy_points(option: Option) -> list[str]:
+    sentences = []
+    if option.items is not None and option.share_of_reindex is not None:
+        sentences.append(
+            f"The replayed queries embedded {option.items:,} items, {percent(option.share_of_reindex)} of what a full "
+            "reindex embeds; more traffic embeds more."
+        )
+    if option.cold_retention is not None:
+        sentences.append(
+            f"In a cold gallery, where a query finds nothing re-embedded by earlier ones, it keeps "
+            f"{percent(option.cold_retention.value)} of a full reindex."
+        )
+    return sentences
+
+
+def _loss(report: RetrievalReport) -> list[str]:
+    """Return the sentence about a converting that is no better than today; none if it is better."""
+    losing = [part for part in report.parts if part.differences["converted"].value < 0]
+    if not losing:
+        return []
+    part = losing[0]
+    where = "" if part is report.parts[0] else ", without the fitted items in the gallery"
+    difference = part.differences["converted"]
+    verdict = "is worse" if difference.high < 0 else "is not better"
+    return [f"Converting alone {verdict} than today{where}: {report.metric} {signed(difference)}."]
+
+
+def _start(option: Option) -> str:
+    text = describe(option)
+    return text[0].upper() + text[1:]

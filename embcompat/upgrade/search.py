@@ -1,0 +1,135 @@
+"""An upgrade judged by search: the lines, the modes, and the decision."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+
+from embcompat.evaluation.retrieval.evaluate import FUSED_WEIGHTS, evaluate_retrieval
+from embcompat.evaluation.retrieval.report import MIN_QUERIES, GalleryPart, RetrievalReport
+from embcompat.upgrade.cases import Judge, SearchCase
+from embcompat.upgrade.decision import QUALITY_FLOOR, SWAP_FLOOR, Decision, decide
+from embcompat.upgrade.modes import MeasuredModes, measure_modes
+from embcompat.upgrade.options import Mode, Model
+from embcompat.upgrade.reasons import percent
+
+REPORTED_METRICS = ("recall@1", "recall@5", "recall@10", "recall@20", "recall@50", "recall@100", "mrr", "map")
+"""What is reported beside the metric of the decision."""
+
+MOST_LOST = 0.1
+"""Share of the judged queries that fitted items may take away before a warning says so [ours]."""
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What is known of the costs, and what the decision must respect; the arguments of `decide`.
+
+    Attributes:
+        quality_floor: Share of a full reindex that the mode must keep, 0 to 1.
+        models_alive: Models that can be alive at query time.
+        seconds: Measured time of the modes.
+        seconds_per_item: Time to embed one item with the new model.
+        price_per_item: Price of embedding one item.
+    """
+
+    quality_floor: float = QUALITY_FLOOR
+    models_alive: Collection[Model] = ("old", "new")
+    seconds: Mapping[Mode, float] | None = None
+    seconds_per_item: float | None = None
+    price_per_item: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class SearchVerdict:
+    """What was measured of a search, and the decision.
+
+    Attributes:
+        report: The lines.
+        modes: The modes that re-embed a part; none where nothing says which model is better.
+        decision: What to do.
+        warnings: What a reader must know before the figures.
+    """
+
+    report: RetrievalReport
+    modes: MeasuredModes
+    decision: Decision
+    warnings: tuple[str, ...]
+
+
+def judge_search(case: SearchCase, *, metric: str, seed: int, costs: Costs) -> SearchVerdict:
+    """Measure the lines and the modes on held-out queries, and decide.
+
+    Where relevance is the new model's own ranking, that model wins by construction: then the figures are its fidelity,
+    nothing is compared with the status quo, and the decision is ``unjudged``.
+    """
+    sides, fitted = case.sides, case.galleries.fitted
+    report = evaluate_retrieval(
+        **vars(sides),
+        qrels=case.qrels,
+        native_ids=fitted,
+        metric=metric,
+        metrics=REPORTED_METRICS,
+        fused_weights=FUSED_WEIGHTS,
+        exclude_self=case.own_queries,
+        seed=seed,
+    )
+    if case.judge == "new_model_neighbours":
+        report = _fidelity(report)
+        return SearchVerdict(report, MeasuredModes((), ()), _unjudged(report), tuple(report.notes))
+    modes = measure_modes(sides, case.qrels, fitted, metric=metric, exclude_self=case.own_queries, seed=seed)
+    decision = decide(report, options=modes.options, **vars(costs))
+    return SearchVerdict(report, modes, decision, _warnings(report, case.judge))
+
+
+def _fidelity(report: RetrievalReport) -> RetrievalReport:
+    """Take every comparison with the status quo out of a report."""
+
+    def strip(part: GalleryPart) -> GalleryPart:
+        return replace(part, differences={})
+
+    return replace(
+        report,
+        gaps={},
+        sizes=tuple(strip(part) for part in report.sizes),
+        unfitted=None if report.unfitted is None else strip(report.unfitted),
+        reasons={**report.reasons, "gap": "nothing tells which model is better"},
+    )
+
+
+def _unjudged(report: RetrievalReport) -> Decision:
+    fidelity = report.retention
+    figure = "" if fidelity is None else f": {percent(fidelity.value)} of {report.metric}"
+    because = [
+        "Relevant is what the new model itself ranks first, so these figures say how faithfully the converted gallery "
+        f"follows the new model{figure}. They cannot say whether the new model is better than the old one.",
+        "To get a verdict, pass queries and judgements: --old-queries, --new-queries and --qrels. "
+        f"{MIN_QUERIES} judged queries are the least; a hundred tell small differences.",
+        "No judgements yet? `embcompat queries known-item` makes a proxy from titles, and --qrels accepts a click log.",
+    ]
+    unchanged = report.retentions.get("naive_swap")
+    if unchanged is not None and unchanged.low >= SWAP_FLOOR:
+        because.insert(
+            1,
+            "The new model searches the stored vectors with "
+            f"{percent(unchanged.value)} fidelity as they are, so it may need no aligner.",
+        )
+    reason = "No verdict: nothing says which items answer a query, so nothing tells which model is better."
+    return Decision("unjudged", reason, (), None, tuple(because))
+
+
+def _warnings(report: RetrievalReport, judge: Judge) -> tuple[str, ...]:
+    warnings = []
+    if judge == "labels":
+        warnings.append(
+            "Judged by labels: an item is relevant when it has the query's label. The verdict holds only if that is "
+            "what people search for; otherwise pass judged queries."
+        )
+    lost = 0 if report.residual else report.in_sample_queries
+    judged = report.queries + lost
+    if judge == "qrels" and lost > MOST_LOST * judged:
+        warnings.append(
+            f"{lost} of {judged} judged queries have a fitted item among their answers and cannot judge, so "
+            f"{report.queries} are left. Fit on items that answer no query: `embcompat fit --keep-out QRELS`."
+        )
+    loss = None if report.loss is None else f"{report.loss}."
+    return (*warnings, *(note for note in report.notes if note != loss))

@@ -1,0 +1,96 @@
+"""An upgrade judged by verification: the scenarios, and the decision with what to do about the threshold."""
+
+from __future__ import annotations
+
+from embcompat.evaluation.bootstrap import Estimate
+from embcompat.evaluation.verification import ScenarioResult, VerificationReport, one_in
+from embcompat.upgrade.decision import Decision
+
+MOST_OF_ONE = 0.1
+"""Share of the genuine pairs that one person may have before a warning says so [ours]."""
+
+MIN_SUBJECTS = 20
+"""Subjects below which no verdict is given [ours]."""
+
+
+def decide_verification(report: VerificationReport) -> Decision:
+    """Decide what to do about a new model, from the figures of a verification.
+
+    A false acceptance is what costs: the rates are compared at thresholds that reject the same share of genuine pairs.
+    The new model must accept fewer strangers than the old one, or else stay. Converting is enough if a converted
+    vector against a new one does so too; or else re-embed.
+    """
+    if report.subjects < MIN_SUBJECTS:
+        reason = f"Only {report.subjects} held-out subjects could be compared, and a verdict needs {MIN_SUBJECTS}."
+        return Decision("unjudged", reason, ())
+    if report.status_quo_ratio is None or report.reindex_ratio is None:
+        reason = (
+            "Today's model made no false acceptance on these subjects, so they cannot tell whether the new one is "
+            "better."
+        )
+        return Decision("unjudged", reason, (), None, ("Compare more subjects, or all their images: --all-images.",))
+    reindex, converted = report.reindex_ratio, report.status_quo_ratio
+    third, first = report.scenarios["S3"], report.scenarios["S1"]
+    rate = f"at {100 * report.target_frr:g} % false rejections"
+    if reindex.high >= 1:
+        if reindex.low > 1:
+            verdict = "worse than"
+        else:
+            verdict = "not better than" if reindex.value >= 1 else "not shown to be better than"
+        reason = f"The new model is {verdict} the old one: {_times(reindex)} as many false accepts {rate}."
+        because = (
+            f"New against new [S1]: {_rate(first)} false accepts; old against old: {_rate(report.old)}; ratio "
+            f"{_ratio(reindex)}.",
+            "Keep the threshold: nothing changes.",
+        )
+        return Decision("stay", reason, ("old",), None, because)
+    figures = (
+        f"Converted against new [S3]: {_rate(third)} false accepts; old against old: {_rate(report.old)}; new against "
+        f"new [S1]: {_rate(first)}.",
+        f"False accepts against today: converted {_ratio(converted)}, new {_ratio(reindex)}.",
+    )
+    if converted.high < 1:
+        reason = f"A converted gallery is better than today: {_times(converted)} as many false accepts {rate}."
+        return Decision("convert", reason, ("new",), None, (*figures, *_thresholds(third, first, "converted and new")))
+    verdict = "worse than" if converted.low > 1 else "not shown to be better than"
+    reason = (
+        f"Only re-embedding everything is shown to be worth it: {_times(reindex)} as many false accepts {rate}, and a "
+        f"converted gallery is {verdict} today."
+    )
+    return Decision("reindex", reason, ("new",), None, (*figures, *_thresholds(first, first, "new and new")))
+
+
+def verification_warnings(report: VerificationReport) -> tuple[str, ...]:
+    """Return what a reader must know before the figures of a verification."""
+    if report.weight == "pairs" and report.largest_share > MOST_OF_ONE:
+        return (
+            f"One person makes {100 * report.largest_share:.0f} % of the genuine pairs, and each pair counts: the "
+            "figures are largely about this person. `--weight person` gives each person one vote.",
+        )
+    return ()
+
+
+def _thresholds(chosen: ScenarioResult, native: ScenarioResult, sides: str) -> tuple[str, ...]:
+    own = chosen.threshold_at_frr
+    sentences = [
+        f"The old threshold does not carry over. For {sides} vectors set it to {own.value:.4f} (95 % interval "
+        f"{own.low:.4f} to {own.high:.4f}); `embcompat thresholds` finds the one that keeps today's false accepts."
+    ]
+    if chosen is not native:
+        sentences.append(
+            f"With the new model's own threshold, {native.threshold:.4f}, a converted vector is falsely rejected in "
+            f"{100 * chosen.frr.value:.1f} % of the cases."
+        )
+    return tuple(sentences)
+
+
+def _rate(scenario: ScenarioResult) -> str:
+    return one_in(scenario.far_at_frr.value, trials=scenario.impostor_pairs)
+
+
+def _times(ratio: Estimate) -> str:
+    return f"{ratio.value:.2f} times"
+
+
+def _ratio(ratio: Estimate) -> str:
+    return f"{ratio.value:.2f} times (95 % interval {ratio.low:.2f} to {ratio.high:.2f})"

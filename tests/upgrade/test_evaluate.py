@@ -1,0 +1,251 @@
+"""Both doors give one answer, and the answer is right for the kinds of upgrades that there are."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import embcompat as ec
+from embcompat.aligners import AlignerPair
+from embcompat.aligners.canonical import fit_canonical
+from embcompat.aligners.shared import shared_space
+from embcompat.cli import app
+from embcompat.embeddings import normalize_rows
+from embcompat.errors import InputError, SpaceMismatchError, UnknownNameError
+from embcompat.export import save_aligner_pair
+from embcompat.testing import make_pairs
+
+ITEMS, QUERIES, DIM = 900, 60, 24
+
+
+@dataclass(frozen=True, eq=False)
+class World:
+    """Items that both models see through noise; each query looks for one item; the last 360 items serve as pairs."""
+
+    old: ec.Embeddings
+    new: ec.Embeddings
+    old_queries: ec.Embeddings
+    new_queries: ec.Embeddings
+
+    @property
+    def qrels(self) -> ec.Qrels:
+        return ec.Qrels({f"q{row}": {f"d{row}": 1.0} for row in range(QUERIES)})
+
+    def pairs(self, count: int = 360, *, shuffled: bool = False) -> ec.PairSplit:
+        rows = range(ITEMS - count, ITEMS)
+        source, target = self.old.select(rows), self.new.select(rows)
+        if shuffled:
+            target = ec.Embeddings(np.random.default_rng(5).permutation(target.vectors), target.ids, target.space)
+        return ec.split_pairs(ec.PairedEmbeddings(source, target), test=0, seed=0)
+
+    def evaluate(self, split: ec.PairSplit, *, judged: bool = True, **options: Any) -> ec.Evaluation:
+        queries: dict[str, Any] = {}
+        if judged:
+            queries = {"old_queries": self.old_queries, "new_queries": self.new_queries, "qrels": self.qrels}
+        fitted = [*split.train.ids.tolist(), *split.validation.ids.tolist()]
+        aligner = ec.fit_affine(split.train, split.validation)
+        galleries = {"old_gallery": self.old, "new_gallery": self.new}
+        return ec.evaluate_upgrade(aligner, **galleries, **queries, fitted_ids=fitted, **options)
+
+
+def make_world(*, old_noise: float, new_noise: float, turned: bool = True, same: bool = False) -> World:
+    """Make a world; ``same`` gives the new model the old one's eyes, rounded to 8 bits."""
+    rng = np.random.default_rng(11)
+    items = rng.normal(size=(ITEMS, DIM))
+    asked = items[:QUERIES] + 0.3 * rng.normal(size=(QUERIES, DIM))
+    turn = np.linalg.qr(rng.normal(size=(DIM, DIM)))[0] if turned else np.eye(DIM)
+    ids = {"d": [f"d{row}" for row in range(ITEMS)], "q": [f"q{row}" for row in range(QUERIES)]}
+    seen: dict[str, list[np.ndarray]] = {}
+    for name, noise in (("old", old_noise), ("new", new_noise)):
+        seen[name] = [rows + noise * rng.normal(size=rows.shape) for rows in (items, asked)]
+    if same:
+        seen["new"] = [np.round(20 * rows) / 20 for rows in seen["old"]]
+    sides = []
+    for kind, number in (("d", 0), ("q", 1)):
+        for name in ("old", "new"):
+            space = ec.SpaceVersion(name=name, version="1", dim=DIM, normalized=True)
+            rows = seen[name][number] @ (turn if name == "new" else np.eye(DIM))
+            sides.append(ec.Embeddings(normalize_rows(rows.astype(np.float32)), ids[kind], space))
+    return World(*sides)
+
+
+BETTER = make_world(old_noise=0.8, new_noise=0.2)
+
+
+def test_a_true_upgrade_is_taken_and_no_aligner_beats_a_reindex() -> None:
+    decision = BETTER.evaluate(BETTER.pairs()).decision
+    assert decision.mode in ("convert", "fused", "lazy_backfill", "backfill", "reindex")
+    assert not decision.reason.startswith("The new model is")
+
+
+@pytest.mark.parametrize("old_noise", [0.2, 0.4])
+def test_a_downgrade_says_stay_and_that_the_model_is_worse(old_noise: float) -> None:
+    world = make_world(old_noise=old_noise, new_noise=1.0)
+    decision = world.evaluate(world.pairs()).decision
+    assert decision.mode == "stay"
+    assert decision.reason.startswith("The new model is worse than the old one on these queries: ndcg@10 −0.")
+    assert decision.reason.count("0.") == 1  # one number
+
+
+def test_a_model_that_is_no_better_says_stay() -> None:
+    world = make_world(old_noise=0.5, new_noise=0.5)
+    decision = world.evaluate(world.pairs()).decision
+    assert decision.mode == "stay"
+    assert "better than the old one on these queries" in decision.reason
+
+
+def test_a_near_identical_successor_needs_no_aligner() -> None:
+    world = make_world(old_noise=0.5, new_noise=0.5, turned=False, same=True)
+    decision = world.evaluate(world.pairs()).decision
+    assert (decision.mode, decision.needs) == ("swap", ("new",))
+    assert decision.reason.startswith("No aligner is needed: ")
+
+
+def test_shuffled_pairs_lose_and_the_reindex_is_named() -> None:
+    decision = BETTER.evaluate(BETTER.pairs(shuffled=True)).decision
+    assert decision.mode == "reindex"
+    assert decision.reason.startswith("The aligner loses to today's search, so re-embed everything")
+
+
+def test_few_pairs_do_not_pass() -> None:
+    decision = BETTER.evaluate(BETTER.pairs(30)).decision
+    assert decision.mode in ("reindex", "lazy_backfill", "backfill")
+
+
+def test_without_judgements_there_is_no_verdict() -> None:
+    world = make_world(old_noise=0.2, new_noise=1.0)  # a downgrade
+    evaluation = world.evaluate(world.pairs(), judged=False)
+    result = evaluation.to_dict()
+    assert (evaluation.decision.mode, result["relevance"]) == ("unjudged", "new_model_neighbours")
+    assert evaluation.decision.reason.startswith("No verdict: nothing says which items answer a query")
+    assert any("20 judged queries are the least" in sentence for sentence in evaluation.decision.because)
+    assert result["full_reindex"] == 1.0  # by construction, which is why it proves nothing
+    assert result["differences"] == result["gaps"] == {}
+    assert result["gap"] is None
+    assert result["options"] == []
+    assert all(part["differences"] == {} for part in result["retention_by_size"])  # type: ignore[union-attr,index]
+
+
+def test_queries_that_fitted_items_answer_are_counted() -> None:
+    rows = np.random.default_rng(1).permutation(ITEMS)[:300]
+    split = ec.split_pairs(ec.PairedEmbeddings(BETTER.old.select(rows), BETTER.new.select(rows)), test=0, seed=0)
+    lost = int(np.count_nonzero(rows < QUERIES))
+    assert 0.1 * QUERIES < lost < 0.5 * QUERIES
+    evaluation = BETTER.evaluate(split)
+    assert evaluation.warnings[0].startswith(f"{lost} of {QUERIES} judged queries have a fitted item among their ans")
+    assert "--keep-out" in evaluation.warnings[0]
+
+
+def test_labels_are_named_as_what_judged() -> None:
+    pairs = make_pairs(600, source_dim=12, target_dim=12, noise=0.1, subjects=60).pairs
+    split = ec.split_pairs(pairs, seed=0)
+    fitted = [*split.train.ids.tolist(), *split.validation.ids.tolist()]
+    aligner = ec.fit_affine(split.train, split.validation)
+    evaluation = ec.evaluate_upgrade(aligner, old_gallery=pairs.source, new_gallery=pairs.target, fitted_ids=fitted)
+    assert evaluation.relevance == "labels"
+    assert evaluation.warnings[0].startswith("Judged by labels: an item is relevant when it has the query's label.")
+
+
+# Two doors
+
+
+def both_doors(tmp_path: Path, aligner: Any, split: ec.PairSplit, *words: str, **given: Any) -> Any:
+    """Evaluate the same files by the command line and by the library; return both results as JSON."""
+    old, new = given["old_gallery"].space, given["new_gallery"].space
+    if isinstance(aligner, AlignerPair):
+        shared = shared_space(old, new, aligner, method="canonical")
+        save_aligner_pair(aligner, tmp_path / "a", old=old, new=new, shared=shared, split=split)
+    else:
+        ec.save_artifact(aligner, tmp_path / "a", source=old, target=new, split=split)
+    line = ["evaluate", str(tmp_path / "a"), "--json", *words]
+    for name, value in given.items():
+        if isinstance(value, ec.Embeddings):
+            value.save(tmp_path / f"{name}.parquet")
+            line += [f"--{name.replace('_', '-')}", str(tmp_path / f"{name}.parquet")]
+        elif isinstance(value, ec.Qrels):
+            judged = [
+                f"{query} 0 {item} {gain}" for query, gains in value.gains.items() for item, gain in gains.items()
+            ]
+            (tmp_path / "qrels").write_text("\n".join(judged))
+            line += ["--qrels", str(tmp_path / "qrels")]
+    outcome = CliRunner().invoke(app, line)
+    assert outcome.exit_code == 0, outcome.exception
+    return json.loads(outcome.stdout), ec.evaluate_upgrade(tmp_path / "a", **given).to_dict()
+
+
+def test_both_doors_give_every_figure_decision_and_reason(tmp_path: Path) -> None:
+    split = BETTER.pairs()
+    galleries = {"old_gallery": BETTER.old, "new_gallery": BETTER.new}
+    queries = {"old_queries": BETTER.old_queries, "new_queries": BETTER.new_queries, "qrels": BETTER.qrels}
+    command, library = both_doors(tmp_path, ec.fit_affine(split.train, split.validation), split, **galleries, **queries)
+    for curve in (*command["lazy_backfill"], *library["lazy_backfill"]):
+        assert curve.pop("counters")  # they hold times
+    assert command == library
+    assert library["schema_version"] == 1
+    assert {option["mode"] for option in library["options"]} == {"lazy_backfill", "backfill"}
+    # an aligner that was not saved gives the same decision, and the same figures within the graph's rounding
+    unsaved = BETTER.evaluate(split).to_dict()
+    assert unsaved["decision"] == library["decision"]
+    assert unsaved["converted"] == pytest.approx(library["converted"], abs=1e-3)
+
+
+def test_both_doors_agree_without_judgements_and_on_a_pair(tmp_path: Path) -> None:
+    split = BETTER.pairs()
+    galleries = {"old_gallery": BETTER.old, "new_gallery": BETTER.new}
+    command, library = both_doors(tmp_path, fit_canonical(split.train), split, **galleries)
+    assert command == library
+    assert library["decision"] == "unjudged"
+    assert library["new_space"].startswith("new@1+canonical")
+
+
+def test_both_doors_agree_on_verification(tmp_path: Path) -> None:
+    pairs = make_pairs(800, source_dim=16, target_dim=16, noise=0.2, subjects=160, normalized=True).pairs
+    split = ec.split_pairs(pairs, seed=0)
+    command, library = both_doors(
+        tmp_path,
+        ec.fit_affine(split.train, split.validation),
+        split,
+        "--task",
+        "verification",
+        old_gallery=pairs.source,
+        new_gallery=pairs.target,
+        task="verification",
+    )
+    assert command == library
+    assert library["kind"] == "verification"
+    assert library["decision"] in ("stay", "convert", "reindex", "unjudged")
+    assert library["reason"]
+
+
+# What does not fit
+
+
+def test_sides_that_do_not_fit_are_named() -> None:
+    split = BETTER.pairs()
+    aligner = ec.fit_affine(split.train, split.validation)
+    galleries = {"old_gallery": BETTER.old, "new_gallery": BETTER.new}
+    with pytest.raises(InputError, match="fitted_ids must name the items that an aligner was fitted and chosen on"):
+        ec.evaluate_upgrade(aligner, **galleries)
+    with pytest.raises(InputError, match="old_queries and new_queries must be given together"):
+        ec.evaluate_upgrade(aligner, **galleries, old_queries=BETTER.old_queries, fitted_ids=())
+    with pytest.raises(UnknownNameError, match="no task called 'ranking'"):
+        ec.evaluate_upgrade(aligner, **galleries, fitted_ids=(), task="ranking")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="verification needs the subject of each row"):
+        ec.evaluate_upgrade(aligner, **galleries, fitted_ids=(), task="verification")
+
+
+def test_a_gallery_of_another_space_is_called_by_its_name(tmp_path: Path) -> None:
+    split = BETTER.pairs()
+    artifact = ec.save_artifact(
+        ec.fit_affine(split.train, split.validation), tmp_path / "a", source=BETTER.old.space, target=BETTER.new.space
+    )
+    with pytest.raises(SpaceMismatchError, match="The new gallery must be in space 'new@1'. Got 'old@1'"):
+        ec.evaluate_upgrade(artifact, old_gallery=BETTER.old, new_gallery=BETTER.old)
+    with pytest.raises(SpaceMismatchError, match="The old gallery must be in space 'old@1'. Got 'new@1'"):
+        ec.evaluate_upgrade(artifact, old_gallery=BETTER.new, new_gallery=BETTER.new)
