@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from embcompat.cli.console import messages, output, print_json, track
+from embcompat.cli.data_options import Delimiter
+from embcompat.cli.sample import check_out
 from embcompat.errors import ExtractionError, InputError
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ def embed(
         typer.Argument(metavar="INPUT", help="A .jsonl, .csv, .parquet or .txt file, or a directory of images."),
     ],
     extractor: Annotated[str, typer.Option("--extractor", "-e", help="Name, as `embcompat extractors` lists it.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The .parquet file to write; replaced if it exists.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The .parquet file to write.")],
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="Path or name, for extractors that take one.")
     ] = None,
@@ -39,16 +41,22 @@ def embed(
     ] = None,
     text_column: Annotated[str | None, typer.Option(help="Column to embed; text if there is one.")] = None,
     label_column: Annotated[str | None, typer.Option(help="Column of the labels; label if there is one.")] = None,
+    label_level: Annotated[
+        int | None, typer.Option(min=1, help="Which folder is an image's label, 1 for the first; the last by default.")
+    ] = None,
+    delimiter: Delimiter = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Embed only the first so many items.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Items that go through the model together.")] = None,
     skip_errors: Annotated[
         bool, typer.Option("--skip-errors", help="Leave out and list items that cannot be embedded.")
     ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file at --out.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Embed texts or images with a model.
 
-    The file appears when it is complete; a run that is stopped leaves nothing.
+    The file appears when it is complete. A run that is stopped or killed keeps what is embedded in a hidden file
+    beside it, and the same command resumes there.
 
     Examples:
     `embcompat embed docs.jsonl --extractor minilm --text-column body --out new.parquet`
@@ -62,17 +70,28 @@ def embed(
     from embcompat.cli.items import read_items
     from embcompat.extractors import load_extractor
 
-    _check_out(out)
+    check_out(out, overwrite=overwrite)
     options = parse_options(extractor, option or [])
     if batch_size is not None:
         options["batch_size"] = batch_size
-    given = read_items(source, id_column=id_column, text_column=text_column, label_column=label_column, limit=limit)
+    given = read_items(
+        source,
+        id_column=id_column,
+        text_column=text_column,
+        label_column=label_column,
+        label_level=label_level,
+        delimiter=delimiter,
+        limit=limit,
+    )
+    for note in given.notes:
+        messages().print(note, soft_wrap=True)
     with messages().status(f"Loading {extractor}"):
         loaded = load_extractor(extractor, *([] if model is None else [model]), **options)
     if source.is_dir() and loaded.space.modality == "text":
         raise InputError(f"{extractor} embeds texts, so INPUT must be a file. Got the directory {source}.")
-    run = _run(loaded, given, skip_errors=skip_errors)
+    run = _run(loaded, given, out, skip_errors=skip_errors)
     run.embeddings.save(out)
+    parts_path(out).unlink(missing_ok=True)
     if as_json:
         print_json(_result(out, run))
     else:
@@ -86,7 +105,7 @@ class _Run:
     seconds: float
 
 
-def _run(extractor: Extractor, given: Items, *, skip_errors: bool) -> _Run:
+def _run(extractor: Extractor, given: Items, out: Path, *, skip_errors: bool) -> _Run:
     from embcompat.extractors import extract_embeddings
 
     skipped: list[SkippedItem] = []
@@ -94,18 +113,22 @@ def _run(extractor: Extractor, given: Items, *, skip_errors: bool) -> _Run:
     start = time.perf_counter()
     with track("Embedding", len(given.items), unit="items") as advance:
         found = extract_embeddings(
-            extractor, given.items, ids=given.ids, labels=given.labels, on_skip=on_skip, progress=advance
+            extractor,
+            given.items,
+            ids=None if given.row_numbers else given.ids,
+            labels=given.labels,
+            on_skip=on_skip,
+            progress=advance,
+            parts=parts_path(out),
         )
     if not len(found):
         raise ExtractionError(f"not one of {len(skipped)} items could be embedded. The first: {skipped[0].reason}.")
     return _Run(found, skipped, time.perf_counter() - start)
 
 
-def _check_out(out: Path) -> None:
-    if out.suffix != ".parquet" or out.is_dir():
-        raise InputError(f"--out must be a .parquet file. Got {out}.")
-    if not out.parent.is_dir():
-        raise InputError(f"the folder of {out} does not exist. Create it first.")
+def parts_path(out: Path) -> Path:
+    """Return where vectors are kept while ``out`` is made."""
+    return out.with_name(f".{out.name}.parts")
 
 
 def parse_options(extractor: str, pairs: list[str]) -> dict[str, Any]:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from embcompat.cli.images import label_images, list_images
 from embcompat.errors import FileFormatError, InputError
+from embcompat.files.formats import ending_of
+from embcompat.files.text import Rows, read_lines, read_table
 
-ID_COLUMNS = ("id", "_id", "doc_id", "query_id", "qid")
-TEXT_COLUMNS = ("text",)
-LABEL_COLUMNS = ("label",)
-
-IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+ID_COLUMNS: Final = (
+    "id", "_id", "docid", "doc_id", "doc-id", "corpus-id", "corpus_id", "pid", "query_id", "query-id", "qid",
+    "custom_id",
+)  # fmt: skip
+TEXT_COLUMNS: Final = ("text",)
+LABEL_COLUMNS: Final = ("label",)
 
 _PARQUET_BATCH_ROWS = 8_192
 
@@ -30,12 +32,16 @@ class Items:
         ids: One for each item.
         labels: One for each item, or None.
         origin: Where ids, items and labels come from, in words.
+        row_numbers: Whether the ids are row numbers, because nothing names the items.
+        notes: What was left out, a sentence each.
     """
 
     items: list[Any]
     ids: list[str]
     labels: list[str] | None
     origin: str
+    row_numbers: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def read_items(
@@ -44,72 +50,85 @@ def read_items(
     id_column: str | None = None,
     text_column: str | None = None,
     label_column: str | None = None,
+    label_level: int | None = None,
+    delimiter: str | None = None,
     limit: int | None = None,
 ) -> Items:
-    """Read a .jsonl, .csv, .parquet or .txt file, or a directory of images.
+    """Read a .jsonl, .json, .csv, .tsv, .parquet or .txt file, or a directory of images.
 
     Args:
         path: The file or directory. A .txt file holds one text a line; its ids are row numbers from 0. In a directory
-            ids are the relative paths, and labels are the names of the sub-folders where the images lie in some.
+            ids are the relative paths, and labels are the names of the folders in which the images lie, if they lie
+            in sub-folders.
         id_column: Column of the ids; the first of `ID_COLUMNS` that is there, else row numbers.
         text_column: Column of the texts; ``text``, else the only column that is left.
         label_column: Column of the labels; ``label`` if it is there.
+        label_level: Which folder is the label of an image, 1 for the first below ``path``; the last one when None.
+        delimiter: What separates the fields of a CSV file; found from its header when None.
         limit: Read only the first so many items.
 
     Raises:
         InputError: If the path does not exist, has an unknown suffix, or holds nothing to embed.
         FileFormatError: If the file is damaged or lacks a column or an id; names file, column and row.
     """
-    asked = (id_column, text_column, label_column)
+    columns = (id_column, text_column, label_column)
     if limit is not None and limit < 1:
         raise InputError(f"limit must be a positive integer. Got {limit}.")
+    ending = ending_of(path)
     if path.is_dir():
-        found = _read_images(path, asked, limit)
+        items = _read_images(path, columns, label_level, limit)
     elif not path.exists():
         raise InputError(f"{path} does not exist.")
-    elif path.suffix == ".txt":
-        found = _read_lines(path, asked, limit)
-    elif path.suffix in _READERS:
-        columns, rows = _READERS[path.suffix](path)
-        found = _read_rows(path, columns, rows, asked, limit)
+    elif ending == ".txt":
+        items = _read_lines(path, columns, limit)
+    elif ending in (".parquet", ".pq"):
+        names, rows = _parquet(path)
+        items = _read_rows(path, names, rows, columns, limit)
+    elif ending in (".jsonl", ".ndjson", ".json", ".csv", ".tsv"):
+        names, rows = read_table(path, delimiter=delimiter)
+        items = _read_rows(path, names, rows, columns, limit)
     else:
-        raise InputError(f"{path} must be a .jsonl, .csv, .parquet or .txt file or a directory. Got {path.suffix!r}.")
-    if not found.items:
+        raise InputError(
+            f"{path} must be a .jsonl, .json, .csv, .tsv, .parquet or .txt file or a directory. Got {ending!r}."
+        )
+    if not items.items:
         raise InputError(f"{path} holds nothing to embed.")
-    return found
+    _require_unicode(items.ids, path)
+    return items
+
+
+def _require_unicode(ids: Sequence[str], path: Path) -> None:
+    """Refuse before the work ids that could not be saved after it: lone surrogates, as in odd file names."""
+    for row, identifier in enumerate(ids):
+        try:
+            identifier.encode()
+        except UnicodeEncodeError as error:
+            raise FileFormatError(
+                f"{path}: the id of row {row} must be valid Unicode. Got {identifier!a}. Rename the file or the id."
+            ) from error
 
 
 Asked = tuple[str | None, str | None, str | None]
-Rows = Iterator[tuple[int, dict[str, Any]]]
 
 
-def _read_images(path: Path, asked: Asked, limit: int | None) -> Items:
+def _read_images(path: Path, asked: Asked, level: int | None, limit: int | None) -> Items:
     _refuse_columns(path, asked)
-    files = sorted(
-        file.relative_to(path)
-        for file in path.rglob("*")
-        if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".") and file.is_file()
-    )
-    files = files[:limit]
-    labels = [file.parts[0] for file in files if len(file.parts) > 1]
-    if labels and len(labels) != len(files):
-        loose = next(file for file in files if len(file.parts) == 1)
-        raise InputError(
-            f"{path} must hold its images all in sub-folders (the labels) or all outside. Got {loose} beside folders."
-        )
-    origin = "ids are relative paths, labels are sub-folders" if labels else "ids are file names"
-    return Items([path / file for file in files], [file.as_posix() for file in files], labels or None, origin)
+    files, skipped = list_images(path, limit)
+    labels = label_images(path, files, level)
+    origin = "ids are relative paths, labels are folders" if labels else "ids are relative paths"
+    notes = tuple(f"Left out: {count:,} {kind}." for kind, count in sorted(skipped.items()))
+    return Items([path / file for file in files], [file.as_posix() for file in files], labels, origin, notes=notes)
 
 
 def _read_lines(path: Path, asked: Asked, limit: int | None) -> Items:
     _refuse_columns(path, asked)
-    texts = [line.removesuffix("\n") for line in islice(_lines(path), limit)]
-    return Items(texts, [str(row) for row in range(len(texts))], None, "ids are row numbers from 0")
+    texts = list(islice(read_lines(path), limit))
+    return Items(texts, [str(row) for row in range(len(texts))], None, "ids are row numbers from 0", row_numbers=True)
 
 
 def _refuse_columns(path: Path, asked: Asked) -> None:
     if any(asked):
-        raise InputError(f"columns can be chosen in .jsonl, .csv and .parquet files. {path} has none.")
+        raise InputError(f"columns can be chosen in tables: .jsonl, .csv, .parquet. {path} has none.")
 
 
 def _read_rows(path: Path, columns: Sequence[str], rows: Rows, asked: Asked, limit: int | None) -> Items:
@@ -135,7 +154,10 @@ def _read_rows(path: Path, columns: Sequence[str], rows: Rows, asked: Asked, lim
     origin = f"texts from column {text_column!r}, "
     origin += "ids are row numbers from 0" if id_column is None else f"ids from {id_column!r}"
     origin += "" if label_column is None else f", labels from {label_column!r}"
-    return Items(items, ids, labels if label_column else None, origin)
+    notes: tuple[str, ...] = ()
+    if "title" in columns and text_column == "text":
+        notes = ("Column 'title' is not embedded. Join it with the text beforehand if the model should see it.",)
+    return Items(items, ids, labels if label_column else None, origin, row_numbers=id_column is None, notes=notes)
 
 
 def _choose(path: Path, columns: Sequence[str], asked: str | None, usual: Sequence[str], option: str) -> str | None:
@@ -154,57 +176,15 @@ def _key(values: dict[str, Any], column: str, path: Path, row: int) -> str:
     return str(value)
 
 
-def _lines(path: Path) -> Iterator[str]:
-    try:
-        with path.open(encoding="utf-8-sig") as stream:
-            yield from stream
-    except UnicodeDecodeError as error:
-        raise FileFormatError(f"{path} must be UTF-8 text: {error}.") from error
-
-
-def _jsonl(path: Path) -> tuple[list[str], Rows]:
-    def rows() -> Rows:
-        for number, line in enumerate(_lines(path)):
-            if not line.strip():
-                continue
-            try:
-                values = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise FileFormatError(f"{path}: row {number} is not JSON: {error}.") from error
-            if not isinstance(values, dict):
-                raise FileFormatError(f"{path}: row {number} must be a JSON object. Got {line.strip():.40}.")
-            yield number, values
-
-    first = next(rows(), (0, {}))[1]
-    return list(first), rows()
-
-
-def _csv(path: Path) -> tuple[list[str], Rows]:
-    csv.field_size_limit(2**31 - 1)  # a text may be long
-    reader = csv.DictReader(_lines(path), strict=True)
-
-    def rows() -> Rows:
-        try:
-            for number, values in enumerate(reader):
-                if None in values or None in values.values():
-                    raise FileFormatError(f"{path}: row {number} must have {len(columns)} fields, as the header has.")
-                yield number, values
-        except csv.Error as error:
-            raise FileFormatError(f"{path} is not CSV: {error} (line {reader.line_num}).") from error
-
-    columns = list(reader.fieldnames or ())
-    return columns, rows()
-
-
 def _parquet(path: Path) -> tuple[list[str], Rows]:
     from embcompat.files.parquet import open_parquet
 
     file = open_parquet(path)
-    columns = list(file.schema_arrow.names)
+    columns = [name for name in file.schema_arrow.names if not _holds_vectors(file.schema_arrow.field(name).type)]
 
     def rows() -> Rows:
         number = 0
-        for batch in file.iter_batches(_PARQUET_BATCH_ROWS):
+        for batch in file.iter_batches(_PARQUET_BATCH_ROWS, columns=columns):
             for values in batch.to_pylist():
                 yield number, values
                 number += 1
@@ -212,4 +192,7 @@ def _parquet(path: Path) -> tuple[list[str], Rows]:
     return columns, rows()
 
 
-_READERS = {".csv": _csv, ".jsonl": _jsonl, ".parquet": _parquet}
+def _holds_vectors(kind: Any) -> bool:
+    from embcompat.files.vectors import is_vector_type
+
+    return is_vector_type(kind)

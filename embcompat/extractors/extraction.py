@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ from numpy.typing import NDArray
 from embcompat.embeddings import Embeddings
 from embcompat.errors import ExtractionError, InputError
 from embcompat.extractors.base import Extractor
+from embcompat.extractors.parts import Parts
 from embcompat.files.validation import validate_strings
+from embcompat.spaces import SpaceVersion
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ def extract_embeddings(
     labels: Sequence[str] | None = None,
     on_skip: Callable[[SkippedItem], None] | None = None,
     progress: Callable[[int], None] | None = None,
+    parts: Path | None = None,
 ) -> Embeddings:
     """Embed items with an extractor.
 
@@ -51,6 +55,8 @@ def extract_embeddings(
         labels: n strings, or None.
         on_skip: Called with each item that is left out, in order; for instance ``skipped.append``.
         progress: Called with the number of items newly done.
+        parts: A file in which vectors are kept as they are computed: a run that was stopped or killed and starts
+            again with the same file asks the model only for the rest. Delete it when the embeddings are saved.
 
     Raises:
         InputError: If ids or labels do not fit the items.
@@ -77,20 +83,50 @@ def extract_embeddings(
     names = validate_strings(given, len(items), what="ids", unique=True)
     marks = validate_strings(labels, len(items), what="labels")
     vectors = np.empty((len(items), extractor.space.dim), dtype=np.float32)
+    missing, keep = _resume(vectors, items, extractor.space, parts)
+    if progress is not None and len(missing) < len(items):
+        progress(len(items) - len(missing))
     kept = np.ones(len(items), dtype=bool)
-    for start in range(0, len(items), extractor.chunk_size):
-        chunk = items[start : start + extractor.chunk_size]
-        for row, outcome in enumerate(_embed_chunk(extractor, chunk), start=start):
+    for start in range(0, len(missing), extractor.chunk_size):
+        rows = missing[start : start + extractor.chunk_size]
+        whole = len(missing) == len(items)
+        chunk = items[rows[0] : rows[-1] + 1] if whole else [items[row] for row in rows]
+        for row, outcome in zip(rows, _embed_chunk(extractor, chunk), strict=True):
             if isinstance(outcome, str):
                 _skip(SkippedItem(row, names[row], outcome), on_skip)
                 kept[row] = False
             else:
                 vectors[row] = outcome
+        keep([row for row in rows if kept[row]])
         if progress is not None:
             progress(len(chunk))
     if not kept.all():
         vectors, names, marks = vectors[kept], names[kept], None if marks is None else marks[kept]
-    return Embeddings(vectors, names, extractor.space, marks)
+    return Embeddings(vectors, names, extractor.space, marks, row_numbers=ids is None)
+
+
+def _resume(
+    vectors: NDArray[np.float32], items: Sequence[Any], space: SpaceVersion, path: Path | None
+) -> tuple[list[int], Callable[[list[int]], None]]:
+    """Fill in vectors that were computed before; return the rows that are missing, and what keeps new ones."""
+    if path is None:
+        return list(range(len(items))), lambda _rows: None
+    parts = Parts(path, space)
+    digests, known = parts.digests(items), parts.load()
+    missing = []
+    for row, digest in enumerate(digests):
+        vector = None if digest is None else known.get(digest)
+        if vector is None:
+            missing.append(row)
+        else:
+            vectors[row] = vector
+
+    def keep(rows: list[int]) -> None:
+        named = [(row, digest) for row in rows if (digest := digests[row]) is not None]
+        if named:
+            parts.add([digest for _, digest in named], vectors[[row for row, _ in named]])
+
+    return missing, keep
 
 
 def _embed_chunk(extractor: Extractor, chunk: Sequence[Any]) -> Iterator[NDArray[np.float32] | str]:

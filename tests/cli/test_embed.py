@@ -18,6 +18,7 @@ from embcompat.cli import app
 from embcompat.cli.items import read_items
 from embcompat.embeddings import Embeddings
 from embcompat.errors import ExtractionError, FileFormatError, InputError, UnknownNameError
+from embcompat.extractors import extract_embeddings
 from embcompat.spaces import SpaceVersion
 
 
@@ -62,7 +63,7 @@ def run(*args: str) -> Result:
 
 
 def embed_file(path: str, *args: str) -> Embeddings:
-    run("embed", path, "--extractor", "lengths", "--out", "out.parquet", *args)
+    run("embed", path, "--extractor", "lengths", "--out", "out.parquet", "--overwrite", *args)
     return Embeddings.load("out.parquet")
 
 
@@ -124,21 +125,69 @@ def test_a_very_long_field(folder: Path) -> None:
 
 
 def test_a_folder_of_images(folder: Path) -> None:
-    for name in ("ann/1.jpg", "ann/2.PNG", "bob/deep/3.jpg"):
+    for name in ("ann/1.jpg", "ann/2.PNG", "bob/3.jpg", ".thumbnails/ann/1.jpg"):
         Path("photos", name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (4, 4)).save(Path("photos", name))
     Path("photos/ann/notes.txt").write_text("not an image")
     Path("photos/ann/.hidden.jpg").write_text("not an image")
     found = embed_file("photos", "--option", "modality=face")
-    assert found.ids.tolist() == ["ann/1.jpg", "ann/2.PNG", "bob/deep/3.jpg"]
+    assert found.ids.tolist() == ["ann/1.jpg", "ann/2.PNG", "bob/3.jpg"]
     assert found.labels is not None
     assert found.labels.tolist() == ["ann", "ann", "bob"]
-    assert embed_file("photos/bob/deep", "--option", "modality=face").labels is None
-    Image.new("RGB", (4, 4)).save("photos/loose.jpg")
-    with pytest.raises(InputError, match=r"all in sub-folders .* Got loose.jpg beside folders"):
+    assert embed_file("photos/bob", "--option", "modality=face").labels is None
+    shown = run("embed", "photos", "-e", "lengths", "-o", "out.parquet", "--overwrite", "--option", "modality=face")
+    assert "Left out: 1 .txt." in shown.stderr
+    assert "Left out: 1 hidden or cache folder .thumbnails." in shown.stderr
+    Path("photos/train").mkdir()
+    Path("photos/ann").rename("photos/train/ann")
+    with pytest.raises(InputError, match=r"all at one depth.*Got bob/3.jpg and train/ann/1.jpg"):
         embed_file("photos", "--option", "modality=face")
+    Path("photos/bob").rename("photos/train/bob")
+    labels = embed_file("photos", "--option", "modality=face").labels
+    assert labels is not None
+    assert labels.tolist() == ["ann", "ann", "bob"]
+    first = embed_file("photos", "--option", "modality=face", "--label-level", "1").labels
+    assert first is not None
+    assert first.tolist() == ["train"] * 3
     with pytest.raises(InputError, match="lengths embeds texts, so INPUT must be a file. Got the directory photos"):
-        embed_file("photos/bob")
+        embed_file("photos/train/bob")
+
+
+def test_a_stopped_run_resumes(folder: Path) -> None:
+    Path("in.txt").write_text("a\nbb\nccc\ndddd\neeeee\nffffff\n")
+    words = ["embed", "in.txt", "--extractor", "lengths", "--out", "out.parquet", "--option", "stop=5"]
+    assert CliRunner().invoke(app, words).exit_code != 0
+    parts = Path(".out.parquet.parts")
+    kept = parts.stat().st_size
+    assert kept == 4 * 20
+    with parts.open("ab") as stream:
+        stream.write(b"half a record")
+    asked: list[str] = []
+
+    class Counting(Lengths):
+        def extract(self, items: Sequence[Any]) -> NDArray[np.float32]:
+            asked.extend(items)
+            return super().extract(items)
+
+    extract_embeddings(Counting(), Path("in.txt").read_text().split(), parts=parts)
+    assert asked == ["eeeee", "ffffff"]
+    assert embed_file("in.txt").vectors.ravel().tolist() == [1, 2, 3, 4, 5, 6]
+    assert not parts.exists()
+
+
+def test_tables_with_other_delimiters(folder: Path) -> None:
+    Path("in.csv").write_text("id;text\na;one, two\n")
+    Path("in.tsv").write_text("id\ttext\na\tone, two\n")
+    for name in ("in.csv", "in.tsv"):
+        assert read_items(Path(name)).items == ["one, two"]
+    with pytest.raises(FileFormatError, match=r"one column that holds ';'.*--delimiter ';'"):
+        read_items(Path("in.csv"), delimiter=",")
+
+
+def test_an_id_that_cannot_be_saved_is_refused_before_the_work(folder: Path) -> None:
+    Path("in.jsonl").write_text('{"id": "a\\ud800", "text": "one"}')
+    with pytest.raises(FileFormatError, match=r"the id of row 0 must be valid Unicode. Got 'a\\ud800'"):
+        read_items(Path("in.jsonl"))
 
 
 def test_options_reach_the_extractor(folder: Path) -> None:
@@ -155,7 +204,7 @@ def test_options_reach_the_extractor(folder: Path) -> None:
     with pytest.raises(InputError, match="It takes: model='lengths', modality='text'"):
         embed_file("in.txt", "--option", "unknown=1")
     with pytest.raises(UnknownNameError, match=r"lengths \(from embcompat-test-lengths\)"):
-        run("embed", "in.txt", "--extractor", "nope", "--out", "out.parquet")
+        run("embed", "in.txt", "--extractor", "nope", "--out", "out.parquet", "--overwrite")
 
 
 def test_bad_items_end_the_run_or_are_skipped_and_listed(folder: Path) -> None:
@@ -193,15 +242,15 @@ def test_json_for_machines(folder: Path) -> None:
     }
 
 
-def test_an_interrupted_run_leaves_nothing_and_keeps_what_was_there(folder: Path) -> None:
+def test_an_interrupted_run_keeps_what_was_there(folder: Path) -> None:
     Path("in.txt").write_text("one\ntwo\nthree\nfour\nfive five")
     before = embed_file("in.txt")
     # An interruption comes out as Abort, or as 130, by the version of click.
     result = CliRunner().invoke(
-        app, ["embed", "in.txt", "--extractor", "lengths", "--out", "out.parquet", "--option", "stop=9"]
+        app, ["embed", "in.txt", "--extractor", "lengths", "--out", "out.parquet", "--overwrite", "--option", "stop=9"]
     )
     assert result.exit_code != 0
-    assert sorted(path.name for path in folder.iterdir()) == ["in.txt", "out.parquet"]
+    assert sorted(path.name for path in folder.iterdir()) == [".out.parquet.parts", "in.txt", "out.parquet"]
     np.testing.assert_array_equal(Embeddings.load("out.parquet").vectors, before.vectors)
 
 
@@ -243,13 +292,13 @@ def test_bad_arguments(folder: Path) -> None:
     Path("none").mkdir()
     for path, message in (
         ("absent.txt", "absent.txt does not exist"),
-        ("in.doc", "must be a .jsonl, .csv, .parquet or .txt file or a directory. Got '.doc'"),
+        ("in.doc", "must be a .jsonl, .json, .csv, .tsv, .parquet or .txt file or a directory. Got '.doc'"),
         ("empty.jsonl", "must have a column 'text'"),
         ("none", "none holds nothing to embed"),
     ):
         with pytest.raises(InputError, match=message):
             embed_file(path)
-    with pytest.raises(InputError, match="columns can be chosen in .jsonl, .csv and .parquet files"):
+    with pytest.raises(InputError, match="columns can be chosen in tables: .jsonl, .csv, .parquet"):
         embed_file("in.txt", "--id-column", "id")
     write(Path("in.jsonl"), [{"id": "a", "text": "one"}])
     with pytest.raises(FileFormatError, match=r"has no column 'body' \(--text-column\). It has id, text"):

@@ -9,12 +9,24 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image
 
 from embcompat.errors import ExtractionError
 
 MAX_PIXELS = 50_000_000
 """Largest image that is decoded: 50 megapixels, 150 MB as RGB [ours]."""
+
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation → what turns the image upright (CIPA DC-008, Exif 2.32, tag 274)."""
 
 
 def load_image(item: Any, *, convert: bool = False, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
@@ -53,10 +65,24 @@ def load_image(item: Any, *, convert: bool = False, max_pixels: int = MAX_PIXELS
     if image.mode != "RGB" and not convert:
         raise ExtractionError(f"{name} must be an RGB image. Got mode {image.mode!r}. Pass convert=True to convert it")
     try:
-        image = ImageOps.exif_transpose(image)
-        return np.array(_to_rgb(image), dtype=np.uint8)
-    except (OSError, SyntaxError, ValueError) as error:
+        pixels = np.array(_to_rgb(_upright(image)), dtype=np.uint8)
+    except ExtractionError:
+        raise
+    except Exception as error:  # decoders raise whatever they like
         raise ExtractionError(f"{name} is damaged: {error}") from error
+    return pixels
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn an image as its EXIF orientation says; no other tag is read, and damaged EXIF says nothing."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # odd EXIF is no reason to lose the photo
+        return image
+    method = _TURNS.get(orientation) if isinstance(orientation, int) else None
+    return image if method is None else image.transpose(method)
 
 
 def describe(item: Any) -> str:
@@ -80,12 +106,12 @@ def _open(item: str | Path | bytes, name: str) -> Image.Image:
         raise ExtractionError(f"{name} is empty: 0 bytes")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
+            warnings.simplefilter("ignore")  # about bombs, where our own limit is lower, and about odd EXIF
             return Image.open(io.BytesIO(data))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise ExtractionError(f"{name} is not an image that Pillow can read") from error
     except Image.DecompressionBombError as error:
         raise ExtractionError(f"{name} is too big: {error}") from error
+    except Exception as error:  # decoders raise whatever they like
+        raise ExtractionError(f"{name} is not an image that Pillow can read") from error
 
 
 def _from_array(array: NDArray[Any], name: str) -> Image.Image:

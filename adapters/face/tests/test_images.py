@@ -120,3 +120,16 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
 def test_what_is_no_image_is_refused(item: NDArray[Any] | None) -> None:
     with pytest.raises(ExtractionError, match="is not an image|has no pixels"):
         load_image(item)
+
+
+def test_odd_exif_does_not_lose_the_photo(tmp_path: Path) -> None:
+    image = Image.new("RGB", (4, 2), "red")
+    exif = image.getexif()
+    exif[0x0112] = 6  # turn by 90 degrees
+    image.save(tmp_path / "turned.jpg", exif=exif)
+    assert load_image(tmp_path / "turned.jpg").shape == (4, 2, 3)
+    data = (tmp_path / "turned.jpg").read_bytes()
+    start = data.index(b"Exif\0\0") + 6
+    for damage in (b"XX*\0", b"II*\0\xff\xff\xff\x7f"):
+        (tmp_path / "odd.jpg").write_bytes(data[:start] + damage + data[start + len(damage) :])
+        assert load_image(tmp_path / "odd.jpg").shape == (2, 4, 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, final
@@ -22,7 +23,7 @@ MAX_LENGTH = 512
 
 @final
 class StaticTextExtractor:
-    """A table of token vectors in the safetensors form of model2vec: a text is the weighted mean of its tokens.
+    """A table of token vectors in the safetensors form of model2vec: a text is the weighted mean of its known tokens.
 
     The file holds ``embeddings`` (rows, dim) and, where tokens share rows or count differently, ``mapping`` (token →
     row) and ``weights`` (token → weight). Vectors have unit norm.
@@ -47,6 +48,8 @@ class StaticTextExtractor:
         self._tokenizer = Tokenizer.from_file(str(tokenizer))
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()  # the cut is made on the ids, which is what the model was trained with
+        self._unknown = _unknown_token(self._tokenizer)
+        self._characters = MAX_LENGTH * int(np.median([len(token) for token in self._tokenizer.get_vocab()]))
         self._table, self._mapping, self._weights = _read_table(model, self._tokenizer.get_vocab_size())
         digest = sha256_of(model)
         self._space = SpaceVersion(
@@ -59,7 +62,7 @@ class StaticTextExtractor:
             fingerprint={
                 "weights": f"sha256:{digest}",
                 "tokenizer": f"sha256:{sha256_of(tokenizer)}",
-                "pooling": "mean",
+                "pooling": "mean of known tokens",
                 "prompt": "",
                 "max_length": MAX_LENGTH,
                 "normalize": True,
@@ -87,12 +90,22 @@ class StaticTextExtractor:
         """
         texts = check_texts(items)
         result = np.empty((len(texts), self._space.dim), dtype=np.float32)
-        for row, encoding in enumerate(self._tokenizer.encode_batch(texts, add_special_tokens=False)):
-            ids = np.array(encoding.ids[:MAX_LENGTH], dtype=np.intp)
+        cut = [text[: self._characters] for text in texts]
+        for row, encoding in enumerate(self._tokenizer.encode_batch(cut, add_special_tokens=False)):
+            ids = np.array([token for token in encoding.ids[:MAX_LENGTH] if token != self._unknown], dtype=np.intp)
             if len(ids) == 0:
-                raise ExtractionError(f"a text must have at least one token. Got {texts[row]!r:.80}")
+                raise ExtractionError(f"a text must have at least one token that is known. Got {texts[row]!r:.80}")
             result[row] = self._weights[ids] @ self._table[self._mapping[ids]]
         return normalize_rows(result)  # the mean and the weighted sum differ in length only
+
+
+def _unknown_token(tokenizer: Tokenizer) -> int | None:
+    """Return the number of the token that stands for unknown text, which model2vec leaves out of the mean."""
+    model = json.loads(tokenizer.to_str())["model"]
+    if model.get("unk_id") is not None:
+        return int(model["unk_id"])
+    token = model.get("unk_token")
+    return None if token is None else tokenizer.token_to_id(token)
 
 
 def _read_table(path: Path, tokens: int) -> tuple[NDArray[np.float32], NDArray[np.intp], NDArray[np.float32]]:

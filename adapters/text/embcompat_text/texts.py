@@ -68,11 +68,13 @@ def check_texts(items: Sequence[Any]) -> list[str]:
     """Return the items as a list of strings that can be encoded.
 
     Raises:
-        ExtractionError: If an item is not a string, or holds a lone surrogate.
+        ExtractionError: If an item is not a string, is blank, or holds a lone surrogate.
     """
     for item in items:
         if not isinstance(item, str):
             raise ExtractionError(f"a text must be a string. Got {item!r:.80} ({type(item).__name__})")
+        if not item.strip():
+            raise ExtractionError(f"a text must not be empty or blank. Got {item!r:.80}")
         try:
             item.encode()
         except UnicodeEncodeError as error:
