@@ -27,8 +27,7 @@ from machine import describe
 from zoo import FITTED_TEXTS, TEXT_PAIRS, draw_pairs, load_qrels, load_texts
 
 import embcompat as ec
-from embcompat.backfill.embed import Embed, embed_items
-from embcompat.backfill.lazy.replay import LazyCurve, replay_lazy
+from embcompat.backfill import Embed, LazyCurve, embed_items, replay_lazy
 from embcompat.cli.demo.texts import read_docstrings
 from embcompat.evaluation.bootstrap import bootstrap_difference, bootstrap_ratio
 from embcompat.evaluation.retrieval.evaluate import held_out_relevance

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from embcompat.aligners import AffineAligner, Aligner, AlignerPair, fit_affine, load_aligner
     from embcompat.artifact import Artifact, read_artifact
-    from embcompat.backfill import Budget, plan_backfill
-    from embcompat.backfill.lazy.backfill import LazyBackfill
+    from embcompat.backfill import Budget, LazyBackfill, plan_backfill
     from embcompat.embeddings import (
         Embeddings,
         PairedEmbeddings,
@@ -49,9 +48,9 @@ _HOMES = {
     ),
     "embcompat.backfill": (
         "Budget",
+        "LazyBackfill",
         "plan_backfill",
     ),
-    "embcompat.backfill.lazy.backfill": ("LazyBackfill",),
     "embcompat.embeddings": (
         "Embeddings",
         "PairSplit",

@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 import embcompat as ec
-from embcompat.backfill.embed import look_up
+from embcompat.backfill import look_up
 from embcompat.evaluation.search import search
 from embcompat.migration import job_of, run_migration
 from embcompat.stores import open_store

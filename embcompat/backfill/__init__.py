@@ -1,28 +1,45 @@
-"""Partial backfill: which few items to re-embed with the new model, and what it buys."""
+"""Backfill: which few items to re-embed with the new model, what it buys, and doing it, ahead or when queries come."""
 
 from embcompat.backfill.backlog import Backlog, HeldOut
 from embcompat.backfill.curves.curve import BackfillCurve, OrderCurve, backfill_curve
 from embcompat.backfill.curves.search import SearchTask
 from embcompat.backfill.curves.verification import VerificationTask
-from embcompat.backfill.order import SCORERS, backfill_order
+from embcompat.backfill.embed import Embed, NativeRows, embed_items, look_up
+from embcompat.backfill.execute import BackfillRun, run_backfill
+from embcompat.backfill.lazy.backfill import DEFAULT_DEPTH, LazyBackfill
+from embcompat.backfill.lazy.counters import LazyCounters
+from embcompat.backfill.lazy.replay import LazyCurve, replay_lazy
+from embcompat.backfill.order import SCORERS, available_orders, backfill_order
 from embcompat.backfill.plan import BackfillPlan, Budget, plan_backfill, time_per_item
 from embcompat.backfill.plan_file import PlanFile, read_plan, save_plan
 
 __all__ = [
+    "DEFAULT_DEPTH",
     "SCORERS",
     "BackfillCurve",
     "BackfillPlan",
+    "BackfillRun",
     "Backlog",
     "Budget",
+    "Embed",
     "HeldOut",
+    "LazyBackfill",
+    "LazyCounters",
+    "LazyCurve",
+    "NativeRows",
     "OrderCurve",
     "PlanFile",
     "SearchTask",
     "VerificationTask",
+    "available_orders",
     "backfill_curve",
     "backfill_order",
+    "embed_items",
+    "look_up",
     "plan_backfill",
     "read_plan",
+    "replay_lazy",
+    "run_backfill",
     "save_plan",
     "time_per_item",
 ]

@@ -38,9 +38,11 @@ def beaten(result: dict[str, Any]) -> list[str]:
         lines += ["", "| FAR of ours as a multiple of | value (95 %) | fold by fold |", "|---|---|---|"]
         for what, ratio in found["ratios"].items():
             scenario, _, base = what.partition(f": {ours} / ")
+            plain = base.removeprefix("S3: ")
+            scenario += ", Dense without" if plain != base else ""
             by_fold = ", ".join("–" if each is None else f"{each:.2f}" for each in ratio["by_fold"])
             interval = f"{ratio['value']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})"
-            lines.append(f"| {NAMES[base]}, {scenario} | {interval} | {by_fold} |")
+            lines.append(f"| {NAMES[plain]}, {scenario} | {interval} | {by_fold} |")
         lines.append("")
     return lines[:-1]
 

@@ -25,7 +25,7 @@ import numpy as np
 from loading import QUICK, Collection, Options, as_estimate, embed, load_collections, read_options, show, write
 
 import embcompat as ec
-from embcompat.backfill.lazy.replay import replay_lazy
+from embcompat.backfill import replay_lazy
 from embcompat.evaluation import FUSED_WEIGHTS, bootstrap_difference, bootstrap_ratio
 from embcompat.evaluation.retrieval.lines import Sides
 from embcompat.evaluation.retrieval.qrels import match_qrels

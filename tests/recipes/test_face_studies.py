@@ -135,3 +135,5 @@ def test_the_recommended_aligner_meets_the_aims(old: str) -> None:
         assert plain["high"] < 1
         assert max(plain["by_fold"]) < 1
         assert np.isfinite(plain["low"])
+        served = ratios[f"S3, queries normalized: {found['recommended']} / S3: {base}"]
+        assert served["value"] < plain["value"]

@@ -167,12 +167,12 @@ def _into_target(embed: Embed, maps: OnnxMaps) -> Embed:
 def _execute(
     ids: list[str], url: str, artifact: Artifact, embed: Embed, reasons: dict[str, str], asked: _Asked | None
 ) -> dict[str, Any]:
-    from embcompat.backfill.execute import run_backfill
+    from embcompat.backfill import run_backfill
     from embcompat.cli.backfill.watch import Watch
+    from embcompat.migration import job_of
     from embcompat.stores import open_store
-    from embcompat.stores.values import Job
 
-    job = Job(artifact.id, artifact.source, artifact.target)
+    job = job_of(artifact)
     with closing(open_store(url)) as store:
         if store.state(job).phase == "untouched":
             raise InputError(f"{store.url} was not converted with this artifact. Run `embcompat migrate run` first.")
