@@ -26,11 +26,12 @@ def make_tables() -> str:
 def text_table(upgrades: dict[str, Any]) -> list[str]:
     """Write each way to serve as the share that it closes of the gap between today and a full reindex."""
     lines = [
-        "**Text search**, nDCG@10 on real collections. Each way is given as the share that it closes of the gap",
-        "between today and a full reindex: 0 % is no better than today, 100 % is as good as re-embedding everything.",
-        "In brackets its difference from today, 95 % interval. *20 %* embeds a fifth of the collection, drawn by lot,",
-        "and fits on nothing else; *lazy* embeds what queries bring up. Both search fused, so both models must be",
-        "alive. The other columns have pairs from documents that answer no query, and a gallery without those. Made by",
+        "**Text search**, nDCG@10 on real collections. Each column shows how much of the gap between today and a",
+        "full reindex it closes: 0 % is no better than today, 100 % is as good as re-embedding everything. Brackets",
+        "show the 95 % confidence interval of the difference from today. *20 %* embeds a random fifth of the",
+        "collection and fits on nothing else; *lazy* embeds what queries bring up, and shows the share of the gallery",
+        "that was embedded in the end. Both search fused, so both models must be alive. The other columns use pairs",
+        "from documents that answer no query, and a gallery without those documents. Source:",
         "[upgrade_search.py](recipes/text/upgrade_search.py).",
         "",
         "| upgrade | today | converted | fused | 20 % | lazy | reindex |",
@@ -52,8 +53,10 @@ def text_table(upgrades: dict[str, Any]) -> list[str]:
         for way, (closed, _) in ways.items():
             sums.setdefault(way, []).append(closed["value"])
         cells = [
-            f"{closed['value']:.0%} ({found['low']:+.3f} to {found['high']:+.3f})" for closed, found in ways.values()
+            f"{gap['value']:.0%} ({difference['low']:+.3f} to {difference['high']:+.3f})"
+            for gap, difference in ways.values()
         ]
+        cells[-1] += f", embeds {lazy['curve']['native_fraction'][-1]:.0%}"
         lines.append(f"| {name} | {row['status_quo']:.3f} | {' | '.join(cells)} | {row['full_reindex']:.3f} |")
     means = [f"**{sum(values) / len(values):.0%}**" for values in sums.values()]
     return [*lines, f"| mean of the true upgrades | | {' | '.join(means)} | |"]
