@@ -34,9 +34,9 @@ _MODULES: Final = {
     "file": ("embcompat.stores.files.vectors", "pyarrow", "embcompat"),
     "lancedb": ("embcompat.stores.lancedb.opening", "lancedb", "embcompat[lancedb]"),
     "postgresql": ("embcompat.stores.postgres.opening", "psycopg", "embcompat[pgvector]"),
-    "qdrant+http": ("embcompat.stores.qdrant.gallery", "qdrant_client", "embcompat[qdrant]"),
-    "qdrant+https": ("embcompat.stores.qdrant.gallery", "qdrant_client", "embcompat[qdrant]"),
-    "qdrant+local": ("embcompat.stores.qdrant.gallery", "qdrant_client", "embcompat[qdrant]"),
+    "qdrant+http": ("embcompat.stores.qdrant.opening", "qdrant_client", "embcompat[qdrant]"),
+    "qdrant+https": ("embcompat.stores.qdrant.opening", "qdrant_client", "embcompat[qdrant]"),
+    "qdrant+local": ("embcompat.stores.qdrant.opening", "qdrant_client", "embcompat[qdrant]"),
 }
 
 

@@ -16,6 +16,8 @@ from embcompat.stores.lancedb.commits import is_conflict
 
 METRICS: Final[dict[Similarity, str]] = {"cosine": "cosine", "dot": "dot", "euclidean": "l2"}
 
+SIMILARITIES: Final = {metric: similarity for similarity, metric in METRICS.items()}
+
 _VECTOR_KINDS: Final = ("IvfFlat", "IvfPq", "IvfSq", "IvfRq", "IvfHnswFlat", "IvfHnswPq", "IvfHnswSq")
 _SCALAR_KINDS: Final = {"BTree": "BTree", "Bitmap": "Bitmap", "LabelList": "LabelList"}
 _TEXT_OPTIONS: Final = (

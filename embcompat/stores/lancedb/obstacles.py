@@ -7,7 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from embcompat.stores.lancedb.indexes import METRICS, VectorIndex
+from embcompat.stores.lancedb.indexes import SIMILARITIES, VectorIndex
+from embcompat.stores.metrics import metric_obstacles
 from embcompat.stores.values import Job, Obstacle
 
 
@@ -54,13 +55,4 @@ def _index(index: VectorIndex | None, job: Job) -> list[Obstacle]:
         return []
     if not index.is_known:
         return [Obstacle(f"The index {index.name!r} is of kind {index.kind}, which cannot be built again. Drop it.")]
-    suitable = METRICS[job.target.similarity]
-    if job.metric is not None or job.target.normalized or index.metric == suitable:
-        return []
-    return [
-        Obstacle(
-            f"The index {index.name!r} compares by {index.metric}, but space {job.target.id!r} compares by "
-            f"{job.target.similarity}, and its vectors are not normalized, so the two rank differently. Choose the "
-            "metric of the new index with --metric."
-        )
-    ]
+    return metric_obstacles(job, SIMILARITIES[index.metric])

@@ -11,7 +11,6 @@ server is taken from the environment variable ``QDRANT_API_KEY``.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, final
@@ -25,6 +24,7 @@ from embcompat.errors import InputError, StoreError
 from embcompat.spaces import SpaceVersion
 from embcompat.stores.base import GalleryStore
 from embcompat.stores.qdrant.points import (
+    DISTANCES,
     PAGE_ROWS,
     PAYLOAD_KEY,
     Change,
@@ -37,50 +37,20 @@ from embcompat.stores.qdrant.points import (
     payload_of,
     point_id,
     provenance_of,
+    record_of,
+    recorded_digest,
     rest_digest,
+    rows_of,
     unconvertible,
+    vector_params,
     vectors_of,
 )
 from embcompat.stores.qdrant.sides import Sides
-from embcompat.stores.url import StoreUrl
 from embcompat.stores.values import Coverage, Finish, Job, Obstacle, Pairs, Rows, State, TargetRows, no_target_side
 
-_DISTANCES: Final = {
-    "cosine": models.Distance.COSINE,
-    "dot": models.Distance.DOT,
-    "euclidean": models.Distance.EUCLID,
-}
 _BATCH_BYTES: Final = 4 << 20
 _POLL_SECONDS: Final = 0.5
-
-
-def open_gallery(address: StoreUrl) -> QdrantGallery:
-    """Open ``qdrant+http://host:port#alias``, ``…#alias.vector``, or ``qdrant+local:///folder#alias``.
-
-    Raises:
-        InputError: If there is no such alias or vector, or no connection.
-        StoreError: If another process has the folder open.
-    """
-    if len(address.names) not in (1, 2):
-        raise InputError(f"a Qdrant gallery is written qdrant+http://host:port#alias[.vector]. Got {address.public}.")
-    if address.scheme != "qdrant+local":
-        url = address.location.removeprefix("qdrant+")
-        client = QdrantClient(url=url, api_key=os.environ.get("QDRANT_API_KEY"), check_compatibility=False)
-    elif not address.path.is_dir():
-        raise InputError(f"there is no Qdrant folder {address.path}.")
-    else:
-        try:
-            client = QdrantClient(path=str(address.path))
-        except RuntimeError as error:
-            raise StoreError(f"{address.public}: {error}") from error
-    try:
-        return QdrantGallery(address.public, client, *address.names)
-    except ApiException as error:
-        client.close()
-        raise InputError(f"{address.public}: the server cannot be reached: {error}") from error
-    except BaseException:
-        client.close()
-        raise
+_HALF_TOLERANCE: Final = 2e-3
 
 
 @final
@@ -91,16 +61,17 @@ class QdrantGallery(GalleryStore):
         url: Where it is.
         batch_size: Points of one request.
         keeps_norms: Not where vectors are compared by cosine, so it is never promised.
-        tolerance: Vectors are stored as float32.
+        tolerance: Vectors are stored as float32, or float16 where the collection says so.
     """
 
     keeps_norms = False
-    tolerance = 1e-4
 
     def __init__(self, url: str, client: QdrantClient, alias: str, vector: str = "") -> None:
         self.url = url
         self._client, self._alias, self._vector = client, alias, vector
         self.batch_size = max(100, min(PAGE_ROWS, _BATCH_BYTES // (4 * self.dim())))
+        halves = self._params(self._served()).datatype == models.Datatype.FLOAT16
+        self.tolerance = _HALF_TOLERANCE if halves else 1e-4
 
     def dim(self) -> int:
         """Return the length of the vectors in service."""
@@ -109,29 +80,37 @@ class QdrantGallery(GalleryStore):
     def state(self, job: Job) -> State:
         """Return how far the job is, read from where the alias points."""
         served = self._served()
-        known = (self._client.get_collection(served).config.metadata or {}).get(PAYLOAD_KEY, {})
-        space = SpaceVersion.from_json(known["space"], where=self.url) if "space" in known else None
+        record = record_of(self._client, served)
+        converted = record["vectors"].get(self._vector, {}) if "vectors" in record else record
+        space = SpaceVersion.from_json(converted["space"], where=self.url) if "space" in converted else None
         if served == self._target(job):
             return State("cut_over" if self._client.collection_exists(self._source(job)) else "finished", space)
-        made = self._client.collection_exists(self._target(job))
-        return State("prepared" if made else "untouched", space)
+        if converted.get("artifact") == job.artifact_id:
+            return State("finished", space)  # another vector was migrated since
+        started = self._client.collection_exists(self._target(job))
+        return State("prepared" if started else "untouched", space)
 
     def obstacles(self, job: Job) -> list[Obstacle]:
         """Return what keeps the vectors of the collection from being converted."""
-        return unconvertible(self._params(self._source(job)), job.source)
+        source = self._source(job)
+        listed = unconvertible(self._params(source), job)
+        if self._client.get_collection(source).config.params.sharding_method == models.ShardingMethod.CUSTOM:
+            listed.append(Obstacle("Its shards are placed by the application (custom sharding), which is not copied."))
+        return listed
 
     def _prepare(self, job: Job) -> None:
         """Make the target collection with the configuration of the source, for the new space."""
         params = self._params(self._served())
+        distance = params.distance if job.metric is None else DISTANCES[job.metric]
+        earlier = record_of(self._client, self._served()).get("vectors", {})
+        converted = {"space": job.target.to_json(), "artifact": job.artifact_id}
         create_like(
             self._client,
             self._served(),
             self._target(job),
             vector=self._vector,
-            params=params.model_copy(
-                update={"size": job.target.dim, "distance": _DISTANCES[job.target.similarity], "datatype": None}
-            ),
-            metadata={"space": job.target.to_json(), "artifact": job.artifact_id},
+            params=params.model_copy(update={"size": job.target.dim, "distance": distance}),
+            metadata={**converted, "vector": self._vector, "vectors": {**earlier, self._vector: converted}},
         )
 
     def scan(self, job: Job, *, batch_size: int, missing_only: bool, claim: bool = False) -> Iterator[Rows]:  # noqa: ARG002
@@ -146,12 +125,13 @@ class QdrantGallery(GalleryStore):
                 present = [point for point in present if "source" not in known.get(point.id, {})]
             if not present:
                 continue
-            recorded = [self._recorded(point, known.get(point.id, {})) for point in present]
-            vectors = np.array([vectors_of(point)[self._vector] for point in present], dtype=np.float32)
-            yield Rows([str(point.id) for point in present], vectors, np.array(recorded, dtype=np.int64))
+            recorded = [recorded_digest(point, known.get(point.id, {}), self._vector) for point in present]
+            yield rows_of(present, recorded, self._vector, job.text_column)
 
     def write(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32], digests: NDArray[np.int64]) -> None:
         """Upsert points, with everything else that the source points have now."""
+        if not len(ids):
+            return
         chosen = [point_id(text) for text in ids]
         rows = {text: row for row, text in enumerate(ids)}
         native = self._sides(job).native(chosen)
@@ -188,7 +168,7 @@ class QdrantGallery(GalleryStore):
 
     def read(self, job: Job, ids: Sequence[str]) -> Pairs:
         """Read both sides of the given points."""
-        return self._sides(job).read_both(ids)
+        return self._sides(job).read_both(ids, job.text_column)
 
     def read_target(self, job: Job, ids: Sequence[str]) -> TargetRows:
         """Read the given points of the target collection that say that they are of the new space."""
@@ -222,10 +202,14 @@ class QdrantGallery(GalleryStore):
         while self._client.get_collection(self._target(job)).status != models.CollectionStatus.GREEN:
             time.sleep(_POLL_SECONDS)
 
-    def _cutover(self, job: Job, finish: Finish) -> None:  # noqa: ARG002
+    def _cutover(self, job: Job, finish: Finish) -> None:
         """Point the alias to the target collection; points that could not be converted come without a vector."""
-        self._sides(job).bring_over()
+        for rows in self.scan(job, batch_size=self.batch_size, missing_only=True):
+            self.write(job, *finish(rows))
+        sides = self._sides(job)
+        sides.bring_over()
         move_alias(self._client, self._alias, self._target(job))
+        sides.bring_over()  # points of the moment before the switch; their vectors follow as late rows
 
     def _rollback(self, job: Job) -> int:
         """Point the alias back; what changed since the cutover follows, without new vectors."""
@@ -244,8 +228,30 @@ class QdrantGallery(GalleryStore):
         self._client.delete_collection(self._target(job))
 
     def _drop_old(self, job: Job) -> None:
-        """Delete the old collection."""
-        self._client.delete_collection(self._source(job))
+        """Delete the old collection, unless another alias serves it."""
+        source = self._source(job)
+        if others := [entry.alias_name for entry in self._client.get_collection_aliases(source).aliases]:
+            raise StoreError(
+                f"{self.url}: the old collection {source!r} is still served by the alias {', '.join(others)}. Move or "
+                "delete that alias first. Nothing was deleted."
+            )
+        self._client.delete_collection(source)
+
+    def late_rows(self, job: Job) -> Iterator[Rows]:
+        """Compare the points of the old collection with what those in service were made from."""
+        sides = self._sides(job)
+        for points in pages(self._client, self._source(job), PAGE_ROWS, with_payload=True, with_vectors=True):
+            present = [point for point in points if self._vector in vectors_of(point)]
+            recorded = sides.late(present, job.text_column)
+            late = [point for point in present if point.id in recorded]
+            if late:
+                yield rows_of(late, [recorded[point.id] for point in late], self._vector, job.text_column)
+
+    def revived(self, job: Job) -> Iterator[Sequence[str]]:
+        """Find converted points in service whose point in the old collection is gone."""
+        for points in pages(self._client, self._served(), PAGE_ROWS, with_payload=[PAYLOAD_KEY]):
+            if gone := self._sides(job).gone(points):
+                yield gone
 
     def _sweep(self, job: Job) -> Iterator[Sequence[str]]:
         """Find points with a vector that do not say they are of the new space."""
@@ -270,23 +276,16 @@ class QdrantGallery(GalleryStore):
         raise InputError(f"{self.url}: there is no alias {self._alias!r}. Aliases: {', '.join(aliases) or 'none'}.")
 
     def _source(self, job: Job) -> str:
-        return self._served().removesuffix(f"__{job.suffix}")
+        """Return the old collection: the one in service, unless this job made that for this vector."""
+        served = self._served()
+        made_for = record_of(self._client, served).get("vector", self._vector)
+        return served.removesuffix(f"__{job.suffix}") if made_for == self._vector else served
 
     def _target(self, job: Job) -> str:
         return f"{self._source(job)}__{job.suffix}"
 
     def _params(self, collection: str) -> models.VectorParams:
-        found = self._client.get_collection(collection).config.params.vectors
-        named = found if isinstance(found, dict) else {"": found}
-        params = named.get(self._vector)
-        if not isinstance(params, models.VectorParams):
-            listed = ", ".join(name or "(unnamed)" for name in named)
-            raise InputError(f"{self.url}: there is no vector {self._vector or '(unnamed)'!r}. Vectors: {listed}.")
-        return params
-
-    def _recorded(self, point: Point, known: dict[str, Any]) -> int:
-        """Return the recorded digest; 0 too where anything else of the point changed."""
-        return int(known.get("source", 0)) if known.get("rest") == rest_digest(point, self._vector) else 0
+        return vector_params(self._client, collection, self._vector, where=self.url)
 
     def _copy(self, ids: Sequence[PointId], source: str, target: str, change: Change) -> int:
         try:

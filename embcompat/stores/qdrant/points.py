@@ -8,12 +8,19 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 from uuid import UUID
 
+import numpy as np
 from qdrant_client import QdrantClient, models
 
-from embcompat.errors import StoreError
-from embcompat.spaces import SpaceVersion
-from embcompat.stores.values import Obstacle
+from embcompat.errors import InputError, StoreError
+from embcompat.spaces import Similarity
+from embcompat.stores.metrics import metric_obstacles
+from embcompat.stores.values import Job, Obstacle, Rows
 
+DISTANCES: Final[dict[Similarity, models.Distance]] = {
+    "cosine": models.Distance.COSINE,
+    "dot": models.Distance.DOT,
+    "euclidean": models.Distance.EUCLID,
+}
 PAYLOAD_KEY: Final = "embcompat"
 PAGE_ROWS: Final = 1_000
 
@@ -67,18 +74,65 @@ def rest_digest(point: Point, vector: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-def unconvertible(params: models.VectorParams, source: SpaceVersion) -> list[Obstacle]:
-    """Return what keeps vectors of a collection from being converted from a space."""
+def unconvertible(params: models.VectorParams, job: Job) -> list[Obstacle]:
+    """Return what keeps vectors of a collection from being converted, or compared as they are."""
     obstacles = []
-    if params.distance == models.Distance.COSINE and not source.normalized:
+    if params.distance == models.Distance.COSINE and not job.source.normalized:
         text = (
             "This collection keeps unit vectors only (its distance is Cosine), but vectors of space "
-            f"{source.id!r} are not normalized. Fit the aligner on normalized vectors."
+            f"{job.source.id!r} are not normalized. Fit the aligner on normalized vectors."
         )
         obstacles.append(Obstacle(text))
     if params.multivector_config is not None:
-        obstacles.append(Obstacle("A multivector cannot be converted."))
+        text = "It is a multivector: each point has many of them. Only points with one vector each can be converted."
+        obstacles.append(Obstacle(text))
+    if params.datatype == models.Datatype.UINT8:
+        obstacles.append(Obstacle("Its vectors are stored as bytes (uint8), which converted vectors do not fit."))
+    similarities = {distance: similarity for similarity, distance in DISTANCES.items()}
+    if params.distance in similarities:
+        obstacles += metric_obstacles(job, similarities[params.distance])
+    elif job.metric is None:
+        obstacles.append(Obstacle(f"It compares by {params.distance.value}. Choose another metric with --metric."))
     return obstacles
+
+
+def vector_params(client: QdrantClient, collection: str, vector: str, *, where: str) -> models.VectorParams:
+    """Return the parameters of a vector of a collection.
+
+    Raises:
+        InputError: If there is no such vector.
+    """
+    vectors = client.get_collection(collection).config.params.vectors
+    named = vectors if isinstance(vectors, dict) else {"": vectors}
+    params = named.get(vector)
+    if not isinstance(params, models.VectorParams):
+        listed = ", ".join(name or "(unnamed)" for name in named)
+        raise InputError(f"{where}: there is no vector {vector or '(unnamed)'!r}. Vectors: {listed}.")
+    return params
+
+
+def rows_of(points: Sequence[Point], recorded: Sequence[int], vector: str, text: str | None) -> Rows:
+    """Return points that all have a vector as rows, with the texts under a payload key where one is named."""
+    vectors = np.array([vectors_of(point)[vector] for point in points], dtype=np.float32)
+    texts = None if text is None else [text_of(point, text) for point in points]
+    return Rows([str(point.id) for point in points], vectors, np.array(recorded, dtype=np.int64), texts)
+
+
+def text_of(point: Point, key: str) -> str:
+    """Return the text under a payload key; empty where there is none."""
+    text = (point.payload or {}).get(key)
+    return text if isinstance(text, str) else ""
+
+
+def recorded_digest(point: Point, provenance: dict[str, Any], vector: str) -> int:
+    """Return the digest on record for a source point; 0 too where anything else of the point changed."""
+    return int(provenance.get("source", 0)) if provenance.get("rest") == rest_digest(point, vector) else 0
+
+
+def record_of(client: QdrantClient, collection: str) -> dict[str, Any]:
+    """Return what the metadata of a collection tells of migrations."""
+    record: dict[str, Any] = (client.get_collection(collection).config.metadata or {}).get(PAYLOAD_KEY, {})
+    return record
 
 
 def pages(client: QdrantClient, collection: str, size: int, **options: Any) -> Iterator[list[Point]]:
@@ -161,6 +215,7 @@ def create_like(
         optimizers_config=models.OptimizersConfigDiff(**_given(config.optimizer_config, models.OptimizersConfigDiff)),
         quantization_config=config.quantization_config,
         metadata={**(config.metadata or {}), PAYLOAD_KEY: metadata},
+        **({"strict_mode_config": strict} if (strict := getattr(config, "strict_mode_config", None)) else {}),
     )
     for field, schema in (info.payload_schema or {}).items():
         client.create_payload_index(target, field, schema.params or schema.data_type)

@@ -20,7 +20,10 @@ from embcompat.stores.qdrant.points import (
     payload_of,
     point_id,
     provenance_of,
+    rest_digest,
     retrieve,
+    rows_of,
+    text_of,
     vectors_of,
 )
 from embcompat.stores.values import Coverage, Pairs, Phase, TargetRows
@@ -81,16 +84,48 @@ class Sides:
         native = [identifier for identifier, known in told.items() if "source" in known and "artifact" not in known]
         return retrieve(self.client, self.target, native, with_payload=[PAYLOAD_KEY], with_vectors=True)
 
-    def read_both(self, ids: Sequence[str]) -> Pairs:
+    def read_both(self, ids: Sequence[str], text: str | None) -> Pairs:
         """Read the points that have the vector in both collections."""
         source, target = self._retrieve(self.source, ids), self._retrieve(self.target, ids)
-        both = [text for text in ids if point_id(text) in source and point_id(text) in target]
+        both = [name for name in ids if point_id(name) in source and point_id(name) in target]
         arrays = [
-            np.array([vectors_of(side[point_id(text)])[self.vector] for text in both], dtype=np.float32)
+            np.array([vectors_of(side[point_id(name)])[self.vector] for name in both], dtype=np.float32)
             for side in (source, target)
         ]
-        native = ["artifact" not in provenance_of(target[point_id(text)]) for text in both]
-        return Pairs(both, arrays[0], arrays[1], np.array(native, dtype=bool))
+        native = ["artifact" not in provenance_of(target[point_id(name)]) for name in both]
+        recorded = [int(provenance_of(target[point_id(name)]).get("source", 0)) for name in both]
+        texts = None if text is None else [text_of(source[point_id(name)], text) for name in both]
+        digests = np.array(recorded, dtype=np.int64)
+        return Pairs(both, arrays[0], arrays[1], np.array(native, dtype=bool), texts, digests)
+
+    def late(self, points: Sequence[Point], text: str | None) -> dict[PointId, int]:
+        """Tell which source points the target points were not made from; return the digests on record.
+
+        A point that the application has written since, with a vector of its own or another payload, stays as it is.
+        """
+        target = self._look_up(self.target, points)
+        digests = rows_of(points, [0] * len(points), self.vector, text).digests().tolist() if points else []
+        late: dict[PointId, int] = {}
+        for point, digest in zip(points, digests, strict=True):
+            present = target.get(point.id)
+            provenance = {} if present is None else provenance_of(present)
+            recorded = int(provenance.get("source", 0))
+            if present is None:
+                continue  # deleted since
+            if "source" not in provenance:
+                if not provenance and self.vector not in vectors_of(present):
+                    late[point.id] = 0
+            elif recorded != digest:
+                late[point.id] = recorded
+            elif provenance.get("rest") == rest_digest(present, self.vector) != rest_digest(point, self.vector):
+                late[point.id] = 0
+        return late
+
+    def gone(self, points: Sequence[Point]) -> list[str]:
+        """Return converted target points whose source point is gone."""
+        source = self._look_up(self.source, points)
+        converted = [point for point in points if "source" in provenance_of(point)]
+        return [str(point.id) for point in converted if point.id not in source]
 
     def read_target(self, ids: Sequence[str], space: SpaceVersion) -> TargetRows:
         """Read the target points that say that they are of a space."""
@@ -105,7 +140,7 @@ class Sides:
     def _retrieve(self, collection: str, ids: Sequence[str]) -> dict[PointId, Point]:
         """Look up points that have the vector."""
         wanted = [point_id(text) for text in ids]
-        found = retrieve(self.client, collection, wanted, with_payload=[PAYLOAD_KEY], with_vectors=True)
+        found = retrieve(self.client, collection, wanted, with_payload=True, with_vectors=True)
         return {identifier: point for identifier, point in found.items() if self.vector in vectors_of(point)}
 
     def known(self, points: Sequence[Point]) -> dict[PointId, dict[str, Any]]:

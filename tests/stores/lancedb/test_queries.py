@@ -303,7 +303,9 @@ def test_the_metric_of_the_index_is_the_users_choice(application: Application, s
     application.table.create_index("vector", config=IvfFlat(distance_type="l2", num_partitions=2))
     job = job_of(same.artifact)
     with application.opened() as store:
-        assert ["compares by l2" in entry.text for entry in store.obstacles(job) if not entry.acceptable] == [True]
+        assert ["compares by euclidean" in entry.text for entry in store.obstacles(job) if not entry.acceptable] == [
+            True
+        ]
         chosen = replace(job, metric="cosine")
         assert all(entry.acceptable for entry in store.obstacles(chosen))
 
