@@ -39,6 +39,7 @@ CANARY = "canary.safetensors"
 COHORT = "cohort.safetensors"
 CONVERTIBILITY = "convertibility"
 SCORE_COHORT = "score_cohort"
+FEATURES = "features"
 PLAIN = "plain"
 TEXT_AWARE = "text_aware"
 
@@ -174,12 +175,23 @@ class Artifact:
         if CANARY not in self.manifest.files:
             return None
         arrays = _read_finite(self.path / CANARY)
+        arrays.pop(FEATURES, None)
         actual = {name: (array.dtype, array.ndim, array.shape[-1:]) for name, array in arrays.items()}
         dims = {"source": self.source.dim, "target": self.target.dim}
         expected = {name: (np.dtype(np.float32), 2, (dim,)) for name, dim in dims.items()}
         if actual != expected or len(arrays["source"]) != len(arrays["target"]):
             raise ArtifactError(f"{self.path / CANARY} must hold float32 vectors of the artifact's two spaces.")
         return arrays["source"], arrays["target"]
+
+    def canary_features(self) -> NDArray[np.float32] | None:
+        """Return what the static encoder made of the canary's texts (n, encoder_dim), or None: texts are not kept."""
+        if CANARY not in self.manifest.files:
+            return None
+        arrays = _read_finite(self.path / CANARY)
+        features = arrays.get(FEATURES)
+        if features is not None and (features.ndim != 2 or len(features) != len(arrays["source"])):
+            raise ArtifactError(f"{self.path / CANARY} must hold features for each of its pairs.")
+        return features
 
     def cohort(self) -> tuple[NDArray[np.float32], NDArray[np.float32], int] | None:
         """Return the score cohort: converted and native vectors of the same people, and how many scores count.

@@ -151,6 +151,15 @@ class OnnxAligner:
         """
         return self._run(self._plain_session, vectors, self._target_dim)
 
+    def transform_canary(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Map the sources of the artifact's canary as `transform` would with their texts, which it does not keep."""
+        features = None if self._encoder is None else self.artifact.canary_features()
+        if features is None:
+            return self.transform_plain(vectors)
+        from embcompat.aligners.text import combine
+
+        return combine(vectors, features, self._run_worded, self.transform_plain)
+
     def convert(self, embeddings: Embeddings) -> Embeddings:
         """Convert embeddings of the artifact's source space to its target space; ids, labels and texts stay.
 

@@ -10,6 +10,7 @@ import typer
 from embcompat.cli.console import messages, output, print_json, track
 from embcompat.cli.data_options import Delimiter, IdColumn, IdsFile, LabelColumn, LabelsFile, VectorColumn
 from embcompat.cli.inputs import Reading, open_file
+from embcompat.cli.words import ItemsFile, TextColumn, read_texts
 from embcompat.errors import SpaceMismatchError
 from embcompat.similarities import Similarity
 
@@ -25,6 +26,8 @@ def convert(
         Path, typer.Argument(help="What to convert: a file of vectors, or a folder of .parquet files. Never modified.")
     ],
     target: Annotated[Path, typer.Argument(help="What to write: a file, or a folder when SOURCE is one.")],
+    items: ItemsFile = None,
+    text_column: TextColumn = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Rows read, converted and written at a time; chosen by vector size by default.")
     ] = None,
@@ -56,6 +59,8 @@ def convert(
 
     `embcompat convert old-to-new old.npy converted.npy --old-space facenet@11 --similarity euclidean`
 
+    `embcompat convert text-aware gallery.parquet converted.parquet --items items.jsonl`
+
     `embcompat convert old-to-new old-files/ converted-files/ --workers 8`
     """
     from embcompat.artifact import read_artifact
@@ -63,7 +68,9 @@ def convert(
 
     loaded = read_artifact(artifact)
     space = _stated_space(loaded, old_space, similarity)
-    reading = Reading(id_column, vector_column, label_column, ids=ids, labels=labels, delimiter=delimiter)
+    texts = read_texts(items, text_column)
+    column = text_column if items is None else None
+    reading = Reading(id_column, vector_column, label_column, column, ids=ids, labels=labels, delimiter=delimiter)
     if source.is_dir() and not target.suffix:
         done = convert_dataset(
             artifact,
@@ -88,6 +95,7 @@ def convert(
             threads=threads,
             resume=resume,
             overwrite=overwrite,
+            texts=texts,
             progress=lambda rows: track("Converting", rows),
         )
     except KeyboardInterrupt:
@@ -117,6 +125,8 @@ def _print_report(report: ConversionReport) -> None:
     console.print(f"{report.target}: {report.rows:,} rows in {report.target_space}", soft_wrap=True)
     already = f" ({report.resumed_rows:,} were there already)" if report.resumed_rows else ""
     console.print(f"{report.seconds:,.1f} s, {report.rows_per_second:,.0f} rows/s{already}")
+    if report.rows_without_text:
+        console.print(f"{report.rows_without_text:,} rows had no text and were converted from the vector alone.")
     checked = f"all rows counted, {report.sampled_rows} read back and computed again"
     if report.canary is None:
         console.print(f"Checked: {checked}. The artifact carries no canary.")

@@ -31,6 +31,7 @@ from embcompat.cli.data_options import (
     VectorColumn,
 )
 from embcompat.cli.inputs import Reading, artifact_spaces, load_queries, load_sides
+from embcompat.cli.words import ItemsFile, TextColumn, add_texts, read_texts
 from embcompat.errors import GateError, UnknownNameError
 from embcompat.similarities import Weight
 
@@ -55,6 +56,8 @@ def evaluate(
     id_column: IdColumn = None,
     vector_column: VectorColumn = None,
     label_column: LabelColumn = None,
+    items: ItemsFile = None,
+    text_column: TextColumn = None,
     ids: IdsFile = None,
     labels: LabelsFile = None,
     delimiter: Delimiter = None,
@@ -101,12 +104,14 @@ def evaluate(
 
     spaces: dict[str, Any] = {"old_space": old_space, "new_space": new_space, "similarity": similarity}
     spaces |= {"likely": artifact_spaces(artifact)}
-    reading = Reading(id_column, vector_column, label_column, ids=ids, labels=labels, delimiter=delimiter)
+    texts = read_texts(items, text_column)
+    column = text_column if items is None else None
+    reading = Reading(id_column, vector_column, label_column, column, ids=ids, labels=labels, delimiter=delimiter)
     old, new = load_sides(old_gallery, new_gallery, **spaces, reading=reading)
     queries = load_queries(old_queries, new_queries, **spaces, reading=replace(reading, ids=None, labels=None))
     evaluation = evaluate_upgrade(
         artifact,
-        old_gallery=old,
+        old_gallery=add_texts(old, texts),
         new_gallery=new,
         old_queries=None if queries is None else queries[0],
         new_queries=None if queries is None else queries[1],

@@ -20,6 +20,7 @@ from embcompat.cli.data_options import (
     VectorColumn,
 )
 from embcompat.cli.inputs import Reading, load_sides
+from embcompat.cli.words import ItemsFile, TextColumn, add_texts, fit_with_words, read_texts, show_parts
 from embcompat.errors import InputError
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def fit(
         str,
         typer.Option(
             help="auto, ridge, procrustes, low_rank, canonical, kernel, residual, dense, multi_branch, ensemble, "
-            "bidirectional: `embcompat aligners` says what each is for."
+            "bidirectional, text_aware: `embcompat aligners` says what each is for."
         ),
     ] = "auto",
     preset: Annotated[str | None, typer.Option(help="A recipe of a neural kind, for instance fc_aligner.")] = None,
@@ -59,6 +60,16 @@ def fit(
     ids: IdsFile = None,
     labels: LabelsFile = None,
     delimiter: Delimiter = None,
+    items: ItemsFile = None,
+    text_column: TextColumn = None,
+    extractor: Annotated[
+        str | None, typer.Option("--extractor", "-e", help="The new model, which text_aware asks about words.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Path or name, for extractors that take one.")
+    ] = None,
+    min_count: Annotated[int, typer.Option(help="Times a word must occur to be stored by text_aware.")] = 2,
+    stop_words: Annotated[Path | None, typer.Option(help="A file of words that text_aware must not store.")] = None,
     partial: Annotated[
         bool, typer.Option("--partial", help="Fit even where less than half of the items of either side is paired.")
     ] = False,
@@ -92,21 +103,34 @@ def fit(
     `embcompat fit old.parquet new.parquet --out old-to-new`
 
     `embcompat fit old.parquet new.parquet --out faces --kind dense --preset fc_aligner --no-canary`
+
+    `embcompat fit old.parquet new.parquet --out old-to-new --kind text_aware --items items.jsonl -e minilm`
     """
     _check_options(kind, preset, epochs, run_dir, out, resume=resume, overwrite=overwrite)
-    reading = Reading(id_column, vector_column, label_column, ids=ids, labels=labels, delimiter=delimiter)
+    texts = read_texts(items, text_column)
+    column = text_column if items is None else None
+    reading = Reading(id_column, vector_column, label_column, column, ids=ids, labels=labels, delimiter=delimiter)
     sides = load_sides(old, new, old_space=old_space, new_space=new_space, similarity=similarity, reading=reading)
-    split = _split(*sides, validation, test, seed, partial=partial)
+    split = _split(add_texts(sides[0], texts), sides[1], validation, test, seed, partial=partial)
     options: dict[str, Any] = {}
     if kind in NEURAL_KINDS:
         given = {"epochs": epochs, "batch_size": batch_size, "preset": preset, "run_dir": run_dir}
         options = {name: value for name, value in given.items() if value is not None}
         options |= {"device": device, "precision": precision, "resume": resume}
         options["progress"] = messages().is_terminal
-    aligner, candidates = _fit(kind, split, task, objective, seed, options)
+    parts: list[dict[str, Any]] = []
+    if kind == "text_aware":
+        worded = fit_with_words(split, texts, extractor, model, min_count=min_count, stop_words=stop_words, seed=seed)
+        aligner: Aligner | AlignerPair = worded.aligner
+        candidates: list[dict[str, Any]] = []
+        parts = [dict(part.to_dict()) for part in worded.parts]
+    else:
+        aligner, candidates = _fit(kind, split, task, objective, seed, options)
     result = _save(aligner, out, split, kind, int8=quantize == "int8", canary=canary, overwrite=overwrite)
     if candidates:
         result["candidates"] = candidates
+    if parts:
+        result["parts"] = parts
     if as_json:
         print_json(result)
     else:
@@ -214,7 +238,7 @@ def held_out_metrics(aligner: Aligner | AlignerPair, split: PairSplit) -> list[M
 
     from embcompat.aligners import AlignerPair
     from embcompat.artifact import Metric
-    from embcompat.embeddings import normalize_rows
+    from embcompat.embeddings import normalize_rows, transform_embeddings
     from embcompat.evaluation.bootstrap import bootstrap_mean
     from embcompat.evaluation.retrieval.neighbours import neighbour_overlap
 
@@ -224,7 +248,7 @@ def held_out_metrics(aligner: Aligner | AlignerPair, split: PairSplit) -> list[M
     if isinstance(aligner, AlignerPair):
         native = aligner.backward_map.transform(native)
         aligner = aligner.forward_map
-    converted = aligner.transform(held_out.source.vectors)
+    converted = transform_embeddings(aligner, held_out.source)
     figures = {
         "mean_cosine": np.einsum("ij,ij->i", normalize_rows(converted), normalize_rows(native)),
         "retention": neighbour_overlap(native, converted, held_out.target.space.similarity),
@@ -259,6 +283,10 @@ def _show_candidates(candidates: list[dict[str, Any]], console: Console) -> None
 
 def _show(result: dict[str, Any]) -> None:
     console = output()
+    if "parts" in result:
+        show_parts(result["parts"], console)
+        if result["kind"] != "text_aware":
+            console.print("Words are of no use here: the aligner reads vectors alone.")
     if "candidates" in result:
         _show_candidates(result["candidates"], console)
     console.print(

@@ -22,6 +22,7 @@ from embcompat.artifact import (
     CANARY,
     COHORT,
     CONVERTIBILITY,
+    FEATURES,
     GRAPH,
     MANIFEST,
     PAIRS,
@@ -106,7 +107,7 @@ def save_artifact(
         if split is not None:
             part_of = {item: name for name, part in split.parts().items() for item in part.ids.tolist()}
             if canary and (held_out := _held_out(split)) is not None:
-                _write_canary(held_out, target, directory / CANARY)
+                _write_canary(aligner, held_out, target, directory / CANARY)
         if score_cohort:
             recorded[SCORE_COHORT] = _write_cohort(aligner, split, score_cohort, directory / COHORT)
         if part_of is not None:
@@ -278,12 +279,15 @@ def _held_out(split: PairSplit) -> PairedEmbeddings | None:
     return next((part for part in (split.test, split.validation) if len(part)), None)
 
 
-def _write_canary(pairs: PairedEmbeddings, target: SpaceVersion, path: Path) -> None:
+def _write_canary(aligner: Aligner, pairs: PairedEmbeddings, target: SpaceVersion, path: Path) -> None:
     from safetensors.numpy import save
 
     require_space(pairs.target.space, target, what="The pairs' target")
     source, converted = pairs.source.vectors[:CANARY_PAIRS], pairs.target.vectors[:CANARY_PAIRS]
-    path.write_bytes(save({"source": np.ascontiguousarray(source), "target": np.ascontiguousarray(converted)}))
+    arrays = {"source": np.ascontiguousarray(source), "target": np.ascontiguousarray(converted)}
+    if isinstance(aligner, TextAwareAligner) and pairs.texts is not None:
+        arrays[FEATURES] = aligner.encoder.encode(pairs.texts[:CANARY_PAIRS].tolist())
+    path.write_bytes(save(arrays))
 
 
 def _write_cohort(aligner: Aligner, split: PairSplit | None, people: int, path: Path) -> dict[str, JsonValue]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -55,6 +56,8 @@ class ConversionReport:
         sampled_rows: Rows read back and computed again.
         sample_error: Largest relative difference among them.
         canary: What the semantic canary said; None when the artifact carries no canary.
+        rows_without_text: Rows that this run converted from the vector alone because they had no text; None where the
+            artifact reads no texts.
     """
 
     artifact_id: str
@@ -69,6 +72,7 @@ class ConversionReport:
     sampled_rows: int
     sample_error: float
     canary: CanaryResult | None
+    rows_without_text: int | None = None
 
     def to_dict(self) -> dict[str, JsonValue]:
         """Return the report as JSON."""
@@ -85,6 +89,7 @@ def convert_file(
     threads: int | None = None,
     resume: bool = True,
     overwrite: bool = False,
+    texts: Mapping[str, str] | None = None,
     progress: ProgressFactory | None = None,
 ) -> ConversionReport:
     """Convert a file of vectors of any format into the artifact's target space.
@@ -110,6 +115,8 @@ def convert_file(
         threads: Threads that convert; all processors when None.
         resume: Whether to go on with an interrupted run.
         overwrite: Whether to replace a target that exists.
+        texts: For an artifact that reads texts, the text of each item by id; the file's column of texts when None. A
+            row without a text is converted from its vector alone, and counted.
         progress: Called with the number of rows to do; yields a function that is told of rows newly done.
 
     Raises:
@@ -128,13 +135,15 @@ def convert_file(
     aligner = OnnxAligner(artifact_path, threads=1)
     artifact = aligner.artifact
     require_space(stated_space(file), artifact.source, what=str(path))
-    canary = check_canary(artifact, aligner.transform)
+    canary = check_canary(artifact, aligner.transform_canary)
+    convert = _Rows(aligner, file, texts)
     layout = _layout(file, target, artifact)
     identity: dict[str, JsonValue] = {
         "artifact": artifact.id,
         "source": file_identity(path),
         "columns": file.roles.describe(),
         "target": target.suffix,
+        **convert.identity(),
     }
     with open_part(target, layout, identity=identity, resume=resume) as part:
         resumed = part.rows
@@ -142,9 +151,9 @@ def convert_file(
         with (progress or silent)(file.rows - resumed) as advance:
             size = batch_size or _batch_size(file, artifact)
             blocks = sample.taken_from(file.blocks(part.rows, size))
-            _convert_rows(blocks, file, aligner, layout, part, workers, advance)
+            _convert_rows(blocks, convert, layout, part, workers, advance)
         part.close_with(layout)
-        sampled, error = _check_written(file, part, target, aligner, sample)
+        sampled, error = _check_written(convert, part, target, sample)
         if file_identity(path) != identity["source"]:
             raise MigrationError(f"{path} was changed while it was converted. Nothing was written; start again.")
         part.publish()
@@ -162,6 +171,7 @@ def convert_file(
         sampled_rows=sampled,
         sample_error=error,
         canary=canary,
+        rows_without_text=sum(convert.without_text) if aligner.reads_texts else None,
     )
 
 
@@ -222,16 +232,15 @@ def _batch_size(file: VectorFile, artifact: Artifact) -> int:
 
 def _convert_rows(
     blocks: Iterator[Block],
-    file: VectorFile,
-    aligner: OnnxAligner,
+    convert: _Rows,
     layout: PieceFormat,
     part: PartFile,
     threads: int,
     advance: Advance,
 ) -> None:
     def compute(block: Block) -> memoryview:
-        mapped = _mapped(aligner, block, file.path)
-        return layout.encode(mapped, file.copy_others(block) if isinstance(layout, ParquetFormat) else None)
+        mapped = convert.checked(block)
+        return layout.encode(mapped, convert.file.copy_others(block) if isinstance(layout, ParquetFormat) else None)
 
     def write(block: Block, piece: memoryview) -> None:
         part.append(piece, len(block))
@@ -240,24 +249,61 @@ def _convert_rows(
     run_pipeline(blocks, compute, write, threads=threads)
 
 
-def _mapped(aligner: OnnxAligner, block: Block, path: Path) -> NDArray[np.float32]:
-    mapped = aligner.transform(block.vectors)
-    bad = first_bad_row(mapped)
-    if bad is not None:
-        raise MigrationError(
-            f"{path}: row {block.start + bad} maps to NaN or infinity. Remove the row; the aligner cannot convert it."
-        )
-    return mapped
+class _Rows:
+    """Converts blocks of a file, with their texts where the artifact reads texts."""
+
+    def __init__(self, aligner: OnnxAligner, file: VectorFile, texts: Mapping[str, str] | None) -> None:
+        self.aligner, self.file, self._texts = aligner, file, texts
+        self.without_text: list[int] = []
+        if texts is not None and not aligner.reads_texts:
+            raise InputError(f"{aligner!r} reads no texts. Convert without them (without --items).")
+        if aligner.reads_texts and texts is None and file.roles.text is None:
+            raise InputError(
+                f"{aligner!r} reads the text of each item, and {file.path} has no column of texts. "
+                "Name the column (--text-column), or pass the texts (--items)."
+            )
+
+    def identity(self) -> dict[str, JsonValue]:
+        """Return what a resumed run must have in common beside the files: the texts that were passed."""
+        if self._texts is None:
+            return {}
+        digest = hashlib.sha256()
+        for item, text in self._texts.items():
+            digest.update(f"{item}\0{text}\0".encode())
+        return {"texts": digest.hexdigest()}
+
+    def mapped(self, block: Block) -> NDArray[np.float32]:
+        """Convert a block."""
+        if not self.aligner.reads_texts:
+            return self.aligner.transform(block.vectors)
+        return self.aligner.transform(block.vectors, self._texts_of(block))
+
+    def checked(self, block: Block) -> NDArray[np.float32]:
+        """Convert a block, count its rows without a text, and refuse NaN and infinity."""
+        mapped = self.mapped(block)
+        if self.aligner.reads_texts:
+            self.without_text.append(sum(not text for text in self._texts_of(block)))
+        bad = first_bad_row(mapped)
+        if bad is not None:
+            raise MigrationError(
+                f"{self.file.path}: row {block.start + bad} maps to NaN or infinity. Remove the row; the aligner "
+                "cannot convert it."
+            )
+        return mapped
+
+    def _texts_of(self, block: Block) -> list[str]:
+        if self._texts is None:
+            return self.file.texts(block) or []
+        return [self._texts.get(item, "") for item in self.file.ids(block)]
 
 
-def _check_written(
-    file: VectorFile, part: PartFile, target: Path, aligner: OnnxAligner, sample: Sample
-) -> tuple[int, float]:
+def _check_written(convert: _Rows, part: PartFile, target: Path, sample: Sample) -> tuple[int, float]:
     """Check the finished file before it gets its name: all rows, and a sample that is computed again."""
     is_npy = ENDINGS[target.suffix.lower()] == "npy"
     copy = NpySource(part.path) if is_npy else ParquetSource(part.path)
     roles = find_roles(copy.schema, Columns(), where=str(target))
-    written = VectorFile(copy, roles, aligner.artifact.target)
+    file = convert.file
+    written = VectorFile(copy, roles, convert.aligner.artifact.target)
     if not written.rows == part.rows == file.rows:
         raise MigrationError(
             f"{target} must have the {file.rows} rows of {file.path}. Got {written.rows}. "
@@ -269,7 +315,7 @@ def _check_written(
         with closing(written.blocks(start, len(expected) or 1)) as pieces:
             block = next(pieces)
         same = is_npy or _values(written.copy_others(block)) == _values(file.copy_others(expected))
-        error = relative_error(block.vectors, aligner.transform(expected.vectors))
+        error = relative_error(block.vectors, convert.mapped(expected))
         if not (same and error <= SAMPLE_TOLERANCE):
             raise MigrationError(
                 f"{target}: rows {start} to {start + len(block) - 1}, read back, are not what was converted (largest "

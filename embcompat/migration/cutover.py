@@ -92,7 +92,7 @@ def _verify(
     max_failures: int,
     seed: int = 0,
 ) -> VerifyReport:
-    canary = check_canary(aligner.artifact, aligner.transform)
+    canary = check_canary(aligner.artifact, aligner.transform_canary)
     pairs = store.read(job, store.sample(job, SAMPLE_ROWS, seed=seed)).current()
     error = read_back(store, aligner, pairs)
     problems = []

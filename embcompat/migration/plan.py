@@ -92,7 +92,7 @@ def plan_migration(aligner: OnnxAligner, store: GalleryStore, *, options: RunOpt
         require_space(state.space, in_service, what=store.url)
     if store.dim() != in_service.dim:
         raise InputError(f"{store.url} must hold vectors of length {in_service.dim}. Got {store.dim()}.")
-    check_canary(artifact, aligner.transform)
+    check_canary(artifact, aligner.transform_canary)
     converting = state.phase in ("untouched", "prepared")
     coverage = store.coverage(job)
     missing = coverage.missing if converting else 0

@@ -185,7 +185,7 @@ def prepare(aligner: OnnxAligner, store: GalleryStore, job: Job, journal: Journa
             f"{store.url} must hold vectors of length {artifact.source.dim}, as space {artifact.source.id!r} has. "
             f"Got {store.dim()}."
         )
-    check_canary(artifact, aligner.transform)
+    check_canary(artifact, aligner.transform_canary)
     fresh = store.prepare(job)
     if fresh:
         journal.write("prepared", url=store.url, artifact=job.artifact_id, target_space=job.target.id)
@@ -265,7 +265,7 @@ class _Run:
 
     def _check(self, done: Converted) -> None:
         """The semantic canary, and a sample of the batch as the store has it."""
-        check_canary(self._aligner.artifact, self._aligner.transform)
+        check_canary(self._aligner.artifact, self._aligner.transform_canary)
         step = max(1, len(done.ids) // READ_BACK_ROWS)
         digests = dict(zip(done.ids[::step], done.digests[::step].tolist(), strict=True))
         pairs = self._store.read(self._job, list(digests))

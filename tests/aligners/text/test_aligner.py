@@ -48,6 +48,8 @@ def test_the_artifact_converts_with_texts_and_says_what_it_needs(
     np.testing.assert_allclose(converted.vectors, transform_embeddings(aligner, items), atol=1e-5)
     assert converted.texts.tolist() == items.texts.tolist()
     np.testing.assert_allclose(onnx.transform_plain(items.vectors), aligner.plain.transform(items.vectors), atol=1e-5)
+    source, _ = artifact.canary()
+    np.testing.assert_allclose(onnx.transform_canary(source), converted.vectors[: len(source)], atol=1e-5)
     assert onnx.convertibility(items.vectors).shape == (len(items),)
     bare = ec.Embeddings(items.vectors, items.ids, items.space)
     with pytest.raises(InputError, match="needs the text of each item beside its vector"):
