@@ -15,6 +15,7 @@ PURPOSES = {
     "low_rank": "ridge through a bottleneck: regularizes where pairs are few for the dimension",
     "canonical": "a pair: moves both sides to their correlated directions",
     "kernel": "ridge and what landmarks add: the best without torch, fits in seconds",
+    "text_aware": "kernels of the vector and the item's words: the best where texts are at hand",
     "residual": "ridge and what a network adds: the best with many pairs; presets skip, drift_adapter",
     "dense": "FC-Aligner's Dense: the paper's baseline; preset fc_aligner",
     "multi_branch": "FC-Aligner's Multi-branch; preset fc_aligner",
@@ -68,6 +69,9 @@ def count_floats(kind: str, source_dim: int, target_dim: int) -> int | None:
     if kind == "canonical":
         shared = min(source_dim, target_dim)
         return affine(shared, source_dim) + affine(shared, target_dim)
+    if kind == "text_aware":  # its maps at their largest; the words' vectors come on top
+        kernels = [count_floats("kernel", dim, target_dim) or 0 for dim in (source_dim + 2 * target_dim, source_dim)]
+        return 2 * (sum(kernels) + affine(target_dim, target_dim))
     if kind == "kernel":
         return parameter_count(
             KernelAligner(

@@ -118,12 +118,12 @@ def fit(
         options = {name: value for name, value in given.items() if value is not None}
         options |= {"device": device, "precision": precision, "resume": resume}
         options["progress"] = messages().is_terminal
-    parts: list[dict[str, Any]] = []
+    aligner: Aligner | AlignerPair
+    parts, candidates = list[dict[str, Any]](), list[dict[str, Any]]()
     if kind == "text_aware":
-        worded = fit_with_words(split, texts, extractor, model, min_count=min_count, stop_words=stop_words, seed=seed)
-        aligner: Aligner | AlignerPair = worded.aligner
-        candidates: list[dict[str, Any]] = []
-        parts = [dict(part.to_dict()) for part in worded.parts]
+        aligner, parts = fit_with_words(
+            split, texts, extractor, model, min_count=min_count, stop_words=stop_words, seed=seed
+        )
     else:
         aligner, candidates = _fit(kind, split, task, objective, seed, options)
     result = _save(aligner, out, split, kind, int8=quantize == "int8", canary=canary, overwrite=overwrite)

@@ -13,8 +13,8 @@ from embcompat.errors import InputError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from embcompat.aligners import Aligner
     from embcompat.embeddings import Embeddings, PairSplit
-    from embcompat.selection.text import TextAwareFit
 
 ItemsFile = Annotated[
     Path | None, typer.Option(help="The items' texts, as `embcompat embed` reads them, for a text_aware aligner.")
@@ -62,8 +62,8 @@ def fit_with_words(
     min_count: int,
     stop_words: Path | None,
     seed: int,
-) -> TextAwareFit:
-    """Ask the new model about the words of the texts, and fit a text-aware aligner.
+) -> tuple[Aligner, list[dict[str, Any]]]:
+    """Ask the new model about the words of the texts, and fit a text-aware aligner; return the parts tried, too.
 
     Raises:
         InputError: If there is no extractor, or it is of another space than the pairs' new side.
@@ -82,7 +82,8 @@ def fit_with_words(
     with track("Embedding words", None, unit="words") as advance:
         encoder = build_static_encoder(loaded, corpus, min_count=min_count, stop_words=stopped, progress=advance)
     with messages().status("Fitting"):
-        return fit_text_aware(split.train, split.validation, encoder=encoder, seed=seed)
+        fit = fit_text_aware(split.train, split.validation, encoder=encoder, seed=seed)
+    return fit.aligner, [dict(part.to_dict()) for part in fit.parts]
 
 
 def pair_texts(split: PairSplit) -> list[str]:

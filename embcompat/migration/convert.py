@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -10,9 +9,7 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from embcompat.artifact import Artifact
@@ -25,7 +22,8 @@ from embcompat.files.parquet import ParquetSource
 from embcompat.files.parts import PartFile, open_part
 from embcompat.files.pieces import NpyFormat, ParquetFormat, PieceFormat
 from embcompat.files.streams import Block, VectorFile
-from embcompat.migration.checks import SAMPLE_TOLERANCE, CanaryResult, check_canary, first_bad_row, relative_error
+from embcompat.migration.checks import SAMPLE_TOLERANCE, CanaryResult, check_canary, relative_error
+from embcompat.migration.file_rows import FileRows
 from embcompat.migration.pipeline import run_pipeline
 from embcompat.migration.sample import Sample
 from embcompat.runtime import OnnxAligner
@@ -136,7 +134,7 @@ def convert_file(
     artifact = aligner.artifact
     require_space(stated_space(file), artifact.source, what=str(path))
     canary = check_canary(artifact, aligner.transform_canary)
-    convert = _Rows(aligner, file, texts)
+    convert = FileRows(aligner, file, texts)
     layout = _layout(file, target, artifact)
     identity: dict[str, JsonValue] = {
         "artifact": artifact.id,
@@ -232,7 +230,7 @@ def _batch_size(file: VectorFile, artifact: Artifact) -> int:
 
 def _convert_rows(
     blocks: Iterator[Block],
-    convert: _Rows,
+    convert: FileRows,
     layout: PieceFormat,
     part: PartFile,
     threads: int,
@@ -249,55 +247,7 @@ def _convert_rows(
     run_pipeline(blocks, compute, write, threads=threads)
 
 
-class _Rows:
-    """Converts blocks of a file, with their texts where the artifact reads texts."""
-
-    def __init__(self, aligner: OnnxAligner, file: VectorFile, texts: Mapping[str, str] | None) -> None:
-        self.aligner, self.file, self._texts = aligner, file, texts
-        self.without_text: list[int] = []
-        if texts is not None and not aligner.reads_texts:
-            raise InputError(f"{aligner!r} reads no texts. Convert without them (without --items).")
-        if aligner.reads_texts and texts is None and file.roles.text is None:
-            raise InputError(
-                f"{aligner!r} reads the text of each item, and {file.path} has no column of texts. "
-                "Name the column (--text-column), or pass the texts (--items)."
-            )
-
-    def identity(self) -> dict[str, JsonValue]:
-        """Return what a resumed run must have in common beside the files: the texts that were passed."""
-        if self._texts is None:
-            return {}
-        digest = hashlib.sha256()
-        for item, text in self._texts.items():
-            digest.update(f"{item}\0{text}\0".encode())
-        return {"texts": digest.hexdigest()}
-
-    def mapped(self, block: Block) -> NDArray[np.float32]:
-        """Convert a block."""
-        if not self.aligner.reads_texts:
-            return self.aligner.transform(block.vectors)
-        return self.aligner.transform(block.vectors, self._texts_of(block))
-
-    def checked(self, block: Block) -> NDArray[np.float32]:
-        """Convert a block, count its rows without a text, and refuse NaN and infinity."""
-        mapped = self.mapped(block)
-        if self.aligner.reads_texts:
-            self.without_text.append(sum(not text for text in self._texts_of(block)))
-        bad = first_bad_row(mapped)
-        if bad is not None:
-            raise MigrationError(
-                f"{self.file.path}: row {block.start + bad} maps to NaN or infinity. Remove the row; the aligner "
-                "cannot convert it."
-            )
-        return mapped
-
-    def _texts_of(self, block: Block) -> list[str]:
-        if self._texts is None:
-            return self.file.texts(block) or []
-        return [self._texts.get(item, "") for item in self.file.ids(block)]
-
-
-def _check_written(convert: _Rows, part: PartFile, target: Path, sample: Sample) -> tuple[int, float]:
+def _check_written(convert: FileRows, part: PartFile, target: Path, sample: Sample) -> tuple[int, float]:
     """Check the finished file before it gets its name: all rows, and a sample that is computed again."""
     is_npy = ENDINGS[target.suffix.lower()] == "npy"
     copy = NpySource(part.path) if is_npy else ParquetSource(part.path)
