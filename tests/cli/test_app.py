@@ -59,7 +59,7 @@ def test_output_for_machines_has_no_colour(tmp_path: Path) -> None:
     assert "\x1b" not in command("aligners").stdout
     assert max(map(len, command("aligners").stdout.splitlines())) <= 80
     listed = {row["kind"]: row["parameters"] for row in json.loads(done.stdout)["aligners"]}
-    assert set(listed) == set(KINDS)
+    assert set(listed) == {*KINDS, "text_aware"}
     assert listed["dense"] == parameter_count(create_aligner("dense", source_dim=128, target_dim=128)) == 1_337_600
     assert listed["multi_branch"] == 1_888_640
     assert listed["ridge"] == 128 * 128 + 128
