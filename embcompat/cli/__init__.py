@@ -10,7 +10,7 @@ import typer
 
 from embcompat.cli.aligners import aligners
 from embcompat.cli.backfill import app as backfill
-from embcompat.cli.console import fail, print_version
+from embcompat.cli.console import fail, fail_json, print_version
 from embcompat.cli.convert import convert
 from embcompat.cli.demo import demo
 from embcompat.cli.doctor import doctor
@@ -19,6 +19,7 @@ from embcompat.cli.evaluate import evaluate
 from embcompat.cli.extractors import extractors
 from embcompat.cli.fit import fit
 from embcompat.cli.migrate import app as migrate
+from embcompat.cli.queries import app as queries
 from embcompat.cli.registry import registry
 from embcompat.cli.report import report
 from embcompat.cli.sample import sample
@@ -36,6 +37,9 @@ app = typer.Typer(
 
 EXIT_FAILED, EXIT_INPUT, EXIT_GATE = 1, 2, 3
 
+_UsageError: type[typer.BadParameter] = typer.BadParameter.__mro__[1]  # type: ignore[assignment]
+"""What typer refuses; it does not export this class."""
+
 
 @app.callback()
 def _options(
@@ -52,17 +56,33 @@ for _command in (sample, embed, fit, evaluate, thresholds, convert, doctor, repo
 app.add_typer(registry)
 app.add_typer(migrate)
 app.add_typer(backfill)
+app.add_typer(queries)
 
 
 def main() -> None:
     """Run the command line: exit code 0 ok, 1 the run failed, 2 bad input, 3 a gate is not met."""
     debug = "--debug" in sys.argv  # before the command or after it
+    words = [word for word in sys.argv[1:] if word != "--debug"]
     try:
-        app(args=[word for word in sys.argv[1:] if word != "--debug"])
+        if "--json" in words:
+            sys.exit(_run_for_machines(words))
+        app(args=words)
     except (EmbcompatError, OSError) as error:  # OSError: a full disk, a folder that may not be written
         if debug:
             traceback.print_exc()
+        if "--json" in words:
+            fail_json(error)
         fail(error)
         if isinstance(error, (InputError, MissingExtraError)):
             sys.exit(EXIT_INPUT)
         sys.exit(EXIT_GATE if isinstance(error, GateError) else EXIT_FAILED)
+
+
+def _run_for_machines(words: list[str]) -> int:
+    """Run a command with ``--json``: what typer refuses is JSON, too. Return the exit code."""
+    try:
+        return int(app(args=words, standalone_mode=False) or 0)
+    except _UsageError as error:
+        fail_json(InputError(error.format_message()))
+        error.show()
+        return EXIT_INPUT

@@ -17,7 +17,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.segment import Segment
 from rich.text import Text
 
+from embcompat.results import SCHEMA_VERSION
+
 PLAIN_LINE_SECONDS = 5.0
+
+_printed: list[bool] = []
+"""Whether this process printed a result as JSON."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Characters that a terminal obeys instead of showing, those that reverse the text's direction, and half characters."""
@@ -57,8 +62,23 @@ def messages() -> Console:
 
 
 def print_json(result: Mapping[str, Any]) -> None:
-    """Print a result for machines: one JSON object on standard output."""
-    sys.stdout.write(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    """Print a result for machines: one JSON object with its ``schema_version`` on standard output."""
+    _printed.append(True)
+    versioned = {"schema_version": SCHEMA_VERSION, **result}
+    sys.stdout.write(json.dumps(versioned, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def fail_json(error: Exception) -> None:
+    """Print an error for machines: ``{"error": {"type", "message", "hint"}}`` on standard output.
+
+    Where a result is there already, as when it misses a gate, standard output stays one object: nothing is printed.
+    """
+    if _printed:
+        return
+    message = str(error)
+    hint = re.search(r"Got .*?\. (\S.*)$", message, flags=re.DOTALL)
+    description = {"type": type(error).__name__, "message": message, "hint": None if hint is None else hint[1]}
+    print_json({"error": description})
 
 
 def print_version(requested: bool) -> None:

@@ -14,6 +14,7 @@ from embcompat.evaluation.retrieval.qrels import Qrels
 from embcompat.evaluation.retrieval.report import RetrievalReport
 from embcompat.evaluation.verification import VerificationReport, evaluate_verification
 from embcompat.evaluation.verification.report import Progress
+from embcompat.results import SCHEMA_VERSION
 from embcompat.similarities import Weight
 from embcompat.upgrade.cases import Judge, build_search_case, join_galleries, unseen_subjects
 from embcompat.upgrade.decision import QUALITY_FLOOR, Decision
@@ -25,9 +26,6 @@ from embcompat.upgrade.verification import decide_verification, verification_war
 
 Task = Literal["retrieval", "verification"]
 TASKS: tuple[Task, ...] = ("retrieval", "verification")
-
-SCHEMA_VERSION = 1
-"""Version of the JSON of every result."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -87,3 +87,32 @@ def test_vectors_of_another_space_are_refused_by_convert(tmp_path: Path) -> None
     assert "made-old@1" in said(refused)
     assert command("convert", tmp_path / "a", tmp_path / "old.parquet", tmp_path / "x.parquet").returncode == 0
     assert Embeddings.load(tmp_path / "x.parquet").space == pairs.target.space
+
+
+def test_errors_for_machines_are_json_with_the_same_exit_codes(tmp_path: Path) -> None:
+    galleries = ["--old-gallery", tmp_path / "a.parquet", "--new-gallery", tmp_path / "b.parquet"]
+    for words, message in (
+        (["evaluate", tmp_path / "none", *galleries, "--json"], "is not an artifact"),
+        (["evaluate", "--json"], "Missing argument"),
+        (["evaluate", "a", "--frr", "x", "--json"], "--frr"),
+    ):
+        refused = command(*words)
+        assert refused.returncode == 2
+        result = json.loads(refused.stdout)
+        assert set(result) == {"schema_version", "error"}
+        assert set(result["error"]) == {"type", "message", "hint"}
+        assert message in result["error"]["message"]
+        assert message.split()[-1] in refused.stderr  # people read standard error
+
+
+def test_a_result_that_misses_a_gate_stays_one_object(tmp_path: Path) -> None:
+    pairs = make_pairs(200, source_dim=4, target_dim=4).pairs
+    files = tmp_path / "old.parquet", tmp_path / "new.parquet"
+    for path, side in zip(files, (pairs.source, pairs.target), strict=True):
+        side.save(path)
+    assert command("fit", *files, "--out", tmp_path / "a", "--kind", "ridge").returncode == 0
+    galleries = ["--old-gallery", files[0], "--new-gallery", files[1]]
+    missed = command("evaluate", tmp_path / "a", *galleries, "--min-retention", 2, "--json")
+    assert missed.returncode == 3
+    assert json.loads(missed.stdout)["schema_version"] == 1
+    assert "must reach 2" in said(missed)

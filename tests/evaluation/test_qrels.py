@@ -113,3 +113,26 @@ def test_no_judged_query() -> None:
     assert len(found) == 0
     assert found.leaked(np.array([True])).shape == (0,)
     assert len(found.without(np.array([True]))) == 0
+
+
+def test_a_click_log_gives_graded_judgements(tmp_path: Path) -> None:
+    path = tmp_path / "clicks.csv"
+    path.write_text("query_id,item_id,count\nq1,d1,1\nq1,d2,2\nq1,d2,1\n\nq2,d1,0\n")
+    assert read_qrels(path).gains == {"q1": {"d1": 1.0, "d2": 2.0}}
+    path.write_text("query_id\titem_id\tcount\nq 1\td1\t7\n")
+    assert read_qrels(path).gains == {"q 1": {"d1": 3.0}}
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("q1,d1", "line 2 must hold query_id, item_id, count"),
+        ("q1,d1,-1", "line 2: count must be a whole number of 0 or more. Got '-1'"),
+        ("q1,d1,0", "must hold at least one click"),
+    ],
+)
+def test_a_click_log_that_is_not_one_is_refused(tmp_path: Path, rows: str, message: str) -> None:
+    path = tmp_path / "clicks.csv"
+    path.write_text(f"query_id,item_id,count\n{rows}\n")
+    with pytest.raises(FileFormatError, match=message):
+        read_qrels(path)

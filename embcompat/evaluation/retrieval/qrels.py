@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from embcompat.embeddings import Embeddings
 from embcompat.errors import FileFormatError, InputError
+from embcompat.evaluation.retrieval.clicks import is_click_log, parse_clicks
 
 
 @dataclass(frozen=True)
@@ -72,10 +73,11 @@ class Qrels:
 
 
 def read_qrels(path: str | Path) -> Qrels:
-    """Read judgements in the format of trec_eval: ``query iteration item gain`` on each line.
+    """Read judgements in the format of trec_eval, ``query iteration item gain`` on each line, or a click log.
 
     Fields are separated by tabs, or by blanks where the line holds no tab; the iteration is ignored, as trec_eval
-    does; empty lines are skipped.
+    does; empty lines are skipped. A click log begins with the header ``query_id,item_id,count``; an item's gain is
+    log2(1 + count) [ours].
 
     Raises:
         FileFormatError: If the file is missing, empty or not UTF-8, a line has other fields, or an item is judged
@@ -88,6 +90,8 @@ def read_qrels(path: str | Path) -> Qrels:
         raise FileFormatError(f"{path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise FileFormatError(f"{path} must be UTF-8 text. Byte {error.start} is not.") from error
+    if lines and is_click_log(lines[0]):
+        return Qrels(parse_clicks(lines, where=str(path)))
     gains: dict[str, dict[str, float]] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip():
