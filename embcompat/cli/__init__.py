@@ -37,7 +37,7 @@ app = typer.Typer(
 
 EXIT_FAILED, EXIT_INPUT, EXIT_GATE = 1, 2, 3
 
-_UsageError: type[typer.BadParameter] = typer.BadParameter.__mro__[1]  # type: ignore[assignment]
+_UsageError: type[typer.BadParameter] = typer.BadParameter.__mro__[1]
 """What typer refuses; it does not export this class."""
 
 
