@@ -177,6 +177,8 @@ class Coverage:
         converted: Those with a vector on both sides; those of the new space once that is in service.
         orphans: Rows of the target side whose source row is gone.
         native: Rows of the target side whose vector the new model itself made.
+        changed: Rows without a converted vector because the application wrote them since, where the store notes that:
+            the next run converts them, or the cutover itself.
     """
 
     rows: int
@@ -184,11 +186,12 @@ class Coverage:
     converted: int
     orphans: int
     native: int
+    changed: int = 0
 
     @property
     def missing(self) -> int:
-        """Rows with a vector that have none on the target side."""
-        return self.rows - self.without_vector - self.converted
+        """Rows with a vector that have none on the target side, and that the store does not know to have changed."""
+        return self.rows - self.without_vector - self.converted - self.changed
 
 
 def no_target_side(url: str) -> StoreError:

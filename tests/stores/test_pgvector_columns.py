@@ -140,10 +140,10 @@ def test_a_row_that_changes_between_reading_and_writing_is_converted_again(datab
         (rows,) = store.scan(job, batch_size=20, missing_only=True)
         database.execute("UPDATE docs SET v = %s WHERE id = 4", (str(late.tolist()),))
         store.write(job, rows.ids, aligner.transform(rows.vectors), vector_digests(rows.vectors))
-        assert store.coverage(job).missing == 1
+        assert store.coverage(job).changed == 1
         run_migration(aligner, store)
         database.execute("UPDATE docs SET v = v WHERE id = 5")
-        assert store.coverage(job).missing == 0, "the same vector again is no change"
+        assert store.coverage(job).changed == 0, "the same vector again is no change"
         database.execute("UPDATE docs SET v = NULL WHERE id = 6")
         cut_over(aligner, store)
     found = str(database.one("SELECT v::text FROM docs WHERE id = 4"))

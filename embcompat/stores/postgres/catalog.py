@@ -8,7 +8,7 @@ from typing import Any, Final, LiteralString, cast
 
 from psycopg import Connection, sql
 
-from embcompat.errors import InputError
+from embcompat.errors import InputError, StoreError
 from embcompat.stores.keys import KeyKind
 from embcompat.stores.postgres.copy import Column, Kind
 
@@ -21,14 +21,34 @@ KEY_KINDS: Final[dict[str, tuple[Kind, KeyKind]]] = {
     "character varying": ("text", "str"),
 }
 
+HIDDEN_ROWS: Final = (
+    "row security hides rows of it from the role {}, which would not be converted: migrate as a role that sees every "
+    "row, with BYPASSRLS or as an owner who is not under FORCE"
+)
+
 _HINDERS_BOTH: Final[LiteralString] = """
     SELECT 'it is partitioned' FROM pg_class WHERE oid = %(oid)s AND relkind = 'p'
+    UNION ALL SELECT 'it is temporary' FROM pg_class WHERE oid = %(oid)s AND relpersistence = 't'
+    UNION ALL SELECT replace(%(hidden)s, '{}', current_user::text) FROM pg_class
+        WHERE oid = %(oid)s AND row_security_active(oid)
+    UNION ALL SELECT 'the role ' || current_user || ' must own it; it belongs to ' || pg_get_userbyid(relowner)
+        FROM pg_class WHERE oid = %(oid)s AND NOT pg_has_role(relowner, 'USAGE')
     UNION ALL SELECT 'it inherits from or is inherited by ' || CASE WHEN inhrelid = %(oid)s
         THEN inhparent::regclass ELSE inhrelid::regclass END
         FROM pg_inherits WHERE %(oid)s IN (inhrelid, inhparent)
     UNION ALL SELECT 'publication ' || pubname FROM pg_publication_rel r JOIN pg_publication p
         ON p.oid = r.prpubid WHERE r.prrelid = %(oid)s
+    UNION ALL SELECT 'publication ' || pubname || ' for all tables' FROM pg_publication WHERE puballtables
+        AND EXISTS (SELECT 1 FROM pg_class WHERE oid = %(oid)s AND relpersistence = 'p')
+    UNION ALL SELECT 'publication ' || pubname || ' for all tables of the schema' FROM pg_publication_namespace r
+        JOIN pg_publication p ON p.oid = r.pnpubid
+        WHERE r.pnnspid = (SELECT relnamespace FROM pg_class WHERE oid = %(oid)s)
+    UNION ALL SELECT 'a subscription that writes to it' FROM pg_subscription_rel WHERE srrelid = %(oid)s
     UNION ALL SELECT 'rule ' || rulename FROM pg_rewrite WHERE ev_class = %(oid)s
+    UNION ALL SELECT 'another migration of this table that is not finished: drop its old side, or roll back and '
+        'abort it'
+        WHERE EXISTS (SELECT 1 FROM pg_trigger WHERE tgrelid = %(oid)s AND tgname ~ %(others)s
+            AND position(%(tag)s IN tgname) = 0)
 """
 
 
@@ -128,6 +148,17 @@ def read_table(
     )
 
 
+def require_every_row(connection: Connection[Any], table: VectorTable, *, where: str) -> None:
+    """Check that no policy hides rows of a table from this role: every count would be of a part.
+
+    Raises:
+        StoreError: If there is one.
+    """
+    row = connection.execute("SELECT row_security_active(%s::oid), current_user", (table.oid,)).fetchone()
+    if row is not None and row[0]:
+        raise StoreError(f"{where}: {HIDDEN_ROWS.replace('{}', str(row[1]))}.")
+
+
 def has_unique_key(connection: Connection[Any], table: VectorTable) -> bool:
     """Return whether a unique index holds the key columns apart, and none of them may be NULL."""
     return (
@@ -143,8 +174,14 @@ def has_unique_key(connection: Connection[Any], table: VectorTable) -> bool:
     )
 
 
-def swap_obstacles(connection: Connection[Any], oid: int) -> list[str]:
-    """List what hangs on a table and would not follow a swap by rename, one phrase each."""
+def swap_obstacles(connection: Connection[Any], oid: int, *, tag: str) -> list[str]:
+    """List what hangs on a table and would not follow a swap by rename, one phrase each.
+
+    Args:
+        connection: A connection.
+        oid: The table.
+        tag: What the names of this job's own triggers hold.
+    """
     return [
         str(text)
         for (text,) in connection.execute(
@@ -152,7 +189,11 @@ def swap_obstacles(connection: Connection[Any], oid: int) -> list[str]:
             + """
             UNION ALL SELECT 'row security policy ' || polname FROM pg_policy WHERE polrelid = %(oid)s
             UNION ALL SELECT 'row security is on' FROM pg_class WHERE oid = %(oid)s AND relrowsecurity
-            UNION ALL SELECT 'its replica identity' FROM pg_class WHERE oid = %(oid)s AND relreplident <> 'd'
+            UNION ALL SELECT 'constraint ' || conname || ', which is deferrable' FROM pg_constraint
+                WHERE conrelid = %(oid)s AND contype IN ('p', 'u') AND condeferrable
+            UNION ALL SELECT 'foreign key ' || conname || ' of the partitioned table ' || conrelid::regclass
+                FROM pg_constraint JOIN pg_class c ON c.oid = conrelid
+                WHERE confrelid = %(oid)s AND contype = 'f' AND c.relkind = 'p'
             UNION ALL SELECT DISTINCT CASE c.relkind WHEN 'm' THEN 'materialized view ' ELSE 'view ' END
                 || c.oid::regclass || ', on which ' || string_agg(DISTINCT d2.ev_class::regclass::text, ', ')
                 || ' is built'
@@ -171,18 +212,19 @@ def swap_obstacles(connection: Connection[Any], oid: int) -> list[str]:
             UNION ALL SELECT 'foreign key ' || conname || ' to itself' FROM pg_constraint
                 WHERE conrelid = %(oid)s AND confrelid = %(oid)s AND contype = 'f'
             """,
-            {"oid": oid},
+            {"oid": oid, "tag": tag, "hidden": HIDDEN_ROWS, "others": "^~?embcompat_(log|zz_stale)_"},
         )
     ]
 
 
-def column_obstacles(connection: Connection[Any], table: VectorTable, *, fire: bool) -> list[str]:
+def column_obstacles(connection: Connection[Any], table: VectorTable, *, fire: bool, tag: str) -> list[str]:
     """List what stands in the way of another column that takes the vector column's name, one phrase each.
 
     Args:
         connection: A connection.
         table: The table.
         fire: Whether the application's triggers fire while rows are filled.
+        tag: What the names of this job's own triggers hold.
     """
     return [
         str(text)
@@ -192,7 +234,7 @@ def column_obstacles(connection: Connection[Any], table: VectorTable, *, fire: b
             + """
             UNION ALL SELECT 'trigger ' || tgname || ', which would fire for every row and which this user may not '
                 'hold back' FROM pg_trigger WHERE %(fire)s AND tgrelid = %(oid)s AND NOT tgisinternal
-                AND tgenabled NOT IN ('D', 'R') AND tgtype & 16 <> 0 AND tgattr = '' AND tgname NOT LIKE %(own)s
+                AND tgenabled NOT IN ('D', 'R') AND tgtype & 16 <> 0 AND tgattr = '' AND tgname !~ '^~?embcompat_'
             UNION ALL SELECT DISTINCT pg_describe_object(w.classid, w.objid, 0) FROM pg_depend w
                 LEFT JOIN pg_rewrite r ON w.classid = 'pg_rewrite'::regclass AND r.oid = w.objid
                 LEFT JOIN pg_class v ON v.oid = r.ev_class AND v.relkind = 'v'
@@ -207,7 +249,14 @@ def column_obstacles(connection: Connection[Any], table: VectorTable, *, fire: b
                 AND (v.oid IS NULL OR EXISTS (SELECT 1 FROM pg_depend n WHERE n.refobjid = v.oid
                     AND n.classid = 'pg_rewrite'::regclass AND n.objid <> r.oid))
             """,
-            {"oid": table.oid, "column": table.column, "fire": fire, "own": "embcompat\\_%"},
+            {
+                "oid": table.oid,
+                "column": table.column,
+                "fire": fire,
+                "tag": tag,
+                "hidden": HIDDEN_ROWS,
+                "others": "^~?embcompat_log_",
+            },
         )
     ]
 

@@ -13,7 +13,13 @@ from psycopg.conninfo import conninfo_to_dict
 
 from embcompat.errors import EmbcompatError, InputError, StoreError
 
-SETTINGS: Final = {"row_security": "off", "statement_timeout": "0", "lock_timeout": "0"}
+SETTINGS: Final = {
+    "row_security": "off",
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "idle_session_timeout": "0",
+}
 """What every connection of ours sets. ``row_security = off`` lets a statement fail from which a policy would hide rows:
 without it a count would take the visible rows for the whole table."""
 
@@ -78,6 +84,14 @@ def _check_settings(connection: psycopg.Connection[Any], where: str) -> None:
             "false)",
             (path,),
         )
+
+
+def extension_schema(connection: psycopg.Connection[Any]) -> sql.Identifier:
+    """Return the schema in which pgvector's types and operators are."""
+    row = connection.execute(
+        "SELECT nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE extname = 'vector'"
+    ).fetchone()
+    return sql.Identifier(row[0] if row is not None else "public")
 
 
 def _needs_direct(where: str) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar, Final
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Final, LiteralString
 
 import numpy as np
 import psycopg
@@ -15,7 +17,7 @@ from embcompat.stores.base import GalleryStore
 from embcompat.stores.keys import KeyCodec
 from embcompat.stores.postgres import reader as pg_reader
 from embcompat.stores.postgres import target as pg_target
-from embcompat.stores.postgres.catalog import VectorTable, has_unique_key, read_table, vector_index
+from embcompat.stores.postgres.catalog import VectorTable, has_unique_key, read_table, require_every_row, vector_index
 from embcompat.stores.postgres.connection import in_our_words
 from embcompat.stores.postgres.copy import Column
 from embcompat.stores.postgres.draws import draw_keys, read_drawn
@@ -26,10 +28,23 @@ from embcompat.stores.postgres.writer import write_native_rows
 from embcompat.stores.url import StoreUrl
 from embcompat.stores.values import Job, Obstacle, Pairs, Phase, Rows, State, TargetRows, no_target_side
 
-Scan = tuple[Iterator[sql.Composed], sql.SQL]
-"""FROM and WHERE of the pieces of a scan, and the last change of a row that a log mentions."""
+NOTHING: Final[LiteralString] = "0::bigint"
 
-NO_MARK: Final = sql.SQL("0::bigint")
+
+@dataclass(frozen=True)
+class Scan:
+    """Rows of the source side ``s`` to be read.
+
+    Attributes:
+        pieces: FROM and WHERE of each piece.
+        recorded: Digest of the source row that the target row was made from.
+        change: Number of the last change that the log shows.
+    """
+
+    pieces: Iterable[sql.Composed]
+    recorded: sql.Composable = field(default_factory=lambda: sql.SQL(NOTHING))
+    change: sql.Composable = field(default_factory=lambda: sql.SQL(NOTHING))
+
 
 Side = tuple[Target, VectorTable, sql.Identifier]
 """Names, description and table of the vectors of one side."""
@@ -70,8 +85,9 @@ class PgGallery(GalleryStore):
         self._schema = schema[0] if schema else "public"
         self._keys = address.option("key", "") if "key" in address.options else ()
         self._reader, self._writer = reader, writer
-        self._read_rows: dict[str, tuple[int, int]] = {}  # version and last logged change, until they are written
+        self._versions: deque[dict[str, tuple[int, int]]] = deque()
         table = self._table()
+        require_every_row(writer, table, where=self.url)
         self._codec = KeyCodec(table.key_kinds)
         self.tolerance = 1e-4 if table.vector.kind == "vector" else 2e-3
         self.batch_size = max(500, self.batch_bytes // (4 * table.vector.dim))
@@ -86,10 +102,10 @@ class PgGallery(GalleryStore):
         phase = self._phase(job)
         return State("finished" if phase == "untouched" and artifact == job.artifact_id else phase, space)
 
-    def obstacles(self, job: Job) -> list[Obstacle]:  # noqa: ARG002
+    def obstacles(self, job: Job) -> list[Obstacle]:
         """List what would not follow a cutover, and a missing unique index on the key."""
         table = self._table()
-        obstacles = [Obstacle(f"This would not follow a cutover: {phrase}.") for phrase in self._hindrances(table)]
+        obstacles = [Obstacle(f"In the way of a migration: {phrase}.") for phrase in self._hindrances(job, table)]
         if obstacles and self._way_out:
             obstacles.append(Obstacle(self._way_out))
         if not has_unique_key(self._writer, table):
@@ -105,25 +121,47 @@ class PgGallery(GalleryStore):
     def scan(self, job: Job, *, batch_size: int, missing_only: bool, claim: bool = False) -> Iterator[Rows]:
         """Page through rows that have no target vector, or that the application changed."""
         table = self._table()
-        vector: tuple[sql.Composable, Column] = (sql.SQL("s.{}").format(sql.Identifier(table.column)), table.vector)
         if self.state(job).phase == "untouched":
-            scan: Scan = iter([pg_reader.every_row(self._names(job), table)]), NO_MARK
+            scan = Scan([pg_reader.every_row(self._names(job), table)])
         else:
             scan = self._sources(job, table, missing_only=missing_only, claim=claim)
-        sources, mark = scan
-        fields = [vector, (sql.SQL("s.xmin::text::bigint"), Column("int8")), (mark, Column("int8"))]
-        for source in sources:
-            for keys, values in pg_reader.pages(self._reader, table, fields, source, batch_size):
+        yield from self._read(table, scan, batch_size)
+
+    def _read(self, table: VectorTable, scan: Scan, batch_size: int) -> Iterator[Rows]:
+        """Page through rows, and note which version of each was read until the pages behind it are written."""
+        number = Column("int8")
+        fields: list[tuple[sql.Composable, Column]] = [
+            (sql.SQL("s.{}").format(sql.Identifier(table.column)), table.vector),
+            (scan.recorded, number),
+            (scan.change, number),
+            (sql.SQL("s.xmin::text::bigint"), number),
+        ]
+        self._versions.clear()
+        for piece in scan.pieces:
+            pages = pg_reader.pages(self._reader, table, fields, piece, batch_size)
+            for keys, (vectors, recorded, changes, versions) in pages:
                 ids = self._codec.ids(keys)
-                self._read_rows.update(zip(ids, zip(*values[1:], strict=True), strict=True))
-                yield Rows(ids, values[0], np.zeros(len(ids), np.int64))
+                self._versions.append(dict(zip(ids, zip(versions, changes, strict=True), strict=True)))
+                yield Rows(ids, vectors, np.array(recorded, np.int64))
+
+    def _versions_of(self, ids: Sequence[str]) -> dict[str, tuple[int, int]]:
+        """Return what was noted of rows of a page; pages are written in the order in which they were read."""
+        for place, page in enumerate(self._versions):
+            if ids[0] in page:
+                for _ in range(place):
+                    self._versions.popleft()
+                return page
+        return {}
 
     def write(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32], digests: NDArray[np.int64]) -> None:
         """Copy rows in and join them with those that are there, in one transaction."""
-        numbers = np.array([self._read_rows.get(text, (0, 0)) for text in ids], dtype=np.int64).reshape(-1, 2)
-        self._write(job, Written(self._codec.columns(ids), vectors, digests, numbers[:, 0], numbers[:, 1]))
+        if not ids:
+            return
+        page = self._versions_of(ids)
+        versions, changes = np.array([page.get(text, (0, 0)) for text in ids], dtype=np.int64).T
+        self._write(job, Written(self._codec.columns(ids), vectors, digests, versions, changes))
         for text in ids:
-            self._read_rows.pop(text, None)
+            page.pop(text, None)
 
     def write_native(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32]) -> int:
         """Update vectors of the target side, in one transaction."""
@@ -146,7 +184,7 @@ class PgGallery(GalleryStore):
             empty = [np.empty((0, dim), np.float32) for dim in (table.vector.dim, job.target.dim)]
             return Pairs([], empty[0], empty[1], np.empty(0, bool))
         keys, source, target, native = pg_reader.read_both(
-            self._writer, self._beside(job), table, self._codec.columns(ids)
+            self._writer, self._beside(job), table, self._codec.columns(ids), unchanged=self._unchanged(job, table)
         )
         return Pairs(self._codec.ids(keys), source, target, native)
 
@@ -201,7 +239,7 @@ class PgGallery(GalleryStore):
         """Return how far the job is by what stands beside the source; after `drop_old` nothing does."""
 
     @abstractmethod
-    def _hindrances(self, table: VectorTable) -> list[str]:
+    def _hindrances(self, job: Job, table: VectorTable) -> list[str]:
         """List what stands in the way of a cutover, one phrase each."""
 
     @abstractmethod
@@ -211,6 +249,10 @@ class PgGallery(GalleryStore):
     @abstractmethod
     def _sources(self, job: Job, table: VectorTable, *, missing_only: bool, claim: bool) -> Scan:
         """Return where the rows of a scan are found."""
+
+    def _unchanged(self, job: Job, table: VectorTable) -> sql.Composable:  # noqa: ARG002
+        """Return a condition that leaves out rows ``s`` whose target is known to be out of date."""
+        return sql.SQL("")
 
     @abstractmethod
     def _build_index(self, job: Job, table: VectorTable) -> None:
@@ -236,6 +278,9 @@ class PgGallery(GalleryStore):
         return read_table(self._writer, self._schema, self._name, self._column, self._keys, where=self.url)
 
     def _names(self, job: Job) -> Target:
+        earlier = Target(self._schema, self._name, self._column, job, earlier=True)
+        if pg_target.belongs(self._writer, earlier):
+            return earlier
         return Target(self._schema, self._name, self._column, job)
 
     def _beside(self, job: Job) -> Target:

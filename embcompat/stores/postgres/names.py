@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, LiteralString
@@ -18,9 +19,14 @@ PROVENANCE: Final[dict[str, LiteralString]] = {
     "digest": "bigint",
 }
 GALLERIES: Final = "embcompat_galleries"
-PART_ROWS: Final = 100_000
+PART_ROWS: Final = 20_000
+"""Rows of the key range that a worker takes at a time [ours]."""
 
-_NAME_BYTES = 40  # PostgreSQL cuts names at 63 bytes
+OWN_PREFIX: Final = "~embcompat_"
+"""How the names of our triggers begin: triggers run in the order of their names, and ours must see what others do."""
+
+_NAME_BYTES = 30  # PostgreSQL cuts names at 63 bytes
+_EARLIER_NAME_BYTES = 40
 
 
 @dataclass(frozen=True)
@@ -30,25 +36,40 @@ class Target:
     Attributes:
         schema: The schema of all tables.
         table: Name of the table in service.
-        column: Name of the vector column.
+        column: Name of the vector column in service.
         job: The job.
+        earlier: Whether the migration began when names did not tell columns apart.
+        served_column: Name of the vector column in service, where ``column`` is another one.
     """
 
     schema: str
     table: str
     column: str
     job: Job
+    earlier: bool = False
+    served_column: str = ""
+
+    @property
+    def tag(self) -> str:
+        """What tells this job on this column from all others."""
+        if self.earlier:
+            return self.job.suffix
+        place = f"{self.table}\0{self.served_column or self.column}"
+        return f"{self.job.suffix}_{hashlib.blake2b(place.encode(), digest_size=3).hexdigest()}"
 
     def name(self, ending: str = "") -> str:
         """Return a name of this job, with an ending; the target table's own name without one."""
-        base = self.table.encode()[:_NAME_BYTES].decode(errors="ignore")
-        return f"{base}__{self.job.suffix}{ending}"
+        return f"{self._base}__{self.tag}{ending}"
 
     @property
     def old_name(self) -> str:
         """What the table in service is called after the cutover."""
-        base = self.table.encode()[:_NAME_BYTES].decode(errors="ignore")
-        return f"{base}__old_{self.job.suffix}"
+        return f"{self._base}__old_{self.tag}"
+
+    @property
+    def _base(self) -> str:
+        size = _EARLIER_NAME_BYTES if self.earlier else _NAME_BYTES
+        return self.table.encode()[:size].decode(errors="ignore")
 
     def identifier(self, name: str) -> sql.Identifier:
         """Return a name with its schema."""
@@ -79,8 +100,8 @@ class Target:
         return sql.Identifier(f"{self.column}__{kind}")
 
     def trigger(self, kind: str) -> str:
-        """Return the name of a trigger: ``log``, ``log_all``, ``guard`` or ``zz_stale``, which fires last."""
-        return f"embcompat_{kind}_{self.job.suffix}"
+        """Return the name of a trigger: ``log``, ``log_all``, ``guard`` or ``zz_stale``."""
+        return f"{OWN_PREFIX.removeprefix('~') if self.earlier else OWN_PREFIX}{kind}_{self.tag}"
 
     def function(self, kind: str) -> sql.Identifier:
         """Return what a trigger of this table calls; other tables of the schema have their own."""

@@ -105,14 +105,22 @@ def is_native(names: Target, alias: LiteralString) -> tuple[sql.Composable, Colu
 
 
 def read_both(
-    connection: Connection[Any], names: Target, table: VectorTable, keys: Sequence[Sequence[Any]]
+    connection: Connection[Any],
+    names: Target,
+    table: VectorTable,
+    keys: Sequence[Sequence[Any]],
+    *,
+    unchanged: sql.Composable,
 ) -> tuple[list[Any], NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
-    """Read key columns, both vectors and whether the target is native, of rows that have both."""
+    """Read key columns, both vectors and whether the target is native, of rows that have both.
+
+    ``unchanged`` is a condition that leaves out rows whose source is another one meanwhile, to be added to others.
+    """
     here, there = (
         sql.SQL(alias).format(sql.Identifier(name)) for alias, name in (("s.{}", table.column), ("t.{}", names.column))
     )
-    rest = sql.SQL("FROM {} s JOIN {} t ON {} WHERE {} IS NOT NULL AND {} IS NOT NULL AND {}").format(
-        names.served, names.target, matched(table.keys, "s", "t"), here, there, key_list(table, keys)
+    rest = sql.SQL("FROM {} s JOIN {} t ON {} WHERE {} IS NOT NULL AND {} IS NOT NULL AND {}{}").format(
+        names.served, names.target, matched(table.keys, "s", "t"), here, there, key_list(table, keys), unchanged
     )
     fields = [
         *key_fields(table),
@@ -165,6 +173,21 @@ def within(table: VectorTable, part: Part) -> sql.Composed:
         sql.SQL(" AND {} {} {}").format(row_of(table.keys, "s."), sql.SQL(sign), literals(bound))
         for sign, bound in zip((">=", "<"), part, strict=True)
         if bound is not None
+    )
+
+
+def compared_rows(names: Target, table: VectorTable) -> sql.Composed:
+    """Return FROM and WHERE of all rows with a vector, their target row ``t``, and ``m.n``, the last change seen."""
+    return sql.SQL(
+        "FROM {served} s LEFT JOIN {target} t ON {on_target} "
+        "LEFT JOIN LATERAL (SELECT max(l.n) AS n FROM {log} l WHERE {on_log}) m ON true WHERE s.{column} IS NOT NULL"
+    ).format(
+        served=names.served,
+        target=names.target,
+        on_target=matched(table.keys, "t", "s"),
+        log=names.log,
+        on_log=matched(table.keys, "l", "s"),
+        column=sql.Identifier(table.column),
     )
 
 
@@ -258,31 +281,54 @@ def sample_keys(
 
 
 def count_rows(connection: Connection[Any], names: Target, table: VectorTable, *, phase: Phase) -> Coverage:
-    """Count the rows of both sides; of the table in service where the other one is not made, or is parked."""
+    """Count the rows of both sides in one snapshot; of the table in service where the other one is not there."""
     column = sql.Identifier(table.column)
-    source = sql.SQL("SELECT count(*), count({}) FROM {}").format(column, names.served)
-    rows, with_vector = connection.execute(source).fetchone() or (0, 0)
-    converted = orphans = native = 0
-    if phase != "untouched":
-        of_target = sql.SQL("{} IS NOT NULL AND {} = {}").format(
-            column, names.provenance("space"), sql.Literal(names.job.target.id)
-        )
-        joined = sql.SQL(
-            "SELECT count(*) FILTER (WHERE s.has AND t.has), "
-            "count(*) FILTER (WHERE s.has IS NULL OR (NOT s.has AND t.follows)), "
-            "count(*) FILTER (WHERE t.has AND t.native) FROM (SELECT {keys}, {of_target} AS has, "
-            "{column} IS NOT NULL AND {recorded} IS NOT NULL AS follows, {artifact} IS NULL AS native "
-            "FROM {target} OFFSET 0) t LEFT JOIN (SELECT {keys}, {column} IS NOT NULL AS has FROM {served} OFFSET 0) s "
-            "ON {match}"  # OFFSET keeps the vectors out of the join
+    counted = sql.SQL("SELECT count(*), count({}) FROM {}").format(column, names.served)
+    if phase == "untouched":
+        rows, with_vector = connection.execute(counted).fetchone() or (0, 0)
+        return Coverage(rows, rows - with_vector, 0, 0, 0)
+    of_target = sql.SQL("{} IS NOT NULL AND {} = {}").format(
+        column, names.provenance("space"), sql.Literal(names.job.target.id)
+    )
+    logged: sql.Composable = sql.SQL("false")
+    changed: sql.Composable = sql.SQL("0")
+    if phase == "prepared":
+        logged = sql.SQL("EXISTS (SELECT 1 FROM {} l WHERE {})").format(names.log, matched(table.keys, "l", "t"))
+        changed = sql.SQL(
+            "(SELECT count(*) FROM (SELECT DISTINCT {keys} FROM {log}) l JOIN {served} s ON {on_source} "
+            "WHERE s.{column} IS NOT NULL AND NOT EXISTS (SELECT 1 FROM {target} t WHERE {on_target} AND {has}))"
         ).format(
             keys=listed(table.keys),
-            column=column,
-            of_target=of_target,
-            recorded=names.provenance("source"),
-            artifact=names.provenance("artifact"),
-            target=names.target if phase == "prepared" else names.served,
+            log=names.log,
             served=names.served,
-            match=matched(table.keys, "s", "t"),
+            on_source=matched(table.keys, "l", "s"),
+            column=column,
+            target=names.target,
+            on_target=matched(table.keys, "t", "l"),
+            has=sql.SQL("t.{} IS NOT NULL AND t.{} = {}").format(
+                column, names.provenance("space"), sql.Literal(names.job.target.id)
+            ),
         )
-        converted, orphans, native = connection.execute(joined).fetchone() or (0, 0, 0)
-    return Coverage(rows, rows - with_vector, converted, orphans, native)
+    statement = sql.SQL(
+        "SELECT c.*, j.*, {changed} FROM ({counted}) c(all_rows, with_vector), (SELECT "
+        "count(*) FILTER (WHERE s.has AND t.has), "
+        "count(*) FILTER (WHERE (s.has IS NULL OR (NOT s.has AND t.follows)) AND NOT t.logged), "
+        "count(*) FILTER (WHERE t.has AND t.native) FROM (SELECT {keys}, {of_target} AS has, {logged} AS logged, "
+        "{column} IS NOT NULL AND {recorded} IS NOT NULL AS follows, {artifact} IS NULL AS native "
+        "FROM {target} t OFFSET 0) t LEFT JOIN (SELECT {keys}, {column} IS NOT NULL AS has FROM {served} OFFSET 0) s "
+        "ON {match}) j"  # OFFSET keeps the vectors out of the join
+    ).format(
+        changed=changed,
+        counted=counted,
+        keys=listed(table.keys),
+        column=column,
+        of_target=of_target,
+        logged=logged,
+        recorded=names.provenance("source"),
+        artifact=names.provenance("artifact"),
+        target=names.target if phase == "prepared" else names.served,
+        served=names.served,
+        match=matched(table.keys, "s", "t"),
+    )
+    rows, with_vector, converted, orphans, native, waiting = connection.execute(statement).fetchone() or (0,) * 6
+    return Coverage(rows, rows - with_vector, converted, orphans, native, waiting)

@@ -50,7 +50,7 @@ def stage_rows(
     columns = [target, *[Column("int8")] * 4, *table.key_columns]
     values = [rows.vectors, rows.digests, vector_digests(rows.vectors), rows.versions, rows.marks, *rows.keys]
     fields = ["vector", "source", "digest", "version", "mark", *(f"key{index}" for index in range(len(rows.keys)))]
-    name = f"embcompat_{names.job.suffix}"
+    name = f"embcompat_{names.tag}"
     staging = sql.Identifier("pg_temp", name)
     types = [vector_type(target), *(sql.SQL(_SQL_TYPES[column.kind]) for column in columns[1:])]
     declared = sql.SQL(", ").join(

@@ -30,6 +30,19 @@ def recorded(
     return (None, None) if row is None else (SpaceVersion.from_json(row[0], where=where), row[1])
 
 
+def belongs(connection: Connection[Any], names: Target) -> bool:
+    """Return whether what stands under a job's earlier names is of this column and not of another one."""
+    if any(find_oid(connection, names.schema, name) is None for name in (names.name("_parts"), GALLERIES)):
+        return False
+    served, target = (find_oid(connection, names.schema, name) for name in (names.table, names.name()))
+    statement = sql.SQL(
+        "SELECT 1 FROM {} WHERE artifact = %s AND relation IN (%s, %s) AND (attribute = %s OR attribute LIKE %s)"
+    ).format(names.identifier(GALLERIES))
+    beside = f"{names.column}__%{names.job.suffix}"
+    parameters = (names.job.artifact_id, served, target or 0, names.column, beside)
+    return connection.execute(statement, parameters).fetchone() is not None
+
+
 def create_target(connection: Connection[Any], names: Target, table: VectorTable) -> None:
     """Make the target table and everything beside it, in the transaction that is open."""
     run = connection.execute
@@ -55,7 +68,7 @@ def create_target(connection: Connection[Any], names: Target, table: VectorTable
     run(sql.SQL("ALTER TABLE {} ADD n bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY").format(names.log))
     run(sql.SQL("CREATE INDEX ON {} ({})").format(names.log, listed(table.keys)))
     create_parts(connection, names, table)
-    pg_triggers.create_log_function(connection, names, table.keys)
+    pg_triggers.create_log_function(connection, names, table.keys, parked=False)
     pg_triggers.add_log_triggers(connection, names, names.served)
     record(connection, names)
 

@@ -13,7 +13,7 @@ from psycopg import Connection, Cursor, sql
 from embcompat.stores.digests import vector_digests
 from embcompat.stores.postgres.catalog import VectorTable
 from embcompat.stores.postgres.copy import Column
-from embcompat.stores.postgres.names import PROVENANCE, Target, listed
+from embcompat.stores.postgres.names import PROVENANCE, Target, listed, matched
 from embcompat.stores.postgres.staging import UNCHANGED, Written, copy_in, probe_by_key, stage_rows, staged
 
 
@@ -37,14 +37,37 @@ def write_rows(connection: Connection[Any], names: Target, table: VectorTable, r
             return
         except psycopg.errors.UniqueViolation:
             pass
-    with connection.transaction(), connection.cursor() as cursor:
-        staging, same = stage_rows(cursor, names, table, rows)
-        _lock_targets(cursor, names, table, staging)
-        _update_staged(cursor, names, table, staging, same)
-        nothing = sql.SQL(" AND {} ON CONFLICT DO NOTHING").format(UNCHANGED)
-        _insert_staged(cursor, names, table, staging, same, nothing)
-        if rows.marks.any():
-            _clear_log(cursor, names, table, staging)
+    try:
+        with connection.transaction(), connection.cursor() as cursor:
+            _write_staged(cursor, names, table, rows)
+    except psycopg.errors.UniqueViolation:  # of another column: a row that was changed may still hold the value here
+        with connection.transaction(), connection.cursor() as cursor:
+            forget_changed(cursor, names, table)
+            _write_staged(cursor, names, table, rows)
+
+
+def forget_changed(cursor: Cursor[Any], names: Target, table: VectorTable) -> None:
+    """Delete converted target rows that the log mentions: their columns are out of date, and they are written again."""
+    cursor.execute(
+        sql.SQL(
+            "DELETE FROM {target} t WHERE t.{artifact} IS NOT NULL AND EXISTS (SELECT 1 FROM {log} l WHERE {match})"
+        ).format(
+            target=names.target,
+            artifact=names.provenance("artifact"),
+            log=names.log,
+            match=matched(table.keys, "l", "t"),
+        )
+    )
+
+
+def _write_staged(cursor: Cursor[Any], names: Target, table: VectorTable, rows: Written) -> None:
+    staging, same = stage_rows(cursor, names, table, rows)
+    _lock_targets(cursor, names, table, staging)
+    _update_staged(cursor, names, table, staging, same)
+    nothing = sql.SQL(" AND {} ON CONFLICT ({}) DO NOTHING").format(UNCHANGED, listed(table.keys))
+    _insert_staged(cursor, names, table, staging, same, nothing)
+    if rows.marks.any():
+        _clear_log(cursor, names, table, staging)
 
 
 def _lock_targets(cursor: Cursor[Any], names: Target, table: VectorTable, staging: sql.Identifier) -> None:

@@ -24,7 +24,7 @@ from embcompat.stores.postgres.column import rows as pg_column_rows
 from embcompat.stores.postgres.column import sides as pg_column_sides
 from embcompat.stores.postgres.column.sides import ColumnTarget
 from embcompat.stores.postgres.copy import Column
-from embcompat.stores.postgres.gallery import NO_MARK, PgGallery, Scan, Side
+from embcompat.stores.postgres.gallery import PgGallery, Scan, Side
 from embcompat.stores.postgres.staging import Written
 from embcompat.stores.values import Coverage, Finish, Job, Phase
 
@@ -59,7 +59,8 @@ class ColumnGallery(PgGallery):
 
         def swap() -> None:
             self._writer.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(names.served))
-            for rows in self.scan(job, batch_size=self.batch_size, missing_only=False):
+            empty = Scan([pg_column_rows.empty_rows(names, table, pg_reader.WHOLE)])
+            for rows in self._read(table, empty, self.batch_size):
                 self.write(job, *finish(rows))
             pg_column_rows.settle_rows(self._writer, names, table)
             self._writer.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(names.served))
@@ -68,7 +69,7 @@ class ColumnGallery(PgGallery):
                 self._writer, names, table, incoming=names.column, parked=names.old_column
             )
             pg_column_sides.enable_other_guards(self._writer, names, on=False)
-            pg_triggers.add_guard(self._writer, self._names(job), names.served)
+            pg_triggers.add_guard(self._writer, self._names(job), names.served, old_column=names.old_column)
 
         self._locked(swap)
         for statement in later:
@@ -107,18 +108,21 @@ class ColumnGallery(PgGallery):
         others = self._table().others
         return "cut_over" if names.old_column in others else "prepared" if names.column in others else "untouched"
 
-    def _hindrances(self, table: VectorTable) -> list[str]:
-        return column_obstacles(self._writer, table, fire=not self._silent)
+    def _hindrances(self, job: Job, table: VectorTable) -> list[str]:
+        return column_obstacles(self._writer, table, fire=not self._silent, tag=self._names(job).tag)
 
     def _make_target(self, job: Job, table: VectorTable) -> None:
         pg_column_sides.create_column(self._writer, self._beside(job), table)
 
     def _sources(self, job: Job, table: VectorTable, *, missing_only: bool, claim: bool) -> Scan:
         names = self._beside(job)
-        parts = iter([pg_reader.WHOLE])
         if missing_only:
             parts = pg_reader.take_parts(self._reader, names, table, claim=claim)
-        return (pg_column_rows.empty_rows(names, table, part) for part in parts), NO_MARK
+            return Scan(pg_column_rows.empty_rows(names, table, part) for part in parts)
+        recorded = sql.SQL("CASE WHEN s.{} IS NOT NULL THEN coalesce(s.{}, 0) ELSE 0 END").format(
+            sql.Identifier(names.column), names.provenance("source")
+        )
+        return Scan([pg_reader.every_row(names, table)], recorded)
 
     def _build_index(self, job: Job, table: VectorTable) -> None:
         pending = self._pending(job, table)

@@ -8,7 +8,7 @@ import psycopg
 from psycopg import Connection, sql
 
 from embcompat.stores.postgres.catalog import VectorTable
-from embcompat.stores.postgres.column.sides import ColumnTarget, needs_vector
+from embcompat.stores.postgres.column.sides import CHANGED, ColumnTarget, needs_vector
 from embcompat.stores.postgres.names import Target
 from embcompat.stores.postgres.reader import WHOLE, Part, within
 from embcompat.stores.postgres.staging import UNCHANGED, Written, probe_by_key, stage_rows
@@ -132,10 +132,14 @@ def count_rows(connection: Connection[Any], names: Target, table: VectorTable, t
         counts.append(
             sql.SQL("count(*) FILTER (WHERE {} AND {} IS NULL)").format(filled, target.provenance("artifact"))
         )
+        waiting = sql.SQL("count(*) FILTER (WHERE {} IS NOT NULL AND {} IS NULL AND {} = {})")
+        counts.append(
+            waiting.format(column, sql.Identifier(target.column), target.provenance("space"), sql.Literal(CHANGED))
+        )
     statement = sql.SQL("SELECT {} FROM {}").format(sql.SQL(", ").join(counts), names.served)
     rows, with_vector, *rest = connection.execute(statement).fetchone() or (0, 0)
-    converted, native = rest or (0, 0)
-    return Coverage(rows, rows - with_vector, converted, 0, native)
+    converted, native, changed = rest or (0, 0, 0)
+    return Coverage(rows, rows - with_vector, converted, 0, native, changed)
 
 
 def _silence(connection: Connection[Any]) -> None:

@@ -14,11 +14,17 @@ from psycopg import Connection, sql
 from embcompat.stores.postgres import target as pg_target
 from embcompat.stores.postgres import triggers as pg_triggers
 from embcompat.stores.postgres.catalog import VectorTable
+from embcompat.stores.postgres.connection import extension_schema
 from embcompat.stores.postgres.copy import Column
-from embcompat.stores.postgres.names import GALLERIES, PROVENANCE, Target, vector_type
-from embcompat.stores.postgres.table.swap import OWN_PREFIX, create_view, grants_on, raw, views_of
+from embcompat.stores.postgres.names import GALLERIES, OWN_PREFIX, PROVENANCE, Target, vector_type
+from embcompat.stores.postgres.table.swap import create_view, grants_on, raw, views_of
 
 _NAME_BYTES: Final = 30  # PostgreSQL cuts names at 63 bytes, and the provenance columns' are longer
+_CUT_NAME_BYTES: Final = 28
+
+
+CHANGED: Final = ""
+"""What stands for the space of an empty vector in the new column whose source the application wrote."""
 
 
 @dataclass(frozen=True)
@@ -29,14 +35,24 @@ class ColumnTarget(Target):
         old_column: What the vector column in service is called after the cutover.
     """
 
-    old_column: str
+    old_column: str = ""
 
     @classmethod
     def of(cls, names: Target) -> Self:
         """Return the names of the column beside the one in service."""
-        base = names.column.encode()[:_NAME_BYTES].decode(errors="ignore")
-        suffix = names.job.suffix
-        return cls(names.schema, names.table, f"{base}__{suffix}", names.job, f"{base}__old_{suffix}")
+        base, ending = names.column, names.job.suffix
+        if len(names.column.encode()) > _NAME_BYTES:
+            base = names.column.encode()[: _NAME_BYTES if names.earlier else _CUT_NAME_BYTES].decode(errors="ignore")
+            ending = names.tag
+        return cls(
+            names.schema,
+            names.table,
+            f"{base}__{ending}",
+            names.job,
+            names.earlier,
+            names.column,
+            f"{base}__old_{ending}",
+        )
 
     @property
     def target(self) -> sql.Identifier:
@@ -46,7 +62,7 @@ class ColumnTarget(Target):
     @property
     def not_null(self) -> sql.Identifier:
         """The constraint that stands for NOT NULL until every row was looked at."""
-        return sql.Identifier(f"{OWN_PREFIX}not_null_{self.job.suffix}")
+        return sql.Identifier(self.trigger("not_null"))
 
     def columns(self) -> list[sql.Identifier]:
         """Return the new column and its provenance, in the order of `PROVENANCE`."""
@@ -147,7 +163,7 @@ def needs_vector(connection: Connection[Any], names: ColumnTarget, table: Vector
     """Return whether the vector in service may not be NULL, as read before or after a swap of names."""
     stands_in = connection.execute(
         "SELECT 1 FROM pg_constraint WHERE conrelid = %s AND conname = %s",
-        (table.oid, f"{OWN_PREFIX}not_null_{names.job.suffix}"),
+        (table.oid, names.trigger("not_null")),
     ).fetchone()
     return not table.nullable or stands_in is not None
 
@@ -201,10 +217,13 @@ def _drop_columns(connection: Connection[Any], names: ColumnTarget, columns: lis
 def _create_stale_function(connection: Connection[Any], names: ColumnTarget, column: str) -> None:
     body = sql.SQL(
         "BEGIN IF TG_OP = 'UPDATE' AND (NEW.{c} IS NULL) = (OLD.{c} IS NULL) "
-        "AND (NEW.{c} IS NULL OR NEW.{c} OPERATOR({e}.=) OLD.{c}) THEN RETURN NEW; END IF; {clear} RETURN NEW; END"
+        "AND (NEW.{c} IS NULL OR NEW.{c} OPERATOR({e}.=) OLD.{c}) THEN RETURN NEW; END IF; {clear} "
+        "IF NEW.{c} IS NOT NULL THEN NEW.{space} := {changed}; END IF; RETURN NEW; END"
     ).format(
+        space=names.provenance("space"),
+        changed=sql.Literal(CHANGED),
         c=sql.Identifier(column),
-        e=pg_triggers.extension_schema(connection),
+        e=extension_schema(connection),
         clear=sql.SQL(" ").join(sql.SQL("NEW.{} := NULL;").format(name) for name in names.columns()),
     )
     pg_triggers.create_function(connection, names, "stale", body)
@@ -256,6 +275,11 @@ def _other_guards(connection: Connection[Any], names: ColumnTarget) -> list[tupl
     """Return trigger and function of guards that other migrations have left."""
     return connection.execute(
         "SELECT tgname, tgfoid::regprocedure::text FROM pg_trigger WHERE tgrelid = %s::regclass "
-        "AND tgname LIKE 'embcompat\\_guard\\_%%' AND tgname <> %s",
-        (names.served.as_string(connection), names.trigger("guard")),
+        "AND tgname ~ '^~?embcompat_guard_' AND tgname <> %s "
+        "AND position(%s IN pg_get_functiondef(tgfoid)) > 0",
+        (
+            names.served.as_string(connection),
+            names.trigger("guard"),
+            sql.SQL("NEW.{}").format(sql.Identifier(f"{names.served_column}__space")).as_string(connection),
+        ),
     ).fetchall()

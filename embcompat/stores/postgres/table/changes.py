@@ -91,7 +91,12 @@ def return_rows(connection: Connection[Any], names: Target, table: VectorTable, 
     written = sql.SQL("t.{column} IS NOT NULL AND t.{recorded} IS NULL").format(
         column=column, recorded=names.provenance("source")
     )
-    without = count_where(connection, sql.SQL("FROM {} t WHERE {}").format(names.served, written))
+    lost = sql.SQL(
+        "t.{column} IS NOT NULL AND {log} AND NOT EXISTS (SELECT 1 FROM {parked} s WHERE {match} "
+        "AND s.{column} IS NOT NULL)"
+    ).format(column=column, log=_logged(names, table, "t"), parked=parked, match=match)
+    which = sql.SQL("FROM {} t WHERE ({}) OR ({})").format(names.served, written, lost)
+    without = count_where(connection, which)
     if without and not old.nullable:
         raise without_old(without, table.column)
     if old.nullable:

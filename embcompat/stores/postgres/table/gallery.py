@@ -18,10 +18,11 @@ from embcompat.stores.postgres import target as pg_target
 from embcompat.stores.postgres import triggers as pg_triggers
 from embcompat.stores.postgres.catalog import VectorTable, find_oid, read_table, swap_obstacles
 from embcompat.stores.postgres.column.sides import ColumnTarget
-from embcompat.stores.postgres.gallery import NO_MARK, PgGallery, Scan, Side
-from embcompat.stores.postgres.staging import Written
+from embcompat.stores.postgres.gallery import PgGallery, Scan, Side
+from embcompat.stores.postgres.names import matched
+from embcompat.stores.postgres.staging import Written, probe_by_key
 from embcompat.stores.postgres.table.changes import follow_rows, return_rows, settle_changes, settle_rows
-from embcompat.stores.postgres.table.swap import carry_outgoing_keys, swap_tables
+from embcompat.stores.postgres.table.swap import swap_tables
 from embcompat.stores.postgres.writer import write_rows
 from embcompat.stores.values import Coverage, Finish, Job, Phase
 
@@ -56,8 +57,6 @@ class TableGallery(PgGallery):
     def _cutover(self, job: Job, finish: Finish) -> None:
         """Swap the names of both tables; writers wait while the last changed rows are converted, readers hardly."""
         table, names = self._table(), self._names(job)
-        target_oid = find_oid(self._writer, self._schema, names.name()) or 0
-        self._locked(lambda: carry_outgoing_keys(self._writer, table.oid, names.target, target_oid))
         with self._writer.transaction():
             settle_rows(self._writer, names, table)
         self._writer.execute(sql.SQL("ANALYZE {}").format(names.target))  # or the first queries are planned blindly
@@ -65,7 +64,8 @@ class TableGallery(PgGallery):
 
         def swap() -> None:
             self._writer.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(names.served))
-            for rows in self.scan(job, batch_size=self.batch_size, missing_only=False):
+            probe_by_key(self._writer.cursor())
+            for rows in self._read(table, self._changed(job, table), self.batch_size):
                 self.write(job, *finish(rows))
             settle_changes(self._writer, names, table)
             self._writer.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(names.served))
@@ -73,6 +73,7 @@ class TableGallery(PgGallery):
             validations[:] = swap_tables(
                 self._writer, self._schema, served=self._name, incoming=names.name(), parked=names.old_name
             )
+            pg_triggers.create_log_function(self._writer, names, table.keys, parked=True)
             pg_triggers.add_log_triggers(self._writer, names, names.served)
             pg_triggers.add_guard(self._writer, names, names.served)
             self._writer.execute(sql.SQL("TRUNCATE {}").format(names.log))
@@ -98,6 +99,7 @@ class TableGallery(PgGallery):
             validations[:] = swap_tables(
                 self._writer, self._schema, served=self._name, incoming=names.old_name, parked=names.name()
             )
+            pg_triggers.create_log_function(self._writer, names, table.keys, parked=False)
             pg_triggers.add_log_triggers(self._writer, names, names.served)
             self._writer.execute(sql.SQL("TRUNCATE {}").format(names.log))
 
@@ -115,8 +117,8 @@ class TableGallery(PgGallery):
             return "cut_over"
         return "untouched" if find_oid(self._writer, self._schema, names.name()) is None else "prepared"
 
-    def _hindrances(self, table: VectorTable) -> list[str]:
-        return swap_obstacles(self._writer, table.oid)
+    def _hindrances(self, job: Job, table: VectorTable) -> list[str]:
+        return swap_obstacles(self._writer, table.oid, tag=self._names(job).tag)
 
     def _make_target(self, job: Job, table: VectorTable) -> None:
         pg_target.create_target(self._writer, self._names(job), table)
@@ -125,8 +127,19 @@ class TableGallery(PgGallery):
         names = self._names(job)
         if missing_only:
             parts = pg_reader.take_parts(self._reader, names, table, claim=claim)
-            return (pg_reader.missing_rows(self._reader, names, table, part) for part in parts), NO_MARK
-        return iter([pg_reader.logged_rows(names, table)]), sql.SQL("m.n")
+            return Scan(pg_reader.missing_rows(self._reader, names, table, part) for part in parts)
+        recorded = sql.SQL("CASE WHEN m.n IS NULL AND t.{} IS NOT NULL THEN coalesce(t.{}, 0) ELSE 0 END").format(
+            sql.Identifier(table.column), names.provenance("source")
+        )
+        return Scan([pg_reader.compared_rows(names, table)], recorded, sql.SQL("coalesce(m.n, 0)"))
+
+    def _changed(self, job: Job, table: VectorTable) -> Scan:
+        """Return the rows that the log mentions."""
+        return Scan([pg_reader.logged_rows(self._names(job), table)], change=sql.SQL("m.n"))
+
+    def _unchanged(self, job: Job, table: VectorTable) -> sql.Composable:
+        names = self._names(job)
+        return sql.SQL(" AND NOT EXISTS (SELECT 1 FROM {} l WHERE {})").format(names.log, matched(table.keys, "l", "s"))
 
     def _build_index(self, job: Job, table: VectorTable) -> None:
         name = self._names(job).name()

@@ -12,9 +12,7 @@ from typing import Any, LiteralString
 from psycopg import Connection, sql
 
 from embcompat.errors import StoreError
-
-OWN_PREFIX = "embcompat_"
-"""How the names of our own triggers and functions begin."""
+from embcompat.stores.postgres.names import OWN_PREFIX
 
 _INDEXES: LiteralString = """
     SELECT c.relname, i.indexrelid IS NOT NULL AND m.amname IN ('hnsw', 'ivfflat'), m.amname || ' ' || i.indisunique
@@ -64,7 +62,8 @@ def swap_tables(
         parked: What the table in service is called from now on.
 
     Returns:
-        Statements that check carried-over foreign keys against the rows; to be run after the transaction.
+        Statements that check carried-over foreign keys against the rows; to be run after the transaction. Foreign keys
+        and the application's triggers move: the parked table keeps none, so that it holds nobody up.
 
     Raises:
         StoreError: If an index of the table in service has no counterpart.
@@ -73,50 +72,48 @@ def swap_tables(
     run = connection.execute
     views = views_of(connection, old)
     foreign = run(
-        "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid), convalidated FROM pg_constraint "
-        "WHERE confrelid = %s AND contype = 'f'",
-        (old,),
+        "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid), convalidated, "
+        "obj_description(oid, 'pg_constraint') FROM pg_constraint "
+        "WHERE %(old)s IN (conrelid, confrelid) AND contype = 'f' ORDER BY oid",
+        {"old": old},
     ).fetchall()
     triggers = run(
-        "SELECT tgname, pg_get_triggerdef(oid), tgenabled FROM pg_trigger WHERE tgrelid = %s AND NOT tgisinternal "
-        "AND tgname NOT LIKE %s AND tgname NOT IN (SELECT tgname FROM pg_trigger WHERE tgrelid = %s)",
-        (old, f"{OWN_PREFIX.replace('_', chr(92) + '_')}%", new),
+        "SELECT tgname, pg_get_triggerdef(oid), tgenabled, obj_description(oid, 'pg_trigger') FROM pg_trigger "
+        "WHERE tgrelid = %s AND NOT tgisinternal AND tgname !~ '^~?embcompat_' ORDER BY oid",
+        (old,),
     ).fetchall()
     for view in reversed(views):
         run(raw(f"DROP VIEW {view.name}"))
-    for table, name, _, _ in foreign:
+    for table, name, *_ in foreign:
         run(sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(raw(table), sql.Identifier(name)))
+    for name, *_ in triggers:
+        run(sql.SQL("DROP TRIGGER {} ON {}").format(sql.Identifier(name), sql.Identifier(schema, served)))
     _swap_index_names(connection, schema, old, new)
     _carry_properties(connection, old, new)
     rename = sql.SQL("ALTER TABLE {} RENAME TO {}")
     run(rename.format(sql.Identifier(schema, served), sql.Identifier(parked)))
     run(rename.format(sql.Identifier(schema, incoming), sql.Identifier(served)))
-    for name, definition, enabled in triggers:
+    here = sql.Identifier(schema, served)
+    for name, definition, enabled, comment in triggers:
         run(raw(definition))
-        _enable(connection, sql.Identifier(schema, served), name, enabled)
+        _enable(connection, here, name, enabled)
+        if comment is not None:
+            text = sql.SQL("COMMENT ON TRIGGER {} ON {} IS {}")
+            run(text.format(sql.Identifier(name), here, sql.Literal(comment)))
     validations = []
-    for table, name, definition, valid in foreign:
+    for table, name, definition, valid, comment in foreign:
         plain = definition.removesuffix(" NOT VALID")
         add = sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} {} NOT VALID")
         run(add.format(raw(table), sql.Identifier(name), raw(plain)))
+        if comment is not None:
+            text = sql.SQL("COMMENT ON CONSTRAINT {} ON {} IS {}")
+            run(text.format(sql.Identifier(name), raw(table), sql.Literal(comment)))
         if valid:
             validate = sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}")
             validations.append(validate.format(raw(table), sql.Identifier(name)))
     for view in views:
         create_view(connection, view)
     return validations
-
-
-def carry_outgoing_keys(connection: Connection[Any], source: int, target: sql.Identifier, target_oid: int) -> None:
-    """Give a table the foreign keys of another one that it does not have yet."""
-    rows = connection.execute(
-        "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = %s AND contype = 'f' "
-        "AND conname NOT IN (SELECT conname FROM pg_constraint WHERE conrelid = %s)",
-        (source, target_oid),
-    ).fetchall()
-    for name, definition in rows:
-        add = sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} {}")
-        connection.execute(add.format(target, sql.Identifier(name), raw(definition)))
 
 
 def _oid(connection: Connection[Any], schema: str, name: str) -> int:
