@@ -25,9 +25,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from embcompat.redaction import redact
+
 
 class EmbcompatError(Exception):
-    """Base class of every error that embcompat raises on purpose."""
+    """Base class of every error that embcompat raises on purpose. Its text never holds a secret of an address."""
+
+    def __init__(self, *values: object) -> None:
+        super().__init__(*(redact(value) if isinstance(value, str) else value for value in values))
 
 
 class InputError(EmbcompatError, ValueError):

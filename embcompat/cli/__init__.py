@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from typing import Annotated
@@ -24,7 +25,8 @@ from embcompat.cli.registry import registry
 from embcompat.cli.report import report
 from embcompat.cli.sample import sample
 from embcompat.cli.thresholds import thresholds
-from embcompat.errors import EmbcompatError, GateError, InputError, MissingExtraError
+from embcompat.errors import GateError, InputError, MissingExtraError
+from embcompat.redaction import redact
 
 app = typer.Typer(
     name="embcompat",
@@ -64,12 +66,16 @@ def main() -> None:
     debug = "--debug" in sys.argv  # before the command or after it
     words = [word for word in sys.argv[1:] if word != "--debug"]
     try:
-        if "--json" in words:
-            sys.exit(_run_for_machines(words))
-        app(args=words)
-    except (EmbcompatError, OSError) as error:  # OSError: a full disk, a folder that may not be written
+        try:
+            if "--json" in words:
+                sys.exit(_run_for_machines(words))
+            app(args=words)
+        finally:
+            sys.stdout.flush()  # or a full disk would be found out after the exit code
+    except Exception as error:  # of drivers, servers and decoders, too: their classes cannot be listed
         if debug:
-            traceback.print_exc()
+            sys.stderr.write(redact(traceback.format_exc()))
+        _leave_output()
         if "--json" in words:
             fail_json(error)
         fail(error)
@@ -86,3 +92,11 @@ def _run_for_machines(words: list[str]) -> int:
         fail_json(InputError(error.format_message()))
         error.show()
         return EXIT_INPUT
+
+
+def _leave_output() -> None:
+    """Send what is left of the output nowhere, where it cannot be written: the interpreter would try again at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

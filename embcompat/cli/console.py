@@ -17,6 +17,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.segment import Segment
 from rich.text import Text
 
+from embcompat.errors import EmbcompatError
+from embcompat.redaction import redact, redact_values
 from embcompat.results import SCHEMA_VERSION
 
 PLAIN_LINE_SECONDS = 5.0
@@ -64,7 +66,8 @@ def messages() -> Console:
 def print_json(result: Mapping[str, Any]) -> None:
     """Print a result for machines: one JSON object with its ``schema_version`` on standard output."""
     _printed.append(True)
-    versioned = {"schema_version": SCHEMA_VERSION, **result}
+    public = {name: redact_values(value) for name, value in result.items()}
+    versioned = {"schema_version": SCHEMA_VERSION, **public}
     sys.stdout.write(json.dumps(versioned, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -75,7 +78,7 @@ def fail_json(error: Exception) -> None:
     """
     if _printed:
         return
-    message = str(error)
+    message = redact(str(error))
     hint = re.search(r"Got .*?\. (\S.*)$", message, flags=re.DOTALL)
     description = {"type": type(error).__name__, "message": message, "hint": None if hint is None else hint[1]}
     print_json({"error": description})
@@ -93,8 +96,10 @@ def print_version(requested: bool) -> None:
 def fail(error: Exception) -> None:
     """Show an error as one short panel."""
     kind = type(error).__name__.removesuffix("Error")
+    if not isinstance(error, (EmbcompatError, OSError)):  # OSError: a full disk, a folder that may not be written
+        kind = f"Unexpected{kind}"
     title = "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in kind).strip()
-    messages().print(Panel(Text(str(error)), title=title, border_style="red", title_align="left"))
+    messages().print(Panel(Text(redact(str(error))), title=title, border_style="red", title_align="left"))
 
 
 @contextmanager

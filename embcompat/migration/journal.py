@@ -10,6 +10,8 @@ from typing import final
 
 from pydantic import JsonValue
 
+from embcompat.redaction import redact_values
+
 
 @final
 class Journal:
@@ -28,7 +30,7 @@ class Journal:
 
     def write_all(self, lines: Iterable[dict[str, JsonValue]]) -> None:
         """Append several lines at once."""
-        lines = list(lines)
+        lines = [{name: redact_values(value) for name, value in line.items()} for line in lines]
         if self.path is None or not lines:
             return
         now = round(time.time(), 3)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, final
 
 from embcompat.errors import InputError, RegistryError
+from embcompat.redaction import split_secrets
 
 
 @dataclass(frozen=True)
@@ -43,16 +44,17 @@ class Storage:
     def __init__(self, url: str | Path, *, create: bool = False) -> None:
         from obstore.store import LocalStore, from_url
 
-        self.url = str(url)
+        address = split_secrets(str(url))
+        self.url = address.public
         if "://" not in self.url and not create and not Path(self.url).is_dir():
             raise InputError(f"there is no folder {self.url!r}. Make one with: embcompat registry init {self.url}")
         try:
             if "://" not in self.url:
                 self._store: Any = LocalStore(Path(self.url).absolute(), mkdir=create)
             elif self.url.startswith("file://"):
-                self._store = from_url(self.url, mkdir=create)
+                self._store = from_url(address.full, mkdir=create)
             else:
-                self._store = from_url(self.url)
+                self._store = from_url(address.full)
         except Exception as error:  # obstore raises OSError, ValueError and classes of its own here
             raise InputError(f"no storage can be opened at {self.url!r}: {_first_line(error)}") from error
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from embcompat.errors import InputError, MissingExtraError, UnknownNameError
+from embcompat.errors import EmbcompatError, InputError, MissingExtraError, StoreError, UnknownNameError
+from embcompat.redaction import redact, split_secrets
 from embcompat.stores.base import GalleryStore
 
 FORMS: Final = {
@@ -49,7 +50,7 @@ class StoreUrl:
         location: What stands before ``#``: a path, or an address of a server.
         names: What stands after ``#``, split at dots: schema, table, column or the like.
         options: What stands after ``?`` there.
-        public: The whole address without its password.
+        public: The whole address without its secrets.
     """
 
     scheme: str
@@ -82,6 +83,8 @@ def parse_store_url(url: str) -> StoreUrl:
         (PosixPath('/data/gallery'), ('docs', 'vector'), {'key': 'id'})
     """
     url = re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", url)  # as SQLAlchemy and Heroku write it
+    address = split_secrets(url)
+    url = address.full
     location, _, fragment = url.partition("#") if "://" in url else (url, "", "")
     scheme = location.partition("://")[0]
     if location.endswith((".parquet", ".npy")):
@@ -90,13 +93,16 @@ def parse_store_url(url: str) -> StoreUrl:
     try:
         options = {name: values[-1] for name, values in parse_qs(query, strict_parsing=True).items()} if query else {}
     except ValueError as error:
-        raise InputError(f"what follows ? in a store URL must be name=value. Got {query!r}.") from error
+        raise InputError(f"what follows ? in a store URL must be name=value. Got {redact(query)!r}.") from error
+    try:
+        _ = urlsplit(location).port if "://" in location else None
+    except ValueError as error:
+        raise InputError(f"{address.public} is not an address: {error}.") from error
     known = {"key", "target"} if scheme == "postgresql" else {"key"}
     if unknown := options.keys() - known:
         raise InputError(f"{scheme}:// takes only {' and '.join(sorted(known))} after ?. Got {', '.join(unknown)}.")
     parts = tuple(unquote(part) for part in names.split(".")) if names else ()
-    public = re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1@", url)
-    return StoreUrl(scheme, location, parts, options, public)
+    return StoreUrl(scheme, location, parts, options, address.public)
 
 
 def open_store(url: str) -> GalleryStore:
@@ -104,6 +110,7 @@ def open_store(url: str) -> GalleryStore:
 
     Raises:
         InputError: If the address is not of the form that its store takes, or the gallery is not there.
+        StoreError: If the store does not answer.
         UnknownNameError: If there is no such store.
         MissingExtraError: If the store's package is not installed.
     """
@@ -115,9 +122,19 @@ def open_store(url: str) -> GalleryStore:
             opener = import_module(module).open_gallery
         except ImportError as error:
             raise MissingExtraError(package, extra, f"A gallery at {address.scheme}:") from error
-        return opener(address)
+        return _opened(opener, address)
     offered = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
     if address.scheme not in offered:
         raise UnknownNameError("store", address.scheme, [*FORMS.values(), *offered])
-    opener = offered[address.scheme].load()
-    return opener(address)
+    return _opened(offered[address.scheme].load(), address)
+
+
+def _opened(opener: Callable[[StoreUrl], GalleryStore], address: StoreUrl) -> GalleryStore:
+    try:
+        return opener(address)
+    except EmbcompatError:
+        raise
+    except OSError as error:
+        raise StoreError(f"{address.public} cannot be opened: {error}") from error
+    except Exception as error:  # of drivers, whose classes cannot be listed
+        raise InputError(f"{address.public} is not an address that can be opened: {error}") from error
