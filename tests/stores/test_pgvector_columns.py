@@ -63,7 +63,7 @@ def test_everything_that_hangs_on_the_column_follows_there_and_back(database: An
         looks_right(DIM)
         cut_over(aligner, store)
     looks_right(16)
-    assert "vector_cosine_ops" in str(database.one("SELECT pg_get_indexdef('docs_v'::regclass)"))
+    assert "vector_l2_ops" in str(database.one("SELECT pg_get_indexdef('docs_v'::regclass)"))
     with database.opened(NEW) as store:
         assert roll_back(aligner, store) == 0
     looks_right(DIM)

@@ -84,7 +84,7 @@ def test_everything_that_hangs_on_the_table_follows_there_and_back(database: Any
         cut_over(aligner, store)
     looks_right(16)
     definition = str(database.one("SELECT pg_get_indexdef('docs_v'::regclass)"))
-    assert "vector_cosine_ops" in definition
+    assert "vector_l2_ops" in definition
     assert "m='8'" in definition
     fresh = database.one("INSERT INTO docs (title) VALUES ('new') RETURNING id")
     assert fresh == 501

@@ -12,11 +12,12 @@ from psycopg import sql
 
 from embcompat.errors import StoreError
 
-LOCK_MILLISECONDS: Final = 2_000
+LOCK_MILLISECONDS: Final = 150
 """Longest wait for a lock, in which others may queue behind it; then it is let go and tried again [ours]."""
 
-LOCK_TRIES: Final = 15
+LOCK_TRIES: Final = 30
 
+_LONGEST_PAUSE_SECONDS: Final = 2.0
 _POLL_SECONDS: Final = 0.5
 
 
@@ -34,8 +35,21 @@ def with_locks(connection: psycopg.Connection[Any], action: Callable[[], None], 
             return
         except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
             if attempt == LOCK_TRIES - 1:
-                raise StoreError(f"{where}: no lock after {LOCK_TRIES} tries: {error}") from error
-            time.sleep(0.1 * (attempt + 1))
+                raise StoreError(
+                    f"{where}: no lock after {LOCK_TRIES} tries: {error}.{_open_transactions(connection)}"
+                ) from error
+            time.sleep(min(_LONGEST_PAUSE_SECONDS, 0.1 * (attempt + 1)))
+
+
+def _open_transactions(connection: psycopg.Connection[Any]) -> str:
+    """Name the sessions with the oldest open transactions, which hold what others wait for."""
+    rows = connection.execute(
+        "SELECT pid, state, extract(epoch FROM now() - xact_start)::int FROM pg_stat_activity "
+        "WHERE datname = current_database() AND xact_start < now() - interval '1 second' AND pid <> pg_backend_pid() "
+        "ORDER BY xact_start LIMIT 3"
+    ).fetchall()
+    shown = ", ".join(f"process {pid} ({state}, open for {seconds} s)" for pid, state, seconds in rows)
+    return f" Oldest open transactions: {shown}." if shown else ""
 
 
 @contextmanager

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from psycopg import Connection, sql
 
-from embcompat.spaces import Similarity, SpaceVersion
+from embcompat.spaces import SpaceVersion
 from embcompat.stores.postgres import triggers as pg_triggers
-from embcompat.stores.postgres.catalog import VectorTable, find_oid, vector_index
+from embcompat.stores.postgres.catalog import VectorTable, find_oid
 from embcompat.stores.postgres.copy import Column
 from embcompat.stores.postgres.names import GALLERIES, PROVENANCE, Target, listed, vector_type
-
-_OPERATORS: Final = {"cosine": "cosine", "dot": "ip", "euclidean": "l2"}
 
 
 def recorded(
@@ -93,31 +91,6 @@ def record(connection: Connection[Any], names: Target) -> None:
     connection.execute(
         sql.SQL("INSERT INTO {} VALUES (%s::regclass, %s, %s, %s)").format(galleries),
         (names.target.as_string(connection), names.column, names.job.target.to_json(), names.job.artifact_id),
-    )
-
-
-def create_vector_index(
-    connection: Connection[Any],
-    source: VectorTable,
-    target: VectorTable,
-    similarity: Similarity,
-    *,
-    concurrently: bool = False,
-) -> None:
-    """Build an index of the source column's kind and options on the target column, unless there is one."""
-    found = vector_index(connection, source)
-    if found is None or vector_index(connection, target) is not None:
-        return
-    kind, options = found
-    connection.execute(
-        sql.SQL("CREATE INDEX {} ON {} USING {} ({} {}){}").format(
-            sql.SQL("CONCURRENTLY" if concurrently else ""),
-            target.identifier,
-            sql.SQL(kind),
-            sql.Identifier(target.column),
-            sql.SQL(f"{target.vector.kind}_{_OPERATORS[similarity]}_ops"),
-            sql.SQL(" WITH ({})").format(sql.SQL(", ").join(map(sql.SQL, options))) if options else sql.SQL(""),
-        )
     )
 
 

@@ -17,7 +17,6 @@ from psycopg import sql
 from embcompat.errors import StoreError
 from embcompat.stores.postgres import catalog as pg_catalog
 from embcompat.stores.postgres import reader as pg_reader
-from embcompat.stores.postgres import target as pg_target
 from embcompat.stores.postgres import triggers as pg_triggers
 from embcompat.stores.postgres.catalog import VectorTable, column_obstacles, find_oid
 from embcompat.stores.postgres.column import rows as pg_column_rows
@@ -25,6 +24,7 @@ from embcompat.stores.postgres.column import sides as pg_column_sides
 from embcompat.stores.postgres.column.sides import ColumnTarget
 from embcompat.stores.postgres.copy import Column
 from embcompat.stores.postgres.gallery import PgGallery, Scan, Side
+from embcompat.stores.postgres.indexes import create_indexes
 from embcompat.stores.postgres.staging import Written
 from embcompat.stores.values import Coverage, Finish, Job, Phase
 
@@ -127,7 +127,7 @@ class ColumnGallery(PgGallery):
     def _build_index(self, job: Job, table: VectorTable) -> None:
         pending = self._pending(job, table)
         pg_column_sides.drop_broken_indexes(self._writer, pending)
-        pg_target.create_vector_index(self._writer, table, pending, job.target.similarity, concurrently=True)
+        create_indexes(self._writer, table, pending, job.metric, concurrently=True)
 
     def _write(self, job: Job, rows: Written) -> None:
         pg_column_rows.write_rows(self._writer, self._beside(job), self._table(), rows, silent=self._silent)

@@ -6,7 +6,7 @@ follow is listed beforehand by `embcompat.stores.postgres.catalog.column_obstacl
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 
 from psycopg import Connection, sql
@@ -16,6 +16,7 @@ from embcompat.stores.postgres import triggers as pg_triggers
 from embcompat.stores.postgres.catalog import VectorTable
 from embcompat.stores.postgres.connection import extension_schema
 from embcompat.stores.postgres.copy import Column
+from embcompat.stores.postgres.indexes import pairs
 from embcompat.stores.postgres.names import GALLERIES, OWN_PREFIX, PROVENANCE, Target, vector_type
 from embcompat.stores.postgres.table.swap import create_view, grants_on, raw, views_of
 
@@ -231,21 +232,11 @@ def _create_stale_function(connection: Connection[Any], names: ColumnTarget, col
 
 def _swap_index_names(connection: Connection[Any], table: VectorTable, incoming: str) -> None:
     """Let the vector indexes of the two columns change names."""
-    found = dict(
-        connection.execute(
-            "SELECT a.attname, c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
-            "JOIN pg_am m ON m.oid = c.relam AND m.amname IN ('hnsw', 'ivfflat') JOIN pg_attribute a "
-            "ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0] WHERE i.indrelid = %s AND i.indisvalid "
-            "ORDER BY i.indexrelid DESC",
-            (table.oid,),
-        ).fetchall()
-    )
-    if table.column not in found or incoming not in found:
-        return
-    here, there, between = found[table.column], found[incoming], f"{OWN_PREFIX}{table.oid}"
-    for before, after in ((here, between), (there, here), (between, there)):
-        rename = sql.SQL("ALTER INDEX {} RENAME TO {}")
-        connection.execute(rename.format(sql.Identifier(table.schema, before), sql.Identifier(after)))
+    other = replace(table, column=incoming)
+    rename, between = sql.SQL("ALTER INDEX {} RENAME TO {}"), f"{OWN_PREFIX}{table.oid}"
+    for here, there in pairs(connection, table, other):
+        for before, after in ((here, between), (there, here), (between, there)):
+            connection.execute(rename.format(sql.Identifier(table.schema, before), sql.Identifier(after)))
 
 
 def _rename(connection: Connection[Any], names: ColumnTarget, table: VectorTable, before: str, after: str) -> None:

@@ -19,6 +19,7 @@ from embcompat.stores.postgres import triggers as pg_triggers
 from embcompat.stores.postgres.catalog import VectorTable, find_oid, read_table, swap_obstacles
 from embcompat.stores.postgres.column.sides import ColumnTarget
 from embcompat.stores.postgres.gallery import PgGallery, Scan, Side
+from embcompat.stores.postgres.indexes import create_indexes
 from embcompat.stores.postgres.names import matched
 from embcompat.stores.postgres.staging import Written, probe_by_key
 from embcompat.stores.postgres.table.changes import follow_rows, return_rows, settle_changes, settle_rows
@@ -144,7 +145,7 @@ class TableGallery(PgGallery):
     def _build_index(self, job: Job, table: VectorTable) -> None:
         name = self._names(job).name()
         target = read_table(self._writer, self._schema, name, self._column, table.keys, where=self.url)
-        pg_target.create_vector_index(self._writer, table, target, job.target.similarity)
+        create_indexes(self._writer, table, target, job.metric)
 
     def _write(self, job: Job, rows: Written) -> None:
         write_rows(self._writer, self._names(job), self._table(), rows)

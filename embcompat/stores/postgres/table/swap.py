@@ -19,7 +19,7 @@ _INDEXES: LiteralString = """
         || ' ' || i.indisprimary || ' ' || i.indnkeyatts || ' ' || (SELECT string_agg(coalesce(a.attname, '-'), ','
             ORDER BY k.place) FROM unnest(i.indkey::int2[]) WITH ORDINALITY k(number, place)
             LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number)
-        || ' ' || coalesce(pg_get_expr(i.indexprs, i.indrelid), '') || ' '
+        || ' ' || regexp_replace(coalesce(pg_get_expr(i.indexprs, i.indrelid), ''), '[(][0-9]+[)]', '', 'g') || ' '
         || coalesce(pg_get_expr(i.indpred, i.indrelid), '')
         || CASE WHEN m.amname IN ('hnsw', 'ivfflat') THEN ''
             ELSE ' ' || i.indoption::text || ' ' || i.indclass::text END

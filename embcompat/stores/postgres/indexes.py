@@ -1,0 +1,96 @@
+"""Vector indexes of a PostgreSQL table: each is built again as it is, for the new column and dimension."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from psycopg import Connection, sql
+
+from embcompat.spaces import Similarity
+from embcompat.stores.postgres.catalog import VectorTable
+
+_OPERATORS: Final = {"cosine": "cosine", "dot": "ip", "euclidean": "l2"}
+_TEXT: Final = re.compile(r"('(?:[^']|'')*')")
+
+
+def definitions(connection: Connection[Any], table: VectorTable, *, of_column: bool) -> dict[str, str]:
+    """Return name and definition, from the access method on, of the valid vector indexes, oldest first.
+
+    Args:
+        connection: A connection.
+        table: The table.
+        of_column: Only those that depend on the vector column, also in an expression or a condition.
+    """
+    rows = connection.execute(
+        "SELECT c.relname, pg_get_indexdef(i.indexrelid) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
+        "JOIN pg_am m ON m.oid = c.relam WHERE i.indrelid = %(oid)s AND m.amname IN ('hnsw', 'ivfflat') "
+        "AND i.indisvalid AND (NOT %(some)s OR EXISTS (SELECT 1 FROM pg_depend d JOIN pg_attribute a "
+        "ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid WHERE d.objid = i.indexrelid "
+        "AND d.refobjid = %(oid)s AND a.attname = %(column)s)) ORDER BY i.indexrelid",
+        {"oid": table.oid, "some": of_column, "column": table.column},
+    ).fetchall()
+    return {name: definition[definition.index(" USING ") :] for name, definition in rows}
+
+
+def create_indexes(
+    connection: Connection[Any],
+    source: VectorTable,
+    target: VectorTable,
+    metric: Similarity | None,
+    *,
+    concurrently: bool = False,
+) -> None:
+    """Build the vector indexes of the source that the target lacks, with their operators, options and conditions.
+
+    Args:
+        connection: A connection.
+        source: The table and column in service.
+        target: The table and column beside it.
+        metric: Metric of the indexes on the target vectors; that of the index in service when None.
+        concurrently: Whether both are columns of one table in service.
+    """
+    present = list(definitions(connection, target, of_column=concurrently).values())
+    moved = definitions(connection, source, of_column=True)
+    for name, definition in definitions(connection, source, of_column=concurrently).items():
+        wanted = _moved(connection, definition, source, target, metric) if name in moved else definition
+        if wanted in present:
+            present.remove(wanted)
+            continue
+        word = sql.SQL("CONCURRENTLY" if concurrently else "")
+        connection.execute(
+            sql.SQL("CREATE INDEX {} ON {}{}").format(word, target.identifier, sql.SQL(wanted))  # type: ignore[arg-type]
+        )
+
+
+def pairs(connection: Connection[Any], source: VectorTable, target: VectorTable) -> list[tuple[str, str]]:
+    """Return the names of the vector indexes of two columns of one table that are each other's counterpart."""
+    waiting = definitions(connection, target, of_column=True)
+    found = []
+    for name, definition in definitions(connection, source, of_column=True).items():
+        form = _form(_moved(connection, definition, source, target, None))
+        if same := next((other for other, text in waiting.items() if _form(text) == form), None):
+            found.append((name, same))
+            del waiting[same]
+    return found
+
+
+def _moved(
+    connection: Connection[Any], definition: str, source: VectorTable, target: VectorTable, metric: Similarity | None
+) -> str:
+    """Return a definition for the target column: its name and dimension wherever those of the source stand."""
+    here, there = (
+        connection.execute("SELECT quote_ident(%s)", (table.column,)).fetchone() or ("",) for table in (source, target)
+    )
+    name = re.compile(rf'(?<![\w".:]){re.escape(here[0])}(?![\w"(])')
+    size = re.compile(rf"\b(vector|halfvec|bit)\({source.vector.dim}\)")
+    parts = _TEXT.split(definition)
+    parts[::2] = [size.sub(rf"\1({target.vector.dim})", name.sub(there[0], part)) for part in parts[::2]]
+    text = "".join(parts)
+    if metric is not None:
+        text = re.sub(r"_(cosine|ip|l2)_ops", f"_{_OPERATORS[metric]}_ops", text)
+    return text
+
+
+def _form(definition: str) -> str:
+    return re.sub(r"\(\d+\)|_(cosine|ip|l2)_ops", "", definition)
