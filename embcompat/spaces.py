@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
@@ -45,6 +46,9 @@ class SpaceVersion(BaseModel):
     normalized: bool = Field(default=False, strict=True)
     modality: str = Field(default="unknown", pattern=_NAME, max_length=50)
     fingerprint: dict[str, JsonValue] = Field(default_factory=dict)
+
+    def __init__(self, name: str, version: str, dim: int, **fields: Any) -> None:
+        super().__init__(name=name, version=version, dim=dim, **fields)
 
     @property
     def id(self) -> str:

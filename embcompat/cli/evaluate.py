@@ -99,7 +99,7 @@ def evaluate(
 
     `embcompat evaluate faces --task verification --old-gallery old.parquet --new-gallery new.parquet --json`
     """
-    from embcompat.evaluation.retrieval.qrels import read_qrels
+    from embcompat.evaluation.retrieval.judgements import read_qrels
     from embcompat.upgrade import evaluate_upgrade
 
     spaces: dict[str, Any] = {"old_space": old_space, "new_space": new_space, "similarity": similarity}

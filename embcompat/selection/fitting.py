@@ -10,6 +10,7 @@ from embcompat.aligners.ensemble import EnsembleAligner
 from embcompat.aligners.kernel import fit_kernel
 from embcompat.embeddings import PairedEmbeddings
 from embcompat.errors import InputError, UnknownNameError
+from embcompat.selection.arrays import split_arrays
 
 SOLVER_KINDS = ("ridge", "procrustes", "low_rank")
 NEURAL_KINDS = ("residual", "dense", "multi_branch")
@@ -17,14 +18,18 @@ KINDS = (*SOLVER_KINDS, "canonical", "kernel", *NEURAL_KINDS, "ensemble", "bidir
 
 
 def fit_aligner(
-    kind: str, train: PairedEmbeddings, validation: PairedEmbeddings, *, seed: int = 0, **options: Any
+    kind: str, train: PairedEmbeddings | Any, validation: PairedEmbeddings | Any, *, seed: int = 0, **options: Any
 ) -> Aligner | AlignerPair:
-    """Fit an aligner of any kind.
+    """Fit an aligner of any kind, on pairs or on plain arrays.
+
+    ``fit_aligner(kind, X, Y)`` takes old and new vectors of the same items, row by row: arrays, lists or tensors. A
+    part of the rows is then held out for what the fit chooses.
 
     Args:
-        kind: One of `KINDS`.
-        train: Pairs to fit on.
-        validation: Held-out pairs for whatever the fit chooses: a penalty, when to stop.
+        kind: One of `KINDS`, or ``auto`` for what `select_aligner` chooses.
+        train: Pairs to fit on; or old vectors (n, source_dim).
+        validation: Held-out pairs for whatever the fit chooses: a penalty, when to stop; or new vectors
+            (n, target_dim).
         seed: Seed of the kinds that draw at random.
         options: Options of the kind's own fit: `fit_affine`, `fit_canonical`, `fit_kernel`, `fit_neural`,
             `fit_ensemble` or `fit_bidirectional`.
@@ -36,6 +41,12 @@ def fit_aligner(
         UnknownNameError: If there is no such kind.
         MissingExtraError: If the kind needs torch and it is not installed.
     """
+    if not isinstance(train, PairedEmbeddings):
+        train, validation = split_arrays(train, validation, seed=seed)
+    if kind == "auto":
+        from embcompat.selection.choose import select_aligner
+
+        return select_aligner(train, validation, seed=seed, **options).aligner
     if kind in SOLVER_KINDS:
         return fit_affine(train, validation, solver=kind, **options)  # type: ignore[arg-type]
     if kind == "kernel":

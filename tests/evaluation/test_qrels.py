@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from embcompat.embeddings import Embeddings
 from embcompat.errors import FileFormatError, InputError
-from embcompat.evaluation.retrieval.qrels import Qrels, match_qrels, read_qrels
+from embcompat.evaluation.retrieval.judgements import read_qrels
+from embcompat.evaluation.retrieval.qrels import Qrels, match_qrels
 from embcompat.spaces import SpaceVersion
 
 
@@ -35,7 +39,7 @@ def test_trec_files_are_read(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("q1 0 d1 1\nq1 d2 1\n", r"qrels, line 2 must hold four fields: .* Got 'q1 d2 1'"),
-        ("query-id\tcorpus-id\tscore\n", "line 1 must hold four fields"),
+        ("query-id\tcorpus-id\tscore\n", "must hold at least one judgement"),
         ("q1 0 d1 yes\n", "line 1: the gain must be a number. Got 'yes'"),
         ("q1 0 d1 nan\n", "line 1: the gain must be a number. Got 'nan'"),
         ("q1\t0\t\t1\n", "line 1 must hold four fields"),
@@ -54,7 +58,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(FileFormatError, match="absent cannot be read: No such file"):
         read_qrels(tmp_path / "absent")
     (tmp_path / "bytes").write_bytes(b"q1 0 d1 1\n\xff\xfe")
-    with pytest.raises(FileFormatError, match="must be UTF-8 text. Byte 10 is not"):
+    with pytest.raises(FileFormatError, match="must be UTF-8 text: .* position 10"):
         read_qrels(tmp_path / "bytes")
 
 
@@ -136,3 +140,19 @@ def test_a_click_log_that_is_not_one_is_refused(tmp_path: Path, rows: str, messa
     path.write_text(f"query_id,item_id,count\n{rows}\n")
     with pytest.raises(FileFormatError, match=message):
         read_qrels(path)
+
+
+def test_judgements_as_people_have_them(tmp_path: Path) -> None:
+    expected = {"1": {"7": 2.0, "8": 0.0}, "2": {"7": 1.0}}
+    rows = [("1", "7", 2), ("1", "8", 0), ("2", "7", 1)]
+    frame = pd.DataFrame(rows, columns=["query-id", "corpus-id", "score"]).astype({"query-id": int, "corpus-id": int})
+    frame.to_csv(tmp_path / "beir.tsv", sep="\t", index=False)
+    frame.to_csv(tmp_path / "table.csv.gz", index=False)
+    frame.to_parquet(tmp_path / "table.parquet")
+    frame.to_json(tmp_path / "table.jsonl", orient="records", lines=True)
+    (tmp_path / "nested.json").write_text(json.dumps(expected))
+    (tmp_path / "bare.txt").write_text("1 7 2\n1 8 0\n2 7 1\n")
+    with gzip.open(tmp_path / "trec.qrels.gz", "wt") as stream:
+        stream.write("1 0 7 2\n1 0 8 0\n2 0 7 1\n")
+    for path in sorted(tmp_path.iterdir()):
+        assert read_qrels(path).gains == expected, path.name

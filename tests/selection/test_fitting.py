@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from embcompat.aligners import AffineAligner, AlignerPair, fit_affine
 from embcompat.aligners.kernel import fit_kernel
 from embcompat.embeddings import PairSplit
-from embcompat.errors import UnknownNameError
+from embcompat.errors import InputError, UnknownNameError
 from embcompat.selection import KINDS, fit_aligner
 from embcompat.selection.fitting import fit_ensemble
 
@@ -45,3 +46,17 @@ def test_unknown_kinds_list_the_known_ones(split: PairSplit) -> None:
     with pytest.raises(UnknownNameError, match=r"kind of aligner called 'linear'\. Known: .*ridge"):
         fit_aligner("linear", split.train, split.validation)
     assert len(set(KINDS)) == len(KINDS)
+
+
+def test_arrays_lists_and_tensors_are_fitted_row_by_row() -> None:
+    rng = np.random.default_rng(0)
+    old = rng.standard_normal((300, 6))
+    new = old @ rng.standard_normal((6, 4))
+    for source, target in ((old, new), (old.tolist(), new.tolist()), (torch.tensor(old), torch.tensor(new))):
+        aligner = fit_aligner("ridge", source, target)
+        np.testing.assert_allclose(aligner.transform(old), new, atol=1e-2)
+    assert fit_aligner("auto", old, new).transform(old).shape == (300, 4)
+    with pytest.raises(InputError, match="row by row. Got 300 and 299 rows"):
+        fit_aligner("ridge", old, new[1:])
+    with pytest.raises(InputError, match="every row of the same length"):
+        fit_aligner("ridge", [[1.0], [1.0, 2.0]], new)

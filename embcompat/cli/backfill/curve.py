@@ -118,7 +118,7 @@ def retrieval_curve(
 ) -> tuple[BackfillCurve, Artifact]:
     """Measure the curve by search; also return the artifact."""
     from embcompat.backfill import SearchTask, backfill_curve
-    from embcompat.evaluation.retrieval.qrels import read_qrels
+    from embcompat.evaluation.retrieval.judgements import read_qrels
     from embcompat.upgrade import build_search_case, join_galleries, open_maps
 
     maps = open_maps(path)

@@ -117,7 +117,7 @@ class _Source:
     def __init__(
         self, path: Path, stored: Embeddings, queries: Embeddings | None, qrels: Path | None, seed: int
     ) -> None:
-        from embcompat.evaluation.retrieval.qrels import read_qrels
+        from embcompat.evaluation.retrieval.judgements import read_qrels
         from embcompat.upgrade import open_maps
 
         self._maps = open_maps(path)

@@ -99,8 +99,8 @@ class _Asked:
     ) -> _Asked | None:
         """Read the files; None where there are none."""
         from embcompat.cli.inputs import load_embeddings
+        from embcompat.evaluation.retrieval.judgements import read_qrels
         from embcompat.evaluation.retrieval.metrics import parse_metric
-        from embcompat.evaluation.retrieval.qrels import read_qrels
 
         if gallery is None and queries is None and qrels is None:
             return None

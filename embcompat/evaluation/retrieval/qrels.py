@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embcompat.embeddings import Embeddings
-from embcompat.errors import FileFormatError, InputError
-from embcompat.evaluation.retrieval.clicks import is_click_log, parse_clicks
+from embcompat.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -70,55 +68,6 @@ class Qrels:
             members.setdefault(label, {})[identifier] = 1.0
         labels = zip(queries.ids.tolist(), queries.labels.tolist(), strict=True)
         return cls({identifier: members.get(label, {}) for identifier, label in labels})
-
-
-def read_qrels(path: str | Path) -> Qrels:
-    """Read judgements in the format of trec_eval, ``query iteration item gain`` on each line, or a click log.
-
-    Fields are separated by tabs, or by blanks where the line holds no tab; the iteration is ignored, as trec_eval
-    does; empty lines are skipped. A click log begins with the header ``query_id,item_id,count``; an item's gain is
-    log2(1 + count) [ours].
-
-    Raises:
-        FileFormatError: If the file is missing, empty or not UTF-8, a line has other fields, or an item is judged
-            twice for a query; names the line.
-    """
-    where = Path(path)
-    try:
-        lines = where.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise FileFormatError(f"{path} cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise FileFormatError(f"{path} must be UTF-8 text. Byte {error.start} is not.") from error
-    if lines and is_click_log(lines[0]):
-        return Qrels(parse_clicks(lines, where=str(path)))
-    gains: dict[str, dict[str, float]] = {}
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        query, item, gain = _parse(line, f"{path}, line {number}")
-        items = gains.setdefault(query, {})
-        if item in items:
-            raise FileFormatError(f"{path}, line {number}: item {item!r} is judged twice for query {query!r}.")
-        items[item] = gain
-    if not gains:
-        raise FileFormatError(f"{path} must hold at least one judgement. Got none.")
-    return Qrels(gains)
-
-
-def _parse(line: str, where: str) -> tuple[str, str, float]:
-    fields = [field.strip() for field in line.split("\t")] if "\t" in line else line.split()
-    if len(fields) != 4 or not all(fields):
-        raise FileFormatError(
-            f"{where} must hold four fields: query, iteration, item, gain (for instance 'q1 0 doc7 1'). Got {line!r}."
-        )
-    try:
-        gain = float(fields[3])
-    except ValueError:
-        gain = math.nan
-    if not math.isfinite(gain):
-        raise FileFormatError(f"{where}: the gain must be a number. Got {fields[3]!r}.")
-    return fields[0], fields[2], gain
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,1 @@
+"""embcompat by the conventions of other libraries, each needing its own package."""
