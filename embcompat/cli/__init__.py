@@ -25,6 +25,7 @@ from embcompat.cli.registry import registry
 from embcompat.cli.report import report
 from embcompat.cli.sample import sample
 from embcompat.cli.thresholds import thresholds
+from embcompat.cli.upgrade import app as upgrade
 from embcompat.errors import GateError, InputError, MissingExtraError
 from embcompat.redaction import redact
 
@@ -57,6 +58,7 @@ for _command in (sample, embed, fit, evaluate, thresholds, convert, doctor, repo
     app.command()(_command)
 app.add_typer(registry)
 app.add_typer(migrate)
+app.add_typer(upgrade)
 app.add_typer(backfill)
 app.add_typer(queries)
 
