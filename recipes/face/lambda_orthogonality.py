@@ -170,6 +170,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         else:
             figures[part] = (run_faces if part == "faces" else run_texts)(options, lambdas)
         write_result(options, "lambda_orthogonality", figures)
+    print("\nThe paper, CUB200, ResNet-18 → ViT-L/16, CMC-Top1 in per cent:")
+    for lam, row in PAPER.items():
+        print(f"  λ {lam:7s}" + "".join(f"{name} {value:6.2f}  " for name, value in row.items()))
 
 
 if __name__ == "__main__":
