@@ -91,7 +91,7 @@ def first_bad_row(vectors: NDArray[np.float32]) -> int | None:
     return int(np.argmax(bad)) if bad.any() else None
 
 
-def relative_error(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+def relative_error(stored: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
     """Return the largest ‖found − expected‖ / ‖expected‖ of a row; 0 without rows.
 
     Example:
@@ -100,5 +100,5 @@ def relative_error(found: NDArray[np.float32], expected: NDArray[np.float32]) ->
     """
     if len(expected) == 0:
         return 0.0
-    difference = np.linalg.norm(found - expected, axis=1)
+    difference = np.linalg.norm(stored - expected, axis=1)
     return float(np.max(difference / np.maximum(np.linalg.norm(expected, axis=1), np.finfo(np.float32).tiny)))

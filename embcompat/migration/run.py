@@ -203,10 +203,10 @@ def read_back(store: GalleryStore, aligner: OnnxAligner, pairs: Pairs) -> float:
     pairs = pairs.select(~pairs.native)
     if not len(pairs.ids):
         return 0.0
-    expected, found = aligner.transform(pairs.source), pairs.target
+    expected, stored = aligner.transform(pairs.source), pairs.target
     if not store.keeps_norms:
-        expected, found = normalize_rows(expected), normalize_rows(found)
-    error = relative_error(found, expected)
+        expected, stored = normalize_rows(expected), normalize_rows(stored)
+    error = relative_error(stored, expected)
     if not error <= max(SAMPLE_TOLERANCE, store.tolerance):
         raise MigrationError(
             f"{store.url}: vectors read back must be what the artifact gives. The largest relative difference among "

@@ -94,7 +94,8 @@ def test_every_command_answers_in_words(
     options = [parameter for parameter in parameters if isinstance(parameter, click.Option) and not parameter.is_flag]
     check([*path], monkeypatch, capfd)
     for number, value in enumerate(VALUES):
-        check([*path, *[value] * len(arguments)], monkeypatch, capfd)
+        if number % 3 == len(path[-1]) % 3:  # each command a third of them: together all
+            check([*path, *[value] * len(arguments)], monkeypatch, capfd)
         for option in options[number % len(VALUES) :: len(VALUES)]:
             check([*path, *["vectors.npy"] * len(arguments), option.opts[0], value], monkeypatch, capfd)
 

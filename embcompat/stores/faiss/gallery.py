@@ -66,9 +66,9 @@ class FaissLayout:
         """Return None: an index says nothing."""
         return None
 
-    def index_kind(self, held: Contents) -> str | None:
+    def index_kind(self, contents: Contents) -> str | None:
         """Return ``Flat``, ``HNSW`` or ``IVF``."""
-        return kind_of(held.whole)
+        return kind_of(contents.whole)
 
     def read(self, path: Path) -> Contents:
         """Take the vectors out of the index."""

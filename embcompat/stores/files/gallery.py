@@ -80,9 +80,9 @@ class FileGallery(GalleryStore):
 
     def obstacles(self, job: Job) -> list[Obstacle]:
         """Return what a file of this kind cannot hold of the new space."""
-        held = self._read()
-        obstacles = self._layout.obstacles(job, held)
-        if job.text_column is not None and self._layout.texts(held, job.text_column) is None:
+        contents = self._read()
+        obstacles = self._layout.obstacles(job, contents)
+        if job.text_column is not None and self._layout.texts(contents, job.text_column) is None:
             obstacles.append(Obstacle(f"There is no column {job.text_column!r} with texts for the aligner to read."))
         return obstacles
 
@@ -93,22 +93,24 @@ class FileGallery(GalleryStore):
 
     def scan(self, job: Job, *, batch_size: int, missing_only: bool, claim: bool = False) -> Iterator[Rows]:  # noqa: ARG002
         """Go through the file in its order, and past rows whose target vector is right."""
-        held, latest = self._read(), self._records(job).latest()
-        found, places = latest.find(held.keys)
-        recorded = np.zeros(len(held.keys), np.int64)
-        recorded[found] = latest.sources[places]
-        texts = self._texts(job, held)
-        chosen = np.flatnonzero(~found if missing_only else recorded != row_digests(held.vectors, texts))
+        contents, latest = self._read(), self._records(job).latest()
+        hits, places = latest.find(contents.keys)
+        recorded = np.zeros(len(contents.keys), np.int64)
+        recorded[hits] = latest.sources[places]
+        texts = self._texts(job, contents)
+        chosen = np.flatnonzero(~hits if missing_only else recorded != row_digests(contents.vectors, texts))
         for start in range(0, len(chosen), batch_size):
             rows = chosen[start : start + batch_size]
-            yield Rows(held.ids(rows), held.vectors[rows], recorded[rows], None if texts is None else list(texts[rows]))
+            yield Rows(
+                contents.ids(rows), contents.vectors[rows], recorded[rows], None if texts is None else list(texts[rows])
+            )
 
     def write(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32], digests: NDArray[np.int64]) -> None:
         """Append records, but none over native ones that were written beside the same source vectors."""
         keys, latest = self._layout.keys(ids), self._records(job).latest()
-        found, places = latest.find(keys)
+        hits, places = latest.find(keys)
         kept = np.ones(len(keys), bool)
-        kept[found] = ~(latest.native[places] & (latest.sources[places] == digests[found]))
+        kept[hits] = ~(latest.native[places] & (latest.sources[places] == digests[hits]))
         if not kept.all():
             keys, digests, vectors = keys[kept], digests[kept], vectors[kept]
         self._records(job).append(keys, digests, vectors)
@@ -121,8 +123,8 @@ class FileGallery(GalleryStore):
         written = 0
         if phase in ("prepared", "cut_over"):
             latest = self._records(job).latest()
-            found, places = latest.find(keys)
-            self._records(job).append(keys[found], latest.sources[places], vectors[found], native=True)
+            hits, places = latest.find(keys)
+            self._records(job).append(keys[hits], latest.sources[places], vectors[hits], native=True)
             written = len(places)
         if phase in ("cut_over", "finished"):
             written = self._replace_served(job, keys, vectors)
@@ -133,16 +135,16 @@ class FileGallery(GalleryStore):
         keys = self._layout.keys(ids)
         if self.state(job).phase in ("untouched", "prepared"):
             latest = self._records(job).latest()
-            found, places = latest.find(keys)
+            hits, places = latest.find(keys)
             native, vectors = latest.native[places], self._records(job).vectors(latest.numbers[places])
         else:
-            held = self._read()
-            found, places = held.find(keys)
-            same, made = load_served(self._files(job).rows).match(held.keys, held.vectors)
-            found[found] = same[places]
+            contents = self._read()
+            hits, places = contents.find(keys)
+            same, made = load_served(self._files(job).rows).match(contents.keys, contents.vectors)
+            hits[hits] = same[places]
             places = places[same[places]]
-            native, vectors = made[places], held.vectors[places]
-        return TargetRows([ids[row] for row in np.flatnonzero(found).tolist()], vectors, native)
+            native, vectors = made[places], contents.vectors[places]
+        return TargetRows([ids[row] for row in np.flatnonzero(hits).tolist()], vectors, native)
 
     def discard(self, job: Job, ids: Sequence[str]) -> None:
         """Append records that there is no vector."""
@@ -150,30 +152,30 @@ class FileGallery(GalleryStore):
 
     def read(self, job: Job, ids: Sequence[str]) -> Pairs:
         """Read both sides of the given rows."""
-        held, latest, keys = self._read(), self._records(job).latest(), self._layout.keys(ids)
-        both = keys[held.find(keys)[0] & latest.find(keys)[0]]
-        here, there = held.find(both)[1], latest.find(both)[1]
+        contents, latest, keys = self._read(), self._records(job).latest(), self._layout.keys(ids)
+        both = keys[contents.find(keys)[0] & latest.find(keys)[0]]
+        here, there = contents.find(both)[1], latest.find(both)[1]
         target = self._records(job).vectors(latest.numbers[there])
-        texts = self._texts(job, held)
+        texts = self._texts(job, contents)
         chosen = None if texts is None else list(texts[here])
-        return Pairs(held.ids(here), held.vectors[here], target, latest.native[there], chosen)
+        return Pairs(contents.ids(here), contents.vectors[here], target, latest.native[there], chosen)
 
     def sample(self, job: Job, count: int, *, seed: int) -> Sequence[str]:
         """Return ids at random."""
-        held, latest = self._read(), self._records(job).latest()
-        present = held.find(latest.keys[~latest.native])[1]
+        contents, latest = self._read(), self._records(job).latest()
+        present = contents.find(latest.keys[~latest.native])[1]
         chosen = np.random.default_rng(seed).choice(present, size=min(count, len(present)), replace=False)
-        return held.ids(chosen)
+        return contents.ids(chosen)
 
     def coverage(self, job: Job) -> Coverage:
         """Count rows; target vectors of rows that are gone are simply not put into the new file."""
-        held = self._read()
+        contents = self._read()
         if self.state(job).phase in ("untouched", "prepared"):
             latest = self._records(job).latest()
-            found, places = latest.find(held.keys)
-            return Coverage(len(held.keys), 0, int(found.sum()), 0, int(latest.native[places].sum()))
-        same, native = load_served(self._files(job).rows).match(held.keys, held.vectors)
-        return Coverage(len(held.keys), 0, int(same.sum()), 0, int(native.sum()))
+            hits, places = latest.find(contents.keys)
+            return Coverage(len(contents.keys), 0, int(hits.sum()), 0, int(latest.native[places].sum()))
+        same, native = load_served(self._files(job).rows).match(contents.keys, contents.vectors)
+        return Coverage(len(contents.keys), 0, int(same.sum()), 0, int(native.sum()))
 
     def index_kind(self) -> str | None:
         """Return the kind of index in the file."""
@@ -181,32 +183,32 @@ class FileGallery(GalleryStore):
 
     def build_index(self, job: Job) -> None:
         """Write the new file from the target vectors, unless it is written from the same ones already."""
-        held, latest = self._read(), self._records(job).latest()
+        contents, latest = self._read(), self._records(job).latest()
         stamp = f"{identity_key(self._path)} {self._records(job).path.stat().st_size} {job.metric}"
         if self._notes.is_built(job, self._files(job).new, stamp):
             return
-        kept, places = latest.find(held.keys)
-        if held.positional and not kept.all():
+        kept, places = latest.find(contents.keys)
+        if contents.positional and not kept.all():
             raise StoreError(
                 f"{self.url}: {int((~kept).sum())} rows could not be converted, and the ids of this file are places "
                 "in it: leaving rows out would move all others. Repair these rows, or use a file with ids."
             )
         vectors = self._records(job).vectors(latest.numbers[places])
         with atomic_path(self._files(job).new) as temporary:
-            self._layout.write(temporary, held, np.flatnonzero(kept), vectors, job)
-        save_served(self._files(job).rows, held.keys[kept], vectors, latest.native[places])
+            self._layout.write(temporary, contents, np.flatnonzero(kept), vectors, job)
+        save_served(self._files(job).rows, contents.keys[kept], vectors, latest.native[places])
         self._notes.add(job, self._files(job).new, stamp=stamp)
 
     def try_write(self, job: Job, rows: Rows, vectors: NDArray[np.float32]) -> float:
         """Write records and a new file from them, with its index, in a temporary folder."""
-        held, keys = self._read(), self._layout.keys(rows.ids)
+        contents, keys = self._read(), self._layout.keys(rows.ids)
         with TemporaryDirectory() as folder:
             start = time.perf_counter()
             records = RecordFile(Path(folder) / "records", job.target.dim)
             records.append(keys, rows.digests(), vectors)
             kept, places = records.latest().find(keys)
             again = records.vectors(records.latest().numbers[places])
-            self._layout.write(Path(folder) / self._path.name, held, held.find(keys)[1][kept], again, job)
+            self._layout.write(Path(folder) / self._path.name, contents, contents.find(keys)[1][kept], again, job)
             return time.perf_counter() - start
 
     def _cutover(self, job: Job, finish: Finish) -> None:
@@ -256,10 +258,10 @@ class FileGallery(GalleryStore):
 
     def _sweep(self, job: Job) -> Iterator[Sequence[str]]:
         """Find rows that are not those that were put into service."""
-        held = self._read()
-        same, _ = load_served(self._files(job).rows).match(held.keys, held.vectors)
+        contents = self._read()
+        same, _ = load_served(self._files(job).rows).match(contents.keys, contents.vectors)
         if not same.all():
-            yield held.ids(np.flatnonzero(~same))
+            yield contents.ids(np.flatnonzero(~same))
 
     def _read(self) -> Contents:
         """Read the file, again when an application has replaced it."""
@@ -268,25 +270,25 @@ class FileGallery(GalleryStore):
             self._contents = identity, self._layout.read(self._path)
         return self._contents[1]
 
-    def _texts(self, job: Job, held: Contents) -> NDArray[np.object_] | None:
+    def _texts(self, job: Job, contents: Contents) -> NDArray[np.object_] | None:
         if job.text_column is None:
             return None
-        texts = self._layout.texts(held, job.text_column)
+        texts = self._layout.texts(contents, job.text_column)
         if texts is None:
             raise StoreError(f"{self.url}: there is no column {job.text_column!r} with texts.")
         return texts
 
     def _replace_served(self, job: Job, keys: NDArray[np.int64], vectors: NDArray[np.float32]) -> int:
-        held = self._read()
-        found, places = held.find(keys)
-        replaced = held.vectors.copy()
-        replaced[places] = vectors[found]
-        ours, native = load_served(self._files(job).rows).match(held.keys, held.vectors)
+        contents = self._read()
+        hits, places = contents.find(keys)
+        replaced = contents.vectors.copy()
+        replaced[places] = vectors[hits]
+        ours, native = load_served(self._files(job).rows).match(contents.keys, contents.vectors)
         ours[places] = native[places] = True
         with atomic_path(self._path) as temporary:
-            self._layout.write(temporary, held, np.arange(len(held.keys)), replaced, job)
+            self._layout.write(temporary, contents, np.arange(len(contents.keys)), replaced, job)
             self._notes.add(job, temporary)
-            save_served(self._files(job).rows, held.keys[ours], replaced[ours], native[ours])
+            save_served(self._files(job).rows, contents.keys[ours], replaced[ours], native[ours])
         return len(places)
 
     def _files(self, job: Job) -> JobFiles:

@@ -42,8 +42,8 @@ class Contents:
     def find(self, keys: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
         """Return which keys are in the file, and the places of those that are."""
         ascending = self.keys[self.order]
-        found = among(keys, ascending)
-        return found, self.order[np.searchsorted(ascending, keys[found])]
+        hits = among(keys, ascending)
+        return hits, self.order[np.searchsorted(ascending, keys[hits])]
 
     def ids(self, places: NDArray[np.intp]) -> list[str]:
         """Return the ids of rows."""
@@ -61,7 +61,7 @@ class FileLayout(Protocol):
     def space(self, path: Path) -> SpaceVersion | None:
         """Return the space that a file itself says it is in."""
 
-    def index_kind(self, held: Contents) -> str | None:
+    def index_kind(self, contents: Contents) -> str | None:
         """Return the kind of vector index in a file that was read, or None."""
 
     def read(self, path: Path) -> Contents:

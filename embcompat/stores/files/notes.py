@@ -42,10 +42,10 @@ class FileNotes:
 
     def known(self, path: Path) -> KnownFile | None:
         """Return what is known of a file."""
-        found = self._load()["files"].get(identity_key(path))
-        if found is None:
+        entry = self._load()["files"].get(identity_key(path))
+        if entry is None:
             return None
-        return KnownFile(SpaceVersion.from_json(found["space"], where=str(self.path)), found["artifact"])
+        return KnownFile(SpaceVersion.from_json(entry["space"], where=str(self.path)), entry["artifact"])
 
     def add(self, job: Job, path: Path, *, stamp: str | None = None) -> None:
         """Note that a job wrote a file, and what from."""

@@ -42,8 +42,8 @@ class Latest:
 
     def find(self, keys: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
         """Return which keys have a record, and the places of those that do."""
-        found = among(keys, self.keys)
-        return found, np.searchsorted(self.keys, keys[found])
+        hits = among(keys, self.keys)
+        return hits, np.searchsorted(self.keys, keys[hits])
 
     def select(self, kept: NDArray[np.bool_]) -> Latest:
         """Return the rows where ``kept`` is true."""
@@ -51,8 +51,8 @@ class Latest:
 
     def updated(self, later: Latest) -> Latest:
         """Return these rows with later ones among them, which replace those of the same keys."""
-        here, (found, repeated) = self, self.find(later.keys)
-        if found.any():
+        here, (hits, repeated) = self, self.find(later.keys)
+        if hits.any():
             kept = np.ones(len(self.keys), bool)
             kept[repeated] = False
             here = self.select(kept)

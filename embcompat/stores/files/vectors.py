@@ -63,7 +63,7 @@ class ParquetLayout:
         """Return the space that the schema metadata names."""
         return read_space(path)
 
-    def index_kind(self, held: Contents) -> str | None:  # noqa: ARG002
+    def index_kind(self, contents: Contents) -> str | None:  # noqa: ARG002
         """Return None: a file has no index."""
         return None
 
@@ -131,7 +131,7 @@ class NpyLayout:
         """Return None: the file says nothing."""
         return None
 
-    def index_kind(self, held: Contents) -> str | None:  # noqa: ARG002
+    def index_kind(self, contents: Contents) -> str | None:  # noqa: ARG002
         """Return None: a file has no index."""
         return None
 
