@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from embcompat.registry import Registry
     from embcompat.report import write_report
     from embcompat.runtime import OnnxAligner
-    from embcompat.selection import fit_aligner, learning_curve, select_aligner
+    from embcompat.selection import fit_aligner, fit_artifact, learning_curve, select_aligner
     from embcompat.spaces import SpaceVersion
     from embcompat.stores import sample_gallery
     from embcompat.training import fit_bidirectional, fit_neural
@@ -86,6 +86,7 @@ _HOMES = {
     "embcompat.runtime": ("OnnxAligner",),
     "embcompat.selection": (
         "fit_aligner",
+        "fit_artifact",
         "learning_curve",
         "select_aligner",
     ),
@@ -132,6 +133,7 @@ __all__ = [
     "extract_embeddings",
     "fit_affine",
     "fit_aligner",
+    "fit_artifact",
     "fit_bidirectional",
     "fit_neural",
     "learning_curve",

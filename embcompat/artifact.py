@@ -42,6 +42,8 @@ SCORE_COHORT = "score_cohort"
 FEATURES = "features"
 PLAIN = "plain"
 TEXT_AWARE = "text_aware"
+CHANCE = "chance"
+REFIT = "refit"
 
 REQUIRED_FILES = frozenset({WEIGHTS, GRAPH})
 OPTIONAL_FILES = frozenset({PAIRS, CANARY, COHORT})
@@ -91,7 +93,9 @@ class Manifest(BaseModel):
         pairs_digest: SHA-256 of the training pairs, or None when they were not given.
         split: Number of pairs in each part.
         metrics: Measured figures.
-        calibration: Fitted score calibrations and transferred thresholds, by name.
+        calibration: Fitted score calibrations and transferred thresholds, by name; also ``chance``, whether held-out
+            conversions were better than chance, and ``refit``, where the aligner was fitted on all pairs and the
+            metrics, of the aligner of the split, are a lower bound.
         versions: Versions of the packages that wrote it.
         files: SHA-256 of every other file.
     """

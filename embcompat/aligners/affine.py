@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self, final
 
 import numpy as np
@@ -15,8 +15,8 @@ from embcompat.embeddings import PairedEmbeddings, normalize_rows
 from embcompat.errors import InputError, UnknownNameError
 from embcompat.spaces import require_space
 
-Solver = Literal["ridge", "procrustes", "low_rank"]
-SOLVERS: tuple[Solver, ...] = ("ridge", "procrustes", "low_rank")
+Solver = Literal["identity", "ridge", "procrustes", "low_rank"]
+SOLVERS: tuple[Solver, ...] = ("identity", "ridge", "procrustes", "low_rank")
 
 PENALTIES = tuple(float(value) for value in 10.0 ** np.arange(-6, 1.5, 0.5))
 """Ridge penalties that are tried, as multiples of the mean variance of the source's dimensions [ours]."""
@@ -153,15 +153,29 @@ def solve_low_rank(sums: GramSums, penalty: float, rank: int) -> tuple[Float64, 
 
 
 def choose_penalty(sums: GramSums, held_out: GramSums) -> float:
-    """Return the penalty of `PENALTIES` with the least squared error on held-out pairs.
+    """Return the ridge penalty of `PENALTIES` with the least squared error on held-out pairs.
 
     Raises:
         InputError: If there are no held-out pairs.
     """
-    if held_out.count == 0:
-        raise InputError("choosing the ridge penalty needs held-out pairs. Got none. Pass some, or pass penalty=….")
-    errors = [held_out.squared_error(*solve_ridge(sums, penalty)) for penalty in PENALTIES]
-    return PENALTIES[int(np.argmin(errors))]
+    return least_error(
+        PENALTIES, [held_out.squared_error(*solve_ridge(sums, penalty)) for penalty in PENALTIES if held_out.count]
+    )
+
+
+def least_error(penalties: Sequence[float], errors: Sequence[float]) -> float:
+    """Return the penalty with the least held-out error; the first of several.
+
+    Args:
+        penalties: What was tried.
+        errors: The error of each on held-out pairs; none where there were no held-out pairs.
+
+    Raises:
+        InputError: If there are no errors.
+    """
+    if not errors:
+        raise InputError("choosing a penalty needs held-out pairs. Got none. Pass some, or pass penalty=….")
+    return penalties[int(np.argmin(errors))]
 
 
 def fit_affine(
@@ -172,17 +186,20 @@ def fit_affine(
     penalty: float | None = None,
     rank: int | None = None,
     scale: bool = False,
+    refit: bool = False,
 ) -> AffineAligner:
     """Fit an affine aligner in closed form.
 
     Args:
         train: Pairs to fit on.
         validation: Held-out pairs on which the ridge penalty is chosen.
-        solver: ``ridge``, ``procrustes`` (orthogonal, both sides centred) or ``low_rank``.
+        solver: ``ridge``, ``procrustes`` (orthogonal, both sides centred), ``low_rank``, or ``identity``, which changes
+            nothing: for a new model whose vectors are nearly the old model's, where no aligner is needed.
         penalty: Ridge penalty as in `solve_ridge`; chosen on ``validation`` when None.
         rank: Rank for ``low_rank``; three quarters of the smaller dimension when None, because small ranks collapse
             [ours].
         scale: Whether Procrustes may scale.
+        refit: Whether to fit on the validation pairs too, once they have chosen the penalty.
 
     Raises:
         InputError: If there are no pairs, the pairs are of two kinds of spaces, or an option is out of range or of
@@ -193,8 +210,13 @@ def fit_affine(
     require_space(validation.target.space, train.target.space, what="The target side of validation")
     held_out = GramSums(train.source.space.dim, train.target.space.dim)
     held_out.add(validation.source.vectors, validation.target.vectors)
+    sums = GramSums.of([(train.source.vectors, train.target.vectors)])
+    if refit:
+        if penalty is None and solver in ("ridge", "low_rank"):
+            penalty = choose_penalty(sums, held_out)
+        sums.merge(held_out)
     return fit_affine_sums(
-        GramSums.of([(train.source.vectors, train.target.vectors)]),
+        sums,
         held_out,
         normalize=train.target.space.normalized,
         solver=solver,
@@ -236,7 +258,9 @@ def fit_affine_sums(
         raise InputError(f"rank must be between 1 and {smaller}, the smaller dimension. Got {rank}.")
     if penalty is not None and penalty < 0:
         raise InputError(f"penalty must be 0 or more. Got {penalty}.")
-    if solver == "procrustes":
+    if solver == "identity":
+        weight, bias = _identity(*train.cross_gram.shape)
+    elif solver == "procrustes":
         weight, bias = solve_procrustes(train, scale=scale)
     elif solver in ("ridge", "low_rank"):
         penalty = choose_penalty(train, validation) if penalty is None else penalty
@@ -247,3 +271,9 @@ def fit_affine_sums(
     else:
         raise UnknownNameError("affine solver", solver, SOLVERS)
     return AffineAligner(weight, bias, normalize=normalize, solver=solver)
+
+
+def _identity(source_dim: int, target_dim: int) -> tuple[Float64, Float64]:
+    if source_dim != target_dim:
+        raise InputError(f"identity needs two spaces of one dimension. Got {source_dim} and {target_dim}.")
+    return np.eye(target_dim), np.zeros(target_dim)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import JsonValue
 
-from embcompat.aligners.affine import choose_penalty, fit_affine
+from embcompat.aligners.affine import AffineAligner, choose_penalty, fit_affine, least_error
 from embcompat.aligners.base import Config, State, check_source
 from embcompat.aligners.sums import Float64, GramSums
 from embcompat.embeddings import PairedEmbeddings, normalize_rows, stack_pairs
@@ -17,6 +18,9 @@ from embcompat.errors import InputError
 
 DEFAULT_LANDMARKS = 2_500
 """Landmarks of a fit [ours]; more gain little and cost time with every vector."""
+
+PENALTIES = (0.02, 0.2, 2.0)
+"""Kernel penalties that are tried [ours]; from some hundred pairs on the first is the best on text."""
 
 _BLOCK_BYTES = 32 << 20
 """Memory that similarities to the landmarks may take at a time."""
@@ -131,7 +135,7 @@ def fit_kernel(
     validation: PairedEmbeddings,
     *,
     landmarks: int = DEFAULT_LANDMARKS,
-    penalty: float = 0.2,
+    penalty: float | None = None,
     refit: bool = False,
     seed: int = 0,
 ) -> KernelAligner:
@@ -145,63 +149,88 @@ def fit_kernel(
 
     Args:
         train: Pairs to fit on. Memory beside them is that of two float64 arrays (landmarks, landmarks) and a block.
-        validation: Held-out pairs on which the penalty of ridge is chosen.
+        validation: Held-out pairs on which the penalties of ridge and kernel are chosen.
         landmarks: Number of landmarks; at most one for each pair.
-        penalty: λ.
-        refit: Whether to fit on the validation pairs too, once they have chosen ridge's penalty.
+        penalty: λ; the one of `PENALTIES` with the least squared error of the output on ``validation`` when None.
+        refit: Whether to fit on the validation pairs too, once they have chosen the penalties.
         seed: Seed of the choice of landmarks.
 
     Raises:
         InputError: If there are no pairs, or an option is out of range.
     """
-    if landmarks < 1 or penalty < 0:
+    if landmarks < 1 or (penalty is not None and penalty < 0):
         raise InputError(f"landmarks must be 1 or more and penalty 0 or more. Got {landmarks} and {penalty}.")
+    linear = fit_affine(train, validation)
+    if penalty is None:
+        penalty = _choose_kernel_penalty(_Equations.of(train, linear, landmarks, seed), validation)
     if refit:
         sums, held_out = (GramSums.of([(part.source.vectors, part.target.vectors)]) for part in (train, validation))
         train = stack_pairs(train, validation)
         linear = fit_affine(train, validation, penalty=choose_penalty(sums, held_out))
-    else:
-        linear = fit_affine(train, validation)
-    mean = train.source.vectors.mean(axis=0, dtype=np.float64)
-    chosen = np.random.default_rng(seed).permutation(len(train))[:landmarks]
-    centres = normalize_rows(train.source.vectors[np.sort(chosen)] - mean)
-    squared = 2.0 - 2.0 * (centres @ centres.T)[np.triu_indices(len(centres), 1)]
-    # One landmark, or all in one place, has no distances; the value is then without consequence.
-    bandwidth = max(float(np.median(squared)), 1e-3) if squared.size else 1.0
-    gram, cross = _kernel_sums(train, linear.weight, linear.bias, mean, centres, bandwidth)
-    gram += penalty * _similarities(centres, centres, bandwidth)
-    gram[np.diag_indices_from(gram)] += 1e-3 + 2e-6 * float(gram.diagonal().max())
-    coefficients = np.linalg.solve(gram, cross).T
-    return KernelAligner(
-        linear.weight,
-        linear.bias,
-        mean,
-        centres,
-        coefficients,
-        bandwidth=bandwidth,
-        normalize=linear.normalize,
-    )
+    return _Equations.of(train, linear, landmarks, seed).solve(penalty)
 
 
-def _kernel_sums(
-    train: PairedEmbeddings,
-    weight: NDArray[np.float32],
-    bias: NDArray[np.float32],
-    mean: Float64,
-    centres: Float64,
-    bandwidth: float,
-) -> tuple[Float64, Float64]:
-    """Return KᵀK (landmarks, landmarks) and Kᵀ·residual (landmarks, target_dim), summed block by block."""
-    gram = np.zeros((len(centres), len(centres)))
-    cross = np.zeros((len(centres), len(weight)))
-    step = _block_rows(len(centres), 8)
-    for start in range(0, len(train), step):
-        source = train.source.vectors[start : start + step].astype(np.float64)
-        residual = train.target.vectors[start : start + step] - (source @ weight.T + bias)
-        similarities = _similarities(normalize_rows(source - mean), centres, bandwidth)
-        gram += similarities.T @ similarities
-        cross += similarities.T @ residual
-    return gram, cross
+@dataclass(frozen=True, eq=False)
+class _Equations:
+    """The normal equations of the kernel part, ready to be solved under any penalty.
+
+    Attributes:
+        linear: The linear part.
+        mean: Array (source_dim,), the mean of the source vectors.
+        centres: The landmarks, unit vectors (landmarks, source_dim).
+        bandwidth: β.
+        gram: KᵀK (landmarks, landmarks).
+        cross: Kᵀ·residual (landmarks, target_dim).
+    """
+
+    linear: AffineAligner
+    mean: Float64
+    centres: Float64
+    bandwidth: float
+    gram: Float64
+    cross: Float64
+
+    @classmethod
+    def of(cls, train: PairedEmbeddings, linear: AffineAligner, landmarks: int, seed: int) -> _Equations:
+        """Choose landmarks among the training pairs and sum over all of them, block by block."""
+        mean = train.source.vectors.mean(axis=0, dtype=np.float64)
+        chosen = np.random.default_rng(seed).permutation(len(train))[:landmarks]
+        centres = normalize_rows(train.source.vectors[np.sort(chosen)] - mean)
+        squared = 2.0 - 2.0 * (centres @ centres.T)[np.triu_indices(len(centres), 1)]
+        # One landmark, or all in one place, has no distances; the value is then without consequence.
+        bandwidth = max(float(np.median(squared)), 1e-3) if squared.size else 1.0
+        gram = np.zeros((len(centres), len(centres)))
+        cross = np.zeros((len(centres), linear.target_dim))
+        step = _block_rows(len(centres), 8)
+        for start in range(0, len(train), step):
+            source = train.source.vectors[start : start + step].astype(np.float64)
+            residual = train.target.vectors[start : start + step] - (source @ linear.weight.T + linear.bias)
+            similarities = _similarities(normalize_rows(source - mean), centres, bandwidth)
+            gram += similarities.T @ similarities
+            cross += similarities.T @ residual
+        return cls(linear, mean, centres, bandwidth, gram, cross)
+
+    def solve(self, penalty: float) -> KernelAligner:
+        """Return the aligner of least penalized error."""
+        gram = self.gram + penalty * _similarities(self.centres, self.centres, self.bandwidth)
+        gram[np.diag_indices_from(gram)] += 1e-3 + 2e-6 * float(gram.diagonal().max())
+        return KernelAligner(
+            self.linear.weight,
+            self.linear.bias,
+            self.mean,
+            self.centres,
+            np.linalg.solve(gram, self.cross).T,
+            bandwidth=self.bandwidth,
+            normalize=self.linear.normalize,
+        )
+
+
+def _choose_kernel_penalty(equations: _Equations, validation: PairedEmbeddings) -> float:
+    def error(penalty: float) -> float:
+        output = equations.solve(penalty).transform(validation.source.vectors)
+        return float(np.mean(np.sum((output - validation.target.vectors).astype(np.float64) ** 2, axis=1)))
+
+    return least_error(PENALTIES, [error(penalty) for penalty in PENALTIES if len(validation)])
 
 
 def _similarities(units: NDArray[Any], landmarks: NDArray[Any], bandwidth: float) -> NDArray[Any]:

@@ -10,12 +10,14 @@ import typer
 from embcompat.cli.console import output, print_json
 
 PURPOSES = {
+    "identity": "no map at all: where the new model's vectors are nearly the old model's",
     "procrustes": "a rotation: the safest with few pairs; distances survive",
     "ridge": "a linear map: the first thing to try",
     "low_rank": "ridge through a bottleneck: regularizes where pairs are few for the dimension",
     "canonical": "a pair: moves both sides to their correlated directions",
     "kernel": "ridge and what landmarks add: the best without torch, fits in seconds",
     "text_aware": "kernels of the vector and the item's words: the best where texts are at hand",
+    "pieces": "the mean of two kernels, of whole texts and of their pieces: the best for text with `embed --pieces`",
     "residual": "ridge and what a network adds: the best with many pairs; presets skip, drift_adapter",
     "dense": "FC-Aligner's Dense: the paper's baseline; preset fc_aligner",
     "multi_branch": "FC-Aligner's Multi-branch; preset fc_aligner",
@@ -83,6 +85,8 @@ def count_floats(kind: str, source_dim: int, target_dim: int) -> int | None:
                 bandwidth=1.0,
             )
         )
+    if kind == "pieces":
+        return affine(target_dim, target_dim) + 2 * (count_floats("kernel", source_dim, target_dim) or 0)
     if kind not in NEEDS_TRAIN:
         return affine(target_dim, source_dim)
     if find_spec("torch") is None:

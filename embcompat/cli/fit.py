@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from embcompat.cli.console import messages, output, print_json, track
+from embcompat.cli.console import messages, print_json, track
 from embcompat.cli.data_options import (
     Delimiter,
     IdColumn,
@@ -19,20 +19,20 @@ from embcompat.cli.data_options import (
     OldSpace,
     VectorColumn,
 )
+from embcompat.cli.fitted import fit_result, show_fit
 from embcompat.cli.inputs import Reading, load_sides
-from embcompat.cli.words import ItemsFile, TextColumn, add_texts, fit_with_words, read_texts, show_parts
-from embcompat.errors import InputError
+from embcompat.cli.words import ItemsFile, TextColumn, add_texts, fit_with_words, read_texts
+from embcompat.errors import GateError, InputError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from embcompat.aligners import Aligner, AlignerPair
-    from embcompat.artifact import Metric
-    from embcompat.embeddings import Embeddings, PairSplit
+    from embcompat.aligners import Aligner
+    from embcompat.embeddings import Embeddings, PairedEmbeddings, PairSplit
 
 Task = Literal["retrieval", "verification"]
 Objective = Literal["balanced", "lowest_far"]
 NEURAL_KINDS = ("dense", "multi_branch", "residual", "ensemble", "bidirectional")
+PENALTY_KINDS = ("ridge", "low_rank", "kernel", "pieces", "canonical")
+LANDMARK_KINDS = ("kernel", "pieces")
 
 
 def fit(
@@ -45,8 +45,9 @@ def fit(
     kind: Annotated[
         str,
         typer.Option(
-            help="auto, ridge, procrustes, low_rank, canonical, kernel, residual, dense, multi_branch, ensemble, "
-            "bidirectional, text_aware: `embcompat aligners` says what each is for."
+            help="auto, identity, ridge, procrustes, low_rank, canonical, kernel, pieces, residual, dense, "
+            "multi_branch, ensemble, bidirectional, text_aware, or one with a correction ('kernel, reweighted'): `embcompat "
+            "aligners` says what each is for."
         ),
     ] = "auto",
     preset: Annotated[str | None, typer.Option(help="A recipe of a neural kind, for instance fc_aligner.")] = None,
@@ -75,6 +76,27 @@ def fit(
     ] = False,
     validation: Annotated[float, typer.Option(help="Share of the pairs (by label) to choose on.")] = 0.175,
     test: Annotated[float, typer.Option(help="Share of the pairs (by label) to report on.")] = 0.2,
+    penalty: Annotated[
+        float | None, typer.Option(help="Penalty of the kind; chosen on held-out pairs if left out.")
+    ] = None,
+    landmarks: Annotated[
+        int | None, typer.Option(min=1, help="Landmarks of kernel and pieces; 2,500 if left out.")
+    ] = None,
+    reweight: Annotated[
+        bool | None,
+        typer.Option("--reweight/--no-reweight", help="Weigh unreliable directions down, or never; auto tries both."),
+    ] = None,
+    refit: Annotated[
+        bool | None,
+        typer.Option(
+            "--refit/--no-refit",
+            help="Fit on all pairs once the figures are measured; yes, but for neural kinds. Then no pair can judge.",
+        ),
+    ] = None,
+    keep_out: Annotated[
+        Path | None,
+        typer.Option(help="Judgements (trec_eval's format): no pair of an item that answers a query is used."),
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Most epochs of a neural kind.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Rows of a step of a neural kind.")] = None,
     device: Annotated[Literal["auto", "cpu", "gpu"], typer.Option(help="Where a neural kind trains.")] = "auto",
@@ -96,60 +118,111 @@ def fit(
 ) -> None:
     """Fit an aligner on pairs: items that were embedded with both models, joined by id.
 
-    The pairs are split into train, validation and test, by label where they have labels. What is chosen is chosen on
-    validation; what is reported is measured on test, with intervals.
+    The pairs are split into train, validation and test, by label where they have labels. The kind is chosen by
+    cross-fitting on train and validation, the figures are measured on test, and the same kind is then fitted on all
+    pairs: the figures are a lower bound of what is saved. Pieces of texts (`embcompat embed --pieces`) are known by
+    their labels.
+
+    Exits with 3 when the aligner does no better than chance on held-out pairs; the artifact is written and marked.
 
     Examples:
     `embcompat fit old.parquet new.parquet --out old-to-new`
 
-    `embcompat fit old.parquet new.parquet --out faces --kind dense --preset fc_aligner --no-canary`
+    `embcompat fit old.parquet new.parquet --keep-out qrels.tsv --out old-to-new`
+
+    `embcompat fit old.parquet new.parquet --out faces --kind "ensemble, reweighted" --no-canary`
 
     `embcompat fit old.parquet new.parquet --out old-to-new --kind text_aware --items items.jsonl -e minilm`
     """
-    _check_options(kind, preset, epochs, run_dir, out, resume=resume, overwrite=overwrite)
+    from embcompat.evaluation import read_qrels
+    from embcompat.selection import fit_artifact, leave_out
+
+    kind, candidates = _named_kind(kind, task, reweight)
+    base = kind.partition(",")[0]
+    _check_options(base, preset, epochs, run_dir, out, resume=resume, overwrite=overwrite)
     texts = read_texts(items, text_column)
     column = text_column if items is None else None
     reading = Reading(id_column, vector_column, label_column, column, ids=ids, labels=labels, delimiter=delimiter)
     sides = load_sides(old, new, old_space=old_space, new_space=new_space, similarity=similarity, reading=reading)
-    split = _split(add_texts(sides[0], texts), sides[1], validation, test, seed, partial=partial)
-    options: dict[str, Any] = {}
-    if kind in NEURAL_KINDS:
-        given = {"epochs": epochs, "batch_size": batch_size, "preset": preset, "run_dir": run_dir}
-        options = {name: value for name, value in given.items() if value is not None}
-        options |= {"device": device, "precision": precision, "resume": resume}
-        options["progress"] = messages().is_terminal
-    aligner: Aligner | AlignerPair
-    parts, candidates = list[dict[str, Any]](), list[dict[str, Any]]()
-    if kind == "text_aware":
-        aligner, parts = fit_with_words(
+    pairs = _pairs(add_texts(sides[0], texts), sides[1], partial=partial)
+    kept_out = 0
+    if keep_out is not None:
+        pairs, kept_out = leave_out(pairs, read_qrels(keep_out).relevant_items())
+    parts = list[dict[str, Any]]()
+
+    def fit_words(split: PairSplit) -> Aligner:
+        aligner, tried = fit_with_words(
             split, texts, extractor, model, min_count=min_count, stop_words=stop_words, seed=seed
         )
-    else:
-        aligner, candidates = _fit(kind, split, task, objective, seed, options)
-    result = _save(aligner, out, split, kind, int8=quantize == "int8", canary=canary, overwrite=overwrite)
-    if candidates:
-        result["candidates"] = candidates
+        parts.extend(tried)
+        return aligner
+
+    options = _kind_options(base, penalty=penalty, landmarks=landmarks)
+    if base in NEURAL_KINDS:
+        given = {"epochs": epochs, "batch_size": batch_size, "preset": preset, "run_dir": run_dir}
+        options |= {name: value for name, value in given.items() if value is not None}
+        options |= {"device": device, "precision": precision, "resume": resume, "progress": messages().is_terminal}
+    with track("Fitting", None, unit="fits") as advance:
+        fitted = fit_artifact(
+            pairs,
+            out,
+            kind=kind,
+            task=task,
+            objective=objective,
+            candidates=candidates,
+            validation=validation,
+            test=test,
+            refit=refit,
+            int8=quantize == "int8",
+            canary=canary,
+            overwrite=overwrite,
+            seed=seed,
+            on_fit=advance,
+            fit=fit_words if base == "text_aware" else None,
+            **options,
+        )
+    result = fit_result(fitted, out, kept_out)
     if parts:
         result["parts"] = parts
     if as_json:
         print_json(result)
     else:
-        _show(result)
+        show_fit(result)
+    if fitted.at_chance:
+        raise GateError(f"{out} is written, and marked: {_CHANCE}")
 
 
-def _fit(
-    kind: str, split: PairSplit, task: Task, objective: Objective, seed: int, options: dict[str, Any]
-) -> tuple[Aligner | AlignerPair, list[dict[str, Any]]]:
-    """Fit one kind, or choose among the candidates of a task and return their table too."""
-    from embcompat.selection import fit_aligner, select_aligner
+_CHANCE = (
+    "it does no better than chance on held-out pairs. Most often the two files do not hold the same items under the "
+    "same ids. convert and migrate refuse it without --force."
+)
 
-    if kind != "auto":
-        return fit_aligner(kind, split.train, split.validation, seed=seed, **options), []
-    with track("Fitting candidates", None, unit="candidates") as advance:
-        choice = select_aligner(
-            split.train, split.validation, task=task, objective=objective, seed=seed, progress=advance
-        )
-    return choice.aligner, [dict(row.to_dict()) for row in choice.candidates]
+
+def _named_kind(kind: str, task: Task, reweight: bool | None) -> tuple[str, list[str] | None]:
+    """Return the kind with its correction, and the names that auto tries where --reweight or --no-reweight cut them."""
+    from embcompat.selection import CANDIDATES
+
+    if kind == "auto":
+        if reweight is None:
+            return kind, None
+        return kind, [name for name in CANDIDATES[task] if ("reweighted" in name) == reweight]
+    if reweight is None:
+        return kind, None
+    base, comma, correction = (part.strip() for part in kind.partition(","))
+    if comma and (correction == "reweighted") != reweight:
+        flag = "--reweight" if reweight else "--no-reweight"
+        raise InputError(f"--kind {kind!r} and {flag} must agree. Leave one of them out.")
+    return (f"{base}, reweighted" if reweight else base), None
+
+
+def _kind_options(kind: str, **given: float | None) -> dict[str, Any]:
+    """Return the options of a closed form that were given, and refuse those that the kind does not take."""
+    takes = {"penalty": PENALTY_KINDS, "landmarks": LANDMARK_KINDS}
+    options = {name: value for name, value in given.items() if value is not None}
+    for name in options:
+        if kind not in takes[name]:
+            raise InputError(f"--{name} is for the kinds {', '.join(takes[name])}. Got --kind {kind}.")
+    return options
 
 
 def _check_options(
@@ -167,10 +240,8 @@ def _check_options(
         raise InputError("--resume needs --run-dir: the directory of the run to go on with.")
 
 
-def _split(
-    source: Embeddings, target: Embeddings, validation: float, test: float, seed: int, *, partial: bool
-) -> PairSplit:
-    from embcompat.embeddings import pair_embeddings, split_pairs
+def _pairs(source: Embeddings, target: Embeddings, *, partial: bool) -> PairedEmbeddings:
+    from embcompat.embeddings import pair_embeddings
 
     pairs = pair_embeddings(source, target)
     counts = f"paired {len(pairs):,} of {len(source):,} and {len(target):,}"
@@ -180,124 +251,10 @@ def _split(
             f"{_alone(target, source)}, is on one side only. Pass --partial if that is meant."
         )
     messages().print(f"{counts[0].upper()}{counts[1:]} rows.")
-    return split_pairs(pairs, validation=validation, test=test, seed=seed)
+    return pairs
 
 
 def _alone(one: Embeddings, other: Embeddings) -> str:
     """Return an id of one side that the other lacks."""
     known = set(other.ids.tolist())
     return next((repr(identifier) for identifier in one.ids.tolist() if identifier not in known), "none")
-
-
-def _save(
-    aligner: Aligner | AlignerPair, out: Path, split: PairSplit, kind: str, *, int8: bool, canary: bool, overwrite: bool
-) -> dict[str, Any]:
-    from embcompat.aligners import AlignerPair, parameter_count
-    from embcompat.aligners.shared import shared_space
-    from embcompat.export import save_aligner_pair, save_artifact
-
-    old, new = split.train.source.space, split.train.target.space
-    metrics = held_out_metrics(aligner, split)
-    if isinstance(aligner, AlignerPair):
-        if int8:
-            raise InputError(f"--quantize is for single aligners. Got --kind {kind}, which fits a pair.")
-        space = shared_space(old, new, aligner, method=kind)
-        saved = save_aligner_pair(
-            aligner, out, old=old, new=new, shared=space, split=split, metrics=metrics, overwrite=overwrite
-        )
-        artifacts, maps = [saved[0], saved[1]], [aligner.forward_map, aligner.backward_map]
-    else:
-        one = save_artifact(
-            aligner,
-            out,
-            source=old,
-            target=new,
-            split=split,
-            metrics=metrics,
-            int8=int8,
-            canary=canary,
-            overwrite=overwrite,
-        )
-        artifacts, maps = [one], [aligner]
-    return {
-        "out": str(out),
-        "artifacts": [artifact.id for artifact in artifacts],
-        "kind": maps[0].kind,
-        "config": maps[0].config(),
-        "source": artifacts[0].source.id,
-        "target": artifacts[0].target.id,
-        "parameters": sum(parameter_count(each) for each in maps),
-        "split": artifacts[0].manifest.split,
-        "metrics": [metric.model_dump() for metric in artifacts[0].manifest.metrics],
-    }
-
-
-def held_out_metrics(aligner: Aligner | AlignerPair, split: PairSplit) -> list[Metric]:
-    """Measure an aligner on the test part: mean cosine, and how many native neighbours it finds (retention)."""
-    import numpy as np
-
-    from embcompat.aligners import AlignerPair
-    from embcompat.artifact import Metric
-    from embcompat.embeddings import normalize_rows, transform_embeddings
-    from embcompat.evaluation.bootstrap import bootstrap_mean
-    from embcompat.evaluation.retrieval.neighbours import neighbour_overlap
-
-    held_out = split.test if len(split.test) else split.validation
-    part: Literal["test", "validation"] = "test" if len(split.test) else "validation"
-    native = held_out.target.vectors
-    if isinstance(aligner, AlignerPair):
-        native = aligner.backward_map.transform(native)
-        aligner = aligner.forward_map
-    converted = transform_embeddings(aligner, held_out.source)
-    figures = {
-        "mean_cosine": np.einsum("ij,ij->i", normalize_rows(converted), normalize_rows(native)),
-        "retention": neighbour_overlap(native, converted, held_out.target.space.similarity),
-    }
-    metrics = []
-    for name, values in figures.items():
-        found = bootstrap_mean(values, seed=0)
-        metrics.append(
-            Metric(name=name, value=found.value, low=found.low, high=found.high, count=len(values), part=part)
-        )
-    return metrics
-
-
-def _show_candidates(candidates: list[dict[str, Any]], console: Console) -> None:
-    from rich.table import Table
-
-    table = Table("aligner", "floats", "seconds", "score", "against the best", box=None, header_style="bold")
-    chosen = next(row["name"] for row in candidates if row["as_good"])
-    for row in candidates:
-        low, high = row["against_best"]["low"], row["against_best"]["high"]
-        table.add_row(
-            row["name"] + (" (chosen)" if row["name"] == chosen else ""),
-            f"{row['parameters']:,}",
-            f"{row['fit_seconds']:.1f}",
-            f"{row['score']['value']:.3g}",
-            f"{row['against_best']['value']:.3g} [{'-' if low is None else f'{low:.3g}'}, "
-            f"{'-' if high is None else f'{high:.3g}'}]",
-        )
-    console.print(table)
-    console.print("Chosen is the cheapest whose paired difference from the best may be none.\n")
-
-
-def _show(result: dict[str, Any]) -> None:
-    console = output()
-    if "parts" in result:
-        show_parts(result["parts"], console)
-        if result["kind"] != "text_aware":
-            console.print("Words are of no use here: the aligner reads vectors alone.")
-    if "candidates" in result:
-        _show_candidates(result["candidates"], console)
-    console.print(
-        f"{result['out']}: {result['kind']} aligner, {result['source']} -> {result['target']}, "
-        f"{result['parameters']:,} floats"
-    )
-    for metric in result["metrics"]:
-        console.print(
-            f"  {metric['name']:<12} {metric['value']:.3f}  [{metric['low']:.3f}, {metric['high']:.3f}]  "
-            f"on {metric['count']:,} {metric['part']} pairs"
-        )
-    console.print(
-        "The pairs alone cannot say whether the new model is worth it: embcompat evaluate compares with today's search."
-    )

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import platform
-import shutil
-import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,12 +17,13 @@ from embcompat.aligners import Aligner, AlignerPair
 from embcompat.aligners.text import TextAwareAligner
 from embcompat.artifact import (
     CANARY,
+    CHANCE,
     COHORT,
     CONVERTIBILITY,
-    FEATURES,
     GRAPH,
     MANIFEST,
     PAIRS,
+    REFIT,
     SCORE_COHORT,
     WEIGHTS,
     Artifact,
@@ -35,22 +33,22 @@ from embcompat.artifact import (
     file_digest,
     read_artifact,
 )
-from embcompat.embeddings import PairedEmbeddings, PairSplit, convert_embeddings, normalize_rows
-from embcompat.errors import InputError, ParityError
+from embcompat.embeddings import PairedEmbeddings, PairSplit, normalize_rows
+from embcompat.errors import InputError
 from embcompat.export.convertibility import (
     Convertibility,
     add_convertibility,
     check_convertibility,
     fit_convertibility,
 )
-from embcompat.export.graphs import build_graph, graph_case
+from embcompat.export.directory import fresh_directory
+from embcompat.export.figures import HeldOutFigures, held_out_part, measure_held_out
+from embcompat.export.files import write_canary, write_cohort, write_pairs, write_weights
+from embcompat.export.graphs import build_graph
+from embcompat.export.parity import check_parity
 from embcompat.export.quantize import check_int8, quantize_int8
 from embcompat.graphs import check_graph
-from embcompat.spaces import SpaceVersion, require_space
-
-CANARY_PAIRS = 64
-PARITY_TOLERANCE = 1e-4
-"""Largest allowed ‖graph − aligner‖ / ‖aligner‖ of a row [ours]; float32 graphs stay near 1e-6."""
+from embcompat.spaces import SpaceVersion
 
 
 def save_artifact(
@@ -60,6 +58,8 @@ def save_artifact(
     source: SpaceVersion,
     target: SpaceVersion,
     split: PairSplit | None = None,
+    measured: Aligner | AlignerPair | None = None,
+    refitted: bool = False,
     part_of: Mapping[str, str] | None = None,
     metrics: Sequence[Metric] = (),
     calibration: Mapping[str, JsonValue] | None = None,
@@ -71,15 +71,23 @@ def save_artifact(
 ) -> Artifact:
     """Save an aligner as an artifact directory; it appears only when it is complete and checked.
 
+    Where ``split`` has a test part, the artifact records what the aligner is worth on them, with intervals, and
+    whether that is more than chance; one that is not is marked, and nothing is converted with it unless forced.
+
     Args:
         aligner: What to save.
         path: The directory to make.
         source: Space of the vectors that go in.
         target: Space of the vectors that come out.
         split: The pairs it was fitted and tested on. Without them the artifact cannot say which items an evaluation
-            must leave out, and has no canary; without held-out pairs among them it has no convertibility.
+            must leave out, and has no figures and no canary; without held-out pairs among them it has no
+            convertibility.
+        measured: What the figures are taken from, where that is not ``aligner``: the aligner that was fitted without
+            the held-out pairs, or the pair of aligners that this one is of.
+        refitted: Whether ``aligner`` was fitted on all pairs, the held-out ones too. Needs ``measured``, whose figures
+            are then a lower bound; all pairs are recorded as fitted.
         part_of: Instead of ``split``, the part that each item was in, by id: for an aligner that is made of others.
-        metrics: Measured figures to record.
+        metrics: More measured figures to record; one of a name that is measured here replaces it.
         calibration: Fitted calibrations to record, by name.
         direction: Which side moves.
         int8: Whether the graph computes in int8; needs ``split``, whose held-out pairs say what that costs.
@@ -95,30 +103,41 @@ def save_artifact(
         ParityError: If the exported graph does not compute what the aligner computes, or int8 costs too much.
     """
     _check_dims(aligner, source, target)
-    if int8 and (split is None or _held_out(split) is None):
+    if refitted and (measured is None or split is None):
+        raise InputError("an aligner that was fitted on all pairs needs split=… and measured=…, for its figures.")
+    if int8 and (split is None or held_out_part(split) is None):
         raise InputError("an int8 graph needs held-out pairs to measure what it costs. Pass split=….")
-    with _fresh_directory(Path(path), overwrite=overwrite) as directory:
-        _write_weights(aligner, directory / WEIGHTS)
+    with fresh_directory(Path(path), overwrite=overwrite) as directory:
+        write_weights(aligner, directory / WEIGHTS)
         convertibility = None if split is None else _fit_convertibility(split, source)
-        metrics = [*metrics, *_write_graph(aligner, directory / GRAPH, source, split, convertibility, int8=int8)]
+        figures = None if split is None else _figures(aligner if measured is None else measured, split, source, target)
+        written = _write_graph(aligner, directory / GRAPH, source, split, convertibility, int8=int8)
+        names = {metric.name for metric in metrics}
+        measured_here = [metric for metric in (figures.metrics if figures else ()) if metric.name not in names]
+        metrics = [*measured_here, *metrics, *written]
         recorded = dict(calibration or {})
+        if figures is not None:
+            recorded[CHANCE] = figures.chance.to_dict()
         if convertibility is not None:
             recorded[CONVERTIBILITY] = convertibility.calibration()
         if split is not None:
             part_of = {item: name for name, part in split.parts().items() for item in part.ids.tolist()}
-            if canary and (held_out := _held_out(split)) is not None:
-                _write_canary(aligner, held_out, target, directory / CANARY)
+            if refitted:
+                part_of = {item: "train" if name == "test" else name for item, name in part_of.items()}
+                recorded[REFIT] = {"fitted": len(part_of), "measured": len(split.train) + len(split.validation)}
+            if canary and (held_out := held_out_part(split)) is not None:
+                write_canary(aligner, held_out, target, directory / CANARY)
         if score_cohort:
-            recorded[SCORE_COHORT] = _write_cohort(aligner, split, score_cohort, directory / COHORT)
+            recorded[SCORE_COHORT] = write_cohort(aligner, split, score_cohort, directory / COHORT)
         if part_of is not None:
-            _write_pairs(part_of, directory / PAIRS)
+            write_pairs(part_of, directory / PAIRS)
         manifest = Manifest(
             kind=aligner.kind,
             config=aligner.config(),
             source=source,
             target=target,
             direction=direction,
-            pairs_digest=None if split is None else pairs_digest(split.train),
+            pairs_digest=None if split is None else pairs_digest(*_fitted_parts(split, refitted=refitted)),
             split=dict(Counter((part_of or {}).values()))
             if split is None
             else {name: len(part) for name, part in split.parts().items()},
@@ -148,7 +167,7 @@ def save_aligner_pair(
     """
     for aligner, space in ((pair.forward_map, old), (pair.backward_map, new)):
         _check_dims(aligner, space, shared)
-    with _fresh_directory(Path(path), overwrite=overwrite) as directory:
+    with fresh_directory(Path(path), overwrite=overwrite) as directory:
         for name, aligner, space in (("forward", pair.forward_map, old), ("backward", pair.backward_map, new)):
             save_artifact(
                 aligner,
@@ -156,6 +175,7 @@ def save_aligner_pair(
                 source=space,
                 target=shared,
                 split=split,
+                measured=pair,
                 metrics=metrics,
                 direction="forward" if name == "forward" else "backward",
                 canary=False,
@@ -163,41 +183,30 @@ def save_aligner_pair(
     return read_artifact(Path(path) / "forward"), read_artifact(Path(path) / "backward")
 
 
-def check_parity(aligner: Aligner, model: bytes, rows: NDArray[np.float32]) -> float:
-    """Compare a graph with its aligner, on a batch and on its first row alone.
-
-    Returns:
-        The largest relative difference of a row.
-
-    Raises:
-        ParityError: If it is above `PARITY_TOLERANCE`.
-    """
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    worst = 0.0
-    for batch in (rows, rows[:1]):
-        arrays, outputs = graph_case(aligner, batch)
-        feeds = {value.name: array for value, array in zip(session.get_inputs(), arrays, strict=True)}
-        for found, expected in zip(session.run(None, feeds), outputs, strict=False):
-            scale = np.linalg.norm(expected, axis=1) + 1e-12
-            worst = max(worst, float(np.max(np.linalg.norm(found - expected, axis=1) / scale)))
-    if not worst <= PARITY_TOLERANCE:
-        raise ParityError(
-            f"the exported graph must match the {aligner.kind} aligner within {PARITY_TOLERANCE} on every row. "
-            f"Got {worst:.3g}. The artifact was not written."
-        )
-    return worst
-
-
-def pairs_digest(pairs: PairedEmbeddings) -> str:
-    """Return the SHA-256 of pairs: ids, source vectors, target vectors, in their order."""
-    digest = hashlib.sha256("\0".join(pairs.ids.tolist()).encode())
-    digest.update(pairs.source.vectors.data)
-    digest.update(pairs.target.vectors.data)
+def pairs_digest(*parts: PairedEmbeddings) -> str:
+    """Return the SHA-256 of pairs: ids, source vectors, target vectors of each part, in their order."""
+    digest = hashlib.sha256()
+    for pairs in parts:
+        digest.update("\0".join(pairs.ids.tolist()).encode())
+        digest.update(pairs.source.vectors.data)
+        digest.update(pairs.target.vectors.data)
     return digest.hexdigest()
+
+
+def _fitted_parts(split: PairSplit, *, refitted: bool) -> list[PairedEmbeddings]:
+    return [part for part in split.parts().values() if len(part)] if refitted else [split.train]
+
+
+def _figures(
+    measured: Aligner | AlignerPair, split: PairSplit, source: SpaceVersion, target: SpaceVersion
+) -> HeldOutFigures | None:
+    """Measure where the pairs are of the artifact's spaces, or of those that a pair of aligners joins."""
+    pairs = split.train
+    if getattr(measured, "reads_texts", False) and pairs.source.texts is None:
+        return None
+    if not isinstance(measured, AlignerPair) and (pairs.source.space, pairs.target.space) != (source, target):
+        return None
+    return measure_held_out(measured, split)
 
 
 def _check_dims(aligner: Aligner, source: SpaceVersion, target: SpaceVersion) -> None:
@@ -206,29 +215,6 @@ def _check_dims(aligner: Aligner, source: SpaceVersion, target: SpaceVersion) ->
             f"the aligner must map {source.dim} to {target.dim} dimensions, as {source.id} and {target.id} say. "
             f"Got {aligner.source_dim} to {aligner.target_dim}: is it the wrong direction?"
         )
-
-
-@contextmanager
-def _fresh_directory(path: Path, *, overwrite: bool) -> Iterator[Path]:
-    """Give a temporary directory beside ``path``; it becomes ``path`` when the block ends well."""
-    if path.exists() and not overwrite:
-        raise InputError(f"{path} exists already. Choose another path, or pass overwrite=True to replace it.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    directory = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
-    try:
-        yield directory
-        directory.chmod(0o755)
-        if path.exists():
-            _remove_artifact(path)
-        directory.rename(path)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-def _remove_artifact(path: Path) -> None:
-    if not any((path / name / MANIFEST).is_file() for name in ("", "forward")):
-        raise InputError(f"{path} is not an artifact, so it is not replaced. Choose another path.")
-    shutil.rmtree(path)
 
 
 def _write_graph(
@@ -247,7 +233,7 @@ def _write_graph(
     rows = _parity_rows(source, split)
     check_parity(aligner, model.SerializeToString(), rows)
     metrics: list[Metric] = []
-    if int8 and split is not None and (held_out := _held_out(split)) is not None:
+    if int8 and split is not None and (held_out := held_out_part(split)) is not None:
         model = quantize_int8(model, split.train.source.vectors)
         before, after = check_int8(aligner, model, held_out)
         metrics.append(Metric(name="float32_mean_cosine", value=before, count=len(held_out)))
@@ -261,54 +247,8 @@ def _write_graph(
     return metrics
 
 
-def _write_weights(aligner: Aligner, path: Path) -> None:
-    from safetensors.numpy import save
-
-    path.write_bytes(save({name: np.ascontiguousarray(array) for name, array in aligner.state().items()}))
-
-
-def _write_pairs(part_of: Mapping[str, str], path: Path) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    table = pa.table({"id": pa.array(part_of.keys(), pa.string()), "split": pa.array(part_of.values(), pa.string())})
-    pq.write_table(table, path)
-
-
-def _held_out(split: PairSplit) -> PairedEmbeddings | None:
-    return next((part for part in (split.test, split.validation) if len(part)), None)
-
-
-def _write_canary(aligner: Aligner, pairs: PairedEmbeddings, target: SpaceVersion, path: Path) -> None:
-    from safetensors.numpy import save
-
-    require_space(pairs.target.space, target, what="The pairs' target")
-    source, converted = pairs.source.vectors[:CANARY_PAIRS], pairs.target.vectors[:CANARY_PAIRS]
-    arrays = {"source": np.ascontiguousarray(source), "target": np.ascontiguousarray(converted)}
-    if isinstance(aligner, TextAwareAligner) and pairs.texts is not None:
-        arrays[FEATURES] = aligner.encoder.encode(pairs.texts[:CANARY_PAIRS].tolist())
-    path.write_bytes(save(arrays))
-
-
-def _write_cohort(aligner: Aligner, split: PairSplit | None, people: int, path: Path) -> dict[str, JsonValue]:
-    """Write the score cohort; return what the manifest says of it."""
-    from safetensors.numpy import save
-
-    from embcompat.evaluation.verification import make_score_cohort
-
-    if split is None:
-        raise InputError("a score cohort needs the fitted pairs. Pass split=….")
-    train = split.train
-    cohort = make_score_cohort(
-        convert_embeddings(aligner, train.source, train.target.space), train.target, people=people
-    )
-    sides = {"converted": cohort.converted.vectors, "native": cohort.native.vectors}
-    path.write_bytes(save({name: np.ascontiguousarray(side) for name, side in sides.items()}))
-    return {"people": len(cohort.native.vectors), "top": cohort.native.top}
-
-
 def _fit_convertibility(split: PairSplit, source: SpaceVersion) -> Convertibility | None:
-    held_out = _held_out(split)
+    held_out = held_out_part(split)
     if held_out is None:
         return None
     return fit_convertibility(_source_vectors(split.train, source), _source_vectors(held_out, source))

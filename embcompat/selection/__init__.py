@@ -1,6 +1,8 @@
-"""Fit any kind of aligner, choose among several on held-out pairs, find out how many pairs are enough."""
+"""Fit any kind of aligner, choose among several by cross-fitting, find out how many pairs are enough."""
 
-from embcompat.selection.choose import CANDIDATES, Candidate, Scored, Selection, Task, select_aligner
+from embcompat.selection.artifacts import FittedArtifact, fit_artifact, leave_out
+from embcompat.selection.candidates import CANDIDATES, Candidate, Task, default_candidates, parse_candidate
+from embcompat.selection.choose import Scored, Selection, fit_corrected, select_aligner
 from embcompat.selection.curve import LearningCurve, learning_curve
 from embcompat.selection.fitting import KINDS, NEURAL_KINDS, fit_aligner
 from embcompat.selection.scoring import Objective
@@ -10,12 +12,18 @@ __all__ = [
     "KINDS",
     "NEURAL_KINDS",
     "Candidate",
+    "FittedArtifact",
     "LearningCurve",
     "Objective",
     "Scored",
     "Selection",
     "Task",
+    "default_candidates",
     "fit_aligner",
+    "fit_artifact",
+    "fit_corrected",
     "learning_curve",
+    "leave_out",
+    "parse_candidate",
     "select_aligner",
 ]

@@ -1,81 +1,45 @@
-"""Choose among candidate aligners on held-out pairs: the cheapest that is as good as the best."""
+"""Choose among candidate aligners by cross-fitting, and fit the chosen one on all pairs."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
-from importlib.util import find_spec
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from embcompat.aligners import Aligner, parameter_count
-from embcompat.aligners.output import reweight
-from embcompat.embeddings import PairedEmbeddings, split_pairs
+from embcompat.aligners import Aligner
+from embcompat.embeddings import PairedEmbeddings, piece_rows, stack_pairs
 from embcompat.errors import InputError
 from embcompat.evaluation.bootstrap import Estimate, bootstrap_difference, bootstrap_mean
-from embcompat.selection.fitting import NEURAL_KINDS, fit_aligner, single_aligner
-from embcompat.selection.scoring import Objective, neighbour_scores, subject_scores
+from embcompat.selection.candidates import Candidate, Task, default_candidates, parse_candidate
+from embcompat.selection.crossfit import CrossFit, correct, correct_folds, cross_fit, fit_candidate
+from embcompat.selection.fitting import NEURAL_KINDS
+from embcompat.selection.scoring import Objective, neighbour_scores, piece_scores, sample_rows, subject_scores
 
-Task = Literal["retrieval", "verification"]
+FOLDS, NEURAL_FOLDS = 4, 3
+"""Folds of the cross-fitting; fewer where a candidate is a network, which takes long to fit [ours]."""
 
-Score = Callable[[Aligner, PairedEmbeddings], NDArray[np.float64]]
-"""Gives each held-out item or subject a value for an aligner; larger is better."""
-
-Fitted = dict[tuple[str, str], tuple[Aligner, float]]
-"""What was fitted, by kind and options, with its seconds."""
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One aligner to try.
-
-    Attributes:
-        name: What to call it.
-        kind: One of `KINDS` that gives a single aligner.
-        options: Options of its fit.
-        reweighted: Whether to weigh down unreliable directions afterwards, see `reweight`.
-    """
-
-    name: str
-    kind: str
-    options: Mapping[str, Any] = field(default_factory=dict)
-    reweighted: bool = False
-
-
-CANDIDATES: dict[Task, tuple[Candidate, ...]] = {
-    "retrieval": (Candidate("procrustes", "procrustes"), Candidate("ridge", "ridge"), Candidate("kernel", "kernel")),
-    "verification": (
-        Candidate("ridge", "ridge"),
-        Candidate("ridge, reweighted", "ridge", reweighted=True),
-        Candidate("kernel, reweighted", "kernel", reweighted=True),
-        Candidate("residual", "residual"),
-        Candidate("residual, reweighted", "residual", reweighted=True),
-        Candidate("ensemble, reweighted", "ensemble", reweighted=True),
-    ),
-}
-"""What ``auto`` tries, the cheapest first [ours]."""
+FEW_PAIRS, REPEATS = 1_000, 2
+"""Up to so many pairs, the cross-fitting is repeated so often on other folds [ours]."""
 
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """A candidate that was fitted and scored on held-out pairs.
+    """A candidate that was cross-fitted and scored.
 
     Attributes:
         candidate: What it is.
-        aligner: The fitted aligner.
-        fit_seconds: How long the fit took.
+        parameters: Floats that it stores.
+        fit_seconds: How long one fit took.
         score: Its figure, larger is better.
         against_best: Paired difference from the best figure.
         as_good: Whether that interval includes 0.
     """
 
     candidate: Candidate
-    aligner: Aligner
+    parameters: int
     fit_seconds: float
     score: Estimate
     against_best: Estimate
@@ -85,8 +49,8 @@ class Scored:
         """Return the row of the table as JSON."""
         return {
             "name": self.candidate.name,
-            "kind": self.aligner.kind,
-            "parameters": parameter_count(self.aligner),
+            "kind": self.candidate.kind,
+            "parameters": self.parameters,
             "fit_seconds": self.fit_seconds,
             "score": dict(self.score.to_dict()),
             "against_best": dict(self.against_best.to_dict()),
@@ -99,19 +63,16 @@ class Selection:
     """The outcome of a selection.
 
     Attributes:
-        chosen: The cheapest candidate that is as good as the best.
-        candidates: All of them, the cheapest first.
+        aligner: The chosen candidate, fitted on all pairs.
+        chosen: The first candidate, in the order given, that is as good as the best.
+        candidates: All of them, in the order given.
         metric: What the scores are.
     """
 
+    aligner: Aligner
     chosen: Scored
     candidates: tuple[Scored, ...]
     metric: str
-
-    @property
-    def aligner(self) -> Aligner:
-        """The chosen aligner."""
-        return self.chosen.aligner
 
 
 def select_aligner(
@@ -119,84 +80,123 @@ def select_aligner(
     validation: PairedEmbeddings,
     *,
     task: Task = "retrieval",
-    candidates: Sequence[Candidate] | None = None,
+    candidates: Sequence[Candidate | str] | None = None,
     objective: Objective = "balanced",
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> Selection:
-    """Fit candidates, score them on held-out pairs, and choose the cheapest that is as good as the best.
+    """Choose among candidates by cross-fitting over all pairs, and fit the chosen one on all of them.
 
-    The score is the mean over held-out items or subjects. For retrieval it is the share of an item's native neighbours
-    that the converted gallery finds; for verification it says how well a subject is kept apart from the others
-    (`subject_scores`). A candidate is as good as the best when the interval of its *paired* difference includes 0. Half
-    of the validation pairs, by label, serves the fits (penalties, stopping, reweighting); the other half, which no fit
-    has seen, scores all of them.
+    Each pair is converted by aligners that were fitted without it, so that all pairs score. For retrieval the score is
+    the share of an item's native neighbours that the converted items give it; where there are pieces (`cut_texts`),
+    which resemble queries, it is the reciprocal rank of a piece's own text among the converted ones. For verification
+    it says how well a subject is kept apart from the others (`subject_scores`). A candidate is as good as the best when
+    the interval of its *paired* difference includes 0; of those, the first in the order of the candidates is chosen:
+    the prior order, learned from recorded experiments (`CANDIDATES`).
 
     Args:
         train: Pairs to fit on.
-        validation: Held-out pairs to choose on, without a label of ``train``.
+        validation: More pairs, without a label of ``train``. They decide when a chosen network stops training; any
+            other kind is fitted on them too.
         task: What the vectors are for.
-        candidates: What to try, the cheapest first; `CANDIDATES` of the task when None, neural ones only where torch
-            is installed.
+        candidates: What to try, or names such as ``"kernel, reweighted"``, in prior order; what suits the task and the
+            pairs when None, see `default_candidates`.
         objective: What is best in verification.
-        seed: Seed of fits, halves and bootstrap.
-        progress: Called with 1 after each candidate.
+        seed: Seed of folds, fits and bootstrap.
+        progress: Called with 1 after each fit.
 
     Raises:
-        InputError: If there is no candidate, one fits a pair of aligners, or verification lacks labels.
+        InputError: If there is no candidate, one fits a pair of aligners, there are too few pairs, or verification
+            lacks labels.
     """
-    tried = _default_candidates(task) if candidates is None else tuple(candidates)
+    pairs = stack_pairs(train, validation)
+    tried = candidate_list(pairs, task, candidates)
     if not tried:
         raise InputError("at least one candidate is needed. Got none.")
-    halves = split_pairs(validation, validation=0.0, test=0.5, seed=seed)
-    fit_on, score_on = halves.train, halves.test
-    metric, score = _score_of(task, objective)
-    fitted: Fitted = {}
-    aligners, seconds = [], []
-    for candidate in tried:
-        key = candidate.kind, repr(sorted(candidate.options.items()))
-        if key not in fitted:
-            fitted[key] = _fit_one(candidate, train, fit_on, seed, fitted)
-        aligner, spent = fitted[key]
-        aligners.append(_reweighted(aligner, train, fit_on) if candidate.reweighted else aligner)
-        seconds.append(spent)
-        if progress is not None:
-            progress(1)
-    values = [score(aligner, score_on) for aligner in aligners]
-    best = values[int(np.argmax([found.mean() for found in values]))]
-    against = [bootstrap_difference(found, best, seed=seed) for found in values]
+    metric, score = _score_of(task, objective, pairs, seed)
+    values, fits = _cross_fitted_scores(tried, pairs, score, seed, progress)
+    best = values[int(np.argmax([each.mean() for each in values]))]
+    against = [bootstrap_difference(each, best, seed=seed) for each in values]
     rows = tuple(
-        Scored(candidate, aligner, spent, bootstrap_mean(found, seed=seed), difference, difference.high >= 0)
-        for candidate, aligner, spent, found, difference in zip(tried, aligners, seconds, values, against, strict=True)
+        Scored(
+            candidate,
+            fit.parameters,
+            fit.fit_seconds,
+            bootstrap_mean(each, seed=seed),
+            difference,
+            as_good=difference.high >= 0,
+        )
+        for candidate, fit, each, difference in zip(tried, fits, values, against, strict=True)
     )
-    return Selection(next(row for row in rows if row.as_good), rows, metric)
+    number = next(number for number, row in enumerate(rows) if row.as_good)
+    aligner = fit_candidate(tried[number], train, validation, seed=seed)
+    return Selection(correct(aligner, tried[number], fits[number], pairs), rows[number], rows, metric)
 
 
-def _score_of(task: Task, objective: Objective) -> tuple[str, Score]:
-    """Return the name and the function of what candidates are scored by."""
-    if task == "retrieval":
-        return "neighbour_overlap@10", neighbour_scores
-    name = "genuine_margin" if objective == "balanced" else "minus_false_accepts_per_10000"
-    return name, partial(subject_scores, objective=objective)
+def fit_corrected(
+    candidate: Candidate, train: PairedEmbeddings, validation: PairedEmbeddings, *, seed: int = 0
+) -> Aligner:
+    """Fit one candidate on all pairs, its correction on cross-fitted conversions of them.
+
+    Raises:
+        InputError: If the kind fits a pair of aligners, or there are too few pairs.
+    """
+    aligner = fit_candidate(candidate, train, validation, seed=seed)
+    if candidate.correction is None:
+        return aligner
+    pairs = stack_pairs(train, validation)
+    (fit,) = cross_fit([candidate], pairs, folds=_folds([candidate]), seed=seed)
+    return correct(aligner, candidate, fit, pairs)
 
 
-def _default_candidates(task: Task) -> tuple[Candidate, ...]:
-    has_torch = find_spec("torch") is not None and find_spec("lightning") is not None
-    needs_torch = (*NEURAL_KINDS, "ensemble")
-    return tuple(candidate for candidate in CANDIDATES[task] if has_torch or candidate.kind not in needs_torch)
+def candidate_list(
+    pairs: PairedEmbeddings, task: Task, candidates: Sequence[Candidate | str] | None
+) -> tuple[Candidate, ...]:
+    """Return what is to be tried, names among it as candidates."""
+    if candidates is None:
+        return default_candidates(task, pairs)
+    return tuple(parse_candidate(each) if isinstance(each, str) else each for each in candidates)
 
 
-def _fit_one(
-    candidate: Candidate, train: PairedEmbeddings, validation: PairedEmbeddings, seed: int, before: Fitted
-) -> tuple[Aligner, float]:
-    """Fit a candidate and time it; an ensemble takes the network that was fitted before it."""
-    options, spent = dict(candidate.options), 0.0
-    if candidate.kind == "ensemble" and (network := before.get(("residual", repr(sorted(options.items()))))):
-        options, spent = {"network": network[0]}, network[1]
-    start = time.perf_counter()
-    fitted = fit_aligner(candidate.kind, train, validation, seed=seed, **options)
-    return single_aligner(fitted, candidate.kind), spent + time.perf_counter() - start
+_Score = Callable[[NDArray[np.float32]], NDArray[np.float64]]
 
 
-def _reweighted(aligner: Aligner, train: PairedEmbeddings, held_out: PairedEmbeddings) -> Aligner:
-    return reweight(aligner, held_out, labelled=train.target if train.target.labels is not None else None)
+def _score_of(task: Task, objective: Objective, pairs: PairedEmbeddings, seed: int) -> tuple[str, _Score]:
+    """Return the name and the function of what candidates are scored by: conversions of all pairs → unit values."""
+    if task == "verification":
+        name = "genuine_margin" if objective == "balanced" else "minus_false_accepts_per_10000"
+        rows = sample_rows(pairs, seed=seed)
+        part = pairs.select(rows)
+        return name, lambda converted: subject_scores(converted[rows], part, objective)
+    if piece_rows(pairs).any():
+        return "piece_reciprocal_rank", lambda converted: piece_scores(converted, pairs)
+    rows = sample_rows(pairs, seed=seed)
+    part = pairs.select(rows)
+    return "neighbour_overlap@10", lambda converted: neighbour_scores(converted[rows], part)
+
+
+def _cross_fitted_scores(
+    tried: Sequence[Candidate],
+    pairs: PairedEmbeddings,
+    score: _Score,
+    seed: int,
+    progress: Callable[[int], None] | None,
+) -> tuple[list[NDArray[np.float64]], list[CrossFit]]:
+    """Return the values of each candidate, the mean over repeats, and the first repeat's fits."""
+    repeats = REPEATS if len(pairs) <= FEW_PAIRS and not _has_network(tried) else 1
+    rounds = [
+        cross_fit(tried, pairs, folds=_folds(tried), seed=seed + number, progress=progress) for number in range(repeats)
+    ]
+    values = [
+        np.mean([score(correct_folds(candidate, fits[position], pairs)) for fits in rounds], axis=0)
+        for position, candidate in enumerate(tried)
+    ]
+    return values, rounds[0]
+
+
+def _folds(tried: Sequence[Candidate]) -> int:
+    return NEURAL_FOLDS if _has_network(tried) else FOLDS
+
+
+def _has_network(tried: Sequence[Candidate]) -> bool:
+    return any(candidate.kind in (*NEURAL_KINDS, "ensemble") for candidate in tried)

@@ -87,7 +87,7 @@ def learning_curve(
     values = []
     for size in wanted:
         aligner = single_aligner(fit_aligner(kind, train.select(order[:size]), validation, seed=seed, **options), kind)
-        values.append(neighbour_scores(aligner, validation))
+        values.append(neighbour_scores(aligner.transform(validation.source.vectors), validation))
     within = [
         bootstrap_difference(found, values[-1], seed=seed).low >= -tolerance if found is not values[-1] else True
         for found in values

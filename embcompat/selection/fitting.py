@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from embcompat.aligners import Aligner, AlignerPair, fit_affine
-from embcompat.aligners.canonical import fit_canonical
-from embcompat.aligners.ensemble import EnsembleAligner
-from embcompat.aligners.kernel import fit_kernel
-from embcompat.embeddings import PairedEmbeddings
+from embcompat.aligners import (
+    Aligner,
+    AlignerPair,
+    EnsembleAligner,
+    KernelAligner,
+    fit_affine,
+    fit_canonical,
+    fit_kernel,
+)
+from embcompat.embeddings import PairedEmbeddings, piece_rows
 from embcompat.errors import InputError, UnknownNameError
 from embcompat.selection.arrays import split_arrays
 
-SOLVER_KINDS = ("ridge", "procrustes", "low_rank")
+SOLVER_KINDS = ("identity", "ridge", "procrustes", "low_rank")
 NEURAL_KINDS = ("residual", "dense", "multi_branch")
-KINDS = (*SOLVER_KINDS, "canonical", "kernel", *NEURAL_KINDS, "ensemble", "bidirectional")
+PAIR_KINDS = ("canonical", "bidirectional")
+KINDS = (*SOLVER_KINDS, "kernel", "pieces", *NEURAL_KINDS, "ensemble", *PAIR_KINDS)
 
 
 def fit_aligner(
@@ -31,8 +37,9 @@ def fit_aligner(
         validation: Held-out pairs for whatever the fit chooses: a penalty, when to stop; or new vectors
             (n, target_dim).
         seed: Seed of the kinds that draw at random.
-        options: Options of the kind's own fit: `fit_affine`, `fit_canonical`, `fit_kernel`, `fit_neural`,
-            `fit_ensemble` or `fit_bidirectional`.
+        options: Options of the kind's own fit: `fit_affine`, `fit_canonical`, `fit_kernel`, `fit_pieces`, `fit_neural`,
+            `fit_ensemble` or `fit_bidirectional`. With ``refit=True`` the closed forms and the ensemble's kernel are
+            fitted on the validation pairs too, once those have chosen the penalties.
 
     Returns:
         An aligner; a pair for ``canonical`` and ``bidirectional``, whose two maps meet in a third space.
@@ -51,6 +58,8 @@ def fit_aligner(
         return fit_affine(train, validation, solver=kind, **options)  # type: ignore[arg-type]
     if kind == "kernel":
         return fit_kernel(train, validation, seed=seed, **options)
+    if kind == "pieces":
+        return fit_pieces(train, validation, seed=seed, **options)
     if kind == "canonical":
         return fit_canonical(train, **options)
     if kind in NEURAL_KINDS:
@@ -71,18 +80,20 @@ def fit_ensemble(
     validation: PairedEmbeddings,
     *,
     network: Aligner | None = None,
+    kernel: KernelAligner | None = None,
     seed: int = 0,
     **options: Any,
 ) -> EnsembleAligner:
     """Fit a kernel aligner and a residual network and average them: they err in different directions [ours].
 
-    The kernel aligner, which needs validation pairs for one penalty alone, is fitted on them too; the network is not,
+    The kernel aligner, which needs validation pairs for its penalties alone, is fitted on them too; the network is not,
     because they decide when it is best.
 
     Args:
         train: Pairs to fit on.
         validation: Held-out pairs.
         network: The residual aligner, where it is at hand.
+        kernel: The kernel aligner, where it is at hand.
         seed: Seed of both fits.
         options: Options of the network's fit, see `fit_neural`.
 
@@ -93,8 +104,35 @@ def fit_ensemble(
         from embcompat.training import fit_neural
 
         network = fit_neural(train, validation, kind="residual", seed=seed, **options)
-    kernel = fit_kernel(train, validation, refit=True, seed=seed)
+    if kernel is None:
+        kernel = fit_kernel(train, validation, refit=True, seed=seed)
     return EnsembleAligner([kernel, network], normalize=train.target.space.normalized)
+
+
+def fit_pieces(
+    train: PairedEmbeddings, validation: PairedEmbeddings, *, seed: int = 0, **options: Any
+) -> EnsembleAligner:
+    """Average a kernel aligner of the whole texts and one of whole texts and their pieces [ours].
+
+    The first knows what a stored vector looks like, the second what a query looks like.
+
+    Args:
+        train: Pairs of whole texts and of pieces that `cut_texts` cut.
+        validation: Held-out pairs of both.
+        seed: Seed of both fits.
+        options: Options of both fits, see `fit_kernel`.
+
+    Raises:
+        InputError: If there are no pieces among the training pairs, or nothing else.
+    """
+    parts = [pairs.select(~piece_rows(pairs)) for pairs in (train, validation)]
+    if len(parts[0]) in (0, len(train)):
+        raise InputError(
+            f"the kind pieces needs whole texts and pieces of them. Got {len(parts[0])} whole texts among "
+            f"{len(train)} pairs. Cut the texts with cut_texts, or embed with --pieces."
+        )
+    members = [fit_kernel(*sides, seed=seed, **options) for sides in (parts, (train, validation))]
+    return EnsembleAligner(members, normalize=train.target.space.normalized)
 
 
 def single_aligner(fitted: Aligner | AlignerPair, kind: str) -> Aligner:

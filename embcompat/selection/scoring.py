@@ -1,4 +1,4 @@
-"""Scores of fitted aligners on held-out pairs: one value for each item or subject, so that they compare paired."""
+"""Scores of cross-fitted conversions: one value for each item or subject, so that candidates compare paired."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from embcompat.aligners import Aligner
-from embcompat.embeddings import Embeddings, PairedEmbeddings
+from embcompat.embeddings import Embeddings, PairedEmbeddings, piece_rows
 from embcompat.errors import InputError
-from embcompat.evaluation.retrieval.neighbours import neighbour_overlap
+from embcompat.evaluation.retrieval.neighbours import NEIGHBOURS, neighbour_overlap
+from embcompat.evaluation.similarity import pairwise_scores
 from embcompat.evaluation.verification import frr_at_far, scenario_pairs, subject_figures
 
 Objective = Literal["balanced", "lowest_far"]
@@ -23,31 +23,88 @@ Objective = Literal["balanced", "lowest_far"]
 FIXED_FAR = 1e-4
 """False accept rate of new vectors among themselves at that threshold: low, yet countable on few subjects [ours]."""
 
+SCORED_ROWS = 3_000
+"""Most rows that are scored: a random sample of whole labels beyond that [ours]."""
+
 _LEAST_ERRORS = 30
 
-
-def neighbour_scores(aligner: Aligner, pairs: PairedEmbeddings) -> NDArray[np.float64]:
-    """Return the share of native neighbours that each converted item finds (n,)."""
-    converted = aligner.transform(pairs.source.vectors)
-    return neighbour_overlap(pairs.target.vectors, converted, pairs.target.space.similarity)
+_BLOCK_ROWS = 1_024
 
 
-def subject_scores(aligner: Aligner, pairs: PairedEmbeddings, objective: Objective) -> NDArray[np.float64]:
+def sample_rows(pairs: PairedEmbeddings, *, seed: int) -> NDArray[np.intp]:
+    """Return the rows to score, ascending: about `SCORED_ROWS`, all rows of a label or none."""
+    if len(pairs) <= SCORED_ROWS:
+        return np.arange(len(pairs))
+    units = pairs.ids if pairs.labels is None else pairs.labels
+    _, unit_of, sizes = np.unique(units.astype(str), return_inverse=True, return_counts=True)
+    order = np.random.default_rng(seed).permutation(len(sizes))
+    inside = np.zeros(len(sizes), dtype=bool)
+    inside[order[: max(1, np.searchsorted(np.cumsum(sizes[order]), SCORED_ROWS, side="right"))]] = True
+    return np.flatnonzero(inside[unit_of])
+
+
+def neighbour_scores(converted: NDArray[np.float32], pairs: PairedEmbeddings) -> NDArray[np.float64]:
+    """Return the share of native neighbours that each item finds among the converted items (n,).
+
+    It counts at most a tenth of the items as neighbours, so that few items can't all be neighbours of each other.
+
+    Args:
+        converted: The items, converted (n, target_dim).
+        pairs: The same items.
+    """
+    nearest = min(NEIGHBOURS, max(1, len(pairs) // 10))
+    return neighbour_overlap(pairs.target.vectors, converted, pairs.target.space.similarity, k=nearest)
+
+
+def piece_scores(converted: NDArray[np.float32], pairs: PairedEmbeddings) -> NDArray[np.float64]:
+    """Return, for each text with pieces, the mean reciprocal rank at which its native pieces find it (texts,).
+
+    A piece stands for a query: its own text is searched among all converted texts. At most `SCORED_ROWS` texts and
+    their pieces take part.
+
+    Args:
+        converted: Texts and pieces, converted (n, target_dim).
+        pairs: The same texts and pieces.
+    """
+    labels = pairs.labels
+    if labels is None:
+        raise InputError("pieces carry the label of their text. Got pairs without labels.")
+    pieces = piece_rows(pairs)
+    row_of = {pairs.ids[row]: number for number, row in enumerate(np.flatnonzero(~pieces)[:SCORED_ROWS])}
+    texts = converted[np.flatnonzero(~pieces)[:SCORED_ROWS]]
+    asking = np.array([row for row in np.flatnonzero(pieces) if labels[row] in row_of], dtype=np.intp)
+    wanted = np.array([row_of[label] for label in labels[asking]], dtype=np.intp)
+    reciprocal = np.empty(len(asking))
+    for start in range(0, len(asking), _BLOCK_ROWS):
+        block = slice(start, start + _BLOCK_ROWS)
+        scores = pairwise_scores(pairs.target.vectors[asking[block]], texts, pairs.target.space.similarity)
+        mark = scores[np.arange(len(scores)), wanted[block], np.newaxis]
+        # Half of the ties count as better: a map that sends everything to one place finds nothing.
+        reciprocal[block] = 1 / (1 + np.sum(scores > mark, axis=1) + (np.sum(scores == mark, axis=1) - 1) / 2)
+    counts = np.bincount(wanted, minlength=len(texts))
+    sums = np.bincount(wanted, weights=reciprocal, minlength=len(texts))
+    return np.asarray(sums[counts > 0] / counts[counts > 0])
+
+
+def subject_scores(
+    converted: NDArray[np.float32], pairs: PairedEmbeddings, objective: Objective
+) -> NDArray[np.float64]:
     """Return how well each subject is kept apart from the others; larger is better.
 
-    Every converted row is scored against every new row of another image; each person counts the same, and so does
-    each pair of people, as in `evaluate_verification`. ``balanced`` gives the mean genuine score of the subject less
-    the mean impostor score, in standard deviations of the impostor scores. ``lowest_far`` gives minus the impostor
-    scores of the subject, per 10,000, above the threshold at which new vectors among themselves have the
-    false accept rate `FIXED_FAR`, or as high a rate as 30 errors need. An aligner that rejects more than half of the
-    genuine scores there gets the worst score, −10,000, for every subject: accepting nothing is no merit.
+    Every converted row is scored against every new row of another image. Subjects count alike, however many images they
+    have: a subject's genuine scores share one vote, and so do the scores of the images of two subjects. ``balanced``
+    gives the mean genuine score of the subject less the mean impostor score, in standard deviations of the impostor
+    scores. ``lowest_far`` gives minus the impostor scores of the subject, per 10,000, above the threshold at which new
+    vectors among themselves have the false accept rate `FIXED_FAR`, or as high a rate as 30 errors need. An aligner
+    that rejects more than half of the genuine scores there gets the worst score, −10,000, for every subject: accepting
+    nothing is no merit.
 
     The false accept rate at a low false reject rate itself is of no use here: a few hundred held-out subjects make a
     handful of false accepts or none, and then every aligner is as good as every other. [ours]
 
     Args:
-        aligner: What to score.
-        pairs: Held-out pairs with labels.
+        converted: The rows, converted (n, target_dim).
+        pairs: The same rows, with labels.
         objective: Which of the two.
 
     Returns:
@@ -66,8 +123,7 @@ def subject_scores(aligner: Aligner, pairs: PairedEmbeddings, objective: Objecti
             f"Got {np.count_nonzero(several)}."
         )
     new = Embeddings.trusted(pairs.target.vectors, pairs.ids, pairs.target.space, pairs.labels)
-    converted = Embeddings.trusted(aligner.transform(pairs.source.vectors), new.ids, new.space, new.labels)
-    scenarios = scenario_pairs(new, new, converted, all_images=True)
+    scenarios = scenario_pairs(new, new, Embeddings.trusted(converted, new.ids, new.space, new.labels), all_images=True)
     if objective == "lowest_far":
         far = max(FIXED_FAR, _LEAST_ERRORS / scenarios["S1"].impostor_count)
         figures = subject_figures(scenarios["S3"], frr_at_far(scenarios["S1"], far).threshold)

@@ -49,11 +49,11 @@ DEPTH = 50
 
 CANDIDATES = (
     Candidate("ridge", "ridge"),
-    Candidate("ridge, reweighted", "ridge", reweighted=True),
+    Candidate("ridge, reweighted", "ridge", correction="reweighted"),
     Candidate("kernel", "kernel"),
-    Candidate("kernel, reweighted", "kernel", reweighted=True),
+    Candidate("kernel, reweighted", "kernel", correction="reweighted"),
     Candidate("large kernel", "kernel", LARGE),
-    Candidate("large kernel, reweighted", "kernel", LARGE, reweighted=True),
+    Candidate("large kernel, reweighted", "kernel", LARGE, correction="reweighted"),
 )
 
 LINES = ("status_quo", "naive_swap", "converted", "fused", "full_reindex")
@@ -110,7 +110,7 @@ def upgrade(collection: Collection, old: str, new: str, options: Options) -> dic
         **ec.decide(report).to_dict(),
     }
     if report.gaps:  # the new model is better: what does embedding a part of the gallery with it buy?
-        beside_native = next(each.aligner for each in choice.candidates if each.candidate.name == "large kernel")
+        beside_native = ec.fit_aligner("kernel", split.train, split.validation, seed=seed, **LARGE)
         sides = embed_sides(collection, rows, old, new, beside_native)
         found["lazy_backfill"] = serve_lazily(sides, collection.qrels, report, seed)
         found["backfill"] = reembed_partly(collection, old, new, seed)

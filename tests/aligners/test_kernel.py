@@ -133,7 +133,7 @@ def test_state_and_options_build_it_again(split: PairSplit) -> None:
 
 
 def test_bad_options_are_refused(split: PairSplit) -> None:
-    with pytest.raises(InputError, match=r"landmarks must be 1 or more and penalty 0 or more\. Got 0 and 0\.2"):
+    with pytest.raises(InputError, match=r"landmarks must be 1 or more and penalty 0 or more\. Got 0 and None"):
         fit_kernel(split.train, split.validation, landmarks=0)
     with pytest.raises(InputError, match=r"at least one pair is needed"):
         fit_kernel(split.train.select([]), split.validation)

@@ -81,7 +81,16 @@ def test_vectors_of_another_space_are_refused_by_convert(tmp_path: Path) -> None
     pairs = make_pairs(200, source_dim=4, target_dim=4).pairs
     pairs.source.save(tmp_path / "old.parquet")
     pairs.target.save(tmp_path / "new.parquet")
-    command("fit", tmp_path / "old.parquet", tmp_path / "new.parquet", "--out", tmp_path / "a", "--kind", "ridge")
+    command(
+        "fit",
+        tmp_path / "old.parquet",
+        tmp_path / "new.parquet",
+        "--out",
+        tmp_path / "a",
+        "--kind",
+        "ridge",
+        "--no-refit",
+    )
     refused = command("convert", tmp_path / "a", tmp_path / "new.parquet", tmp_path / "x.parquet")
     assert refused.returncode == 2
     assert "made-old@1" in said(refused)

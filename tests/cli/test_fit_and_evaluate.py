@@ -12,6 +12,7 @@ from embcompat.artifact import read_artifact
 from embcompat.cli import app
 from embcompat.embeddings import Embeddings, PairedEmbeddings
 from embcompat.errors import FileFormatError, GateError, InputError, SpaceMismatchError
+from embcompat.evaluation.chance import is_at_chance, require_better_than_chance
 from embcompat.testing import make_pairs
 
 
@@ -36,7 +37,9 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def fit(folder: Path, files: tuple[Path, Path], *options: object) -> dict[str, object]:
-    result: dict[str, object] = json.loads(run("fit", *files, "--out", folder / "a", "--json", *options).stdout)
+    """Fit, and keep the test pairs apart, so that they can judge."""
+    words = [*options, "--no-refit"]
+    result: dict[str, object] = json.loads(run("fit", *files, "--out", folder / "a", "--json", *words).stdout)
     return result
 
 
@@ -68,8 +71,9 @@ def test_a_pair_of_aligners_meets_in_a_third_space(tmp_path: Path, files: tuple[
 
 def test_neural_kinds_train_and_resume(tmp_path: Path, files: tuple[Path, Path]) -> None:
     words = ["--kind", "dense", "--preset", "fc_aligner", "--device", "cpu", "--run-dir", tmp_path / "run"]
-    fit(tmp_path, files, *words, "--epochs", 1)
-    fit(tmp_path, files, *words, "--epochs", 2, "--resume", "--overwrite")
+    words += ["--batch-size", 32]
+    fit(tmp_path, files, *words, "--epochs", 5)
+    fit(tmp_path, files, *words, "--epochs", 6, "--resume", "--overwrite")
     assert read_artifact(tmp_path / "a").manifest.kind == "dense"
 
 
@@ -202,7 +206,7 @@ def test_files_that_pandas_wrote_are_evaluated_as_they_stand(tmp_path: Path) -> 
         frame.to_parquet(tmp_path / f"{name}.parquet")
         sides[name] = tmp_path / f"{name}.parquet"
     spaces = ["--old-space", "ada@1", "--new-space", "ada@2", "--similarity", "euclidean"]
-    fitted = run("fit", *sides.values(), *spaces, "--kind", "ridge", "--out", tmp_path / "a", "--json")
+    fitted = run("fit", *sides.values(), *spaces, "--kind", "ridge", "--no-refit", "--out", tmp_path / "a", "--json")
     assert "Paired 300 of 300 and 300 rows." in fitted.stderr
     result = run("evaluate", tmp_path / "a", "--old-gallery", sides["old"], "--new-gallery", sides["new"], "--json")
     assert json.loads(result.stdout)["kind"] == "retrieval"
@@ -230,3 +234,45 @@ def test_rows_are_paired_by_ids_that_mean_something(tmp_path: Path) -> None:
         run("fit", tmp_path / "old.parquet", tmp_path / "new.parquet", "--out", tmp_path / "a", "--kind", "ridge")
     words = ["fit", tmp_path / "old.parquet", tmp_path / "new.parquet", "--out", tmp_path / "a", "--kind", "ridge"]
     assert "Paired 60 of 600 and 600 rows." in run(*words, "--partial").stderr
+
+
+def test_shuffled_pairs_are_said_first_marked_and_end_with_3(tmp_path: Path, files: tuple[Path, Path]) -> None:
+    new = Embeddings.load(files[1])
+    order = np.random.default_rng(0).permutation(len(new))
+    Embeddings(new.vectors[order], new.ids, new.space).save(files[1])
+    result = CliRunner().invoke(app, ["fit", *map(str, files), "--kind", "ridge", "--out", str(tmp_path / "a")])
+    assert isinstance(result.exception, GateError)
+    assert result.stdout.startswith("No better than chance")
+    artifact = read_artifact(tmp_path / "a")
+    assert is_at_chance(artifact)
+    with pytest.raises(GateError, match=r"must do better than chance .* --force"):
+        require_better_than_chance(artifact)
+    require_better_than_chance(artifact, force=True)
+
+
+def test_items_that_answer_queries_are_kept_out(tmp_path: Path, files: tuple[Path, Path]) -> None:
+    ids = Embeddings.load(files[0]).ids[:50].tolist()
+    (tmp_path / "qrels.tsv").write_text("".join(f"q0\t0\t{identifier}\t1\n" for identifier in ids))
+    result = fit(tmp_path, files, "--kind", "ridge", "--keep-out", tmp_path / "qrels.tsv")
+    assert result["kept_out"] == 50
+    assert sum(result["split"].values()) == 550
+    assert not read_artifact(tmp_path / "a").pair_ids() & set(ids)
+
+
+def test_options_of_a_closed_form_reach_it(tmp_path: Path, files: tuple[Path, Path]) -> None:
+    fit(tmp_path, files, "--kind", "kernel", "--penalty", 2, "--landmarks", 7)
+    assert read_artifact(tmp_path / "a").weights()["landmarks"].shape[0] == 7
+    with pytest.raises(InputError, match="--landmarks is for the kinds kernel, pieces. Got --kind ridge"):
+        fit(tmp_path, files, "--kind", "ridge", "--landmarks", 7, "--overwrite")
+    with pytest.raises(InputError, match="must agree"):
+        fit(tmp_path, files, "--kind", "ridge, reweighted", "--no-reweight", "--overwrite")
+
+
+def test_reweighting_by_name_and_by_flag_are_one(tmp_path: Path) -> None:
+    files = save(make_pairs(300, source_dim=8, target_dim=8, noise=0.4, normalized=True).pairs, tmp_path)
+    fit(tmp_path, files, "--kind", "ridge, reweighted")
+    first = read_artifact(tmp_path / "a").weights()["weight"]
+    fit(tmp_path, files, "--kind", "ridge", "--reweight", "--overwrite")
+    np.testing.assert_array_equal(read_artifact(tmp_path / "a").weights()["weight"], first)
+    fit(tmp_path, files, "--kind", "ridge", "--no-reweight", "--overwrite")
+    assert not np.allclose(read_artifact(tmp_path / "a").weights()["weight"], first)

@@ -5,10 +5,18 @@ import json
 import numpy as np
 import pytest
 
-from embcompat.aligners import Aligner, fit_affine
+from embcompat.aligners import fit_affine
 from embcompat.embeddings import Embeddings, PairedEmbeddings, PairSplit, split_pairs
 from embcompat.errors import InputError
-from embcompat.selection import Candidate, choose, learning_curve, select_aligner
+from embcompat.selection import (
+    Candidate,
+    Selection,
+    default_candidates,
+    fit_corrected,
+    learning_curve,
+    parse_candidate,
+    select_aligner,
+)
 from embcompat.testing import make_pairs
 
 CHEAP = (Candidate("procrustes", "procrustes"), Candidate("ridge", "ridge"))
@@ -21,11 +29,25 @@ def shuffled(pairs: PairedEmbeddings) -> PairedEmbeddings:
     return PairedEmbeddings(pairs.source, Embeddings(target.vectors[order], target.ids, target.space))
 
 
-def test_the_cheapest_wins_a_tie() -> None:
+def test_the_prior_order_decides_a_tie() -> None:
     parts = split_pairs(make_pairs(600, source_dim=12, target_dim=12, noise=0.001).pairs)
-    found = select_aligner(parts.train, parts.validation, candidates=CHEAP)
-    assert found.chosen.candidate.name == "procrustes"
-    assert all(row.as_good for row in found.candidates)
+    for order in (CHEAP, CHEAP[::-1]):
+        selection = select_aligner(parts.train, parts.validation, candidates=order)
+        assert all(row.as_good for row in selection.candidates)
+        assert selection.chosen.candidate == order[0]
+
+
+def test_identity_is_chosen_where_nothing_need_be_changed() -> None:
+    pairs = make_pairs(300, source_dim=12, target_dim=12).pairs
+    near = pairs.source.vectors + np.float32(1e-3)
+    same = PairedEmbeddings(pairs.source, Embeddings(near, pairs.ids, pairs.target.space))
+    assert _select(same).chosen.candidate.name == "identity"
+    assert _select(pairs).chosen.candidate.name != "identity"
+
+
+def _select(pairs: PairedEmbeddings) -> Selection:
+    parts = split_pairs(pairs)
+    return select_aligner(parts.train, parts.validation)
 
 
 def test_a_better_one_wins_over_a_cheaper_one() -> None:
@@ -34,10 +56,10 @@ def test_a_better_one_wins_over_a_cheaper_one() -> None:
     stretch = np.geomspace(0.05, 5, 10).astype(np.float32)
     source = Embeddings(pairs.source.vectors * stretch, pairs.ids, pairs.source.space)
     parts = split_pairs(PairedEmbeddings(source, pairs.target))
-    found = select_aligner(parts.train, parts.validation, candidates=CHEAP)
-    assert found.chosen.candidate.name == "ridge"
-    assert not found.candidates[0].as_good
-    assert found.candidates[0].against_best.high < 0
+    selection = select_aligner(parts.train, parts.validation, candidates=CHEAP)
+    assert selection.chosen.candidate.name == "ridge"
+    assert not selection.candidates[0].as_good
+    assert selection.candidates[0].against_best.high < 0
 
 
 def test_pairs_that_are_not_pairs_score_as_chance(split: PairSplit) -> None:
@@ -51,49 +73,40 @@ def test_verification_chooses_by_how_well_subjects_are_kept_apart() -> None:
     parts = split_pairs(pairs)
     useless = Candidate("of rank 1", "low_rank", {"rank": 1})
     for objective in ("balanced", "lowest_far"):
-        found = select_aligner(
+        selection = select_aligner(
             parts.train, parts.validation, task="verification", candidates=(useless, *CHEAP), objective=objective
         )
-        assert found.chosen.candidate.name in ("procrustes", "ridge")
-        assert not found.candidates[0].as_good
-        json.dumps([row.to_dict() for row in found.candidates], allow_nan=False)
+        assert selection.chosen.candidate.name in ("procrustes", "ridge")
+        assert not selection.candidates[0].as_good
+        json.dumps([row.to_dict() for row in selection.candidates], allow_nan=False)
 
 
-def test_an_ensemble_takes_the_network_that_was_fitted_before_it(
-    monkeypatch: pytest.MonkeyPatch, split: PairSplit
-) -> None:
-    given: dict[str, object] = {}
-    network = fit_affine(split.train, split.validation)
-
-    def fit(kind: str, train: PairedEmbeddings, held_out: PairedEmbeddings, *, seed: int, **options: object) -> Aligner:
-        given[kind] = options
-        return network
-
-    monkeypatch.setattr(choose, "fit_aligner", fit)
-    candidates = [Candidate(kind, kind) for kind in ("kernel", "residual", "ensemble")]
-    found = select_aligner(split.train, split.validation, candidates=candidates).candidates
-    assert given == {"kernel": {}, "residual": {}, "ensemble": {"network": network}}
-    assert found[2].fit_seconds >= found[1].fit_seconds
+def test_a_target_of_lengths_is_stretched_and_never_reweighted() -> None:
+    pairs = make_pairs(600, source_dim=10, target_dim=10, noise=0.4, subjects=100, similarity="euclidean").pairs
+    names = [each.name for each in default_candidates("verification", pairs)]
+    assert "kernel, stretched" in names
+    assert not [name for name in names if "reweighted" in name]
+    parts = split_pairs(pairs)
+    closed_forms = ["kernel, stretched", "ridge, stretched", "ridge"]
+    selection = select_aligner(parts.train, parts.validation, task="verification", candidates=closed_forms)
+    stretched = fit_corrected(parse_candidate("ridge, stretched"), parts.train, parts.validation)
+    spread = stretched.transform(parts.test.source.vectors).var(axis=0).sum()
+    assert spread == pytest.approx(parts.test.target.vectors.var(axis=0).sum(), rel=0.15)
+    assert selection.chosen.candidate.name in closed_forms
 
 
-def test_the_pairs_that_score_are_not_those_that_fits_see(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: dict[str, set[str]] = {"fit": set(), "score": set()}
+def test_a_space_of_directions_is_never_stretched() -> None:
+    pairs = make_pairs(60, source_dim=4, target_dim=5, normalized=True).pairs
+    names = [each.name for each in default_candidates("verification", pairs)]
+    assert "kernel, reweighted" in names
+    assert not [name for name in names if "stretched" in name]
+    assert [each.name for each in default_candidates("retrieval", pairs)] == ["kernel", "ridge", "procrustes"]
 
-    def fit(kind: str, train: PairedEmbeddings, held_out: PairedEmbeddings, *, seed: int) -> Aligner:
-        seen["fit"] |= set(held_out.labels.tolist())
-        return fit_affine(train, held_out)
 
-    def score(aligner: Aligner, held_out: PairedEmbeddings) -> np.ndarray:
-        seen["score"] |= set(held_out.labels.tolist())
-        return np.ones(5)
-
-    monkeypatch.setattr(choose, "fit_aligner", fit)
-    monkeypatch.setattr(choose, "neighbour_scores", score)
-    parts = split_pairs(make_pairs(400, source_dim=6, target_dim=6, subjects=80).pairs)
-    select_aligner(parts.train, parts.validation, candidates=[Candidate("ridge", "ridge", reweighted=True)])
-    assert seen["fit"]
-    assert seen["score"]
-    assert not seen["fit"] & seen["score"]
+def test_the_chosen_one_is_fitted_on_all_pairs_that_were_given(split: PairSplit) -> None:
+    selection = select_aligner(split.train, split.validation, candidates=["ridge"])
+    expected = fit_affine(split.train, split.validation, refit=True)
+    np.testing.assert_array_equal(selection.aligner.state()["weight"], expected.weight)
 
 
 def test_verification_needs_labels(split: PairSplit) -> None:

@@ -1,0 +1,105 @@
+"""What ``embcompat fit`` prints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from embcompat.cli.console import output
+from embcompat.cli.words import show_parts
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from embcompat.selection import FittedArtifact
+
+
+def fit_result(fitted: FittedArtifact, out: Path, kept_out: int) -> dict[str, Any]:
+    """Return the result of a fit as JSON."""
+    from embcompat.aligners import AlignerPair, parameter_count
+
+    aligner, first = fitted.aligner, fitted.artifacts[0]
+    maps = [aligner.forward_map, aligner.backward_map] if isinstance(aligner, AlignerPair) else [aligner]
+    result = {
+        "out": str(out),
+        "artifacts": [artifact.id for artifact in fitted.artifacts],
+        "kind": maps[0].kind,
+        "config": maps[0].config(),
+        "source": first.source.id,
+        "target": first.target.id,
+        "parameters": sum(parameter_count(each) for each in maps),
+        "split": first.manifest.split,
+        "kept_out": kept_out,
+        "refitted": fitted.refitted,
+        "at_chance": fitted.at_chance,
+        "chance": first.manifest.calibration.get("chance"),
+        "metrics": [metric.model_dump() for metric in first.manifest.metrics],
+    }
+    if fitted.selection is not None:
+        result["candidates"] = [dict(row.to_dict()) for row in fitted.selection.candidates]
+        result["score"] = fitted.selection.metric
+        result["chosen"] = fitted.selection.chosen.candidate.name
+    return result
+
+
+def _show_candidates(result: dict[str, Any], console: Console) -> None:
+    from rich.table import Table
+
+    score = result["score"].replace("_", " ")
+    table = Table("aligner", "floats", "seconds", score, "against the best (95 %)", box=None, header_style="bold")
+    for row in result["candidates"]:
+        ends = [
+            "-" if row["against_best"][end] is None else f"{row['against_best'][end]:.3g}" for end in ("low", "high")
+        ]
+        table.add_row(
+            row["name"] + (" (chosen)" if row["name"] == result["chosen"] else ""),
+            f"{row['parameters']:,}",
+            f"{row['fit_seconds']:.1f}",
+            f"{row['score']['value']:.3g}",
+            f"{row['against_best']['value']:.3g} [{ends[0]}, {ends[1]}]",
+        )
+    console.print(table)
+    console.print(
+        "The first that is not significantly worse than the best is chosen; recorded experiments made the order.\n"
+    )
+
+
+_MEANINGS = {
+    "mean_cosine": "cosine of a converted vector and its native one",
+    "retention": "share of the 10 nearest neighbours under the new model that the converted vectors give",
+}
+
+
+def show_fit(result: dict[str, Any]) -> None:
+    """Print the result of a fit; what is wrong comes first."""
+    console = output()
+    if result["at_chance"]:
+        console.print("No better than chance: on held-out pairs the converted vectors do not belong to their items.\n")
+    if result["kept_out"]:
+        console.print(f"{result['kept_out']:,} pairs are left out: their items answer a query.")
+    if "parts" in result:
+        show_parts(result["parts"], console)
+        if result["kind"] != "text_aware":
+            console.print("Words are of no use here: the aligner reads vectors alone.")
+    if "candidates" in result:
+        _show_candidates(result, console)
+    console.print(
+        f"{result['out']}: {result['kind']} aligner, {result['source']} -> {result['target']}, "
+        f"{result['parameters']:,} floats"
+    )
+    for metric in result["metrics"]:
+        meaning = _MEANINGS.get(metric["name"])
+        interval = "" if metric["low"] is None else f"  [{metric['low']:.3f}, {metric['high']:.3f}]"
+        console.print(
+            f"  {metric['name']:<12} {metric['value']:.3f}{interval}  on {metric['count']:,} {metric['part']} pairs"
+            + (f": {meaning}" if meaning else "")
+        )
+    if result["refitted"]:
+        count = sum(result["split"].values())
+        console.print(
+            f"The saved aligner is fitted on all {count:,} pairs. The figures are a lower bound: they are of the same "
+            f"kind, fitted on the {count - result['split']['test']:,} pairs that are not test pairs."
+        )
+    console.print(
+        "The pairs alone cannot say whether the new model is worth it: embcompat evaluate compares with today's search."
+    )

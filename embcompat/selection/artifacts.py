@@ -1,0 +1,176 @@
+"""From pairs to an artifact, in one call: split, choose, measure, fit again on all pairs, save."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from embcompat.aligners import Aligner, AlignerPair, shared_space
+from embcompat.artifact import Artifact
+from embcompat.embeddings import PairedEmbeddings, PairSplit, piece_rows, split_pairs, stack_pairs
+from embcompat.errors import InputError
+from embcompat.evaluation.chance import is_at_chance
+from embcompat.export import save_aligner_pair, save_artifact
+from embcompat.selection.candidates import Candidate, Task, parse_candidate
+from embcompat.selection.choose import Selection, fit_corrected, select_aligner
+from embcompat.selection.fitting import NEURAL_KINDS, PAIR_KINDS, fit_aligner
+from embcompat.selection.scoring import Objective
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True, eq=False)
+class FittedArtifact:
+    """What a fit made.
+
+    Attributes:
+        aligner: The saved aligner, or pair of aligners.
+        artifacts: One artifact, or forward and backward of a pair.
+        split: The parts that the figures are from.
+        selection: What was chosen among, where the kind was ``auto``.
+        refitted: Whether the saved aligner was fitted on all pairs; the figures, of the aligner of the split, are then
+            a lower bound.
+    """
+
+    aligner: Aligner | AlignerPair
+    artifacts: tuple[Artifact, ...]
+    split: PairSplit
+    selection: Selection | None
+    refitted: bool
+
+    @property
+    def at_chance(self) -> bool:
+        """Whether conversions of held-out items cannot be told from chance."""
+        return any(is_at_chance(artifact) for artifact in self.artifacts)
+
+
+def fit_artifact(
+    pairs: PairedEmbeddings,
+    path: str | Path,
+    *,
+    kind: str = AUTO,
+    task: Task = "retrieval",
+    objective: Objective = "balanced",
+    candidates: Sequence[Candidate | str] | None = None,
+    validation: float = 0.175,
+    test: float = 0.2,
+    refit: bool | None = None,
+    int8: bool = False,
+    canary: bool = True,
+    score_cohort: int = 0,
+    overwrite: bool = False,
+    seed: int = 0,
+    on_fit: Callable[[int], None] | None = None,
+    fit: Callable[[PairSplit], Aligner] | None = None,
+    **options: Any,
+) -> FittedArtifact:
+    """Fit an aligner on pairs and save it with what it is worth on held-out pairs: all that ``embcompat fit`` does.
+
+    The pairs are split once, by label where they have labels. The kind is chosen, or fitted, on train and validation;
+    the figures are measured on test; then the same kind is fitted on all pairs and saved.
+
+    Args:
+        pairs: The same items under both models.
+        path: The artifact directory to make.
+        kind: ``auto``, which chooses by `select_aligner`; one of `KINDS`; or a kind with a correction, such as
+            ``"kernel, reweighted"``.
+        task: What ``auto`` chooses for.
+        objective: What is best in verification.
+        candidates: What ``auto`` tries, see `select_aligner`.
+        validation: Fraction of the pairs for penalties and stopping.
+        test: Fraction of the pairs to measure on.
+        refit: Whether to fit again on all pairs. When None, yes, but for a neural kind that is named: it trains long,
+            and as its recipe says.
+        int8: Whether the graph computes in int8.
+        canary: Whether to store 64 pairs, on which every conversion is tried.
+        score_cohort: How many fitted people to store, see `save_artifact`.
+        overwrite: Whether an artifact at the path may be replaced.
+        seed: Seed of split, folds and fits.
+        fit: Fits the aligner on train and validation, for a kind that needs more than pairs, such as the words of a
+            ``text_aware`` one; ``kind`` and ``refit`` are then of no use.
+        on_fit: Called with 1 after each fit of ``auto``.
+        options: Options of the kind's fit, see `fit_aligner`.
+
+    Raises:
+        InputError: If there are too few pairs, an option does not suit the kind, or the path is taken.
+    """
+    split = split_pairs(pairs, validation=validation, test=test, seed=seed)
+    if kind in PAIR_KINDS:
+        if int8:
+            raise InputError(f"int8 is for single aligners. Got the kind {kind!r}, which fits a pair.")
+        return _fit_pair(split, Path(path), kind, seed=seed, overwrite=overwrite, **options)
+    selection = None
+    if fit is not None:
+        candidate, measured, refit = Candidate(kind, kind), fit(split), False
+    elif kind == AUTO:
+        if options:
+            raise InputError(f"options of a fit need a kind that takes them. Got {', '.join(options)} for 'auto'.")
+        selection = select_aligner(
+            split.train,
+            split.validation,
+            task=task,
+            candidates=candidates,
+            objective=objective,
+            seed=seed,
+            progress=on_fit,
+        )
+        candidate, measured = selection.chosen.candidate, selection.aligner
+    else:
+        candidate = parse_candidate(kind, options)
+        measured = fit_corrected(candidate, split.train, split.validation, seed=seed)
+    if refit is None:
+        refit = kind == AUTO or candidate.kind not in (*NEURAL_KINDS, "ensemble")
+    refit = refit and len(split.test) > 0
+    aligner = measured
+    if refit:
+        aligner = fit_corrected(candidate, stack_pairs(split.train, split.test), split.validation, seed=seed)
+    artifact = save_artifact(
+        aligner,
+        path,
+        source=pairs.source.space,
+        target=pairs.target.space,
+        split=split,
+        measured=measured,
+        refitted=refit,
+        int8=int8,
+        canary=canary,
+        score_cohort=score_cohort,
+        overwrite=overwrite,
+    )
+    return FittedArtifact(aligner, (artifact,), split, selection, refit)
+
+
+def leave_out(pairs: PairedEmbeddings, items: Collection[str]) -> tuple[PairedEmbeddings, int]:
+    """Leave out the pairs of some items and of their pieces, so that queries which those items answer can judge.
+
+    Args:
+        pairs: All pairs.
+        items: Ids to leave out, for instance `Qrels.relevant_items`.
+
+    Returns:
+        The other pairs, and how many were left out.
+
+    Raises:
+        InputError: If no pair is left.
+    """
+    names = np.array([identifier in items for identifier in pairs.ids.tolist()], dtype=bool)
+    pieces = piece_rows(pairs)
+    if pieces.any() and pairs.labels is not None:
+        names[pieces] = [label in items for label in pairs.labels[pieces].tolist()]
+    if names.all():
+        raise InputError(f"some pairs must be of items that answer no query. All {len(pairs)} items answer one.")
+    return pairs.select(~names), int(np.count_nonzero(names))
+
+
+def _fit_pair(split: PairSplit, path: Path, kind: str, *, seed: int, overwrite: bool, **options: Any) -> FittedArtifact:
+    pair = fit_aligner(kind, split.train, split.validation, seed=seed, **options)
+    if not isinstance(pair, AlignerPair):
+        raise InputError(f"{kind} must fit a pair of aligners. Got {type(pair).__name__}.")
+    old, new = split.train.source.space, split.train.target.space
+    shared = shared_space(old, new, pair, method=kind)
+    artifacts = save_aligner_pair(pair, path, old=old, new=new, shared=shared, split=split, overwrite=overwrite)
+    return FittedArtifact(pair, artifacts, split, None, refitted=False)
