@@ -31,7 +31,7 @@ def test_exit_codes_and_panels(tmp_path: Path) -> None:
     for name, side in (("old", pairs.source), ("new", pairs.target)):
         side.save(tmp_path / f"{name}.parquet")
     files = tmp_path / "old.parquet", tmp_path / "new.parquet"
-    assert command("fit", *files, "--out", tmp_path / "a", "--kind", "ridge").returncode == 0
+    assert command("fit", *files, "--out", tmp_path / "a", "--kind", "ridge", "--no-refit").returncode == 0
     bad = command("fit", tmp_path / "none.parquet", files[1], "--out", tmp_path / "b")
     assert bad.returncode == 2
     assert "does not exist" in said(bad)
