@@ -46,6 +46,9 @@ def evaluate(
     old_queries: OldQueries = None,
     new_queries: NewQueries = None,
     qrels: QrelsFile = None,
+    lexical_run: Annotated[
+        Path | None, typer.Option(help="A lexical run (query, Q0, item, rank, score, tag): judge the hybrid, too.")
+    ] = None,
     task: TaskName = "retrieval",
     metric: Annotated[str, typer.Option(help="The metric of the verdict (retrieval).")] = "ndcg@10",
     frr: Annotated[float, typer.Option(help="False reject rate at which thresholds are set (verification).")] = 0.05,
@@ -99,6 +102,7 @@ def evaluate(
 
     `embcompat evaluate faces --task verification --old-gallery old.parquet --new-gallery new.parquet --json`
     """
+    from embcompat.evaluation.retrieval.hybrid import read_run
     from embcompat.evaluation.retrieval.judgements import read_qrels
     from embcompat.upgrade import evaluate_upgrade
 
@@ -116,6 +120,7 @@ def evaluate(
         old_queries=None if queries is None else queries[0],
         new_queries=None if queries is None else queries[1],
         qrels=None if qrels is None else read_qrels(qrels),
+        lexical_run=None if lexical_run is None else read_run(lexical_run),
         task=task,
         metric=metric,
         frr=frr,

@@ -166,6 +166,34 @@ class ModeOption(Part):
     retention: Measured
 
 
+class HybridLine(Part):
+    """One line beside a lexical run.
+
+    Attributes:
+        equal: The metric with equal weights.
+        equal_difference: It less that of today's hybrid; absent for today's.
+        chosen: The metric with cross-fitted weights.
+        chosen_difference: It less that of today's hybrid; absent for today's.
+    """
+
+    equal: Measured
+    equal_difference: Measured | None = None
+    chosen: Measured
+    chosen_difference: Measured | None = None
+
+
+class Hybrid(Part):
+    """The lines beside a lexical run.
+
+    Attributes:
+        lexical: The metric of the run alone.
+        lines: The hybrid of each line, by its name.
+    """
+
+    lexical: Measured
+    lines: dict[str, HybridLine]
+
+
 class Scenario(Part):
     """One verification scenario; rates are fractions.
 

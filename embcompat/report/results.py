@@ -33,6 +33,7 @@ from embcompat.evaluation.retrieval.report import LINES
 from embcompat.report.parts import (
     Example,
     GalleryPart,
+    Hybrid,
     Interval,
     Measured,
     ModeOption,
@@ -63,6 +64,7 @@ class RetrievalResult(Result):
         retention_by_size: The lines in nested parts of the gallery.
         unfitted: The lines in the gallery without the fitted items, where every row is converted.
         options: Ways to go on that re-embed a part of the gallery.
+        hybrid: The lines beside a lexical run.
         reasons: Why a line or figure is absent, by its name.
         relevance: What says which items are relevant: ``qrels``, ``labels`` or ``new_model_neighbours``.
         queries: Number of queries.
@@ -90,6 +92,7 @@ class RetrievalResult(Result):
     retention_by_size: list[GalleryPart] = Field(default_factory=list)
     unfitted: GalleryPart | None = None
     options: list[ModeOption] = Field(default_factory=list)
+    hybrid: Hybrid | None = None
     reasons: dict[str, str] = Field(default_factory=dict)
     relevance: str | None = None
     queries: int | None = None

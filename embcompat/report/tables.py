@@ -100,6 +100,27 @@ def tabulate_options(options: Sequence[ModeOption]) -> Rows:
     )
 
 
+def tabulate_hybrid(result: RetrievalResult) -> Rows:
+    """Return the hybrid of each line: equal weights, and weights that cross-fitting chose."""
+    hybrid = result.hybrid
+    if hybrid is None:
+        return Rows((), ())
+    header = ("with the lexical run", "equal weights", "against today's hybrid", "chosen weights", "against today's")
+    cells = [("Lexical run alone", as_number(hybrid.lexical.value), MISSING, MISSING, MISSING)]
+    cells += [
+        (
+            LINES[name],
+            as_number(hybrid.lines[name].equal.value),
+            _with_interval(hybrid.lines[name].equal_difference, as_difference),
+            as_number(hybrid.lines[name].chosen.value),
+            _with_interval(hybrid.lines[name].chosen_difference, as_difference),
+        )
+        for name in LINES
+        if name in hybrid.lines
+    ]
+    return Rows(header, tuple(cells))
+
+
 def tabulate_times(result: RetrievalResult) -> Rows:
     """Return what each step took."""
     steps = {

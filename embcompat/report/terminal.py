@@ -17,6 +17,7 @@ from embcompat.report.sections import make_notes, make_tiles, make_verdict
 from embcompat.report.tables import (
     Rows,
     tabulate_backfill,
+    tabulate_hybrid,
     tabulate_learning,
     tabulate_lines,
     tabulate_options,
@@ -40,6 +41,8 @@ def show_result(result: Result | Mapping[str, Any], console: Console) -> None:
     console.print(_table(_figures(checked)))
     if isinstance(checked, RetrievalResult) and checked.options:
         console.print(_table(_columns(tabulate_options(checked.options), (0, 1, 2, 4))))
+    if isinstance(checked, RetrievalResult) and checked.hybrid:
+        console.print(_table(_columns(tabulate_hybrid(checked), (0, 1, 2, 3))))
     headline = Table.grid(padding=(0, 2))
     for tile in make_tiles(checked):
         headline.add_row(Text(f" {tile.name}"), Text(tile.value, style="bold"), Text(tile.detail, style="dim"))

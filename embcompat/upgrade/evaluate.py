@@ -10,6 +10,7 @@ from pydantic import JsonValue
 
 from embcompat.embeddings import Embeddings
 from embcompat.errors import InputError, UnknownNameError
+from embcompat.evaluation.retrieval.hybrid import HybridReport, Run
 from embcompat.evaluation.retrieval.qrels import Qrels
 from embcompat.evaluation.retrieval.report import RetrievalReport
 from embcompat.evaluation.verification import VerificationReport, evaluate_verification
@@ -41,6 +42,7 @@ class Evaluation:
         report: The figures: the lines of a search, or the scenarios of a verification.
         relevance: What says which items are relevant (retrieval): ``qrels``, ``labels`` or ``new_model_neighbours``.
         modes: The modes that re-embed a part of the gallery (retrieval).
+        hybrid: The lines beside a lexical run (retrieval).
     """
 
     task: Task
@@ -51,6 +53,7 @@ class Evaluation:
     report: RetrievalReport | VerificationReport
     relevance: Judge | None = None
     modes: MeasuredModes | None = None
+    hybrid: HybridReport | None = None
 
     @property
     def query_ids(self) -> tuple[str, ...]:
@@ -71,6 +74,8 @@ class Evaluation:
         result |= self.report.to_dict()
         if self.modes is not None:
             result |= self.modes.to_dict()
+        if self.hybrid is not None:
+            result["hybrid"] = self.hybrid.to_dict()
         return {**result, "notes": list(self.warnings), **self.decision.to_dict()}
 
 
@@ -82,6 +87,7 @@ def evaluate_upgrade(
     old_queries: Embeddings | None = None,
     new_queries: Embeddings | None = None,
     qrels: Qrels | None = None,
+    lexical_run: Run | None = None,
     task: Task = "retrieval",
     fitted_ids: Collection[str] | None = None,
     metric: str = "ndcg@10",
@@ -111,6 +117,8 @@ def evaluate_upgrade(
         old_queries: Queries under the old model (retrieval).
         new_queries: The same queries under the new model.
         qrels: Which items are relevant to which queries (retrieval).
+        lexical_run: Scores of a lexical search (BM25) for the same queries: the hybrid of each line is measured beside
+            the pure one (retrieval, with judgements). The decision rests on the pure lines.
         task: ``retrieval`` or ``verification``.
         fitted_ids: Items that the aligner was fitted or chosen on, for an aligner that was not saved; () where none of
             them is in the gallery. An artifact knows its own.
@@ -137,8 +145,8 @@ def evaluate_upgrade(
     artifact = None if galleries.artifact is None else galleries.artifact.id
     spaces = galleries.old.space.id, galleries.converted.space.id
     if task == "verification":
-        if old_queries is not None or new_queries is not None or qrels is not None:
-            raise InputError("verification compares the rows of the gallery: it takes no queries and no qrels.")
+        if any(each is not None for each in (old_queries, new_queries, qrels, lexical_run)):
+            raise InputError("verification compares the rows of the gallery: it takes no queries, qrels or run.")
         report = evaluate_verification(
             *unseen_subjects(galleries),
             cohort=galleries.maps.forward.cohort() if isinstance(galleries.maps, OnnxMaps) else None,
@@ -151,5 +159,7 @@ def evaluate_upgrade(
         return Evaluation(task, artifact, spaces, decide_verification(report), verification_warnings(report), report)
     case = build_search_case(galleries, old_queries=old_queries, new_queries=new_queries, qrels=qrels)
     costs = Costs(quality_floor, models_alive, seconds, seconds_per_item, price_per_item)
-    search = judge_search(case, metric=metric, seed=seed, costs=costs)
-    return Evaluation(task, artifact, spaces, search.decision, search.warnings, search.report, case.judge, search.modes)
+    search = judge_search(case, metric=metric, seed=seed, costs=costs, lexical_run=lexical_run)
+    return Evaluation(
+        task, artifact, spaces, search.decision, search.warnings, search.report, case.judge, search.modes, search.hybrid
+    )

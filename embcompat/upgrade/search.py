@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
-from embcompat.evaluation.retrieval.evaluate import FUSED_WEIGHTS, evaluate_retrieval
+from embcompat.evaluation.retrieval.evaluate import FUSED_WEIGHTS, evaluate_retrieval, held_out_relevance
+from embcompat.evaluation.retrieval.hybrid import HybridReport, Run, evaluate_hybrid
+from embcompat.evaluation.retrieval.qrels import match_qrels
 from embcompat.evaluation.retrieval.report import MIN_QUERIES, GalleryPart, RetrievalReport
 from embcompat.upgrade.cases import Judge, SearchCase
 from embcompat.upgrade.decision import QUALITY_FLOOR, SWAP_FLOOR, Decision, decide
@@ -48,15 +50,19 @@ class SearchVerdict:
         modes: The modes that re-embed a part; none where nothing says which model is better.
         decision: What to do.
         warnings: What a reader must know before the figures.
+        hybrid: The lines beside a lexical run, if there is one.
     """
 
     report: RetrievalReport
     modes: MeasuredModes
     decision: Decision
     warnings: tuple[str, ...]
+    hybrid: HybridReport | None = None
 
 
-def judge_search(case: SearchCase, *, metric: str, seed: int, costs: Costs) -> SearchVerdict:
+def judge_search(
+    case: SearchCase, *, metric: str, seed: int, costs: Costs, lexical_run: Run | None = None
+) -> SearchVerdict:
     """Measure the lines and the modes on held-out queries, and decide.
 
     Where relevance is the new model's own ranking, that model wins by construction: then the figures are its fidelity,
@@ -78,7 +84,30 @@ def judge_search(case: SearchCase, *, metric: str, seed: int, costs: Costs) -> S
         return SearchVerdict(report, MeasuredModes((), ()), _unjudged(report), tuple(report.notes))
     modes = measure_modes(sides, case.qrels, fitted, metric=metric, exclude_self=case.own_queries, seed=seed)
     decision = decide(report, options=modes.options, **vars(costs))
-    return SearchVerdict(report, modes, decision, _warnings(report, case.judge))
+    warnings = _warnings(report, case.judge)
+    if lexical_run is None:
+        return SearchVerdict(report, modes, decision, warnings)
+    hybrid = _hybrid(case, report, lexical_run, seed)
+    if hybrid.missing_queries:
+        counted = (
+            f"The lexical run lacks {hybrid.missing_queries} of {report.queries} held-out queries: their hybrid is"
+        )
+        warnings = (*warnings, f"{counted} the search by vectors alone.")
+    return SearchVerdict(report, modes, decision, warnings, hybrid)
+
+
+def _hybrid(case: SearchCase, report: RetrievalReport, run: Run, seed: int) -> HybridReport:
+    """Measure each line beside a lexical run, on the queries of a report."""
+    sides = case.sides
+    native = sides.native_rows(case.galleries.fitted)
+    judged = match_qrels(case.qrels, sides.old_queries.ids, sides.old_gallery.ids, exclude_self=case.own_queries)
+    lines = sides.lines(native)
+    if report.fused_weight is not None:
+        weight = report.fused_weight
+        (new,), (old,) = lines["converted"], lines["status_quo"]
+        lines["fused"] = [replace(new, weight=weight), replace(old, weight=1 - weight)]
+    held_out = held_out_relevance(judged, native)
+    return evaluate_hybrid(lines, run, held_out, sides.old_queries, sides.old_gallery, metric=report.metric, seed=seed)
 
 
 def _fidelity(report: RetrievalReport) -> RetrievalReport:

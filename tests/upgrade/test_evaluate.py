@@ -249,3 +249,12 @@ def test_a_gallery_of_another_space_is_called_by_its_name(tmp_path: Path) -> Non
         ec.evaluate_upgrade(artifact, old_gallery=BETTER.old, new_gallery=BETTER.old)
     with pytest.raises(SpaceMismatchError, match="The old gallery must be in space 'old@1'. Got 'new@1'"):
         ec.evaluate_upgrade(artifact, old_gallery=BETTER.new, new_gallery=BETTER.new)
+
+
+def test_a_lexical_run_is_judged_beside_the_pure_lines() -> None:
+    run = {f"q{row}": {f"d{row}": 5.0, f"d{row + 1}": 4.0, f"d{row + 2}": 1.0} for row in range(1, QUERIES)}
+    evaluation = BETTER.evaluate(BETTER.pairs(), lexical_run=run)
+    hybrid = evaluation.to_dict()["hybrid"]
+    assert set(hybrid["lines"]) == {"status_quo", "naive_swap", "converted", "fused", "full_reindex"}  # type: ignore
+    assert hybrid["missing_queries"] == 1  # type: ignore
+    assert any("The lexical run lacks 1 of 60 held-out queries" in warning for warning in evaluation.warnings)

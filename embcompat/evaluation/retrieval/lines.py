@@ -125,11 +125,11 @@ def rank_lines(
         )
         for weight in fused_weights
     ]
-    best, ranks["fused"] = _cross_fit(tried, relevance, metric, seed=seed)
+    best, ranks["fused"] = cross_fit(tried, relevance, metric, seed=seed)
     return ranks, fused_weights[best]
 
 
-def _cross_fit(
+def cross_fit(
     candidates: Sequence[NDArray[np.int64]], relevance: Relevance, metric: str, *, seed: int
 ) -> tuple[int, NDArray[np.int64]]:
     """Choose among rankings without letting a query choose its own.
