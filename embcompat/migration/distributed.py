@@ -23,6 +23,8 @@ from embcompat.aligners import GramSums
 from embcompat.aligners.streaming import stream_sums
 from embcompat.artifact import Artifact, read_artifact
 from embcompat.errors import EmbcompatError, InputError, MigrationError, MissingExtraError
+from embcompat.files.folders import files_of_vectors
+from embcompat.files.formats import ENDINGS, ending_of
 from embcompat.files.opening import file_identity
 from embcompat.files.parquet import open_parquet
 from embcompat.files.pieces import PROVENANCE_KEY
@@ -81,7 +83,7 @@ def convert_dataset(
 
     Args:
         artifact_path: The artifact.
-        source: Folder of ``.parquet`` files.
+        source: Folder of ``.parquet`` files, in sub-folders too.
         target: Folder to write files of the same names to; made if it is not there.
         workers: Number of workers.
         space: The space of the files, where they do not say it.
@@ -95,11 +97,13 @@ def convert_dataset(
     """
     start = time.perf_counter()
     artifact, target = read_artifact(artifact_path), Path(target)
-    files = _files(Path(source), workers)
-    target.mkdir(exist_ok=True)
-    todo = [file for file in files if not _is_finished(file, target / file.name, artifact)]
+    source = Path(source)
+    files = _files(source, workers)
+    todo = [file for file in files if not _is_finished(source / file, target / file, artifact)]
+    for folder in {(target / file).parent for file in todo}:
+        folder.mkdir(parents=True, exist_ok=True)
     options = {"space": space, "batch_size": batch_size, "threads": 1, "overwrite": True}
-    tasks = [{"source": str(file), "target": str(target / file.name)} for file in todo]
+    tasks = [{"source": str(source / file), "target": str(target / file)} for file in todo]
     errors, converted, worst = [], 0, 0.0
     with (progress or silent)(len(todo)) as advance:
         for row in _on_workers(_FileConverter, (str(artifact_path), options), tasks, workers):
@@ -107,7 +111,7 @@ def convert_dataset(
             converted += row["rows"]
             worst = max(worst, row["sample_error"])
             errors += [row["error"]] if row["error"] else []
-    missing = [file.name for file in files if not _is_finished(file, target / file.name, artifact)]
+    missing = [str(file) for file in files if not _is_finished(source / file, target / file, artifact)]
     if missing:
         reason = f" The first reason: {errors[0]}" if errors else ""
         raise MigrationError(
@@ -120,7 +124,7 @@ def convert_dataset(
         target=str(target),
         files=len(files),
         finished_before=len(files) - len(todo),
-        rows=sum(pq.read_metadata(target / file.name).num_rows for file in files),
+        rows=sum(pq.read_metadata(target / file).num_rows for file in files),
         converted_rows=converted,
         seconds=seconds,
         rows_per_second=converted / seconds,
@@ -149,8 +153,8 @@ def sum_dataset(
         InputError: If there are no files, or a file has no counterpart.
         MissingExtraError: If Ray is not installed.
     """
-    files = _files(Path(source), workers)
-    counterparts = [Path(target) / file.name for file in files]
+    files = [Path(source) / file for file in _files(Path(source), workers)]
+    counterparts = [Path(target) / file.relative_to(source) for file in files]
     if absent := [path for path in counterparts if not path.is_file()]:
         raise InputError(f"every file of {source} must have a counterpart in {target}. Missing: {absent[0].name}.")
     tasks = [{"source": str(one), "target": str(other)} for one, other in zip(files, counterparts, strict=True)]
@@ -197,11 +201,22 @@ class _PairSummer:
 
 
 def _files(folder: Path, workers: int) -> list[Path]:
+    """List the Parquet files of a folder and below, relative to it.
+
+    Raises:
+        InputError: If there are none, or a file of vectors would be left out because it has another format.
+    """
     if workers < 1:
         raise InputError(f"workers must be at least 1. Got {workers}.")
-    files = sorted(path for path in folder.glob("*.parquet") if not path.name.startswith("."))
+    files = [path.relative_to(folder) for path in files_of_vectors(folder)]
     if not files:
         raise InputError(f"{folder} holds no .parquet files.")
+    others = [path for path in files if ENDINGS[ending_of(path)] != "parquet"]
+    if others:
+        raise InputError(
+            f"{folder} must hold .parquet files alone to be converted as a folder. {len(others)} others would be left "
+            f"out, for instance {others[0]}. Convert them one by one, or move them away."
+        )
     return files
 
 

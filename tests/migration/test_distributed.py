@@ -77,6 +77,17 @@ def test_only_what_is_missing_or_was_made_from_something_else_is_done(
     assert convert_dataset(artifact.path, old, new).converted_rows == 0
 
 
+def test_folders_below_are_converted_and_other_formats_refused(artifact: Artifact, old: Path, tmp_path: Path) -> None:
+    (old / "part=1" / "deep").mkdir(parents=True)
+    write(old / "part=1" / "deep" / "7.PARQUET", artifact, 7)
+    report = convert_dataset(artifact.path, old, tmp_path / "new")
+    assert (report.files, report.rows) == (7, 7 * ROWS)
+    assert len(Embeddings.load(tmp_path / "new" / "part=1" / "deep" / "7.PARQUET")) == ROWS
+    np.save(old / "part=1" / "more.npy", np.zeros((3, artifact.source.dim), np.float32))
+    with pytest.raises(InputError, match=r"1 others would be left out, for instance part=1/more\.npy"):
+        convert_dataset(artifact.path, old, tmp_path / "new")
+
+
 def test_the_command_converts_a_folder(artifact: Artifact, old: Path, tmp_path: Path) -> None:
     app = typer.Typer()
     app.command()(convert)
