@@ -35,6 +35,9 @@ def convert(
     workers: Annotated[int, typer.Option(help="Ray workers, when SOURCE is a folder.")] = 2,
     resume: Annotated[bool, typer.Option(help="Go on where an interrupted run stopped.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file at TARGET.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Convert with an aligner that does no better than chance.")
+    ] = False,
     id_column: IdColumn = None,
     vector_column: VectorColumn = None,
     label_column: LabelColumn = None,
@@ -64,9 +67,11 @@ def convert(
     `embcompat convert old-to-new old-files/ converted-files/ --workers 8`
     """
     from embcompat.artifact import read_artifact
+    from embcompat.evaluation.chance import require_better_than_chance
     from embcompat.migration import convert_dataset, convert_file
 
     loaded = read_artifact(artifact)
+    require_better_than_chance(loaded, force=force)
     space = _stated_space(loaded, old_space, similarity)
     texts = read_texts(items, text_column)
     column = text_column if items is None else None
@@ -95,6 +100,7 @@ def convert(
             threads=threads,
             resume=resume,
             overwrite=overwrite,
+            force=force,
             texts=texts,
             progress=lambda rows: track("Converting", rows),
         )

@@ -14,6 +14,7 @@ from pydantic import JsonValue
 
 from embcompat.artifact import Artifact
 from embcompat.errors import InputError, MigrationError
+from embcompat.evaluation.chance import require_better_than_chance
 from embcompat.files.columns import Columns, find_roles
 from embcompat.files.formats import ENDINGS, ending_of
 from embcompat.files.npy import NpySource
@@ -87,6 +88,7 @@ def convert_file(
     threads: int | None = None,
     resume: bool = True,
     overwrite: bool = False,
+    force: bool = False,
     texts: Mapping[str, str] | None = None,
     progress: ProgressFactory | None = None,
 ) -> ConversionReport:
@@ -113,12 +115,14 @@ def convert_file(
         threads: Threads that convert; all processors when None.
         resume: Whether to go on with an interrupted run.
         overwrite: Whether to replace a target that exists.
+        force: Whether to convert with an aligner that does no better than chance.
         texts: For an artifact that reads texts, the text of each item by id; the file's column of texts when None. A
             row without a text is converted from its vector alone, and counted.
         progress: Called with the number of rows to do; yields a function that is told of rows newly done.
 
     Raises:
         InputError: If an argument cannot be used.
+        GateError: If the aligner does no better than chance and ``force`` is False.
         FileFormatError: If the source is damaged or holds a bad vector; names the row.
         SpaceMismatchError: If the source is not in the artifact's source space.
         MigrationError: If a check fails. The target is then not written.
@@ -132,6 +136,7 @@ def convert_file(
     path = file.path
     aligner = OnnxAligner(artifact_path, threads=1)
     artifact = aligner.artifact
+    require_better_than_chance(artifact, force=force)
     require_space(stated_space(file), artifact.source, what=str(path))
     canary = check_canary(artifact, aligner.transform_canary)
     convert = FileRows(aligner, file, texts)

@@ -240,7 +240,8 @@ def test_shuffled_pairs_are_said_first_marked_and_end_with_3(tmp_path: Path, fil
     new = Embeddings.load(files[1])
     order = np.random.default_rng(0).permutation(len(new))
     Embeddings(new.vectors[order], new.ids, new.space).save(files[1])
-    result = CliRunner().invoke(app, ["fit", *map(str, files), "--kind", "ridge", "--out", str(tmp_path / "a")])
+    words: list[object] = ["fit", *files, "--kind", "ridge", "--no-canary", "--out", tmp_path / "a"]
+    result = CliRunner().invoke(app, [str(word) for word in words])
     assert isinstance(result.exception, GateError)
     assert result.stdout.startswith("No better than chance")
     artifact = read_artifact(tmp_path / "a")
@@ -248,6 +249,10 @@ def test_shuffled_pairs_are_said_first_marked_and_end_with_3(tmp_path: Path, fil
     with pytest.raises(GateError, match=r"must do better than chance .* --force"):
         require_better_than_chance(artifact)
     require_better_than_chance(artifact, force=True)
+    words = ["convert", tmp_path / "a", files[0], tmp_path / "converted.parquet"]
+    with pytest.raises(GateError, match="must do better than chance"):
+        run(*words)
+    run(*words, "--force")
 
 
 def test_items_that_answer_queries_are_kept_out(tmp_path: Path, files: tuple[Path, Path]) -> None:

@@ -74,6 +74,9 @@ def run(
     batch_size: BatchSize = None,
     threads: Threads = 1,
     max_rows_per_second: Annotated[float | None, typer.Option(help="Most rows a second, to spare the store.")] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Convert with an aligner that does no better than chance.")
+    ] = False,
     shard: Annotated[str, typer.Option(help="i/n: the part of the gallery that this worker takes, from 0/n.")] = "0/1",
     metric: Metric = None,
     accept_changes: AcceptChanges = False,
@@ -89,9 +92,11 @@ def run(
 
     `embcompat migrate run old-to-new 'lancedb:///data/gallery#docs.vector' --shard 0/4`
     """
+    from embcompat.evaluation.chance import require_better_than_chance
     from embcompat.migration import RunOptions, parse_shard, run_migration
 
     with opened(artifact, url) as (aligner, store):
+        require_better_than_chance(aligner.artifact, force=force)
         options = RunOptions(
             batch_size=batch_size,
             threads=threads,
