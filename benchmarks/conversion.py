@@ -129,7 +129,7 @@ def affine_line(folder: Path, suffix: str, dims: tuple[int, int], rows: int, rep
     weight = artifact.weights()["weight"]
     seconds = alternate(
         {
-            "convert": lambda: convert_file(artifact, source, target, space=artifact.source),
+            "convert": lambda: convert_file(artifact, source, target, space=artifact.source, overwrite=True),
             "reading and writing": lambda: read_and_write(source, target, artifact.target),
             "matrix product": lambda: matrix_product(vectors, weight),
         },
@@ -154,7 +154,7 @@ def network_line(folder: Path, kind: str, suffix: str, rows: int, repeats: int) 
     vectors = np.random.default_rng(3).standard_normal((rows, 128), dtype=np.float32)
     seconds = alternate(
         {
-            "convert": lambda: convert_file(artifact, source, target, space=artifact.source),
+            "convert": lambda: convert_file(artifact, source, target, space=artifact.source, overwrite=True),
             "onnxruntime loop": onnx_loop(artifact, vectors),
         },
         repeats=repeats,
@@ -213,7 +213,7 @@ def memory_line(folder: Path, suffix: str, counts: list[int]) -> dict[str, Any]:
 
 def convert_once(artifact: str, source: str, target: str) -> None:
     loaded = read_artifact(artifact)
-    convert_file(loaded, source, target, space=loaded.source)
+    convert_file(loaded, source, target, space=loaded.source, overwrite=True)
     peak = [line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
     print(int(peak[0]) * 1024)
 

@@ -66,7 +66,7 @@ def throughput(gallery: BareGallery, rows: int, repeats: int) -> dict[str, Any]:
 
 def migrate(aligner: OnnxAligner, gallery: BareGallery) -> None:
     if gallery.name == "parquet":
-        convert_file(aligner.artifact, gallery.path, gallery.target, threads=1)
+        convert_file(aligner.artifact, gallery.path, gallery.target, threads=1, overwrite=True)
         return
     store = open_store(gallery.url)
     try:
@@ -177,7 +177,7 @@ def ray_line(folder: Path, files: int, rows: int, repeats: int) -> dict[str, Any
 
 def convert_files(artifact: str, target: str, *sources: str) -> None:
     for source in sources:
-        convert_file(artifact, source, Path(target) / Path(source).name, threads=1)
+        convert_file(artifact, source, Path(target) / Path(source).name, threads=1, overwrite=True)
 
 
 def _clear(folder: Path) -> None:

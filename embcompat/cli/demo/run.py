@@ -101,6 +101,7 @@ def run_demo(folder: Path, *, limit: int, seed: int) -> dict[str, Any]:
             folder / "old.parquet",
             folder / "converted.parquet",
             resume=False,
+            overwrite=True,
             progress=lambda total: track("Converting", total, unit="vectors"),
         )
     converted = Embeddings.load(folder / "converted.parquet")
