@@ -109,6 +109,12 @@ def fit(
     canary: Annotated[
         bool, typer.Option(help="Store 64 held-out pairs, on which every conversion is tried. No for faces.")
     ] = True,
+    score_cohort: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Store one vector each of so many fitted people, to normalize scores by: biometric data."
+        ),
+    ] = 0,
     old_space: OldSpace = None,
     new_space: NewSpace = None,
     similarity: NpySimilarity = "cosine",
@@ -175,6 +181,7 @@ def fit(
             refit=refit,
             int8=quantize == "int8",
             canary=canary,
+            score_cohort=score_cohort,
             overwrite=overwrite,
             seed=seed,
             on_fit=advance,

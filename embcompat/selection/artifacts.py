@@ -102,6 +102,8 @@ def fit_artifact(
     if kind in PAIR_KINDS:
         if int8:
             raise InputError(f"int8 is for single aligners. Got the kind {kind!r}, which fits a pair.")
+        if score_cohort:
+            raise InputError(f"a score cohort is for single aligners. Got the kind {kind!r}, which fits a pair.")
         return _fit_pair(split, Path(path), kind, seed=seed, overwrite=overwrite, **options)
     selection = None
     if fit is not None:

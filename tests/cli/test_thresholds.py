@@ -11,6 +11,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from embcompat.aligners import fit_affine
+from embcompat.cli.fit import fit
 from embcompat.cli.thresholds import thresholds
 from embcompat.embeddings import PairSplit, split_pairs
 from embcompat.errors import InputError
@@ -71,3 +72,30 @@ def test_fitted_people_are_not_measured_on(folder: Path) -> None:
     result = run(folder, "--threshold", "-1.5", old="fitted.parquet", new="fitted-new.parquet")
     assert isinstance(result.exception, InputError)
     assert "verification needs subjects that the aligner was not fitted on" in str(result.exception)
+
+
+def test_an_artifact_with_a_cohort_transfers_the_threshold_to_normalized_scores(tmp_path: Path) -> None:
+    made = make_pairs(
+        240, source_dim=8, target_dim=8, subjects=60, noise=0.3, normalized=True, similarity="cosine", seed=1
+    ).pairs
+    subjects = np.unique(made.labels.astype(str), return_inverse=True)[1]
+    for name, rows in (("fit", subjects < 30), ("test", subjects >= 30)):
+        part = made.select(rows)
+        part.source.save(tmp_path / f"{name}-old.parquet")
+        part.target.save(tmp_path / f"{name}-new.parquet")
+    pairs = [str(tmp_path / f"fit-{side}.parquet") for side in ("old", "new")]
+    kind = ["--kind", "ridge", "--score-cohort", "12", "--no-canary", "--out", str(tmp_path / "artifact")]
+    command = typer.Typer()
+    command.command()(fit)
+    fitted = CliRunner().invoke(command, [*pairs, *kind])
+    assert fitted.exit_code == 0, fitted.output
+    result = run(
+        tmp_path, "--threshold", "0.5", "--all-images", "--json", old="test-old.parquet", new="test-new.parquet"
+    )
+    assert result.exit_code == 0, result.output
+    values = json.loads(result.stdout)
+    assert set(values["normalized"]) == {"converted_against_new", "new_against_new"}
+    for transfer in values["normalized"].values():
+        assert transfer["far"]["value"] == values["converted_against_new"]["far"]["value"]
+        assert transfer["threshold"]["low"] <= transfer["threshold"]["value"] <= transfer["threshold"]["high"]
+    assert run(tmp_path, "--threshold", "1.5", old="test-old.parquet", new="test-new.parquet").exit_code != 0
