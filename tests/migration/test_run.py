@@ -35,18 +35,19 @@ def store(gallery: Embeddings, tmp_path: Path) -> GalleryStore:
 def test_a_map_that_goes_wrong_on_the_way_stops_the_run(
     aligner: OnnxAligner, store: GalleryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = OnnxAligner.transform
+    right = OnnxAligner.transform_canary
     calls = 0
 
     def wrong_later(self: OnnxAligner, vectors: np.ndarray) -> np.ndarray:
         nonlocal calls
         calls += 1
-        return right(self, vectors) if calls < 6 else -right(self, vectors)
+        return right(self, vectors) if calls < 3 else -right(self, vectors)
 
-    monkeypatch.setattr(OnnxAligner, "transform", wrong_later)
+    monkeypatch.setattr(OnnxAligner, "transform_canary", wrong_later)
     with pytest.raises(MigrationError, match="the canary must find its pairs"):
         run_migration(aligner, store, options=RunOptions(batch_size=100))
     assert store.state(job_of(aligner.artifact)).phase == "prepared"
+    assert store.coverage(job_of(aligner.artifact)).converted == 200
 
 
 def test_a_store_that_keeps_something_else_is_found_after_the_first_batch(
