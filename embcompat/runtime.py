@@ -153,7 +153,9 @@ class OnnxAligner:
 
     def transform_canary(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """Map the sources of the artifact's canary as `transform` would with their texts, which it does not keep."""
-        features = None if self._encoder is None else self.artifact.canary_features()
+        if self._encoder is None:
+            return self.transform(vectors)
+        features = self.artifact.canary_features()
         if features is None:
             return self.transform_plain(vectors)
         from embcompat.aligners.text import combine

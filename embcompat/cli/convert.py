@@ -11,7 +11,7 @@ from embcompat.cli.console import messages, output, print_json, track
 from embcompat.cli.data_options import Delimiter, IdColumn, IdsFile, LabelColumn, LabelsFile, VectorColumn
 from embcompat.cli.inputs import Reading, open_file
 from embcompat.cli.words import ItemsFile, TextColumn, read_texts
-from embcompat.errors import SpaceMismatchError
+from embcompat.errors import InputError, SpaceMismatchError
 from embcompat.similarities import Similarity
 
 if TYPE_CHECKING:
@@ -77,6 +77,8 @@ def convert(
     column = text_column if items is None else None
     reading = Reading(id_column, vector_column, label_column, column, ids=ids, labels=labels, delimiter=delimiter)
     if source.is_dir() and not target.suffix:
+        if items is not None:
+            raise InputError("--items is for one file. The files of a folder hold their texts in a column.")
         done = convert_dataset(
             artifact,
             source,

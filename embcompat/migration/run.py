@@ -174,6 +174,7 @@ def prepare(aligner: OnnxAligner, store: GalleryStore, job: Job, journal: Journa
 
     Raises:
         SpaceMismatchError: If they do not.
+        InputError: If the lengths differ, or the artifact reads texts.
         MigrationError: If the canary check fails, or the gallery was cut over already.
     """
     artifact = aligner.artifact
@@ -184,6 +185,10 @@ def prepare(aligner: OnnxAligner, store: GalleryStore, job: Job, journal: Journa
         raise InputError(
             f"{store.url} must hold vectors of length {artifact.source.dim}, as space {artifact.source.id!r} has. "
             f"Got {store.dim()}."
+        )
+    if aligner.reads_texts:
+        raise InputError(
+            f"{aligner!r} reads texts, and a store is migrated by its vectors alone. Convert files with it."
         )
     check_canary(artifact, aligner.transform_canary)
     fresh = store.prepare(job)

@@ -113,3 +113,23 @@ def test_an_interrupted_run_with_other_texts_starts_anew(folder: Path, artifact:
     other = dict.fromkeys(texts, "wing noise")
     report = ec.convert_file(artifact, folder / "old.parquet", out, texts=other, batch_size=256)
     assert report.resumed_rows == 0
+
+
+def test_a_store_is_refused_before_anything_is_made(folder: Path, artifact: Path) -> None:
+    from embcompat.migration import run_migration
+    from embcompat.stores import open_store
+
+    gallery = folder / "gallery.parquet"
+    gallery.write_bytes((folder / "old.parquet").read_bytes())
+    store = open_store(str(gallery))
+    with pytest.raises(InputError, match="reads texts, and a store is migrated by its vectors alone"):
+        run_migration(ec.OnnxAligner(artifact), store)
+    assert sorted(path.name for path in folder.glob("gallery*")) == ["gallery.parquet"]
+
+
+def test_items_are_for_one_file(folder: Path, artifact: Path) -> None:
+    (folder / "parts").mkdir()
+    arguments = ["convert", artifact, folder / "parts", folder / "out", "--items", folder / "items.jsonl"]
+    result = RUNNER.invoke(app, list(map(str, arguments)))
+    assert isinstance(result.exception, InputError)
+    assert "--items is for one file" in str(result.exception)
