@@ -23,6 +23,7 @@ from embcompat.stores.postgres.indexes import create_indexes
 from embcompat.stores.postgres.names import matched
 from embcompat.stores.postgres.staging import Written, probe_by_key
 from embcompat.stores.postgres.table.changes import follow_rows, return_rows, settle_changes, settle_rows
+from embcompat.stores.postgres.table.definitions import carry_columns, require_alike
 from embcompat.stores.postgres.table.swap import swap_tables
 from embcompat.stores.postgres.writer import write_rows
 from embcompat.stores.values import Coverage, Finish, Job, Phase
@@ -58,6 +59,8 @@ class TableGallery(PgGallery):
     def _cutover(self, job: Job, finish: Finish) -> None:
         """Swap the names of both tables; writers wait while the last changed rows are converted, readers hardly."""
         table, names = self._table(), self._names(job)
+        target = find_oid(self._writer, self._schema, names.name()) or 0
+        require_alike(self._writer, names, table.oid, target, where=self.url)
         with self._writer.transaction():
             settle_rows(self._writer, names, table)
         self._writer.execute(sql.SQL("ANALYZE {}").format(names.target))  # or the first queries are planned blindly
@@ -65,6 +68,7 @@ class TableGallery(PgGallery):
 
         def swap() -> None:
             self._writer.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(names.served))
+            require_alike(self._writer, names, table.oid, target, where=self.url)
             probe_by_key(self._writer.cursor())
             for rows in self._read(table, self._changed(job, table), self.batch_size):
                 self.write(job, *finish(rows))
@@ -87,12 +91,15 @@ class TableGallery(PgGallery):
         """Swap the names back; rows that changed since the cutover follow, without their new vectors."""
         names = self._names(job)
         table = self._table()
+        parked = find_oid(self._writer, self._schema, names.old_name) or 0
+        self._locked(lambda: carry_columns(self._writer, names, table.oid, parked, table.keys))
         old = read_table(self._writer, self._schema, names.old_name, self._column, table.keys, where=self.url)
         validations: list[sql.Composed] = []
         without: list[int] = []
 
         def swap() -> None:
             self._writer.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(names.served))
+            require_alike(self._writer, names, table.oid, parked, where=self.url)
             without[:] = [return_rows(self._writer, names, table, old)]
             self._writer.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(names.served))
             pg_triggers.drop_log_triggers(self._writer, names, names.served)
@@ -126,6 +133,8 @@ class TableGallery(PgGallery):
 
     def _sources(self, job: Job, table: VectorTable, *, missing_only: bool, claim: bool) -> Scan:
         names = self._names(job)
+        target = find_oid(self._writer, self._schema, names.name()) or 0
+        self._locked(lambda: carry_columns(self._writer, names, table.oid, target, table.keys))
         if missing_only:
             parts = pg_reader.take_parts(self._reader, names, table, claim=claim)
             return Scan(pg_reader.missing_rows(self._reader, names, table, part) for part in parts)
