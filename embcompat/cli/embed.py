@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -46,6 +46,10 @@ def embed(
     ] = None,
     delimiter: Delimiter = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Embed only the first so many items.")] = None,
+    pieces: Annotated[
+        int | None,
+        typer.Option(min=1, help="Also embed pieces of so many words of each text (16), as more pairs for `fit`."),
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Items that go through the model together.")] = None,
     skip_errors: Annotated[
         bool, typer.Option("--skip-errors", help="Leave out and list items that cannot be embedded.")
@@ -83,6 +87,8 @@ def embed(
         delimiter=delimiter,
         limit=limit,
     )
+    if pieces is not None:
+        given = with_pieces(given, pieces)
     for note in given.notes:
         messages().print(note, soft_wrap=True)
     with messages().status(f"Loading {extractor}"):
@@ -96,6 +102,22 @@ def embed(
         print_json(_result(out, run))
     else:
         _show(out, run, given.origin)
+
+
+def with_pieces(given: Items, words: int) -> Items:
+    """Return texts and their pieces, labelled by text, as `fit` knows them.
+
+    Raises:
+        InputError: If the items are no texts, or have labels already.
+    """
+    from embcompat.embeddings import cut_texts
+
+    if not all(isinstance(item, str) for item in given.items):
+        raise InputError("--pieces cuts texts. Got items that are no texts.")
+    if given.labels is not None:
+        raise InputError("--pieces labels each piece with its text, so the items must have no labels of their own.")
+    cut = cut_texts(given.items, given.ids, words=words)
+    return replace(given, items=list(cut.items), ids=cut.ids, labels=cut.labels, row_numbers=False)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from embcompat.cli import app
-from embcompat.cli.items import read_items
+from embcompat.cli.embed import with_pieces
+from embcompat.cli.items import Items, read_items
 from embcompat.embeddings import Embeddings
 from embcompat.errors import ExtractionError, FileFormatError, InputError, UnknownNameError
 from embcompat.extractors import extract_embeddings
@@ -327,3 +328,12 @@ def test_extractors_are_listed(folder: Path) -> None:
 def test_no_extractor_installed_tells_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("embcompat.extractors.discovery.entry_points", lambda **_: [])
     assert "pip install embcompat-text" in run("extractors").stdout
+
+
+def test_pieces_stand_behind_their_texts_and_carry_their_label() -> None:
+    texts = Items(["a b c d", "e"], ["x", "y"], None, "a file")
+    cut = with_pieces(texts, 2)
+    assert cut.items == ["a b c d", "e", "a b", "c d"]
+    assert (cut.ids, cut.labels) == (["x", "y", "x#0", "x#1"], ["x", "y", "x", "x"])
+    with pytest.raises(InputError, match="must have no labels of their own"):
+        with_pieces(Items(["a b"], ["x"], ["l"], "a file"), 2)
