@@ -19,7 +19,7 @@ from embcompat.errors import InputError
 DEFAULT_LANDMARKS = 2_500
 """Landmarks of a fit [ours]; more gain little and cost time with every vector."""
 
-PENALTIES = (0.02, 0.2, 2.0)
+PENALTIES = (0.02, 0.2)
 """Kernel penalties that are tried [ours]; from some hundred pairs on the first is the best on text."""
 
 _BLOCK_BYTES = 32 << 20
