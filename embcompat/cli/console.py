@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -66,9 +67,21 @@ def messages() -> Console:
 def print_json(result: Mapping[str, Any]) -> None:
     """Print a result for machines: one JSON object with its ``schema_version`` on standard output."""
     _printed.append(True)
+    sys.stdout.write(_json_text(result))
+
+
+def write_json(result: Mapping[str, Any], path: Path) -> None:
+    """Write to a file what `print_json` prints; the file appears only when complete."""
+    from embcompat.files.atomic import atomic_path
+
+    with atomic_path(path) as temporary:
+        temporary.write_text(_json_text(result), encoding="utf-8")
+
+
+def _json_text(result: Mapping[str, Any]) -> str:
     public = {name: redact_values(value) for name, value in result.items()}
     versioned = {"schema_version": SCHEMA_VERSION, **public}
-    sys.stdout.write(json.dumps(versioned, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    return json.dumps(versioned, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def fail_json(error: Exception) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from embcompat.cli.console import output, print_json, track
+from embcompat.cli.console import output, print_json, track, write_json
 from embcompat.cli.data_options import (
     ArtifactPath,
     Delimiter,
@@ -157,16 +157,6 @@ def parse_models(text: str) -> list[Model]:
             raise UnknownNameError("model", name, ("old", "new"))
         models.append("old" if name == "old" else "new")
     return models
-
-
-def write_json(result: Mapping[str, Any], path: Path) -> None:
-    """Write a result; the file appears only when complete."""
-    import json
-
-    from embcompat.files.atomic import atomic_path
-
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def check_gate(result: Mapping[str, Any], min_retention: float | None) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from embcompat.cli.console import output, print_json
+from embcompat.cli.console import output, print_json, write_json
 from embcompat.cli.data_options import (
     ArtifactPath,
     Json,
@@ -77,8 +77,6 @@ def curve(
     `embcompat backfill curve faces --task verification --old-gallery old.parquet --new-gallery new.parquet
     --orders random,class_mean --json`
     """
-    from embcompat.cli.evaluate import write_json
-
     spaces: dict[str, Any] = {"old_space": old_space, "new_space": new_space, "similarity": similarity}
     galleries = load_sides(old_gallery, new_gallery, **spaces)
     options: dict[str, Any] = {

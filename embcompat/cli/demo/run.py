@@ -13,9 +13,8 @@ import numpy as np
 
 from embcompat.aligners import Aligner
 from embcompat.artifact import Artifact
-from embcompat.cli.console import track
+from embcompat.cli.console import track, write_json
 from embcompat.cli.demo.texts import Docstring, read_docstrings
-from embcompat.cli.evaluate import write_json
 from embcompat.embeddings import Embeddings, PairSplit, pair_embeddings, split_pairs
 from embcompat.evaluation.retrieval.qrels import Qrels
 from embcompat.evaluation.search import search
