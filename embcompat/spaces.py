@@ -47,8 +47,11 @@ class SpaceVersion(BaseModel):
     modality: str = Field(default="unknown", pattern=_NAME, max_length=50)
     fingerprint: dict[str, JsonValue] = Field(default_factory=dict)
 
-    def __init__(self, name: str, version: str, dim: int, **fields: Any) -> None:
-        super().__init__(name=name, version=version, dim=dim, **fields)
+    def __init__(
+        self, name: str | None = None, version: str | None = None, dim: int | None = None, **fields: Any
+    ) -> None:
+        stated = {"name": name, "version": version, "dim": dim}
+        super().__init__(**{key: value for key, value in stated.items() if value is not None}, **fields)
 
     @property
     def id(self) -> str:

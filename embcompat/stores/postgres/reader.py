@@ -180,13 +180,14 @@ def compared_rows(names: Target, table: VectorTable) -> sql.Composed:
     """Return FROM and WHERE of all rows with a vector, their target row ``t``, and ``m.n``, the last change seen."""
     return sql.SQL(
         "FROM {served} s LEFT JOIN {target} t ON {on_target} "
-        "LEFT JOIN LATERAL (SELECT max(l.n) AS n FROM {log} l WHERE {on_log}) m ON true WHERE s.{column} IS NOT NULL"
+        "LEFT JOIN (SELECT {keys}, max(n) AS n FROM {log} GROUP BY {keys}) m ON {on_log} WHERE s.{column} IS NOT NULL"
     ).format(
         served=names.served,
         target=names.target,
         on_target=matched(table.keys, "t", "s"),
+        keys=listed(table.keys),
         log=names.log,
-        on_log=matched(table.keys, "l", "s"),
+        on_log=matched(table.keys, "m", "s"),
         column=sql.Identifier(table.column),
     )
 
