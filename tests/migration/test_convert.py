@@ -347,7 +347,7 @@ def test_a_map_in_the_wrong_direction_writes_nothing(
         split=split,
     )
     with pytest.raises(MigrationError, match="the canary must find its pairs"):
-        convert_file(wrong, source, tmp_path / "new.parquet")
+        convert_file(wrong, source, tmp_path / "new.parquet", force=True)
     assert not (tmp_path / "new.parquet").exists()
     assert not part_path(tmp_path / "new.parquet").exists()
 

@@ -49,10 +49,11 @@ class HybridLine:
 
     def to_dict(self) -> dict[str, JsonValue]:
         """Return the figures as JSON."""
-        figures = {name: getattr(self, name) for name in ("equal", "equal_difference", "chosen", "chosen_difference")}
-        return {name: None if each is None else dict(each.to_dict()) for name, each in figures.items()} | {
-            "weight": self.weight
-        }
+        fields: dict[str, JsonValue] = {"weight": self.weight}
+        for name in ("equal", "equal_difference", "chosen", "chosen_difference"):
+            estimate: Estimate | None = getattr(self, name)
+            fields[name] = None if estimate is None else dict(estimate.to_dict())
+        return fields
 
 
 @dataclass(frozen=True)

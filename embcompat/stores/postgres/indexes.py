@@ -58,9 +58,7 @@ def create_indexes(
             present.remove(wanted)
             continue
         word = sql.SQL("CONCURRENTLY" if concurrently else "")
-        connection.execute(
-            sql.SQL("CREATE INDEX {} ON {}{}").format(word, target.identifier, sql.SQL(wanted))  # type: ignore[arg-type]
-        )
+        connection.execute(sql.SQL("CREATE INDEX {} ON {}{}").format(word, target.identifier, sql.SQL(wanted)))
 
 
 def pairs(connection: Connection[Any], source: VectorTable, target: VectorTable) -> list[tuple[str, str]]:
