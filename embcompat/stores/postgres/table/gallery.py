@@ -138,6 +138,8 @@ class TableGallery(PgGallery):
         if missing_only:
             parts = pg_reader.take_parts(self._reader, names, table, claim=claim)
             return Scan(pg_reader.missing_rows(self._reader, names, table, part) for part in parts)
+        for written in (names.target, names.log):  # or the comparison is planned blindly
+            self._writer.execute(sql.SQL("ANALYZE {}").format(written))
         recorded = sql.SQL("CASE WHEN m.n IS NULL AND t.{} IS NOT NULL THEN coalesce(t.{}, 0) ELSE 0 END").format(
             sql.Identifier(table.column), names.provenance("source")
         )
