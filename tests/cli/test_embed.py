@@ -234,6 +234,7 @@ def test_json_for_machines(folder: Path) -> None:
     result = json.loads(shown)
     assert result.pop("seconds") > 0
     assert result == {
+        "schema_version": 1,
         "out": "out.parquet",
         "count": 2,
         "dim": 1,

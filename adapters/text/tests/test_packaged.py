@@ -55,7 +55,11 @@ def test_fingerprints_hold_the_digests_of_the_files(
 def test_the_static_model_agrees_with_its_own_encoder(static64: StaticTextExtractor) -> None:
     import static_model  # the package's compiled encoder, as an oracle
 
-    np.testing.assert_allclose(static64.extract(TEXTS), static_model.get_embeddings(TEXTS), atol=1e-6)
+    # Its encoder averages unknown tokens in, which model2vec leaves out: the two agree on texts without any.
+    encodings = static64._tokenizer.encode_batch(TEXTS, add_special_tokens=False)
+    known = [text for text, each in zip(TEXTS, encodings, strict=True) if static64._unknown not in each.ids]
+    assert len(known) >= 3
+    np.testing.assert_allclose(static64.extract(known), static_model.get_embeddings(known), atol=1e-6)
 
 
 def test_int8_weights_stay_near_the_original(minilm: Extractor, minilm_int8: Extractor) -> None:
@@ -75,14 +79,16 @@ def test_related_texts_are_closer_than_unrelated_ones(minilm: Extractor, paraphr
         assert query @ related > query @ other + 0.2
 
 
-def test_an_empty_text_has_a_vector_where_the_model_gives_one(minilm: Extractor, paraphrase: Extractor) -> None:
-    for extractor in (minilm, paraphrase):
-        assert np.linalg.norm(extractor.extract([""])) == pytest.approx(1, abs=1e-5)
+@pytest.mark.parametrize("text", ["", " ", "\n\t"])
+def test_a_blank_text_is_refused_by_every_model(
+    text: str, minilm: Extractor, paraphrase: Extractor, static64: Extractor
+) -> None:
+    for extractor in (minilm, paraphrase, static64):
+        with pytest.raises(ExtractionError, match="a text must not be empty or blank"):
+            extractor.extract(["one", text])
 
 
-def test_a_text_without_tokens_is_listed_never_zero(static64: Extractor) -> None:
-    with pytest.raises(ExtractionError, match="a text must have at least one token. Got ''"):
-        static64.extract(["one", ""])
+def test_a_blank_text_is_listed_never_zero(static64: Extractor) -> None:
     skipped: list[SkippedItem] = []
     embeddings = extract_embeddings(static64, ["one", "", "two", " \n"], on_skip=skipped.append)
     assert embeddings.ids.tolist() == ["0", "2"]

@@ -189,6 +189,7 @@ def swap_obstacles(connection: Connection[Any], oid: int, *, tag: str) -> list[s
             + """
             UNION ALL SELECT 'row security policy ' || polname FROM pg_policy WHERE polrelid = %(oid)s
             UNION ALL SELECT 'row security is on' FROM pg_class WHERE oid = %(oid)s AND relrowsecurity
+            UNION ALL SELECT 'its replica identity' FROM pg_class WHERE oid = %(oid)s AND relreplident <> 'd'
             UNION ALL SELECT 'constraint ' || conname || ', which is deferrable' FROM pg_constraint
                 WHERE conrelid = %(oid)s AND contype IN ('p', 'u') AND condeferrable
             UNION ALL SELECT 'foreign key ' || conname || ' of the partitioned table ' || conrelid::regclass
