@@ -113,7 +113,7 @@ class UpgradeLine:
         return [
             Step([*sample, "--out", str(old)], old),
             Step([*embed, "--text-column", "text", "--out", str(new)], new),
-            Step(["fit", str(old), str(new), "--out", str(artifact)], artifact),
+            Step(["fit", str(old), str(new), "--no-refit", "--out", str(artifact)], artifact),
             Step(["evaluate", str(artifact), *sides, *judged, "--out", str(result)], result),
             Step(["report", str(result), "--out", str(self.report)], self.report),
         ]

@@ -110,7 +110,8 @@ def build_search_case(
         if not held_out:
             raise InputError(
                 "every gallery item was fitted on, so none can serve as a held-out query. "
-                "Pass old queries, new queries and qrels, or a gallery with other items."
+                "Pass old queries, new queries and qrels, a gallery with other items, or an aligner that leaves the "
+                "test pairs out (embcompat fit --no-refit)."
             )
         old, new = galleries.old.select(held_out), galleries.new.select(held_out)
     else:
@@ -142,7 +143,8 @@ def unseen_subjects(galleries: Galleries) -> tuple[Embeddings, Embeddings, Embed
     if not rows:
         raise InputError(
             "verification needs subjects that the aligner was not fitted on. "
-            f"All {len(seen)} subjects of the gallery were. Pass a gallery with other subjects."
+            f"All {len(seen)} subjects of the gallery were. Pass a gallery with other subjects, or an aligner that "
+            "leaves the test subjects out (embcompat fit --no-refit)."
         )
     return galleries.old.select(rows), galleries.new.select(rows), galleries.converted.select(rows)
 

@@ -36,7 +36,9 @@ def said(*words: object) -> str:
 
 
 def as_json(*arguments: str | Path) -> dict[str, Any]:
-    return dict(json.loads(run(*arguments, "--json").stdout))
+    result = dict(json.loads(run(*arguments, "--json").stdout))
+    assert result.pop("schema_version") == 1
+    return result
 
 
 @pytest.fixture(scope="module")

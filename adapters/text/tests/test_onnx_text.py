@@ -128,8 +128,8 @@ def test_long_texts_are_cut(model: Path, tokenizer: Path) -> None:
     assert OnnxTextExtractor(model, tokenizer).space.fingerprint["max_length"] == 3
 
 
-def test_a_text_without_tokens_is_refused(model: Path, tokenizer: Path) -> None:
-    with pytest.raises(ExtractionError, match="a text must have at least one token. Got ''"):
+def test_a_blank_text_is_refused(model: Path, tokenizer: Path) -> None:
+    with pytest.raises(ExtractionError, match="a text must not be empty or blank. Got ''"):
         OnnxTextExtractor(model, tokenizer).extract(["one", ""])
 
 
