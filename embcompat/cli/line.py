@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from embcompat.errors import InputError
 from embcompat.files.atomic import atomic_path
 
-CONVERTING_MODES: Final = ("swap", "convert", "fused", "lazy_backfill", "backfill")
+CONVERTING_MODES: Final = ("convert", "fused", "lazy_backfill", "backfill")
 """Verdicts that begin with a converted gallery."""
 
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from embcompat.cli.console import messages, output
-from embcompat.cli.line import CONVERTING_MODES, Step, Upgrade, UpgradeLine, read_upgrade
 from embcompat.errors import InputError, MigrationError
+
+if TYPE_CHECKING:
+    from embcompat.cli.line import Step, UpgradeLine
 
 app = typer.Typer(name="upgrade", help="From a gallery in use to the new model in service.", no_args_is_help=True)
 
@@ -45,6 +47,8 @@ def init(
     `embcompat upgrade init --gallery lancedb:///data/lance#docs.vector --text-column body --extractor minilm
     --old-space ada@2`
     """
+    from embcompat.cli.line import Upgrade
+
     if file.exists() and not overwrite:
         raise InputError(f"{file} exists already. Choose another, or pass --overwrite to replace it.")
     upgrade = Upgrade(
@@ -69,7 +73,9 @@ def run(file: UpgradeFile = DEFAULT) -> None:
     Example:
     `embcompat upgrade run upgrade.toml`
     """
-    line = UpgradeLine(file, read_upgrade(file))
+    from embcompat.cli.line import CONVERTING_MODES
+
+    line = _open(file)
     for step in line.measuring():
         _do(line, step)
     verdict = line.verdict()
@@ -87,7 +93,9 @@ def apply(file: UpgradeFile = DEFAULT) -> None:
     Example:
     `embcompat upgrade apply upgrade.toml`
     """
-    line = UpgradeLine(file, read_upgrade(file))
+    from embcompat.cli.line import CONVERTING_MODES
+
+    line = _open(file)
     mode = line.verdict()["decision"]
     if mode not in CONVERTING_MODES:
         raise MigrationError(f"the verdict is {mode!r}: there is nothing to convert. See {line.report}.")
@@ -103,7 +111,7 @@ def cutover(file: UpgradeFile = DEFAULT) -> None:
     Example:
     `embcompat upgrade cutover upgrade.toml`
     """
-    for words in UpgradeLine(file, read_upgrade(file)).migration("cutover"):
+    for words in _open(file).migration("cutover"):
         _call(words)
 
 
@@ -114,7 +122,7 @@ def rollback(file: UpgradeFile = DEFAULT) -> None:
     Example:
     `embcompat upgrade rollback upgrade.toml`
     """
-    for words in UpgradeLine(file, read_upgrade(file)).migration("rollback"):
+    for words in _open(file).migration("rollback"):
         _call(words)
 
 
@@ -125,7 +133,7 @@ def status(file: UpgradeFile = DEFAULT) -> None:
     Example:
     `embcompat upgrade status upgrade.toml`
     """
-    line = UpgradeLine(file, read_upgrade(file))
+    line = _open(file)
     for step in line.measuring():
         output().print(f"{'done' if line.is_done(step) else 'to do'}  {_shown(step.words)}", soft_wrap=True)
     if line.artifact_exists():
@@ -139,6 +147,12 @@ def _ask(value: str | None, question: str, option: str) -> str:
     if not sys.stdin.isatty():
         raise InputError(f"{option} is needed: {question[0].lower()}{question[1:]}.")
     return str(typer.prompt(question))
+
+
+def _open(file: Path) -> UpgradeLine:
+    from embcompat.cli.line import UpgradeLine, read_upgrade
+
+    return UpgradeLine(file, read_upgrade(file))
 
 
 def _do(line: UpgradeLine, step: Step) -> None:
