@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -11,7 +12,8 @@ from embcompat.integrations.sklearn import AffineTransformer
 
 
 @parametrize_with_checks([AffineTransformer()])
-def test_it_follows_the_conventions(estimator: Any, check: Any) -> None:
+def test_it_follows_the_conventions(estimator: Any, check: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCIPY_ARRAY_API", "1")  # else one of the checks is skipped
     check(estimator)
 
 
