@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from embcompat.aligners.sums import GramSums
 from embcompat.errors import FileFormatError, InputError
-from embcompat.files.opening import open_vectors
-from embcompat.files.streams import VectorFile
+from embcompat.files.reading.opening import open_vectors
+from embcompat.files.reading.streams import VectorFile
 
 _BLOCK_ROWS = 8_192
 

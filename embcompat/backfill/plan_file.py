@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from embcompat.backfill.plan import BackfillPlan
 from embcompat.errors import FileFormatError, InputError
-from embcompat.files.atomic import atomic_path
+from embcompat.files.writing.atomic import atomic_path
 
 
 class PlanFile(BaseModel):

@@ -72,7 +72,7 @@ def print_json(result: Mapping[str, Any]) -> None:
 
 def write_json(result: Mapping[str, Any], path: Path) -> None:
     """Write to a file what `print_json` prints; the file appears only when complete."""
-    from embcompat.files.atomic import atomic_path
+    from embcompat.files.writing.atomic import atomic_path
 
     with atomic_path(path) as temporary:
         temporary.write_text(_json_text(result), encoding="utf-8")

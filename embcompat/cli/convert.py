@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from embcompat.cli.console import messages, output, print_json, track
-from embcompat.cli.data_options import Delimiter, IdColumn, IdsFile, LabelColumn, LabelsFile, VectorColumn
-from embcompat.cli.inputs import Reading, open_file
-from embcompat.cli.words import ItemsFile, TextColumn, read_texts
+from embcompat.cli.inputs.embeddings import Reading, open_file
+from embcompat.cli.inputs.options import Delimiter, IdColumn, IdsFile, LabelColumn, LabelsFile, VectorColumn
+from embcompat.cli.inputs.words import ItemsFile, TextColumn, read_texts
 from embcompat.errors import InputError, SpaceMismatchError
 from embcompat.similarities import Similarity
 

@@ -10,8 +10,8 @@ import typer
 from rich.text import Text
 
 from embcompat.cli.console import messages, output, print_json
-from embcompat.cli.data_options import Delimiter, IdColumn, NpySimilarity, VectorColumn
-from embcompat.cli.inputs import Reading, is_address, open_file
+from embcompat.cli.inputs.embeddings import Reading, is_address, open_file
+from embcompat.cli.inputs.options import Delimiter, IdColumn, NpySimilarity, VectorColumn
 
 if TYPE_CHECKING:
     from embcompat.doctor import DoctorReport, SpaceReference

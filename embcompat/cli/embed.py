@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from embcompat.cli.console import messages, output, print_json, track
-from embcompat.cli.data_options import Delimiter
+from embcompat.cli.inputs.options import Delimiter
 from embcompat.cli.sample import check_out
 from embcompat.errors import ExtractionError, InputError
 
 if TYPE_CHECKING:
-    from embcompat.cli.items import Items
+    from embcompat.cli.inputs.items import Items
     from embcompat.embeddings import Embeddings
     from embcompat.extractors import Extractor, SkippedItem
 
@@ -71,7 +71,7 @@ def embed(
 
     `embcompat embed photos/ --extractor dlib --skip-errors --out faces.parquet`
     """
-    from embcompat.cli.items import read_items
+    from embcompat.cli.inputs.items import read_items
     from embcompat.extractors import load_extractor
 
     check_out(out, overwrite=overwrite)

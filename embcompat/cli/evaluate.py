@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from embcompat.cli.console import output, print_json, track, write_json
-from embcompat.cli.data_options import (
+from embcompat.cli.inputs.embeddings import Reading, artifact_spaces, load_queries, load_sides
+from embcompat.cli.inputs.options import (
     ArtifactPath,
     Delimiter,
     IdColumn,
@@ -30,8 +31,7 @@ from embcompat.cli.data_options import (
     TaskName,
     VectorColumn,
 )
-from embcompat.cli.inputs import Reading, artifact_spaces, load_queries, load_sides
-from embcompat.cli.words import ItemsFile, TextColumn, add_texts, read_texts
+from embcompat.cli.inputs.words import ItemsFile, TextColumn, add_texts, read_texts
 from embcompat.errors import GateError, UnknownNameError
 from embcompat.similarities import Weight
 

@@ -44,10 +44,10 @@ def known_item(
     """
     import json
 
-    from embcompat.cli.items import read_items
+    from embcompat.cli.inputs.items import read_items
     from embcompat.errors import InputError
     from embcompat.evaluation.retrieval.known_items import make_known_items
-    from embcompat.files.atomic import atomic_path
+    from embcompat.files.writing.atomic import atomic_path
 
     titled = read_items(items, id_column=id_column, text_column=query_column)
     bodies = read_items(items, id_column=id_column, text_column=text_column)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from embcompat.cli.console import output, print_json
-from embcompat.cli.data_options import Json, NpySimilarity
+from embcompat.cli.inputs.options import Json, NpySimilarity
 from embcompat.errors import InputError
 
 

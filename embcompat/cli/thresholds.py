@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from embcompat.cli.console import output, print_json
-from embcompat.cli.data_options import (
+from embcompat.cli.inputs.embeddings import Reading, artifact_spaces, load_sides
+from embcompat.cli.inputs.options import (
     Delimiter,
     IdColumn,
     IdsFile,
@@ -20,7 +21,6 @@ from embcompat.cli.data_options import (
     OldSpace,
     VectorColumn,
 )
-from embcompat.cli.inputs import Reading, artifact_spaces, load_sides
 from embcompat.similarities import Weight
 
 if TYPE_CHECKING:

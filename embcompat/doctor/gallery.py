@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from embcompat.files.columns import Columns
-    from embcompat.files.streams import VectorFile
+    from embcompat.files.reading.streams import VectorFile
 
 BLOCK_ROWS = 8_192
 
@@ -106,8 +106,8 @@ def open_gallery(
         FileFormatError: If the file is missing, damaged, or has no column of vectors.
     """
     from embcompat.files.columns import Columns, find_roles
-    from embcompat.files.opening import open_source
-    from embcompat.files.streams import VectorFile
+    from embcompat.files.reading.opening import open_source
+    from embcompat.files.reading.streams import VectorFile
     from embcompat.files.vectors import space_of
 
     if isinstance(origin, Gallery):

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from embcompat.embeddings.values import Embeddings
 from embcompat.errors import FileFormatError, InputError, MissingExtraError
-from embcompat.files.atomic import atomic_path
 from embcompat.files.columns import ROW_NUMBERS_KEY, Columns, find_roles
-from embcompat.files.sources import TableSource, with_pandas_range
-from embcompat.files.streams import SEQUENTIAL_ROWS, VectorFile
+from embcompat.files.reading.sources import TableSource, with_pandas_range
+from embcompat.files.reading.streams import SEQUENTIAL_ROWS, VectorFile
 from embcompat.files.validation import UNIT_NORM_TOLERANCE, validate_strings
 from embcompat.files.vectors import ROW_GROUP_ROWS, SPACE_KEY, embeddings_schema, space_of, vectors_to_arrow
+from embcompat.files.writing.atomic import atomic_path
 from embcompat.similarities import Similarity
 from embcompat.spaces import SpaceVersion, parse_space_id, require_space
 
@@ -51,7 +51,7 @@ def read_embeddings(
     """Read a whole file of vectors.
 
     Args:
-        file: What `embcompat.files.opening.open_vectors` opened.
+        file: What `embcompat.files.open_vectors` opened.
         space: Its space, or ``name@version``: the rest is then told by the vectors and ``similarity``.
         similarity: How a space that is given by its name compares vectors.
 

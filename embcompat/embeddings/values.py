@@ -192,7 +192,7 @@ class Embeddings:
         """
         from embcompat.embeddings.tables import read_embeddings
         from embcompat.files.columns import Columns
-        from embcompat.files.opening import open_vectors
+        from embcompat.files.reading.opening import open_vectors
 
         columns = Columns(id_column, vector_column, label_column)
         stated = space if isinstance(space, SpaceVersion) else None
@@ -216,7 +216,7 @@ class Embeddings:
             labels: n strings, or None.
             space: The space of the vectors.
         """
-        from embcompat.files.npy import read_npy
+        from embcompat.files.reading.npy import read_npy
 
         array = read_npy(Path(vectors)) if isinstance(vectors, (str, Path)) else np.asarray(vectors)
         names = [str(row) for row in range(len(array))] if ids is None else ids

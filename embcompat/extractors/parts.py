@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embcompat.errors import InputError
-from embcompat.files.atomic import write_all
+from embcompat.files.writing.atomic import write_all
 from embcompat.spaces import SpaceVersion
 
 _DIGEST_BYTES = 16

@@ -17,12 +17,12 @@ from embcompat.errors import InputError, MigrationError
 from embcompat.evaluation.chance import require_better_than_chance
 from embcompat.files.columns import Columns, find_roles
 from embcompat.files.formats import ENDINGS, ending_of
-from embcompat.files.npy import NpySource
-from embcompat.files.opening import file_identity, open_vectors
-from embcompat.files.parquet import ParquetSource
-from embcompat.files.parts import PartFile, open_part
-from embcompat.files.pieces import NpyFormat, ParquetFormat, PieceFormat
-from embcompat.files.streams import Block, VectorFile
+from embcompat.files.reading.npy import NpySource
+from embcompat.files.reading.opening import file_identity, open_vectors
+from embcompat.files.reading.parquet import ParquetSource
+from embcompat.files.reading.streams import Block, VectorFile
+from embcompat.files.writing.parts import PartFile, open_part
+from embcompat.files.writing.pieces import NpyFormat, ParquetFormat, PieceFormat
 from embcompat.migration.checks import SAMPLE_TOLERANCE, CanaryResult, check_canary, relative_error
 from embcompat.migration.file_rows import FileRows
 from embcompat.migration.pipeline import run_pipeline
@@ -105,7 +105,7 @@ def convert_file(
 
     Args:
         artifact_path: The artifact.
-        source: A file or folder of vectors; or one that `embcompat.files.opening.open_vectors` opened, which also
+        source: A file or folder of vectors; or one that `embcompat.files.open_vectors` opened, which also
             takes the names of columns, and ids and labels from other files.
         target: What to write: ``.parquet``, or ``.npy`` from a ``.npy`` file. Ids that the source lacks are row
             numbers, and marked as such.

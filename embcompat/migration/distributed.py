@@ -23,11 +23,11 @@ from embcompat.aligners import GramSums
 from embcompat.aligners.streaming import stream_sums
 from embcompat.artifact import Artifact, read_artifact
 from embcompat.errors import EmbcompatError, InputError, MigrationError, MissingExtraError
-from embcompat.files.folders import files_of_vectors
 from embcompat.files.formats import ENDINGS, ending_of
-from embcompat.files.opening import file_identity
-from embcompat.files.parquet import open_parquet
-from embcompat.files.pieces import PROVENANCE_KEY
+from embcompat.files.reading.folders import files_of_vectors
+from embcompat.files.reading.opening import file_identity
+from embcompat.files.reading.parquet import open_parquet
+from embcompat.files.writing.pieces import PROVENANCE_KEY
 from embcompat.migration.convert import ProgressFactory, convert_file, silent
 from embcompat.spaces import SpaceVersion
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from embcompat.errors import InputError, MigrationError
-from embcompat.files.streams import Block, VectorFile
+from embcompat.files.reading.streams import Block, VectorFile
 from embcompat.migration.checks import first_bad_row
 from embcompat.runtime import OnnxAligner
 

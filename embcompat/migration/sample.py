@@ -12,7 +12,7 @@ from typing import final
 
 import pyarrow as pa
 
-from embcompat.files.streams import Block, VectorFile
+from embcompat.files.reading.streams import Block, VectorFile
 
 SAMPLE_PLACES, SAMPLE_ROWS = 4, 64
 """Places at which the finished file is read back, and the most rows at each [ours]."""

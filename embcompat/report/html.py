@@ -31,7 +31,7 @@ def write_report(results: Sequence[Result | Mapping[str, Any]], path: str | Path
         InputError: If there is no result, or one is not what its kind must be.
         MissingExtraError: If matplotlib is not installed.
     """
-    from embcompat.files.atomic import atomic_path
+    from embcompat.files.writing.atomic import atomic_path
 
     page = render_report(results, title=title)
     target = Path(path)

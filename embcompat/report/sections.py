@@ -10,8 +10,9 @@ from typing import Final, Literal
 from pydantic import JsonValue
 
 from embcompat.report.parts import Example, Result
-from embcompat.report.picture import Picture
-from embcompat.report.plots import (
+from embcompat.report.plots.curves import draw_backfill, draw_learning
+from embcompat.report.plots.picture import Picture
+from embcompat.report.plots.retrieval import (
     draw_candidates,
     draw_lines,
     draw_options,
@@ -20,8 +21,7 @@ from embcompat.report.plots import (
     draw_sizes,
     draw_times,
 )
-from embcompat.report.plots_curves import draw_backfill, draw_learning
-from embcompat.report.plots_verification import draw_det, draw_histograms, draw_scenarios
+from embcompat.report.plots.verification import draw_det, draw_histograms, draw_scenarios
 from embcompat.report.results import BackfillCurve, LearningCurve, RetrievalResult, VerificationResult
 from embcompat.report.tables import as_far
 from embcompat.report.wording import (

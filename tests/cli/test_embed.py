@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from embcompat.cli import app
 from embcompat.cli.embed import with_pieces
-from embcompat.cli.items import Items, read_items
+from embcompat.cli.inputs.items import Items, read_items
 from embcompat.embeddings import Embeddings
 from embcompat.errors import ExtractionError, FileFormatError, InputError, UnknownNameError
 from embcompat.extractors import extract_embeddings

@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from embcompat.artifact import read_artifact
 from embcompat.cli import app
-from embcompat.cli.line import Upgrade, read_upgrade
+from embcompat.cli.upgrade.line import Upgrade, read_upgrade
 from embcompat.errors import InputError, MigrationError
 from embcompat.spaces import SpaceVersion
 from embcompat.stores import Job, open_store

@@ -9,9 +9,9 @@ import pytest
 
 from embcompat.embeddings import Embeddings
 from embcompat.errors import FileFormatError, InputError, SpaceMismatchError
-from embcompat.files.atomic import atomic_path
-from embcompat.files.parquet import read_space
+from embcompat.files.reading.parquet import read_space
 from embcompat.files.vectors import vectors_from_arrow
+from embcompat.files.writing.atomic import atomic_path
 from embcompat.spaces import SpaceVersion
 
 NAN = float("nan")

@@ -19,8 +19,8 @@ from embcompat.artifact import Artifact
 from embcompat.embeddings import Embeddings, PairSplit
 from embcompat.errors import FileFormatError, InputError, MigrationError, SpaceMismatchError, StoreError
 from embcompat.export import save_artifact
-from embcompat.files.parts import journal_path, part_path
 from embcompat.files.vectors import vector_type
+from embcompat.files.writing.parts import journal_path, part_path
 from embcompat.migration import convert_file
 
 Advance = Callable[[int], None]

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from embcompat.cli.console import output, print_json, write_json
-from embcompat.cli.data_options import (
+from embcompat.cli.inputs.embeddings import load_queries, load_sides
+from embcompat.cli.inputs.options import (
     ArtifactPath,
     Json,
     NewGallery,
@@ -22,7 +23,6 @@ from embcompat.cli.data_options import (
     ResultFile,
     TaskName,
 )
-from embcompat.cli.inputs import load_queries, load_sides
 from embcompat.similarities import Weight
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from embcompat.cli.console import output, print_json
-from embcompat.cli.data_options import ArtifactPath, Json
-from embcompat.cli.inputs import load_embeddings
+from embcompat.cli.inputs.embeddings import load_embeddings
+from embcompat.cli.inputs.options import ArtifactPath, Json
 from embcompat.errors import FileFormatError, InputError
 from embcompat.similarities import Similarity
 
@@ -188,7 +188,7 @@ def timed_seconds(extractor: str | None, items: Path | None) -> float | None:
         InputError: If only one is given.
     """
     from embcompat.backfill import time_per_item
-    from embcompat.cli.items import read_items
+    from embcompat.cli.inputs.items import read_items
     from embcompat.extractors import load_extractor
 
     if (extractor is None) != (items is None):

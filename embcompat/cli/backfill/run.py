@@ -98,7 +98,7 @@ class _Asked:
         cls, gallery: Path | None, queries: Path | None, qrels: Path | None, metric: str, maps: OnnxMaps
     ) -> _Asked | None:
         """Read the files; None where there are none."""
-        from embcompat.cli.inputs import load_embeddings
+        from embcompat.cli.inputs.embeddings import load_embeddings
         from embcompat.evaluation.retrieval.judgements import read_qrels
         from embcompat.evaluation.retrieval.metrics import parse_metric
 
@@ -126,7 +126,7 @@ def _open(plan: PlanFile, path: Path | None) -> OnnxMaps:
 
 def _known(path: Path) -> Embed:
     from embcompat.backfill.embed import look_up
-    from embcompat.cli.inputs import load_embeddings
+    from embcompat.cli.inputs.embeddings import load_embeddings
 
     return look_up(load_embeddings(path))
 
@@ -140,7 +140,7 @@ def _embedder(
     """Load model and items; the reason for each item that cannot be embedded goes to ``reasons``."""
     from embcompat.backfill.embed import embed_items
     from embcompat.cli.embed import parse_options
-    from embcompat.cli.items import read_items
+    from embcompat.cli.inputs.items import read_items
     from embcompat.extractors import SkippedItem, load_extractor
 
     model, option, id_column, text_column = given

@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 
 from embcompat.cli.console import output, print_json
-from embcompat.cli.inputs import load_embeddings
+from embcompat.cli.inputs.embeddings import load_embeddings
 from embcompat.cli.registry.options import Json, Name, Reason, Url
 from embcompat.cli.registry.paths import compose, path
 from embcompat.cli.registry.view import print_entry, print_graph, print_lists

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from embcompat.cli.console import output, print_json
-from embcompat.cli.inputs import load_embeddings
+from embcompat.cli.inputs.embeddings import load_embeddings
 from embcompat.cli.registry.options import Json, Url
 from embcompat.cli.registry.view import print_route
 from embcompat.errors import InputError, RegistryError

@@ -11,7 +11,7 @@ from embcompat.errors import FileFormatError
 from embcompat.evaluation.retrieval.clicks import is_click_log, parse_clicks
 from embcompat.evaluation.retrieval.qrels import Qrels
 from embcompat.files.formats import ending_of
-from embcompat.files.text import read_lines, read_table
+from embcompat.files.reading.text import read_lines, read_table
 
 QUERY_COLUMNS: Final = ("query-id", "query_id", "qid", "query", "topic")
 ITEM_COLUMNS: Final = ("corpus-id", "corpus_id", "docid", "doc_id", "doc-id", "pid", "item_id", "item", "id")
@@ -57,7 +57,7 @@ def read_qrels(path: str | Path) -> Qrels:
 def _judgements(path: Path) -> Iterator[Judgement]:
     ending = ending_of(path)
     if ending in _TABLES:
-        from embcompat.files.parquet import open_parquet
+        from embcompat.files.reading.parquet import open_parquet
 
         table = open_parquet(path).read()
         return _rows(path, table.column_names, enumerate(table.to_pylist()))

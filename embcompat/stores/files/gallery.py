@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embcompat.errors import StoreError
-from embcompat.files.atomic import atomic_path
+from embcompat.files.writing.atomic import atomic_path
 from embcompat.stores.base import GalleryStore
 from embcompat.stores.digests import row_digests
 from embcompat.stores.files.layouts import Contents, FileLayout

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from embcompat.files.atomic import atomic_path
-from embcompat.files.opening import file_identity
+from embcompat.files.reading.opening import file_identity
+from embcompat.files.writing.atomic import atomic_path
 from embcompat.spaces import SpaceVersion
 from embcompat.stores.values import Job
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embcompat.errors import StoreError
-from embcompat.files.atomic import write_all
+from embcompat.files.writing.atomic import write_all
 from embcompat.stores.files.layouts import among
 
 _PIECE_ROWS = 2_048

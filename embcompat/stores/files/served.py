@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from embcompat.files.atomic import atomic_path
+from embcompat.files.writing.atomic import atomic_path
 from embcompat.stores.digests import vector_digests
 
 

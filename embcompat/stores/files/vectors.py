@@ -16,10 +16,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from embcompat.errors import FileFormatError, InputError, StoreError
-from embcompat.files.npy import read_npy
-from embcompat.files.parquet import open_parquet, read_space
-from embcompat.files.pieces import ParquetFormat
+from embcompat.files.reading.npy import read_npy
+from embcompat.files.reading.parquet import open_parquet, read_space
 from embcompat.files.vectors import vectors_from_arrow
+from embcompat.files.writing.pieces import ParquetFormat
 from embcompat.spaces import SpaceVersion
 from embcompat.stores.files.gallery import FileGallery
 from embcompat.stores.files.layouts import Contents, FileLayout, require_unique

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embcompat.cli.console import output
-from embcompat.cli.words import show_parts
+from embcompat.cli.inputs.words import show_parts
 
 if TYPE_CHECKING:
     from rich.console import Console

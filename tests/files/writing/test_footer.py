@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from embcompat.errors import FileFormatError
-from embcompat.files.footer import footer_length, join_footers
+from embcompat.files.writing.footer import footer_length, join_footers
 
 
 def make_table(rows: int, seed: int) -> pa.Table:

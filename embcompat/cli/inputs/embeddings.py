@@ -12,7 +12,7 @@ from embcompat.similarities import Similarity
 
 if TYPE_CHECKING:
     from embcompat.embeddings import Embeddings
-    from embcompat.files.streams import VectorFile
+    from embcompat.files.reading.streams import VectorFile
     from embcompat.spaces import SpaceVersion
 
 Origin = str | Path
@@ -45,7 +45,7 @@ class Reading:
 def open_file(origin: Origin, reading: Reading, *, space: SpaceVersion | None = None) -> VectorFile:
     """Open a file of vectors and print which columns were taken, where names alone did not tell."""
     from embcompat.files.columns import Columns
-    from embcompat.files.opening import open_vectors
+    from embcompat.files.reading.opening import open_vectors
 
     columns = Columns(reading.id_column, reading.vector_column, reading.label_column, reading.text_column)
     file = open_vectors(

@@ -14,10 +14,10 @@ import pyarrow as pa
 from embcompat.errors import FileFormatError
 from embcompat.files.columns import ID_COLUMNS, LABEL_COLUMNS, strings_from_arrow
 from embcompat.files.formats import ENDINGS, ending_of
-from embcompat.files.npy import read_npy
-from embcompat.files.parquet import open_parquet
-from embcompat.files.sources import TableSource, array_to_arrow
-from embcompat.files.text import read_lines, read_table
+from embcompat.files.reading.npy import read_npy
+from embcompat.files.reading.parquet import open_parquet
+from embcompat.files.reading.sources import TableSource, array_to_arrow
+from embcompat.files.reading.text import read_lines, read_table
 
 _ROWS = 1_024
 

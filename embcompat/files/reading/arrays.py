@@ -10,7 +10,7 @@ import numpy as np
 
 from embcompat.errors import FileFormatError, MissingExtraError
 from embcompat.files.columns import VECTOR_COLUMNS, pick_column
-from embcompat.files.sources import ArraySource
+from embcompat.files.reading.sources import ArraySource
 
 
 def open_npz(path: Path, vector: str | None) -> ArraySource:

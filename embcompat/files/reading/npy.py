@@ -58,7 +58,7 @@ class NpySource:
         """Read from row ``start`` to the end."""
         import pyarrow as pa
 
-        from embcompat.files.sources import array_to_arrow
+        from embcompat.files.reading.sources import array_to_arrow
 
         dim = self._array.shape[1]
         with self.path.open("rb") as stream:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from embcompat.report.parts import Interval
-from embcompat.report.picture import DASHES, Picture, add_legend, draw_reference, make_picture, scale_log, stroke
+from embcompat.report.plots.picture import DASHES, Picture, add_legend, draw_reference, make_picture, scale_log, stroke
+from embcompat.report.plots.svg import colour
 from embcompat.report.results import BackfillCurve, LearningCurve
-from embcompat.report.svg import colour
 from embcompat.report.tables import tabulate_backfill, tabulate_learning
 from embcompat.report.wording import as_share
 

@@ -8,10 +8,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from embcompat.cli.images import label_images, list_images
+from embcompat.cli.inputs.images import label_images, list_images
 from embcompat.errors import FileFormatError, InputError
 from embcompat.files.formats import ending_of
-from embcompat.files.text import Rows, read_lines, read_table
+from embcompat.files.reading.text import Rows, read_lines, read_table
 
 ID_COLUMNS: Final = (
     "id", "_id", "docid", "doc_id", "doc-id", "corpus-id", "corpus_id", "pid", "query_id", "query-id", "qid",
@@ -177,7 +177,7 @@ def _key(values: dict[str, Any], column: str, path: Path, row: int) -> str:
 
 
 def _parquet(path: Path) -> tuple[list[str], Rows]:
-    from embcompat.files.parquet import open_parquet
+    from embcompat.files.reading.parquet import open_parquet
 
     file = open_parquet(path)
     columns = [name for name in file.schema_arrow.names if not _holds_vectors(file.schema_arrow.field(name).type)]

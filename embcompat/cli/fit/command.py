@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from embcompat.cli.console import messages, print_json, track
-from embcompat.cli.data_options import (
+from embcompat.cli.fit.output import fit_result, show_fit
+from embcompat.cli.inputs.embeddings import Reading, load_sides
+from embcompat.cli.inputs.options import (
     Delimiter,
     IdColumn,
     IdsFile,
@@ -19,9 +21,7 @@ from embcompat.cli.data_options import (
     OldSpace,
     VectorColumn,
 )
-from embcompat.cli.fitted import fit_result, show_fit
-from embcompat.cli.inputs import Reading, load_sides
-from embcompat.cli.words import ItemsFile, TextColumn, add_texts, fit_with_words, read_texts
+from embcompat.cli.inputs.words import ItemsFile, TextColumn, add_texts, fit_with_words, read_texts
 from embcompat.errors import GateError, InputError
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from embcompat.errors import InputError
-from embcompat.files.footer import footer_length, join_footers
 from embcompat.files.vectors import SPACE_KEY, vector_type, vectors_to_arrow
+from embcompat.files.writing.footer import footer_length, join_footers
 from embcompat.spaces import SpaceVersion
 
 PROVENANCE_KEY = b"embcompat.provenance"
@@ -41,7 +41,7 @@ class PieceFormat(Protocol):
 
 @final
 class ParquetFormat:
-    """Parquet: each piece is a complete Parquet file of one row group; see `embcompat.files.footer`.
+    """Parquet: each piece is a complete Parquet file of one row group; see `embcompat.files.writing.footer`.
 
     Args:
         schema: Schema of the file that is converted.

@@ -15,7 +15,7 @@ import pyarrow.dataset as ds
 
 from embcompat.errors import FileFormatError, InputError
 from embcompat.files.formats import ENDINGS, ending_of
-from embcompat.files.sources import Source, TableSource
+from embcompat.files.reading.sources import Source, TableSource
 from embcompat.files.vectors import SPACE_KEY
 
 _HIDDEN = (".", "_")

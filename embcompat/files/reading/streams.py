@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from embcompat.errors import FileFormatError, InputError
 from embcompat.files.columns import Roles, strings_from_arrow
-from embcompat.files.sources import Source
+from embcompat.files.reading.sources import Source
 from embcompat.files.validation import validate_vectors
 from embcompat.files.vectors import (
     is_text,

@@ -11,7 +11,7 @@ from typing import Any, Final, final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from embcompat.errors import InputError
-from embcompat.files.atomic import atomic_path
+from embcompat.files.writing.atomic import atomic_path
 
 CONVERTING_MODES: Final = ("convert", "fused", "lazy_backfill", "backfill")
 """Verdicts that begin with a converted gallery."""

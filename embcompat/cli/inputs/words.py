@@ -29,7 +29,7 @@ def read_texts(items: Path | None, text_column: str | None) -> dict[str, str] | 
         InputError: If two items have one id.
         FileFormatError: As `read_items`.
     """
-    from embcompat.cli.items import read_items
+    from embcompat.cli.inputs.items import read_items
 
     if items is None:
         return None

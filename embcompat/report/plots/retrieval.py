@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from embcompat.report.parts import Candidate, ModeOption, Point, Projection
-from embcompat.report.picture import (
+from embcompat.report.plots.picture import (
     DASHES,
     Picture,
     add_legend,
@@ -17,8 +17,8 @@ from embcompat.report.picture import (
     scale_log,
     stroke,
 )
+from embcompat.report.plots.svg import colour
 from embcompat.report.results import RetrievalResult
-from embcompat.report.svg import colour
 from embcompat.report.tables import (
     name_option,
     tabulate_candidates,

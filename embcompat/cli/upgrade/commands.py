@@ -17,7 +17,7 @@ from embcompat.cli.console import messages, output
 from embcompat.errors import InputError, MigrationError
 
 if TYPE_CHECKING:
-    from embcompat.cli.line import Step, UpgradeLine
+    from embcompat.cli.upgrade.line import Step, UpgradeLine
 
 app = typer.Typer(name="upgrade", help="From a gallery in use to the new model in service.", no_args_is_help=True)
 
@@ -47,7 +47,7 @@ def init(
     `embcompat upgrade init --gallery lancedb:///data/lance#docs.vector --text-column body --extractor minilm
     --old-space ada@2`
     """
-    from embcompat.cli.line import Upgrade
+    from embcompat.cli.upgrade.line import Upgrade
 
     if file.exists() and not overwrite:
         raise InputError(f"{file} exists already. Choose another, or pass --overwrite to replace it.")
@@ -73,7 +73,7 @@ def run(file: UpgradeFile = DEFAULT) -> None:
     Example:
     `embcompat upgrade run upgrade.toml`
     """
-    from embcompat.cli.line import CONVERTING_MODES
+    from embcompat.cli.upgrade.line import CONVERTING_MODES
 
     line = _open(file)
     for step in line.measuring():
@@ -93,7 +93,7 @@ def apply(file: UpgradeFile = DEFAULT) -> None:
     Example:
     `embcompat upgrade apply upgrade.toml`
     """
-    from embcompat.cli.line import CONVERTING_MODES
+    from embcompat.cli.upgrade.line import CONVERTING_MODES
 
     line = _open(file)
     mode = line.verdict()["decision"]
@@ -150,7 +150,7 @@ def _ask(value: str | None, question: str, option: str) -> str:
 
 
 def _open(file: Path) -> UpgradeLine:
-    from embcompat.cli.line import UpgradeLine, read_upgrade
+    from embcompat.cli.upgrade.line import UpgradeLine, read_upgrade
 
     return UpgradeLine(file, read_upgrade(file))
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from embcompat.evaluation.verification.figures import one_in
 from embcompat.report.parts import Histogram
-from embcompat.report.picture import DASHES, Picture, add_legend, draw_interval, make_picture, name_rows, stroke
+from embcompat.report.plots.picture import DASHES, Picture, add_legend, draw_interval, make_picture, name_rows, stroke
+from embcompat.report.plots.svg import colour
 from embcompat.report.results import VerificationResult
-from embcompat.report.svg import colour
 from embcompat.report.tables import Rows, tabulate_scenarios
 from embcompat.report.wording import NAMES, SCENARIOS, as_number, as_share
 

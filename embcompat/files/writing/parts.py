@@ -20,8 +20,8 @@ from typing import Any, final
 from pydantic import JsonValue
 
 from embcompat.errors import InputError, StoreError
-from embcompat.files.atomic import write_all
-from embcompat.files.pieces import PieceFormat
+from embcompat.files.writing.atomic import write_all
+from embcompat.files.writing.pieces import PieceFormat
 
 FLUSH_BYTES = 32 << 20
 """Bytes after which the disk is told to begin writing [ours]."""

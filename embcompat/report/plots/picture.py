@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from embcompat.report.parts import Measured
-from embcompat.report.svg import colour, draw
+from embcompat.report.plots.svg import colour, draw
 from embcompat.report.tables import Rows
 
 if TYPE_CHECKING:

@@ -11,15 +11,15 @@ import pyarrow as pa
 from pydantic import JsonValue
 
 from embcompat.errors import FileFormatError, InputError
-from embcompat.files.arrays import open_fbin, open_fvecs, open_hdf5, open_npz
 from embcompat.files.columns import Columns, find_roles
-from embcompat.files.folders import files_of_vectors, open_arrow, open_folder
 from embcompat.files.formats import format_of
-from embcompat.files.npy import NpySource
-from embcompat.files.parquet import ParquetSource
-from embcompat.files.sources import Source, WithColumns, with_pandas_range
-from embcompat.files.streams import VectorFile, declared_dim
-from embcompat.files.tables import column_of, open_text_table, read_strings
+from embcompat.files.reading.arrays import open_fbin, open_fvecs, open_hdf5, open_npz
+from embcompat.files.reading.folders import files_of_vectors, open_arrow, open_folder
+from embcompat.files.reading.npy import NpySource
+from embcompat.files.reading.parquet import ParquetSource
+from embcompat.files.reading.sources import Source, WithColumns, with_pandas_range
+from embcompat.files.reading.streams import VectorFile, declared_dim
+from embcompat.files.reading.tables import column_of, open_text_table, read_strings
 from embcompat.files.vectors import space_of
 from embcompat.spaces import SpaceVersion, require_space
 

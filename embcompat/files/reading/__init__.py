@@ -1,0 +1,1 @@
+"""Readers of the formats, and the one door to them: `opening.open_vectors`."""
