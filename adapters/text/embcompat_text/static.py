@@ -15,7 +15,7 @@ from embcompat.embeddings import normalize_rows
 from embcompat.errors import ExtractionError, InputError
 from embcompat.extractors.models import sha256_of, space_name
 from embcompat.spaces import SpaceVersion
-from embcompat_text.texts import check_texts
+from embcompat_text.texts import check_texts, length_notes, read_tokenizer, usable_texts
 
 MAX_LENGTH = 512
 """Tokens of a text that are read."""
@@ -42,10 +42,9 @@ class StaticTextExtractor:
         self, model: str | Path, tokenizer: str | Path, *, name: str | None = None, version: str | None = None
     ) -> None:
         model, tokenizer = Path(model), Path(tokenizer)
-        for path in (model, tokenizer):
-            if not path.is_file():
-                raise InputError(f"{path} does not exist. Pass a model.safetensors and the tokenizer.json that fits.")
-        self._tokenizer = Tokenizer.from_file(str(tokenizer))
+        if not model.is_file():
+            raise InputError(f"{model} does not exist. Pass a model.safetensors and the tokenizer.json that fits.")
+        self._tokenizer = read_tokenizer(tokenizer)
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()  # the cut is made on the ids, which is what the model was trained with
         self._unknown = _unknown_token(self._tokenizer)
@@ -98,6 +97,11 @@ class StaticTextExtractor:
             result[row] = self._weights[ids] @ self._table[self._mapping[ids]]
         return normalize_rows(result)  # the mean and the weighted sum differ in length only
 
+    def notes(self, items: Sequence[Any]) -> list[str]:
+        """Say how many texts are longer than the model reads."""
+        encoded = self._tokenizer.encode_batch(usable_texts(items), add_special_tokens=False)
+        return length_notes([len(encoding.ids) for encoding in encoded], MAX_LENGTH)
+
 
 def _unknown_token(tokenizer: Tokenizer) -> int | None:
     """Return the number of the token that stands for unknown text, which model2vec leaves out of the mean."""
@@ -116,6 +120,11 @@ def _read_table(path: Path, tokens: int) -> tuple[NDArray[np.float32], NDArray[n
         arrays = load_file(path)
     except SafetensorError as error:
         raise InputError(f"{path} is not a complete safetensors file: {error}") from error
+    except (KeyError, TypeError) as error:  # numpy has no bfloat16
+        raise InputError(
+            f"{path} must hold float32 or float16 numbers. Got a type that numpy lacks: {error}. Save it again with "
+            "tensor.float()."
+        ) from error
     table = arrays.get("embeddings")
     if table is None or table.ndim != 2:
         raise InputError(f"{path} must hold embeddings (rows, dim). Got {sorted(arrays)}.")
