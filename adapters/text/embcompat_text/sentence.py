@@ -138,8 +138,8 @@ class SentenceTransformerExtractor:
         if self._unchosen:
             own = ", ".join(f"{side} {prompt!r}" for side, prompt in _own_prompts(self._model).items())
             notes.append(
-                f"The model treats queries and documents differently ({own}), and no side is chosen: texts are embedded "
-                "without a prompt. Pass encode='query' or encode='document' (--option encode=document)."
+                f"The model treats queries and documents differently ({own}), and no side is chosen: texts are "
+                "embedded without a prompt. Pass encode='query' or encode='document' (--option encode=document)."
             )
         limit, tokenizer = self._model.max_seq_length, self._model.tokenizer
         texts = [self._prompt.prefix + text for text in usable_texts(items)]

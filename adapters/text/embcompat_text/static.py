@@ -120,11 +120,6 @@ def _read_table(path: Path, tokens: int) -> tuple[NDArray[np.float32], NDArray[n
         arrays = load_file(path)
     except SafetensorError as error:
         raise InputError(f"{path} is not a complete safetensors file: {error}") from error
-    except (KeyError, TypeError) as error:  # numpy has no bfloat16
-        raise InputError(
-            f"{path} must hold float32 or float16 numbers. Got a type that numpy lacks: {error}. Save it again with "
-            "tensor.float()."
-        ) from error
     table = arrays.get("embeddings")
     if table is None or table.ndim != 2:
         raise InputError(f"{path} must hold embeddings (rows, dim). Got {sorted(arrays)}.")
