@@ -135,10 +135,11 @@ def _is_heif(data: bytes) -> bool:
 def _open_heif(data: bytes, name: str) -> Image.Image:
     """Open an image of an iPhone; libheif turns it upright itself."""
     try:
-        from pillow_heif import HeifImageFile
+        import pillow_heif
     except ImportError as error:
         raise ExtractionError(f"{name} is HEIC. To read it: pip install 'embcompat-face[heic]'") from error
-    return cast(Image.Image, HeifImageFile(io.BytesIO(data)))
+    opener: Any = pillow_heif.HeifImageFile  # it has no types
+    return cast(Image.Image, opener(io.BytesIO(data)))
 
 
 def check_max_pixels(max_pixels: int) -> int:
