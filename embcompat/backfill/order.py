@@ -103,12 +103,12 @@ def order_rows(scores: Float64, *, seed: int) -> NDArray[np.intp]:
 
 def available_orders(backlog: Backlog) -> list[str]:
     """Return the orders for which the backlog holds what they need, ``recommended`` apart."""
-    held = {
+    satisfied = {
         "predicted_error": backlog.held_out is not None,
         "convertibility": backlog.convertibility is not None,
         "usefulness": backlog.queries is not None or backlog.visits is not None,
     }
-    return [kind for kind in SCORERS if kind != "recommended" and held.get(kind, True)]
+    return [kind for kind in SCORERS if kind != "recommended" and satisfied.get(kind, True)]
 
 
 def _random(backlog: Backlog) -> Float64:
@@ -132,8 +132,8 @@ def _class_mean(backlog: Backlog) -> Float64:
     sums = np.zeros((len(counts), vectors.shape[1]))
     np.add.at(sums, codes, vectors)
     several = np.flatnonzero(counts[codes] > 1)
-    own = codes[several]
-    others = (sums[own] - vectors[several]) / (counts[own] - 1)[:, np.newaxis]
+    classes = codes[several]
+    others = (sums[classes] - vectors[several]) / (counts[classes] - 1)[:, np.newaxis]
     scores = np.zeros(len(codes))
     scores[several] = -row_scores(vectors[several], others, backlog.converted.space.similarity)
     scores[counts[codes] == 1] = scores[several].mean() if len(several) else 0.0
