@@ -179,7 +179,7 @@ class PostgresBare(BareGallery):
             yield connection
 
     def create(self, rows: int) -> None:
-        from embcompat.stores.postgres.copy import Column, encode
+        from embcompat.stores.postgres.rows.copy import Column, encode
 
         with self.connection() as connection, connection.cursor() as cursor:
             for (name,) in cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Final, LiteralString
 
 import numpy as np
@@ -15,16 +15,17 @@ from psycopg import sql
 
 from embcompat.stores.base import GalleryStore
 from embcompat.stores.keys import KeyCodec
-from embcompat.stores.postgres import reader as pg_reader
-from embcompat.stores.postgres import target as pg_target
-from embcompat.stores.postgres.catalog import VectorTable, has_unique_key, read_table, require_every_row, vector_index
+from embcompat.stores.postgres import spaces as pg_spaces
+from embcompat.stores.postgres.catalog.obstacles import require_every_row
+from embcompat.stores.postgres.catalog.tables import VectorTable, has_unique_key, read_table, vector_index
 from embcompat.stores.postgres.connection import in_our_words
-from embcompat.stores.postgres.copy import Column
-from embcompat.stores.postgres.draws import draw_keys, read_drawn
 from embcompat.stores.postgres.locks import one_at_a_time, with_locks
-from embcompat.stores.postgres.names import Target
-from embcompat.stores.postgres.staging import Written
-from embcompat.stores.postgres.writer import write_native_rows
+from embcompat.stores.postgres.names import Names
+from embcompat.stores.postgres.rows import reader as pg_reader
+from embcompat.stores.postgres.rows.copy import Column
+from embcompat.stores.postgres.rows.draws import draw_keys, read_drawn
+from embcompat.stores.postgres.rows.staging import Written, write_native_rows
+from embcompat.stores.postgres.session import Session
 from embcompat.stores.url import StoreUrl
 from embcompat.stores.values import Job, Obstacle, Pairs, Phase, Rows, State, TargetRows, no_target_side
 
@@ -44,10 +45,6 @@ class Scan:
     pieces: Iterable[sql.Composed]
     recorded: sql.Composable = field(default_factory=lambda: sql.SQL(NOTHING))
     change: sql.Composable = field(default_factory=lambda: sql.SQL(NOTHING))
-
-
-Side = tuple[Target, VectorTable, sql.Identifier]
-"""Names, description and table of the vectors of one side."""
 
 
 _SPOKEN = [
@@ -98,40 +95,40 @@ class PgGallery(GalleryStore):
 
     def state(self, job: Job) -> State:
         """Return how far the job is, read from the names of tables and columns."""
-        space, artifact = pg_target.recorded(self._writer, self._schema, self._name, self._column, where=self.url)
-        phase = self._phase(job)
+        space, artifact = pg_spaces.recorded(self._writer, self._schema, self._name, self._column, where=self.url)
+        phase = self._phase(self._session(job))
         return State("finished" if phase == "untouched" and artifact == job.artifact_id else phase, space)
 
     def obstacles(self, job: Job) -> list[Obstacle]:
         """List what would not follow a cutover, and a missing unique index on the key."""
-        table = self._table()
-        obstacles = [Obstacle(f"In the way of a migration: {phrase}.") for phrase in self._hindrances(job, table)]
+        session = self._session(job)
+        obstacles = [Obstacle(f"In the way of a migration: {phrase}.") for phrase in self._hindrances(session)]
         if obstacles and self._way_out:
             obstacles.append(Obstacle(self._way_out))
-        if not has_unique_key(self._writer, table):
-            text = f"A unique index must hold {', '.join(table.keys)} apart, and none may be NULL."
+        if not has_unique_key(self._writer, session.table):
+            text = f"A unique index must hold {', '.join(session.keys)} apart, and none may be NULL."
             obstacles.append(Obstacle(text))
         return obstacles
 
     def _prepare(self, job: Job) -> None:
         """Make the target side, and follow what the application changes from now on."""
-        table = self._table()
-        self._locked(lambda: self._make_target(job, table))
+        session = self._session(job)
+        self._locked(lambda: self._make_target(session))
 
     def scan(self, job: Job, *, batch_size: int, missing_only: bool, claim: bool = False) -> Iterator[Rows]:
         """Page through rows that have no target vector, or that the application changed."""
-        table = self._table()
+        session = self._session(job)
         if self.state(job).phase == "untouched":
-            scan = Scan([pg_reader.every_row(self._names(job), table)])
+            scan = Scan([pg_reader.every_row(session.table)])
         else:
-            scan = self._sources(job, table, missing_only=missing_only, claim=claim)
-        yield from self._read(table, scan, batch_size)
+            scan = self._sources(session, missing_only=missing_only, claim=claim)
+        yield from self._read(session.table, scan, batch_size)
 
     def _read(self, table: VectorTable, scan: Scan, batch_size: int) -> Iterator[Rows]:
         """Page through rows, and note which version of each was read until the pages behind it are written."""
         number = Column("int8")
         fields: list[tuple[sql.Composable, Column]] = [
-            (sql.SQL("s.{}").format(sql.Identifier(table.column)), table.vector),
+            (sql.SQL("s.{}").format(table.vectors), table.vector),
             (scan.recorded, number),
             (scan.change, number),
             (sql.SQL("s.xmin::text::bigint"), number),
@@ -159,7 +156,7 @@ class PgGallery(GalleryStore):
             return
         page = self._versions_of(ids)
         versions, changes = np.array([page.get(text, (0, 0)) for text in ids], dtype=np.int64).T
-        self._write(job, Written(self._codec.columns(ids), vectors, digests, versions, changes))
+        self._write(self._session(job), Written(self._codec.columns(ids), vectors, digests, versions, changes))
         for text in ids:
             page.pop(text, None)
 
@@ -167,64 +164,66 @@ class PgGallery(GalleryStore):
         """Update vectors of the target side, in one transaction."""
         if (side := self._target_side(job)) is None:
             raise no_target_side(self.url)
-        return write_native_rows(self._writer, *side, self._codec.columns(ids), vectors)
+        return write_native_rows(self._session(job), side, self._codec.columns(ids), vectors)
 
     def read_target(self, job: Job, ids: Sequence[str]) -> TargetRows:
         """Read the target side of the given rows, where it says that it is of the new space."""
         side = self._target_side(job)
         if side is None or not ids:
             return TargetRows([], np.empty((0, job.target.dim), np.float32), np.empty(0, bool))
-        keys, vectors, native = pg_reader.read_side(self._writer, *side, self._codec.columns(ids))
+        keys, vectors, native = pg_reader.read_side(self._session(job), side, self._codec.columns(ids))
         return TargetRows(self._codec.ids(keys), vectors, native)
 
     def read(self, job: Job, ids: Sequence[str]) -> Pairs:
         """Read both sides of the given rows."""
-        table = self._table()
+        session = self._session(job)
         if not ids:
-            empty = [np.empty((0, dim), np.float32) for dim in (table.vector.dim, job.target.dim)]
+            empty = [np.empty((0, side.vector.dim), np.float32) for side in (session.table, session.target)]
             return Pairs([], empty[0], empty[1], np.empty(0, bool))
         keys, source, target, native = pg_reader.read_both(
-            self._writer, self._beside(job), table, self._codec.columns(ids), unchanged=self._unchanged(job, table)
+            session, self._codec.columns(ids), unchanged=self._unchanged(session)
         )
         return Pairs(self._codec.ids(keys), source, target, native)
 
     def sample(self, job: Job, count: int, *, seed: int) -> Sequence[str]:
         """Return ids from random pages of the table that holds the target side."""
-        keys = pg_reader.sample_keys(self._writer, self._beside(job), self._table(), count, seed=seed)
+        keys = pg_reader.sample_keys(self._session(job), count, seed=seed)
         return self._codec.ids(keys)
 
     def draw(
         self, job: Job, count: int | None, *, seed: int, columns: Sequence[str] = ()
     ) -> tuple[Rows, dict[str, Sequence[Any]]]:
         """Choose keys first, on random pages of a large table, and read the vectors of the chosen rows alone."""
-        table = self._table()
-        keys = draw_keys(self._reader, self._names(job), table, count, seed=seed)
-        found, vectors, values = read_drawn(self._reader, self._names(job), table, keys, columns)
-        return Rows(self._codec.ids(found), vectors, np.zeros(len(vectors), np.int64)), values
+        session = replace(self._session(job), connection=self._reader)
+        keys = draw_keys(session, count, seed=seed)
+        key_columns, vectors, values = read_drawn(session, keys, columns)
+        return Rows(self._codec.ids(key_columns), vectors, np.zeros(len(vectors), np.int64)), values
 
     def index_kind(self) -> str | None:
         """Return the kind of the vector column's index."""
-        found = vector_index(self._writer, self._table())
-        return None if found is None else found[0]
+        index = vector_index(self._writer, self._table())
+        return None if index is None else index[0]
 
     def build_index(self, job: Job) -> None:
         """Build an index of the same kind and options on the target vectors, for the new similarity."""
         with one_at_a_time(self._writer, f"{self._schema}.{self._name}.{job.artifact_id}"):
-            self._build_index(job, self._table())
+            self._build_index(self._session(job))
 
     def _drop_old(self, job: Job) -> None:
         """Drop the old side and what the migration needed besides."""
-        self._locked(lambda: self._drop_old_side(job))
+        session = self._session(job)
+        self._locked(lambda: self._drop_old_side(session))
 
     def _abort(self, job: Job) -> None:
         """Drop the target side, its triggers and what the migration needed besides."""
-        self._locked(lambda: self._drop_target_side(job))
+        session = self._session(job)
+        self._locked(lambda: self._drop_target_side(session))
 
     def _sweep(self, job: Job) -> Iterator[Sequence[str]]:
         """Find rows that got past the trigger, which refuses them as long as it is on."""
-        table, names = self._table(), self._names(job)
+        table = self._table()
         source = sql.SQL("FROM {} s WHERE s.{} IS NOT NULL AND s.{} IS DISTINCT FROM {}").format(
-            names.served, sql.Identifier(table.column), names.provenance("space"), job.target.id
+            table.identifier, table.vectors, table.provenance("space"), job.target.id
         )
         for keys, _ in pg_reader.pages(self._reader, table, [], source, 10_000):
             yield self._codec.ids(keys)
@@ -235,57 +234,59 @@ class PgGallery(GalleryStore):
         self._writer.close()
 
     @abstractmethod
-    def _phase(self, job: Job) -> Phase:
+    def _phase(self, session: Session) -> Phase:
         """Return how far the job is by what stands beside the source; after `drop_old` nothing does."""
 
     @abstractmethod
-    def _hindrances(self, job: Job, table: VectorTable) -> list[str]:
+    def _hindrances(self, session: Session) -> list[str]:
         """List what stands in the way of a cutover, one phrase each."""
 
     @abstractmethod
-    def _make_target(self, job: Job, table: VectorTable) -> None:
+    def _make_target(self, session: Session) -> None:
         """Make the target side, in the transaction that is open."""
 
     @abstractmethod
-    def _sources(self, job: Job, table: VectorTable, *, missing_only: bool, claim: bool) -> Scan:
+    def _sources(self, session: Session, *, missing_only: bool, claim: bool) -> Scan:
         """Return where the rows of a scan are found."""
 
-    def _unchanged(self, job: Job, table: VectorTable) -> sql.Composable:  # noqa: ARG002
+    def _unchanged(self, session: Session) -> sql.Composable:  # noqa: ARG002
         """Return a condition that leaves out rows ``s`` whose target is known to be out of date."""
         return sql.SQL("")
 
     @abstractmethod
-    def _build_index(self, job: Job, table: VectorTable) -> None:
+    def _build_index(self, session: Session) -> None:
         """Build the index of the target vectors, unless it is there."""
 
     @abstractmethod
-    def _write(self, job: Job, rows: Written) -> None:
+    def _write(self, session: Session, rows: Written) -> None:
         """Write target rows in one transaction."""
 
     @abstractmethod
-    def _drop_old_side(self, job: Job) -> None:
+    def _drop_old_side(self, session: Session) -> None:
         """Drop the old side, in the transaction that is open."""
 
     @abstractmethod
-    def _drop_target_side(self, job: Job) -> None:
+    def _drop_target_side(self, session: Session) -> None:
         """Drop the target side before the cutover, in the transaction that is open."""
 
     @abstractmethod
-    def _target_side(self, job: Job) -> Side | None:
-        """Return where the target vectors are; None where nothing is made."""
+    def _beside(self, names: Names, table: VectorTable) -> VectorTable:
+        """Return the table and column that the job fills beside the one in service."""
 
     def _table(self) -> VectorTable:
         return read_table(self._writer, self._schema, self._name, self._column, self._keys, where=self.url)
 
-    def _names(self, job: Job) -> Target:
-        earlier = Target(self._schema, self._name, self._column, job, earlier=True)
-        if pg_target.belongs(self._writer, earlier):
-            return earlier
-        return Target(self._schema, self._name, self._column, job)
+    def _session(self, job: Job) -> Session:
+        table = self._table()
+        names = Names(self._schema, self._name, self._column, job, earlier=True)
+        if not pg_spaces.belongs(self._writer, names):
+            names = replace(names, earlier=False)
+        return Session(self._writer, names, table, self._beside(names, table), self.url)
 
-    def _beside(self, job: Job) -> Target:
-        """Return the names of the target side before the cutover."""
-        return self._names(job)
+    def _target_side(self, job: Job) -> VectorTable | None:
+        """Return where the target vectors are; None where nothing is made."""
+        phase, session = self.state(job).phase, self._session(job)
+        return {"untouched": None, "prepared": session.target}.get(phase, session.table)
 
     def _locked(self, action: Callable[[], None]) -> None:
         with_locks(self._writer, action, where=self.url)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, LiteralString
+from typing import Any, Final, LiteralString, final
 
 from psycopg import sql
 
-from embcompat.stores.postgres.copy import Column
 from embcompat.stores.values import Job
 
 PROVENANCE: Final[dict[str, LiteralString]] = {
@@ -18,20 +17,23 @@ PROVENANCE: Final[dict[str, LiteralString]] = {
     "source": "bigint",
     "digest": "bigint",
 }
+"""What a migration records about each vector, and the types of these columns."""
+
 GALLERIES: Final = "embcompat_galleries"
-PART_ROWS: Final = 20_000
-"""Rows of the key range that a worker takes at a time [ours]."""
 
 OWN_PREFIX: Final = "~embcompat_"
 """How the names of our triggers begin: triggers run in the order of their names, and ours must see what others do."""
 
-_NAME_BYTES = 30  # PostgreSQL cuts names at 63 bytes
-_EARLIER_NAME_BYTES = 40
+_TABLE_BYTES = 30  # PostgreSQL cuts names at 63 bytes
+_EARLIER_TABLE_BYTES = 40
+_COLUMN_BYTES = 30  # the provenance columns' names are longer
+_CUT_COLUMN_BYTES = 28
 
 
+@final
 @dataclass(frozen=True)
-class Target:
-    """Names and statements of one job on one table.
+class Names:
+    """Names of one job on one vector column.
 
     Attributes:
         schema: The schema of all tables.
@@ -39,7 +41,6 @@ class Target:
         column: Name of the vector column in service.
         job: The job.
         earlier: Whether the migration began when names did not tell columns apart.
-        served_column: Name of the vector column in service, where ``column`` is another one.
     """
 
     schema: str
@@ -47,43 +48,49 @@ class Target:
     column: str
     job: Job
     earlier: bool = False
-    served_column: str = ""
 
     @property
     def tag(self) -> str:
         """What tells this job on this column from all others."""
         if self.earlier:
             return self.job.suffix
-        place = f"{self.table}\0{self.served_column or self.column}"
+        place = f"{self.table}\0{self.column}"
         return f"{self.job.suffix}_{hashlib.blake2b(place.encode(), digest_size=3).hexdigest()}"
 
     def name(self, ending: str = "") -> str:
         """Return a name of this job, with an ending; the target table's own name without one."""
-        return f"{self._base}__{self.tag}{ending}"
+        return f"{self._table_base}__{self.tag}{ending}"
 
     @property
-    def old_name(self) -> str:
-        """What the table in service is called after the cutover."""
-        return f"{self._base}__old_{self.tag}"
+    def old_table(self) -> str:
+        """What the table in service is called after a cutover that swaps tables."""
+        return f"{self._table_base}__old_{self.tag}"
 
     @property
-    def _base(self) -> str:
-        size = _EARLIER_NAME_BYTES if self.earlier else _NAME_BYTES
-        return self.table.encode()[:size].decode(errors="ignore")
+    def new_column(self) -> str:
+        """What the column is called that is filled beside the one in service."""
+        base, ending = self._column_parts
+        return f"{base}__{ending}"
+
+    @property
+    def old_column(self) -> str:
+        """What the vector column in service is called after a cutover that swaps columns."""
+        base, ending = self._column_parts
+        return f"{base}__old_{ending}"
+
+    @property
+    def _table_base(self) -> str:
+        return _cut(self.table, _EARLIER_TABLE_BYTES if self.earlier else _TABLE_BYTES)
+
+    @property
+    def _column_parts(self) -> tuple[str, str]:
+        if len(self.column.encode()) <= _COLUMN_BYTES:
+            return self.column, self.job.suffix
+        return _cut(self.column, _COLUMN_BYTES if self.earlier else _CUT_COLUMN_BYTES), self.tag
 
     def identifier(self, name: str) -> sql.Identifier:
         """Return a name with its schema."""
         return sql.Identifier(self.schema, name)
-
-    @property
-    def served(self) -> sql.Identifier:
-        """The table in service."""
-        return self.identifier(self.table)
-
-    @property
-    def target(self) -> sql.Identifier:
-        """The table beside it."""
-        return self.identifier(self.name())
 
     @property
     def log(self) -> sql.Identifier:
@@ -95,12 +102,8 @@ class Target:
         """Key ranges that workers take."""
         return self.identifier(self.name("_parts"))
 
-    def provenance(self, kind: str) -> sql.Identifier:
-        """Return a provenance column."""
-        return sql.Identifier(f"{self.column}__{kind}")
-
     def trigger(self, kind: str) -> str:
-        """Return the name of a trigger: ``log``, ``log_all``, ``guard`` or ``zz_stale``."""
+        """Return the name of a trigger or constraint: ``log``, ``log_all``, ``guard``, ``zz_stale``, ``not_null``."""
         return f"{OWN_PREFIX.removeprefix('~') if self.earlier else OWN_PREFIX}{kind}_{self.tag}"
 
     def function(self, kind: str) -> sql.Identifier:
@@ -129,6 +132,5 @@ def literals(values: Iterable[Any]) -> sql.Composed:
     return sql.SQL("({})").format(sql.SQL(", ").join(map(sql.Literal, values)))
 
 
-def vector_type(column: Column) -> sql.Composed:
-    """Return the type of a vector column."""
-    return sql.SQL("{}({})").format(sql.SQL("halfvec" if column.kind == "halfvec" else "vector"), column.dim)
+def _cut(name: str, size: int) -> str:
+    return name.encode()[:size].decode(errors="ignore")

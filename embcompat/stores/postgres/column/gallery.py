@@ -15,17 +15,21 @@ from typing import final
 from psycopg import sql
 
 from embcompat.errors import StoreError
-from embcompat.stores.postgres import catalog as pg_catalog
-from embcompat.stores.postgres import reader as pg_reader
 from embcompat.stores.postgres import triggers as pg_triggers
-from embcompat.stores.postgres.catalog import VectorTable, column_obstacles, find_oid
-from embcompat.stores.postgres.column import rows as pg_column_rows
-from embcompat.stores.postgres.column import sides as pg_column_sides
-from embcompat.stores.postgres.column.sides import ColumnTarget
-from embcompat.stores.postgres.copy import Column
-from embcompat.stores.postgres.gallery import PgGallery, Scan, Side
-from embcompat.stores.postgres.indexes import create_indexes
-from embcompat.stores.postgres.staging import Written
+from embcompat.stores.postgres.catalog import tables as pg_tables
+from embcompat.stores.postgres.catalog.indexes import create_indexes
+from embcompat.stores.postgres.catalog.tables import VectorTable, find_oid
+from embcompat.stores.postgres.column import rows as pg_rows
+from embcompat.stores.postgres.column import side as pg_side
+from embcompat.stores.postgres.column.obstacles import column_obstacles
+from embcompat.stores.postgres.column.swap import swap_columns
+from embcompat.stores.postgres.gallery import PgGallery, Scan
+from embcompat.stores.postgres.names import Names
+from embcompat.stores.postgres.rows.copy import Column
+from embcompat.stores.postgres.rows.parts import WHOLE, take_parts
+from embcompat.stores.postgres.rows.reader import every_row, key_list
+from embcompat.stores.postgres.rows.staging import Written
+from embcompat.stores.postgres.session import Session
 from embcompat.stores.values import Coverage, Finish, Job, Phase
 
 
@@ -37,125 +41,105 @@ class ColumnGallery(PgGallery):
 
     def discard(self, job: Job, ids: Sequence[str]) -> None:
         """Empty the new column of the given rows."""
-        chosen = pg_reader.key_list(self._table(), self._codec.columns(ids))
+        session = self._session(job)
         with self._writer.transaction():
-            pg_column_rows.clear_rows(self._writer, self._beside(job), chosen, silent=self._silent)
+            pg_rows.clear_rows(session, key_list(session.table, self._codec.columns(ids)), silent=self._silent)
 
     def coverage(self, job: Job) -> Coverage:
         """Count the rows with either vector."""
-        side = self._target_side(job)
-        return pg_column_rows.count_rows(
-            self._writer, self._names(job), self._table(), None if side is None else side[0]
-        )
+        return pg_rows.count_rows(self._session(job), self._target_side(job))
 
     def copied_bytes(self) -> int:
         """Return what the old versions of all rows take until they are vacuumed; vectors kept aside are not copied."""
-        return pg_catalog.heap_bytes(self._writer, self._table())
+        return pg_tables.heap_bytes(self._writer, self._table())
 
     def _cutover(self, job: Job, finish: Finish) -> None:
         """Swap the names of both columns; writers wait while the last changed rows are converted, readers hardly."""
-        table, names = self._table(), self._beside(job)
+        session = self._session(job)
+        table, names = session.table, session.names
         later: list[sql.Composed] = []
 
         def swap() -> None:
-            self._writer.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(names.served))
-            empty = Scan([pg_column_rows.empty_rows(names, table, pg_reader.WHOLE)])
-            for rows in self._read(table, empty, self.batch_size):
+            session.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(table.identifier))
+            for rows in self._read(table, Scan([pg_rows.empty_rows(session, WHOLE)]), self.batch_size):
                 self.write(job, *finish(rows))
-            pg_column_rows.settle_rows(self._writer, names, table)
-            self._writer.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(names.served))
-            pg_triggers.drop_trigger(self._writer, names, "zz_stale", names.served)
-            later[:] = pg_column_sides.swap_columns(
-                self._writer, names, table, incoming=names.column, parked=names.old_column
-            )
-            pg_column_sides.enable_other_guards(self._writer, names, on=False)
-            pg_triggers.add_guard(self._writer, self._names(job), names.served, old_column=names.old_column)
+            pg_rows.settle_rows(session)
+            session.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(table.identifier))
+            pg_triggers.drop_trigger(session, "zz_stale")
+            later[:] = swap_columns(session, incoming=names.new_column, parked=names.old_column)
+            pg_side.enable_other_guards(session, on=False)
+            pg_triggers.add_guard(session, old_column=names.old_column)
 
         self._locked(swap)
         for statement in later:
-            self._writer.execute(statement)
+            session.execute(statement)
 
     def _rollback(self, job: Job) -> int:
         """Swap the names back; old vectors of rows that got a new one since the cutover are emptied."""
-        table, names = self._table(), self._beside(job)
+        session = self._session(job)
+        names = session.names
         without: list[int] = []
         later: list[sql.Composed] = []
 
         def swap() -> None:
-            self._writer.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(names.served))
-            without[:] = [pg_column_rows.return_rows(self._writer, names, table, silent=self._silent)]
-            self._writer.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(names.served))
-            pg_triggers.drop_trigger(self._writer, names, "guard", names.served)
-            later[:] = pg_column_sides.swap_columns(
-                self._writer, names, table, incoming=names.old_column, parked=names.column
-            )
-            pg_column_sides.enable_other_guards(self._writer, names, on=True)
-            pg_column_sides.add_stale_trigger(self._writer, names)
+            session.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(session.table.identifier))
+            without[:] = [pg_rows.return_rows(session, silent=self._silent)]
+            session.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(session.table.identifier))
+            pg_triggers.drop_trigger(session, "guard")
+            later[:] = swap_columns(session, incoming=names.old_column, parked=names.new_column)
+            pg_side.enable_other_guards(session, on=True)
+            pg_side.add_stale_trigger(session)
 
         self._locked(swap)
         for statement in later:
-            self._writer.execute(statement)
+            session.execute(statement)
         return without[0]
 
     @cached_property
     def _silent(self) -> bool:
-        return pg_column_rows.may_silence(self._writer)
+        return pg_rows.may_silence(self._writer)
 
-    def _phase(self, job: Job) -> Phase:
-        names = self._beside(job)
-        if any(find_oid(self._writer, self._schema, name) is not None for name in (names.name(), names.old_name)):
+    def _phase(self, session: Session) -> Phase:
+        names, others = session.names, session.table.others
+        if any(find_oid(self._writer, self._schema, name) is not None for name in (names.name(), names.old_table)):
             raise StoreError(f"{self.url}: this migration fills a new table. Leave target=column out of the address.")
-        others = self._table().others
-        return "cut_over" if names.old_column in others else "prepared" if names.column in others else "untouched"
+        return "cut_over" if names.old_column in others else "prepared" if names.new_column in others else "untouched"
 
-    def _hindrances(self, job: Job, table: VectorTable) -> list[str]:
-        return column_obstacles(self._writer, table, fire=not self._silent, tag=self._names(job).tag)
+    def _hindrances(self, session: Session) -> list[str]:
+        return column_obstacles(session, fire=not self._silent)
 
-    def _make_target(self, job: Job, table: VectorTable) -> None:
-        pg_column_sides.create_column(self._writer, self._beside(job), table)
+    def _make_target(self, session: Session) -> None:
+        pg_side.create_column(session)
 
-    def _sources(self, job: Job, table: VectorTable, *, missing_only: bool, claim: bool) -> Scan:
-        names = self._beside(job)
+    def _sources(self, session: Session, *, missing_only: bool, claim: bool) -> Scan:
         if missing_only:
-            parts = pg_reader.take_parts(self._reader, names, table, claim=claim)
-            return Scan(pg_column_rows.empty_rows(names, table, part) for part in parts)
+            parts = take_parts(replace(session, connection=self._reader), claim=claim)
+            return Scan(pg_rows.empty_rows(session, part) for part in parts)
+        target = session.target
         recorded = sql.SQL("CASE WHEN s.{} IS NOT NULL THEN coalesce(s.{}, 0) ELSE 0 END").format(
-            sql.Identifier(names.column), names.provenance("source")
+            target.vectors, target.provenance("source")
         )
-        return Scan([pg_reader.every_row(names, table)], recorded)
+        return Scan([every_row(session.table)], recorded)
 
-    def _build_index(self, job: Job, table: VectorTable) -> None:
-        pending = self._pending(job, table)
-        pg_column_sides.drop_broken_indexes(self._writer, pending)
-        create_indexes(self._writer, table, pending, job.metric, concurrently=True)
+    def _build_index(self, session: Session) -> None:
+        pg_side.drop_broken_indexes(session)
+        create_indexes(session, concurrently=True)
 
-    def _write(self, job: Job, rows: Written) -> None:
-        pg_column_rows.write_rows(self._writer, self._beside(job), self._table(), rows, silent=self._silent)
+    def _write(self, session: Session, rows: Written) -> None:
+        pg_rows.write_rows(session, rows, silent=self._silent)
 
-    def _drop_old_side(self, job: Job) -> None:
-        pg_column_sides.drop_old_column(self._writer, self._beside(job), self._table())
+    def _drop_old_side(self, session: Session) -> None:
+        pg_side.drop_old_column(session)
 
     def leftovers(self, job: Job) -> list[str]:
         """List the new column, its provenance and the parts."""
-        names = self._beside(job)
-        parts = names.name("_parts")
+        session = self._session(job)
+        parts = session.names.name("_parts")
         tables = [f"table {parts}"] if find_oid(self._writer, self._schema, parts) is not None else []
-        return [f"column {name}" for name in pg_column_sides.side_columns(self._table(), names.column)] + tables
+        return [f"column {name}" for name in pg_side.side_columns(session, session.target.column)] + tables
 
-    def _drop_target_side(self, job: Job) -> None:
-        pg_column_sides.drop_new_column(self._writer, self._beside(job), self._table())
+    def _drop_target_side(self, session: Session) -> None:
+        pg_side.drop_new_column(session)
 
-    def _target_side(self, job: Job) -> Side | None:
-        phase, table = self.state(job).phase, self._table()
-        if phase == "untouched":
-            return None
-        if phase == "prepared":
-            return self._beside(job), self._pending(job, table), table.identifier
-        return self._names(job), table, table.identifier
-
-    def _beside(self, job: Job) -> ColumnTarget:
-        return ColumnTarget.of(self._names(job))
-
-    def _pending(self, job: Job, table: VectorTable) -> VectorTable:
-        """Return the table as if the new column were its vector column."""
-        return replace(table, column=self._beside(job).column, vector=Column(table.vector.kind, job.target.dim))
+    def _beside(self, names: Names, table: VectorTable) -> VectorTable:
+        return replace(table, column=names.new_column, vector=Column(table.vector.kind, names.job.target.dim))

@@ -7,12 +7,11 @@ from typing import Any
 import psycopg
 from psycopg import Connection, sql
 
-from embcompat.stores.postgres.catalog import VectorTable
-from embcompat.stores.postgres.column.sides import CHANGED, ColumnTarget, needs_vector
-from embcompat.stores.postgres.names import Target
-from embcompat.stores.postgres.reader import WHOLE, Part, within
-from embcompat.stores.postgres.staging import UNCHANGED, Written, probe_by_key, stage_rows
-from embcompat.stores.postgres.table.changes import count_where, unconverted, without_old
+from embcompat.stores.postgres.catalog.tables import VectorTable
+from embcompat.stores.postgres.column.side import CHANGED, needs_vector
+from embcompat.stores.postgres.rows.parts import WHOLE, Part, within
+from embcompat.stores.postgres.rows.staging import UNCHANGED, Written, probe_by_key, stage_rows, staged_values
+from embcompat.stores.postgres.session import Session
 from embcompat.stores.values import Coverage
 
 
@@ -26,79 +25,69 @@ def may_silence(connection: Connection[Any]) -> bool:
     return True
 
 
-def empty_rows(names: ColumnTarget, table: VectorTable, part: Part) -> sql.Composed:
+def empty_rows(session: Session, part: Part) -> sql.Composed:
     """Return FROM and WHERE of rows with a vector and without a new one, in a range of keys."""
     return sql.SQL("FROM {} s WHERE s.{} IS NOT NULL AND s.{} IS NULL{}").format(
-        names.served, sql.Identifier(table.column), sql.Identifier(names.column), within(table, part)
+        session.table.identifier, session.table.vectors, session.target.vectors, within(session.keys, part)
     )
 
 
-def write_rows(
-    connection: Connection[Any], names: ColumnTarget, table: VectorTable, rows: Written, *, silent: bool
-) -> None:
+def write_rows(session: Session, rows: Written, *, silent: bool) -> None:
     """Fill the new column, in one transaction.
 
     Args:
-        connection: A connection; its open transaction is used if there is one.
-        names: Names of the job.
-        table: The table.
+        session: The session; its open transaction is used if there is one.
         rows: What to write; a row that was changed since it was read is left out.
         silent: Whether to keep the application's triggers from firing.
     """
-    with connection.transaction(), connection.cursor() as cursor:
-        staging, same = stage_rows(cursor, names, table, rows)
-        probe_by_key(cursor)
+    with session.connection.transaction():
+        staging, same = stage_rows(session, rows)
+        probe_by_key(session)
         if silent:
-            _silence(connection)
-        values = [
-            sql.SQL("g.vector"),
-            sql.Literal(names.job.target.id),
-            sql.Literal(names.job.artifact_id),
-            sql.SQL("g.source"),
-            sql.SQL("g.digest"),
-        ]
-        cursor.execute(
+            _silence(session.connection)
+        session.execute(
             sql.SQL(
                 "UPDATE {served} s SET {filled} FROM {staging} g WHERE {same} AND s.{vector} IS NOT NULL "
                 "AND {unchanged} AND NOT (s.{column} IS NOT NULL "
                 "AND s.{artifact} IS NULL AND s.{source} IS NOT DISTINCT FROM g.source)"
             ).format(
-                served=names.served,
+                served=session.table.identifier,
                 filled=sql.SQL(", ").join(
-                    sql.SQL("{} = {}").format(name, value) for name, value in zip(names.columns(), values, strict=True)
+                    sql.SQL("{} = {}").format(sql.Identifier(name), value)
+                    for name, value in zip(session.target.side, staged_values(session), strict=True)
                 ),
                 staging=staging,
                 same=same,
-                vector=sql.Identifier(table.column),
+                vector=session.table.vectors,
                 unchanged=UNCHANGED,
-                column=sql.Identifier(names.column),
-                artifact=names.provenance("artifact"),
-                source=names.provenance("source"),
+                column=session.target.vectors,
+                artifact=session.target.provenance("artifact"),
+                source=session.target.provenance("source"),
             )
         )
 
 
-def clear_rows(connection: Connection[Any], names: ColumnTarget, which: sql.Composable, *, silent: bool) -> None:
+def clear_rows(session: Session, which: sql.Composable, *, silent: bool) -> None:
     """Empty the new column of some rows, in the transaction that is open."""
     if silent:
-        _silence(connection)
-    cleared = sql.SQL(", ").join(sql.SQL("{} = NULL").format(name) for name in names.columns())
-    connection.execute(sql.SQL("UPDATE {} s SET {} WHERE {}").format(names.served, cleared, which))
+        _silence(session.connection)
+    cleared = sql.SQL(", ").join(sql.SQL("{} = NULL").format(sql.Identifier(name)) for name in session.target.side)
+    session.execute(sql.SQL("UPDATE {} s SET {} WHERE {}").format(session.table.identifier, cleared, which))
 
 
-def settle_rows(connection: Connection[Any], names: ColumnTarget, table: VectorTable) -> None:
+def settle_rows(session: Session) -> None:
     """Find out whether rows that could not be converted may stay without a vector.
 
     Raises:
         StoreError: If there is one and the vector may not be NULL.
     """
-    if not needs_vector(connection, names, table):
+    if not needs_vector(session):
         return
-    if count := count_where(connection, empty_rows(names, table, WHOLE)):
-        raise unconverted(count, table.column)
+    if count := session.count(empty_rows(session, WHOLE)):
+        raise session.unconverted(count)
 
 
-def return_rows(connection: Connection[Any], names: ColumnTarget, table: VectorTable, *, silent: bool) -> int:
+def return_rows(session: Session, *, silent: bool) -> int:
     """Empty the old vector of rows that got a new one since the cutover.
 
     Returns:
@@ -108,36 +97,32 @@ def return_rows(connection: Connection[Any], names: ColumnTarget, table: VectorT
         StoreError: If there are any and the old vector may not be NULL.
     """
     written = sql.SQL("s.{} IS NOT NULL AND s.{} IS NULL").format(
-        sql.Identifier(table.column), sql.Identifier(f"{table.column}__source")
+        session.table.vectors, session.table.provenance("source")
     )
-    without = count_where(connection, sql.SQL("FROM {} s WHERE {}").format(names.served, written))
-    if without and needs_vector(connection, names, table):
-        raise without_old(without, table.column)
+    without = session.count(sql.SQL("FROM {} s WHERE {}").format(session.table.identifier, written))
+    if without and needs_vector(session):
+        raise session.without_old(without)
     if silent:
-        _silence(connection)
-    old = sql.Identifier(names.old_column)
-    connection.execute(sql.SQL("UPDATE {} s SET {} = NULL WHERE {}").format(names.served, old, written))
+        _silence(session.connection)
+    old = sql.Identifier(session.names.old_column)
+    session.execute(sql.SQL("UPDATE {} s SET {} = NULL WHERE {}").format(session.table.identifier, old, written))
     return without
 
 
-def count_rows(connection: Connection[Any], names: Target, table: VectorTable, target: Target | None) -> Coverage:
+def count_rows(session: Session, side: VectorTable | None) -> Coverage:
     """Count the rows of both sides; of the source alone where there is no target yet."""
-    column = sql.Identifier(table.column)
+    column = session.table.vectors
     counts = [sql.SQL("count(*)"), sql.SQL("count({})").format(column)]
-    if target is not None:
+    if side is not None:
         filled = sql.SQL("{} IS NOT NULL AND {} = {}").format(
-            sql.Identifier(target.column), target.provenance("space"), sql.Literal(names.job.target.id)
+            side.vectors, side.provenance("space"), sql.Literal(session.job.target.id)
         )
         counts.append(sql.SQL("count(*) FILTER (WHERE {} IS NOT NULL AND {})").format(column, filled))
-        counts.append(
-            sql.SQL("count(*) FILTER (WHERE {} AND {} IS NULL)").format(filled, target.provenance("artifact"))
-        )
+        counts.append(sql.SQL("count(*) FILTER (WHERE {} AND {} IS NULL)").format(filled, side.provenance("artifact")))
         waiting = sql.SQL("count(*) FILTER (WHERE {} IS NOT NULL AND {} IS NULL AND {} = {})")
-        counts.append(
-            waiting.format(column, sql.Identifier(target.column), target.provenance("space"), sql.Literal(CHANGED))
-        )
-    statement = sql.SQL("SELECT {} FROM {}").format(sql.SQL(", ").join(counts), names.served)
-    rows, with_vector, *rest = connection.execute(statement).fetchone() or (0, 0)
+        counts.append(waiting.format(column, side.vectors, side.provenance("space"), sql.Literal(CHANGED)))
+    statement = sql.SQL("SELECT {} FROM {}").format(sql.SQL(", ").join(counts), session.table.identifier)
+    rows, with_vector, *rest = session.execute(statement).fetchone() or (0, 0)
     converted, native, changed = rest or (0, 0, 0)
     return Coverage(rows, rows - with_vector, converted, 0, native, changed)
 

@@ -2,52 +2,54 @@
 
 from __future__ import annotations
 
-from typing import Any, LiteralString
+from collections.abc import Sequence
+from typing import LiteralString
 
-from psycopg import Connection, sql
+from psycopg import sql
 
-from embcompat.errors import StoreError
-from embcompat.stores.postgres.catalog import VectorTable
-from embcompat.stores.postgres.names import PROVENANCE, Target, listed, matched
-from embcompat.stores.postgres.writer import plain_columns, updates
+from embcompat.stores.postgres.catalog.tables import VectorTable
+from embcompat.stores.postgres.names import listed, matched
+from embcompat.stores.postgres.session import Session
 
 
-def follow_rows(connection: Connection[Any], names: Target, table: VectorTable, *, logged_only: bool = False) -> int:
+def follow_rows(session: Session, *, logged_only: bool = False) -> int:
     """Remove target rows whose source row or vector is gone, and bring over rows without a vector.
 
     Args:
-        connection: A connection.
-        names: Names of the job.
-        table: The table in service.
+        session: The session.
         logged_only: Look only at rows that the log mentions, instead of comparing the two tables.
 
     Returns:
         Rows removed. Vectors of rows that never had an old one stay.
     """
-    column = sql.Identifier(table.column)
-    among = _logged(names, table, "t") if logged_only else sql.SQL("true")
-    gone = sql.SQL("NOT EXISTS (SELECT 1 FROM {} s WHERE {})").format(names.served, matched(table.keys, "s", "t"))
+    column = session.table.vectors
+    among = _logged(session, "t") if logged_only else sql.SQL("true")
+    gone = sql.SQL("NOT EXISTS (SELECT 1 FROM {} s WHERE {})").format(
+        session.table.identifier, matched(session.keys, "s", "t")
+    )
     lost = sql.SQL(
         "t.{column} IS NOT NULL AND t.{recorded} IS NOT NULL "
         "AND EXISTS (SELECT 1 FROM {served} s WHERE {match} AND s.{column} IS NULL)"
     ).format(
         column=column,
-        recorded=names.provenance("source"),
-        served=names.served,
-        match=matched(table.keys, "s", "t"),
+        recorded=session.target.provenance("source"),
+        served=session.table.identifier,
+        match=matched(session.keys, "s", "t"),
     )
     removed = sum(
-        connection.execute(sql.SQL("DELETE FROM {} t WHERE {} AND {}").format(names.target, among, which)).rowcount
+        session.execute(
+            sql.SQL("DELETE FROM {} t WHERE {} AND {}").format(session.target.identifier, among, which)
+        ).rowcount
         for which in (gone, lost)
     )
-    new = _logged(names, table, "s")
+    new = _logged(session, "s")
     if not logged_only:
-        new = sql.SQL("({} OR {})").format(new, _absent(names, table))
-    _bring_over(connection, names, table, sql.SQL("s.{} IS NULL AND {}").format(column, new))
+        new = sql.SQL("({} OR {})").format(new, _absent(session))
+    _bring_over(session, sql.SQL("s.{} IS NULL AND {}").format(column, new))
     return removed
 
 
-def settle_rows(connection: Connection[Any], names: Target, table: VectorTable) -> None:
+def settle_rows(session: Session) -> None:
     """Compare the two tables, and bring over without a vector what could not be converted.
 
     From then on only rows that the log mentions can differ, so that nobody has to wait for another comparison.
@@ -55,23 +57,21 @@ def settle_rows(connection: Connection[Any], names: Target, table: VectorTable) 
     Raises:
         StoreError: If there is such a row and the vector may not be NULL.
     """
-    follow_rows(connection, names, table)
-    _settle(
-        connection, names, table, sql.SQL("{} AND NOT {}").format(_absent(names, table), _logged(names, table, "s"))
-    )
+    follow_rows(session)
+    _settle(session, sql.SQL("{} AND NOT {}").format(_absent(session), _logged(session, "s")))
 
 
-def settle_changes(connection: Connection[Any], names: Target, table: VectorTable) -> None:
+def settle_changes(session: Session) -> None:
     """As `settle_rows`, for rows that the log mentions; the others are settled.
 
     Raises:
         StoreError: If there is a row that could not be converted and the vector may not be NULL.
     """
-    follow_rows(connection, names, table, logged_only=True)
-    _settle(connection, names, table, _logged(names, table, "s"))
+    follow_rows(session, logged_only=True)
+    _settle(session, _logged(session, "s"))
 
 
-def return_rows(connection: Connection[Any], names: Target, table: VectorTable, old: VectorTable) -> int:
+def return_rows(session: Session, old: VectorTable) -> int:
     """Bring rows that changed since the cutover back to the old table, without their new vectors.
 
     Returns:
@@ -80,111 +80,100 @@ def return_rows(connection: Connection[Any], names: Target, table: VectorTable, 
     Raises:
         StoreError: If there are any and the old vector may not be NULL.
     """
-    log, parked = _logged(names, table, "s"), names.identifier(names.old_name)
-    column = sql.Identifier(table.column)
-    match = matched(table.keys, "s", "t")
-    connection.execute(
+    log, parked = _logged(session, "s"), old.identifier
+    column = session.table.vectors
+    match = matched(session.keys, "s", "t")
+    session.execute(
         sql.SQL("DELETE FROM {parked} s WHERE {log} AND NOT EXISTS (SELECT 1 FROM {served} t WHERE {match})").format(
-            parked=parked, log=log, served=names.served, match=match
+            parked=parked, log=log, served=session.table.identifier, match=match
         )
     )
     written = sql.SQL("t.{column} IS NOT NULL AND t.{recorded} IS NULL").format(
-        column=column, recorded=names.provenance("source")
+        column=column, recorded=session.target.provenance("source")
     )
     lost = sql.SQL(
         "t.{column} IS NOT NULL AND {log} AND NOT EXISTS (SELECT 1 FROM {parked} s WHERE {match} "
         "AND s.{column} IS NOT NULL)"
-    ).format(column=column, log=_logged(names, table, "t"), parked=parked, match=match)
-    which = sql.SQL("FROM {} t WHERE ({}) OR ({})").format(names.served, written, lost)
-    without = count_where(connection, which)
+    ).format(column=column, log=_logged(session, "t"), parked=parked, match=match)
+    which = sql.SQL("FROM {} t WHERE ({}) OR ({})").format(session.table.identifier, written, lost)
+    without = session.count(which)
     if without and not old.nullable:
-        raise without_old(without, table.column)
+        raise session.without_old(without)
     if old.nullable:
-        connection.execute(
+        session.execute(
             sql.SQL(
                 "UPDATE {parked} s SET {column} = NULL FROM {served} t WHERE {match} AND {written} AND {log}"
-            ).format(parked=parked, column=column, served=names.served, match=match, written=written, log=log)
+            ).format(
+                parked=parked, column=column, served=session.table.identifier, match=match, written=written, log=log
+            )
         )
-    plain = plain_columns(old)
-    connection.execute(
+    plain = old.plain_columns
+    session.execute(
         sql.SQL(
             "INSERT INTO {parked} ({written}) OVERRIDING SYSTEM VALUE SELECT {written} FROM {served} s WHERE {log} "
             "ON CONFLICT ({keys}) DO {update}"
         ).format(
             parked=parked,
-            written=listed([*table.keys, *plain]),
-            served=names.served,
+            written=listed([*session.keys, *plain]),
+            served=session.table.identifier,
             log=log,
-            keys=listed(table.keys),
-            update=sql.SQL("UPDATE SET {}").format(updates(plain)) if plain else sql.SQL("NOTHING"),
+            keys=listed(session.keys),
+            update=sql.SQL("UPDATE SET {}").format(_updates(plain)) if plain else sql.SQL("NOTHING"),
         )
     )
     return without
 
 
-def _settle(connection: Connection[Any], names: Target, table: VectorTable, which: sql.Composable) -> None:
+def _settle(session: Session, which: sql.Composable) -> None:
     """Bring over rows with a source vector, without a vector."""
-    column = sql.Identifier(table.column)
+    column = session.table.vectors
     left = sql.SQL("s.{} IS NOT NULL AND {}").format(column, which)
-    count = count_where(connection, sql.SQL("FROM {} s WHERE {}").format(names.served, left))
+    count = session.count(sql.SQL("FROM {} s WHERE {}").format(session.table.identifier, left))
     if not count:
         return
-    if not table.nullable:
-        raise unconverted(count, table.column)
-    clear = sql.SQL(", ").join(
-        sql.SQL("{} = NULL").format(name) for name in (column, *(names.provenance(kind) for kind in PROVENANCE))
-    )
-    connection.execute(
+    if not session.table.nullable:
+        raise session.unconverted(count)
+    clear = sql.SQL(", ").join(sql.SQL("{} = NULL").format(name) for name in map(sql.Identifier, session.target.side))
+    session.execute(
         sql.SQL("UPDATE {target} t SET {clear} FROM {served} s WHERE {match} AND {left}").format(
-            target=names.target, clear=clear, served=names.served, match=matched(table.keys, "s", "t"), left=left
+            target=session.target.identifier,
+            clear=clear,
+            served=session.table.identifier,
+            match=matched(session.keys, "s", "t"),
+            left=left,
         )
     )
-    _bring_over(connection, names, table, left)
+    _bring_over(session, left)
 
 
-def unconverted(count: int, column: str) -> StoreError:
-    """Return the error of a cutover that would leave vectors empty that may not be."""
-    return StoreError(
-        f"{count} rows could not be converted, and column {column!r} may not be NULL. "
-        "Repair or delete these rows, or allow NULL."
-    )
-
-
-def without_old(count: int, column: str) -> StoreError:
-    """Return the error of a rollback that would leave vectors empty that may not be."""
-    return StoreError(
-        f"{count} rows came in after the cutover and have no old vector, and the old column {column!r} "
-        "may not be NULL. Allow NULL there, or embed these rows with the old model."
-    )
-
-
-def count_where(connection: Connection[Any], source: sql.Composable) -> int:
-    """Count rows; ``source`` is FROM and WHERE."""
-    row = connection.execute(sql.SQL("SELECT count(*) {}").format(source)).fetchone()
-    return int(row[0]) if row is not None else 0
-
-
-def _bring_over(connection: Connection[Any], names: Target, table: VectorTable, which: sql.Composable) -> None:
-    plain = plain_columns(table)
-    connection.execute(
+def _bring_over(session: Session, which: sql.Composable) -> None:
+    plain = session.table.plain_columns
+    session.execute(
         sql.SQL(
             "INSERT INTO {target} ({written}) OVERRIDING SYSTEM VALUE SELECT {chosen} FROM {served} s WHERE {which} "
             "ON CONFLICT ({keys}) DO {update}"
         ).format(
-            target=names.target,
-            written=listed([*table.keys, *plain]),
-            chosen=listed([*table.keys, *plain], "s."),
-            served=names.served,
+            target=session.target.identifier,
+            written=listed([*session.keys, *plain]),
+            chosen=listed([*session.keys, *plain], "s."),
+            served=session.table.identifier,
             which=which,
-            keys=listed(table.keys),
-            update=sql.SQL("UPDATE SET {}").format(updates(plain)) if plain else sql.SQL("NOTHING"),
+            keys=listed(session.keys),
+            update=sql.SQL("UPDATE SET {}").format(_updates(plain)) if plain else sql.SQL("NOTHING"),
         )
     )
 
 
-def _logged(names: Target, table: VectorTable, alias: LiteralString) -> sql.Composed:
-    return sql.SQL("EXISTS (SELECT 1 FROM {} l WHERE {})").format(names.log, matched(table.keys, "l", alias))
+def _logged(session: Session, alias: LiteralString) -> sql.Composed:
+    return sql.SQL("EXISTS (SELECT 1 FROM {} l WHERE {})").format(session.names.log, matched(session.keys, "l", alias))
 
 
-def _absent(names: Target, table: VectorTable) -> sql.Composed:
-    return sql.SQL("NOT EXISTS (SELECT 1 FROM {} a WHERE {})").format(names.target, matched(table.keys, "a", "s"))
+def _absent(session: Session) -> sql.Composed:
+    return sql.SQL("NOT EXISTS (SELECT 1 FROM {} a WHERE {})").format(
+        session.target.identifier, matched(session.keys, "a", "s")
+    )
+
+
+def _updates(columns: Sequence[str]) -> sql.Composed:
+    """Return what a conflict sets: the columns as they come in."""
+    return sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in columns)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, LiteralString
+from typing import Final, LiteralString
 
-from psycopg import Connection, sql
+from psycopg import sql
 
 from embcompat.errors import StoreError
-from embcompat.stores.postgres.names import PROVENANCE, Target, matched
-from embcompat.stores.postgres.table.swap import raw
+from embcompat.stores.postgres.catalog.objects import raw
+from embcompat.stores.postgres.catalog.tables import VectorTable
+from embcompat.stores.postgres.names import matched
+from embcompat.stores.postgres.session import Session
 
 _LINES: Final[LiteralString] = """
     SELECT 'column ' || quote_ident(attname) || CASE WHEN attname = %(column)s THEN '' ELSE ' '
@@ -21,13 +23,15 @@ _LINES: Final[LiteralString] = """
 """
 
 
-def require_alike(connection: Connection[Any], names: Target, served: int, other: int, *, where: str) -> None:
-    """Check that columns, defaults, NOT NULL and checks of two tables are the same, beside the vector's dimension.
+def require_alike(session: Session, other: VectorTable) -> None:
+    """Check that columns, defaults, NOT NULL and checks of another table are those of the one in service.
+
+    The dimension of the vector may differ.
 
     Raises:
         StoreError: If they are not: a change that was made to one of them meanwhile would be undone by the swap.
     """
-    here, there = (_lines(connection, names, oid) for oid in (served, other))
+    here, there = (_lines(session, table) for table in (session.table, other))
     if here == there:
         return
     parts = [
@@ -35,50 +39,41 @@ def require_alike(connection: Connection[Any], names: Target, served: int, other
         for what, lines in (("the table in service", here - there), ("the other one", there - here))
         if lines
     ]
-    row = connection.execute("SELECT %s::oid::regclass::text", (other,)).fetchone()
-    name = "" if row is None else row[0]
     raise StoreError(
-        f"{where}: the table was altered meanwhile, and a swap would undo that: {'; '.join(parts)}. Make the same "
-        f"change to {name}."
+        f"{session.where}: the table was altered meanwhile, and a swap would undo that: {'; '.join(parts)}. Make the "
+        f"same change to {session.text(other.identifier)}."
     )
 
 
-def carry_columns(connection: Connection[Any], names: Target, source: int, target: int, keys: tuple[str, ...]) -> None:
-    """Give a table the plain columns that were added to another one meanwhile, with their values.
+def carry_columns(session: Session, other: VectorTable) -> None:
+    """Give another table the plain columns that were added to the one in service meanwhile, with their values.
 
     Args:
-        connection: A connection with an open transaction.
-        names: Names of the job.
-        source: The table that has the columns.
-        target: The table that may lack them.
-        keys: Names of the key columns.
+        session: The session, in a transaction.
+        other: The table that may lack columns.
     """
-    rows = connection.execute(
-        "SELECT attname, format_type(atttypid, atttypmod), pg_get_expr(adbin, adrelid), attnotnull, "
-        "attrelid::regclass::text, %(target)s::regclass::text FROM pg_attribute LEFT JOIN pg_attrdef "
+    rows = session.execute(
+        "SELECT attname, format_type(atttypid, atttypmod), pg_get_expr(adbin, adrelid), attnotnull "
+        "FROM pg_attribute LEFT JOIN pg_attrdef "
         "ON adrelid = attrelid AND adnum = attnum WHERE attrelid = %(source)s AND attnum > 0 AND NOT attisdropped "
         "AND attidentity = '' AND attgenerated = '' AND attname <> ALL (%(provenance)s) AND attname NOT IN "
         "(SELECT attname FROM pg_attribute WHERE attrelid = %(target)s AND NOT attisdropped)",
-        {"source": source, "target": target, "provenance": _provenance(names)},
+        {"source": session.table.oid, "target": other.oid, "provenance": session.table.side[1:]},
     ).fetchall()
-    for column, kind, default, needed, source_name, target_name in rows:
-        name, table = sql.Identifier(column), raw(target_name)
-        connection.execute(sql.SQL("ALTER TABLE {} ADD COLUMN {} {}").format(table, name, raw(kind)))
-        connection.execute(
+    for column, kind, default, needed in rows:
+        name, table = sql.Identifier(column), other.identifier
+        session.execute(sql.SQL("ALTER TABLE {} ADD COLUMN {} {}").format(table, name, raw(kind)))
+        session.execute(
             sql.SQL("UPDATE {} t SET {name} = s.{name} FROM {} s WHERE {match} AND s.{name} IS NOT NULL").format(
-                table, raw(source_name), name=name, match=matched(keys, "s", "t")
+                table, session.table.identifier, name=name, match=matched(session.keys, "s", "t")
             )
         )
         if default is not None:
-            connection.execute(sql.SQL("ALTER TABLE {} ALTER {} SET DEFAULT {}").format(table, name, raw(default)))
+            session.execute(sql.SQL("ALTER TABLE {} ALTER {} SET DEFAULT {}").format(table, name, raw(default)))
         if needed:
-            connection.execute(sql.SQL("ALTER TABLE {} ALTER {} SET NOT NULL").format(table, name))
+            session.execute(sql.SQL("ALTER TABLE {} ALTER {} SET NOT NULL").format(table, name))
 
 
-def _lines(connection: Connection[Any], names: Target, oid: int) -> set[str]:
-    parameters = {"oid": oid, "column": names.column, "provenance": _provenance(names)}
-    return {text for (text,) in connection.execute(_LINES, parameters)}
-
-
-def _provenance(names: Target) -> list[str]:
-    return [f"{names.column}__{kind}" for kind in PROVENANCE]
+def _lines(session: Session, table: VectorTable) -> set[str]:
+    parameters = {"oid": table.oid, "column": table.column, "provenance": table.side[1:]}
+    return {text for (text,) in session.execute(_LINES, parameters)}

@@ -7,25 +7,30 @@ rows that the application changes, and ``T__ID_parts``, the key ranges that work
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import final
 
 from psycopg import sql
 
 from embcompat.errors import StoreError
-from embcompat.stores.postgres import catalog as pg_catalog
-from embcompat.stores.postgres import reader as pg_reader
-from embcompat.stores.postgres import target as pg_target
 from embcompat.stores.postgres import triggers as pg_triggers
-from embcompat.stores.postgres.catalog import VectorTable, find_oid, read_table, swap_obstacles
-from embcompat.stores.postgres.column.sides import ColumnTarget
-from embcompat.stores.postgres.gallery import PgGallery, Scan, Side
-from embcompat.stores.postgres.indexes import create_indexes
-from embcompat.stores.postgres.names import matched
-from embcompat.stores.postgres.staging import Written, probe_by_key
+from embcompat.stores.postgres.catalog import tables as pg_tables
+from embcompat.stores.postgres.catalog.indexes import create_indexes
+from embcompat.stores.postgres.catalog.tables import VectorTable, find_oid, read_table
+from embcompat.stores.postgres.gallery import PgGallery, Scan
+from embcompat.stores.postgres.names import Names, matched
+from embcompat.stores.postgres.rows.copy import Column
+from embcompat.stores.postgres.rows.parts import take_parts
+from embcompat.stores.postgres.rows.reader import key_list
+from embcompat.stores.postgres.rows.staging import Written, probe_by_key
+from embcompat.stores.postgres.session import Session
+from embcompat.stores.postgres.table import rows as pg_rows
+from embcompat.stores.postgres.table import side as pg_side
 from embcompat.stores.postgres.table.changes import follow_rows, return_rows, settle_changes, settle_rows
 from embcompat.stores.postgres.table.definitions import carry_columns, require_alike
+from embcompat.stores.postgres.table.obstacles import swap_obstacles
 from embcompat.stores.postgres.table.swap import swap_tables
-from embcompat.stores.postgres.writer import write_rows
+from embcompat.stores.postgres.table.writer import write_rows
 from embcompat.stores.values import Coverage, Finish, Job, Phase
 
 
@@ -38,143 +43,136 @@ class TableGallery(PgGallery):
 
     def discard(self, job: Job, ids: Sequence[str]) -> None:
         """Delete target rows; the cutover brings them over without a vector."""
-        table, names = self._table(), self._names(job)
-        chosen = pg_reader.key_list(table, self._codec.columns(ids))
-        self._writer.execute(sql.SQL("DELETE FROM {} s WHERE {}").format(names.target, chosen))
+        session = self._session(job)
+        chosen = key_list(session.table, self._codec.columns(ids))
+        session.execute(sql.SQL("DELETE FROM {} s WHERE {}").format(session.target.identifier, chosen))
 
     def coverage(self, job: Job) -> Coverage:
         """Count the rows of both sides."""
-        return pg_reader.count_rows(self._writer, self._names(job), self._table(), phase=self.state(job).phase)
+        return pg_rows.count_rows(self._session(job), phase=self.state(job).phase)
 
     def copied_bytes(self) -> int:
         """Return what a copy of everything but the vectors takes, the indexes included."""
         table = self._table()
-        return max(0, pg_catalog.total_bytes(self._writer, table) - pg_catalog.vector_bytes(self._writer, table))
+        return max(0, pg_tables.total_bytes(self._writer, table) - pg_tables.vector_bytes(self._writer, table))
 
     def remove_orphans(self, job: Job) -> int:
         """Remove target rows whose source row or vector is gone, and bring over rows without a vector."""
         with self._writer.transaction():
-            return follow_rows(self._writer, self._names(job), self._table())
+            return follow_rows(self._session(job))
 
     def _cutover(self, job: Job, finish: Finish) -> None:
         """Swap the names of both tables; writers wait while the last changed rows are converted, readers hardly."""
-        table, names = self._table(), self._names(job)
-        target = find_oid(self._writer, self._schema, names.name()) or 0
-        require_alike(self._writer, names, table.oid, target, where=self.url)
+        session = self._session(job)
+        table, target = session.table, session.target
+        require_alike(session, target)
         with self._writer.transaction():
-            settle_rows(self._writer, names, table)
-        self._writer.execute(sql.SQL("ANALYZE {}").format(names.target))  # or the first queries are planned blindly
+            settle_rows(session)
+        session.execute(sql.SQL("ANALYZE {}").format(target.identifier))  # or the first queries are planned blindly
         validations: list[sql.Composed] = []
 
         def swap() -> None:
-            self._writer.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(names.served))
-            require_alike(self._writer, names, table.oid, target, where=self.url)
-            probe_by_key(self._writer.cursor())
-            for rows in self._read(table, self._changed(job, table), self.batch_size):
+            session.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(table.identifier))
+            require_alike(session, target)
+            probe_by_key(session)
+            for rows in self._read(table, self._changed(session), self.batch_size):
                 self.write(job, *finish(rows))
-            settle_changes(self._writer, names, table)
-            self._writer.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(names.served))
-            pg_triggers.drop_log_triggers(self._writer, names, names.served)
-            validations[:] = swap_tables(
-                self._writer, self._schema, served=self._name, incoming=names.name(), parked=names.old_name
-            )
-            pg_triggers.create_log_function(self._writer, names, table.keys, parked=True)
-            pg_triggers.add_log_triggers(self._writer, names, names.served)
-            pg_triggers.add_guard(self._writer, names, names.served)
-            self._writer.execute(sql.SQL("TRUNCATE {}").format(names.log))
+            settle_changes(session)
+            session.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(table.identifier))
+            pg_triggers.drop_log_triggers(session)
+            validations[:] = swap_tables(session, incoming=target, parked=session.names.old_table)
+            pg_triggers.create_log_function(session, parked=True)
+            pg_triggers.add_log_triggers(session)
+            pg_triggers.add_guard(session)
+            session.execute(sql.SQL("TRUNCATE {}").format(session.names.log))
 
         self._locked(swap)
         for statement in validations:
-            self._writer.execute(statement)
+            session.execute(statement)
 
     def _rollback(self, job: Job) -> int:
         """Swap the names back; rows that changed since the cutover follow, without their new vectors."""
-        names = self._names(job)
-        table = self._table()
-        parked = find_oid(self._writer, self._schema, names.old_name) or 0
-        self._locked(lambda: carry_columns(self._writer, names, table.oid, parked, table.keys))
-        old = read_table(self._writer, self._schema, names.old_name, self._column, table.keys, where=self.url)
+        session = self._session(job)
+        self._locked(lambda: carry_columns(session, self._parked(session)))
+        parked = self._parked(session)
         validations: list[sql.Composed] = []
         without: list[int] = []
 
         def swap() -> None:
-            self._writer.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(names.served))
-            require_alike(self._writer, names, table.oid, parked, where=self.url)
-            without[:] = [return_rows(self._writer, names, table, old)]
-            self._writer.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(names.served))
-            pg_triggers.drop_log_triggers(self._writer, names, names.served)
-            pg_triggers.drop_trigger(self._writer, names, "guard", names.served)
-            validations[:] = swap_tables(
-                self._writer, self._schema, served=self._name, incoming=names.old_name, parked=names.name()
-            )
-            pg_triggers.create_log_function(self._writer, names, table.keys, parked=False)
-            pg_triggers.add_log_triggers(self._writer, names, names.served)
-            self._writer.execute(sql.SQL("TRUNCATE {}").format(names.log))
+            session.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(session.table.identifier))
+            require_alike(session, parked)
+            without[:] = [return_rows(session, parked)]
+            session.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(session.table.identifier))
+            pg_triggers.drop_log_triggers(session)
+            pg_triggers.drop_trigger(session, "guard")
+            validations[:] = swap_tables(session, incoming=parked, parked=session.names.name())
+            pg_triggers.create_log_function(session, parked=False)
+            pg_triggers.add_log_triggers(session)
+            session.execute(sql.SQL("TRUNCATE {}").format(session.names.log))
 
         self._locked(swap)
         for statement in validations:
-            self._writer.execute(statement)
+            session.execute(statement)
         return without[0]
 
-    def _phase(self, job: Job) -> Phase:
-        names = self._names(job)
-        columns = ColumnTarget.of(names)
-        if {columns.column, columns.old_column}.intersection(self._table().others):
+    def _phase(self, session: Session) -> Phase:
+        names = session.names
+        if {names.new_column, names.old_column}.intersection(session.table.others):
             raise StoreError(f"{self.url}: this migration fills a new column. Add ?target=column to the address.")
-        if find_oid(self._writer, self._schema, names.old_name) is not None:
+        if find_oid(self._writer, self._schema, names.old_table) is not None:
             return "cut_over"
         return "untouched" if find_oid(self._writer, self._schema, names.name()) is None else "prepared"
 
-    def _hindrances(self, job: Job, table: VectorTable) -> list[str]:
-        return swap_obstacles(self._writer, table.oid, tag=self._names(job).tag)
+    def _hindrances(self, session: Session) -> list[str]:
+        return swap_obstacles(session)
 
-    def _make_target(self, job: Job, table: VectorTable) -> None:
-        pg_target.create_target(self._writer, self._names(job), table)
+    def _make_target(self, session: Session) -> None:
+        pg_side.create_target(session)
 
-    def _sources(self, job: Job, table: VectorTable, *, missing_only: bool, claim: bool) -> Scan:
-        names = self._names(job)
-        target = find_oid(self._writer, self._schema, names.name()) or 0
-        self._locked(lambda: carry_columns(self._writer, names, table.oid, target, table.keys))
+    def _sources(self, session: Session, *, missing_only: bool, claim: bool) -> Scan:
+        self._locked(lambda: carry_columns(session, session.target))
         if missing_only:
-            parts = pg_reader.take_parts(self._reader, names, table, claim=claim)
-            return Scan(pg_reader.missing_rows(self._reader, names, table, part) for part in parts)
-        for written in (names.target, names.log):  # or the comparison is planned blindly
-            self._writer.execute(sql.SQL("ANALYZE {}").format(written))
+            reading = replace(session, connection=self._reader)
+            return Scan(pg_rows.missing_rows(reading, part) for part in take_parts(reading, claim=claim))
+        for written in (session.target.identifier, session.names.log):  # or the comparison is planned blindly
+            session.execute(sql.SQL("ANALYZE {}").format(written))
         recorded = sql.SQL("CASE WHEN m.n IS NULL AND t.{} IS NOT NULL THEN coalesce(t.{}, 0) ELSE 0 END").format(
-            sql.Identifier(table.column), names.provenance("source")
+            session.target.vectors, session.target.provenance("source")
         )
-        return Scan([pg_reader.compared_rows(names, table)], recorded, sql.SQL("coalesce(m.n, 0)"))
+        return Scan([pg_rows.compared_rows(session)], recorded, sql.SQL("coalesce(m.n, 0)"))
 
-    def _changed(self, job: Job, table: VectorTable) -> Scan:
+    def _changed(self, session: Session) -> Scan:
         """Return the rows that the log mentions."""
-        return Scan([pg_reader.logged_rows(self._names(job), table)], change=sql.SQL("m.n"))
+        return Scan([pg_rows.logged_rows(session)], change=sql.SQL("m.n"))
 
-    def _unchanged(self, job: Job, table: VectorTable) -> sql.Composable:
-        names = self._names(job)
-        return sql.SQL(" AND NOT EXISTS (SELECT 1 FROM {} l WHERE {})").format(names.log, matched(table.keys, "l", "s"))
+    def _unchanged(self, session: Session) -> sql.Composable:
+        return sql.SQL(" AND NOT EXISTS (SELECT 1 FROM {} l WHERE {})").format(
+            session.names.log, matched(session.keys, "l", "s")
+        )
 
-    def _build_index(self, job: Job, table: VectorTable) -> None:
-        name = self._names(job).name()
-        target = read_table(self._writer, self._schema, name, self._column, table.keys, where=self.url)
-        create_indexes(self._writer, table, target, job.metric)
+    def _build_index(self, session: Session) -> None:
+        create_indexes(session, concurrently=False)
 
-    def _write(self, job: Job, rows: Written) -> None:
-        write_rows(self._writer, self._names(job), self._table(), rows)
+    def _write(self, session: Session, rows: Written) -> None:
+        write_rows(session, rows)
 
-    def _drop_old_side(self, job: Job) -> None:
-        pg_target.drop_old_side(self._writer, self._names(job))
+    def _drop_old_side(self, session: Session) -> None:
+        pg_side.drop_old_side(session, self._parked(session))
 
     def leftovers(self, job: Job) -> list[str]:
         """List the target table, the log and the parts."""
-        names = self._names(job)
+        names = self._session(job).names
         tables = [names.name(), names.name("_log"), names.name("_parts")]
         return [f"table {name}" for name in tables if find_oid(self._writer, self._schema, name) is not None]
 
-    def _drop_target_side(self, job: Job) -> None:
-        pg_target.drop_target_side(self._writer, self._names(job))
+    def _drop_target_side(self, session: Session) -> None:
+        pg_side.drop_target_side(session)
 
-    def _target_side(self, job: Job) -> Side | None:
-        phase, names = self.state(job).phase, self._names(job)
-        if phase == "untouched":
-            return None
-        return names, self._table(), names.target if phase == "prepared" else names.served
+    def _beside(self, names: Names, table: VectorTable) -> VectorTable:
+        oid = find_oid(self._writer, self._schema, names.name()) or 0
+        return replace(table, name=names.name(), oid=oid, vector=Column(table.vector.kind, names.job.target.dim))
+
+    def _parked(self, session: Session) -> VectorTable:
+        """Return the table that was in service before the cutover."""
+        name = session.names.old_table
+        return read_table(self._writer, self._schema, name, self._column, session.keys, where=self.url)

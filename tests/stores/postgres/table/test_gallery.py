@@ -17,9 +17,7 @@ from embcompat.migration import cut_over, drop_old, job_of, plan_migration, roll
 from embcompat.runtime import OnnxAligner
 from embcompat.stores import open_store, vector_digests
 from embcompat.stores.postgres import names as names_module
-from embcompat.stores.postgres import reader as reader_module
-from embcompat.stores.postgres.copy import Column, encode, order
-from embcompat.stores.postgres.reader import read_rows
+from embcompat.stores.postgres.rows import parts as parts_module
 from embcompat.stores.postgres.table import changes as changes_module
 from embcompat.stores.postgres.table import gallery as table_module
 
@@ -207,7 +205,7 @@ def test_a_row_that_cannot_be_null_and_cannot_be_converted_blocks(database: Any,
 def test_workers_take_parts_that_nobody_else_has(
     database: Any, aligner: OnnxAligner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reader_module, "PART_ROWS", 10)
+    monkeypatch.setattr(parts_module, "PART_ROWS", 10)
     database.execute(f"CREATE TABLE docs (id integer PRIMARY KEY, v vector({DIM}))")
     database.fill("docs", 95)
     job = job_of(aligner.artifact)
@@ -335,7 +333,7 @@ def test_an_index_made_meanwhile_blocks_until_it_is_there_too(database: Any, ali
         database.execute("CREATE INDEX docs_title ON docs (title)")
         with pytest.raises(StoreError, match="no counterpart of index docs_title"):
             cut_over(aligner, store)
-        target = names_module.Target("", "docs", "v", job_of(aligner.artifact)).name()
+        target = names_module.Names("", "docs", "v", job_of(aligner.artifact)).name()
         database.execute(sql.SQL("CREATE INDEX ON {} (title)").format(sql.Identifier(target)))
         cut_over(aligner, store)
 
@@ -360,47 +358,6 @@ def test_addresses_that_lead_nowhere(database: Any, address: str, message: str) 
 def test_no_server_is_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot connect"):
         open_store(f"postgresql://postgres@/postgres?host={tmp_path}#docs.v")
-
-
-def test_binary_rows_come_back_as_they_were_and_as_the_server_reads_them(database: Any) -> None:
-    rng = np.random.default_rng(0)
-    columns = [
-        Column("text"),
-        Column("vector", 3),
-        Column("int2"),
-        Column("uuid"),
-        Column("halfvec", 2),
-        Column("int8"),
-        Column("text"),
-        Column("int4"),
-    ]
-    values = [
-        ["", "o'ü", "a" * 3000],
-        rng.standard_normal((3, 3)).astype(np.float32),
-        [-1, 0, 32767],
-        [UUID(int=0), UUID(int=1 << 127), UUID(int=255)],
-        np.array([[0.5, -2.0], [1.0, 0.0], [3.0, 65504.0]], np.float32),
-        [-(2**63), 0, 2**63 - 1],
-        ["x\ty\n", "%s", "{}"],
-        [-5, 0, 2**31 - 1],
-    ]
-    places = order(columns)
-    data = b"".join(encode([values[place] for place in places], [columns[place] for place in places], 3))
-    database.execute("CREATE TABLE t (a int2, b int8, c int4, d uuid, e vector(3), f halfvec(2), g text, h text)")
-    names = {0: "g", 1: "e", 2: "a", 3: "d", 4: "f", 5: "b", 6: "h", 7: "c"}
-    target = sql.SQL("COPY t ({}) FROM STDIN (FORMAT BINARY)").format(
-        sql.SQL(", ").join(sql.Identifier(names[place]) for place in places)
-    )
-    with database.cursor() as cursor, cursor.copy(target) as copy:
-        copy.write(data)
-    rows = database.execute("SELECT a, b, c, d, f::text, g, h FROM t ORDER BY c").fetchall()
-    assert rows[0] == (-1, -(2**63), -5, UUID(int=0), "[0.5,-2]", "", "x\ty\n")
-    assert rows[2] == (32767, 2**63 - 1, 2**31 - 1, UUID(int=255), "[3,65504]", "a" * 3000, "{}")
-    fields = [(sql.SQL("s.{}").format(sql.Identifier(names[place])), columns[place]) for place in range(len(columns))]
-    for rest, rows_read in (("FROM t s ORDER BY c", slice(None)), ("FROM t s WHERE c < -9", slice(0))):
-        for expected, found in zip(values, read_rows(database, fields, sql.SQL(rest)), strict=True):
-            np.testing.assert_array_equal(found, expected[rows_read])
-    assert read_rows(database, fields[:1], sql.SQL("FROM t s ORDER BY c")) == [values[0]]
 
 
 def test_a_vector_that_does_not_fit_half_precision_is_one_failed_row(database: Any, aligner: OnnxAligner) -> None:

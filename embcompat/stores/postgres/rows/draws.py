@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from psycopg import Connection, sql
+from psycopg import sql
 
-from embcompat.stores.postgres.catalog import VectorTable
-from embcompat.stores.postgres.copy import Column
-from embcompat.stores.postgres.names import Target, listed
-from embcompat.stores.postgres.reader import key_fields, key_list, read_rows
+from embcompat.stores.postgres.names import listed
+from embcompat.stores.postgres.rows.copy import Column
+from embcompat.stores.postgres.rows.reader import key_fields, key_list, read_rows
+from embcompat.stores.postgres.session import Session
 
 _OVERSAMPLING = 20
 """Rows on the random pages of a large table for each row that is drawn: so that few come from one page [ours]."""
@@ -20,67 +20,61 @@ _OVERSAMPLING = 20
 _READ_ROWS = 2_000
 
 
-def draw_keys(
-    connection: Connection[Any], names: Target, table: VectorTable, count: int | None, *, seed: int
-) -> list[list[Any]]:
+def draw_keys(session: Session, count: int | None, *, seed: int) -> list[list[Any]]:
     """Return key columns of up to ``count`` rows with a vector, each with the same chance."""
-    estimate = connection.execute(
-        "SELECT reltuples FROM pg_class WHERE oid = %s::regclass", (names.served.as_string(connection),)
+    estimate = session.execute(
+        "SELECT reltuples FROM pg_class WHERE oid = %s::regclass", (session.text(session.table.identifier),)
     ).fetchone()
     rows = float(estimate[0]) if estimate is not None else -1.0
     if count is None:
-        return _keys(connection, names, table, sql.SQL(""), None, seed)
+        return _keys(session, sql.SQL(""), None, seed)
     percent = 100.0 * _OVERSAMPLING * count / rows if rows > 0 else 100.0
     if percent < 100.0:
         part = sql.SQL(" TABLESAMPLE SYSTEM ({}) REPEATABLE ({})").format(percent, seed)
-        keys = _keys(connection, names, table, part, count, seed)
+        keys = _keys(session, part, count, seed)
         if len(keys[0]) == count:
             return keys
-    return _keys(connection, names, table, sql.SQL(""), count, seed)
+    return _keys(session, sql.SQL(""), count, seed)
 
 
 def _keys(
-    connection: Connection[Any],
-    names: Target,
-    table: VectorTable,
+    session: Session,
     part: sql.Composable,
     count: int | None,
     seed: int,
 ) -> list[list[Any]]:
     order = sql.SQL(" ORDER BY hashtextextended(ROW({})::text, {}) LIMIT {}").format(
-        listed(table.keys), seed, sql.SQL("ALL") if count is None else sql.Literal(count)
+        listed(session.keys), seed, sql.SQL("ALL") if count is None else sql.Literal(count)
     )
-    rows = connection.execute(
+    rows = session.execute(
         sql.SQL("SELECT {} FROM {}{} WHERE {} IS NOT NULL").format(
-            listed(table.keys), names.served, part, sql.Identifier(table.column)
+            listed(session.keys), session.table.identifier, part, session.table.vectors
         )
         + order
     ).fetchall()
-    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in table.keys]
+    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in session.keys]
 
 
 def read_drawn(
-    connection: Connection[Any],
-    names: Target,
-    table: VectorTable,
+    session: Session,
     keys: Sequence[Sequence[Any]],
     columns: Sequence[str],
 ) -> tuple[list[list[Any]], NDArray[np.float32], dict[str, Sequence[Any]]]:
     """Read key columns, vectors and other columns (as text) of the rows with the given keys."""
-    vector = (sql.SQL("s.{}").format(sql.Identifier(table.column)), table.vector)
+    vector = (sql.SQL("s.{}").format(session.table.vectors), session.table.vector)
     others = [(sql.SQL("s.{}::text").format(sql.Identifier(name)), Column("text")) for name in columns]
-    found: list[list[Any]] = [[] for _ in table.keys]
-    vectors = [np.empty((0, table.vector.dim), np.float32)]
+    key_columns: list[list[Any]] = [[] for _ in session.keys]
+    vectors = [np.empty((0, session.table.vector.dim), np.float32)]
     values: dict[str, list[Any]] = {name: [] for name in columns}
     for start in range(0, len(keys[0]), _READ_ROWS):
         part = [column[start : start + _READ_ROWS] for column in keys]
         rest = sql.SQL("FROM {} s WHERE s.{} IS NOT NULL AND {}").format(
-            names.served, sql.Identifier(table.column), key_list(table, part)
+            session.table.identifier, session.table.vectors, key_list(session.table, part)
         )
-        result = read_rows(connection, [*key_fields(table), vector, *others], rest)
-        for column, more in zip(found, result, strict=False):
+        result = read_rows(session.connection, [*key_fields(session.table), vector, *others], rest)
+        for column, more in zip(key_columns, result, strict=False):
             column += list(more)
-        vectors.append(result[len(table.keys)])
-        for name, more in zip(columns, result[len(table.keys) + 1 :], strict=True):
+        vectors.append(result[len(session.keys)])
+        for name, more in zip(columns, result[len(session.keys) + 1 :], strict=True):
             values[name] += list(more)
-    return found, np.concatenate(vectors), dict(values)
+    return key_columns, np.concatenate(vectors), dict(values)

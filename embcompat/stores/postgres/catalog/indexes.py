@@ -8,7 +8,8 @@ from typing import Any, Final
 from psycopg import Connection, sql
 
 from embcompat.spaces import Similarity
-from embcompat.stores.postgres.catalog import VectorTable
+from embcompat.stores.postgres.catalog.tables import VectorTable
+from embcompat.stores.postgres.session import Session
 
 _OPERATORS: Final = {"cosine": "cosine", "dot": "ip", "euclidean": "l2"}
 _TEXT: Final = re.compile(r"('(?:[^']|'')*')")
@@ -33,44 +34,35 @@ def definitions(connection: Connection[Any], table: VectorTable, *, of_column: b
     return {name: definition[definition.index(" USING ") :] for name, definition in rows}
 
 
-def create_indexes(
-    connection: Connection[Any],
-    source: VectorTable,
-    target: VectorTable,
-    metric: Similarity | None,
-    *,
-    concurrently: bool = False,
-) -> None:
+def create_indexes(session: Session, *, concurrently: bool) -> None:
     """Build the vector indexes of the source that the target lacks, with their operators, options and conditions.
 
     Args:
-        connection: A connection.
-        source: The table and column in service.
-        target: The table and column beside it.
-        metric: Metric of the indexes on the target vectors; that of the index in service when None.
-        concurrently: Whether both are columns of one table in service.
+        session: The session.
+        concurrently: Whether both sides are columns of one table in service.
     """
+    connection, source, target = session.connection, session.table, session.target
     present = list(definitions(connection, target, of_column=concurrently).values())
     moved = definitions(connection, source, of_column=True)
     for name, definition in definitions(connection, source, of_column=concurrently).items():
-        wanted = _moved(connection, definition, source, target, metric) if name in moved else definition
-        if wanted in present:
-            present.remove(wanted)
+        text = _moved(connection, definition, source, target, session.job.metric) if name in moved else definition
+        if text in present:
+            present.remove(text)
             continue
         word = sql.SQL("CONCURRENTLY" if concurrently else "")
-        connection.execute(sql.SQL("CREATE INDEX {} ON {}{}").format(word, target.identifier, sql.SQL(wanted)))
+        connection.execute(sql.SQL("CREATE INDEX {} ON {}{}").format(word, target.identifier, sql.SQL(text)))
 
 
 def pairs(connection: Connection[Any], source: VectorTable, target: VectorTable) -> list[tuple[str, str]]:
     """Return the names of the vector indexes of two columns of one table that are each other's counterpart."""
     waiting = definitions(connection, target, of_column=True)
-    found = []
+    counterparts = []
     for name, definition in definitions(connection, source, of_column=True).items():
         form = _form(_moved(connection, definition, source, target, None))
         if same := next((other for other, text in waiting.items() if _form(text) == form), None):
-            found.append((name, same))
+            counterparts.append((name, same))
             del waiting[same]
-    return found
+    return counterparts
 
 
 def _moved(

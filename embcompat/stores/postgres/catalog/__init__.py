@@ -1,0 +1,1 @@
+"""What PostgreSQL's catalog says about a table and everything that hangs on it."""

@@ -1,0 +1,51 @@
+"""What stands in the way of a migration, whatever its target side is."""
+
+from __future__ import annotations
+
+from typing import Any, Final, LiteralString
+
+from psycopg import Connection
+
+from embcompat.errors import StoreError
+from embcompat.stores.postgres.catalog.tables import VectorTable
+
+HIDDEN_ROWS: Final = (
+    "row security hides rows of it from the role {}, which would not be converted: migrate as a role that sees every "
+    "row, with BYPASSRLS or as an owner who is not under FORCE"
+)
+
+HINDRANCES: Final[LiteralString] = """
+    SELECT 'it is partitioned' FROM pg_class WHERE oid = %(oid)s AND relkind = 'p'
+    UNION ALL SELECT 'it is temporary' FROM pg_class WHERE oid = %(oid)s AND relpersistence = 't'
+    UNION ALL SELECT replace(%(hidden)s, '{}', current_user::text) FROM pg_class
+        WHERE oid = %(oid)s AND row_security_active(oid)
+    UNION ALL SELECT 'the role ' || current_user || ' must own it; it belongs to ' || pg_get_userbyid(relowner)
+        FROM pg_class WHERE oid = %(oid)s AND NOT pg_has_role(relowner, 'USAGE')
+    UNION ALL SELECT 'it inherits from or is inherited by ' || CASE WHEN inhrelid = %(oid)s
+        THEN inhparent::regclass ELSE inhrelid::regclass END
+        FROM pg_inherits WHERE %(oid)s IN (inhrelid, inhparent)
+    UNION ALL SELECT 'publication ' || pubname FROM pg_publication_rel r JOIN pg_publication p
+        ON p.oid = r.prpubid WHERE r.prrelid = %(oid)s
+    UNION ALL SELECT 'publication ' || pubname || ' for all tables' FROM pg_publication WHERE puballtables
+        AND EXISTS (SELECT 1 FROM pg_class WHERE oid = %(oid)s AND relpersistence = 'p')
+    UNION ALL SELECT 'publication ' || pubname || ' for all tables of the schema' FROM pg_publication_namespace r
+        JOIN pg_publication p ON p.oid = r.pnpubid
+        WHERE r.pnnspid = (SELECT relnamespace FROM pg_class WHERE oid = %(oid)s)
+    UNION ALL SELECT 'a subscription that writes to it' FROM pg_subscription_rel WHERE srrelid = %(oid)s
+    UNION ALL SELECT 'rule ' || rulename FROM pg_rewrite WHERE ev_class = %(oid)s
+    UNION ALL SELECT 'another migration of this table that is not finished: drop its old side, or roll back and '
+        'abort it'
+        WHERE EXISTS (SELECT 1 FROM pg_trigger WHERE tgrelid = %(oid)s AND tgname ~ %(others)s
+            AND position(%(tag)s IN tgname) = 0)
+"""
+
+
+def require_every_row(connection: Connection[Any], table: VectorTable, *, where: str) -> None:
+    """Check that no policy hides rows of a table from this role: every count would be of a part.
+
+    Raises:
+        StoreError: If there is one.
+    """
+    row = connection.execute("SELECT row_security_active(%s::oid), current_user", (table.oid,)).fetchone()
+    if row is not None and row[0]:
+        raise StoreError(f"{where}: {HIDDEN_ROWS.replace('{}', str(row[1]))}.")

@@ -1,0 +1,149 @@
+"""The column that a migration makes in a PostgreSQL table beside the one in service, and its end."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from psycopg import sql
+
+from embcompat.stores.postgres import spaces as pg_spaces
+from embcompat.stores.postgres import triggers as pg_triggers
+from embcompat.stores.postgres.catalog.objects import raw
+from embcompat.stores.postgres.connection import extension_schema
+from embcompat.stores.postgres.names import PROVENANCE
+from embcompat.stores.postgres.rows.parts import create_parts
+from embcompat.stores.postgres.session import Session
+
+CHANGED: Final = ""
+"""What stands for the space of an empty vector in the new column whose source the application wrote."""
+
+
+def create_column(session: Session) -> None:
+    """Make the new column and everything beside it, in the transaction that is open."""
+    kinds = [session.target.vector_type, *map(sql.SQL, PROVENANCE.values())]
+    added = [
+        sql.SQL("ADD COLUMN {} {}").format(sql.Identifier(name), kind)
+        for name, kind in zip(session.target.side, kinds, strict=True)
+    ]
+    session.execute(sql.SQL("ALTER TABLE {} {}").format(session.table.identifier, sql.SQL(", ").join(added)))
+    row = session.execute(
+        "SELECT CASE attstorage WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL' WHEN 'm' THEN 'MAIN' "
+        "ELSE 'EXTENDED' END FROM pg_attribute WHERE attrelid = %s AND attname = %s",
+        (session.table.oid, session.table.column),
+    ).fetchone()
+    session.execute(
+        sql.SQL("ALTER TABLE {} ALTER {} SET STORAGE {}").format(
+            session.table.identifier, session.target.vectors, raw(row[0] if row is not None else "EXTERNAL")
+        )
+    )
+    create_parts(session)
+    pg_spaces.record(session)
+    _create_stale_function(session)
+    add_stale_trigger(session)
+
+
+def add_stale_trigger(session: Session) -> None:
+    """Empty the new column of every row whose vector in service changes from now on.
+
+    Triggers run in the order of their names: this one comes behind those that may set the vector.
+    """
+    trigger = sql.Identifier(session.names.trigger("zz_stale"))
+    session.execute(
+        sql.SQL("CREATE TRIGGER {} BEFORE INSERT OR UPDATE ON {} FOR EACH ROW EXECUTE FUNCTION {}()").format(
+            trigger, session.table.identifier, session.names.function("stale")
+        )
+    )
+    session.execute(sql.SQL("ALTER TABLE {} ENABLE ALWAYS TRIGGER {}").format(session.table.identifier, trigger))
+
+
+def drop_broken_indexes(session: Session) -> None:
+    """Drop what an interrupted building of an index has left on the new column."""
+    for (name,) in session.execute(
+        "SELECT i.indexrelid::regclass::text FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid "
+        "AND a.attnum = i.indkey[0] WHERE i.indrelid = %s AND a.attname = %s AND NOT i.indisvalid",
+        (session.table.oid, session.target.column),
+    ).fetchall():
+        session.execute(sql.SQL("DROP INDEX CONCURRENTLY {}").format(raw(name)))
+
+
+def needs_vector(session: Session) -> bool:
+    """Return whether the vector in service may not be NULL, as read before or after a swap of names."""
+    stands_in = session.execute(
+        "SELECT 1 FROM pg_constraint WHERE conrelid = %s AND conname = %s",
+        (session.table.oid, session.names.trigger("not_null")),
+    ).fetchone()
+    return not session.table.nullable or stands_in is not None
+
+
+def enable_other_guards(session: Session, *, on: bool) -> None:
+    """Turn the guard of an earlier migration, which knows the names before the cutover, on or off."""
+    word = sql.SQL("ENABLE" if on else "DISABLE")
+    for name, _ in _other_guards(session):
+        session.execute(
+            sql.SQL("ALTER TABLE {} {} TRIGGER {}").format(session.table.identifier, word, sql.Identifier(name))
+        )
+
+
+def drop_old_column(session: Session) -> None:
+    """Drop the old column, earlier guards and the parts, in the transaction that is open."""
+    run = session.execute
+    _drop_columns(session, side_columns(session, session.names.old_column))
+    for name, function in _other_guards(session):
+        run(sql.SQL("DROP TRIGGER {} ON {}").format(sql.Identifier(name), session.table.identifier))
+        run(sql.SQL("DROP FUNCTION {}").format(raw(function)))
+    run(sql.SQL("DROP FUNCTION {}()").format(session.names.function("stale")))
+    run(sql.SQL("DROP TABLE {}").format(session.names.parts))
+    pg_spaces.forget(session, replace(session.table, column=session.names.old_column), whole=False)
+
+
+def drop_new_column(session: Session) -> None:
+    """Drop the new column, its trigger and the parts, in the transaction that is open."""
+    run = session.execute
+    pg_triggers.drop_trigger(session, "zz_stale")
+    for kind in ("stale", "guard"):
+        run(sql.SQL("DROP FUNCTION IF EXISTS {}()").format(session.names.function(kind)))
+    _drop_columns(session, side_columns(session, session.target.column))
+    run(sql.SQL("DROP TABLE IF EXISTS {}").format(session.names.parts))
+    pg_spaces.forget(session, session.target, whole=False)
+
+
+def side_columns(session: Session, column: str) -> list[str]:
+    """Return which columns are there of a vector column of a side and its provenance."""
+    return [name for name in session.table.others if name == column or name.startswith(f"{column}__")]
+
+
+def _drop_columns(session: Session, columns: list[str]) -> None:
+    drops = sql.SQL(", ").join(sql.SQL("DROP COLUMN {}").format(sql.Identifier(name)) for name in columns)
+    session.execute(sql.SQL("ALTER TABLE {} {}").format(session.table.identifier, drops))
+
+
+def _create_stale_function(session: Session) -> None:
+    body = sql.SQL(
+        "BEGIN IF TG_OP = 'UPDATE' AND (NEW.{c} IS NULL) = (OLD.{c} IS NULL) "
+        "AND (NEW.{c} IS NULL OR NEW.{c} OPERATOR({e}.=) OLD.{c}) THEN RETURN NEW; END IF; {clear} "
+        "IF NEW.{c} IS NOT NULL THEN NEW.{space} := {changed}; END IF; RETURN NEW; END"
+    ).format(
+        space=session.target.provenance("space"),
+        changed=sql.Literal(CHANGED),
+        c=session.table.vectors,
+        e=extension_schema(session.connection),
+        clear=sql.SQL(" ").join(
+            sql.SQL("NEW.{} := NULL;").format(sql.Identifier(name)) for name in session.target.side
+        ),
+    )
+    pg_triggers.create_function(session, "stale", body)
+
+
+def _other_guards(session: Session) -> list[tuple[str, str]]:
+    """Return trigger and function of guards that other migrations have left."""
+    return session.execute(
+        "SELECT tgname, tgfoid::regprocedure::text FROM pg_trigger WHERE tgrelid = %s::regclass "
+        "AND tgname ~ '^~?embcompat_guard_' AND tgname <> %s "
+        "AND position(%s IN pg_get_functiondef(tgfoid)) > 0",
+        (
+            session.text(session.table.identifier),
+            session.names.trigger("guard"),
+            session.text(sql.SQL("NEW.{}").format(session.table.provenance("space"))),
+        ),
+    ).fetchall()

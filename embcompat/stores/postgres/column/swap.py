@@ -1,0 +1,91 @@
+"""Two columns of a PostgreSQL table change names in one transaction.
+
+Views on the vector column, the names of its indexes, its grants, comment and NOT NULL are carried over. What cannot
+follow is listed beforehand by `embcompat.stores.postgres.column.obstacles`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from psycopg import sql
+
+from embcompat.stores.postgres.catalog.indexes import pairs
+from embcompat.stores.postgres.catalog.objects import create_view, grants_on, raw, views_of
+from embcompat.stores.postgres.column.side import needs_vector
+from embcompat.stores.postgres.names import GALLERIES, OWN_PREFIX, PROVENANCE
+from embcompat.stores.postgres.session import Session
+
+
+def swap_columns(session: Session, *, incoming: str, parked: str) -> list[sql.Composed]:
+    """Rename the vector column to ``parked`` and ``incoming`` to its name, in the transaction that is open.
+
+    Args:
+        session: The session, in a transaction that holds the table.
+        incoming: The column that takes the vector column's name.
+        parked: What the vector column is called from now on.
+
+    Returns:
+        Statements that look at every row for NOT NULL; to be run after the transaction.
+    """
+    run, served = session.execute, session.table.identifier
+    views = views_of(session.connection, session.table.oid, session.table.column)
+    grants = grants_on(session.connection, session.table.oid, served, of=session.table.column)
+    comment = _comment(session)
+    for view in reversed(views):
+        run(sql.SQL("DROP VIEW {}").format(raw(view.name)))
+    _swap_index_names(session, incoming)
+    for before, after in ((session.table.column, parked), (incoming, session.table.column)):
+        _rename(session, before, after)
+    for grant in grants:
+        run(grant)
+    if comment is not None:
+        column = sql.Identifier(session.names.schema, session.names.table, session.table.column)
+        run(sql.SQL("COMMENT ON COLUMN {} IS {}").format(column, sql.Literal(comment)))
+    for view in views:
+        create_view(session.connection, view)
+    if not needs_vector(session):
+        return []
+    column, constraint = session.table.vectors, sql.Identifier(session.names.trigger("not_null"))
+    run(sql.SQL("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {}").format(served, constraint))
+    run(sql.SQL("ALTER TABLE {} ALTER {} DROP NOT NULL").format(served, sql.Identifier(parked)))
+    add = sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} CHECK ({} IS NOT NULL) NOT VALID")
+    run(add.format(served, constraint, column))
+    return [
+        sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}").format(served, constraint),
+        sql.SQL("ALTER TABLE {} ALTER {} SET NOT NULL").format(served, column),
+        sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(served, constraint),
+    ]
+
+
+def _swap_index_names(session: Session, incoming: str) -> None:
+    """Let the vector indexes of the two columns change names."""
+    table = session.table
+    other = replace(table, column=incoming)
+    rename, between = sql.SQL("ALTER INDEX {} RENAME TO {}"), f"{OWN_PREFIX}{table.oid}"
+    for here, there in pairs(session.connection, table, other):
+        for before, after in ((here, between), (there, here), (between, there)):
+            session.execute(rename.format(sql.Identifier(table.schema, before), sql.Identifier(after)))
+
+
+def _rename(session: Session, before: str, after: str) -> None:
+    """Rename a vector column, the provenance that it has, and what `GALLERIES` says of it."""
+    endings = ["", *(f"__{kind}" for kind in PROVENANCE if f"{before}__{kind}" in session.table.others)]
+    for ending in endings:
+        rename = sql.SQL("ALTER TABLE {} RENAME COLUMN {} TO {}")
+        old, new = sql.Identifier(before + ending), sql.Identifier(after + ending)
+        session.execute(rename.format(session.table.identifier, old, new))
+    session.execute(
+        sql.SQL("UPDATE {} SET attribute = %s WHERE relation = %s AND attribute = %s").format(
+            session.names.identifier(GALLERIES)
+        ),
+        (after, session.table.oid, before),
+    )
+
+
+def _comment(session: Session) -> str | None:
+    row = session.execute(
+        "SELECT col_description(attrelid, attnum) FROM pg_attribute WHERE attrelid = %s AND attname = %s",
+        (session.table.oid, session.table.column),
+    ).fetchone()
+    return None if row is None else row[0]

@@ -1,0 +1,60 @@
+"""The table that a migration makes in PostgreSQL beside the one in service, and its end."""
+
+from __future__ import annotations
+
+from psycopg import sql
+
+from embcompat.stores.postgres import spaces as pg_spaces
+from embcompat.stores.postgres import triggers as pg_triggers
+from embcompat.stores.postgres.catalog.tables import VectorTable
+from embcompat.stores.postgres.names import PROVENANCE, listed
+from embcompat.stores.postgres.rows.parts import create_parts
+from embcompat.stores.postgres.session import Session
+
+
+def create_target(session: Session) -> None:
+    """Make the target table and everything beside it, in the transaction that is open."""
+    run = session.execute
+    run(sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING ALL)").format(session.target.identifier, session.table.identifier))
+    for (index,) in run(
+        "SELECT i.indexrelid::regclass::text FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
+        "JOIN pg_am m ON m.oid = c.relam WHERE i.indrelid = %s::regclass AND m.amname IN ('hnsw', 'ivfflat')",
+        (session.text(session.target.identifier),),
+    ).fetchall():
+        run(sql.SQL("DROP INDEX {}").format(sql.SQL(index)))
+    run(
+        sql.SQL("ALTER TABLE {t} ALTER {c} DROP DEFAULT, ALTER {c} TYPE {k} USING NULL::{k}").format(
+            t=session.target.identifier, c=session.target.vectors, k=session.target.vector_type
+        )
+    )
+    for name, type_name in PROVENANCE.items():
+        add = sql.SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {} {}")
+        run(add.format(session.target.identifier, session.target.provenance(name), sql.SQL(type_name)))
+    key_fields = sql.SQL("SELECT {} FROM {} LIMIT 0").format(listed(session.keys), session.table.identifier)
+    run(sql.SQL("CREATE TABLE {} AS {}").format(session.names.log, key_fields))
+    run(sql.SQL("ALTER TABLE {} ADD n bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY").format(session.names.log))
+    run(sql.SQL("CREATE INDEX ON {} ({})").format(session.names.log, listed(session.keys)))
+    create_parts(session)
+    pg_triggers.create_log_function(session, parked=False)
+    pg_triggers.add_log_triggers(session)
+    pg_spaces.record(session)
+
+
+def drop_target_side(session: Session) -> None:
+    """Drop the target table, the log, the parts and the triggers, in the transaction that is open."""
+    pg_spaces.forget(session, session.target, whole=True)
+    pg_triggers.drop_log_triggers(session)
+    for kind in ("log", "guard"):
+        session.execute(sql.SQL("DROP FUNCTION IF EXISTS {}()").format(session.names.function(kind)))
+    for table in (session.names.log, session.names.parts, session.target.identifier):
+        session.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(table))
+
+
+def drop_old_side(session: Session, old: VectorTable) -> None:
+    """Drop the old table, the log and the parts, in the transaction that is open."""
+    pg_spaces.forget(session, old, whole=True)
+    session.execute(sql.SQL("DROP TABLE {}").format(old.identifier))
+    pg_triggers.drop_log_triggers(session)
+    session.execute(sql.SQL("DROP FUNCTION {}()").format(session.names.function("log")))
+    for table in (session.names.log, session.names.parts):
+        session.execute(sql.SQL("DROP TABLE {}").format(table))
