@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 PROJECTS := pyproject.toml adapters/text/pyproject.toml adapters/face/pyproject.toml constraints.txt
 
-.PHONY: help demo test soak check format docs bench bench-full clean
+.PHONY: help demo test soak check format docs dist bench bench-full clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -22,6 +22,10 @@ $(VENV)/.dev: $(PROJECTS) | $(BIN)/python
 
 $(VENV)/.docs: $(PROJECTS) | $(BIN)/python
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]'
+	@touch $@
+
+$(VENV)/.dist: $(PROJECTS) | $(BIN)/python
+	$(BIN)/python -m pip install -q -c constraints.txt 'build>=1.2' 'twine>=6'
 	@touch $@
 
 demo: $(VENV)/.demo  ## Upgrade a real text search, end to end, and write demo-out/report.html
@@ -51,6 +55,9 @@ bench-full: $(VENV)/.dev  ## Measure at the sizes of the docs' table, two hours 
 
 docs: $(VENV)/.docs  ## Build the documentation into docs/_site; a warning is an error
 	$(BIN)/zensical build --strict --clean
+
+dist: $(VENV)/.dist  ## Build every sdist and wheel, reproducibly, into dist/, and check them
+	.ci/dist $(BIN)/python
 
 clean:  ## Remove what was built, and the virtual environment
 	rm -rf $(VENV) build dist demo-out docs/_site .cache

@@ -33,7 +33,6 @@ app = typer.Typer(
     name="embcompat",
     help="Replace an embedding model without throwing away the vectors you have stored.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
@@ -54,13 +53,17 @@ def _options(
     pass
 
 
-for _command in (sample, embed, fit, evaluate, thresholds, convert, doctor, report, demo, aligners, extractors):
-    app.command()(_command)
-app.add_typer(registry)
-app.add_typer(migrate)
-app.add_typer(upgrade)
-app.add_typer(backfill)
-app.add_typer(queries)
+LINE, WHOLE, BESIDES = "The line, step by step", "The whole line in one command", "Besides"
+
+for _step in (sample, embed, fit, evaluate):
+    app.command(rich_help_panel=LINE)(_step)
+app.add_typer(migrate, rich_help_panel=LINE)
+app.command(rich_help_panel=WHOLE)(demo)
+app.add_typer(upgrade, rich_help_panel=WHOLE)
+for _command in (convert, thresholds, doctor, report, aligners, extractors):
+    app.command(rich_help_panel=BESIDES)(_command)
+for _group in (backfill, registry, queries):
+    app.add_typer(_group, rich_help_panel=BESIDES)
 
 
 def main() -> None:
@@ -71,7 +74,7 @@ def main() -> None:
         try:
             if "--json" in words:
                 sys.exit(_run_for_machines(words))
-            app(args=words)
+            app(args=words, prog_name="embcompat")
         finally:
             sys.stdout.flush()  # or a full disk would be found out after the exit code
     except Exception as error:  # of drivers, servers and decoders, too: their classes cannot be listed
@@ -89,7 +92,7 @@ def main() -> None:
 def _run_for_machines(words: list[str]) -> int:
     """Run a command with ``--json``: what typer refuses is JSON, too. Return the exit code."""
     try:
-        return int(app(args=words, standalone_mode=False) or 0)
+        return int(app(args=words, prog_name="embcompat", standalone_mode=False) or 0)
     except _UsageError as error:
         fail_json(InputError(error.format_message()))
         error.show()

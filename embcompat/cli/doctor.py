@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
+from embcompat.cli.about import print_about
 from embcompat.cli.console import messages, output, print_json
 from embcompat.cli.inputs.embeddings import Reading, is_address, open_file
 from embcompat.cli.inputs.options import Delimiter, IdColumn, NpySimilarity, VectorColumn
@@ -43,6 +44,15 @@ def doctor(
     sample: Annotated[int, typer.Option(min=1, help="Rows to examine of a gallery in a store.")] = 20_000,
     rows: Annotated[Path | None, typer.Option(help="Write every row that was found, with the finding, as CSV.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    about: Annotated[  # noqa: ARG001 - it has printed and left by then
+        bool,
+        typer.Option(
+            "--about",
+            help="Print versions and platform for a bug report, and exit.",
+            callback=print_about,
+            is_eager=True,
+        ),
+    ] = False,
 ) -> None:
     """Find what is wrong with a gallery; exit code 3 when it is sick.
 

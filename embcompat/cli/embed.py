@@ -72,13 +72,13 @@ def embed(
     `embcompat embed photos/ --extractor dlib --skip-errors --out faces.parquet`
     """
     from embcompat.cli.inputs.items import read_items
-    from embcompat.extractors import extraction_notes, load_extractor
+    from embcompat.extractors import load_extractor
 
     check_out(out, overwrite=overwrite)
     options = parse_options(extractor, option or [])
     if batch_size is not None:
         options["batch_size"] = batch_size
-    items = read_items(
+    given = read_items(
         source,
         id_column=id_column,
         text_column=text_column,
@@ -88,24 +88,23 @@ def embed(
         limit=limit,
     )
     if pieces is not None:
-        items = with_pieces(items, pieces)
+        given = with_pieces(given, pieces)
+    for note in given.notes:
+        messages().print(note, soft_wrap=True)
     with messages().status(f"Loading {extractor}"):
         loaded = load_extractor(extractor, *([] if model is None else [model]), **options)
     if source.is_dir() and loaded.space.modality == "text":
         raise InputError(f"{extractor} embeds texts, so INPUT must be a file. Got the directory {source}.")
-    notes = [*items.notes, *extraction_notes(loaded, items.items)]
-    for note in notes:
-        messages().print(note, soft_wrap=True)
-    run = _run(loaded, items, out, notes, skip_errors=skip_errors)
+    run = _run(loaded, given, out, skip_errors=skip_errors)
     run.embeddings.save(out)
     parts_path(out).unlink(missing_ok=True)
     if as_json:
         print_json(_result(out, run))
     else:
-        _show(out, run, items.origin)
+        _show(out, run, given.origin)
 
 
-def with_pieces(items: Items, words: int) -> Items:
+def with_pieces(given: Items, words: int) -> Items:
     """Return texts and their pieces, labelled by text, as `fit` knows them.
 
     Raises:
@@ -113,12 +112,12 @@ def with_pieces(items: Items, words: int) -> Items:
     """
     from embcompat.embeddings import cut_texts
 
-    if not all(isinstance(item, str) for item in items.items):
+    if not all(isinstance(item, str) for item in given.items):
         raise InputError("--pieces cuts texts. Got items that are no texts.")
-    if items.labels is not None:
+    if given.labels is not None:
         raise InputError("--pieces labels each piece with its text, so the items must have no labels of their own.")
-    cut = cut_texts(items.items, items.ids, words=words)
-    return replace(items, items=list(cut.items), ids=cut.ids, labels=cut.labels, row_numbers=False)
+    cut = cut_texts(given.items, given.ids, words=words)
+    return replace(given, items=list(cut.items), ids=cut.ids, labels=cut.labels, row_numbers=False)
 
 
 @dataclass(frozen=True)
@@ -126,28 +125,27 @@ class _Run:
     embeddings: Embeddings
     skipped: list[SkippedItem]
     seconds: float
-    notes: list[str]
 
 
-def _run(extractor: Extractor, items: Items, out: Path, notes: list[str], *, skip_errors: bool) -> _Run:
+def _run(extractor: Extractor, given: Items, out: Path, *, skip_errors: bool) -> _Run:
     from embcompat.extractors import extract_embeddings
 
     skipped: list[SkippedItem] = []
     on_skip = skipped.append if skip_errors else None
     start = time.perf_counter()
-    with track("Embedding", len(items.items), unit="items") as advance:
-        embeddings = extract_embeddings(
+    with track("Embedding", len(given.items), unit="items") as advance:
+        found = extract_embeddings(
             extractor,
-            items.items,
-            ids=None if items.row_numbers else items.ids,
-            labels=items.labels,
+            given.items,
+            ids=None if given.row_numbers else given.ids,
+            labels=given.labels,
             on_skip=on_skip,
             progress=advance,
             parts=parts_path(out),
         )
-    if not len(embeddings):
+    if not len(found):
         raise ExtractionError(f"not one of {len(skipped)} items could be embedded. The first: {skipped[0].reason}.")
-    return _Run(embeddings, skipped, time.perf_counter() - start, notes)
+    return _Run(found, skipped, time.perf_counter() - start)
 
 
 def parts_path(out: Path) -> Path:
@@ -188,7 +186,6 @@ def _result(out: Path, run: _Run) -> dict[str, Any]:
         "space": run.embeddings.space.model_dump(),
         "seconds": run.seconds,
         "skipped": [asdict(item) for item in run.skipped],
-        "notes": run.notes,
     }
 
 

@@ -1,6 +1,6 @@
 """Models behind one small protocol, found by name among the installed plug-ins."""
 
-from embcompat.extractors.base import Extractor, extraction_notes
+from embcompat.extractors.base import Extractor
 from embcompat.extractors.discovery import ENTRY_POINT_GROUP, ExtractorInfo, list_extractors, load_extractor
 from embcompat.extractors.extraction import SkippedItem, extract_embeddings
 
@@ -10,7 +10,6 @@ __all__ = [
     "ExtractorInfo",
     "SkippedItem",
     "extract_embeddings",
-    "extraction_notes",
     "list_extractors",
     "load_extractor",
 ]

@@ -71,22 +71,22 @@ def extract_embeddings(
         ...     def extract(self, items):
         ...         return np.array([[len(item)] for item in items], dtype=np.float32)
         >>> skipped = []
-        >>> embedded = extract_embeddings(Lengths(), ["one", "", "three"], on_skip=skipped.append)
-        >>> embedded.vectors.tolist(), embedded.ids.tolist(), skipped[0].reason
+        >>> found = extract_embeddings(Lengths(), ["one", "", "three"], on_skip=skipped.append)
+        >>> found.vectors.tolist(), found.ids.tolist(), skipped[0].reason
         ([[3.0], [5.0]], ['0', '2'], 'the extractor returned all zeros')
     """
     if isinstance(items, (str, bytes)) or not hasattr(items, "__len__"):
         raise InputError(
             f"items must be a sequence of items. Got {type(items).__name__}. Pass a list; [item] for a single one."
         )
-    keys = [str(row) for row in range(len(items))] if ids is None else ids
-    names = validate_strings(keys, len(items), what="ids", unique=True)
+    given = [str(row) for row in range(len(items))] if ids is None else ids
+    names = validate_strings(given, len(items), what="ids", unique=True)
     marks = validate_strings(labels, len(items), what="labels")
     vectors = np.empty((len(items), extractor.space.dim), dtype=np.float32)
     missing, keep = _resume(vectors, items, extractor.space, parts)
     if progress is not None and len(missing) < len(items):
         progress(len(items) - len(missing))
-    valid = np.ones(len(items), dtype=bool)
+    kept = np.ones(len(items), dtype=bool)
     for start in range(0, len(missing), extractor.chunk_size):
         rows = missing[start : start + extractor.chunk_size]
         whole = len(missing) == len(items)
@@ -94,14 +94,14 @@ def extract_embeddings(
         for row, outcome in zip(rows, _embed_chunk(extractor, chunk), strict=True):
             if isinstance(outcome, str):
                 _skip(SkippedItem(row, names[row], outcome), on_skip)
-                valid[row] = False
+                kept[row] = False
             else:
                 vectors[row] = outcome
-        keep([row for row in rows if valid[row]])
+        keep([row for row in rows if kept[row]])
         if progress is not None:
             progress(len(chunk))
-    if not valid.all():
-        vectors, names, marks = vectors[valid], names[valid], None if marks is None else marks[valid]
+    if not kept.all():
+        vectors, names, marks = vectors[kept], names[kept], None if marks is None else marks[kept]
     return Embeddings(vectors, names, extractor.space, marks, row_numbers=ids is None)
 
 
@@ -132,7 +132,7 @@ def _resume(
 def _embed_chunk(extractor: Extractor, chunk: Sequence[Any]) -> Iterator[NDArray[np.float32] | str]:
     """Give each item its vector, or the reason why it has none."""
     try:
-        vectors = extractor.extract(chunk)
+        found = extractor.extract(chunk)
     except ExtractionError as error:
         if len(chunk) == 1:
             yield str(error)
@@ -141,13 +141,13 @@ def _embed_chunk(extractor: Extractor, chunk: Sequence[Any]) -> Iterator[NDArray
             yield from _embed_chunk(extractor, chunk[row : row + 1])
         return
     space = extractor.space
-    shape, dtype = getattr(vectors, "shape", None), getattr(vectors, "dtype", None)
+    shape, dtype = getattr(found, "shape", None), getattr(found, "dtype", None)
     if shape != (len(chunk), space.dim) or dtype != np.float32:
         raise ExtractionError(
             f"the extractor of space {space.id!r} must return a float32 array of shape ({len(chunk)}, {space.dim}). "
-            f"Got {type(vectors).__name__} of shape {shape} and dtype {dtype}."
+            f"Got {type(found).__name__} of shape {shape} and dtype {dtype}."
         )
-    for vector in vectors:
+    for vector in found:
         if not np.isfinite(vector).all():
             yield "the extractor returned NaN or infinity"
         elif not vector.any():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -67,6 +68,35 @@ def test_output_for_machines_has_no_colour(tmp_path: Path) -> None:
 
 def test_version() -> None:
     assert command("--version").stdout.startswith("embcompat 0.")
+
+
+def test_help_shows_the_straight_line_first() -> None:
+    shown = CliRunner().invoke(app, ["--help"]).stdout
+    line, rest = shown.split("The whole line in one command")
+    for name in ("sample", "embed", "fit", "evaluate", "migrate"):
+        assert f" {name} " in line
+    for name in ("upgrade", "demo", "convert", "thresholds", "doctor", "backfill", "registry", "queries"):
+        assert f" {name} " in rest
+
+
+def test_python_dash_m_is_the_same_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "embcompat", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == command("--version").stdout
+
+
+def test_a_shell_can_complete_commands() -> None:
+    environment = os.environ | {"_EMBCOMPAT_COMPLETE": "complete_bash", "COMP_WORDS": "embcompat ev", "COMP_CWORD": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "embcompat"], capture_output=True, text=True, check=True, env=environment
+    )
+    assert done.stdout.split() == ["evaluate"]
+
+
+def test_about_names_versions_and_neither_data_nor_paths() -> None:
+    about = command("doctor", "--about").stdout
+    assert f"python CPython {sys.version.split()[0]}" in about
+    assert "numpy " in about
+    assert "/" not in about
 
 
 @pytest.mark.parametrize(

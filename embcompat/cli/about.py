@@ -1,0 +1,44 @@
+"""``embcompat doctor --about``: what a bug report needs to name, without data or paths."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import sys
+from importlib.metadata import PackageNotFoundError, requires, version
+
+import typer
+
+PACKAGES = ("embcompat", "embcompat-text", "embcompat-face")
+
+
+def print_about(requested: bool) -> None:
+    """Print versions and platform, and exit."""
+    if requested:
+        sys.stdout.write(describe_installation())
+        raise typer.Exit
+
+
+def describe_installation() -> str:
+    """One line each for the platform, Python, our packages and those of their dependencies that are installed."""
+    dependencies = {
+        re.split(r"[^\w.-]", requirement, maxsplit=1)[0].lower()
+        for package in PACKAGES
+        if _installed(package)
+        for requirement in requires(package) or []
+    }
+    names = [*PACKAGES, *sorted(dependencies - set(PACKAGES))]
+    lines = [
+        f"platform {platform.system()} {platform.machine()}, {os.cpu_count()} processors",
+        f"python {platform.python_implementation()} {platform.python_version()}",
+        *(f"{name} {number}" for name in names if (number := _installed(name))),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
