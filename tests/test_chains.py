@@ -24,6 +24,7 @@ from embcompat.chains import (
 )
 from embcompat.embeddings import Embeddings, PairedEmbeddings, PairSplit, normalize_rows, split_pairs
 from embcompat.errors import InputError, RegistryError, SpaceMismatchError, UnknownNameError
+from embcompat.evaluation.chance import is_at_chance
 from embcompat.evaluation.similarity import pairwise_scores
 from embcompat.export import save_artifact
 from embcompat.registry import Registry
@@ -170,6 +171,15 @@ def test_a_composed_artifact_lists_what_any_step_was_fitted_on(versions: dict[st
     assert saved.pair_ids("test") == steps[0].pair_ids("test") & steps[1].pair_ids("test")
     assert sum(saved.manifest.split.values()) == len(saved.pair_ids())
     assert saved.manifest.metrics == ()
+
+
+def test_a_chain_with_a_step_at_chance_level_is_marked(versions: dict[str, Embeddings], tmp_path: Path) -> None:
+    mixed = dict(versions)
+    order = np.random.default_rng(0).permutation(len(versions["46.4"]))
+    mixed["46.4"] = Embeddings(versions["46.4"].vectors[order], versions["46.4"].ids, versions["46.4"].space)
+    good, bad = fit(mixed, "3", "11", tmp_path), fit(mixed, "11", "46.4", tmp_path)
+    assert is_at_chance(save_composed([good, bad], tmp_path / "marked"))
+    assert not is_at_chance(save_composed([good], tmp_path / "unmarked"))
 
 
 def test_steps_that_do_not_meet_are_refused(versions: dict[str, Embeddings], tmp_path: Path) -> None:

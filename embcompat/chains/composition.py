@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from embcompat.aligners import Aligner, load_aligner
 from embcompat.aligners.chain import chain_aligners
-from embcompat.artifact import Artifact
+from embcompat.artifact import CHANCE, Artifact
 from embcompat.chains.graph import path
 from embcompat.embeddings import Embeddings, PairedEmbeddings
 from embcompat.errors import InputError
 from embcompat.evaluation.bootstrap import Estimate, bootstrap_difference, bootstrap_mean, bootstrap_ratio
+from embcompat.evaluation.chance import is_at_chance
 from embcompat.evaluation.retrieval.metrics import metric_per_query
 from embcompat.evaluation.retrieval.qrels import Qrels, Relevance, match_qrels
 from embcompat.evaluation.retrieval.ranks import ScoreTerm, rank_relevant
@@ -85,13 +86,15 @@ def save_composed(steps: Sequence[Artifact], destination: str | Path, *, overwri
     """Compose artifacts and save the result as an artifact.
 
     It lists the pairs of all steps, each in the most used part it was in anywhere, so that no evaluation of it uses
-    what a step was fitted on. It claims no metrics: those of a chain do not follow from those of its steps.
+    what a step was fitted on. It claims no metrics: those of a chain do not follow from those of its steps. A chain
+    with a step at chance level is marked as that step is.
 
     Raises:
         InputError: If there is no step, or the destination is taken.
         SpaceMismatchError: If a step reads another space than the one before writes.
     """
     aligner = compose(steps)
+    marks = [each.manifest.calibration[CHANCE] for each in steps if is_at_chance(each)]
     part_of = {item: part for part in reversed(_PARTS) for step in steps for item in step.pair_ids(part)}
     return save_artifact(
         aligner,
@@ -99,6 +102,7 @@ def save_composed(steps: Sequence[Artifact], destination: str | Path, *, overwri
         source=steps[0].source,
         target=steps[-1].target,
         part_of=part_of or None,
+        calibration={CHANCE: marks[0]} if marks else None,
         overwrite=overwrite,
     )
 

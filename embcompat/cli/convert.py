@@ -67,11 +67,9 @@ def convert(
     `embcompat convert old-to-new old-files/ converted-files/ --workers 8`
     """
     from embcompat.artifact import read_artifact
-    from embcompat.evaluation.chance import require_better_than_chance
     from embcompat.migration import convert_dataset, convert_file
 
     loaded = read_artifact(artifact)
-    require_better_than_chance(loaded, force=force)
     space = _stated_space(loaded, old_space, similarity)
     texts = read_texts(items, text_column)
     column = text_column if items is None else None
@@ -86,6 +84,7 @@ def convert(
             workers=workers,
             space=space,
             batch_size=batch_size,
+            force=force,
             progress=lambda files: track("Converting", files, unit="files"),
         )
         if as_json:

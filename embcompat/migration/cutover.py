@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -145,12 +146,14 @@ def cut_over(
     options = replace(options or RunOptions(), shard=RunOptions().shard)
     job = job_of(aligner.artifact, options)
     store.require_phase(job, "prepared", to="be cut over")
-    run: RunReport = run_migration(aligner, store, options=options, progress=progress, index_progress=index_progress)
+    # Whoever prepared the gallery has accepted the aligner: nothing needs to be forced again.
+    catch_up = partial(run_migration, aligner, store, options=options, force=True)
+    run: RunReport = catch_up(progress=progress, index_progress=index_progress)
     coverage = store.coverage(job) if store.remove_orphans(job) else run.coverage
     missing = coverage.missing
     if missing > len(run.failures):  # rows that come in all the time, or rows that do not get a vector
         before = _missing_ids(store, job)
-        run_migration(aligner, store, options=options)
+        catch_up()
         missing = len(before & _missing_ids(store, job))
     report = _verify(aligner, store, job, coverage, missing=missing, orphans=0, max_failures=max_failures)
     problems = list(report.problems)

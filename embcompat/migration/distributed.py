@@ -23,6 +23,7 @@ from embcompat.aligners import GramSums
 from embcompat.aligners.streaming import stream_sums
 from embcompat.artifact import Artifact, read_artifact
 from embcompat.errors import EmbcompatError, InputError, MigrationError, MissingExtraError
+from embcompat.evaluation.chance import require_better_than_chance
 from embcompat.files.formats import ENDINGS, ending_of
 from embcompat.files.reading.folders import files_of_vectors
 from embcompat.files.reading.opening import file_identity
@@ -73,6 +74,7 @@ def convert_dataset(
     workers: int = 2,
     space: SpaceVersion | None = None,
     batch_size: int | None = None,
+    force: bool = False,
     progress: ProgressFactory | None = None,
 ) -> DatasetReport:
     """Convert every Parquet file of a folder, on Ray workers with one thread each.
@@ -88,21 +90,24 @@ def convert_dataset(
         workers: Number of workers.
         space: The space of the files, where they do not say it.
         batch_size: As in `convert_file`.
+        force: Whether to convert with an aligner that does no better than chance.
         progress: Called with the number of files to do; yields a function that is told of files newly done.
 
     Raises:
         InputError: If there are no files, or ``workers`` is not positive.
+        GateError: If the aligner does no better than chance and ``force`` is False.
         MissingExtraError: If Ray is not installed.
         MigrationError: If a file could not be converted, or is missing at the end; all others are done.
     """
     start = time.perf_counter()
     artifact, target = read_artifact(artifact_path), Path(target)
+    require_better_than_chance(artifact, force=force)
     source = Path(source)
     files = _files(source, workers)
     todo = [file for file in files if not _is_finished(source / file, target / file, artifact)]
     for folder in {(target / file).parent for file in todo}:
         folder.mkdir(parents=True, exist_ok=True)
-    options = {"space": space, "batch_size": batch_size, "threads": 1, "overwrite": True}
+    options = {"space": space, "batch_size": batch_size, "threads": 1, "overwrite": True, "force": True}
     tasks = [{"source": str(source / file), "target": str(target / file)} for file in todo]
     errors, converted, worst = [], 0, 0.0
     with (progress or silent)(len(todo)) as advance:

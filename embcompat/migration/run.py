@@ -14,6 +14,7 @@ from pydantic import JsonValue
 from embcompat.artifact import Artifact
 from embcompat.embeddings import normalize_rows
 from embcompat.errors import InputError, MigrationError
+from embcompat.evaluation.chance import require_better_than_chance
 from embcompat.migration.checks import SAMPLE_TOLERANCE, check_canary, relative_error
 from embcompat.migration.convert import Advance, ProgressFactory, silent
 from embcompat.migration.journal import Journal
@@ -113,6 +114,7 @@ def run_migration(
     store: GalleryStore,
     *,
     options: RunOptions | None = None,
+    force: bool = False,
     progress: ProgressFactory | None = None,
     index_progress: AbstractContextManager[object] | None = None,
 ) -> RunReport:
@@ -127,15 +129,18 @@ def run_migration(
         aligner: The artifact at work.
         store: The gallery.
         options: How to work.
+        force: Whether to convert with an aligner that does no better than chance.
         progress: Called with the number of rows to do; yields a function that is told of rows newly done.
         index_progress: Entered while the index is built.
 
     Raises:
+        GateError: If the aligner does no better than chance and ``force`` is False.
         SpaceMismatchError: If the store says that its vectors are of another space than the artifact's source.
         MigrationError: If a check fails, or the store refuses row after row. The source side is untouched.
         StoreError: If the store cannot do what is asked.
     """
     start = time.perf_counter()
+    require_better_than_chance(aligner.artifact, force=force)
     options = options or RunOptions()
     job = job_of(aligner.artifact, options)
     journal = Journal(options.journal)

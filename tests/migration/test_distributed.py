@@ -12,11 +12,12 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from embcompat.aligners import GramSums, fit_affine_sums
+from embcompat.aligners import AffineAligner, GramSums, fit_affine_sums
 from embcompat.artifact import Artifact
 from embcompat.cli.convert import convert
-from embcompat.embeddings import Embeddings
-from embcompat.errors import InputError, MigrationError
+from embcompat.embeddings import Embeddings, PairSplit
+from embcompat.errors import GateError, InputError, MigrationError
+from embcompat.export import save_artifact
 from embcompat.migration import convert_dataset, sum_dataset
 from embcompat.runtime import OnnxAligner
 
@@ -75,6 +76,19 @@ def test_only_what_is_missing_or_was_made_from_something_else_is_done(
     check(artifact, old, new)
     assert all((new / f"{number}.parquet").stat().st_ino == untouched[f"{number}.parquet"] for number in (0, 3, 5))
     assert convert_dataset(artifact.path, old, new).converted_rows == 0
+
+
+def test_an_aligner_at_chance_level_converts_no_folder_unless_forced(
+    artifact: Artifact, split: PairSplit, old: Path, tmp_path: Path
+) -> None:
+    right = artifact.weights()
+    turned = AffineAligner(np.roll(right["weight"], 3, axis=0), right["bias"])
+    spaces = {"source": artifact.source, "target": artifact.target}
+    marked = save_artifact(turned, tmp_path / "marked", split=split, canary=False, **spaces)
+    with pytest.raises(GateError, match="must do better than chance"):
+        convert_dataset(marked.path, old, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    assert convert_dataset(marked.path, old, tmp_path / "new", force=True).rows == FILES * ROWS
 
 
 def test_folders_below_are_converted_and_other_formats_refused(artifact: Artifact, old: Path, tmp_path: Path) -> None:

@@ -11,9 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from embcompat.aligners import AffineAligner
 from embcompat.artifact import Artifact
-from embcompat.embeddings import Embeddings
-from embcompat.errors import InputError, MigrationError, SpaceMismatchError, StoreError
+from embcompat.embeddings import Embeddings, PairSplit
+from embcompat.errors import GateError, InputError, MigrationError, SpaceMismatchError, StoreError
+from embcompat.export import save_artifact
 from embcompat.migration import RunOptions, cut_over, job_of, plan_migration, roll_back, run_migration, verify_migration
 from embcompat.runtime import OnnxAligner
 from embcompat.stores import GalleryStore, Job, open_store
@@ -30,6 +32,20 @@ def store(gallery: Embeddings, tmp_path: Path) -> GalleryStore:
     table = pa.table({"id": gallery.ids.tolist(), "vector": vectors})
     lancedb.connect(str(tmp_path)).create_table("docs", table)
     return open_store(f"lancedb://{tmp_path}#docs.vector")
+
+
+def test_an_aligner_at_chance_level_converts_nothing_unless_forced(
+    artifact: Artifact, split: PairSplit, store: GalleryStore, tmp_path: Path
+) -> None:
+    right = artifact.weights()
+    turned = AffineAligner(np.roll(right["weight"], 3, axis=0), right["bias"])
+    marked = save_artifact(turned, tmp_path / "marked", source=artifact.source, target=artifact.target, split=split)
+    aligner = OnnxAligner(marked, threads=1)
+    with pytest.raises(GateError, match="must do better than chance"):
+        run_migration(aligner, store)
+    assert store.state(job_of(marked)).phase == "untouched"
+    with pytest.raises(MigrationError, match="the canary must find its pairs"):
+        run_migration(aligner, store, force=True)
 
 
 def test_a_map_that_goes_wrong_on_the_way_stops_the_run(

@@ -92,11 +92,9 @@ def run(
 
     `embcompat migrate run old-to-new 'lancedb:///data/gallery#docs.vector' --shard 0/4`
     """
-    from embcompat.evaluation.chance import require_better_than_chance
     from embcompat.migration import RunOptions, parse_shard, run_migration
 
     with opened(artifact, url) as (aligner, store):
-        require_better_than_chance(aligner.artifact, force=force)
         options = RunOptions(
             batch_size=batch_size,
             threads=threads,
@@ -111,6 +109,7 @@ def run(
             aligner,
             store,
             options=options,
+            force=force,
             progress=lambda rows: track("Converting", rows),
             index_progress=shown("Building the index"),
         )

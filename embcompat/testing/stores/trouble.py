@@ -99,7 +99,9 @@ def check_wrong_artifact(bench: StoreBench) -> None:
     old = bench.gallery(20)
     url = bench.harness.create(old)
     with bench.store(url) as store:
-        refused(MigrationError, lambda: run_migration(bench.wrong, store), "the canary does not find its pairs")
+        refused(
+            MigrationError, lambda: run_migration(bench.wrong, store, force=True), "the canary does not find its pairs"
+        )
         require(store.state(job_of(bench.wrong.artifact)).phase == "untouched", "nothing must have been made")
         refused(MigrationError, lambda: verify_migration(bench.same, store), "nothing to verify yet")
     short: Gallery = {key: vector[:5] for key, vector in old.items() if vector is not None}
