@@ -16,8 +16,9 @@ from embcompat.errors import GateError
 from embcompat.migration.checks import CanaryResult, check_canary
 from embcompat.migration.convert import ProgressFactory
 from embcompat.migration.journal import Journal
+from embcompat.migration.options import RunOptions, RunReport, job_of, require_text_column
 from embcompat.migration.rows import Shard, convert_rows
-from embcompat.migration.run import RunOptions, RunReport, job_of, read_back, run_migration
+from embcompat.migration.run import read_back, run_migration
 from embcompat.runtime import OnnxAligner
 from embcompat.stores.base import GalleryStore
 from embcompat.stores.values import Coverage, Job, Phase, Rows
@@ -73,9 +74,11 @@ def verify_migration(
         options: How the migration works; what it says of the job counts here.
 
     Raises:
+        InputError: If texts and artifact do not go together.
         MigrationError: If the migration is not under way, a sampled vector is wrong, or the canary check fails.
     """
     job = job_of(aligner.artifact, options)
+    require_text_column(aligner, store, job)
     store.require_phase(job, "prepared", to="be verified")
     coverage = store.coverage(job)
     counts = {"missing": coverage.missing, "orphans": coverage.orphans}
@@ -145,6 +148,7 @@ def cut_over(
     """
     options = replace(options or RunOptions(), shard=RunOptions().shard)
     job = job_of(aligner.artifact, options)
+    require_text_column(aligner, store, job)
     store.require_phase(job, "prepared", to="be cut over")
     # Whoever prepared the gallery has accepted the aligner: nothing needs to be forced again.
     catch_up = partial(run_migration, aligner, store, options=options, force=True)
@@ -236,7 +240,10 @@ def sweep(aligner: OnnxAligner, store: GalleryStore, *, options: RunOptions | No
         options: How the migration worked; what it says of the job counts here.
 
     Raises:
+        InputError: If texts and artifact do not go together.
         MigrationError: If the gallery was not cut over.
     """
-    for ids in store.sweep(job_of(aligner.artifact, options)):
+    job = job_of(aligner.artifact, options)
+    require_text_column(aligner, store, job)
+    for ids in store.sweep(job):
         yield from ids

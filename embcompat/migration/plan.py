@@ -11,8 +11,8 @@ from pydantic import JsonValue
 
 from embcompat.errors import InputError
 from embcompat.migration.checks import check_canary
+from embcompat.migration.options import RunOptions, job_of, require_text_column
 from embcompat.migration.rows import Shard, convert_rows
-from embcompat.migration.run import RunOptions, job_of
 from embcompat.runtime import OnnxAligner
 from embcompat.spaces import require_space
 from embcompat.stores.base import GalleryStore
@@ -81,11 +81,12 @@ def plan_migration(aligner: OnnxAligner, store: GalleryStore, *, options: RunOpt
 
     Raises:
         SpaceMismatchError: If the store says that its vectors are of another space than the artifact's source.
-        InputError: If its vectors have another length.
+        InputError: If its vectors have another length, or texts and artifact do not go together.
         MigrationError: If the canary does not find its pairs.
     """
     artifact = aligner.artifact
     job = job_of(artifact, options)
+    require_text_column(aligner, store, job)
     state = store.state(job)
     in_service = artifact.source if state.phase in ("untouched", "prepared") else artifact.target
     if state.space is not None:

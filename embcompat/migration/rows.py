@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from embcompat.embeddings import UNIT_NORM_TOLERANCE
 from embcompat.errors import InputError, MigrationError, StoreError
-from embcompat.migration.checks import Transform
 from embcompat.spaces import SpaceVersion
 from embcompat.stores.values import Rows
 
@@ -83,6 +82,7 @@ class Converted:
         digests: Digests of their source vectors, int64 (n,).
         failures: Rows that cannot be converted.
         seen: Rows that were read, those that needed nothing included.
+        without_text: How many of the rows to write have an empty text, where the aligner reads texts.
     """
 
     ids: Sequence[str]
@@ -90,10 +90,15 @@ class Converted:
     digests: NDArray[np.int64]
     failures: list[Failure]
     seen: int
+    without_text: int = 0
 
 
-def convert_rows(rows: Rows, convert: Transform, source: SpaceVersion, shard: Shard) -> Converted:
-    """Convert the rows of a batch that belong to the shard and have no target row made from their present vector."""
+TransformRows = Callable[[NDArray[np.float32], Sequence[str] | None], NDArray[np.float32]]
+"""Maps vectors (n, source_dim), with their n texts where there are some; `OnnxAligner.transform` is one."""
+
+
+def convert_rows(rows: Rows, convert: TransformRows, source: SpaceVersion, shard: Shard) -> Converted:
+    """Convert the rows of a batch that belong to the shard and have no target row made from their present source."""
     digests = rows.digests()
     wanted = rows.recorded != digests
     if shard.count > 1:
@@ -103,13 +108,14 @@ def convert_rows(rows: Rows, convert: Transform, source: SpaceVersion, shard: Sh
     usable[list(reasons)] = False
     failures = [Failure(rows.ids[row], reason) for row, reason in reasons.items() if wanted[row]]
     chosen = rows.select(usable)
-    vectors = convert(chosen.vectors)
+    vectors = convert(chosen.vectors, chosen.texts)
     good: NDArray[np.bool_] = np.asarray(np.isfinite(vectors).all(axis=1))
     failures += [Failure(chosen.ids[row], "maps to NaN or infinity") for row in np.flatnonzero(~good).tolist()]
     kept = chosen.select(good)
     if not good.all():
         vectors = vectors[good]
-    return Converted(kept.ids, vectors, digests[usable][good], failures, len(rows))
+    without_text = 0 if kept.texts is None else sum(not text for text in kept.texts)
+    return Converted(kept.ids, vectors, digests[usable][good], failures, len(rows), without_text)
 
 
 def isolate(count: int, attempt: Callable[[slice], None]) -> list[tuple[int, str]]:

@@ -5,108 +5,29 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import asdict
 
 import numpy as np
-from pydantic import JsonValue
 
-from embcompat.artifact import Artifact
 from embcompat.embeddings import normalize_rows
 from embcompat.errors import InputError, MigrationError
 from embcompat.evaluation.chance import require_better_than_chance
 from embcompat.migration.checks import SAMPLE_TOLERANCE, check_canary, relative_error
 from embcompat.migration.convert import Advance, ProgressFactory, silent
 from embcompat.migration.journal import Journal
+from embcompat.migration.options import RunOptions, RunReport, job_of, require_text_column
 from embcompat.migration.pipeline import run_pipeline
-from embcompat.migration.rows import Converted, Failure, Shard, convert_rows, isolate
+from embcompat.migration.rows import Converted, Failure, convert_rows, isolate
 from embcompat.runtime import OnnxAligner
-from embcompat.spaces import Similarity, require_space
+from embcompat.spaces import require_space
 from embcompat.stores.base import GalleryStore
-from embcompat.stores.values import Coverage, Job, Pairs, Rows
+from embcompat.stores.values import Job, Pairs, Rows
 
 MAX_PASSES = 20
 """Times that the gallery is read again for rows that came in meanwhile [ours]."""
 
 READ_BACK_ROWS = 16
 """Rows of every written batch that are read back and computed again [ours]."""
-
-
-@dataclass(frozen=True)
-class RunReport:
-    """What one run did.
-
-    Attributes:
-        artifact_id: The artifact that was applied.
-        url: The gallery.
-        rows: Rows that this run converted.
-        failures: Rows that could not be converted.
-        passes: Times that the gallery was read.
-        seconds: Wall time, index building included.
-        rows_per_second: Rows converted, a second of converting.
-        index_seconds: Time that index building took, or None where there was no index to build.
-        coverage: Counted rows afterwards.
-    """
-
-    artifact_id: str
-    url: str
-    rows: int
-    failures: list[Failure]
-    passes: int
-    seconds: float
-    rows_per_second: float
-    index_seconds: float | None
-    coverage: Coverage
-
-    def to_dict(self) -> dict[str, JsonValue]:
-        """Return the report as JSON."""
-        return {**asdict(self), "missing": self.coverage.missing}
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """How a run works.
-
-    Attributes:
-        batch_size: Rows written at a time; the store's own choice when None.
-        threads: Threads that convert.
-        shard: The part of the gallery that this run takes.
-        max_rows_per_second: Most rows converted a second, to spare the store; unlimited when None.
-        journal: File to which steps are appended, or None.
-        dead_letters: File to which rows that cannot be converted are appended, or None.
-        metric: Metric of the index on the target side; the one in service when None.
-        accept_changes: Whether to go on although the store cannot keep everything (`MigrationPlan.obstacles`).
-        text_column: Column of the texts that a text-aware aligner reads beside the vectors, or None.
-    """
-
-    batch_size: int | None = None
-    threads: int = 1
-    shard: Shard = field(default_factory=Shard)
-    max_rows_per_second: float | None = None
-    journal: Path | None = None
-    dead_letters: Path | None = None
-    metric: Similarity | None = None
-    accept_changes: bool = False
-    text_column: str | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("batch_size", "threads", "max_rows_per_second"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise InputError(f"{name} must be positive. Got {value}.")
-
-
-def job_of(artifact: Artifact, options: RunOptions | None = None) -> Job:
-    """Return the job that an artifact stands for, with what the user chose for it."""
-    options = options or RunOptions()
-    return Job(
-        artifact.id,
-        artifact.source,
-        artifact.target,
-        metric=options.metric,
-        accept_changes=options.accept_changes,
-        text_column=options.text_column,
-    )
 
 
 def run_migration(
@@ -169,6 +90,7 @@ def run_migration(
         rows_per_second=run.rows / seconds,
         index_seconds=index_seconds,
         coverage=coverage,
+        rows_without_text=run.rows_without_text,
     )
     journal.write("run_finished", **report.to_dict())
     return report
@@ -179,7 +101,7 @@ def prepare(aligner: OnnxAligner, store: GalleryStore, job: Job, journal: Journa
 
     Raises:
         SpaceMismatchError: If they do not.
-        InputError: If the lengths differ, or the artifact reads texts.
+        InputError: If the lengths differ, or texts and artifact do not go together.
         MigrationError: If the canary check fails, or the gallery was cut over already.
     """
     artifact = aligner.artifact
@@ -191,10 +113,7 @@ def prepare(aligner: OnnxAligner, store: GalleryStore, job: Job, journal: Journa
             f"{store.url} must hold vectors of length {artifact.source.dim}, as space {artifact.source.id!r} has. "
             f"Got {store.dim()}."
         )
-    if aligner.reads_texts:
-        raise InputError(
-            f"{aligner!r} reads texts, and a store is migrated by its vectors alone. Convert files with it."
-        )
+    require_text_column(aligner, store, job)
     check_canary(artifact, aligner.transform_canary)
     fresh = store.prepare(job)
     if fresh:
@@ -213,7 +132,7 @@ def read_back(store: GalleryStore, aligner: OnnxAligner, pairs: Pairs) -> float:
     pairs = pairs.select(~pairs.native)
     if not len(pairs.ids):
         return 0.0
-    expected, stored = aligner.transform(pairs.source), pairs.target
+    expected, stored = aligner.transform(pairs.source, pairs.texts), pairs.target
     if not store.keeps_norms:
         expected, stored = normalize_rows(expected), normalize_rows(stored)
     error = relative_error(stored, expected)
@@ -231,7 +150,7 @@ class _Run:
     def __init__(
         self, aligner: OnnxAligner, store: GalleryStore, job: Job, options: RunOptions, journal: Journal
     ) -> None:
-        self.rows, self.passes = 0, 0
+        self.rows, self.passes, self.rows_without_text = 0, 0, 0
         self.failed: dict[str, Failure] = {}
         self._aligner, self._store, self._job, self._options, self._journal = aligner, store, job, options, journal
         self._dead_letters = Journal(options.dead_letters)
@@ -270,6 +189,7 @@ class _Run:
         if written:
             self._check(done)
             self.rows += written
+            self.rows_without_text += done.without_text
             self._journal.write("batch", rows=written, failures=len(done.failures) + len(refused))
         return written
 

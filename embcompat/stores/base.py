@@ -49,12 +49,14 @@ class GalleryStore(ABC):
         batch_size: Rows that are best written at a time.
         keeps_norms: Whether vectors come back as long as they were written; some stores keep only the direction.
         tolerance: Largest relative difference between a vector written and read back.
+        reads_texts: Whether a scan reads the texts of a column that the job names.
     """
 
     url: str
     batch_size: int
     keeps_norms: bool
     tolerance: float
+    reads_texts: bool = False
 
     @final
     def require_phase(self, job: Job, *phases: Phase, to: str) -> State:

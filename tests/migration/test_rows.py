@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from embcompat.stores import Rows, vector_digests
 SPACE = SpaceVersion(name="toy", version="1", dim=2, normalized=True)
 
 
-def double(vectors: np.ndarray) -> np.ndarray:
+def double(vectors: np.ndarray, _texts: Sequence[str] | None = None) -> np.ndarray:
     with np.errstate(over="ignore"):
         return (vectors * 2).astype(np.float32)
 
@@ -50,6 +51,21 @@ def test_a_store_that_refuses_everything_is_told_apart_from_bad_rows() -> None:
 
     with pytest.raises(MigrationError, match="refuses row after row; the last reason: the disk is full"):
         isolate(1000, refuse)
+
+
+def test_texts_go_with_their_rows_and_empty_ones_are_counted() -> None:
+    vectors = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0], [-1.0, 0.0]], dtype=np.float32)
+    seen: list[str] = []
+
+    def convert(rows: np.ndarray, texts: Sequence[str] | None) -> np.ndarray:
+        seen.extend(texts or [])
+        return rows
+
+    rows = Rows(["a", "b", "zero", "d"], vectors, np.zeros(4, np.int64), ["one", "", "bad", "four"])
+    converted = convert_rows(rows, convert, SPACE, Shard())
+    assert seen == ["one", "", "four"]
+    assert converted.without_text == 1
+    assert converted.digests.tolist() == rows.digests()[[0, 1, 3]].tolist()
 
 
 def test_only_missing_and_outdated_rows_are_converted() -> None:

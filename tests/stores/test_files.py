@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ class ParquetHarness(StoreHarness):
     keeps_norms = True
     rows = 300
     tolerance = 1e-4
+    text_column = "note"
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -43,6 +44,12 @@ class ParquetHarness(StoreHarness):
         path = self.folder / f"{next(self.numbers)} gallery.parquet"
         self.save(path, gallery)
         return str(path)
+
+    def put_notes(self, url: str, notes: Mapping[Any, str]) -> None:
+        table = pq.ParquetFile(url).read()
+        column = [notes.get(key, note) for key, note in self.notes(url).items()]
+        pq.write_table(table.set_column(0, "note", pa.array(column)), f"{url}.new")
+        Path(f"{url}.new").replace(url)
 
     def save(self, path: Path, gallery: Gallery) -> None:
         flat = pa.array(np.array(list(gallery.values()), np.float32).reshape(-1))

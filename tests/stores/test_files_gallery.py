@@ -199,4 +199,4 @@ def test_a_text_that_changes_is_found_where_texts_are_read(aligner: OnnxAligner,
         closing(open_store(str(tmp_path / "a.npy"))) as store,
         pytest.raises(StoreError, match="There is no column 'note' with texts"),
     ):
-        run_migration(aligner, store, options=RunOptions(text_column="note"))
+        store.prepare(job)

@@ -118,6 +118,8 @@ def run(
         return
     console = output()
     console.print(f"{report.rows:,} rows converted in {report.seconds:,.1f} s ({report.rows_per_second:,.0f} rows/s)")
+    if report.rows_without_text:
+        console.print(f"{report.rows_without_text:,} rows had no text and were converted from the vector alone.")
     if report.index_seconds is not None:
         console.print(f"index built in {report.index_seconds:,.1f} s")
     if report.failures:

@@ -53,6 +53,7 @@ class FileGallery(GalleryStore):
     """
 
     keeps_norms = True
+    reads_texts = True
     tolerance = 1e-4
 
     def __init__(self, url: str, path: Path, layout: FileLayout) -> None:

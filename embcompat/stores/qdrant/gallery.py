@@ -41,6 +41,7 @@ from embcompat.stores.qdrant.points import (
     recorded_digest,
     rest_digest,
     rows_of,
+    text_obstacles,
     unconvertible,
     vector_params,
     vectors_of,
@@ -65,6 +66,7 @@ class QdrantGallery(GalleryStore):
     """
 
     keeps_norms = False
+    reads_texts = True
 
     def __init__(self, url: str, client: QdrantClient, alias: str, vector: str = "") -> None:
         self.url = url
@@ -93,7 +95,7 @@ class QdrantGallery(GalleryStore):
     def obstacles(self, job: Job) -> list[Obstacle]:
         """Return what keeps the vectors of the collection from being converted."""
         source = self._source(job)
-        listed = unconvertible(self._params(source), job)
+        listed = [*unconvertible(self._params(source), job), *text_obstacles(self._client, source, job)]
         if self._client.get_collection(source).config.params.sharding_method == models.ShardingMethod.CUSTOM:
             listed.append(Obstacle("Its shards are placed by the application (custom sharding), which is not copied."))
         return listed

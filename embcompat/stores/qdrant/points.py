@@ -124,6 +124,16 @@ def text_of(point: Point, key: str) -> str:
     return text if isinstance(text, str) else ""
 
 
+def text_obstacles(client: QdrantClient, collection: str, job: Job) -> list[Obstacle]:
+    """Return an obstacle where the job names a payload key for texts and no point has a value under it."""
+    if job.text_column is None:
+        return []
+    empty = models.IsEmptyCondition(is_empty=models.PayloadField(key=job.text_column))
+    if client.count(collection, models.Filter(must_not=[empty]), exact=True).count:
+        return []
+    return [Obstacle(f"No point has a text under the payload key {job.text_column!r}.")]
+
+
 def recorded_digest(point: Point, provenance: dict[str, Any], vector: str) -> int:
     """Return the digest on record for a source point; 0 too where anything else of the point changed."""
     return int(provenance.get("source", 0)) if provenance.get("rest") == rest_digest(point, vector) else 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +46,7 @@ class StoreHarness(ABC):
         follows_late_writes: Whether a row that is written between the last reconciliation and the switch is converted,
             and one that is deleted then stays deleted.
         tolerance: Largest relative difference between a vector put and got.
+        text_column: What the store calls the notes, where a migration reads texts beside the vectors; otherwise None.
     """
 
     holds_nulls = False
@@ -55,6 +56,7 @@ class StoreHarness(ABC):
     many_clients = True
     follows_late_writes = True
     tolerance = 1e-4
+    text_column: str | None = None
 
     @abstractmethod
     def key_sets(self, count: int) -> dict[str, list[Any]]:
@@ -79,6 +81,10 @@ class StoreHarness(ABC):
     @abstractmethod
     def notes(self, url: str) -> dict[Any, str]:
         """Return the note of every row in service."""
+
+    def put_notes(self, url: str, notes: Mapping[Any, str]) -> None:
+        """Replace notes of rows, and nothing else of them; needed where `text_column` names the notes."""
+        raise NotImplementedError
 
     def create_two(self, gallery: Gallery, other: Gallery) -> tuple[str, str] | None:  # noqa: ARG002
         """Make a gallery whose rows have two vectors; return the address of each, or None where none can have two."""

@@ -42,6 +42,7 @@ from embcompat.testing.stores.promises import (
     check_metric_and_queries,
     check_two_vectors,
 )
+from embcompat.testing.stores.texts import check_texts
 from embcompat.testing.stores.trouble import (
     check_bad_rows,
     check_damage_is_found,
@@ -202,5 +203,6 @@ STORE_CHECKS: tuple[StoreCheck, ...] = (
     check_metric_and_queries,
     check_late_writes,
     check_two_vectors,
+    check_texts,
     check_kill_points,
 )

@@ -16,8 +16,7 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any, Final
 
-from embcompat.migration import RunOptions, cut_over, run_migration
-from embcompat.migration.run import job_of
+from embcompat.migration import RunOptions, cut_over, job_of, run_migration
 from embcompat.runtime import OnnxAligner
 from embcompat.stores import GalleryStore, open_store
 from embcompat.testing.stores.check import StoreBench, converted, require, require_gallery

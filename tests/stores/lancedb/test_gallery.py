@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -29,6 +29,7 @@ class LanceHarness(StoreHarness):
     keeps_norms = True
     rows = 300
     tolerance = 1e-4
+    text_column = "note"
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -88,6 +89,11 @@ class LanceHarness(StoreHarness):
     def notes(self, url: str) -> dict[Any, str]:
         table = self.table(url).to_arrow()
         return dict(zip(self.keys(table), table["note"].to_pylist(), strict=True))
+
+    def put_notes(self, url: str, notes: Mapping[Any, str]) -> None:
+        table = self.table(url)
+        for key, note in notes.items():
+            table.update(where=f"id = {literal(key)}", values={"note": note})
 
 
 @pytest.fixture(scope="module")

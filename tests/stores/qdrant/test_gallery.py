@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ class QdrantHarness(StoreHarness):
     keeps_norms = False
     rows = 70
     tolerance = 1e-4
+    text_column = "note"
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -92,6 +93,11 @@ class QdrantHarness(StoreHarness):
     def get(self, url: str) -> Gallery:
         found = {key: point.vector.get("v") for key, point in self.points(url).items()}
         return {key: None if vector is None else np.array(vector, np.float32) for key, vector in found.items()}
+
+    def put_notes(self, url: str, notes: Mapping[Any, str]) -> None:
+        with self.client(url) as client:
+            for key, note in notes.items():
+                client.set_payload(self.alias(url), {"note": note}, points=[key])
 
     def notes(self, url: str) -> dict[Any, str]:
         return {key: point.payload["note"] for key, point in self.points(url).items()}
