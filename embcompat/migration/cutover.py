@@ -40,6 +40,7 @@ class VerifyReport:
         sample_error: Largest relative difference among them.
         canary: What the semantic canary said; None when the artifact carries no canary.
         problems: What stands in the way of a cutover, one sentence each.
+        notes: What an application must know about the switch.
     """
 
     artifact_id: str
@@ -50,6 +51,7 @@ class VerifyReport:
     sample_error: float
     canary: CanaryResult | None
     problems: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, JsonValue]:
         """Return the report as JSON."""
@@ -116,6 +118,7 @@ def _verify(
         sample_error=error,
         canary=canary,
         problems=tuple(problems),
+        notes=tuple(store.notes(job)),
     )
 
 

@@ -11,6 +11,7 @@ from pydantic import JsonValue
 
 from embcompat.errors import InputError
 from embcompat.migration.checks import check_canary
+from embcompat.migration.foreign import foreign_obstacle
 from embcompat.migration.options import RunOptions, job_of, require_text_column
 from embcompat.migration.rows import Shard, convert_rows
 from embcompat.runtime import OnnxAligner
@@ -49,6 +50,7 @@ class MigrationPlan:
         index: Kind of the vector index that will be built again, which can take far longer than the conversion.
         obstacles: What the migration cannot do or keep; a run refuses to begin unless each entry is acceptable and the
             user accepts it.
+        notes: What an application must know about the switch.
     """
 
     artifact_id: str
@@ -65,6 +67,7 @@ class MigrationPlan:
     write_seconds: float | None
     index: str | None
     obstacles: tuple[Obstacle, ...]
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, JsonValue]:
         """Return the plan as JSON."""
@@ -98,7 +101,9 @@ def plan_migration(aligner: OnnxAligner, store: GalleryStore, *, options: RunOpt
     coverage = store.coverage(job)
     missing = coverage.missing if converting else 0
     path = parse_store_url(store.url).path
-    obstacles = tuple(store.obstacles(job)) if converting else ()
+    obstacles = list(store.obstacles(job)) if converting else []
+    if missing and (foreign := foreign_obstacle(artifact, store, job)) is not None:
+        obstacles.append(foreign)
     possible = missing and all(obstacle.acceptable for obstacle in obstacles)
     reading, writing = _trial_seconds_per_row(aligner, store, job) if possible else (0.0, 0.0)
     return MigrationPlan(
@@ -115,7 +120,8 @@ def plan_migration(aligner: OnnxAligner, store: GalleryStore, *, options: RunOpt
         seconds_at_least=reading * missing,
         write_seconds=None if writing is None else writing * missing,
         index=store.index_kind(),
-        obstacles=obstacles,
+        obstacles=tuple(obstacles),
+        notes=tuple(store.notes(job)) if converting else (),
     )
 
 

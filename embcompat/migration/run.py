@@ -14,6 +14,7 @@ from embcompat.errors import InputError, MigrationError
 from embcompat.evaluation.chance import require_better_than_chance
 from embcompat.migration.checks import SAMPLE_TOLERANCE, check_canary, relative_error
 from embcompat.migration.convert import Advance, ProgressFactory, silent
+from embcompat.migration.foreign import foreign_obstacle
 from embcompat.migration.journal import Journal
 from embcompat.migration.options import RunOptions, RunReport, job_of, require_text_column
 from embcompat.migration.pipeline import run_pipeline
@@ -102,7 +103,7 @@ def prepare(aligner: OnnxAligner, store: GalleryStore, job: Job, journal: Journa
     Raises:
         SpaceMismatchError: If they do not.
         InputError: If the lengths differ, or texts and artifact do not go together.
-        MigrationError: If the canary check fails, or the gallery was cut over already.
+        MigrationError: If the canary check fails, rows look like another space, or the gallery was cut over already.
     """
     artifact = aligner.artifact
     state = store.require_phase(job, "untouched", "prepared", to="be converted")
@@ -115,6 +116,10 @@ def prepare(aligner: OnnxAligner, store: GalleryStore, job: Job, journal: Journa
         )
     require_text_column(aligner, store, job)
     check_canary(artifact, aligner.transform_canary)
+    if state.phase == "untouched" and not job.accept_changes:
+        foreign = foreign_obstacle(artifact, store, job)
+        if foreign is not None:
+            raise MigrationError(f"{store.url} was not converted. {foreign.text}")
     fresh = store.prepare(job)
     if fresh:
         journal.write("prepared", url=store.url, artifact=job.artifact_id, target_space=job.target.id)

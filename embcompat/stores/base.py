@@ -50,6 +50,7 @@ class GalleryStore(ABC):
         keeps_norms: Whether vectors come back as long as they were written; some stores keep only the direction.
         tolerance: Largest relative difference between a vector written and read back.
         reads_texts: Whether a scan reads the texts of a column that the job names.
+        draws_directly: Whether `draw` reads only the rows that it draws.
     """
 
     url: str
@@ -57,6 +58,7 @@ class GalleryStore(ABC):
     keeps_norms: bool
     tolerance: float
     reads_texts: bool = False
+    draws_directly: bool = False
 
     @final
     def require_phase(self, job: Job, *phases: Phase, to: str) -> State:
@@ -281,6 +283,13 @@ class GalleryStore(ABC):
 
         `migrate plan` shows the list; `prepare` and `cutover` refuse to go on unless each entry is acceptable and the
         user accepts it.
+        """
+        return []
+
+    def notes(self, job: Job) -> list[str]:  # noqa: ARG002
+        """List what an application must know about the switch, a sentence each; by default nothing.
+
+        Nothing of this hinders a migration: `migrate plan` and `migrate cutover` show it.
         """
         return []
 

@@ -22,6 +22,7 @@ from embcompat.cli.migrate.options import (
     files,
     opened,
     print_coverage,
+    print_notes,
     shown,
     size,
 )
@@ -59,6 +60,7 @@ def plan(
     console.print(f"reading and converting take at least {cost.seconds_at_least:,.2g} s; writing {writing}")
     for obstacle in cost.obstacles:
         console.print(("not kept: " if obstacle.acceptable else "not possible: ") + obstacle.text, markup=False)
+    print_notes(cost.notes)
     if cost.index is not None:
         console.print(
             f"the {cost.index} index is built again over {cost.missing:,} rows, which can take far longer than the "
@@ -165,6 +167,7 @@ def verify(
         print_json(report.to_dict())
     else:
         print_coverage(report.coverage)
+        print_notes(report.notes)
         output().print(f"{report.sampled_rows} rows read back, largest relative difference {report.sample_error:.2g}")
     if report.problems:
         raise GateError(" ".join(report.problems))
@@ -207,4 +210,5 @@ def cutover(
         print_json(report.to_dict())
     else:
         print_coverage(report.coverage)
+        print_notes(report.notes)
         output().print(f"{aligner.artifact.target.id} is in service. The old side is kept until migrate drop-old.")

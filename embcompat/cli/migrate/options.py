@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -76,6 +76,12 @@ def print_coverage(coverage: Coverage) -> None:
     }
     counts += [f"{count:,} {what}" for what, count in others.items() if count]
     output().print(f"{coverage.rows:,} rows: {', '.join(counts)}")
+
+
+def print_notes(notes: Sequence[str]) -> None:
+    """Print what an application must know about the switch."""
+    for note in notes:
+        output().print(f"note: {note}", markup=False, soft_wrap=True)
 
 
 def size(count: int) -> str:

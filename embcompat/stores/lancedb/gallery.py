@@ -59,6 +59,7 @@ class LanceGallery(GalleryStore):
 
     keeps_norms = True
     reads_texts = True
+    draws_directly = True
 
     def __init__(self, url: str, database: Any, table: str, column: str, keys: tuple[str, ...]) -> None:
         self.url = url

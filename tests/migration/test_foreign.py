@@ -1,0 +1,62 @@
+"""Rows of another space are seen before they are converted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from embcompat.migration.foreign import foreign_rows
+
+KNOWN = 64
+
+
+def space(dim: int, seed: int, rows: int = 600, *, decay: float = 1.0) -> np.ndarray:
+    """Vectors with a mean and a falling spectrum, in a basis of their own."""
+    rng = np.random.default_rng(seed)
+    basis = np.linalg.qr(rng.standard_normal((dim, dim)))[0]
+    spread = np.arange(1, dim + 1) ** -decay
+    return np.asarray((rng.standard_normal((rows, dim)) * spread + spread) @ basis, np.float32)
+
+
+@pytest.mark.parametrize("dim", [48, 128, 384])
+def test_rows_of_another_space_are_found_and_own_ones_are_not(dim: int) -> None:
+    own, other = space(dim, 1), space(dim, 2)
+    judgement = foreign_rows(own[:KNOWN], np.concatenate([own[KNOWN:], other]))
+    assert judgement is not None
+    foreign, alarms = judgement
+    assert alarms <= 0.05
+    assert foreign[: len(own) - KNOWN].mean() <= 0.02
+    assert foreign[len(own) - KNOWN :].mean() >= 0.95
+
+
+def test_length_and_the_orientation_of_the_whole_space_do_not_matter() -> None:
+    own, other = space(64, 1), space(64, 2)
+    rows = np.concatenate([own[KNOWN:], other])
+    rotation = np.linalg.qr(np.random.default_rng(5).standard_normal((64, 64)))[0].astype(np.float32)
+    first = foreign_rows(own[:KNOWN], rows)
+    second = foreign_rows(own[:KNOWN] * 7 @ rotation, rows * 0.3 @ rotation)
+    assert first is not None
+    assert second is not None
+    assert (first[0] == second[0]).mean() > 0.99
+
+
+def test_a_space_without_preferred_directions_cannot_be_told() -> None:
+    own = np.random.default_rng(0).standard_normal((600, 128)).astype(np.float32)
+    assert foreign_rows(own[:KNOWN], own[KNOWN:]) is None
+
+
+def test_the_share_of_false_alarms_is_that_of_judging_each_by_the_others() -> None:
+    known = space(32, 3, rows=24)
+    directions = known / np.linalg.norm(known, axis=1, keepdims=True)
+
+    def distance(row: np.ndarray, others: np.ndarray) -> float:
+        moment = others.T @ others / len(known) + np.eye(32) / 32
+        return float(row @ np.linalg.solve(moment, row)) / 32
+
+    noise = np.random.default_rng(0).standard_normal((1_000, 32))
+    noise /= np.linalg.norm(noise, axis=1, keepdims=True)
+    threshold = 0.9 * np.median([distance(row, directions) for row in noise])
+    alone = [distance(directions[row], np.delete(directions, row, axis=0)) for row in range(24)]
+    judgement = foreign_rows(known, known)
+    assert judgement is not None
+    assert judgement[1] == np.mean(np.array(alone) > threshold)
