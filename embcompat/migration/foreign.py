@@ -57,7 +57,9 @@ def foreign_rows(known: NDArray[np.float32], vectors: NDArray[np.float32]) -> tu
     noise = np.random.default_rng(0).standard_normal((_SIMULATED_ROWS, dim)).astype(np.float32)
     threshold = _STRUCTURELESS_SHARE * float(np.median(distances(noise)))
     self_distances = distances(known)
-    held_out = self_distances / (1.0 - self_distances * dim / count)  # each judged by the others (Sherman and Morrison, 1950)
+    held_out = self_distances / (
+        1.0 - self_distances * dim / count
+    )  # each judged by the others (Sherman and Morrison, 1950)
     alarms = float((held_out > threshold).mean())
     if alarms > _FALSE_ALARMS:
         return None

@@ -1,0 +1,184 @@
+"""Tables as other libraries make them: their own queries before, during and after a migration."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import sqlalchemy
+from django import conf, db
+from langchain_core.embeddings import Embeddings
+from pgvector.django import CosineDistance, HnswIndex, VectorField
+from pgvector.sqlalchemy import Vector
+from psycopg.conninfo import conninfo_to_dict
+from sqlalchemy import orm
+
+from embcompat.migration import cut_over, drop_old, roll_back, run_migration
+from embcompat.runtime import OnnxAligner
+
+DIM = 24
+TEXTS = [f"document {number}" for number in range(40)]
+TARGETS = pytest.mark.parametrize("target", ["?target=table", "?target=column"])
+
+
+class Model(Embeddings):
+    """A model: the old one hashes texts, the new one is the old one mapped without an error."""
+
+    def __init__(self, aligner: OnnxAligner | None = None) -> None:
+        self.aligner = aligner
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        seeds = [int.from_bytes(hashlib.sha256(text.encode()).digest()[:4]) for text in texts]
+        rows = [np.random.default_rng(seed).standard_normal(DIM) for seed in seeds]
+        vectors = np.array(rows, np.float32)
+        vectors = vectors if self.aligner is None else self.aligner.transform(vectors)
+        return [[float(number) for number in row] for row in vectors]
+
+    def embed_query(self, text: str) -> list[float]:
+        return self.embed_documents([text])[0]
+
+
+class Application:
+    """Where an application finds its schema, and which space it says that it writes."""
+
+    def __init__(self, database: Any, space: str = "") -> None:
+        schema = database.one("SELECT current_schema()")
+        self.options = f"-c search_path={schema},public" + (f" -c embcompat.space={space}" if space else "")
+        self.server = database.server
+
+    def engine(self) -> sqlalchemy.Engine:
+        url = self.server.replace("postgresql://", "postgresql+psycopg://", 1)
+        return sqlalchemy.create_engine(url, connect_args={"options": self.options})
+
+    def django(self) -> dict[str, Any]:
+        place = conninfo_to_dict(self.server)
+        names = {"NAME": place["dbname"], "USER": place["user"], "HOST": place["host"]}
+        return {"ENGINE": "django.db.backends.postgresql", **names, "OPTIONS": {"options": self.options}}
+
+
+@pytest.fixture
+def engines(database: Any) -> Iterator[tuple[sqlalchemy.Engine, sqlalchemy.Engine]]:
+    """Engines of the application of the old model, and of that of the new one."""
+    both = Application(database).engine(), Application(database, "made-new@1").engine()
+    yield both
+    for engine in both:
+        engine.dispose()
+
+
+@TARGETS
+def test_models_of_sqlalchemy(
+    database: Any, aligner: OnnxAligner, engines: tuple[sqlalchemy.Engine, sqlalchemy.Engine], target: str
+) -> None:
+    def model(dim: int) -> Any:
+        class Base(orm.DeclarativeBase):
+            pass
+
+        class Doc(Base):
+            __tablename__ = "docs"
+            id: orm.Mapped[int] = orm.mapped_column(primary_key=True)
+            title: orm.Mapped[str]
+            v: orm.Mapped[Any] = orm.mapped_column(Vector(dim))
+            __table_args__ = (
+                sqlalchemy.Index("docs_v", "v", postgresql_using="hnsw", postgresql_ops={"v": "vector_cosine_ops"}),
+            )
+
+        return Doc
+
+    old, new = Model(), Model(aligner)
+    old_doc, new_doc = model(DIM), model(16)
+    old_doc.metadata.create_all(engines[0])
+
+    def add(engine: sqlalchemy.Engine, doc: Any, embeddings: Model, texts: list[str]) -> None:
+        with orm.Session(engine) as session:
+            session.add_all(
+                doc(title=text, v=vector) for text, vector in zip(texts, embeddings.embed_documents(texts), strict=True)
+            )
+            session.commit()
+
+    def nearest(engine: sqlalchemy.Engine, doc: Any, embeddings: Model, text: str) -> str:
+        with orm.Session(engine) as session:
+            query = sqlalchemy.select(doc).order_by(doc.v.cosine_distance(embeddings.embed_query(text))).limit(1)
+            return str(session.scalars(query).one().title)
+
+    add(engines[0], old_doc, old, TEXTS)
+    with database.opened(target) as store:
+        run_migration(aligner, store)
+        add(engines[0], old_doc, old, ["a late document"])
+        assert nearest(engines[0], old_doc, old, "a late document") == "a late document"
+        cut_over(aligner, store)
+        for text in (TEXTS[3], "a late document"):
+            assert nearest(engines[1], new_doc, new, text) == text
+        with pytest.raises(sqlalchemy.exc.IntegrityError, match="vectors must be in space made-new@1"):
+            add(engines[0], new_doc, new, ["no space was named"])
+        add(engines[1], new_doc, new, ["of the new model"])
+        assert nearest(engines[1], new_doc, new, "of the new model") == "of the new model"
+        drop_old(aligner, store)
+    assert nearest(engines[1], new_doc, new, TEXTS[7]) == TEXTS[7]
+    assert "docs_v" in {index["name"] for index in sqlalchemy.inspect(engines[1]).get_indexes("docs")}
+
+
+@pytest.fixture
+def django(database: Any) -> Iterator[None]:
+    """Django, with the connection ``default`` of the old model's application and ``new`` of the new one's."""
+    if not conf.settings.configured:
+        conf.settings.configure(DATABASES={}, INSTALLED_APPS=[])
+        import django as framework
+
+        framework.setup()
+    settings = {"default": Application(database).django(), "new": Application(database, "made-new@1").django()}
+    db.connections.settings = db.connections.configure_settings(settings)
+    yield
+    for alias in settings:
+        db.connections[alias].close()
+        del db.connections[alias]
+
+
+def django_model(dim: int, target: str) -> Any:
+    """A model of the table; Django wants another name for each."""
+
+    class Meta:
+        app_label = f"docs{dim}{target.removeprefix('?target=')}"
+        db_table = "docs"
+        indexes = (HnswIndex(name="docs_v", fields=["v"], opclasses=["vector_cosine_ops"]),)
+
+    fields = {
+        "title": db.models.CharField(max_length=40),
+        "v": VectorField(dimensions=dim, null=True),
+        "Meta": Meta,
+        "__module__": __name__,
+    }
+    return type("Doc", (db.models.Model,), fields)
+
+
+@TARGETS
+def test_models_of_django(database: Any, aligner: OnnxAligner, django: None, target: str) -> None:
+    old, new = Model(), Model(aligner)
+    old_doc, new_doc = django_model(DIM, target), django_model(16, target)
+    with db.connections["default"].schema_editor() as editor:
+        editor.create_model(old_doc)
+
+    def nearest(doc: Any, alias: str, embeddings: Model, text: str) -> str:
+        distance = CosineDistance("v", embeddings.embed_query(text))
+        return str(doc.objects.using(alias).order_by(distance).first().title)
+
+    for text, vector in zip(TEXTS, old.embed_documents(TEXTS), strict=True):
+        old_doc(title=text, v=vector).save()
+    with database.opened(target) as store:
+        run_migration(aligner, store)
+        old_doc.objects.filter(title=TEXTS[5]).update(title="renamed")
+        old_doc.objects.filter(title=TEXTS[6]).delete()
+        assert nearest(old_doc, "default", old, TEXTS[3]) == TEXTS[3]
+        cut_over(aligner, store)
+        assert nearest(new_doc, "new", new, TEXTS[3]) == TEXTS[3]
+        assert nearest(new_doc, "new", new, TEXTS[5]) == "renamed"
+        assert new_doc.objects.using("new").count() == len(TEXTS) - 1
+        with pytest.raises(db.IntegrityError, match="vectors must be in space made-new@1"):
+            new_doc(title="no space was named", v=new.embed_query("x")).save()
+        new_doc(title="of the new model", v=new.embed_query("of the new model")).save(using="new")
+        assert nearest(new_doc, "new", new, "of the new model") == "of the new model"
+        assert roll_back(aligner, store) == 1
+        assert nearest(old_doc, "default", old, TEXTS[3]) == TEXTS[3]
+        assert old_doc.objects.get(title="of the new model").v is None
