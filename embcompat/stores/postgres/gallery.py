@@ -66,6 +66,7 @@ class PgGallery(GalleryStore):
     """
 
     keeps_norms = True
+    draws_directly = True
     batch_bytes: ClassVar[int]
     _way_out: ClassVar[str] = ""
     """What to do about obstacles, where there is another way."""
