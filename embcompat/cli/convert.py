@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from embcompat.cli.console import messages, output, print_json, track
-from embcompat.cli.inputs.embeddings import Reading, open_file
+from embcompat.cli.inputs.embeddings import Reading, assume_space, assumed_space, is_address, open_file, open_gallery
 from embcompat.cli.inputs.options import Delimiter, IdColumn, IdsFile, LabelColumn, LabelsFile, VectorColumn
 from embcompat.cli.inputs.words import ItemsFile, TextColumn, read_texts
 from embcompat.errors import InputError, SpaceMismatchError
@@ -17,13 +17,15 @@ from embcompat.similarities import Similarity
 if TYPE_CHECKING:
     from embcompat.artifact import Artifact
     from embcompat.migration import ConversionReport, DatasetReport
-    from embcompat.spaces import SpaceVersion
 
 
 def convert(
     artifact: Annotated[Path, typer.Argument(help="The artifact directory.")],
     source: Annotated[
-        Path, typer.Argument(help="What to convert: a file of vectors, or a folder of .parquet files. Never modified.")
+        str,
+        typer.Argument(
+            help="What to convert: a file of vectors, a folder of .parquet files, or a store's address. Never modified."
+        ),
     ],
     target: Annotated[Path, typer.Argument(help="What to write: a file, or a folder when SOURCE is one.")],
     items: ItemsFile = None,
@@ -65,46 +67,41 @@ def convert(
     `embcompat convert text-aware gallery.parquet converted.parquet --items items.jsonl`
 
     `embcompat convert old-to-new old-files/ converted-files/ --workers 8`
+
+    `embcompat convert old-to-new lancedb:///data/lance#docs.vector converted.parquet`
     """
     from embcompat.artifact import read_artifact
-    from embcompat.migration import convert_dataset, convert_file
+    from embcompat.migration import convert_file
 
     loaded = read_artifact(artifact)
-    space = _stated_space(loaded, old_space, similarity)
-    texts = read_texts(items, text_column)
+    _check_space(loaded, old_space, similarity)
     column = text_column if items is None else None
     reading = Reading(id_column, vector_column, label_column, column, ids=ids, labels=labels, delimiter=delimiter)
-    if source.is_dir() and not target.suffix:
+    if not is_address(source) and Path(source).is_dir() and not target.suffix:
         if items is not None:
             raise InputError("--items is for one file. The files of a folder hold their texts in a column.")
-        done = convert_dataset(
-            artifact,
-            source,
-            target,
-            workers=workers,
-            space=space,
-            batch_size=batch_size,
-            force=force,
-            progress=lambda files: track("Converting", files, unit="files"),
+        folder = _convert_folder(
+            loaded, Path(source), target, reading, workers=workers, batch_size=batch_size, force=force
         )
         if as_json:
-            print_json(done.to_dict())
+            print_json(folder.to_dict())
         else:
-            _print_dataset_report(done)
+            _print_dataset_report(folder)
         return
+    options: dict[str, Any] = {
+        "batch_size": batch_size,
+        "threads": threads,
+        "overwrite": overwrite,
+        "force": force,
+        "texts": read_texts(items, text_column),
+        "progress": lambda rows: track("Converting", rows),
+    }
     try:
-        report = convert_file(
-            loaded,
-            open_file(source, reading, space=space),
-            target,
-            batch_size=batch_size,
-            threads=threads,
-            resume=resume,
-            overwrite=overwrite,
-            force=force,
-            texts=texts,
-            progress=lambda rows: track("Converting", rows),
-        )
+        if is_address(source):
+            report = _convert_store(loaded, source, target, reading, old_space, options)
+        else:
+            file = assume_space(open_file(source, reading), loaded.source)
+            report = convert_file(loaded, file, target, resume=resume, **options)
     except KeyboardInterrupt:
         messages().print("Interrupted. Run the same command again to go on.")
         raise
@@ -114,17 +111,61 @@ def convert(
         _print_report(report)
 
 
-def _stated_space(artifact: Artifact, old_space: str | None, similarity: Similarity | None) -> SpaceVersion | None:
-    """Return the artifact's source space when the options name it, None when there are none."""
-    if old_space is None:
-        return None
+def _check_space(artifact: Artifact, old_space: str | None, similarity: Similarity | None) -> None:
+    """Refuse options that name another space than the artifact converts.
+
+    Raises:
+        SpaceMismatchError: If they do.
+    """
     expected = artifact.source
-    if old_space != expected.id or similarity not in (None, expected.similarity):
+    if old_space not in (None, expected.id) or similarity not in (None, expected.similarity):
         raise SpaceMismatchError(
             f"--old-space must be {expected.id!r} with --similarity {expected.similarity}, the space that the artifact "
-            f"converts. Got {old_space!r}{'' if similarity is None else f' with {similarity}'}."
+            f"converts. Got {old_space or 'no space'!r}{'' if similarity is None else f' with {similarity}'}."
         )
-    return expected
+
+
+def _convert_folder(
+    artifact: Artifact, source: Path, target: Path, reading: Reading, *, workers: int, batch_size: int | None, force: bool
+) -> DatasetReport:
+    """Convert every file of a folder.
+
+    Raises:
+        InputError: If an option is for one file.
+    """
+    from embcompat.migration import convert_dataset
+
+    if reading.ids or reading.labels or reading.delimiter:
+        raise InputError("--ids, --labels and --delimiter are for one file. The files of a folder hold their ids.")
+    return convert_dataset(
+        artifact.path,
+        source,
+        target,
+        workers=workers,
+        space=artifact.source,
+        columns=reading.columns(),
+        batch_size=batch_size,
+        force=force,
+        progress=lambda files: track("Converting", files, unit="files"),
+    )
+
+
+def _convert_store(
+    artifact: Artifact, url: str, target: Path, reading: Reading, old_space: str | None, options: dict[str, Any]
+) -> ConversionReport:
+    """Convert a gallery in use to a file."""
+    from embcompat.migration import convert_gallery
+
+    with open_gallery(url, reading) as store:
+        return convert_gallery(
+            artifact,
+            store,
+            target,
+            space=artifact.source if old_space is not None else assumed_space(store, artifact.source),
+            text_column=reading.text_column,
+            label_column=reading.label_column,
+            **options,
+        )
 
 
 def _print_report(report: ConversionReport) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,8 +12,10 @@ from rich.text import Text
 
 from embcompat.cli.about import print_about
 from embcompat.cli.console import messages, output, print_json
-from embcompat.cli.inputs.embeddings import Reading, is_address, open_file
-from embcompat.cli.inputs.options import Delimiter, IdColumn, NpySimilarity, VectorColumn
+from embcompat.cli.inputs.embeddings import Reading, is_address, is_csv, load_embeddings, open_file, read_file
+from embcompat.cli.inputs.options import Delimiter, IdColumn, LabelColumn, NpySimilarity, VectorColumn
+from embcompat.files.formats import ENDINGS, ending_of
+from embcompat.similarities import Similarity
 
 if TYPE_CHECKING:
     from embcompat.doctor import DoctorReport, SpaceReference
@@ -31,8 +34,8 @@ def doctor(
         str | None, typer.Option(help="Registry whose references to judge by (embcompat registry add-space).")
     ] = None,
     reference: Annotated[
-        list[Path] | None,
-        typer.Option(help="Vectors known to be of a space (.parquet), or a saved reference; as often as needed."),
+        list[str] | None,
+        typer.Option(help="Vectors known to be of a space, or a saved reference; as often as needed."),
     ] = None,
     space: Annotated[
         str | None, typer.Option(help="The gallery's space as name@version, where it does not name it.")
@@ -40,6 +43,7 @@ def doctor(
     similarity: NpySimilarity = "cosine",
     id_column: IdColumn = None,
     vector_column: VectorColumn = None,
+    label_column: LabelColumn = None,
     delimiter: Delimiter = None,
     sample: Annotated[int, typer.Option(min=1, help="Rows to examine of a gallery in a store.")] = 20_000,
     rows: Annotated[Path | None, typer.Option(help="Write every row that was found, with the finding, as CSV.")] = None,
@@ -68,9 +72,10 @@ def doctor(
     from embcompat.doctor.gallery import named_space
 
     references = _from_registry(registry) if registry is not None else []
-    references += [_load_reference(path) for path in reference or []]
+    reading = Reading(id_column, vector_column, label_column, delimiter=delimiter)
+    references += [_load_reference(origin, reading, space, similarity) for origin in reference or []]
     known = next((each.space for each in references if each.space.id == space), None)
-    examined = _open(gallery, sample, Reading(id_column, vector_column, delimiter=delimiter), known)
+    examined = _open(gallery, sample, reading, known)
     if space is not None and known is None:
         known = named_space(examined, space, similarity)
     report = examine(examined, references, space=known)
@@ -89,17 +94,21 @@ def _from_registry(url: str) -> list[SpaceReference]:
     from embcompat.registry import Registry
 
     opened = Registry(url)
-    found = [(space, opened.reference(space)) for space in opened.list_spaces(retired=True)]
-    return [SpaceReference.from_bytes(data, where=f"the reference of {space.id}") for space, data in found if data]
+    stored = [(space, opened.reference(space)) for space in opened.list_spaces(retired=True)]
+    return [SpaceReference.from_bytes(data, where=f"the reference of {space.id}") for space, data in stored if data]
 
 
-def _load_reference(path: Path) -> SpaceReference:
+def _load_reference(origin: str, reading: Reading, space: str | None, similarity: Similarity) -> SpaceReference:
+    """Read a saved reference, or fit one on vectors; --space names the space of those that do not name it."""
     from embcompat.doctor import SpaceReference, fit_reference
-    from embcompat.embeddings import Embeddings
 
-    if path.suffix == ".parquet":
-        return fit_reference(Embeddings.load(path))
-    return SpaceReference.load(path)
+    path = Path(origin)
+    if path.is_file() and ending_of(path) not in ENDINGS:
+        return SpaceReference.load(path)
+    if is_address(origin):
+        return fit_reference(load_embeddings(origin, space=space, similarity=similarity))
+    file = open_file(origin, replace(reading, delimiter=reading.delimiter if is_csv(origin) else None), required=False)
+    return fit_reference(read_file(file, space if file.space is None else None, similarity, None))
 
 
 def _open(gallery: str, sample: int, reading: Reading, space: SpaceVersion | None) -> Gallery:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from embcompat.cli.console import output, print_json, track, write_json
-from embcompat.cli.inputs.embeddings import Reading, artifact_spaces, load_queries, load_sides
+from embcompat.cli.inputs.embeddings import Reading
 from embcompat.cli.inputs.options import (
     ArtifactPath,
     Delimiter,
@@ -31,6 +31,7 @@ from embcompat.cli.inputs.options import (
     TaskName,
     VectorColumn,
 )
+from embcompat.cli.inputs.sides import artifact_spaces, load_queries, load_sides
 from embcompat.cli.inputs.words import ItemsFile, TextColumn, add_texts, read_texts
 from embcompat.errors import GateError, UnknownNameError
 from embcompat.similarities import Weight

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from embcompat.cli.console import output, print_json
-from embcompat.cli.inputs.embeddings import Reading, artifact_spaces, load_sides
+from embcompat.cli.inputs.embeddings import Reading
 from embcompat.cli.inputs.options import (
     Delimiter,
     IdColumn,
@@ -21,6 +21,7 @@ from embcompat.cli.inputs.options import (
     OldSpace,
     VectorColumn,
 )
+from embcompat.cli.inputs.sides import artifact_spaces, load_sides
 from embcompat.similarities import Weight
 
 if TYPE_CHECKING:

@@ -106,7 +106,7 @@ def open_gallery(
         FileFormatError: If the file is missing, damaged, or has no column of vectors.
     """
     from embcompat.files.columns import Columns, find_roles
-    from embcompat.files.reading.opening import open_source
+    from embcompat.files.reading.opening import open_source, split_address
     from embcompat.files.reading.streams import VectorFile
     from embcompat.files.vectors import space_of
 
@@ -118,8 +118,8 @@ def open_gallery(
         stated = origin.space or space
         return Gallery(origin, stated, origin.vectors.shape[1] if stated is None else stated.dim)
     if not isinstance(origin, VectorFile):
-        columns = columns or Columns()
-        source = open_source(Path(origin), columns=columns)
+        origin, columns = split_address(origin, columns or Columns())
+        source = open_source(origin, columns=columns)
         roles = find_roles(source.schema, columns, where=str(origin))
         origin = VectorFile(source, roles, space_of(source.schema, str(origin)))
     stated = origin.space or space

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
@@ -40,12 +40,22 @@ class Columns:
         vector: Column of the vectors.
         label: Column of the labels.
         text: Column of the texts.
+        required: Whether a chosen column must be there; otherwise the usual names are tried where it is not.
     """
 
     id: str | None = None
     vector: str | None = None
     label: str | None = None
     text: str | None = None
+    required: bool = True
+
+    def present(self, names: Collection[str]) -> Columns:
+        """Return the choice without the columns that are not there, where they need not be."""
+        if self.required:
+            return self
+        pattern = self.vector is not None and self.vector.endswith("*")
+        one, label, text = (name if name in names else None for name in (self.id, self.label, self.text))
+        return Columns(one, self.vector if pattern or self.vector in names else None, label, text)
 
 
 @dataclass(frozen=True)
@@ -95,6 +105,7 @@ def find_roles(schema: pa.Schema, chosen: Columns, *, where: str) -> Roles:
     """
     noted = json.loads((schema.metadata or {}).get(COLUMNS_KEY, b"{}"))
     names = list(schema.names)
+    chosen = chosen.present(names)
     id_column = _pick(names, chosen.id, noted.get("id"), ID_COLUMNS, where, "--id-column")
     if id_column is None:
         id_column = _pandas_index(schema)

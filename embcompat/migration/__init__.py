@@ -7,6 +7,7 @@ from embcompat.migration.options import RunOptions, RunReport, job_of
 from embcompat.migration.plan import MigrationPlan, plan_migration
 from embcompat.migration.rows import Failure, Shard, parse_shard
 from embcompat.migration.run import run_migration
+from embcompat.migration.snapshot import convert_gallery
 
 __all__ = [
     "ConversionReport",
@@ -20,6 +21,7 @@ __all__ = [
     "abort",
     "convert_dataset",
     "convert_file",
+    "convert_gallery",
     "cut_over",
     "drop_old",
     "job_of",

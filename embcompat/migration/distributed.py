@@ -24,9 +24,10 @@ from embcompat.aligners.streaming import stream_sums
 from embcompat.artifact import Artifact, read_artifact
 from embcompat.errors import EmbcompatError, InputError, MigrationError, MissingExtraError
 from embcompat.evaluation.chance import require_better_than_chance
+from embcompat.files.columns import Columns
 from embcompat.files.formats import ENDINGS, ending_of
 from embcompat.files.reading.folders import files_of_vectors
-from embcompat.files.reading.opening import file_identity
+from embcompat.files.reading.opening import file_identity, open_vectors
 from embcompat.files.reading.parquet import open_parquet
 from embcompat.files.writing.pieces import PROVENANCE_KEY
 from embcompat.migration.convert import ProgressFactory, convert_file, silent
@@ -73,6 +74,7 @@ def convert_dataset(
     *,
     workers: int = 2,
     space: SpaceVersion | None = None,
+    columns: Columns = Columns(),  # noqa: B008
     batch_size: int | None = None,
     force: bool = False,
     progress: ProgressFactory | None = None,
@@ -89,6 +91,7 @@ def convert_dataset(
         target: Folder to write files of the same names to; made if it is not there.
         workers: Number of workers.
         space: The space of the files, where they do not say it.
+        columns: Which columns are which, where their names do not tell.
         batch_size: As in `convert_file`.
         force: Whether to convert with an aligner that does no better than chance.
         progress: Called with the number of files to do; yields a function that is told of files newly done.
@@ -107,11 +110,11 @@ def convert_dataset(
     todo = [file for file in files if not _is_finished(source / file, target / file, artifact)]
     for folder in {(target / file).parent for file in todo}:
         folder.mkdir(parents=True, exist_ok=True)
-    options = {"space": space, "batch_size": batch_size, "threads": 1, "overwrite": True, "force": True}
+    options = {"batch_size": batch_size, "threads": 1, "overwrite": True, "force": True}
     tasks = [{"source": str(source / file), "target": str(target / file)} for file in todo]
     errors, converted, worst = [], 0, 0.0
     with (progress or silent)(len(todo)) as advance:
-        for row in _on_workers(_FileConverter, (str(artifact_path), options), tasks, workers):
+        for row in _on_workers(_FileConverter, (str(artifact_path), space, columns, options), tasks, workers):
             advance(1)
             converted += row["rows"]
             worst = max(worst, row["sample_error"])
@@ -180,12 +183,16 @@ def sum_dataset(
 class _FileConverter:
     """Converts files; one is made in every worker."""
 
-    def __init__(self, artifact_path: str, options: dict[str, Any]) -> None:
+    def __init__(
+        self, artifact_path: str, space: SpaceVersion | None, columns: Columns, options: dict[str, Any]
+    ) -> None:
         self._artifact, self._options = read_artifact(artifact_path), options
+        self._space, self._columns = space, columns
 
     def __call__(self, task: dict[str, Any]) -> dict[str, Any]:
         try:
-            report = convert_file(self._artifact, task["source"], task["target"], **self._options)
+            file = open_vectors(task["source"], space=self._space, columns=self._columns)
+            report = convert_file(self._artifact, file, task["target"], **self._options)
         except EmbcompatError as error:
             return {"rows": 0, "sample_error": 0.0, "error": f"{task['source']}: {error}"}
         return {"rows": report.rows - report.resumed_rows, "sample_error": report.sample_error, "error": ""}

@@ -2,7 +2,7 @@
 
 from embcompat.stores.base import GalleryStore
 from embcompat.stores.digests import row_digests, vector_digests
-from embcompat.stores.sampling import SampledRows, sample_gallery, sample_rows
+from embcompat.stores.sampling import SampledRows, gallery_space, sample_gallery, sample_rows
 from embcompat.stores.url import StoreUrl, open_store, parse_store_url
 from embcompat.stores.values import (
     Coverage,
@@ -30,6 +30,7 @@ __all__ = [
     "State",
     "StoreUrl",
     "TargetRows",
+    "gallery_space",
     "no_target_side",
     "open_store",
     "parse_store_url",

@@ -69,6 +69,11 @@ def sample_rows(
     return SampledRows(list(drawn.ids), drawn.vectors, texts, labels, space)
 
 
+def gallery_space(store: GalleryStore) -> SpaceVersion | None:
+    """Return the space that a gallery in use says it is in, or None where it was never told."""
+    return store.state(_reading_job(store, None)).space
+
+
 def sample_gallery(
     gallery: str | GalleryStore,
     *,

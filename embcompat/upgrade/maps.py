@@ -66,6 +66,11 @@ class OnnxMaps:
         """The artifact that moves old vectors."""
         return self.forward.artifact
 
+    @property
+    def new_space(self) -> SpaceVersion:
+        """The new model's own space."""
+        return self.artifact.target if self.backward is None else self.backward.artifact.source
+
     def convert(self, old: Embeddings) -> Embeddings:
         """Convert old vectors to the target space.
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from embcompat.cli.console import output, print_json, write_json
-from embcompat.cli.inputs.embeddings import load_queries, load_sides
+from embcompat.cli.inputs.embeddings import Reading
 from embcompat.cli.inputs.options import (
     ArtifactPath,
+    Delimiter,
+    IdColumn,
+    IdsFile,
     Json,
+    LabelColumn,
+    LabelsFile,
     NewGallery,
     NewQueries,
     NewSpace,
@@ -22,7 +28,9 @@ from embcompat.cli.inputs.options import (
     QrelsFile,
     ResultFile,
     TaskName,
+    VectorColumn,
 )
+from embcompat.cli.inputs.sides import artifact_spaces, load_queries, load_sides
 from embcompat.similarities import Weight
 
 if TYPE_CHECKING:
@@ -57,6 +65,12 @@ def curve(
         float | None, typer.Option(help="Also add the old scores: weight of the new ones (retrieval).")
     ] = None,
     steps: Annotated[int, typer.Option(help="Equally spaced fractions, both ends included.")] = 11,
+    id_column: IdColumn = None,
+    vector_column: VectorColumn = None,
+    label_column: LabelColumn = None,
+    ids: IdsFile = None,
+    labels: LabelsFile = None,
+    delimiter: Delimiter = None,
     old_space: OldSpace = None,
     new_space: NewSpace = None,
     similarity: NpySimilarity = "cosine",
@@ -78,19 +92,21 @@ def curve(
     --orders random,class_mean --json`
     """
     spaces: dict[str, Any] = {"old_space": old_space, "new_space": new_space, "similarity": similarity}
-    galleries = load_sides(old_gallery, new_gallery, **spaces)
+    spaces |= {"likely": artifact_spaces(artifact)}
+    reading = Reading(id_column, vector_column, label_column, ids=ids, labels=labels, delimiter=delimiter)
+    galleries = load_sides(old_gallery, new_gallery, **spaces, reading=reading)
     options: dict[str, Any] = {
         "orders": None if orders is None else [name.strip() for name in orders.split(",")],
         "steps": steps,
         "seed": seed,
     }
     if task == "verification":
-        found, source = verification_curve(artifact, *galleries, far=far, weight=weight, **options)
+        measured, source = verification_curve(artifact, *galleries, far=far, weight=weight, **options)
     else:
-        queries = load_queries(old_queries, new_queries, **spaces)
+        queries = load_queries(old_queries, new_queries, **spaces, reading=replace(reading, ids=None, labels=None))
         options |= {"metric": metric, "fused_weight": fused_weight}
-        found, source = retrieval_curve(artifact, *galleries, queries=queries, qrels=qrels, **options)
-    result = {**found.to_dict(), "artifact": source.id}
+        measured, source = retrieval_curve(artifact, *galleries, queries=queries, qrels=qrels, **options)
+    result = {**measured.to_dict(), "artifact": source.id}
     if out is not None:
         write_json(result, out)
     if as_json:

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from embcompat.cli.console import output, print_json
-from embcompat.cli.inputs.embeddings import load_embeddings
-from embcompat.cli.inputs.options import ArtifactPath, Json
+from embcompat.cli.inputs.embeddings import Reading, load_embeddings
+from embcompat.cli.inputs.options import (
+    ArtifactPath,
+    Delimiter,
+    IdColumn,
+    Json,
+    LabelColumn,
+    NewSpace,
+    NpySimilarity,
+    VectorColumn,
+)
+from embcompat.cli.inputs.sides import artifact_spaces
 from embcompat.errors import FileFormatError, InputError
-from embcompat.similarities import Similarity
 
 if TYPE_CHECKING:
     from embcompat.backfill import BackfillCurve, BackfillPlan, Budget, HeldOut
@@ -22,7 +32,9 @@ if TYPE_CHECKING:
 
 def plan(
     artifact: ArtifactPath,
-    gallery: Annotated[Path, typer.Argument(metavar="GALLERY", help="The stored vectors, old (.parquet or .npy).")],
+    gallery: Annotated[
+        str, typer.Argument(metavar="GALLERY", help="The stored vectors, old: a file, or a store's address.")
+    ],
     out: Annotated[Path, typer.Option(help="The plan to write.")] = Path("PLAN.json"),
     ids: Annotated[Path, typer.Option(help="The ids to write, one a line, the most urgent first.")] = Path("ids.txt"),
     budget_rows: Annotated[int | None, typer.Option(help="So many items.")] = None,
@@ -47,19 +59,30 @@ def plan(
         Path | None, typer.Option(help="What `embcompat backfill curve --out` wrote of evaluation data.")
     ] = None,
     new_vectors: Annotated[
-        Path | None, typer.Option(help="New vectors of a part of the gallery, to measure on; --curve goes before.")
+        str | None,
+        typer.Option(
+            help="New vectors of a part of the gallery, used to measure the curve; ignored if --curve is given."
+        ),
     ] = None,
-    queries: Annotated[Path | None, typer.Option(help="New queries: what they retrieve is useful.")] = None,
+    queries: Annotated[str | None, typer.Option(help="New queries: what they retrieve is useful.")] = None,
     qrels: Annotated[
         Path | None, typer.Option(help="Which items answer them; without --queries, a log of items in use.")
     ] = None,
+    id_column: IdColumn = None,
+    vector_column: VectorColumn = None,
+    label_column: LabelColumn = None,
     labels: Annotated[
-        Path | None, typer.Option(help="Lines of id, tab, class, for class_mean; the gallery's own by default.")
+        Path | None,
+        typer.Option(help="The classes for class_mean: one a line, or id, tab, class; the gallery's own by default."),
     ] = None,
+    delimiter: Delimiter = None,
     metric: Annotated[str, typer.Option(help="What the curve of --new-vectors measures.")] = "ndcg@10",
-    space: Annotated[str | None, typer.Option(help="name@version of an old .npy file.")] = None,
-    new_space: Annotated[str | None, typer.Option(help="name@version of new .npy files.")] = None,
-    similarity: Annotated[Similarity, typer.Option(help="Similarity of .npy files.")] = "cosine",
+    space: Annotated[
+        str | None,
+        typer.Option(help="name@version of a gallery that does not name its space; the artifact's by default."),
+    ] = None,
+    new_space: NewSpace = None,
+    similarity: NpySimilarity = "cosine",
     seed: Annotated[int, typer.Option(help="Seed of orders, folds and bootstrap.")] = 0,
     as_json: Json = False,
 ) -> None:
@@ -72,7 +95,7 @@ def plan(
     `embcompat backfill plan old-to-new gallery.parquet --curve curve.json --target-retention 0.97
     --seconds-per-item 0.2 --out PLAN.json --ids ids.txt`
 
-    `embcompat backfill plan old-to-new gallery.parquet --budget-fraction 0.2 --order class_mean`
+    `embcompat backfill plan old-to-new lancedb:///data/lance#docs.vector --budget-fraction 0.2 --order class_mean`
     """
     from embcompat.backfill import Budget, save_plan
 
@@ -81,18 +104,22 @@ def plan(
     budget = Budget(
         budget_rows, budget_fraction, budget_seconds, budget_money, target_retention, seconds_per_item, price_per_item
     )
-    stored = with_labels(load_embeddings(gallery, space=space, similarity=similarity), labels)
-    sample, asked = (
-        None if path is None else load_embeddings(path, space=new_space, similarity=similarity)
-        for path in (new_vectors, queries)
+    reading = Reading(id_column, vector_column, label_column, delimiter=delimiter)
+    likely = artifact_spaces(artifact)
+    stored = load_embeddings(
+        gallery, space=space, similarity=similarity, reading=replace(reading, labels=labels), likely=likely[0]
     )
-    source = _Source(artifact, stored, asked, qrels, seed)
+    sample, asking = (
+        None if origin is None else load_embeddings(origin, space=new_space, similarity=similarity, likely=likely[1])
+        for origin in (new_vectors, queries)
+    )
+    source = _Source(artifact, stored, asking, qrels, seed)
     known = None if sample is None else source.measure(sample, metric)
     known = known if curve is None else read_curve(curve)
-    made = source.plan(order or ("random" if known is None else "recommended"), budget, known)
+    backfill = source.plan(order or ("random" if known is None else "recommended"), budget, known)
     weights = {} if known is None else known.weights
-    kept = save_plan(
-        made,
+    saved = save_plan(
+        backfill,
         out,
         ids,
         artifact=source.artifact.id,
@@ -102,10 +129,10 @@ def plan(
         weights=weights,
     )
     if as_json:
-        print_json({**kept.model_dump(exclude={"curve"}), "plan": str(out), "ids": str(ids)})
+        print_json({**saved.model_dump(exclude={"curve"}), "plan": str(out), "ids": str(ids)})
         return
     console = output()
-    for line in (made.sentence, made.advice, source.note(made.native_items)):
+    for line in (backfill.sentence, backfill.advice, source.note(backfill.native_items)):
         if line:
             console.print(line, soft_wrap=True)
     console.print(f"Written to {out} and {ids}.", soft_wrap=True)
@@ -196,29 +223,6 @@ def timed_seconds(extractor: str | None, items: Path | None) -> float | None:
     if extractor is None or items is None:
         return None
     return time_per_item(load_extractor(extractor), read_items(items).items)
-
-
-def with_labels(stored: Embeddings, path: Path | None) -> Embeddings:
-    """Give a gallery the classes of a file: lines of id, tab, class.
-
-    Raises:
-        FileFormatError: If the file is missing or a line has no tab.
-        InputError: If an item has no class.
-    """
-    from embcompat.embeddings import Embeddings
-
-    if path is None:
-        return stored
-    try:
-        lines = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines() if line]
-    except (OSError, UnicodeDecodeError) as error:
-        raise FileFormatError(f"{path} cannot be read: {error}") from error
-    if bad := next((number for number, fields in enumerate(lines, start=1) if len(fields) != 2), 0):
-        raise FileFormatError(f"{path}, line {bad} must hold an id, a tab and a class.")
-    classes = dict(lines)
-    if missing := next((each for each in stored.ids.tolist() if each not in classes), None):
-        raise InputError(f"{path} must give every item of the gallery a class. {missing!r} has none.")
-    return Embeddings(stored.vectors, stored.ids, stored.space, [classes[each] for each in stored.ids.tolist()])
 
 
 def read_curve(path: Path) -> BackfillCurve:

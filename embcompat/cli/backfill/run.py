@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from embcompat.backfill.plan_file import PlanFile
     from embcompat.embeddings import Embeddings
     from embcompat.evaluation.retrieval.qrels import Qrels
+    from embcompat.spaces import SpaceVersion
     from embcompat.upgrade import OnnxMaps
 
 LISTED_FAILURES = 10
@@ -30,7 +31,7 @@ def run(
     url: Annotated[str, typer.Argument(metavar="STORE_URL", help="The converted gallery.")],
     extractor: Annotated[str | None, typer.Option("--extractor", "-e", help="Name of the new model.")] = None,
     items: Annotated[Path | None, typer.Option(help="The items, as `embcompat embed` reads them.")] = None,
-    new_vectors: Annotated[Path | None, typer.Option(help="Native vectors that are known already (.parquet).")] = None,
+    new_vectors: Annotated[str | None, typer.Option(help="Native vectors that are known already.")] = None,
     artifact: Annotated[
         Path | None, typer.Option(help="The artifact directory, where it has moved since the plan was made.")
     ] = None,
@@ -43,12 +44,12 @@ def run(
     id_column: Annotated[str | None, typer.Option(help="Column of the ids in --items.")] = None,
     text_column: Annotated[str | None, typer.Option(help="Column to embed in --items.")] = None,
     gallery: Annotated[
-        Path | None, typer.Option(help="The file that was planned for: its ids are the gallery that --queries search.")
+        str | None, typer.Option(help="The file that was planned for: its ids are the gallery that --queries search.")
     ] = None,
     queries: Annotated[
-        Path | None, typer.Option(help="Queries under the new model: measure before, and at each tenth.")
+        str | None, typer.Option(help="Queries under the new model: measure before, and at each tenth.")
     ] = None,
-    qrels: Annotated[Path | None, typer.Option(help="Their judgements in the format of trec_eval.")] = None,
+    qrels: Annotated[Path | None, typer.Option(help="Their judgements, as `embcompat evaluate` reads them.")] = None,
     metric: Annotated[str, typer.Option(help="What to measure.")] = "ndcg@10",
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -67,25 +68,25 @@ def run(
     """
     from embcompat.backfill.plan_file import read_plan
 
-    kept, ids = read_plan(plan)
-    maps = _open(kept, artifact)
+    planned, ids = read_plan(plan)
+    maps = _open(planned, artifact)
     reasons: dict[str, str] = {}
     if new_vectors is not None and extractor is None and items is None:
-        embed = _known(new_vectors)
+        embed = _known(new_vectors, maps.new_space)
     elif new_vectors is None and extractor is not None and items is not None:
         embed = _embedder(extractor, items, (model, option or [], id_column, text_column), reasons)
     else:
         raise InputError("native vectors come from --extractor and --items, or from --new-vectors. Pass one of them.")
-    asked = _Asked.of(gallery, queries, qrels, metric, maps)
-    found = _execute(ids, url, maps.artifact, _into_target(embed, maps), reasons, asked)
+    questions = _Questions.of(gallery, queries, qrels, metric, maps)
+    result = _execute(ids, url, maps.artifact, _into_target(embed, maps), reasons, questions)
     if as_json:
-        print_json({"url": url, "artifact": maps.artifact.id, **found})
+        print_json({"url": url, "artifact": maps.artifact.id, **result})
     else:
-        _show(found)
+        _show(result)
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _Questions:
     """What to measure with while the run goes on."""
 
     gallery_ids: list[str]
@@ -95,8 +96,8 @@ class _Asked:
 
     @classmethod
     def of(
-        cls, gallery: Path | None, queries: Path | None, qrels: Path | None, metric: str, maps: OnnxMaps
-    ) -> _Asked | None:
+        cls, gallery: str | None, queries: str | None, qrels: Path | None, metric: str, maps: OnnxMaps
+    ) -> _Questions | None:
         """Read the files; None where there are none."""
         from embcompat.cli.inputs.embeddings import load_embeddings
         from embcompat.evaluation.retrieval.judgements import read_qrels
@@ -107,8 +108,10 @@ class _Asked:
         if gallery is None or queries is None or qrels is None:
             raise InputError("--gallery, --queries and --qrels belong together. Pass all three, or none.")
         parse_metric(metric)
-        asked = maps.into_target(load_embeddings(queries))
-        return cls(load_embeddings(gallery).ids.tolist(), asked, read_qrels(qrels), metric)
+        vectors = maps.into_target(load_embeddings(queries, likely=maps.new_space))
+        return cls(
+            load_embeddings(gallery, likely=maps.artifact.source).ids.tolist(), vectors, read_qrels(qrels), metric
+        )
 
 
 def _open(plan: PlanFile, path: Path | None) -> OnnxMaps:
@@ -124,17 +127,17 @@ def _open(plan: PlanFile, path: Path | None) -> OnnxMaps:
     return maps
 
 
-def _known(path: Path) -> Embed:
+def _known(origin: str, space: SpaceVersion) -> Embed:
     from embcompat.backfill.embed import look_up
     from embcompat.cli.inputs.embeddings import load_embeddings
 
-    return look_up(load_embeddings(path))
+    return look_up(load_embeddings(origin, likely=space))
 
 
 def _embedder(
     extractor: str,
     items: Path,
-    given: tuple[str | None, list[str], str | None, str | None],
+    options: tuple[str | None, list[str], str | None, str | None],
     reasons: dict[str, str],
 ) -> Embed:
     """Load model and items; the reason for each item that cannot be embedded goes to ``reasons``."""
@@ -143,7 +146,7 @@ def _embedder(
     from embcompat.cli.inputs.items import read_items
     from embcompat.extractors import SkippedItem, load_extractor
 
-    model, option, id_column, text_column = given
+    model, option, id_column, text_column = options
     read = read_items(items, id_column=id_column, text_column=text_column)
     with messages().status(f"Loading {extractor}"):
         loaded = load_extractor(extractor, *([] if model is None else [model]), **parse_options(extractor, option))
@@ -165,7 +168,7 @@ def _into_target(embed: Embed, maps: OnnxMaps) -> Embed:
 
 
 def _execute(
-    ids: list[str], url: str, artifact: Artifact, embed: Embed, reasons: dict[str, str], asked: _Asked | None
+    ids: list[str], url: str, artifact: Artifact, embed: Embed, reasons: dict[str, str], questions: _Questions | None
 ) -> dict[str, Any]:
     from embcompat.backfill import run_backfill
     from embcompat.cli.backfill.watch import Watch
@@ -177,9 +180,15 @@ def _execute(
         if store.state(job).phase == "untouched":
             raise InputError(f"{store.url} was not converted with this artifact. Run `embcompat migrate run` first.")
         watch = None
-        if asked is not None:
+        if questions is not None:
             watch = Watch(
-                store, job, asked.gallery_ids, ids, queries=asked.queries, qrels=asked.qrels, metric=asked.metric
+                store,
+                job,
+                questions.gallery_ids,
+                ids,
+                queries=questions.queries,
+                qrels=questions.qrels,
+                metric=questions.metric,
             )
         try:
             with track("Embedding", len(ids), unit="items") as advance:
@@ -189,29 +198,29 @@ def _execute(
                     if watch is not None:
                         watch.advance(count)
 
-                done: BackfillRun = run_backfill(ids, store, job, embed, progress=progress)
+                run: BackfillRun = run_backfill(ids, store, job, embed, progress=progress)
         except KeyboardInterrupt:
             messages().print("Stopped. What was written stays; the same command goes on from there.")
             raise
         coverage = store.coverage(job)
-    failures = {identifier: reasons.get(identifier, reason) for identifier, reason in done.failures.items()}
+    failures = {identifier: reasons.get(identifier, reason) for identifier, reason in run.failures.items()}
     gallery = {
         "native": coverage.native,
         "converted": coverage.converted - coverage.native,
         "missing": coverage.missing,
     }
-    measured = None if watch is None or asked is None else {"metric": asked.metric, "values": watch.measured}
-    return {**done.to_dict(), "failures": failures, "gallery": gallery, "measured": measured}
+    measured = None if watch is None or questions is None else {"metric": questions.metric, "values": watch.measured}
+    return {**run.to_dict(), "failures": failures, "gallery": gallery, "measured": measured}
 
 
-def _show(found: dict[str, Any]) -> None:
-    console, failures = output(), found["failures"]
+def _show(result: dict[str, Any]) -> None:
+    console, failures = output(), result["failures"]
     console.print(
-        f"{found['rows']:,} rows re-embedded in {found['seconds']:,.1f} s; {found['already_native']:,} were native"
+        f"{result['rows']:,} rows re-embedded in {result['seconds']:,.1f} s; {result['already_native']:,} were native"
     )
     for identifier, reason in list(failures.items())[:LISTED_FAILURES]:
         console.print(f"  {identifier}: {reason}", soft_wrap=True)
     if len(failures) > LISTED_FAILURES:
         console.print(f"  and {len(failures) - LISTED_FAILURES:,} more; --json lists all")
-    gallery = found["gallery"]
+    gallery = result["gallery"]
     console.print(f"the gallery has {gallery['native']:,} native and {gallery['converted']:,} converted rows")

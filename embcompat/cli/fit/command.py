@@ -9,7 +9,7 @@ import typer
 
 from embcompat.cli.console import messages, print_json, track
 from embcompat.cli.fit.output import fit_result, show_fit
-from embcompat.cli.inputs.embeddings import Reading, load_sides
+from embcompat.cli.inputs.embeddings import Reading
 from embcompat.cli.inputs.options import (
     Delimiter,
     IdColumn,
@@ -21,6 +21,7 @@ from embcompat.cli.inputs.options import (
     OldSpace,
     VectorColumn,
 )
+from embcompat.cli.inputs.sides import load_sides
 from embcompat.cli.inputs.words import ItemsFile, TextColumn, add_texts, fit_with_words, read_texts
 from embcompat.errors import GateError, InputError
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from embcompat.cli.console import messages
-from embcompat.errors import InputError
+from embcompat.errors import FileFormatError, InputError
+from embcompat.files.formats import ending_of
 from embcompat.similarities import Similarity
 
 if TYPE_CHECKING:
     from embcompat.embeddings import Embeddings
-    from embcompat.files.reading.streams import VectorFile
+    from embcompat.files import Columns, VectorFile
     from embcompat.spaces import SpaceVersion
+    from embcompat.stores import GalleryStore
 
 Origin = str | Path
 """A file, a folder, or the address of a store."""
@@ -41,19 +45,51 @@ class Reading:
     labels: Path | None = None
     delimiter: str | None = None
 
+    def columns(self, *, required: bool = True) -> Columns:
+        """Return the chosen columns."""
+        from embcompat.files import Columns
 
-def open_file(origin: Origin, reading: Reading, *, space: SpaceVersion | None = None) -> VectorFile:
-    """Open a file of vectors and print which columns were taken, where names alone did not tell."""
-    from embcompat.files.columns import Columns
-    from embcompat.files.reading.opening import open_vectors
+        return Columns(self.id_column, self.vector_column, self.label_column, self.text_column, required)
 
-    columns = Columns(reading.id_column, reading.vector_column, reading.label_column, reading.text_column)
+
+BY_NAME: Final = Reading()
+"""Columns are known by their names."""
+
+
+def open_file(
+    origin: Origin, reading: Reading, *, space: SpaceVersion | None = None, required: bool = True
+) -> VectorFile:
+    """Open a file of vectors and print which columns were taken, where names alone did not tell.
+
+    Args:
+        origin: The file or folder.
+        reading: How it is read.
+        space: The space of its vectors, where it does not name it.
+        required: Whether it must have the chosen columns; otherwise the usual names are tried where it has not.
+    """
+    from embcompat.files import open_vectors
+
     file = open_vectors(
-        origin, space=space, columns=columns, ids=reading.ids, labels=reading.labels, delimiter=reading.delimiter
+        origin,
+        space=space,
+        columns=reading.columns(required=required),
+        ids=reading.ids,
+        labels=reading.labels,
+        delimiter=reading.delimiter,
     )
     if not file.roles.usual:
         messages().print(f"{origin}: {file.roles.describe()}.", soft_wrap=True)
     return file
+
+
+def assume_space(file: VectorFile, space: SpaceVersion) -> VectorFile:
+    """Take a file that names no space to be in the one that an artifact reads, and print that."""
+    from embcompat.files import VectorFile
+
+    if file.space is not None:
+        return file
+    messages().print(f"{file.path} names no space: taken to be {space.id}, as the artifact says.", soft_wrap=True)
+    return VectorFile(file.source, file.roles, space)
 
 
 def load_embeddings(
@@ -61,7 +97,7 @@ def load_embeddings(
     *,
     space: str | None = None,
     similarity: Similarity = "cosine",
-    reading: Reading = Reading(),
+    reading: Reading = BY_NAME,
     likely: SpaceVersion | None = None,
 ) -> Embeddings:
     """Load embeddings from a file of any format, or from a gallery in use.
@@ -78,17 +114,20 @@ def load_embeddings(
         InputError: If nothing names the space, or the file names another than the one given.
         FileFormatError: If the file does not hold embeddings.
     """
+    if is_address(origin):
+        return load_gallery(str(origin), space, similarity, reading, likely)
+    return read_file(open_file(origin, reading), space, similarity, likely)
+
+
+def read_file(file: VectorFile, space: str | None, similarity: Similarity, likely: SpaceVersion | None) -> Embeddings:
+    """Read an open file; see `load_embeddings`."""
     from embcompat.embeddings.tables import read_embeddings
 
-    if is_address(origin):
-        return _load_gallery(str(origin), space, similarity, likely)
-    file = open_file(origin, reading)
-    if file.space is None and space is None and likely is not None:
-        messages().print(f"{origin} names no space: taken to be {likely.id}, as the artifact says.", soft_wrap=True)
-        embeddings = read_embeddings(file, likely)
+    if space is None and likely is not None:
+        embeddings = read_embeddings(assume_space(file, likely))
     else:
         embeddings = read_embeddings(file, space, similarity=similarity)
-    _report_labels(embeddings, origin)
+    _report_labels(embeddings, file.path)
     return embeddings
 
 
@@ -97,11 +136,89 @@ def is_address(origin: Origin) -> bool:
     return "://" in str(origin)
 
 
-def _load_gallery(url: str, space: str | None, similarity: Similarity, likely: SpaceVersion | None) -> Embeddings:
+def is_csv(origin: Origin) -> bool:
+    """Say whether an argument is a CSV or TSV file."""
+    return not is_address(origin) and ending_of(Path(str(origin).partition("#")[0])) in (".csv", ".tsv")
+
+
+def load_gallery(
+    url: str, space: str | None, similarity: Similarity, reading: Reading, likely: SpaceVersion | None
+) -> Embeddings:
+    """Read a gallery in use; see `load_embeddings`."""
     from embcompat.stores import sample_gallery
 
-    stated = likely if space is None or (likely is not None and space == likely.id) else space
-    return sample_gallery(url, space=stated, similarity=similarity)
+    with open_gallery(url, reading) as store:
+        stated: SpaceVersion | str | None = space
+        if likely is not None and space in (None, likely.id):
+            stated = likely if space is not None else assumed_space(store, likely)
+        embeddings = sample_gallery(
+            store,
+            text_column=reading.text_column,
+            label_column=reading.label_column,
+            space=stated,
+            similarity=similarity,
+        )
+    return embeddings if reading.labels is None else _with_labels(embeddings, reading.labels, url)
+
+
+def _with_labels(embeddings: Embeddings, path: Path, url: str) -> Embeddings:
+    """Give the rows of a store the labels of a file, found by id.
+
+    Raises:
+        InputError: If the file names no ids: a store has no order of rows.
+        FileFormatError: If a row has no label.
+    """
+    from embcompat.embeddings import Embeddings
+    from embcompat.files.reading.tables import read_labels
+
+    labels = read_labels(path)
+    ids = embeddings.ids.tolist()
+    if not isinstance(labels, dict):
+        raise InputError(f"{path} must hold an id, a tab and a label in each line: the rows of {url} have no order.")
+    if absent := next((key for key in ids if key not in labels), None):
+        raise FileFormatError(f"{path} must give every row of {url} a label. {absent!r} has none.")
+    return Embeddings(embeddings.vectors, ids, embeddings.space, [labels[key] for key in ids], embeddings.texts)
+
+
+@contextmanager
+def open_gallery(url: str, reading: Reading) -> Iterator[GalleryStore]:
+    """Open a gallery in use.
+
+    Raises:
+        InputError: If the options are for files.
+    """
+    from embcompat.stores import open_store
+
+    _require_no_file_options(url, reading)
+    with closing(open_store(url)) as store:
+        yield store
+
+
+def assumed_space(store: GalleryStore, space: SpaceVersion) -> SpaceVersion:
+    """Return the space that an artifact reads, and print that it is taken for granted where the store names none."""
+    from embcompat.stores import gallery_space
+
+    if gallery_space(store) is None:
+        messages().print(f"{store.url} names no space: taken to be {space.id}, as the artifact says.", soft_wrap=True)
+    return space
+
+
+def _require_no_file_options(url: str, reading: Reading) -> None:
+    """Refuse options that only files take, where a store is read.
+
+    Raises:
+        InputError: If there is one.
+    """
+    options = {
+        "--id-column": reading.id_column,
+        "--vector-column": reading.vector_column,
+        "--ids": reading.ids,
+        "--delimiter": reading.delimiter,
+    }
+    if given := next((name for name, value in options.items() if value is not None), None):
+        raise InputError(
+            f"{given} is for files. The address of a store names its key and its column of vectors. Got {url}."
+        )
 
 
 def _report_labels(embeddings: Embeddings, origin: Origin) -> None:
@@ -120,56 +237,3 @@ def _report_labels(embeddings: Embeddings, origin: Origin) -> None:
             "count as different subjects.",
             soft_wrap=True,
         )
-
-
-def load_sides(
-    old: Origin,
-    new: Origin,
-    *,
-    old_space: str | None,
-    new_space: str | None,
-    similarity: Similarity,
-    reading: Reading = Reading(),
-    likely: tuple[SpaceVersion | None, SpaceVersion | None] = (None, None),
-) -> tuple[Embeddings, Embeddings]:
-    """Load the same gallery, or the same queries, under both models; a file of labels goes by the rows of the old."""
-    return (
-        load_embeddings(old, space=old_space, similarity=similarity, reading=reading, likely=likely[0]),
-        load_embeddings(
-            new, space=new_space, similarity=similarity, reading=replace(reading, labels=None), likely=likely[1]
-        ),
-    )
-
-
-def load_queries(
-    old: Origin | None,
-    new: Origin | None,
-    *,
-    old_space: str | None,
-    new_space: str | None,
-    similarity: Similarity,
-    reading: Reading = Reading(),
-    likely: tuple[SpaceVersion | None, SpaceVersion | None] = (None, None),
-) -> tuple[Embeddings, Embeddings] | None:
-    """Load the queries under both models, if there are any.
-
-    Raises:
-        InputError: If only one side is given.
-    """
-    if (old is None) != (new is None):
-        raise InputError("--old-queries and --new-queries must be given together: the same queries, both models.")
-    if old is None or new is None:
-        return None
-    return load_sides(
-        old, new, old_space=old_space, new_space=new_space, similarity=similarity, reading=reading, likely=likely
-    )
-
-
-def artifact_spaces(path: Path) -> tuple[SpaceVersion, SpaceVersion]:
-    """Return the spaces of the old and the new model of an artifact, or of both of a pair."""
-    from embcompat.artifact import MANIFEST, read_artifact
-
-    if (path / "forward" / MANIFEST).is_file():
-        return read_artifact(path / "forward").source, read_artifact(path / "backward").source
-    artifact = read_artifact(path)
-    return artifact.source, artifact.target

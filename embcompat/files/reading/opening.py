@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, unquote
 
-import pyarrow as pa
 from pydantic import JsonValue
 
 from embcompat.errors import FileFormatError, InputError
-from embcompat.files.columns import Columns, find_roles
+from embcompat.files.columns import ROW_NUMBERS_KEY, Columns, Roles, find_roles, strings_from_arrow
 from embcompat.files.formats import format_of
 from embcompat.files.reading.arrays import open_fbin, open_fvecs, open_hdf5, open_npz
 from embcompat.files.reading.folders import files_of_vectors, open_arrow, open_folder
 from embcompat.files.reading.npy import NpySource
 from embcompat.files.reading.parquet import ParquetSource
-from embcompat.files.reading.sources import Source, WithColumns, with_pandas_range
-from embcompat.files.reading.streams import VectorFile, declared_dim
-from embcompat.files.reading.tables import column_of, open_text_table, read_strings
+from embcompat.files.reading.sources import INDEX_COLUMN, Source, WithColumns, with_pandas_range
+from embcompat.files.reading.streams import SEQUENTIAL_ROWS, VectorFile, declared_dim
+from embcompat.files.reading.tables import column_of, open_text_table, read_labels, read_strings
 from embcompat.files.vectors import space_of
 from embcompat.spaces import SpaceVersion, require_space
 
@@ -41,11 +42,12 @@ def open_vectors(
     """Open a file or a folder of vectors, of any format that `embcompat.files.formats.ENDINGS` lists.
 
     Args:
-        path: The file, or a folder of Parquet files or a saved Hugging Face dataset.
+        path: The file, or a folder of Parquet files or a saved Hugging Face dataset. A string may name its columns as
+            the address of a store does: ``vectors.parquet#embedding?key=docid``.
         space: The space of its vectors, where the file does not name it.
         columns: Which columns are which, where their names do not tell.
         ids: The ids, where the file has none.
-        labels: The labels, where the file has none.
+        labels: The labels, where the file has none: one for each row, or by id; see `read_labels`.
         delimiter: What separates the fields of a CSV file; found from its header when None.
 
     Raises:
@@ -53,14 +55,16 @@ def open_vectors(
         FileFormatError: If the file is missing, damaged, or does not hold vectors.
         SpaceMismatchError: If the file names another space than ``space``.
     """
-    source = with_pandas_range(open_source(Path(path), columns=columns, delimiter=delimiter))
-    added: dict[str, pa.Array] = {}
-    for what, values in (("id", ids), ("label", labels)):
-        if values is not None:
-            read = read_strings(Path(values), what=what) if isinstance(values, str | Path) else values
-            added[getattr(columns, what) or what] = column_of(read)
-    if added:
-        source = WithColumns(source, added)
+    path, columns = split_address(path, columns)
+    source = with_pandas_range(open_source(path, columns=columns, delimiter=delimiter))
+    if ids is not None:
+        source = _with_ids(source, ids, columns, str(path))
+    if labels is not None:
+        marks = read_labels(Path(labels)) if isinstance(labels, str | Path) else labels
+        if isinstance(marks, dict):
+            roles = find_roles(source.schema, replace(columns, label=None), where=str(path))
+            marks = _labels_by_id(source, roles, marks, str(labels))
+        source = WithColumns(source, {columns.label or "label": column_of(marks)})
     roles = find_roles(source.schema, columns, where=str(path))
     stated = space_of(source.schema, str(path))
     if stated is not None and space is not None:
@@ -73,6 +77,60 @@ def open_vectors(
             f"{declared}."
         )
     return VectorFile(source, roles, space)
+
+
+def split_address(path: str | Path, columns: Columns) -> tuple[Path, Columns]:
+    """Take the columns out of ``vectors.parquet#embedding?key=docid``; they go before those chosen otherwise.
+
+    Raises:
+        InputError: If what stands after ``?`` is not a key.
+
+    Example:
+        >>> split_address("vectors.parquet#embedding?key=docid", Columns(label="who"))
+        (PosixPath('vectors.parquet'), Columns(id='docid', vector='embedding', label='who', text=None, required=True))
+    """
+    text = str(path)
+    if isinstance(path, Path) or "#" not in text or Path(text).exists():
+        return Path(path), columns
+    name, _, fragment = text.rpartition("#")
+    vector, _, query = fragment.partition("?")
+    options = parse_qs(query)
+    if options.keys() - {"key"} or bool(query) != bool(options):
+        raise InputError(f"a file takes only key=COLUMN after ?. Got {text}.")
+    keys = options.get("key", [None])
+    return Path(name), replace(columns, vector=unquote(vector) or columns.vector, id=keys[-1] or columns.id)
+
+
+def _with_ids(source: Source, ids: Strings, columns: Columns, where: str) -> Source:
+    """Add ids to a source that has none of its own: none at all, row numbers, or an index of pandas without a name.
+
+    Raises:
+        FileFormatError: If it has ids of its own, and must not.
+    """
+    stored = find_roles(source.schema, columns, where=where)
+    if stored.id not in (None, INDEX_COLUMN) and not stored.row_numbers:
+        if columns.required:
+            raise FileFormatError(f"{where} must have no ids, or no file of ids (--ids). It has column {stored.id!r}.")
+        return source
+    keys = read_strings(Path(ids), what="id") if isinstance(ids, str | Path) else ids
+    named = WithColumns(source, {stored.id or "id": column_of(keys)})
+    metadata = {key: value for key, value in (named.schema.metadata or {}).items() if key != ROW_NUMBERS_KEY}
+    named.schema = named.schema.with_metadata(metadata)
+    return named
+
+
+def _labels_by_id(source: Source, roles: Roles, labels: dict[str, str], where: str) -> list[str]:
+    """Return the label of each row.
+
+    Raises:
+        FileFormatError: If an id has none.
+    """
+    ids = list(map(str, range(source.rows))) if roles.id is None else []
+    for batch in () if roles.id is None else source.batches(0, SEQUENTIAL_ROWS, [roles.id]):
+        ids += strings_from_arrow(batch.column(0), where=f"{source.path}: column {roles.id}", first_row=len(ids))
+    if absent := next((key for key in ids if key not in labels), None):
+        raise FileFormatError(f"{where} must give every row of {source.path} a label. {absent!r} has none.")
+    return [labels[key] for key in ids]
 
 
 def open_source(path: Path, *, columns: Columns = Columns(), delimiter: str | None = None) -> Source:  # noqa: B008

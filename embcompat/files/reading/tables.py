@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ from embcompat.errors import FileFormatError
 from embcompat.files.columns import ID_COLUMNS, LABEL_COLUMNS, strings_from_arrow
 from embcompat.files.formats import ENDINGS, ending_of
 from embcompat.files.reading.npy import read_npy
-from embcompat.files.reading.parquet import open_parquet
-from embcompat.files.reading.sources import TableSource, array_to_arrow
+from embcompat.files.reading.parquet import ParquetSource, open_parquet
+from embcompat.files.reading.sources import Source, TableSource, array_to_arrow
 from embcompat.files.reading.text import read_lines, read_table
 
 _ROWS = 1_024
@@ -54,6 +54,8 @@ def _column(values: list[Any]) -> pa.Array:
 
 def _join(columns: list[pa.Array], lengths: Sequence[int]) -> pa.ChunkedArray:
     """Put the pieces of a column together; one that first comes up later is missing before."""
+    if not columns:
+        return pa.chunked_array([], pa.null())
     missing = sum(lengths[: len(lengths) - len(columns)])
     pieces = [pa.nulls(missing), *columns] if missing else columns
     try:
@@ -104,6 +106,41 @@ def read_strings(path: Path, *, what: str) -> list[str]:
     if "" in lines:
         raise FileFormatError(f"{where}: line {lines.index('') + 1} is empty. Every row needs one.")
     return lines
+
+
+def read_labels(path: Path) -> list[str] | dict[str, str]:
+    """Read labels from a file of their own: one for each row as `read_strings` does, or by id.
+
+    By id where every line holds an id, a tab and a label, or a table has a column of ids besides.
+
+    Raises:
+        FileFormatError: If the file is missing or damaged, a row has no label, or an id has two.
+    """
+    kind = ENDINGS.get(ending_of(path))
+    if path.is_file() and kind in ("parquet", "csv", "jsonl") and ending_of(path) != ".json":
+        source: Source = ParquetSource(path) if kind == "parquet" else open_text_table(path, None)
+        names = [next((name for name in usual if name in source.schema.names), None) for usual in _BY_ID]
+        if None not in names:
+            where = f"{path}: column"
+            table = pa.Table.from_batches(list(source.batches(0, max(source.rows, 1), [str(name) for name in names])))
+            columns = [strings_from_arrow(table.column(name), where=f"{where} {name}") for name in table.column_names]
+            return _unambiguous(zip(*columns, strict=True), path)
+    if path.is_file() and (kind is None or ending_of(path) == ".tsv"):
+        lines = [line.split("\t") for line in read_lines(path) if line.strip()]
+        if lines and all(len(fields) == 2 for fields in lines):
+            return _unambiguous(((key.strip(), label.strip()) for key, label in lines), path)
+    return read_strings(path, what="label")
+
+
+_BY_ID = (ID_COLUMNS, LABEL_COLUMNS)
+
+
+def _unambiguous(pairs: Iterable[tuple[str, str]], path: Path) -> dict[str, str]:
+    labels: dict[str, str] = {}
+    for key, label in pairs:
+        if labels.setdefault(key, label) != label:
+            raise FileFormatError(f"{path} must give each id one label. {key!r} has {labels[key]!r} and {label!r}.")
+    return labels
 
 
 def _one_column(names: Sequence[str], what: str, path: Path) -> str:
