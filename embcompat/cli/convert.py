@@ -126,7 +126,14 @@ def _check_space(artifact: Artifact, old_space: str | None, similarity: Similari
 
 
 def _convert_folder(
-    artifact: Artifact, source: Path, target: Path, reading: Reading, *, workers: int, batch_size: int | None, force: bool
+    artifact: Artifact,
+    source: Path,
+    target: Path,
+    reading: Reading,
+    *,
+    workers: int,
+    batch_size: int | None,
+    force: bool,
 ) -> DatasetReport:
     """Convert every file of a folder.
 
