@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from embcompat.evaluation.retrieval.evaluate import FUSED_WEIGHTS, evaluate_retrieval, held_out_relevance
 from embcompat.evaluation.retrieval.hybrid import HybridReport, Run, evaluate_hybrid
-from embcompat.evaluation.retrieval.qrels import match_qrels
+from embcompat.evaluation.retrieval.qrels import describe_unmatched, match_qrels
 from embcompat.evaluation.retrieval.report import MIN_QUERIES, GalleryPart, RetrievalReport
 from embcompat.upgrade.cases import Judge, SearchCase
 from embcompat.upgrade.decision import QUALITY_FLOOR, SWAP_FLOOR, Decision, decide
@@ -69,6 +69,9 @@ def judge_search(
     nothing is compared with the status quo, and the decision is ``unjudged``.
     """
     sides, fitted = case.sides, case.galleries.fitted
+    unmatched = None
+    if case.judge == "qrels":
+        unmatched = describe_unmatched(case.qrels, sides.old_queries.ids, sides.old_gallery.ids)
     report = evaluate_retrieval(
         **vars(sides),
         qrels=case.qrels,
@@ -85,6 +88,8 @@ def judge_search(
     modes = measure_modes(sides, case.qrels, fitted, metric=metric, exclude_self=case.own_queries, seed=seed)
     decision = decide(report, options=modes.options, **vars(costs))
     warnings = _warnings(report, case.judge)
+    if unmatched is not None:
+        warnings = (*warnings, unmatched)
     if lexical_run is None:
         return SearchVerdict(report, modes, decision, warnings)
     hybrid = _hybrid(case, report, lexical_run, seed)

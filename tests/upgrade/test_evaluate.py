@@ -258,3 +258,29 @@ def test_a_lexical_run_is_judged_beside_the_pure_lines() -> None:
     assert set(hybrid["lines"]) == {"status_quo", "naive_swap", "converted", "fused", "full_reindex"}  # type: ignore
     assert hybrid["missing_queries"] == 1  # type: ignore
     assert any("The lexical run lacks 1 of 60 held-out queries" in warning for warning in evaluation.warnings)
+
+
+def test_judgements_that_match_nothing_are_counted_or_refused() -> None:
+    gains = BETTER.qrels.gains
+    partly = ec.Qrels({**gains, "q1": {"d1": 1.0, "gone": 1.0}, "absent": {"d2": 1.0}})
+    options = {"old_queries": BETTER.old_queries, "new_queries": BETTER.new_queries, "fitted_ids": ()}
+    galleries = {"old_gallery": BETTER.old, "new_gallery": BETTER.new}
+    split = BETTER.pairs()
+    aligner = ec.fit_affine(split.train, split.validation)
+    evaluation = ec.evaluate_upgrade(aligner, **galleries, **options, qrels=partly)
+    counted = f"Judgements: 1 of {len(gains) + 1} queries and 1 of {len(gains) + 1} relevant items are not among"
+    assert any(counted in warning for warning in evaluation.warnings)
+    whole = ec.evaluate_upgrade(aligner, **galleries, **options, qrels=BETTER.qrels)
+    assert not any("Judgements:" in warning for warning in whole.warnings)
+    for wrong, match in (
+        (
+            {f"Q-{query}": items for query, items in gains.items()},
+            r"None of the 60 matches: .*'Q-q0', .*queries 'q0', 'q1'",
+        ),
+        (
+            {query: {f"doc:{item}": 1.0 for item in items} for query, items in gains.items()},
+            r"'doc:d0'.*items 'd0', 'd1'",
+        ),
+    ):
+        with pytest.raises(InputError, match=match):
+            ec.evaluate_upgrade(aligner, **galleries, **options, qrels=ec.Qrels(wrong))

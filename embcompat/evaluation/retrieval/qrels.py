@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -173,3 +173,45 @@ def match_qrels(qrels: Qrels, query_ids: NDArray[Any], gallery_ids: NDArray[Any]
         np.array(gains, dtype=np.float64),
         (pairs[:, 0], pairs[:, 1]),
     )
+
+
+def describe_unmatched(qrels: Qrels, query_ids: NDArray[Any], gallery_ids: NDArray[Any]) -> str | None:
+    """Say how many judged queries and relevant items are absent; None where all are there.
+
+    Args:
+        qrels: The judgements.
+        query_ids: Ids of the queries (q,).
+        gallery_ids: Ids of the gallery (n,).
+
+    Raises:
+        InputError: If no judged query, or no relevant item, is there; shows ids of both sides.
+
+    Example:
+        >>> qrels = Qrels({"q1": {"a": 1.0, "b": 1.0}, "q2": {"a": 1.0}})
+        >>> describe_unmatched(qrels, np.array(["q1", "q3"]), np.array(["a", "c"]))
+        'Judgements: 1 of 2 queries and 1 of 2 relevant items are not among the queries and items that were passed.'
+    """
+    sides = []
+    for what, judged, present in (
+        ("queries", list(qrels.gains), query_ids.tolist()),
+        ("items", sorted(qrels.relevant_items()), gallery_ids.tolist()),
+    ):
+        known = set(present)
+        absent = sum(identifier not in known for identifier in judged)
+        if judged and absent == len(judged):
+            raise InputError(
+                f"the judgements must name {what} by their ids. None of the {absent} matches: the first of the "
+                f"judgements are {_first(judged)}; the first of the {what} {_first(present)}."
+            )
+        sides.append((absent, len(judged)))
+    (queries, all_queries), (items, all_items) = sides
+    if not queries and not items:
+        return None
+    return (
+        f"Judgements: {queries:,} of {all_queries:,} queries and {items:,} of {all_items:,} relevant items are not "
+        "among the queries and items that were passed."
+    )
+
+
+def _first(ids: Sequence[str]) -> str:
+    return ", ".join(map(repr, ids[:3])) or "none"
