@@ -20,6 +20,10 @@ def sample(
         str | None, typer.Option(help="Column with the texts or paths, for the new model to embed.")
     ] = None,
     label_column: Annotated[str | None, typer.Option(help="Column with the labels.")] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(help="A condition in the store's own language (SQL in LanceDB and PostgreSQL): only such rows."),
+    ] = None,
     keep_out: Annotated[
         Path | None, typer.Option(help="Judgements whose relevant items must not be drawn, so that they stay held out.")
     ] = None,
@@ -40,6 +44,8 @@ def sample(
     `embcompat sample lancedb:///data/lance#docs.vector --text-column body --space ada@2 --out old.parquet`
 
     `embcompat sample postgresql:///shop#items.embedding --rows 20000 --keep-out qrels.tsv --out old.parquet`
+
+    `embcompat sample postgresql:///shop#items.embedding --where "lang = 'en' AND price > 0" --out old.parquet`
     """
     from embcompat.stores import sample_gallery
 
@@ -54,6 +60,7 @@ def sample(
         rows=rows,
         text_column=text_column,
         label_column=label_column,
+        where=where,
         keep_out=banned,
         space=space,
         similarity=similarity,

@@ -340,7 +340,7 @@ class GalleryStore(ABC):
         return None
 
     def draw(
-        self, job: Job, count: int | None, *, seed: int, columns: Sequence[str] = ()
+        self, job: Job, count: int | None, *, seed: int, columns: Sequence[str] = (), where: str | None = None
     ) -> tuple[Rows, dict[str, Sequence[Any]]]:
         """Draw rows of the side in service that have a vector, each with the same chance, and other columns of them.
 
@@ -352,13 +352,17 @@ class GalleryStore(ABC):
             count: Most rows; all when None.
             seed: Seed of the draw.
             columns: Other columns to read.
+            where: A condition in the store's own language, passed on as it is; None for all rows.
 
         Returns:
             The rows, and the values of the columns by name.
 
         Raises:
-            StoreError: If the store cannot read a column.
+            StoreError: If the store cannot read a column, or takes no condition.
+            InputError: If the store does not understand the condition.
         """
+        if where is not None:
+            raise StoreError(f"{self.url}: a sample of such a store takes no condition (--where). Got {where!r}.")
         return scan_sample(self, job, count, seed=seed, columns=columns)
 
     def close(self) -> None:  # noqa: B027 - a store may hold nothing open

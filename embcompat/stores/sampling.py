@@ -51,6 +51,7 @@ def sample_rows(
     rows: int | None = None,
     text_column: str | None = None,
     label_column: str | None = None,
+    where: str | None = None,
     seed: int = 0,
 ) -> SampledRows:
     """Read rows of a gallery in use as they are; see `sample_gallery`."""
@@ -60,7 +61,7 @@ def sample_rows(
     try:
         job = _reading_job(store, text_column)
         columns = [name for name in (text_column, label_column) if name is not None]
-        drawn, values = store.draw(job, rows, seed=seed, columns=columns)
+        drawn, values = store.draw(job, rows, seed=seed, columns=columns, where=where)
         space = store.state(job).space
     finally:
         if isinstance(gallery, str):
@@ -80,6 +81,7 @@ def sample_gallery(
     rows: int | None = None,
     text_column: str | None = None,
     label_column: str | None = None,
+    where: str | None = None,
     keep_out: Sequence[str] = (),
     space: SpaceVersion | str | None = None,
     similarity: Similarity = "cosine",
@@ -95,6 +97,7 @@ def sample_gallery(
         rows: Number of rows; all when None.
         text_column: Column (or payload field) with the texts or paths, so that the new model can embed them.
         label_column: Column with the labels.
+        where: A condition in the store's own language, for instance ``lang = 'en'``; LanceDB and PostgreSQL take one.
         keep_out: Ids that must not be in the sample, for instance the relevant items of judgements.
         space: The space of the vectors in service, or its ``name@version``, where the store was never told.
         similarity: How a space that is given by its name compares vectors.
@@ -109,7 +112,9 @@ def sample_gallery(
 
     banned = frozenset(keep_out)
     extra = None if rows is None else rows + len(banned)
-    sample = sample_rows(gallery, rows=extra, text_column=text_column, label_column=label_column, seed=seed)
+    sample = sample_rows(
+        gallery, rows=extra, text_column=text_column, label_column=label_column, where=where, seed=seed
+    )
     where = gallery if isinstance(gallery, str) else gallery.url
     kept = [row for row, identifier in enumerate(sample.ids) if identifier not in banned][:rows]
     if not kept:

@@ -66,3 +66,20 @@ def test_a_scanned_store_draws_alike(tmp_path: Path) -> None:
         sample_gallery(str(tmp_path / "x.npy"), rows=50, space="ada@2", label_column="kind")
     with pytest.raises(InputError, match="was never told its space"):
         sample_gallery(str(tmp_path / "x.npy"), rows=50)
+
+
+def test_a_condition_chooses_among_the_rows(url: str, tmp_path: Path) -> None:
+    words = ["sample", url, "--where", "kind = 2 AND body != 'text 2'", "--space", "ada@2"]
+    result = CliRunner().invoke(app, [*words, "--text-column", "body", "--out", str(tmp_path / "old.parquet")])
+    assert result.exit_code == 0, result.exception
+    drawn = Embeddings.load(tmp_path / "old.parquet")
+    rows = np.sort(drawn.ids.astype(int) // 3)
+    np.testing.assert_array_equal(rows, np.arange(6, 400, 4))
+    np.testing.assert_array_equal(drawn.vectors, VECTORS[drawn.ids.astype(int) // 3])
+    few = sample_gallery(url, rows=10, space="ada@2", where="kind = 2")
+    assert few.ids.tolist() == sample_gallery(url, rows=10, space="ada@2", where="kind = 2").ids.tolist()
+    with pytest.raises(InputError, match="does not understand the condition 'nothing = 2'"):
+        sample_gallery(url, rows=10, space="ada@2", where="nothing = 2")
+    np.save(tmp_path / "x.npy", VECTORS)
+    with pytest.raises(StoreError, match=r"takes no condition \(--where\). Got 'kind = 2'"):
+        sample_gallery(str(tmp_path / "x.npy"), rows=10, space="ada@2", where="kind = 2")

@@ -32,7 +32,7 @@ from embcompat.stores.lancedb.columns import (
     quoted,
     storage_type,
 )
-from embcompat.stores.lancedb.draws import draw_rows
+from embcompat.stores.lancedb.draws import draw_rows, random_places
 from embcompat.stores.lancedb.exchange import REQUIRED_KEY, add_target, exchange, require_vectors
 from embcompat.stores.lancedb.indexes import METRICS, vector_index
 from embcompat.stores.lancedb.obstacles import obstacles_of
@@ -187,11 +187,12 @@ class LanceGallery(GalleryStore):
         *,
         seed: int,
         columns: Sequence[str] = (),
+        where: str | None = None,
     ) -> tuple[Rows, dict[str, Sequence[Any]]]:
         """Take rows at random places of the table, and nothing else of it."""
-        return draw_rows(
-            self._table.latest(), self._keys, self._column, count, seed=seed, columns=columns, url=self.url
-        )
+        table = self._table.latest()
+        places = random_places(table, self._keys, where, seed=seed, url=self.url)
+        return draw_rows(table, self._keys, self._column, places, count, columns=columns, url=self.url)
 
     def coverage(self, job: Job) -> Coverage:
         """Count the rows of both sides; of the column in service once that is the new one."""

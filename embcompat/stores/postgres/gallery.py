@@ -192,11 +192,11 @@ class PgGallery(GalleryStore):
         return self._codec.ids(keys)
 
     def draw(
-        self, job: Job, count: int | None, *, seed: int, columns: Sequence[str] = ()
+        self, job: Job, count: int | None, *, seed: int, columns: Sequence[str] = (), where: str | None = None
     ) -> tuple[Rows, dict[str, Sequence[Any]]]:
         """Choose keys first, on random pages of a large table, and read the vectors of the chosen rows alone."""
         session = replace(self._session(job), connection=self._reader)
-        keys = draw_keys(session, count, seed=seed)
+        keys = draw_keys(session, count, seed=seed, where=where)
         key_columns, vectors, values = read_drawn(session, keys, columns)
         return Rows(self._codec.ids(key_columns), vectors, np.zeros(len(vectors), np.int64)), values
 

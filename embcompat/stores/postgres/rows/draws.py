@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from psycopg import sql
+from psycopg import DatabaseError, sql
 
+from embcompat.errors import InputError
 from embcompat.stores.postgres.names import listed
 from embcompat.stores.postgres.rows.copy import Column
 from embcompat.stores.postgres.rows.reader import key_fields, key_list, read_rows
@@ -20,21 +21,32 @@ _OVERSAMPLING = 20
 _READ_ROWS = 2_000
 
 
-def draw_keys(session: Session, count: int | None, *, seed: int) -> list[list[Any]]:
-    """Return key columns of up to ``count`` rows with a vector, each with the same chance."""
+def draw_keys(session: Session, count: int | None, *, seed: int, where: str | None = None) -> list[list[Any]]:
+    """Return key columns of up to ``count`` rows with a vector, each with the same chance.
+
+    Args:
+        session: The gallery.
+        count: Most rows; all when None.
+        seed: Seed of the draw.
+        where: A condition in SQL on the table's columns; all rows when None. It is one expression: the server is sent
+            a single statement, in a transaction that writes nothing.
+
+    Raises:
+        InputError: If the server does not understand the condition.
+    """
     estimate = session.execute(
         "SELECT reltuples FROM pg_class WHERE oid = %s::regclass", (session.text(session.table.identifier),)
     ).fetchone()
     rows = float(estimate[0]) if estimate is not None else -1.0
     if count is None:
-        return _keys(session, sql.SQL(""), None, seed)
+        return _keys(session, sql.SQL(""), None, seed, where)
     percent = 100.0 * _OVERSAMPLING * count / rows if rows > 0 else 100.0
     if percent < 100.0:
         part = sql.SQL(" TABLESAMPLE SYSTEM ({}) REPEATABLE ({})").format(percent, seed)
-        keys = _keys(session, part, count, seed)
+        keys = _keys(session, part, count, seed, where)
         if len(keys[0]) == count:
             return keys
-    return _keys(session, sql.SQL(""), count, seed)
+    return _keys(session, sql.SQL(""), count, seed, where)
 
 
 def _keys(
@@ -42,17 +54,29 @@ def _keys(
     part: sql.Composable,
     count: int | None,
     seed: int,
+    where: str | None,
 ) -> list[list[Any]]:
     order = sql.SQL(" ORDER BY hashtextextended(ROW({})::text, {}) LIMIT {}").format(
         listed(session.keys), seed, sql.SQL("ALL") if count is None else sql.Literal(count)
     )
-    rows = session.execute(
-        sql.SQL("SELECT {} FROM {}{} WHERE {} IS NOT NULL").format(
-            listed(session.keys), session.table.identifier, part, session.table.vectors
-        )
-        + order
-    ).fetchall()
+    chosen = sql.SQL("SELECT {} FROM {}{}").format(listed(session.keys), session.table.identifier, part)
+    present = sql.SQL("{} IS NOT NULL").format(session.table.vectors)
+    if where is None:
+        rows = session.execute(chosen + sql.SQL(" WHERE ") + present + order).fetchall()
+    else:
+        head, tail, last = (session.text(part).replace("%", "%%") for part in (chosen, present, order))
+        rows = _filtered(session, f"{head} WHERE %s AND {tail} AND ({where.replace('%', '%%')}\n){last}", where)
     return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in session.keys]
+
+
+def _filtered(session: Session, statement: str, where: str) -> list[Any]:
+    """Run a query with a condition that a user wrote; its one parameter makes the server take a single statement."""
+    try:
+        with session.connection.transaction():
+            session.connection.execute("SET TRANSACTION READ ONLY")
+            return session.connection.execute(cast(Any, statement), (True,)).fetchall()
+    except DatabaseError as error:
+        raise InputError(f"PostgreSQL does not understand the condition {where!r}: {error}") from error
 
 
 def read_drawn(
