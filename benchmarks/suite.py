@@ -31,6 +31,7 @@ PAGE = HERE.parent / "docs" / "concepts" / "speed.md"
 REDUCED: dict[str, list[str]] = {
     "startup": ["--repeats", "9"],
     "serving": [],
+    "texts": ["--texts", "2000"],
     "conversion": ["--rows", "200000"],
     "fit_streaming": ["--rows", "200000"],
     "training": ["--rows", "60000"],
@@ -40,6 +41,7 @@ REDUCED: dict[str, list[str]] = {
 FULL: dict[str, list[str]] = {
     "startup": [],
     "serving": ["--texts", "512", "--repeats", "5"],
+    "texts": ["--texts", "8000"],
     "conversion": ["--rows", "5000000", "--memory-rows", "1000000", "20000000", "--repeats", "3"],
     "fit_streaming": ["--rows", "5000000", "--repeats", "3"],
     "training": ["--rows", "1000000", "--repeats", "3"],

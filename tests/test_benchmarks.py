@@ -19,6 +19,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
     [
         "fit_streaming",
         "retrieval",
+        "texts",
         "verification",
         *(pytest.param(name, marks=pytest.mark.soak) for name in ("conversion", "serving", "startup", "training")),
     ],

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain, repeat
 from typing import Any, Self, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from embcompat.aligners.text.tokens import tokenize
+from embcompat.aligners.text.lookup import HashIndex, hash_words
+from embcompat.aligners.text.tokens import Words, split_words
 from embcompat.embeddings import normalize_rows
 from embcompat.errors import InputError
 
 SMOOTHING = 1e-3
 """a in the weight a / (a + p) of a word of probability p (Arora et al., 2017)."""
 
-_BLOCK_TEXTS = 1_024
+_BLOCK_CHARACTERS = 1 << 18
+"""Characters of texts that are encoded together; bounds the memory."""
+
+_FREQUENT_ROWS = 512
+"""Rows of a table that are weighed by one matrix product: gathering them text by text takes longer."""
 
 
 @final
@@ -71,9 +75,9 @@ class StaticEncoder:
                 f"Got {len(self._tables[0])} of {self._tables[0].dim} and {len(self._tables[1])} of "
                 f"{self._tables[1].dim}."
             )
-        self._row_of = {word: row for row, word in enumerate(self.words)}
-        self._keys = self.bigrams[:, 0].astype(np.int64) * len(self.words) + self.bigrams[:, 1]
-        self._starts = np.zeros(len(self.words), dtype=bool)
+        self._word_index = HashIndex(hash_words(_as_words(self.words)))
+        self._bigram_index = HashIndex(self._bigram_keys(self.bigrams[:, 0], self.bigrams[:, 1]))
+        self._starts = np.zeros(len(self.words) + 1, dtype=bool)
         self._starts[self.bigrams[:, 0]] = True
 
     @property
@@ -121,10 +125,9 @@ class StaticEncoder:
             Array (n, dim), float32.
         """
         result = np.empty((len(texts), self.dim), dtype=np.float32)
-        for start in range(0, len(texts), _BLOCK_TEXTS):
-            block = texts[start : start + _BLOCK_TEXTS]
-            for number, means in enumerate(self._means(block)):
-                part = result[start : start + len(block), number * self._tables[0].dim :][:, : self._tables[0].dim]
+        for rows in _blocks(texts):
+            for number, means in enumerate(self._means(texts[rows])):
+                part = result[rows, number * self._tables[0].dim :][:, : self._tables[0].dim]
                 known: NDArray[np.bool_] = np.asarray(means.any(axis=1))
                 part[:] = normalize_rows(np.where(known[:, np.newaxis], means - self._tables[number].mean, 0))
         return result
@@ -137,8 +140,8 @@ class StaticEncoder:
         """
         corpus = list(texts)
         sums, counts = np.zeros((2, self._tables[0].dim)), np.zeros(2)
-        for start in range(0, len(corpus), _BLOCK_TEXTS):
-            for number, block in enumerate(self._means(corpus[start : start + _BLOCK_TEXTS])):
+        for rows in _blocks(corpus):
+            for number, block in enumerate(self._means(corpus[rows])):
                 sums[number] += np.asarray(block.sum(axis=0, dtype=np.float64))
                 counts[number] += np.count_nonzero(block.any(axis=1))
         words, bigrams = sums / np.maximum(counts, 1)[:, np.newaxis]
@@ -147,22 +150,39 @@ class StaticEncoder:
 
     def _means(self, texts: Sequence[str]) -> Iterator[NDArray[np.float32]]:
         """Give the weighted means (n, dim / 2) of the words and of the bigrams of some texts."""
-        tokens = [tokenize(text) for text in texts]
-        rows = np.fromiter(
-            map(self._row_of.get, chain.from_iterable(tokens), repeat(-1)), dtype=np.int32, count=sum(map(len, tokens))
-        )
-        text_of = np.repeat(np.arange(len(texts)), [len(each) for each in tokens])
+        words = split_words(texts)
+        rows, text_of = self._word_index.find(hash_words(words)), words.text_of
         known = rows >= 0
         yield self._tables[0].means(rows[known], text_of[known], len(texts))
         if len(self.bigrams) == 0:
             return
         first, second = rows[:-1], rows[1:]
-        paired = np.flatnonzero((first >= 0) & (second >= 0) & self._starts[first] & (text_of[:-1] == text_of[1:]))
-        keys = first[paired].astype(np.int64) * len(self.words) + second[paired]
-        places = np.searchsorted(self._keys, keys)
-        places[places == len(self._keys)] = 0
-        hits = self._keys[places] == keys
+        paired = np.flatnonzero(self._starts[first] & (second >= 0) & (text_of[:-1] == text_of[1:]))
+        places = self._bigram_index.find(self._bigram_keys(first[paired], second[paired]))
+        hits = places >= 0
         yield self._tables[1].means(places[hits], text_of[paired[hits]], len(texts))
+
+    def _bigram_keys(self, first: NDArray[np.int32], second: NDArray[np.int32]) -> NDArray[np.uint64]:
+        return np.asarray(first.astype(np.int64) * len(self.words) + second).view(np.uint64)
+
+
+def _blocks(texts: Sequence[str]) -> Iterator[slice]:
+    """Give the rows of texts that together have about `_BLOCK_CHARACTERS`, which fit the processor's cache."""
+    ends = np.cumsum(np.fromiter(map(len, texts), dtype=np.int64, count=len(texts)))
+    start = 0
+    while start < len(texts):
+        before = 0 if start == 0 else ends[start - 1]
+        stop = max(start + 1, int(np.searchsorted(ends, before + _BLOCK_CHARACTERS, side="right")))
+        yield slice(start, stop)
+        start = stop
+
+
+def _as_words(words: Sequence[str]) -> Words:
+    """Return words as places in one array of characters."""
+    codes = np.frombuffer("".join(words).encode("utf-32-le", "surrogatepass"), "<u4")
+    lengths = np.fromiter(map(len, words), dtype=np.intp, count=len(words))
+    ends = np.cumsum(lengths)
+    return Words(codes.astype(np.uint32), ends - lengths, ends, np.arange(len(words)))
 
 
 @final
@@ -179,6 +199,10 @@ class _Table:
                 f"vectors, weights and mean of the {what} must have the shapes (n, dim), (n,) and (dim,). Got {shapes}."
             )
         self._weighted = self.vectors * self.weights[:, np.newaxis]
+        frequent = np.argsort(self.weights, kind="stable")[:_FREQUENT_ROWS]
+        self._frequent = self._weighted[frequent]
+        self._column_of = np.full(len(self.vectors), -1, dtype=np.int64)
+        self._column_of[frequent] = np.arange(len(frequent))
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -189,11 +213,25 @@ class _Table:
         return int(self.vectors.shape[1])
 
     def means(self, rows: NDArray[np.integer], text_of: NDArray[np.intp], count: int) -> NDArray[np.float32]:
-        """Return the weighted means (count, dim) of the rows of each text; zero where there are none."""
-        sizes = np.bincount(text_of, minlength=count)
-        ends = np.cumsum(sizes)
+        """Return the weighted means (count, dim) of the rows of each text; zero where there are none.
+
+        Args:
+            rows: Rows of the table, those of a text together.
+            text_of: The text of each, ascending.
+            count: Number of texts.
+        """
         totals = np.bincount(text_of, weights=self.weights[rows], minlength=count)
-        result = np.zeros((count, self.dim), dtype=np.float32)
+        columns = self._column_of[rows]
+        frequent, width = columns >= 0, len(self._frequent)
+        places = text_of[frequent] * width + columns[frequent]
+        counts = np.bincount(places, minlength=count * width).reshape(count, width)
+        result = counts.astype(np.float32) @ self._frequent  # most words are of the few frequent ones
+        rare, sizes = rows[~frequent], np.bincount(text_of[~frequent], minlength=count)
+        ends = np.cumsum(sizes)
+        gathered = np.empty((int(sizes.max(initial=0)), self.dim), dtype=np.float32)
         for text in np.flatnonzero(sizes).tolist():  # a text's rows stay in the processor's cache: faster than at once
-            self._weighted[rows[ends[text] - sizes[text] : ends[text]]].sum(axis=0, out=result[text])
-        return np.asarray(result / np.maximum(totals, 1e-12)[:, np.newaxis].astype(np.float32))
+            part = gathered[: sizes[text]]
+            np.take(self._weighted, rare[ends[text] - sizes[text] : ends[text]], axis=0, out=part, mode="clip")
+            result[text] += np.add.reduce(part, axis=0)
+        result /= np.maximum(totals, 1e-12)[:, np.newaxis].astype(np.float32)
+        return result

@@ -1,16 +1,43 @@
-"""Words of a text in any language."""
+"""Words of texts in any language."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
 
 from embcompat.embeddings.pieces import UNSEPARATED
 
-_ASCII_WORDS = re.compile(r"[a-z]+|[0-9]+")
+_OTHER, _LETTER, _DIGIT, _UNSEPARATED, _MARK = range(5)
+_UPPER = 8  # is added to _LETTER: what ASCII capitals are, at which a hump begins
+
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-_HUMP_START = re.compile(r"[a-z0-9][A-Z]|[A-Z]{2}[a-z]")
+_LAST_CODE = 0x40000  # above it no character is part of a word
+
+
+@dataclass(frozen=True)
+class Words:
+    """The words of n texts, as places in one array of characters.
+
+    Attributes:
+        codes: The characters of all texts in lower case, uint8 or uint32; a line feed ends each text.
+        starts: Place of each word's first character (words,).
+        ends: Place after each word's last character (words,).
+        text_of: Number of each word's text (words,), ascending.
+    """
+
+    codes: NDArray[np.uint8] | NDArray[np.uint32]
+    starts: NDArray[np.intp]
+    ends: NDArray[np.intp]
+    text_of: NDArray[np.intp]
+
+    def __len__(self) -> int:
+        return len(self.starts)
 
 
 def tokenize(text: str) -> list[str]:
@@ -28,17 +55,32 @@ def tokenize(text: str) -> list[str]:
         >>> tokenize("机器学习 v2")
         ['机器', '器学', '学习', 'v', '2']
     """
-    if _HUMP_START.search(text):
-        text = _HUMP.sub(" ", text)
-    if text.isascii():
-        return _ASCII_WORDS.findall(text.lower())
-    words: list[str] = []
-    for run in _unicode_words().findall(unicodedata.normalize("NFKC", text).lower()):
-        if len(run) > 1 and is_unseparated(run):
-            words += [run[start : start + 2] for start in range(len(run) - 1)]
-        else:
-            words.append(run)
-    return words
+    words = split_words([text])
+    characters = words.codes.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
+    return [characters[start:end] for start, end in zip(words.starts.tolist(), words.ends.tolist(), strict=True)]
+
+
+def split_words(texts: Sequence[str]) -> Words:
+    """Split texts into words as `tokenize` does, all at once.
+
+    Args:
+        texts: n texts.
+    """
+    plain = [text if text.isascii() else _plain(text) for text in texts]
+    joined = "\n".join([*plain, ""])
+    codes: NDArray[np.uint8] | NDArray[np.uint32]
+    if joined.isascii():
+        codes = np.frombuffer(joined.encode("ascii"), np.uint8)
+        kinds = _kinds()[:128][codes]
+    else:
+        codes = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), "<u4").astype(np.uint32, copy=False)
+        kinds = _kinds()[np.minimum(codes, _LAST_CODE)]
+    starts, ends, kind_of = _runs(kinds)
+    starts, ends = _neighbours(starts, ends, kind_of)
+    codes = codes | ((kinds == _LETTER + _UPPER) * np.uint8(32))
+    text_starts = np.cumsum([0, *(len(text) + 1 for text in plain)])
+    counts = np.diff(np.searchsorted(starts, text_starts))
+    return Words(codes, starts, ends, np.repeat(np.arange(len(texts)), counts))
 
 
 def join_words(first: str, second: str) -> str:
@@ -59,29 +101,64 @@ def is_unseparated(word: str) -> bool:
     return not word.isascii() and _unseparated_start().match(word) is not None
 
 
+def _plain(text: str) -> str:
+    """Split humps, make compatibility forms plain, and lower the case."""
+    return unicodedata.normalize("NFKC", _HUMP.sub(" ", text)).lower()
+
+
+def _runs(kinds: NDArray[np.uint8]) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.uint8]]:
+    """Return start and end of each run of letters, of digits or of unseparated characters, and its kind."""
+    upper = kinds >= _UPPER
+    group = kinds & np.uint8(_UPPER - 1)
+    if (marks := group == _MARK).any():  # a mark belongs to the letters before it, and is none of its own elsewhere
+        last = np.maximum.accumulate(np.where(marks, 0, np.arange(len(group))))
+        group = np.where(marks, np.where(group[last] == _LETTER, _LETTER, _OTHER), group).astype(np.uint8)
+    begins = np.empty(len(group) + 1, dtype=bool)
+    begins[0] = begins[-1] = True
+    np.not_equal(group[1:], group[:-1], out=begins[1:-1])
+    if upper.any():
+        lower = (group != _OTHER) & (group != _UNSEPARATED) & ~upper
+        hump = upper[1:] & lower[:-1]
+        hump[:-1] |= upper[1:-1] & upper[:-2] & (lower[2:] & (group[2:] == _LETTER))
+        begins[1:-1] |= hump
+    borders = np.flatnonzero(begins)
+    kind_of = group[borders[:-1]]
+    words = kind_of != _OTHER
+    return borders[:-1][words], borders[1:][words], kind_of[words]
+
+
+def _neighbours(
+    starts: NDArray[np.intp], ends: NDArray[np.intp], kind_of: NDArray[np.uint8]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Replace runs of unseparated characters by every two neighbouring ones."""
+    runs = (kind_of == _UNSEPARATED) & (ends - starts > 1)
+    if not runs.any():
+        return starts, ends
+    counts = np.where(runs, ends - starts - 1, 1)
+    run_of = np.repeat(np.arange(len(starts)), counts)
+    places = np.arange(len(run_of)) - np.repeat(np.cumsum(counts) - counts, counts)
+    first = starts[run_of] + places
+    return first, np.where(runs[run_of], first + 2, ends[run_of])
+
+
+@cache
+def _kinds() -> NDArray[np.uint8]:
+    """Return what each character is, by its code."""
+    kinds = np.zeros(_LAST_CODE + 1, dtype=np.uint8)
+    for code in range(0x20000):
+        character = chr(code)
+        if _unseparated_start().match(character):
+            kinds[code] = _UNSEPARATED
+        elif character.isdecimal():
+            kinds[code] = _DIGIT
+        elif character.isalnum():
+            kinds[code] = _LETTER + (_UPPER if "A" <= character <= "Z" else 0)
+        elif unicodedata.category(character) in ("Mn", "Mc") and code < 0x3000:
+            kinds[code] = _MARK
+    kinds[0x20000:_LAST_CODE] = _UNSEPARATED
+    return kinds
+
+
 @cache
 def _unseparated_start() -> re.Pattern[str]:
     return re.compile(f"[{UNSEPARATED}]")
-
-
-@cache
-def _unicode_words() -> re.Pattern[str]:
-    """Match runs of unseparated characters, of digits, and of letters with the marks that stand on them."""
-    marks = _mark_ranges()
-    letters = rf"[^\W\d_{UNSEPARATED}]"
-    return re.compile(rf"[{UNSEPARATED}]+|\d+|{letters}(?:{letters}|[{marks}])*")
-
-
-def _mark_ranges() -> str:
-    """Return the combining marks as ranges of a character class: Python's word characters leave them out.
-
-    Beyond U+3000 are the unseparated scripts, and marks of scripts that nobody writes any more.
-    """
-    ranges: list[list[int]] = []
-    for code in range(0x300, 0x3000):
-        if unicodedata.category(chr(code)) in ("Mn", "Mc"):
-            if ranges and ranges[-1][1] == code - 1:
-                ranges[-1][1] = code
-            else:
-                ranges.append([code, code])
-    return "".join(f"\\u{first:04x}-\\u{last:04x}" for first, last in ranges)

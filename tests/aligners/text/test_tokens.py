@@ -1,10 +1,39 @@
 from __future__ import annotations
 
+import re
+import unicodedata
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embcompat.aligners.text.tokens import is_unseparated, join_words, tokenize
+from embcompat.aligners.text.lookup import HashIndex, hash_words
+from embcompat.aligners.text.tokens import is_unseparated, join_words, split_words, tokenize
+from embcompat.embeddings.pieces import UNSEPARATED
+
+HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+MARKS = "".join(
+    chr(code)
+    for code in range(0x300, 0x3000)
+    if unicodedata.category(chr(code)) in ("Mn", "Mc") and not re.match(f"[{UNSEPARATED}]", chr(code))
+)
+LETTERS = rf"[^\W\d_{UNSEPARATED}]"
+WORDS = re.compile(rf"[{UNSEPARATED}]+|\d+|{LETTERS}(?:{LETTERS}|[{MARKS}])*")
+
+
+def words_of(text: str) -> list[str]:
+    """The same words, found by a regular expression."""
+    words: list[str] = []
+    for run in WORDS.findall(unicodedata.normalize("NFKC", HUMP.sub(" ", text)).lower()):
+        if len(run) > 1 and re.match(f"[{UNSEPARATED}]", run):
+            words += [run[start : start + 2] for start in range(len(run) - 1)]
+        else:
+            words.append(run)
+    return words
+
+
+SAMPLE = st.text(alphabet="aAbBzZ09_ -.\n\u0301éÉßΣς机器ไทย\u0e31ｗ½²①हि\u0130\ud800\U00020001\U0010ffff")
 
 
 @pytest.mark.parametrize(
@@ -43,6 +72,37 @@ def test_words_are_not_empty_and_hold_no_space(text: str) -> None:
 @given(st.text(alphabet=st.characters(max_codepoint=127)), st.text(alphabet=st.characters(max_codepoint=127)))
 def test_words_of_two_texts_are_the_words_of_both(left: str, right: str) -> None:
     assert tokenize(f"{left} é {right}") == [*tokenize(left), "é", *tokenize(right)]
+
+
+@given(st.one_of(st.text(), SAMPLE, st.text(alphabet="abXYZ019_ ")))
+def test_a_regular_expression_finds_the_same_words(text: str) -> None:
+    assert tokenize(text) == words_of(text)
+
+
+@given(st.lists(SAMPLE, max_size=5))
+def test_many_texts_give_the_words_of_each(texts: list[str]) -> None:
+    words = split_words(texts)
+    counts = np.bincount(words.text_of, minlength=len(texts)).tolist()
+    assert counts == [len(words_of(text)) for text in texts]
+    assert (np.diff(words.text_of) >= 0).all()
+
+
+@given(st.lists(st.lists(SAMPLE, min_size=1, max_size=3), min_size=2, max_size=2))
+def test_a_word_has_one_hash_in_any_text(sides: list[list[str]]) -> None:
+    known: dict[str, int] = {}
+    for texts in sides:
+        names = [word for text in texts for word in words_of(text)]
+        for word, digest in zip(names, hash_words(split_words(texts)).tolist(), strict=True):
+            assert known.setdefault(word, digest) == digest
+    assert len(set(known.values())) == len(known)
+
+
+@given(st.lists(st.integers(0, 2**64 - 1), unique=True, max_size=300), st.lists(st.integers(0, 2**64 - 1), max_size=30))
+def test_an_index_finds_what_a_dictionary_finds(keys: list[int], others: list[int]) -> None:
+    row_of = {key: row for row, key in enumerate(keys)}
+    asked = [*others, *keys, *(key + 1 for key in keys if key < 2**64 - 1)]
+    rows = HashIndex(np.array(keys, dtype=np.uint64)).find(np.array(asked, dtype=np.uint64))
+    assert rows.tolist() == [row_of.get(key, -1) for key in asked]
 
 
 def test_neighbours_are_joined_as_they_stood() -> None:
