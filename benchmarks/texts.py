@@ -1,4 +1,4 @@
-"""Text-aware conversion: the static encoder beside the plainest loop over words, and an artifact with and without texts.
+"""Text-aware conversion: the static encoder beside a plain loop over words, and an artifact with and without texts.
 
 python benchmarks/texts.py --texts 8000 --repeats 5 --out texts.json
 """
@@ -51,10 +51,10 @@ def loop(encoder: StaticEncoder, texts: Sequence[str]) -> NDArray[np.float32]:
     return result
 
 
-def artifact_of(encoder: StaticEncoder, folder: Path, rng: np.random.Generator) -> ec.OnnxAligner:
+def artifact_of(encoder: StaticEncoder, folder: Path, count: int, rng: np.random.Generator) -> ec.OnnxAligner:
     """Save a text-aware artifact, 384 → 384, of kernels with 2,500 landmarks."""
     new = ec.SpaceVersion(name="new", version="1", dim=DIM, normalized=True)
-    target = rng.standard_normal((3_000, DIM))
+    target = rng.standard_normal((count, DIM))
     target /= np.linalg.norm(target, axis=1, keepdims=True)
 
     def kernel(dim: int) -> object:
@@ -84,7 +84,7 @@ def main() -> None:
     np.testing.assert_allclose(loop(words, texts[:100]), words.encode(texts[:100]), atol=1e-5)
     vectors = rng.standard_normal((len(texts), DIM)).astype(np.float32)
     with tempfile.TemporaryDirectory() as folder:
-        aligner = artifact_of(both, Path(folder), rng)
+        aligner = artifact_of(both, Path(folder), 300 if options.smoke else 3_000, rng)
         seconds = alternate(
             {
                 "loop": lambda: loop(words, texts),
