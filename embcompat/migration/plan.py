@@ -7,21 +7,26 @@ import time
 from dataclasses import asdict, dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from embcompat.errors import InputError
+from embcompat.evaluation.similarity import pairwise_scores
 from embcompat.migration.checks import check_canary
 from embcompat.migration.foreign import foreign_obstacle
 from embcompat.migration.options import RunOptions, job_of, require_text_column
 from embcompat.migration.rows import Shard, convert_rows
 from embcompat.runtime import OnnxAligner
-from embcompat.spaces import require_space
+from embcompat.spaces import Similarity, require_space
 from embcompat.stores.base import GalleryStore
 from embcompat.stores.url import parse_store_url
 from embcompat.stores.values import Job, Obstacle, Phase
 
 TRIAL_ROWS = 8_192
 """Rows that are read and converted to measure the rate [ours]."""
+
+_NEIGHBOURS = 10
+_NEIGHBOUR_QUERIES = 256
 
 PROVENANCE_BYTES = 100
 """Bytes that the provenance of a row takes at most: two names and two digests [ours]."""
@@ -51,6 +56,8 @@ class MigrationPlan:
         obstacles: What the migration cannot do or keep; a run refuses to begin unless each entry is acceptable and the
             user accepts it.
         notes: What an application must know about the switch.
+        neighbours_kept: Share of the ten nearest among the rows of the trial that stay the nearest when the converted
+            vectors are rounded as the store rounds them; None where it keeps them as they are.
     """
 
     artifact_id: str
@@ -68,6 +75,7 @@ class MigrationPlan:
     index: str | None
     obstacles: tuple[Obstacle, ...]
     notes: tuple[str, ...] = ()
+    neighbours_kept: float | None = None
 
     def to_dict(self) -> dict[str, JsonValue]:
         """Return the plan as JSON."""
@@ -102,10 +110,10 @@ def plan_migration(aligner: OnnxAligner, store: GalleryStore, *, options: RunOpt
     missing = coverage.missing if converting else 0
     path = parse_store_url(store.url).path
     obstacles = list(store.obstacles(job)) if converting else []
-    if missing and (foreign := foreign_obstacle(artifact, store, job)) is not None:
-        obstacles.append(foreign)
     possible = missing and all(obstacle.acceptable for obstacle in obstacles)
-    reading, writing = _trial_seconds_per_row(aligner, store, job) if possible else (0.0, 0.0)
+    if possible and (foreign := foreign_obstacle(artifact, store, job)) is not None:
+        obstacles.append(foreign)
+    trial = _try(aligner, store, job) if possible else _Trial(0.0, 0.0, None)
     return MigrationPlan(
         artifact_id=artifact.id,
         url=store.url,
@@ -117,23 +125,59 @@ def plan_migration(aligner: OnnxAligner, store: GalleryStore, *, options: RunOpt
         target_bytes=(4 * artifact.target.dim + PROVENANCE_BYTES) * missing,
         copied_bytes=store.copied_bytes() if converting else 0,
         free_bytes=shutil.disk_usage(path).free if path.exists() else None,
-        seconds_at_least=reading * missing,
-        write_seconds=None if writing is None else writing * missing,
+        seconds_at_least=trial.reading_seconds * missing,
+        write_seconds=None if trial.writing_seconds is None else trial.writing_seconds * missing,
         index=store.index_kind(),
         obstacles=tuple(obstacles),
         notes=tuple(store.notes(job)) if converting else (),
+        neighbours_kept=trial.neighbours_kept,
     )
 
 
-def _trial_seconds_per_row(aligner: OnnxAligner, store: GalleryStore, job: Job) -> tuple[float, float | None]:
-    """Return the seconds of a row for reading and converting, and for writing where that can be tried elsewhere."""
+@dataclass(frozen=True)
+class _Trial:
+    """What converting the first rows showed: seconds of a row, and what rounding does."""
+
+    reading_seconds: float
+    writing_seconds: float | None
+    neighbours_kept: float | None
+
+
+def _try(aligner: OnnxAligner, store: GalleryStore, job: Job) -> _Trial:
+    """Read and convert rows, and write them where that can be tried elsewhere."""
     start = time.perf_counter()
     rows = next(store.scan(job, batch_size=TRIAL_ROWS, missing_only=True))
     rows = rows.select(np.arange(len(rows)) < TRIAL_ROWS)
     converted = convert_rows(rows, aligner.transform, job.source, Shard())
     reading = (time.perf_counter() - start) / len(rows)
     if not len(converted.ids):
-        return reading, None
+        return _Trial(reading, None, None)
     written = rows.select(np.isin(rows.ids, converted.ids))
     writing = store.try_write(job, written, converted.vectors)
-    return reading, None if writing is None else writing / len(written)
+    rounded = store.stored(job, converted.vectors)
+    return _Trial(
+        reading,
+        None if writing is None else writing / len(written),
+        None if rounded is converted.vectors else neighbours_kept(converted.vectors, rounded, job.target.similarity),
+    )
+
+
+def neighbours_kept(exact: NDArray[np.float32], rounded: NDArray[np.float32], similarity: Similarity) -> float:
+    """Return the share of the ten nearest rows that stay the nearest when all vectors are rounded.
+
+    Args:
+        exact: Array (n, dim).
+        rounded: Array (n, dim): the same rows as a store gives them back.
+        similarity: How the space compares.
+
+    Example:
+        >>> neighbours_kept(np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32), "cosine")
+        1.0
+    """
+    queries = slice(0, _NEIGHBOUR_QUERIES)
+    count = min(_NEIGHBOURS, len(exact))
+    nearest = [
+        np.argsort(-pairwise_scores(rows[queries], rows, similarity), axis=1, kind="stable")[:, :count]
+        for rows in (exact, rounded)
+    ]
+    return float(np.mean([np.isin(*rows).mean() for rows in zip(*nearest, strict=True)]))

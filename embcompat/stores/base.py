@@ -339,6 +339,10 @@ class GalleryStore(ABC):
         """
         return None
 
+    def stored(self, job: Job, vectors: NDArray[np.float32]) -> NDArray[np.float32]:  # noqa: ARG002
+        """Return what target vectors (n, target_dim) become when they are stored; by default what they are."""
+        return vectors
+
     def draw(
         self, job: Job, count: int | None, *, seed: int, columns: Sequence[str] = (), where: str | None = None
     ) -> tuple[Rows, dict[str, Sequence[Any]]]:

@@ -19,7 +19,7 @@ FORMS: Final = {
     "faiss": "faiss:///folder/index.faiss",
     "file": "folder/vectors.parquet, folder/vectors.npy",
     "lancedb": "lancedb:///folder#table.column?key=id",
-    "postgresql": "postgresql://user@host/database#schema.table.column?key=id&target=column",
+    "postgresql": "postgresql://user@host/database#schema.table.column?key=id&target=column&type=halfvec",
     "qdrant+http": "qdrant+http://host:port#alias.vector",
     "qdrant+https": "qdrant+https://host:port#alias.vector",
     "qdrant+local": "qdrant+local:///folder#alias.vector",
@@ -98,7 +98,7 @@ def parse_store_url(url: str) -> StoreUrl:
         _ = urlsplit(location).port if "://" in location else None
     except ValueError as error:
         raise InputError(f"{address.public} is not an address: {error}.") from error
-    known = {"key", "target"} if scheme == "postgresql" else {"key"}
+    known = {"key", "target", "type"} if scheme == "postgresql" else {"key"}
     if unknown := options.keys() - known:
         raise InputError(f"{scheme}:// takes only {' and '.join(sorted(known))} after ?. Got {', '.join(unknown)}.")
     parts = tuple(unquote(part) for part in names.split(".")) if names else ()

@@ -60,6 +60,8 @@ def plan(
     console.print(f"reading and converting take at least {cost.seconds_at_least:,.2g} s; writing {writing}")
     for obstacle in cost.obstacles:
         console.print(("not kept: " if obstacle.acceptable else "not possible: ") + obstacle.text, markup=False)
+    if cost.neighbours_kept is not None:
+        console.print(f"rounding keeps {cost.neighbours_kept:.2%} of the ten nearest neighbours among the rows tried")
     print_notes(cost.notes)
     if cost.index is not None:
         console.print(

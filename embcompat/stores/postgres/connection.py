@@ -111,6 +111,8 @@ def explain(error: psycopg.Error, where: str) -> StoreError:
         )
     elif isinstance(error, psycopg.errors.InsufficientPrivilege):
         text += " The migrating role must own the table and be allowed to create tables in its schema."
+    elif isinstance(error, psycopg.errors.DataException) and "dimensions, not" in text:
+        text += " A row holds a vector of another length than the first one: delete it, or move it to another table."
     elif isinstance(error, psycopg.OperationalError):
         text += " Run the same command again: it resumes where it stopped."
     return StoreError(f"{where}: {text}")

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Final, LiteralString
+from typing import Any, ClassVar, Final, LiteralString, cast
 
 import numpy as np
 import psycopg
@@ -16,13 +16,14 @@ from psycopg import sql
 from embcompat.stores.base import GalleryStore
 from embcompat.stores.keys import KeyCodec
 from embcompat.stores.postgres import spaces as pg_spaces
+from embcompat.stores.postgres.catalog.indexes import index_kind, too_long
 from embcompat.stores.postgres.catalog.obstacles import require_every_row
-from embcompat.stores.postgres.catalog.tables import VectorTable, has_unique_key, read_table, vector_index
+from embcompat.stores.postgres.catalog.tables import VectorTable, has_unique_key, other_lengths, read_table
 from embcompat.stores.postgres.connection import in_our_words
 from embcompat.stores.postgres.locks import one_at_a_time, with_locks
 from embcompat.stores.postgres.names import Names
 from embcompat.stores.postgres.rows import reader as pg_reader
-from embcompat.stores.postgres.rows.copy import Column
+from embcompat.stores.postgres.rows.copy import Column, Kind
 from embcompat.stores.postgres.rows.draws import draw_keys, read_drawn
 from embcompat.stores.postgres.rows.staging import Written, write_native_rows
 from embcompat.stores.postgres.session import Session
@@ -68,6 +69,9 @@ class PgGallery(GalleryStore):
     keeps_norms = True
     draws_directly = True
     batch_bytes: ClassVar[int]
+    _one_table: ClassVar[bool]
+    """Whether both sides are columns of one table."""
+
     _way_out: ClassVar[str] = ""
     """What to do about obstacles, where there is another way."""
 
@@ -84,10 +88,11 @@ class PgGallery(GalleryStore):
         self._keys = address.option("key", "") if "key" in address.options else ()
         self._reader, self._writer = reader, writer
         self._versions: deque[dict[str, tuple[int, int]]] = deque()
+        self._kind = cast(Kind | None, address.options.get("type"))
         table = self._table()
         require_every_row(writer, table, where=self.url)
         self._codec = KeyCodec(table.key_kinds)
-        self.tolerance = 1e-4 if table.vector.kind == "vector" else 2e-3
+        self.tolerance = 2e-3 if "halfvec" in (table.vector.kind, self._kind) else 1e-4
         self.batch_size = max(500, self.batch_bytes // (4 * table.vector.dim))
 
     def dim(self) -> int:
@@ -109,6 +114,10 @@ class PgGallery(GalleryStore):
         if not has_unique_key(self._writer, session.table):
             text = f"A unique index must hold {', '.join(session.keys)} apart, and none may be NULL."
             obstacles.append(Obstacle(text))
+        if (others := other_lengths(self._writer, session.table)) and self.state(job).phase == "untouched":
+            text = f"{others} vectors are not of length {session.table.vector.dim}: rows of another model, which must "
+            obstacles.append(Obstacle(f"{text}be deleted or moved to a table of their own."))
+        obstacles += [Obstacle(text) for text in too_long(session)]
         return obstacles
 
     def _prepare(self, job: Job) -> None:
@@ -129,7 +138,7 @@ class PgGallery(GalleryStore):
         """Page through rows, and note which version of each was read until the pages behind it are written."""
         number = Column("int8")
         fields: list[tuple[sql.Composable, Column]] = [
-            (sql.SQL("s.{}").format(table.vectors), table.vector),
+            (table.vector_of("s"), table.vector),
             (scan.recorded, number),
             (scan.change, number),
             (sql.SQL("s.xmin::text::bigint"), number),
@@ -200,10 +209,16 @@ class PgGallery(GalleryStore):
         key_columns, vectors, values = read_drawn(session, keys, columns)
         return Rows(self._codec.ids(key_columns), vectors, np.zeros(len(vectors), np.int64)), values
 
+    def stored(self, job: Job, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Round to half precision where the target side is a halfvec."""
+        if self._session(job).target.vector.kind == "vector":
+            return vectors
+        with np.errstate(over="ignore"):
+            return vectors.astype(np.float16).astype(np.float32)
+
     def index_kind(self) -> str | None:
         """Return the kind of the vector column's index."""
-        index = vector_index(self._writer, self._table())
-        return None if index is None else index[0]
+        return index_kind(self._writer, self._table(), of_column=self._one_table)
 
     def build_index(self, job: Job) -> None:
         """Build an index of the same kind and options on the target vectors, for the new similarity."""
@@ -273,6 +288,10 @@ class PgGallery(GalleryStore):
     @abstractmethod
     def _beside(self, names: Names, table: VectorTable) -> VectorTable:
         """Return the table and column that the job fills beside the one in service."""
+
+    def _target_vector(self, table: VectorTable, job: Job) -> Column:
+        """Return kind and length of the target vectors."""
+        return Column(self._kind or table.vector.kind, job.target.dim)
 
     def _table(self) -> VectorTable:
         return read_table(self._writer, self._schema, self._name, self._column, self._keys, where=self.url)

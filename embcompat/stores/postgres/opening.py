@@ -27,9 +27,10 @@ from embcompat.stores.url import StoreUrl
 
 
 def open_gallery(address: StoreUrl) -> GalleryStore:
-    """Open ``postgresql://user@host/database#schema.table.column?key=a,b&target=column``.
+    """Open ``postgresql://user@host/database#schema.table.column?key=a,b&target=column&type=halfvec``.
 
-    The schema is ``public``, the key the primary key, and the target a new table where they are not said.
+    By default the schema is ``public``, the key is the primary key, the target is a new table, and new vectors have the
+    type of the old ones.
 
     Raises:
         InputError: If the address is wrong, or the table or a column is not there.
@@ -42,6 +43,8 @@ def open_gallery(address: StoreUrl) -> GalleryStore:
     target = address.options.get("target", "table")
     if target not in galleries:
         raise InputError(f"{address.public}: target must be {' or '.join(galleries)}. Got {target!r}.")
+    if (kind := address.options.get("type", "vector")) not in ("vector", "halfvec"):
+        raise InputError(f"{address.public}: type must be vector or halfvec. Got {kind!r}.")
     with ExitStack() as opened:
         reader, writer = (
             opened.enter_context(closing(connect(address.location, where=address.public))) for _ in range(2)

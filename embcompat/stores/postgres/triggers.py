@@ -105,7 +105,7 @@ def add_guard(session: Session, *, old_column: str | None = None) -> None:
             "IF TG_OP = 'UPDATE' AND NEW.{c} IS NULL AND OLD.{c} IS NOT NULL THEN NEW.{old} := NULL; END IF;"
         ).format(c=session.table.vectors, old=sql.Identifier(old_column)),
         c=session.table.vectors,
-        e=extension_schema(session.connection),
+        e=equality_schema(session),
         space=sql.Literal(space),
         message=sql.Literal(message),
         s=session.table.provenance("space"),
@@ -121,6 +121,13 @@ def add_guard(session: Session, *, old_column: str | None = None) -> None:
             trigger, session.table.identifier, session.names.function("guard")
         )
     )
+
+
+def equality_schema(session: Session) -> sql.Identifier:
+    """Return the schema of the operator that compares two vectors in service."""
+    if session.table.storage == "array":
+        return sql.Identifier("pg_catalog")
+    return extension_schema(session.connection)
 
 
 def drop_trigger(session: Session, kind: str) -> None:

@@ -12,6 +12,9 @@ from embcompat.stores.postgres.catalog.tables import VectorTable
 from embcompat.stores.postgres.session import Session
 
 _OPERATORS: Final = {"cosine": "cosine", "dot": "ip", "euclidean": "l2"}
+_LONGEST: Final = {"halfvec": 4_000, "vector": 2_000}
+"""Most dimensions of an index on a type, as pgvector 0.8 has it; longest name first."""
+
 _TEXT: Final = re.compile(r"('(?:[^']|'')*')")
 
 
@@ -32,6 +35,31 @@ def definitions(connection: Connection[Any], table: VectorTable, *, of_column: b
         {"oid": table.oid, "some": of_column, "column": table.column},
     ).fetchall()
     return {name: definition[definition.index(" USING ") :] for name, definition in rows}
+
+
+def index_kind(connection: Connection[Any], table: VectorTable, *, of_column: bool) -> str | None:
+    """Return the access method of the first vector index, or None; ``of_column`` as in `definitions`."""
+    first = next(iter(definitions(connection, table, of_column=of_column).values()), None)
+    return None if first is None else first.split()[1]
+
+
+def too_long(session: Session) -> list[str]:
+    """List the vector indexes that pgvector cannot build over the target vectors, a sentence each."""
+    source, target = session.table, session.target
+    sentences = []
+    for name, definition in definitions(session.connection, source, of_column=True).items():
+        text = _moved(session.connection, definition, source, target, None)
+        kind = next((each for each in _LONGEST if f"{each}_" in _TEXT.sub("", text)), None)
+        if kind is None or target.vector.dim <= _LONGEST[kind]:
+            continue
+        way_out = "Add ?type=halfvec to the address: half precision, and indexes of up to 4,000 dimensions."
+        if kind == "halfvec" or target.vector.dim > _LONGEST["halfvec"]:
+            way_out = f"Drop it, or replace it by one on binary_quantize({source.column})::bit({source.vector.dim})."
+        sentences.append(
+            f"Index {name} cannot be built over {target.vector.dim:,} dimensions: pgvector indexes at most "
+            f"{_LONGEST[kind]:,} of a {kind}. {way_out}"
+        )
+    return sentences
 
 
 def create_indexes(session: Session, *, concurrently: bool) -> None:
@@ -77,10 +105,12 @@ def _moved(
     parts = _TEXT.split(definition)
     parts[::2] = [size.sub(rf"\1({target.vector.dim})", name.sub(there[0], part)) for part in parts[::2]]
     text = "".join(parts)
+    if source.vector.kind != target.vector.kind:
+        text = re.sub(rf"\b{source.vector.kind}(?=\(\d+\)|_)", target.vector.kind, text)
     if metric is not None:
         text = re.sub(r"_(cosine|ip|l2)_ops", f"_{_OPERATORS[metric]}_ops", text)
     return text
 
 
 def _form(definition: str) -> str:
-    return re.sub(r"\(\d+\)|_(cosine|ip|l2)_ops", "", definition)
+    return re.sub(r"\b(halfvec|vector)\b", "", re.sub(r"\(\d+\)|_(cosine|ip|l2)_ops", "", definition))

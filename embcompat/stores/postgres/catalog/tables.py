@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Final, LiteralString, cast
+from typing import Any, Final, Literal, LiteralString, cast
 
 from psycopg import Connection, sql
 
@@ -23,6 +23,12 @@ KEY_KINDS: Final[dict[str, tuple[Kind, KeyKind]]] = {
 }
 
 
+Storage = Literal["sized", "unsized", "array"]
+"""How a column holds vectors: as vector(n), as vector without a dimension, or as real[]."""
+
+_TYPES: Final = re.compile(r"(?:[^.]+\.)?(vector|halfvec)(?:\((\d+)\))?|(real)\[\]")
+
+
 @dataclass(frozen=True)
 class VectorTable:
     """A table with a vector column.
@@ -37,6 +43,8 @@ class VectorTable:
         keys: Names of the key columns.
         key_columns: Kinds of the key columns.
         others: Names of all other columns that can be inserted, in order.
+        storage: How the column holds the vectors. Where its type does not say their length, that is the length of the
+            first that was found.
     """
 
     schema: str
@@ -49,6 +57,7 @@ class VectorTable:
     key_columns: tuple[Column, ...]
     key_kinds: tuple[KeyKind, ...]
     others: tuple[str, ...]
+    storage: Storage = "sized"
 
     @property
     def identifier(self) -> sql.Identifier:
@@ -63,8 +72,20 @@ class VectorTable:
     @property
     def vector_type(self) -> sql.Composed:
         """The type of the vector column."""
+        if self.storage == "sized":
+            return self.sized_type
+        return sql.SQL("{}").format(sql.SQL("real[]" if self.storage == "array" else self.vector.kind))
+
+    @property
+    def sized_type(self) -> sql.Composed:
+        """The type that its vectors have where their length is said."""
         kind = sql.SQL("halfvec" if self.vector.kind == "halfvec" else "vector")
         return sql.SQL("{}({})").format(kind, self.vector.dim)
+
+    def vector_of(self, alias: LiteralString) -> sql.Composed:
+        """Return the vector of a row; the server raises an error where it has another length than the others."""
+        vector = sql.SQL(alias + ".{}").format(self.vectors)
+        return vector if self.storage == "sized" else sql.SQL("{}::{}").format(vector, self.sized_type)
 
     def provenance(self, kind: str) -> sql.Identifier:
         """Return the column that says this of the vectors: a key of `PROVENANCE`."""
@@ -92,9 +113,16 @@ def find_oid(connection: Connection[Any], schema: str, name: str) -> int | None:
 
 
 def read_table(
-    connection: Connection[Any], schema: str, name: str, column: str, keys: tuple[str, ...], *, where: str
+    connection: Connection[Any],
+    schema: str,
+    name: str,
+    column: str,
+    keys: tuple[str, ...],
+    *,
+    where: str,
+    empty_dim: int | None = None,
 ) -> VectorTable:
-    """Read what the catalog says.
+    """Read what the catalog says, and the length of a vector where it does not say that.
 
     Args:
         connection: A connection.
@@ -103,6 +131,7 @@ def read_table(
         column: Name of the vector column.
         keys: Names of the key columns; the primary key when empty.
         where: What to call the gallery in errors.
+        empty_dim: The length of the vectors where neither the column's type nor a row says it.
 
     Raises:
         InputError: If the table or a column is missing, or of a type that cannot be migrated.
@@ -122,9 +151,15 @@ def read_table(
     for name_in_url in (column, *keys):
         if name_in_url not in types:
             raise InputError(f"{where}: there is no column {name_in_url!r}. Columns: {', '.join(types)}.")
-    match = re.fullmatch(r"(?:\w+\.)?(vector|halfvec)\((\d+)\)", types[column])
+    match = _TYPES.fullmatch(types[column])
     if match is None:
-        raise InputError(f"{where}: column {column!r} must be vector(n) or halfvec(n). Got {types[column]}.")
+        raise InputError(f"{where}: column {column!r} must be vector, halfvec or real[]. Got {types[column]}.")
+    storage: Storage = "sized" if match[2] else "array" if match[3] else "unsized"
+    dim = int(match[2] or _length(connection, sql.Identifier(schema, name), column, storage) or empty_dim or 0)
+    if not dim:
+        raise InputError(
+            f"{where}: column {column!r} is {types[column]} and holds no vector, so its length is unknown."
+        )
     plain = {key: types[key].split("(")[0] for key in keys}
     for key, kind in plain.items():
         if kind not in KEY_KINDS:
@@ -135,13 +170,34 @@ def read_table(
         name=name,
         oid=oid,
         column=column,
-        vector=Column(cast(Kind, match[1]), int(match[2])),
+        vector=Column(cast(Kind, match[1] or "vector"), dim),
         nullable=nullable,
         keys=keys,
         key_columns=tuple(Column(KEY_KINDS[plain[key]][0]) for key in keys),
         key_kinds=tuple(KEY_KINDS[plain[key]][1] for key in keys),
         others=tuple(name for name, _, _, generated in rows if name not in (column, *keys) and not generated),
+        storage=storage,
     )
+
+
+def _length(connection: Connection[Any], table: sql.Identifier, column: str, storage: Storage) -> int | None:
+    """Return the length of the first vector that a table holds."""
+    length = sql.SQL("array_length({}, 1)" if storage == "array" else "vector_dims({})").format(sql.Identifier(column))
+    statement = sql.SQL("SELECT {} FROM {} WHERE {} IS NOT NULL LIMIT 1")
+    row = connection.execute(statement.format(length, table, sql.Identifier(column))).fetchone()
+    return None if row is None else row[0]
+
+
+def other_lengths(connection: Connection[Any], table: VectorTable) -> int:
+    """Count the vectors of another length than the first, which only a column without a dimension can hold."""
+    if table.storage == "sized":
+        return 0
+    length = "coalesce(array_length({}, 1), 0)" if table.storage == "array" else "vector_dims({})"
+    statement = sql.SQL("SELECT count(*) FROM {} WHERE {} IS NOT NULL AND " + length + " <> {}")
+    row = connection.execute(
+        statement.format(table.identifier, table.vectors, table.vectors, table.vector.dim)
+    ).fetchone()
+    return 0 if row is None else int(row[0])
 
 
 def has_unique_key(connection: Connection[Any], table: VectorTable) -> bool:
@@ -157,18 +213,6 @@ def has_unique_key(connection: Connection[Any], table: VectorTable) -> bool:
         ).fetchone()
         is not None
     )
-
-
-def vector_index(connection: Connection[Any], table: VectorTable) -> tuple[str, list[str]] | None:
-    """Return kind and options of the index on the vector column, or None."""
-    row = connection.execute(
-        "SELECT m.amname, c.reloptions FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
-        "JOIN pg_am m ON m.oid = c.relam JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0] "
-        "WHERE i.indrelid = %s AND a.attname = %s AND m.amname IN ('hnsw', 'ivfflat') AND i.indisvalid "
-        "ORDER BY i.indexrelid LIMIT 1",
-        (table.oid, table.column),
-    ).fetchone()
-    return None if row is None else (str(row[0]), list(row[1] or []))
 
 
 def total_bytes(connection: Connection[Any], table: VectorTable) -> int:

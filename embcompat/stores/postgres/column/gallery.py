@@ -25,7 +25,6 @@ from embcompat.stores.postgres.column.obstacles import column_obstacles
 from embcompat.stores.postgres.column.swap import swap_columns
 from embcompat.stores.postgres.gallery import PgGallery, Scan
 from embcompat.stores.postgres.names import Names
-from embcompat.stores.postgres.rows.copy import Column
 from embcompat.stores.postgres.rows.parts import WHOLE, take_parts
 from embcompat.stores.postgres.rows.reader import every_row, key_list
 from embcompat.stores.postgres.rows.staging import Written
@@ -37,6 +36,7 @@ from embcompat.stores.values import Coverage, Finish, Job, Phase
 class ColumnGallery(PgGallery):
     """A gallery in which another column is filled; see `GalleryStore`."""
 
+    _one_table = True
     batch_bytes = 1 << 20  # the rows of a batch are locked until it is written
 
     def discard(self, job: Job, ids: Sequence[str]) -> None:
@@ -142,4 +142,4 @@ class ColumnGallery(PgGallery):
         pg_side.drop_new_column(session)
 
     def _beside(self, names: Names, table: VectorTable) -> VectorTable:
-        return replace(table, column=names.new_column, vector=Column(table.vector.kind, names.job.target.dim))
+        return replace(table, column=names.new_column, vector=self._target_vector(table, names.job))

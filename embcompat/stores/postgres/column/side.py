@@ -10,7 +10,6 @@ from psycopg import sql
 from embcompat.stores.postgres import spaces as pg_spaces
 from embcompat.stores.postgres import triggers as pg_triggers
 from embcompat.stores.postgres.catalog.objects import raw
-from embcompat.stores.postgres.connection import extension_schema
 from embcompat.stores.postgres.names import PROVENANCE
 from embcompat.stores.postgres.rows.parts import create_parts
 from embcompat.stores.postgres.session import Session
@@ -127,7 +126,7 @@ def _create_stale_function(session: Session) -> None:
         space=session.target.provenance("space"),
         changed=sql.Literal(CHANGED),
         c=session.table.vectors,
-        e=extension_schema(session.connection),
+        e=pg_triggers.equality_schema(session),
         clear=sql.SQL(" ").join(
             sql.SQL("NEW.{} := NULL;").format(sql.Identifier(name)) for name in session.target.side
         ),

@@ -85,7 +85,7 @@ def read_drawn(
     columns: Sequence[str],
 ) -> tuple[list[list[Any]], NDArray[np.float32], dict[str, Sequence[Any]]]:
     """Read key columns, vectors and other columns (as text) of the rows with the given keys."""
-    vector = (sql.SQL("s.{}").format(session.table.vectors), session.table.vector)
+    vector = (session.table.vector_of("s"), session.table.vector)
     others = [(sql.SQL("s.{}::text").format(sql.Identifier(name)), Column("text")) for name in columns]
     key_columns: list[list[Any]] = [[] for _ in session.keys]
     vectors = [np.empty((0, session.table.vector.dim), np.float32)]

@@ -110,9 +110,13 @@ def read_both(
         key_list(table, keys),
         unchanged,
     )
-    fields = [*key_fields(table), (here, table.vector), (there, target.vector), _is_native(target, "t")]
-    *key_columns, source, vectors, native = read_rows(session.connection, fields, rest)
-    return key_columns, source, vectors, np.array(native, dtype=bool)
+    vectors: list[tuple[sql.Composable, Column]] = [
+        (table.vector_of("s"), table.vector),
+        (target.vector_of("t"), target.vector),
+    ]
+    fields = [*key_fields(table), *vectors, _is_native(target, "t")]
+    *key_columns, source, converted, native = read_rows(session.connection, fields, rest)
+    return key_columns, source, converted, np.array(native, dtype=bool)
 
 
 def read_side(
@@ -132,8 +136,7 @@ def read_side(
         sql.Literal(session.job.target.id),
         key_list(side, keys),
     )
-    vector = (sql.SQL("s.{}").format(side.vectors), side.vector)
-    fields = [*key_fields(side), vector, _is_native(side, "s")]
+    fields = [*key_fields(side), (side.vector_of("s"), side.vector), _is_native(side, "s")]
     *key_columns, vectors, native = read_rows(session.connection, fields, rest)
     return key_columns, vectors, np.array(native, dtype=bool)
 

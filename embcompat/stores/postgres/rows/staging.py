@@ -50,7 +50,7 @@ def stage_rows(session: Session, rows: Written) -> tuple[sql.Identifier, sql.Com
     fields = ["vector", "source", "digest", "version", "mark", *(f"key{index}" for index in range(len(rows.keys)))]
     name = f"embcompat_{session.names.tag}"
     staging = sql.Identifier("pg_temp", name)
-    types = [session.target.vector_type, *(sql.SQL(_SQL_TYPES[column.kind]) for column in columns[1:])]
+    types = [session.target.sized_type, *(sql.SQL(_SQL_TYPES[column.kind]) for column in columns[1:])]
     declared = sql.SQL(", ").join(
         sql.SQL("{} {}").format(sql.Identifier(field), kind) for field, kind in zip(fields, types, strict=True)
     )
@@ -72,7 +72,7 @@ def staged_values(session: Session) -> list[sql.Composable]:
     """Return the target vector and its provenance of a staged row ``g``, in the order of `VectorTable.side`."""
     job = session.job
     return [
-        sql.SQL("g.vector"),
+        sql.SQL("g.vector::real[]" if session.target.storage == "array" else "g.vector"),
         sql.Literal(job.target.id),
         sql.Literal(job.artifact_id),
         sql.SQL("g.source"),

@@ -19,7 +19,6 @@ from embcompat.stores.postgres.catalog.indexes import create_indexes
 from embcompat.stores.postgres.catalog.tables import VectorTable, find_oid, read_table
 from embcompat.stores.postgres.gallery import PgGallery, Scan
 from embcompat.stores.postgres.names import Names, matched
-from embcompat.stores.postgres.rows.copy import Column
 from embcompat.stores.postgres.rows.parts import take_parts
 from embcompat.stores.postgres.rows.reader import key_list
 from embcompat.stores.postgres.rows.staging import Written, probe_by_key
@@ -39,6 +38,7 @@ class TableGallery(PgGallery):
     """A gallery beside which another table is filled; see `GalleryStore`."""
 
     batch_bytes = 16 << 20
+    _one_table = False
     _way_out = "Add ?target=column to the address: a new column of the same table keeps what hangs on the table."
 
     def discard(self, job: Job, ids: Sequence[str]) -> None:
@@ -170,9 +170,10 @@ class TableGallery(PgGallery):
 
     def _beside(self, names: Names, table: VectorTable) -> VectorTable:
         oid = find_oid(self._writer, self._schema, names.name()) or 0
-        return replace(table, name=names.name(), oid=oid, vector=Column(table.vector.kind, names.job.target.dim))
+        return replace(table, name=names.name(), oid=oid, vector=self._target_vector(table, names.job))
 
     def _parked(self, session: Session) -> VectorTable:
         """Return the table that was in service before the cutover."""
         name = session.names.old_table
-        return read_table(self._writer, self._schema, name, self._column, session.keys, where=self.url)
+        dim = session.job.source.dim
+        return read_table(self._writer, self._schema, name, self._column, session.keys, where=self.url, empty_dim=dim)

@@ -133,7 +133,7 @@ def _clear_log(session: Session, staging: sql.Identifier) -> None:
 
 def _insert_new(session: Session, rows: Written) -> None:
     """Insert rows that are not there yet; without other columns they need not meet their source rows on the way."""
-    if session.table.plain_columns:
+    if session.table.plain_columns or session.target.storage == "array":
         staging, same = stage_rows(session, rows)
         _insert_staged(session, staging, same, sql.SQL(""))
         return
