@@ -17,6 +17,7 @@ from embcompat.stores.base import GalleryStore
 from embcompat.stores.keys import KeyCodec
 from embcompat.stores.postgres import spaces as pg_spaces
 from embcompat.stores.postgres.catalog.indexes import index_kind, too_long
+from embcompat.stores.postgres.catalog.notes import switch_notes
 from embcompat.stores.postgres.catalog.obstacles import require_every_row
 from embcompat.stores.postgres.catalog.tables import VectorTable, has_unique_key, other_lengths, read_table
 from embcompat.stores.postgres.connection import in_our_words
@@ -119,6 +120,10 @@ class PgGallery(GalleryStore):
             obstacles.append(Obstacle(f"{text}be deleted or moved to a table of their own."))
         obstacles += [Obstacle(text) for text in too_long(session)]
         return obstacles
+
+    def notes(self, job: Job) -> list[str]:
+        """List what the switch changes for prepared statements, statements without names of columns, and functions."""
+        return switch_notes(self._session(job), one_table=self._one_table)
 
     def _prepare(self, job: Job) -> None:
         """Make the target side, and follow what the application changes from now on."""

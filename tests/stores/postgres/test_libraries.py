@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,15 @@ import pytest
 import sqlalchemy
 from django import conf, db
 from langchain_core.embeddings import Embeddings
+from langchain_postgres import PGVector
 from pgvector.django import CosineDistance, HnswIndex, VectorField
 from pgvector.sqlalchemy import Vector
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import orm
 
-from embcompat.migration import cut_over, drop_old, roll_back, run_migration
+from embcompat.migration import cut_over, drop_old, job_of, roll_back, run_migration
 from embcompat.runtime import OnnxAligner
+from embcompat.stores import open_store
 
 DIM = 24
 TEXTS = [f"document {number}" for number in range(40)]
@@ -182,3 +185,70 @@ def test_models_of_django(database: Any, aligner: OnnxAligner, django: None, tar
         assert roll_back(aligner, store) == 1
         assert nearest(old_doc, "default", old, TEXTS[3]) == TEXTS[3]
         assert old_doc.objects.get(title="of the new model").v is None
+
+
+@TARGETS
+def test_the_default_table_of_langchain(
+    database: Any, aligner: OnnxAligner, engines: tuple[sqlalchemy.Engine, sqlalchemy.Engine], target: str
+) -> None:
+    def library(engine: sqlalchemy.Engine, embeddings: Model) -> PGVector:
+        return PGVector(embeddings=embeddings, collection_name="docs", connection=engine, use_jsonb=True)
+
+    old = library(engines[0], Model())
+    old.add_texts(TEXTS, ids=TEXTS, metadatas=[{"number": number} for number in range(len(TEXTS))])
+    schema = database.one("SELECT current_schema()")
+    with closing(open_store(f"{database.server}#{schema}.langchain_pg_embedding.embedding{target}")) as store:
+        assert not any("cached plan" in note for note in store.notes(job_of(aligner.artifact)))
+        run_migration(aligner, store)
+        old.add_texts(["a late document"], ids=["late"])
+        old.delete(ids=[TEXTS[4]])
+        for text in (TEXTS[3], "a late document"):
+            assert old.similarity_search(text, k=1)[0].page_content == text
+        cut_over(aligner, store)
+        new = library(engines[1], Model(aligner))
+        for text in (TEXTS[3], "a late document"):
+            assert new.similarity_search(text, k=1)[0].page_content == text
+        assert new.similarity_search("anything", k=5, filter={"number": {"$eq": 7}})[0].page_content == TEXTS[7]
+        assert TEXTS[4] not in {document.page_content for document in new.similarity_search("anything", k=100)}
+        with pytest.raises(sqlalchemy.exc.IntegrityError, match="vectors must be in space made-new@1"):
+            old.add_texts(["of the old model"], ids=["refused"])
+        new.add_texts(["of the new model"], ids=["native"])
+        assert new.similarity_search("of the new model", k=1)[0].page_content == "of the new model"
+        drop_old(aligner, store)
+
+
+@TARGETS
+def test_the_table_of_llama_index(database: Any, aligner: OnnxAligner, target: str) -> None:
+    """As llama-index-vector-stores-postgres 0.9 makes and queries it with hybrid_search and an HNSW index."""
+    database.execute(
+        f"""
+        CREATE TABLE data_docs (id bigserial PRIMARY KEY, text varchar NOT NULL, metadata_ json, node_id varchar,
+            embedding vector({DIM}),
+            text_search_tsv tsvector GENERATED ALWAYS AS (to_tsvector('english', text)) STORED);
+        CREATE INDEX docs_idx ON data_docs USING gin (text_search_tsv);
+        CREATE INDEX docs_idx_1 ON data_docs ((metadata_ ->> 'ref_doc_id'));
+        CREATE INDEX data_docs_embedding_idx ON data_docs USING hnsw (embedding vector_cosine_ops)
+            WITH (m = 16, ef_construction = 64);
+        """
+    )
+    for text, vector in zip(TEXTS, Model().embed_documents(TEXTS), strict=True):
+        statement = "INSERT INTO data_docs (text, node_id, metadata_, embedding) VALUES (%s, %s, %s, %s)"
+        database.execute(statement, (text, text, '{"ref_doc_id": "x"}', str(vector)))
+    schema = database.one("SELECT current_schema()")
+
+    def nearest(embeddings: Model, text: str) -> object:
+        return database.one(
+            "SELECT text FROM (SELECT text, embedding <=> '" + str(embeddings.embed_query(text)) + "' AS distance "
+            "FROM data_docs WHERE metadata_ ->> 'ref_doc_id' = 'x' ORDER BY distance ASC LIMIT 1) nearest"
+        )
+
+    with closing(open_store(f"{database.server}#{schema}.data_docs.embedding{target}")) as store:
+        run_migration(aligner, store)
+        assert nearest(Model(), TEXTS[3]) == TEXTS[3]
+        cut_over(aligner, store)
+        assert nearest(Model(aligner), TEXTS[3]) == TEXTS[3]
+        words = "SELECT count(*) FROM data_docs WHERE text_search_tsv @@ plainto_tsquery('english', 'document')"
+        assert database.one(words) == len(TEXTS)
+        assert database.one("INSERT INTO data_docs (text) VALUES ('more') RETURNING id") == len(TEXTS) + 1
+        roll_back(aligner, store)
+        assert nearest(Model(), TEXTS[3]) == TEXTS[3]
