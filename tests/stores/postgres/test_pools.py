@@ -29,8 +29,7 @@ def failures(pool: ConnectionPool) -> int:
             with pool.connection() as connection:
                 connection.execute(QUERY, (1,), prepare=True).fetchone()
         except psycopg.errors.FeatureNotSupported as error:
-            assert "cached plan must not change result type" in str(error)
-            count += 1
+            count += "cached plan must not change result type" in str(error)
     return count
 
 
