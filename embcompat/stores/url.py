@@ -17,7 +17,7 @@ from embcompat.stores.base import GalleryStore
 
 FORMS: Final = {
     "faiss": "faiss:///folder/index.faiss",
-    "file": "folder/vectors.parquet, folder/vectors.npy",
+    "file": "folder/vectors.parquet#vector?key=id, folder/vectors.npy",
     "lancedb": "lancedb:///folder#table.column?key=id",
     "postgresql": "postgresql://user@host/database#schema.table.column?key=id&target=column&type=halfvec",
     "qdrant+http": "qdrant+http://host:port#alias.vector",
@@ -29,6 +29,9 @@ FORMS: Final = {
 ENTRY_POINTS: Final = "embcompat.stores"
 """Entry-point group in which other packages offer stores: the name is the scheme, the value a function that takes a
 `StoreUrl` and returns a `GalleryStore`."""
+
+_FILE: Final = re.compile(r"\.(parquet|pq|npy)$", re.IGNORECASE)
+"""How a file that is a gallery ends."""
 
 _MODULES: Final = {
     "faiss": ("embcompat.stores.faiss.gallery", "faiss", "embcompat[faiss]"),
@@ -85,9 +88,10 @@ def parse_store_url(url: str) -> StoreUrl:
     url = re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", url)  # as SQLAlchemy and Heroku write it
     address = split_secrets(url)
     url = address.full
-    location, _, fragment = url.partition("#") if "://" in url else (url, "", "")
+    plain = "://" not in url and (Path(url).exists() or not _FILE.search(url.partition("#")[0]))
+    location, _, fragment = (url, "", "") if plain else url.partition("#")
     scheme = location.partition("://")[0]
-    if location.endswith((".parquet", ".npy")):
+    if _FILE.search(location):
         scheme = "file"
     names, _, query = fragment.partition("?")
     try:

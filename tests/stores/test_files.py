@@ -131,11 +131,14 @@ def test_files_that_are_no_galleries(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no file"):
         open_store(str(tmp_path / "none.parquet"))
     pq.write_table(pa.table({"id": ["a"]}), tmp_path / "ids.parquet")
-    with pytest.raises(FileFormatError, match="must have the columns id and vector. Got id"):
+    with pytest.raises(FileFormatError, match="must have a column of vectors: vector, embedding,"):
         open_store(str(tmp_path / "ids.parquet"))
-    pq.write_table(pa.table({"id": ["a"], "vector": [[1.0]]}), tmp_path / "list.parquet")
-    with pytest.raises(FileFormatError, match="must be a fixed_size_list"):
-        open_store(str(tmp_path / "list.parquet"))
+    pq.write_table(pa.table({"x0": [1.0], "x1": [2.0]}), tmp_path / "wide.parquet")
+    with pytest.raises(FileFormatError, match="must have a column of ids and one of vectors, as lists of numbers"):
+        open_store(str(tmp_path / "wide.parquet"))
+    np.save(tmp_path / "x.npy", np.ones((3, 2), np.float32))
+    with pytest.raises(InputError, match="a .npy file has no columns to name after #"):
+        open_store(f"{tmp_path / 'x.npy'}#vector")
     np.save(tmp_path / "flat.npy", np.ones(3))
     with pytest.raises(FileFormatError, match="must hold floats of shape"):
         open_store(str(tmp_path / "flat.npy"))

@@ -16,9 +16,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from embcompat.errors import FileFormatError, InputError, StoreError
+from embcompat.files.columns import Columns, find_roles, strings_from_arrow
+from embcompat.files.formats import ENDINGS, ending_of
 from embcompat.files.reading.npy import read_npy
-from embcompat.files.reading.parquet import open_parquet, read_space
-from embcompat.files.vectors import vectors_from_arrow
+from embcompat.files.reading.parquet import ParquetSource, open_parquet, read_space
+from embcompat.files.reading.streams import VectorFile
+from embcompat.files.vectors import is_vector_type, vectors_from_arrow
 from embcompat.files.writing.pieces import ParquetFormat
 from embcompat.spaces import SpaceVersion
 from embcompat.stores.files.gallery import FileGallery
@@ -30,7 +33,7 @@ _PIECE_ROWS = 65_536
 
 
 def open_gallery(address: StoreUrl) -> FileGallery:
-    """Open ``old.parquet`` or ``vectors.npy``.
+    """Open ``old.parquet``, ``file:///folder/old.parquet#embedding?key=docid`` or ``vectors.npy``.
 
     Raises:
         InputError: If the file is not there.
@@ -39,25 +42,48 @@ def open_gallery(address: StoreUrl) -> FileGallery:
     path = address.path
     if not path.is_file():
         raise InputError(f"there is no file {path}.")
-    layout: FileLayout = ParquetLayout() if path.suffix == ".parquet" else NpyLayout()
+    columns = Columns(id=address.option("key", "")[0] or None, vector=".".join(address.names) or None)
+    layout: FileLayout
+    if ENDINGS.get(ending_of(path)) == "parquet":
+        layout = ParquetLayout(columns)
+    elif columns == Columns():
+        layout = NpyLayout()
+    else:
+        raise InputError(f"a .npy file has no columns to name after #. Got {address.public}.")
     return FileGallery(address.public, path, layout)
 
 
 @final
 class ParquetLayout:
-    """Parquet files with the columns ``id`` and ``vector`` and any others, which are carried over."""
+    """Parquet files with a column of ids, one of vectors, and any others, which are carried over.
+
+    Args:
+        columns: Which columns are which, where their names do not tell.
+    """
+
+    def __init__(self, columns: Columns) -> None:
+        self._columns = columns
 
     def dim(self, path: Path) -> int:
         """Return the length of the vectors."""
-        schema = open_parquet(path).schema_arrow
-        if not {"id", "vector"} <= set(schema.names):
+        source = ParquetSource(path)
+        self._names(source.schema, path)
+        return VectorFile(source, find_roles(source.schema, self._columns, where=str(path)), self.space(path)).dim
+
+    def _names(self, schema: pa.Schema, path: Path | str) -> tuple[str, str]:
+        """Return the columns of the ids and of the vectors.
+
+        Raises:
+            FileFormatError: If there are no ids, or the vectors are no lists in one column.
+        """
+        roles = find_roles(schema, self._columns, where=str(path))
+        if roles.id is None or len(roles.vectors) > 1 or not is_vector_type(schema.field(roles.vectors[0]).type):
             raise FileFormatError(
-                f"{path} must have the columns id and vector. Got {', '.join(schema.names) or 'none'}."
+                f"{path} must have a column of ids and one of vectors, as lists of numbers, to be migrated. Got "
+                f"{', '.join(schema.names) or 'none'}. Columns of other names are named in the address: "
+                "file:///folder/vectors.parquet#embedding?key=docid."
             )
-        kind = schema.field("vector").type
-        if not pa.types.is_fixed_size_list(kind):
-            raise FileFormatError(f"{path}: column vector must be a fixed_size_list of floats. Got {kind}.")
-        return int(kind.list_size)
+        return roles.id, roles.vectors[0]
 
     def space(self, path: Path) -> SpaceVersion | None:
         """Return the space that the schema metadata names."""
@@ -71,12 +97,13 @@ class ParquetLayout:
         """Read the file; each key is the digest of an id."""
         dim = self.dim(path)
         table = open_parquet(path).read()
-        column = pa.concat_arrays(table.column("vector").chunks or [pa.array([], table.schema.field("vector").type)])
-        vectors = vectors_from_arrow(column, dim, where=f"{path}: column vector")
-        names = table.column("id").cast(pa.string()).to_numpy()
+        key, vector = self._names(table.schema, path)
+        column = pa.concat_arrays(table.column(vector).chunks or [pa.array([], table.schema.field(vector).type)])
+        vectors = vectors_from_arrow(column, dim, where=f"{path}: column {vector}")
+        names = strings_from_arrow(table.column(key), where=f"{path}: column {key}")
         keys = self.keys(names)
         require_unique(keys, where=str(path))
-        return Contents(keys, vectors, positional=False, names=names, whole=table)
+        return Contents(keys, vectors, positional=False, names=np.array(names, dtype=object), whole=table)
 
     def texts(self, contents: Contents, column: str) -> NDArray[np.object_] | None:
         """Return the column as texts."""
@@ -93,10 +120,11 @@ class ParquetLayout:
     def obstacles(self, job: Job, contents: Contents) -> list[Obstacle]:  # noqa: ARG002
         """Return that the new vectors are float32, where the old ones are not."""
         table: pa.Table = contents.whole
-        kind = table.schema.field("vector").type.value_type
+        _, vector = self._names(table.schema, "the file")
+        kind = table.schema.field(vector).type.value_type
         if kind == pa.float32():
             return []
-        return [Obstacle(f"Column vector holds {kind}; the converted vectors are float.", acceptable=True)]
+        return [Obstacle(f"Column {vector} holds {kind}; the converted vectors are float.", acceptable=True)]
 
     def write(
         self, path: Path, like: Contents, places: NDArray[np.intp], vectors: NDArray[np.float32], job: Job
@@ -104,8 +132,11 @@ class ParquetLayout:
         """Write the rows with all their other columns."""
         table: pa.Table = like.whole
         provenance: dict[str, Any] = {"artifact": job.artifact_id, "source_space": job.source.id}
-        layout = ParquetFormat(table.schema, job.target, provenance)
-        others = table.drop_columns("vector").take(pa.array(places))
+        _, vector = self._names(table.schema, path)
+        roles = find_roles(table.schema, self._columns, where=str(path))
+        schema = table.schema.with_metadata({**(table.schema.metadata or {}), **roles.metadata()})
+        layout = ParquetFormat(schema, job.target, provenance, vector=vector)
+        others = table.drop_columns(vector).take(pa.array(places))
         ends = []
         with path.open("wb") as stream:
             for start in range(0, max(1, len(places)), _PIECE_ROWS):

@@ -262,3 +262,29 @@ def test_an_empty_table_has_no_vectors(tmp_path: Path) -> None:
     (tmp_path / "empty.csv").write_text("id,vector\n")
     with pytest.raises(Exception, match="must hold at least one vector to know its dimension"):
         run("doctor", tmp_path / "empty.csv")
+
+
+@pytest.mark.parametrize("name", ["vectors.parquet", "VECTORS.PQ"])
+def test_a_file_with_other_columns_is_migrated(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_pairs = [tmp_path / "old.parquet", tmp_path / "new.parquet"]
+    for path, side in zip(save_pairs, (PAIRS.source, PAIRS.target), strict=True):
+        side.save(path)
+    run("fit", *save_pairs, "--kind", "ridge", "--out", "a")
+    indexed = pd.DataFrame({"other": list(NEW), "embedding": list(OLD), "body": "text"}, index=np.arange(160) * 7)
+    indexed.index.name = "sku"
+    indexed.to_parquet(name)
+    address = f"{name}#embedding?key=sku"
+    run("migrate", "run", "a", address)
+    run("migrate", "cutover", "a", address)
+    served = Embeddings.load(address)
+    assert (served.space.id, served.ids.tolist()) == (PAIRS.target.space.id, [str(row * 7) for row in range(160)])
+    assert (served.vectors * NEW).sum(axis=1).mean() > 0.8
+    copy = pd.read_parquet(name)
+    assert copy["body"].tolist() == ["text"] * 160
+    np.testing.assert_array_equal(np.stack(copy["other"]), NEW)
+    run("migrate", "rollback", "a", address)
+    np.testing.assert_array_equal(np.stack(pd.read_parquet(name)["embedding"]), OLD)
+    indexed.rename(columns={"embedding": "first"}).to_parquet(name)
+    with pytest.raises(Exception, match=r"several columns that could be the vectors: other, first"):
+        run("migrate", "plan", "a", name)
