@@ -62,11 +62,15 @@ class TextAwareFit:
         parts: What was tried, in that order.
         held_out: What was fitted on the training pairs alone, with the same parts: its figures on held-out pairs are a
             lower bound of the aligner's.
+        unweighted: ``aligner`` before `reweight`, or ``aligner`` itself where that was left out. Scores of its rows are
+            nearly on the scale of native ones: take it where native rows are to stand among converted ones, as in a
+            lazy or partial backfill.
     """
 
     aligner: Aligner
     parts: tuple[Part, ...]
     held_out: Aligner
+    unweighted: Aligner
 
 
 def fit_text_aware(
@@ -113,7 +117,10 @@ def fit_text_aware(
         trials.attempt("bigrams", replace(trials.variant, bigrams=True))
     trials.attempt_reweighting()
     variant = trials.variant
-    return TextAwareFit(fits.assemble(variant, refit=True), tuple(trials.parts), fits.assemble(variant, refit=False))
+    aligner, held_out = (fits.assemble(variant, refit=refit) for refit in (True, False))
+    bare = replace(variant, reweighted=False)
+    unweighted = fits.assemble(bare, refit=True) if variant.reweighted else aligner
+    return TextAwareFit(aligner, tuple(trials.parts), held_out, unweighted)
 
 
 @dataclass(frozen=True)

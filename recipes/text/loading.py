@@ -62,6 +62,7 @@ class Collection:
 
     name: str
     texts: Mapping[str, str]
+    questions: Mapping[str, str]
     documents: Mapping[str, ec.Embeddings]
     queries: Mapping[str, ec.Embeddings]
     qrels: ec.Qrels
@@ -103,7 +104,7 @@ def read_collection(options: Options, name: str, models: Sequence[str]) -> Colle
     gains: dict[str, dict[str, float]] = {}
     for row in pq.read_table(options.data / "text" / f"{name}_qrels.parquet").to_pylist():
         gains.setdefault(str(row["qid"]), {})[str(row["doc_id"])] = float(row["rel"])
-    return Collection(name, texts["docs"], sides["docs"], sides["queries"], ec.Qrels(gains))
+    return Collection(name, texts["docs"], texts["queries"], sides["docs"], sides["queries"], ec.Qrels(gains))
 
 
 def docstring_search(options: Options, models: Sequence[str]) -> Collection:
@@ -116,6 +117,7 @@ def docstring_search(options: Options, models: Sequence[str]) -> Collection:
     return Collection(
         "docstrings",
         documents,
+        queries,
         {model: embed(options, model, documents, f"docstrings_{model}_docs") for model in models},
         {model: embed(options, model, queries, f"docstrings_{model}_queries") for model in models},
         ec.Qrels.one_each(queries),

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-RECIPES = sorted(path.stem for path in (ROOT / "recipes" / "text").glob("*.py") if path.stem != "loading")
+MODULES = {"loading", "corpora", "budgets"}
+RECIPES = sorted(path.stem for path in (ROOT / "recipes" / "text").glob("*.py") if path.stem not in MODULES)
 EXPECTED = ROOT / "recipes" / "expected"
 
 
@@ -82,6 +83,18 @@ def test_pairs_needed(output: Path) -> None:
     for curve in curves.values():
         assert curve["pairs"] == sorted(curve["pairs"])
         assert curve["enough"] in curve["pairs"]
+
+
+def test_text_aware(output: Path) -> None:
+    (result,) = run("text_aware", output)["upgrades"].values()
+    lines, budgets = result["lines"], result["budgets"]
+    assert lines["today"]["value"]["value"] < lines["reindex"]["value"]["value"]
+    assert lines["words alone"]["share_of_reindex"] < lines["text-aware"]["share_of_reindex"]
+    assert lines["reindex"]["gap"]["value"] == pytest.approx(1)
+    cold = {each["depth"]: each for each in budgets["lazy"] if each["queries"] == "cold"}
+    assert cold[50]["embedded"] > cold[10]["embedded"]
+    ends = {each["embedded"]: each for each in budgets["orders"] if each["search"] == "converted"}
+    assert ends[1.0]["gap"] == pytest.approx(1), "a gallery that is embedded anew is a reindex"
 
 
 def test_every_recipe_has_a_test_and_recorded_figures() -> None:

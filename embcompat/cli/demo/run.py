@@ -2,79 +2,38 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from embcompat.aligners import Aligner
+from embcompat.aligners.text import build_static_encoder, tokenize
 from embcompat.artifact import Artifact
-from embcompat.cli.console import track, write_json
+from embcompat.cli.console import messages, track, write_json
+from embcompat.cli.demo.gallery import Migration, migrate
+from embcompat.cli.demo.sides import Sides, Stopwatch, embed, embed_sides
+from embcompat.cli.demo.story import Cost, tell
 from embcompat.cli.demo.texts import Docstring, read_docstrings
-from embcompat.embeddings import Embeddings, PairSplit, pair_embeddings, split_pairs
+from embcompat.embeddings import Embeddings
 from embcompat.evaluation.retrieval.qrels import Qrels
 from embcompat.evaluation.search import search
 from embcompat.export import save_artifact
-from embcompat.extractors import Extractor, extract_embeddings, load_extractor
-from embcompat.migration.convert import convert_file
+from embcompat.extractors import Extractor, load_extractor
+from embcompat.migration import convert_file
 from embcompat.report import project, write_report
-from embcompat.selection import select_aligner
+from embcompat.selection import fit_aligner
+from embcompat.selection.text import TextAwareFit, fit_text_aware
 from embcompat.upgrade import Evaluation, evaluate_upgrade
 
-OLD_MODEL, NEW_MODEL = "paraphrase-minilm-l3", "minilm"
+OLD_MODEL, NEW_MODEL, SUCCESSOR = "paraphrase-minilm-l3", "minilm", "minilm-int8"
+"""The upgrade, and a second one: the new model, quantized."""
 
-PAIRS_FRACTION = 0.25
-"""Share of the gallery that is embedded with both models, to fit and choose the aligner on."""
+SECOND_FRACTION = 1 / 3
+"""Share of the texts on which the second upgrade is judged."""
 
 EXAMPLES = 4
 HITS = 3
-
-
-@dataclass
-class Stopwatch:
-    """Seconds that the steps took, by name."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def measure(self, name: str) -> Iterator[None]:
-        """Add the time of a block to a step."""
-        start = time.perf_counter()
-        yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
-
-    @property
-    def reindex(self) -> float:
-        """Time to embed the whole gallery with the new model."""
-        return self.seconds["pairs"] + self.seconds["rest"]
-
-    @property
-    def convert(self) -> float:
-        """Time to embed the pairs, to fit, and to convert."""
-        return self.seconds["pairs"] + self.seconds["fit"] + self.seconds["convert"]
-
-
-@dataclass(frozen=True)
-class Sides:
-    """Queries and gallery under both models.
-
-    Attributes:
-        old_queries: Summary lines, old model.
-        new_queries: Summary lines, new model.
-        old: Documents, old model.
-        new: Documents, new model.
-        split: The documents that serve as pairs: train and validation; the queries are the test.
-    """
-
-    old_queries: Embeddings
-    new_queries: Embeddings
-    old: Embeddings
-    new: Embeddings
-    split: PairSplit
 
 
 def run_demo(folder: Path, *, limit: int, seed: int) -> dict[str, Any]:
@@ -89,10 +48,53 @@ def run_demo(folder: Path, *, limit: int, seed: int) -> dict[str, Any]:
     with track("Reading docstrings", None, unit="texts") as advance:
         texts = read_docstrings(limit)
         advance(len(texts))
-    sides = _embed_all(texts, watch, seed)
-    with watch.measure("fit"), track("Fitting aligners", None, unit="aligners") as advance:
-        choice = select_aligner(sides.split.train, sides.split.validation, seed=seed, progress=advance)
-    artifact = _save(choice.aligner, sides, folder / "old-to-new")
+    new_model = load_extractor(NEW_MODEL)
+    sides = embed_sides(texts, load_extractor(OLD_MODEL), new_model, watch, seed)
+    fit, cost = _fit(sides, new_model, watch, seed)
+    artifact = save_artifact(
+        fit.aligner,
+        folder / "old-to-new",
+        source=sides.old.space,
+        target=sides.new.space,
+        split=sides.split,
+        measured=fit.held_out,
+        overwrite=True,
+    )
+    converted = _convert(artifact, sides, folder, watch)
+    with messages().status("Evaluating"):
+        evaluation = _evaluate(sides, artifact, seed)
+        plain = _evaluate(sides, getattr(fit.aligner, "plain", fit.aligner), seed, fitted_ids=())
+    second = _second_upgrade(sides, seed)
+    migration = _migrate(artifact, sides, evaluation, folder)
+    story = tell(evaluation, plain, second, f"{NEW_MODEL} → {SUCCESSOR}", migration, cost)
+    result = _result(evaluation, watch, sides, converted, artifact, seed)
+    result |= {
+        "story": [{"title": title, "text": text} for title, text in story],
+        "parts": [part.to_dict() for part in fit.parts],
+        "cost": cost.to_dict(),
+        "plain": plain.to_dict(),
+        "second_upgrade": second.to_dict(),
+        "migration": vars(migration),
+    }
+    write_json(result, folder / "demo.json")
+    write_report([result], folder / "report.html", title="Upgrading a text search")
+    return result
+
+
+def _fit(sides: Sides, new_model: Extractor, watch: Stopwatch, seed: int) -> tuple[TextAwareFit, Cost]:
+    """Ask the new model about the words of the gallery, and fit; return what that costs, too."""
+    documents = [text.body for text in sides.texts]
+    with watch.measure("table"), track("New model, words", None, unit="words") as advance:
+        encoder = build_static_encoder(new_model, documents, max_bigrams=0, progress=advance)
+    with watch.measure("fit"), messages().status("Fitting"):
+        fit = fit_text_aware(sides.split.train, sides.split.validation, encoder=encoder, seed=seed)
+    lengths = {text.name: len(tokenize(text.body)) for text in sides.texts}
+    pairs = sum(length for name, length in lengths.items() if name in sides.fitted)
+    both = sum(len(tokenize(text)) for text in sides.pair_texts)
+    return fit, Cost(pairs, both - pairs, len(encoder.words), sum(lengths.values()), len(lengths))
+
+
+def _convert(artifact: Artifact, sides: Sides, folder: Path, watch: Stopwatch) -> Embeddings:
     sides.old.save(folder / "old.parquet")
     with watch.measure("convert"):
         convert_file(
@@ -103,86 +105,65 @@ def run_demo(folder: Path, *, limit: int, seed: int) -> dict[str, Any]:
             overwrite=True,
             progress=lambda total: track("Converting", total, unit="vectors"),
         )
-    converted = Embeddings.load(folder / "converted.parquet")
-    evaluation = _evaluate(sides, artifact, watch, seed)
-    result = _result(evaluation, watch, sides, converted, artifact, texts, seed)
-    result["candidates"] = [candidate.to_dict() for candidate in choice.candidates]
-    write_json(result, folder / "demo.json")
-    write_report([result], folder / "report.html", title="Upgrading a text search")
-    return result
+    return Embeddings.load(folder / "converted.parquet")
 
 
-def _embed_all(texts: Sequence[Docstring], watch: Stopwatch, seed: int) -> Sides:
-    old_model, new_model = load_extractor(OLD_MODEL), load_extractor(NEW_MODEL)
-    new_model.extract(["the first call of a model pays for its set-up"])
-    queries, documents = [text.summary for text in texts], [text.body for text in texts]
-    ids = [text.name for text in texts]
-    old = _embed(old_model, documents, ids, "Old model, gallery")
-    old_queries = _embed(old_model, queries, ids, "Old model, queries")
-    order = np.random.default_rng(seed).permutation(len(texts))
-    count = round(PAIRS_FRACTION * len(texts))
-    parts = []
-    for name, rows in (("pairs", order[:count]), ("rest", order[count:])):
-        with watch.measure(name):
-            chosen = [documents[row] for row in rows]
-            parts.append(_embed(new_model, chosen, [ids[row] for row in rows], f"New model, {name}"))
-    new_queries = _embed(new_model, queries, ids, "New model, queries")
-    new = Embeddings(
-        np.concatenate([part.vectors for part in parts]), [*parts[0].ids, *parts[1].ids], new_model.space
-    ).select(np.argsort(order))
-    pairs = pair_embeddings(old, parts[0])
-    return Sides(old_queries, new_queries, old, new, split_pairs(pairs, validation=0.3, test=0, seed=seed))
-
-
-def _embed(model: Extractor, items: Sequence[str], ids: Sequence[str], what: str) -> Embeddings:
-    with track(what, len(items), unit="texts") as advance:
-        return extract_embeddings(model, items, ids=ids, progress=advance)
-
-
-def _save(aligner: Aligner, sides: Sides, path: Path) -> Artifact:
-    return save_artifact(
-        aligner, path, source=sides.old.space, target=sides.new.space, split=sides.split, overwrite=True
+def _evaluate(sides: Sides, upgrade: Any, seed: int, *, fitted_ids: Collection[str] | None = None) -> Evaluation:
+    """Judge on the texts that are no pairs: every row that is searched is converted, and nothing was fitted on it."""
+    rows = sides.unfitted
+    return evaluate_upgrade(
+        upgrade,
+        old_gallery=sides.old.select(rows),
+        new_gallery=sides.new.select(rows),
+        old_queries=sides.old_queries.select(rows),
+        new_queries=sides.new_queries.select(rows),
+        qrels=Qrels.one_each(sides.old.ids[rows].tolist()),
+        fitted_ids=fitted_ids,
+        seed=seed,
     )
 
 
-def _evaluate(sides: Sides, artifact: Artifact, watch: Stopwatch, seed: int) -> Evaluation:
-    with track("Evaluating", None, unit="queries"):
-        return evaluate_upgrade(
-            artifact,
-            old_gallery=sides.old,
-            new_gallery=sides.new,
-            old_queries=sides.old_queries,
-            new_queries=sides.new_queries,
-            qrels=Qrels.one_each(sides.old.ids.tolist()),
-            seconds={"convert": watch.convert, "fused": watch.convert, "reindex": watch.reindex},
-            seconds_per_item=watch.reindex / len(sides.old),
-            seed=seed,
-        )
+def _second_upgrade(sides: Sides, seed: int) -> Evaluation:
+    """Judge an upgrade from the new model to a successor that is nearly the same, on a part of the texts."""
+    successor = load_extractor(SUCCESSOR)
+    rows = np.arange(round(SECOND_FRACTION * len(sides.texts)))
+    texts: Sequence[Docstring] = [sides.texts[row] for row in rows.tolist()]
+    ids = [text.name for text in texts]
+    gallery, queries = sides.new.select(rows), sides.new_queries.select(rows)
+    unchanged = fit_aligner("identity", sides.split.train, sides.split.validation, seed=seed)
+    return evaluate_upgrade(
+        unchanged,
+        old_gallery=gallery,
+        new_gallery=embed(successor, [text.body for text in texts], ids, "Successor, gallery"),
+        old_queries=queries,
+        new_queries=embed(successor, [text.summary for text in texts], ids, "Successor, queries"),
+        qrels=Qrels.one_each(ids),
+        fitted_ids=(),
+        seed=seed,
+    )
 
 
-def _fitted(sides: Sides) -> set[str]:
-    return {*sides.split.train.ids.tolist(), *sides.split.validation.ids.tolist()}
+def _migrate(artifact: Artifact, sides: Sides, evaluation: Evaluation, folder: Path) -> Migration:
+    row = sides.old_queries.ids.tolist().index(evaluation.query_ids[0])
+    queries = sides.old_queries.vectors[row], sides.new_queries.vectors[row]
+    return migrate(artifact, folder / "lancedb", sides.old, *queries, hits=HITS)
 
 
 def _result(
-    evaluation: Evaluation,
-    watch: Stopwatch,
-    sides: Sides,
-    converted: Embeddings,
-    artifact: Artifact,
-    texts: Sequence[Docstring],
-    seed: int,
+    evaluation: Evaluation, watch: Stopwatch, sides: Sides, converted: Embeddings, artifact: Artifact, seed: int
 ) -> dict[str, Any]:
+    texts, seconds = sides.texts, watch.seconds
     return {
         **evaluation.to_dict(),
         "kind": "demo",
         "title": f"{len(texts):,} docstrings",
         "reembed_seconds": watch.reindex,
-        "pairs_seconds": watch.seconds["pairs"],
-        "fit_seconds": watch.seconds["fit"],
-        "convert_seconds": watch.seconds["convert"],
+        "pairs_seconds": seconds["documents"] + seconds["pieces"],
+        "table_seconds": seconds["table"],
+        "fit_seconds": seconds["fit"],
+        "convert_seconds": seconds["convert"],
         "speedup": watch.reindex / watch.convert,
-        "examples": _examples(sides, converted, texts, evaluation, seed),
+        "examples": _examples(sides, converted, evaluation, seed),
         "projection": project(sides.old.vectors, sides.new.vectors, converted.vectors, seed=seed),
         "provenance": {
             "artifact": artifact.id,
@@ -195,22 +176,18 @@ def _result(
     }
 
 
-def _examples(
-    sides: Sides, converted: Embeddings, texts: Sequence[Docstring], evaluation: Evaluation, seed: int
-) -> list[dict[str, Any]]:
+def _examples(sides: Sides, converted: Embeddings, evaluation: Evaluation, seed: int) -> list[dict[str, Any]]:
     """Search for a few held-out queries, drawn at random, before and after."""
     held_out = set(evaluation.query_ids)
-    rows = [row for row, text in enumerate(texts) if text.name in held_out]
+    rows = [row for row, text in enumerate(sides.texts) if text.name in held_out]
     chosen = np.sort(np.random.default_rng(seed).choice(rows, size=min(EXAMPLES, len(rows)), replace=False))
-    served, native = converted.vectors.copy(), np.isin(sides.new.ids.astype(str), sorted(_fitted(sides)))
-    served[native] = sides.new.vectors[native]
     _, before = search(sides.old_queries.vectors[chosen], sides.old.vectors, k=HITS, similarity="cosine")
-    _, after = search(sides.new_queries.vectors[chosen], served, k=HITS, similarity="cosine")
+    _, after = search(sides.new_queries.vectors[chosen], converted.vectors, k=HITS, similarity="cosine")
 
-    def hits(found: np.ndarray[Any, Any], query: int) -> list[dict[str, Any]]:
-        return [{"text": texts[row].name, "relevant": bool(row == query)} for row in found]
+    def hits(nearest: np.ndarray[Any, Any], query: int) -> list[dict[str, Any]]:
+        return [{"text": sides.texts[row].name, "relevant": bool(row == query)} for row in nearest]
 
     return [
-        {"query": texts[query].summary, "before": hits(before[number], query), "after": hits(after[number], query)}
-        for number, query in enumerate(chosen)
+        {"query": sides.texts[row].summary, "before": hits(before[number], row), "after": hits(after[number], row)}
+        for number, row in enumerate(chosen)
     ]

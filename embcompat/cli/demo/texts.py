@@ -6,7 +6,7 @@ import ast
 import inspect
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,7 +35,11 @@ class Docstring:
     body: str
 
 
-def read_docstrings(limit: int | None = None) -> list[Docstring]:
+STANDARD_LIBRARY = ""
+PACKAGES = (STANDARD_LIBRARY, "numpy", "scipy")
+
+
+def read_docstrings(limit: int | None = None, *, packages: Sequence[str] = PACKAGES) -> list[Docstring]:
     """Read the public docstrings from source files, without importing what they document.
 
     Two objects with the same summary or the same body are one text, and only the first is kept: a query must have
@@ -43,30 +47,31 @@ def read_docstrings(limit: int | None = None) -> list[Docstring]:
 
     Args:
         limit: At most this many, evenly spread over the sorted names; all when None.
+        packages: Where to read; a package that is not installed is left out, ``STANDARD_LIBRARY`` is always there.
     """
-    found: dict[str, Docstring] = {}
-    seen: set[str] = set()
-    for package, folder in _packages():
+    docstrings: dict[str, Docstring] = {}
+    known: set[str] = set()
+    for package, folder in _folders(packages):
         for path in sorted(folder.rglob("*.py")):
             parts = path.relative_to(folder).with_suffix("").parts
             if _SKIPPED_FOLDERS.intersection(parts):
                 continue
             module = ".".join([*([package] if package else []), *(part for part in parts if part != "__init__")])
             for text in _docstrings_of(path, module):
-                if text.summary not in seen and text.body not in seen and text.name not in found:
-                    seen.update((text.summary, text.body))
-                    found[text.name] = text
-    texts = [found[name] for name in sorted(found)]
+                if not known.intersection((text.summary, text.body)) and text.name not in docstrings:
+                    known.update((text.summary, text.body))
+                    docstrings[text.name] = text
+    texts = [docstrings[name] for name in sorted(docstrings)]
     if limit is None or limit >= len(texts):
         return texts
     return [texts[position * len(texts) // limit] for position in range(limit)]
 
 
-def _packages() -> Iterator[tuple[str, Path]]:
-    yield "", Path(sysconfig.get_path("stdlib"))
-    for name in ("numpy", "scipy"):
-        spec = find_spec(name)
-        if spec is not None and spec.origin is not None:
+def _folders(packages: Sequence[str]) -> Iterator[tuple[str, Path]]:
+    for name in packages:
+        if name == STANDARD_LIBRARY:
+            yield name, Path(sysconfig.get_path("stdlib"))
+        elif (spec := find_spec(name)) is not None and spec.origin is not None:
             yield name, Path(spec.origin).parent
 
 
