@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -288,3 +289,44 @@ def test_a_file_with_other_columns_is_migrated(name: str, tmp_path: Path, monkey
     indexed.rename(columns={"embedding": "first"}).to_parquet(name)
     with pytest.raises(Exception, match=r"several columns that could be the vectors: other, first"):
         run("migrate", "plan", "a", name)
+
+
+PAGE = Path(__file__).parents[3] / "docs/how-to/use-your-own-vectors.md"
+
+
+def documented(start: str) -> list[list[str]]:
+    """Return the commands of the first shell block of the page after some words."""
+    block = PAGE.read_text(encoding="utf-8").partition(start)[2].partition("```sh\n")[2].partition("```")[0]
+    return [shlex.split(line)[1:] for line in block.splitlines() if line]
+
+
+def test_a_data_frame_reaches_a_verdict_as_the_page_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(3)
+    meaning = rng.standard_normal((600, 12))
+    asked = meaning[:60] + 0.3 * rng.standard_normal((60, 12))
+    turn = np.linalg.qr(rng.standard_normal((12, 12)))[0]
+    for model, noise, turned in (("old", 0.9, np.eye(12)), ("new", 0.2, turn)):
+        for name, rows in ((f"{model}.parquet", meaning), (f"{model}-queries.parquet", asked)):
+            frame((rows + noise * rng.standard_normal(rows.shape)) @ turned).to_parquet(name)
+    Path("qrels.tsv").write_text("".join(f"{row * 7} 0 {row * 7} 1\n" for row in range(60)))
+    fit, evaluate = documented("From a data frame")
+    run(*fit)
+    result = json.loads(run(*evaluate, "--json").stdout)
+    assert (result["kind"], result["relevance"], result["queries"]) == ("retrieval", "qrels", 60)
+    assert result["decision"] not in ("unjudged", "stay")
+
+
+def test_faces_reach_a_verdict_as_the_page_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(4)
+    people = np.repeat(rng.standard_normal((80, 12)), 4, axis=0)
+    turn = np.linalg.qr(rng.standard_normal((12, 12)))[0]
+    np.save("old.npy", (people + 0.5 * rng.standard_normal(people.shape)).astype(np.float32))
+    np.save("new.npy", ((people + 0.2 * rng.standard_normal(people.shape)) @ turn).astype(np.float32))
+    Path("names.txt").write_text("".join(f"person {row // 4}\r\n" for row in range(320)))
+    fit, evaluate = documented("From two `.npy` files")
+    run(*fit)
+    result = json.loads(run(*evaluate, "--json").stdout)
+    assert result["kind"] == "verification"
+    assert result["decision"]
