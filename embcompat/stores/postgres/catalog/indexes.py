@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Any, Final, LiteralString
 
 from psycopg import Connection, sql
 
@@ -14,6 +14,20 @@ from embcompat.stores.postgres.session import Session
 _OPERATORS: Final = {"cosine": "cosine", "dot": "ip", "euclidean": "l2"}
 _LONGEST: Final = {"halfvec": 4_000, "vector": 2_000}
 """Most dimensions of an index on a type, as pgvector 0.8 has it; longest name first."""
+_CHOOSE_TABLESPACE: Final[LiteralString] = """
+    SELECT set_config('default_tablespace', coalesce((SELECT spcname FROM pg_tablespace t
+        JOIN pg_class c ON c.reltablespace = t.oid WHERE c.oid = %s::regclass), ''), false)
+"""
+
+_INDEX_DETAILS: Final[LiteralString] = """
+    SELECT relname, NULL FROM pg_index JOIN pg_class c ON c.oid = indexrelid WHERE indrelid = %(oid)s
+    UNION ALL SELECT relname, format('COMMENT ON INDEX %%s IS %%L', indexrelid::regclass,
+        obj_description(indexrelid, 'pg_class')) FROM pg_index JOIN pg_class c ON c.oid = indexrelid
+        WHERE indrelid = %(oid)s AND obj_description(indexrelid, 'pg_class') IS NOT NULL
+    UNION ALL SELECT relname, format('ALTER INDEX %%s ALTER COLUMN %%s SET STATISTICS %%s', indexrelid::regclass,
+        attnum, attstattarget) FROM pg_index JOIN pg_class c ON c.oid = indexrelid
+        JOIN pg_attribute ON attrelid = indexrelid WHERE indrelid = %(oid)s AND attstattarget >= 0
+"""
 
 _TEXT: Final = re.compile(r"('(?:[^']|'')*')")
 
@@ -78,7 +92,23 @@ def create_indexes(session: Session, *, concurrently: bool) -> None:
             present.remove(text)
             continue
         word = sql.SQL("CONCURRENTLY" if concurrently else "")
-        connection.execute(sql.SQL("CREATE INDEX {} ON {}{}").format(word, target.identifier, sql.SQL(text)))
+        place = sql.Identifier(source.schema, name).as_string(connection)
+        connection.execute(_CHOOSE_TABLESPACE, (place,))
+        try:
+            connection.execute(sql.SQL("CREATE INDEX {} ON {}{}").format(word, target.identifier, sql.SQL(text)))
+        finally:
+            if not connection.closed:
+                connection.execute("SET default_tablespace = ''")
+
+
+def index_details(connection: Connection[Any], table: VectorTable) -> dict[str, list[sql.SQL]]:
+    """Return, for each index of a table by name, statements that set its comment and statistics targets again."""
+    details: dict[str, list[sql.SQL]] = {}
+    for name, text in connection.execute(_INDEX_DETAILS, {"oid": table.oid}).fetchall():
+        details.setdefault(name, [])
+        if text is not None:
+            details[name].append(sql.SQL(text))
+    return details
 
 
 def pairs(connection: Connection[Any], source: VectorTable, target: VectorTable) -> list[tuple[str, str]]:

@@ -1,11 +1,34 @@
-"""What hangs on a PostgreSQL table or column and is made again: views and grants."""
+"""What hangs on a PostgreSQL table or column and is made again: views, triggers, grants, settings of columns."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, LiteralString
 
 from psycopg import Connection, sql
+
+_COLUMN_SETTINGS: Final[LiteralString] = """
+    WITH place AS (SELECT * FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped)
+    SELECT attname, 'SET STORAGE ' || CASE attstorage WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL'
+        WHEN 'm' THEN 'MAIN' ELSE 'EXTENDED' END FROM place
+    UNION ALL SELECT attname, 'SET COMPRESSION ' || CASE attcompression WHEN 'p' THEN 'pglz' WHEN 'l' THEN 'lz4'
+        ELSE 'default' END FROM place WHERE attlen = -1
+    UNION ALL SELECT attname, 'SET STATISTICS ' || coalesce(attstattarget::text, '-1') FROM place
+    UNION ALL SELECT attname, 'SET (' || quote_ident(option_name) || ' = ' || quote_literal(option_value) || ')'
+        FROM place, pg_options_to_table(attoptions)
+"""
+
+_VIEW_DETAILS: Final[LiteralString] = """
+    SELECT format('COMMENT ON VIEW %%s IS %%L', oid::regclass, obj_description(oid, 'pg_class'))
+        FROM pg_class WHERE oid = %(oid)s AND obj_description(oid, 'pg_class') IS NOT NULL
+    UNION ALL SELECT format('COMMENT ON COLUMN %%s.%%I IS %%L', attrelid::regclass, attname,
+        col_description(attrelid, attnum)) FROM pg_attribute
+        WHERE attrelid = %(oid)s AND col_description(attrelid, attnum) IS NOT NULL
+    UNION ALL SELECT format('ALTER VIEW %%s ALTER %%I SET DEFAULT %%s', attrelid::regclass, attname,
+        pg_get_expr(adbin, adrelid)) FROM pg_attrdef
+        JOIN pg_attribute ON attrelid = adrelid AND attnum = adnum WHERE adrelid = %(oid)s
+    UNION ALL SELECT pg_get_ruledef(oid) FROM pg_rewrite WHERE ev_class = %(oid)s AND rulename <> '_RETURN'
+"""
 
 
 @dataclass(frozen=True)
@@ -14,19 +37,68 @@ class View:
 
     Attributes:
         name: Its name, with its schema where that is needed, quoted.
-        definition: Its query.
-        owner: Who owns it.
-        options: Its options, separated by commas.
-        comment: What is said of it.
-        grants: The statements that grant on it what was granted.
+        creation: The statement that makes it.
+        details: Statements that give it comments, defaults, rules, triggers, grants and its owner.
     """
 
     name: str
-    definition: str
-    owner: str
-    options: str
-    comment: str | None
-    grants: list[sql.Composed]
+    creation: sql.SQL
+    details: list[sql.SQL | sql.Composed]
+
+
+def views_of(connection: Connection[Any], oid: int, column: str | None = None) -> list[View]:
+    """Return the views on a table, or on one column of it, in the order in which they can be made again."""
+    rows = connection.execute(
+        "SELECT DISTINCT c.oid, c.oid::regclass::text, pg_get_viewdef(c.oid), pg_get_userbyid(c.relowner), "
+        "array_to_string(c.reloptions, ', ') FROM pg_depend d "
+        "JOIN pg_rewrite w ON w.oid = d.objid AND d.classid = 'pg_rewrite'::regclass "
+        "JOIN pg_class c ON c.oid = w.ev_class LEFT JOIN pg_attribute a ON a.attrelid = d.refobjid "
+        "AND a.attnum = d.refobjsubid WHERE d.refobjid = %(oid)s AND c.relkind = 'v' "
+        "AND (%(column)s::text IS NULL OR a.attname = %(column)s) ORDER BY c.oid",
+        {"oid": oid, "column": column},
+    ).fetchall()
+    return [
+        View(
+            name,
+            raw(f"CREATE VIEW {name}{f' WITH ({options})' if options else ''} AS {definition}"),
+            [
+                *(raw(text) for (text,) in connection.execute(_VIEW_DETAILS, {"oid": number})),
+                *(statement for _, statements in triggers_on(connection, number) for statement in statements),
+                *grants_on(connection, number, raw(name)),
+                sql.SQL("ALTER VIEW {} OWNER TO {}").format(raw(name), sql.Identifier(owner)),
+            ],
+        )
+        for number, name, definition, owner, options in rows
+    ]
+
+
+def create_view(connection: Connection[Any], view: View) -> None:
+    """Make a view again."""
+    connection.execute(view.creation)
+    close_to_others(connection, raw(view.name))
+    for statement in view.details:
+        connection.execute(statement)
+
+
+def triggers_on(connection: Connection[Any], oid: int) -> list[tuple[str, list[sql.SQL | sql.Composed]]]:
+    """Return the names of the application's triggers on a table or view, and the statements that make each again."""
+    rows = connection.execute(
+        "SELECT tgname, tgrelid::regclass::text, pg_get_triggerdef(oid), tgenabled, "
+        "obj_description(oid, 'pg_trigger') FROM pg_trigger "
+        "WHERE tgrelid = %s AND NOT tgisinternal AND tgname !~ '^~?embcompat_' ORDER BY oid",
+        (oid,),
+    ).fetchall()
+    triggers = []
+    for name, table, definition, enabled, comment in rows:
+        statements: list[sql.SQL | sql.Composed] = [raw(definition)]
+        if words := {"D": "DISABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}.get(enabled):
+            change = sql.SQL("ALTER TABLE {} {} TRIGGER {}")
+            statements.append(change.format(raw(table), raw(words), sql.Identifier(name)))
+        if comment is not None:
+            text = sql.SQL("COMMENT ON TRIGGER {} ON {} IS {}")
+            statements.append(text.format(sql.Identifier(name), raw(table), sql.Literal(comment)))
+        triggers.append((name, statements))
+    return triggers
 
 
 def grants_on(
@@ -44,39 +116,35 @@ def grants_on(
     for privilege, grantee, grantable, column in rows:
         if of is not None and column != of:
             continue
-        who = sql.SQL("PUBLIC") if grantee == 0 else sql.Identifier(_role(connection, grantee))
         what = sql.SQL("") if column is None else sql.SQL(" ({})").format(sql.Identifier(column))
         option = sql.SQL(" WITH GRANT OPTION" if grantable else "")
-        statements.append(sql.SQL("GRANT {}{} ON {} TO {}{}").format(raw(privilege), what, target, who, option))
+        grant = sql.SQL("GRANT {}{} ON {} TO {}{}")
+        statements.append(grant.format(raw(privilege), what, target, _role(connection, grantee), option))
     return statements
 
 
-def views_of(connection: Connection[Any], oid: int, column: str | None = None) -> list[View]:
-    """Return the views on a table, or on one column of it, in the order in which they can be made again."""
+def revocations_on(connection: Connection[Any], oid: int, target: sql.Composable) -> list[sql.Composed]:
+    """Return the statements that take away all that is granted on a table or view; default privileges give that."""
     rows = connection.execute(
-        "SELECT DISTINCT c.oid, c.oid::regclass::text, pg_get_viewdef(c.oid), pg_get_userbyid(c.relowner), "
-        "array_to_string(c.reloptions, ', '), obj_description(c.oid, 'pg_class') FROM pg_depend d "
-        "JOIN pg_rewrite w ON w.oid = d.objid AND d.classid = 'pg_rewrite'::regclass "
-        "JOIN pg_class c ON c.oid = w.ev_class LEFT JOIN pg_attribute a ON a.attrelid = d.refobjid "
-        "AND a.attnum = d.refobjsubid WHERE d.refobjid = %(oid)s AND c.relkind = 'v' "
-        "AND (%(column)s::text IS NULL OR a.attname = %(column)s) ORDER BY c.oid",
-        {"oid": oid, "column": column},
+        "SELECT x.grantee FROM pg_class c, aclexplode(c.relacl) x WHERE c.oid = %(oid)s AND x.grantee <> c.relowner "
+        "UNION SELECT x.grantee FROM pg_attribute a, aclexplode(a.attacl) x "
+        "WHERE a.attrelid = %(oid)s AND NOT a.attisdropped",
+        {"oid": oid},
     ).fetchall()
-    return [
-        View(name, definition, owner, options or "", comment, grants_on(connection, number, raw(name)))
-        for number, name, definition, owner, options, comment in rows
-    ]
+    revoke = sql.SQL("REVOKE ALL ON {} FROM {} CASCADE")
+    return [revoke.format(target, _role(connection, grantee)) for (grantee,) in rows]
 
 
-def create_view(connection: Connection[Any], view: View) -> None:
-    """Make a view again."""
-    options = f" WITH ({view.options})" if view.options else ""
-    connection.execute(raw(f"CREATE VIEW {view.name}{options} AS {view.definition}"))
-    for grant in view.grants:
-        connection.execute(grant)
-    if view.comment is not None:
-        connection.execute(sql.SQL("COMMENT ON VIEW {} IS {}").format(raw(view.name), sql.Literal(view.comment)))
-    connection.execute(sql.SQL("ALTER VIEW {} OWNER TO {}").format(raw(view.name), sql.Identifier(view.owner)))
+def close_to_others(connection: Connection[Any], table: sql.Identifier | sql.SQL) -> None:
+    """Take from every other role what default privileges have granted on a new table or view."""
+    row = connection.execute("SELECT %s::regclass::oid", (table.as_string(connection),)).fetchone()
+    for revocation in revocations_on(connection, row[0] if row else 0, table):
+        connection.execute(revocation)
+
+
+def column_settings(connection: Connection[Any], oid: int) -> list[tuple[str, str]]:
+    """Return columns and the actions of ALTER COLUMN that set their storage, compression, statistics and options."""
+    return connection.execute(_COLUMN_SETTINGS, (oid,)).fetchall()
 
 
 def raw(text: str) -> sql.SQL:
@@ -84,6 +152,8 @@ def raw(text: str) -> sql.SQL:
     return sql.SQL(text)
 
 
-def _role(connection: Connection[Any], oid: int) -> str:
+def _role(connection: Connection[Any], oid: int) -> sql.Composable:
+    if oid == 0:
+        return sql.SQL("PUBLIC")
     row = connection.execute("SELECT pg_get_userbyid(%s)", (oid,)).fetchone()
-    return str(row[0]) if row else ""
+    return sql.Identifier(str(row[0]) if row else "")

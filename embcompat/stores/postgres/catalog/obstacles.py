@@ -31,6 +31,10 @@ HINDRANCES: Final[LiteralString] = """
     UNION ALL SELECT 'publication ' || pubname || ' for all tables of the schema' FROM pg_publication_namespace r
         JOIN pg_publication p ON p.oid = r.pnpubid
         WHERE r.pnnspid = (SELECT relnamespace FROM pg_class WHERE oid = %(oid)s)
+    UNION ALL SELECT 'security label of ' || provider FROM pg_seclabel
+        WHERE objoid = %(oid)s AND classoid = 'pg_class'::regclass
+    UNION ALL SELECT 'it is a table of the type ' || reloftype::regtype FROM pg_class
+        WHERE oid = %(oid)s AND reloftype <> 0
     UNION ALL SELECT 'a subscription that writes to it' FROM pg_subscription_rel WHERE srrelid = %(oid)s
     UNION ALL SELECT 'rule ' || rulename FROM pg_rewrite WHERE ev_class = %(oid)s
     UNION ALL SELECT 'another migration of this table that is not finished: drop its old side, or roll back and '
@@ -38,6 +42,20 @@ HINDRANCES: Final[LiteralString] = """
         WHERE EXISTS (SELECT 1 FROM pg_trigger WHERE tgrelid = %(oid)s AND tgname ~ %(others)s
             AND position(%(tag)s IN tgname) = 0)
 """
+
+VIEW_NEEDS: Final[LiteralString] = """
+    UNION ALL SELECT DISTINCT pg_describe_object(o.classid, o.objid, o.objsubid) || ', which needs view '
+        || v.oid::regclass FROM pg_depend d
+        JOIN pg_rewrite w ON d.classid = 'pg_rewrite'::regclass AND w.oid = d.objid
+        JOIN pg_class v ON v.oid = w.ev_class AND v.relkind = 'v' JOIN pg_type t ON t.oid = v.reltype
+        JOIN pg_depend o ON (o.refclassid = 'pg_class'::regclass AND o.refobjid = v.oid)
+            OR (o.refclassid = 'pg_type'::regclass AND o.refobjid IN (t.oid, t.typarray))
+        LEFT JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+        WHERE d.refobjid = %(oid)s AND (NOT %(of_column)s OR a.attname = %(column)s)
+        AND o.classid NOT IN ('pg_rewrite'::regclass, 'pg_trigger'::regclass, 'pg_attrdef'::regclass,
+            'pg_type'::regclass)
+"""
+"""What would have to go when a view is made again: on the whole table, or on the vector column."""
 
 
 def require_every_row(connection: Connection[Any], table: VectorTable, *, where: str) -> None:

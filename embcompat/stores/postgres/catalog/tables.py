@@ -215,6 +215,15 @@ def has_unique_key(connection: Connection[Any], table: VectorTable) -> bool:
     )
 
 
+def has_default(connection: Connection[Any], table: VectorTable) -> bool:
+    """Return whether the vector column has a default."""
+    row = connection.execute(
+        "SELECT 1 FROM pg_attribute WHERE attrelid = %s AND attname = %s AND atthasdef AND NOT attisdropped",
+        (table.oid, table.column),
+    ).fetchone()
+    return row is not None
+
+
 def total_bytes(connection: Connection[Any], table: VectorTable) -> int:
     """Return the size of a table with its indexes and all that is kept aside."""
     return _number(connection, "SELECT pg_total_relation_size(%s)", table)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from embcompat.stores.postgres.catalog.obstacles import HIDDEN_ROWS, HINDRANCES
+from embcompat.stores.postgres.catalog.obstacles import HIDDEN_ROWS, HINDRANCES, VIEW_NEEDS
 from embcompat.stores.postgres.session import Session
 
 
@@ -18,6 +18,7 @@ def column_obstacles(session: Session, *, fire: bool) -> list[str]:
         for (text,) in session.execute(
             "WITH place AS (SELECT attnum FROM pg_attribute WHERE attrelid = %(oid)s AND attname = %(column)s) "
             + HINDRANCES
+            + VIEW_NEEDS
             + """
             UNION ALL SELECT 'trigger ' || tgname || ', which would fire for every row and which this user may not '
                 'hold back' FROM pg_trigger WHERE %(fire)s AND tgrelid = %(oid)s AND NOT tgisinternal
@@ -33,13 +34,15 @@ def column_obstacles(session: Session, *, fire: bool) -> list[str]:
                 WHERE w.refclassid = 'pg_class'::regclass AND w.refobjid = %(oid)s
                 AND w.refobjsubid = (SELECT attnum FROM place) AND m.oid IS NULL
                 AND d.adnum IS DISTINCT FROM (SELECT attnum FROM place) AND c.contype IS DISTINCT FROM 'n'
-                AND (v.oid IS NULL OR EXISTS (SELECT 1 FROM pg_depend n WHERE n.refobjid = v.oid
-                    AND n.classid = 'pg_rewrite'::regclass AND n.objid <> r.oid))
+                AND (v.oid IS NULL OR EXISTS (SELECT 1 FROM pg_depend n JOIN pg_rewrite o
+                    ON n.classid = 'pg_rewrite'::regclass AND o.oid = n.objid
+                    WHERE n.refobjid = v.oid AND o.ev_class <> v.oid))
             """,
             {
                 "oid": session.table.oid,
                 "column": session.table.column,
                 "fire": fire,
+                "of_column": True,
                 "tag": session.names.tag,
                 "hidden": HIDDEN_ROWS,
                 "others": "^~?embcompat_log_",

@@ -9,7 +9,8 @@ from psycopg import sql
 
 from embcompat.stores.postgres import spaces as pg_spaces
 from embcompat.stores.postgres import triggers as pg_triggers
-from embcompat.stores.postgres.catalog.objects import raw
+from embcompat.stores.postgres.catalog.objects import column_settings, raw
+from embcompat.stores.postgres.catalog.tables import VectorTable
 from embcompat.stores.postgres.names import PROVENANCE
 from embcompat.stores.postgres.rows.parts import create_parts
 from embcompat.stores.postgres.session import Session
@@ -26,20 +27,20 @@ def create_column(session: Session) -> None:
         for name, kind in zip(session.target.side, kinds, strict=True)
     ]
     session.execute(sql.SQL("ALTER TABLE {} {}").format(session.table.identifier, sql.SQL(", ").join(added)))
-    row = session.execute(
-        "SELECT CASE attstorage WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL' WHEN 'm' THEN 'MAIN' "
-        "ELSE 'EXTENDED' END FROM pg_attribute WHERE attrelid = %s AND attname = %s",
-        (session.table.oid, session.table.column),
-    ).fetchone()
-    session.execute(
-        sql.SQL("ALTER TABLE {} ALTER {} SET STORAGE {}").format(
-            session.table.identifier, session.target.vectors, raw(row[0] if row is not None else "EXTERNAL")
-        )
-    )
+    carry_settings(session, session.table, session.target)
     create_parts(session)
     pg_spaces.record(session)
     _create_stale_function(session)
     add_stale_trigger(session)
+
+
+def carry_settings(session: Session, before: VectorTable, after: VectorTable) -> None:
+    """Give a column the storage, compression and statistics target of another one of the table."""
+    settings = column_settings(session.connection, before.oid)
+    for column, action in settings:
+        if column == before.column and (after.column, action) not in settings:
+            change = sql.SQL("ALTER TABLE {} ALTER {} {}")
+            session.execute(change.format(after.identifier, after.vectors, raw(action)))
 
 
 def add_stale_trigger(session: Session) -> None:

@@ -1,7 +1,7 @@
 """Two columns of a PostgreSQL table change names in one transaction.
 
-Views on the vector column, the names of its indexes, its grants, comment and NOT NULL are carried over. What cannot
-follow is listed beforehand by `embcompat.stores.postgres.column.obstacles`.
+Views on the vector column, the names of its indexes, its grants, comment, settings and NOT NULL are carried over. What
+cannot follow is listed beforehand by `embcompat.stores.postgres.column.obstacles`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from dataclasses import replace
 
 from psycopg import sql
 
-from embcompat.stores.postgres.catalog.indexes import pairs
+from embcompat.stores.postgres.catalog.indexes import index_details, pairs
 from embcompat.stores.postgres.catalog.objects import create_view, grants_on, raw, views_of
-from embcompat.stores.postgres.column.side import needs_vector
+from embcompat.stores.postgres.column.side import carry_settings, needs_vector
 from embcompat.stores.postgres.names import GALLERIES, OWN_PREFIX, PROVENANCE
 from embcompat.stores.postgres.session import Session
 
@@ -35,6 +35,7 @@ def swap_columns(session: Session, *, incoming: str, parked: str) -> list[sql.Co
     for view in reversed(views):
         run(sql.SQL("DROP VIEW {}").format(raw(view.name)))
     _swap_index_names(session, incoming)
+    carry_settings(session, session.table, replace(session.table, column=incoming))
     for before, after in ((session.table.column, parked), (incoming, session.table.column)):
         _rename(session, before, after)
     for grant in grants:
@@ -63,9 +64,12 @@ def _swap_index_names(session: Session, incoming: str) -> None:
     table = session.table
     other = replace(table, column=incoming)
     rename, between = sql.SQL("ALTER INDEX {} RENAME TO {}"), f"{OWN_PREFIX}{table.oid}"
+    details = index_details(session.connection, table)
     for here, there in pairs(session.connection, table, other):
         for before, after in ((here, between), (there, here), (between, there)):
             session.execute(rename.format(sql.Identifier(table.schema, before), sql.Identifier(after)))
+        for detail in details[here]:
+            session.execute(detail)
 
 
 def _rename(session: Session, before: str, after: str) -> None:

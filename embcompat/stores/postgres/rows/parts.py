@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from psycopg import sql
 
+from embcompat.stores.postgres.catalog.objects import close_to_others
 from embcompat.stores.postgres.names import listed, literals, row_of
 from embcompat.stores.postgres.session import Session
 
@@ -35,6 +36,7 @@ def create_parts(session: Session) -> None:
     session.execute(sql.SQL("CREATE TABLE {} AS {}").format(session.names.parts, key_fields))
     add = sql.SQL("ALTER TABLE {} ADD n integer PRIMARY KEY, ADD pid integer, ADD started timestamptz")
     session.execute(add.format(session.names.parts))
+    close_to_others(session.connection, session.names.parts)
 
 
 def _make_parts(session: Session) -> None:

@@ -1,6 +1,7 @@
 """Two PostgreSQL tables change names in one transaction, and everything that hangs on the one in service follows.
 
-Grants, owner, triggers, foreign keys in both directions, views, sequences and the names of indexes are carried over.
+Grants, owner, triggers, foreign keys in both directions, views, sequences, settings and the names of indexes are
+carried over.
 What cannot follow is listed beforehand by `embcompat.stores.postgres.table.obstacles`.
 """
 
@@ -11,11 +12,11 @@ from typing import LiteralString
 from psycopg import sql
 
 from embcompat.errors import StoreError
-from embcompat.stores.postgres.catalog.objects import create_view, raw, views_of
+from embcompat.stores.postgres.catalog.objects import create_view, raw, triggers_on, views_of
 from embcompat.stores.postgres.catalog.tables import VectorTable
 from embcompat.stores.postgres.names import OWN_PREFIX
 from embcompat.stores.postgres.session import Session
-from embcompat.stores.postgres.table.properties import carry_properties
+from embcompat.stores.postgres.table.properties import carry_properties, table_changes
 
 _INDEXES: LiteralString = """
     SELECT c.relname, i.indexrelid IS NOT NULL AND m.amname IN ('hnsw', 'ivfflat'), m.amname || ' ' || i.indisunique
@@ -54,28 +55,24 @@ def swap_tables(session: Session, *, incoming: VectorTable, parked: str) -> list
         "WHERE %(old)s IN (conrelid, confrelid) AND contype = 'f' ORDER BY oid",
         {"old": old},
     ).fetchall()
-    triggers = run(
-        "SELECT tgname, pg_get_triggerdef(oid), tgenabled, obj_description(oid, 'pg_trigger') FROM pg_trigger "
-        "WHERE tgrelid = %s AND NOT tgisinternal AND tgname !~ '^~?embcompat_' ORDER BY oid",
-        (old,),
-    ).fetchall()
+    triggers = triggers_on(session.connection, old)
+    changes = table_changes(session, incoming)
     for view in reversed(views):
         run(raw(f"DROP VIEW {view.name}"))
     for table, name, *_ in foreign:
         run(sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(raw(table), sql.Identifier(name)))
-    for name, *_ in triggers:
+    for name, _ in triggers:
         run(sql.SQL("DROP TRIGGER {} ON {}").format(sql.Identifier(name), here))
     _swap_index_names(session, incoming)
     carry_properties(session, incoming)
+    for change in changes:
+        run(change)
     rename = sql.SQL("ALTER TABLE {} RENAME TO {}")
     run(rename.format(here, sql.Identifier(parked)))
     run(rename.format(incoming.identifier, sql.Identifier(session.table.name)))
-    for name, definition, enabled, comment in triggers:
-        run(raw(definition))
-        _enable(session, name, enabled)
-        if comment is not None:
-            text = sql.SQL("COMMENT ON TRIGGER {} ON {} IS {}")
-            run(text.format(sql.Identifier(name), here, sql.Literal(comment)))
+    for _, statements in triggers:
+        for statement in statements:
+            run(statement)
     validations = []
     for table, name, definition, valid, comment in foreign:
         plain = definition.removesuffix(" NOT VALID")
@@ -92,27 +89,29 @@ def swap_tables(session: Session, *, incoming: VectorTable, parked: str) -> list
     return validations
 
 
-def _swap_index_names(session: Session, incoming: VectorTable) -> None:
-    """Let each index of the incoming table change names with its counterpart."""
+def index_pairs(session: Session, incoming: VectorTable) -> tuple[list[tuple[str, str]], list[str]]:
+    """Match the indexes of the table in service with those of the incoming one.
+
+    Returns:
+        The names of each pair, and of the indexes, besides those of vectors, that have no counterpart.
+    """
     waiting: dict[str, list[str]] = {}
     for name, _, form in session.execute(_INDEXES, (incoming.oid,)).fetchall():
         waiting.setdefault(form, []).append(name)
-    lonely = []
-    rename = sql.SQL("ALTER INDEX {} RENAME TO {}")
+    pairs, lonely = [], []
     for name, is_vector, form in session.execute(_INDEXES, (session.table.oid,)).fetchall():
-        if not waiting.get(form):
-            lonely += [] if is_vector else [name]
-            continue
-        other = waiting[form].pop(0)
-        between = f"{OWN_PREFIX}{session.table.oid}_{incoming.oid}"
-        for before, after in ((name, between), (other, name), (between, other)):
-            session.execute(rename.format(sql.Identifier(session.table.schema, before), sql.Identifier(after)))
+        if waiting.get(form):
+            pairs.append((name, waiting[form].pop(0)))
+        elif not is_vector:
+            lonely.append(name)
+    return pairs, lonely
+
+
+def _swap_index_names(session: Session, incoming: VectorTable) -> None:
+    pairs, lonely = index_pairs(session, incoming)
     if lonely:
         raise StoreError(f"the new table has no counterpart of index {', '.join(lonely)}. Create it there, or drop it.")
-
-
-def _enable(session: Session, trigger: str, enabled: str) -> None:
-    words = {"D": "DISABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}.get(enabled)
-    if words is not None:
-        change = sql.SQL("ALTER TABLE {} {} TRIGGER {}")
-        session.execute(change.format(session.table.identifier, raw(words), sql.Identifier(trigger)))
+    rename, between = sql.SQL("ALTER INDEX {} RENAME TO {}"), f"{OWN_PREFIX}{session.table.oid}_{incoming.oid}"
+    for name, other in pairs:
+        for before, after in ((name, between), (other, name), (between, other)):
+            session.execute(rename.format(sql.Identifier(session.table.schema, before), sql.Identifier(after)))
