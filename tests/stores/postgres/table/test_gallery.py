@@ -343,7 +343,7 @@ def test_an_index_made_meanwhile_blocks_until_it_is_there_too(database: Any, ali
     [
         ("none.v", "there is no table"),
         ("docs.none", "there is no column 'none'"),
-        ("docs.id", r"must be vector\(n\) or halfvec\(n\). Got integer"),
+        ("docs.id", r"must be vector, halfvec or real\[\]. Got integer"),
         ("docs.v?key=price", "a key must be one of smallint"),
         ("v", "a PostgreSQL gallery is written"),
     ],
