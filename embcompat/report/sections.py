@@ -11,6 +11,7 @@ from pydantic import JsonValue
 
 from embcompat.report.parts import Example, Result
 from embcompat.report.plots.curves import draw_backfill, draw_learning
+from embcompat.report.plots.hybrid import draw_hybrid
 from embcompat.report.plots.picture import Picture
 from embcompat.report.plots.retrieval import (
     draw_candidates,
@@ -151,7 +152,7 @@ def _pictures(result: Result, key: str) -> list[Picture]:
     drawn: list[Callable[[str], Picture | None]] = []
     if isinstance(result, RetrievalResult):
         drawn = [partial(draw, result) for draw in (draw_lines, draw_sizes, draw_recall, draw_times)]
-        drawn.insert(1, partial(draw_options, result.options))
+        drawn[1:1] = [partial(draw_options, result.options), partial(draw_hybrid, result)]
     elif isinstance(result, VerificationResult):
         drawn = [partial(draw_scenarios, result), partial(draw_det, result)]
     elif isinstance(result, LearningCurve):

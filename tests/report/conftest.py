@@ -70,6 +70,21 @@ def demo() -> dict[str, Any]:
                 ("backfill", ["new"], 0.2, 123),
             )
         ],
+        "hybrid": {
+            "metric": "ndcg@10",
+            "lexical": estimate(0.31),
+            "lines": {
+                name: {
+                    "equal": estimate(value + 0.05),
+                    "equal_difference": None if name == "status_quo" else differences[name],
+                    "chosen": estimate(value + 0.06),
+                    "chosen_difference": None if name == "status_quo" else differences[name],
+                    "weight": 0.7,
+                }
+                for name, value in LINES.items()
+            },
+            "missing_queries": 2,
+        },
         "queries": 120,
         "gallery_size": 900,
         "native_fraction": 0.25,

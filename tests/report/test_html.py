@@ -90,10 +90,10 @@ def test_nothing_is_asked_of_a_network(page: str, outline: Outline) -> None:
 
 def test_pictures_have_names_and_the_same_figures_as_tables(page: str, outline: Outline) -> None:
     drawings = [attributes for tag, attributes in outline.tags if tag == "svg"]
-    assert len(drawings) == 12
+    assert len(drawings) == 13
     assert all(attributes["role"] == "img" and attributes["aria-labelledby"] for attributes in drawings)
     assert page.count("<desc ") == len(drawings)
-    assert len([tag for tag, _ in outline.tags if tag == "table"]) == 10
+    assert len([tag for tag, _ in outline.tags if tag == "table"]) == 11
 
 
 def test_headings_descend_by_one(outline: Outline) -> None:
@@ -181,6 +181,17 @@ assert matplotlib.rcParams["font.size"] == 30
     assert done.stdout == page
 
 
+def test_the_hybrid_of_each_line_is_drawn_and_tabulated(demo: dict[str, Any]) -> None:
+    page = render_report([demo])
+    assert "Hybrid search" in page
+    assert "<th scope=\"row\">Lexical run alone</th><td>0.310</td>" in page
+    converted = re.search(r'<th scope="row">Converted</th><td>0\.380</td><td>(.*?)</td><td>0\.390</td>', page)
+    assert converted is not None
+    assert converted[1].startswith("+0.050")
+    without = {name: value for name, value in demo.items() if name != "hybrid"}
+    assert "Hybrid search" not in render_report([without])
+
+
 @pytest.mark.parametrize(
     ("result", "pictures"),
     [
@@ -188,6 +199,7 @@ assert matplotlib.rcParams["font.size"] == 30
         ({"kind": "demo", "metric": "mrr", "converted": 0.0}, 1),
         ({"kind": "retrieval", "metric": "mrr", "convert_seconds": 3.0}, 0),
         ({"kind": "retrieval", "metric": "mrr", "options": [OPTION]}, 1),
+        ({"kind": "retrieval", "metric": "mrr", "hybrid": {"lexical": {"value": 0.1}, "lines": {}}}, 0),
         ({"kind": "verification", "scenarios": {}}, 0),
         ({"kind": "verification", "scenarios": {"S1": {"frr": 0.05}}}, 1),
         ({"kind": "learning_curve", "metric": "mrr", "pairs": [10], "values": [0.5]}, 1),
