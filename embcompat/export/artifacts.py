@@ -123,7 +123,7 @@ def save_artifact(
         if split is not None:
             part_of = {item: name for name, part in split.parts().items() for item in part.ids.tolist()}
             if refitted:
-                part_of = {item: "train" if name == "test" else name for item, name in part_of.items()}
+                part_of = dict.fromkeys(part_of, "train")
                 recorded[REFIT] = {"fitted": len(part_of), "measured": len(split.train) + len(split.validation)}
             if canary and (held_out := held_out_part(split)) is not None:
                 write_canary(aligner, held_out, target, directory / CANARY)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
+
 from embcompat.artifact import Artifact
+from embcompat.backfill.backlog import HeldOut
 from embcompat.embeddings import Embeddings, pair_embeddings
 from embcompat.errors import InputError
+from embcompat.evaluation.retrieval.evaluate import WAYS_OUT
 from embcompat.evaluation.retrieval.lines import Sides
 from embcompat.evaluation.retrieval.neighbours import NEIGHBOURS
 from embcompat.evaluation.retrieval.qrels import Qrels
@@ -17,6 +21,13 @@ from embcompat.upgrade.maps import Maps, Upgrade, open_upgrade
 
 Judge = Literal["qrels", "labels", "new_model_neighbours"]
 """What says which items are relevant."""
+
+
+HELD_OUT_SHARE = 0.25
+"""Share of the test pairs in a gallery that backfill orders may learn from [ours]."""
+
+FEWEST_HELD_OUT = 30
+"""Held-out pairs below which nothing is learned from them [ours]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,9 +120,8 @@ def build_search_case(
         held_out = [row for row, identifier in enumerate(galleries.old.ids.tolist()) if identifier not in fitted]
         if not held_out:
             raise InputError(
-                "every gallery item was fitted on, so none can serve as a held-out query. "
-                "Pass old queries, new queries and qrels, a gallery with other items, or an aligner that leaves the "
-                "test pairs out (embcompat fit --no-refit)."
+                f"every item of the gallery was fitted on, so none is left to be a query. {WAYS_OUT} Or evaluate on a "
+                "gallery that holds other items too."
             )
         old, new = galleries.old.select(held_out), galleries.new.select(held_out)
     else:
@@ -138,15 +148,40 @@ def unseen_subjects(galleries: Galleries) -> tuple[Embeddings, Embeddings, Embed
     if labels is None:
         raise InputError("verification needs the subject of each row. Embed with labels, or add a label column.")
     ids = galleries.old.ids.tolist()
-    seen = {label for identifier, label in zip(ids, labels.tolist(), strict=True) if identifier in galleries.fitted}
-    rows = [row for row, label in enumerate(labels.tolist()) if label not in seen]
+    fitted = {label for identifier, label in zip(ids, labels.tolist(), strict=True) if identifier in galleries.fitted}
+    rows = [row for row, label in enumerate(labels.tolist()) if label not in fitted]
     if not rows:
         raise InputError(
-            "verification needs subjects that the aligner was not fitted on. "
-            f"All {len(seen)} subjects of the gallery were. Pass a gallery with other subjects, or an aligner that "
-            "leaves the test subjects out (embcompat fit --no-refit)."
+            f"verification needs subjects that the aligner was not fitted on. All {len(fitted)} subjects of the gallery "
+            "were. Keep the test subjects out of the fit (`embcompat fit --no-refit`), or evaluate on a gallery that "
+            "holds other subjects too."
         )
     return galleries.old.select(rows), galleries.new.select(rows), galleries.converted.select(rows)
+
+
+def hold_out(galleries: Galleries, *, seed: int) -> tuple[Galleries, HeldOut | None]:
+    """Take a quarter of an artifact's test pairs as what backfill orders may learn from, by label where there are any.
+
+    They count as fitted from then on, so that nothing is reported on what was learned from. An aligner that was fitted
+    on all its pairs has no test pairs: nothing is held out then, and orders that need it cannot be measured.
+
+    Args:
+        galleries: The galleries.
+        seed: Seed of the choice.
+
+    Returns:
+        The galleries, and the held-out pairs; None where they would be fewer than `FEWEST_HELD_OUT`.
+    """
+    test = set[str]() if galleries.artifact is None else galleries.artifact.pair_ids("test")
+    rows = np.flatnonzero([identifier in test for identifier in galleries.old.ids.tolist()])
+    names = galleries.old.ids if galleries.old.labels is None else galleries.old.labels.astype(str)
+    groups = np.unique(names[rows])
+    drawn = np.random.default_rng(seed).permutation(groups)[: round(HELD_OUT_SHARE * len(groups))]
+    rows = rows[np.isin(names[rows], drawn)]
+    if len(rows) < FEWEST_HELD_OUT:
+        return galleries, None
+    parts = [side.select(rows) for side in (galleries.old, galleries.converted, galleries.new)]
+    return replace(galleries, fitted=galleries.fitted | set(parts[0].ids.tolist())), HeldOut(*parts)
 
 
 def judge_by_neighbours(queries: Embeddings, gallery: Embeddings, *, exclude_self: bool) -> Qrels:
@@ -158,9 +193,9 @@ def judge_by_neighbours(queries: Embeddings, gallery: Embeddings, *, exclude_sel
         exclude_self: Whether the queries are items of the gallery, which must not find themselves.
     """
     row_of = {identifier: row for row, identifier in enumerate(gallery.ids.tolist())}
-    own = [row_of[identifier] for identifier in queries.ids.tolist()] if exclude_self else None
-    depth = min(NEIGHBOURS, len(gallery) - (own is not None))
-    _, rows = search(queries.vectors, gallery.vectors, k=depth, similarity=gallery.space.similarity, exclude_self=own)
+    excluded = [row_of[identifier] for identifier in queries.ids.tolist()] if exclude_self else None
+    depth = min(NEIGHBOURS, len(gallery) - exclude_self)
+    _, rows = search(queries.vectors, gallery.vectors, k=depth, similarity=gallery.space.similarity, exclude_self=excluded)
     return Qrels(
         {
             query: dict.fromkeys(gallery.ids[nearest].tolist(), 1.0)

@@ -14,6 +14,7 @@ from embcompat.cli import app
 from embcompat.embeddings import Embeddings, PairedEmbeddings, split_pairs
 from embcompat.errors import InputError
 from embcompat.export import save_artifact
+from embcompat.selection import fit_artifact
 from embcompat.testing import make_pairs
 
 
@@ -84,10 +85,24 @@ def test_tables_fit_and_verification_takes_unseen_subjects(files: Path, tmp_path
     pairs.target.save(tmp_path / "new.parquet")
     words = ["--old-gallery", tmp_path / "old.parquet", "--new-gallery", tmp_path / "new.parquet", "--json"]
     found = json.loads(run("curve", faces, *words, "--task", "verification", "--far", "0.01", "--steps", "3"))
-    fitted = len(split.train) + len(split.validation)
+    known = len(split.train) + len(split.validation) + 30  # 6 of the 24 test subjects teach the orders
     assert found["metric"] == "tar@far=0.01"
-    assert found["orders"]["random"]["fractions"][0] == pytest.approx(fitted / 300)
+    assert found["orders"]["random"]["fractions"][0] == pytest.approx(known / 300)
     assert set(found["orders"]) == {"random", "class_mean", "predicted_error", "convertibility", "recommended"}
+
+
+def test_pairs_of_a_refitted_aligner_are_not_held_out(tmp_path: Path) -> None:
+    pairs = make_pairs(700, source_dim=10, target_dim=10, noise=0.4, normalized=True).pairs
+    fit_artifact(pairs.select(range(500)), tmp_path / "a", kind="ridge")
+    pairs.source.save(tmp_path / "old.parquet")
+    pairs.target.save(tmp_path / "new.parquet")
+    words = ["--old-gallery", tmp_path / "old.parquet", "--new-gallery", tmp_path / "new.parquet", "--json"]
+    found = json.loads(run("curve", tmp_path / "a", *words, "--steps", "3", "--orders", "random"))
+    assert found["orders"]["random"]["fractions"][0] == pytest.approx(500 / 700)
+    result = CliRunner().invoke(
+        app, ["backfill", "curve", str(tmp_path / "a"), *map(str, words), "--orders", "predicted_error"]
+    )
+    assert "needs held-out pairs" in str(result.exception)
 
 
 def plan_of(files: Path, folder: Path, *words: object) -> dict[str, Any]:

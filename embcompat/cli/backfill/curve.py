@@ -37,9 +37,6 @@ if TYPE_CHECKING:
     from embcompat.artifact import Artifact
     from embcompat.backfill import BackfillCurve, Backlog, HeldOut
     from embcompat.embeddings import Embeddings
-    from embcompat.upgrade import Galleries
-
-ENOUGH_HELD_OUT = 30
 
 
 def curve(
@@ -133,16 +130,15 @@ def retrieval_curve(
     """Measure the curve by search; also return the artifact."""
     from embcompat.backfill import SearchTask, backfill_curve
     from embcompat.evaluation.retrieval.judgements import read_qrels
-    from embcompat.upgrade import build_search_case, join_galleries, open_maps
+    from embcompat.upgrade import build_search_case, hold_out, join_galleries, open_maps
 
     maps = open_maps(path)
-    galleries = join_galleries(maps, old_gallery, new_gallery)
+    galleries, held_out = hold_out(join_galleries(maps, old_gallery, new_gallery), seed=seed)
     old_queries, new_queries = (None, None) if queries is None else queries
     judged = None if qrels is None else read_qrels(qrels)
     case = build_search_case(galleries, old_queries=old_queries, new_queries=new_queries, qrels=judged)
     sides = case.sides
     task = SearchTask(sides.new_queries, case.qrels, sides.old_queries, metric, fused_weight, case.own_queries)
-    held_out = held_out_pairs(maps.artifact, galleries)
     backlog = make_backlog(maps.artifact, galleries.old, galleries.converted, held_out, seed=seed)
     measured = backfill_curve(backlog, galleries.new, task, native_ids=galleries.fitted, orders=orders, steps=steps)
     return measured, maps.artifact
@@ -161,26 +157,15 @@ def verification_curve(
 ) -> tuple[BackfillCurve, Artifact]:
     """Measure the curve by verification on subjects that were not fitted; also return the artifact."""
     from embcompat.backfill import VerificationTask, backfill_curve
-    from embcompat.upgrade import join_galleries, open_maps, unseen_subjects
+    from embcompat.upgrade import hold_out, join_galleries, open_maps, unseen_subjects
 
     maps = open_maps(path)
-    galleries = join_galleries(maps, old_gallery, new_gallery)
+    galleries, held_out = hold_out(join_galleries(maps, old_gallery, new_gallery), seed=seed)
     old, new, converted = unseen_subjects(galleries)
-    backlog = make_backlog(maps.artifact, old, converted, held_out_pairs(maps.artifact, galleries), seed=seed)
+    backlog = make_backlog(maps.artifact, old, converted, held_out, seed=seed)
     fitted = len(galleries.fitted & set(galleries.old.ids.tolist()))
     task = VerificationTask(far, weight)
     return backfill_curve(backlog, new, task, fitted_elsewhere=fitted, orders=orders, steps=steps), maps.artifact
-
-
-def held_out_pairs(artifact: Artifact, galleries: Galleries) -> HeldOut | None:
-    """Return the rows that chose the artifact's options but did not fit it; None where there are fewer than 30."""
-    from embcompat.backfill import HeldOut
-
-    validation = artifact.pair_ids("validation")
-    rows = [row for row, identifier in enumerate(galleries.old.ids.tolist()) if identifier in validation]
-    if len(rows) < ENOUGH_HELD_OUT:
-        return None
-    return HeldOut(galleries.old.select(rows), galleries.converted.select(rows), galleries.new.select(rows))
 
 
 def make_backlog(

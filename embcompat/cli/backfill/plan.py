@@ -158,10 +158,11 @@ class _Source:
     def measure(self, sample: Embeddings, metric: str) -> BackfillCurve:
         """Measure the curve on the items of which new vectors are known."""
         from embcompat.backfill import SearchTask, backfill_curve
-        from embcompat.cli.backfill.curve import held_out_pairs, make_backlog
-        from embcompat.upgrade import build_search_case, join_galleries, judge_by_neighbours
+        from embcompat.cli.backfill.curve import make_backlog
+        from embcompat.upgrade import build_search_case, hold_out, join_galleries, judge_by_neighbours
 
-        galleries = join_galleries(self._maps, self._stored, sample)
+        joined = join_galleries(self._maps, self._stored, sample)
+        galleries, self._held_out = hold_out(joined, seed=self._seed)
         if self._queries is None:
             case = build_search_case(galleries)
             self._queries = case.sides.new_queries
@@ -169,7 +170,6 @@ class _Source:
         else:
             judged = self._qrels or judge_by_neighbours(self._queries, galleries.new, exclude_self=False)
             task = SearchTask(self._queries, judged, metric=metric)
-        self._held_out = held_out_pairs(self.artifact, galleries)
         backlog = make_backlog(self.artifact, galleries.old, galleries.converted, self._held_out, seed=self._seed)
         return backfill_curve(backlog, galleries.new, task, native_ids=galleries.fitted)
 

@@ -25,6 +25,12 @@ from embcompat.evaluation.retrieval.report import (
 FUSED_WEIGHTS = (0.3, 0.5, 0.7)
 """Weights of the new score to try for the fused line [ours]."""
 
+WAYS_OUT = (
+    "Two ways out: leave the items that answer a query out of the pairs (`embcompat fit --keep-out QRELS`), or keep the "
+    "test pairs out of the fit (`embcompat fit --no-refit`)."
+)
+"""What to do where every item that could judge was fitted on."""
+
 _Ranks = dict[Line, NDArray[np.int64]]
 _Values = dict[Line, NDArray[np.float64]]
 
@@ -131,9 +137,8 @@ def held_out_relevance(judged: Relevance, native: NDArray[np.bool_]) -> Relevanc
     found = judged.without(native)
     if len(found) == 0:
         raise InputError(
-            "a query must have a relevant item in the gallery that was not fitted on. "
-            f"{len(judged)} queries have a relevant item, none an unfitted one. Evaluate on other queries, or fit on "
-            "items that answer none (Qrels.relevant_items lists those to keep out)."
+            f"every item that answers a query was fitted on, so none of {len(judged)} judged queries can judge. {WAYS_OUT} "
+            "Or evaluate on queries that other items answer."
         )
     return found
 
