@@ -195,7 +195,9 @@ def judge_by_neighbours(queries: Embeddings, gallery: Embeddings, *, exclude_sel
     row_of = {identifier: row for row, identifier in enumerate(gallery.ids.tolist())}
     excluded = [row_of[identifier] for identifier in queries.ids.tolist()] if exclude_self else None
     depth = min(NEIGHBOURS, len(gallery) - exclude_self)
-    _, rows = search(queries.vectors, gallery.vectors, k=depth, similarity=gallery.space.similarity, exclude_self=excluded)
+    _, rows = search(
+        queries.vectors, gallery.vectors, k=depth, similarity=gallery.space.similarity, exclude_self=excluded
+    )
     return Qrels(
         {
             query: dict.fromkeys(gallery.ids[nearest].tolist(), 1.0)

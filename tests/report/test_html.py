@@ -184,7 +184,7 @@ assert matplotlib.rcParams["font.size"] == 30
 def test_the_hybrid_of_each_line_is_drawn_and_tabulated(demo: dict[str, Any]) -> None:
     page = render_report([demo])
     assert "Hybrid search" in page
-    assert "<th scope=\"row\">Lexical run alone</th><td>0.310</td>" in page
+    assert '<th scope="row">Lexical run alone</th><td>0.310</td>' in page
     converted = re.search(r'<th scope="row">Converted</th><td>0\.380</td><td>(.*?)</td><td>0\.390</td>', page)
     assert converted is not None
     assert converted[1].startswith("+0.050")
