@@ -139,7 +139,7 @@ def text_table(upgrades: dict[str, Any]) -> list[str]:
             worse = f"{row['full_reindex']:.3f}, so the verdict is: {row['decision']}"
             lines.append(f"| {name} | {row['status_quo']:.3f} | – | – | – | – | {worse} |")
             continue
-        part, lazy = row["backfill"]["20 %"]["fused"], row["lazy_backfill"]["fused"]
+        part, lazy = row["at_once"]["20 %"]["fused"], row["lazy"]["fused"]
         ways = {
             "converted": (row["gaps"]["converted"], row["differences"]["converted"]),
             "fused": (row["gaps"]["fused"], row["differences"]["fused"]),
@@ -152,7 +152,7 @@ def text_table(upgrades: dict[str, Any]) -> list[str]:
             f"{gap['value']:.0%} ({difference['low']:+.3f} to {difference['high']:+.3f})"
             for gap, difference in ways.values()
         ]
-        cells[-1] += f", embeds {lazy['curve']['native_fraction'][-1]:.0%}"
+        cells[-1] += f", embeds {lazy['native_fraction']:.0%}"
         lines.append(f"| {name} | {row['status_quo']:.3f} | {' | '.join(cells)} | {row['full_reindex']:.3f} |")
     means = [f"**{sum(values) / len(values):.0%}**" for values in sums.values()]
     return [*lines, f"| mean of the true upgrades | | {' | '.join(means)} | |"]

@@ -26,8 +26,8 @@ FUSED_WEIGHTS = (0.3, 0.5, 0.7)
 """Weights of the new score to try for the fused line [ours]."""
 
 WAYS_OUT = (
-    "Two ways out: leave the items that answer a query out of the pairs (`embcompat fit --keep-out QRELS`), or keep the "
-    "test pairs out of the fit (`embcompat fit --no-refit`)."
+    "Two ways out: leave the items that answer a query out of the pairs (`embcompat fit --keep-out QRELS`), or keep "
+    "the test pairs out of the fit (`embcompat fit --no-refit`)."
 )
 """What to do where every item that could judge was fitted on."""
 
@@ -137,8 +137,8 @@ def held_out_relevance(judged: Relevance, native: NDArray[np.bool_]) -> Relevanc
     found = judged.without(native)
     if len(found) == 0:
         raise InputError(
-            f"every item that answers a query was fitted on, so none of {len(judged)} judged queries can judge. {WAYS_OUT} "
-            "Or evaluate on queries that other items answer."
+            f"every item that answers a query was fitted on, so none of {len(judged)} judged queries can judge. "
+            f"{WAYS_OUT} Or evaluate on queries that other items answer."
         )
     return found
 

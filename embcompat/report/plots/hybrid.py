@@ -44,8 +44,8 @@ def draw_hybrid(result: RetrievalResult, key: str) -> Picture | None:
         key,
         "Hybrid search",
         "Filled dots add the scores of the vectors and of the lexical run with equal weights, bars are the 95 % "
-        "intervals; hollow dots are the vectors alone. The dotted line is the lexical run alone. Chosen weights: each query "
-        "takes the weight that is best on other queries.",
+        "intervals; hollow dots are the vectors alone. The dotted line is the lexical run alone. Chosen weights: each "
+        "query takes the weight that is best on other queries.",
         paint,
         rows=tabulate_hybrid(result),
         height=70 + 46 * len(lines),
