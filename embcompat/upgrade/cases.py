@@ -153,8 +153,8 @@ def unseen_subjects(galleries: Galleries) -> tuple[Embeddings, Embeddings, Embed
     if not rows:
         raise InputError(
             f"verification needs subjects that the aligner was not fitted on. All {len(fitted)} subjects of the "
-            "gallery were. Keep the test subjects out of the fit (`embcompat fit --no-refit`), or evaluate on a gallery "
-            "that holds other subjects too."
+            "gallery were. Keep the test subjects out of the fit (`embcompat fit --no-refit`), or evaluate on a "
+            "gallery that holds other subjects too."
         )
     return galleries.old.select(rows), galleries.new.select(rows), galleries.converted.select(rows)
 
