@@ -14,6 +14,7 @@ from embcompat.artifact import CONVERTIBILITY, PLAIN, TEXT_AWARE, Artifact, read
 from embcompat.cohorts import Cohort, ScoreCohort
 from embcompat.embeddings import Embeddings, convert_embeddings
 from embcompat.errors import ArtifactError, InputError
+from embcompat.files.validation import as_array
 from embcompat.spaces import require_space
 
 if TYPE_CHECKING:
@@ -217,7 +218,7 @@ class OnnxAligner:
             raise ArtifactError(f"onnxruntime cannot load the graph of {self.artifact.path}: {error}") from error
 
     def _checked(self, vectors: ArrayLike) -> NDArray[np.float32]:
-        array = np.asarray(vectors)
+        array = as_array(vectors)
         if array.dtype.kind != "f" or array.ndim not in (1, 2) or array.shape[-1] != self._source_dim:
             raise InputError(
                 f"vectors must be floats of shape (n, {self._source_dim}) or ({self._source_dim},) for space "

@@ -51,6 +51,9 @@ class AffineAligner:
                 f"Got {self.weight.shape} and {self.bias.shape}."
             )
 
+    def __repr__(self) -> str:
+        return f"AffineAligner(source_dim={self.source_dim}, target_dim={self.target_dim}, solver={self.solver!r})"
+
     @property
     def source_dim(self) -> int:
         """Length of the vectors that go in."""

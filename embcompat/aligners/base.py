@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import JsonValue
 
 from embcompat.errors import InputError
+from embcompat.files.validation import as_array
 
 Config = dict[str, JsonValue]
 """Options of an aligner, as JSON."""
@@ -99,7 +100,7 @@ def check_source(vectors: ArrayLike, source_dim: int) -> NDArray[np.float32]:
     Raises:
         InputError: If the vectors have another shape or are not floats.
     """
-    array = np.asarray(vectors)
+    array = as_array(vectors)
     if array.ndim != 2 or array.shape[1] != source_dim:
         hint = " Pass vector[np.newaxis] for one vector." if array.shape == (source_dim,) else ""
         raise InputError(f"vectors must have shape (n, {source_dim}). Got {array.shape}.{hint}")

@@ -77,6 +77,10 @@ class KernelAligner:
         if not bandwidth > 0:
             raise InputError(f"bandwidth must be positive. Got {bandwidth}.")
 
+    def __repr__(self) -> str:
+        dims = f"source_dim={self.source_dim}, target_dim={self.target_dim}"
+        return f"KernelAligner({dims}, landmarks={len(self.landmarks)})"
+
     @property
     def source_dim(self) -> int:
         """Length of the vectors that go in."""

@@ -32,7 +32,7 @@ def validate_vectors(
         InputError: On another shape or dtype, NaN or infinity, a zero row in a cosine space, or a norm other than 1
             in a normalized space; names the first bad row.
     """
-    array = np.asarray(vectors)
+    array = as_array(vectors, what=what)
     if array.ndim != 2 or array.shape[1] != space.dim:
         raise InputError(
             f"{what} must have shape (n, {space.dim}) for space {space.id!r}. Got {array.shape}. "
@@ -45,6 +45,22 @@ def validate_vectors(
     for start in range(0, len(result), _BLOCK_ROWS):
         _check_block(result[start : start + _BLOCK_ROWS], first_row + start, space, what)
     return result
+
+
+def as_array(values: ArrayLike, *, what: str = "vectors") -> NDArray[Any]:
+    """Return numbers as an array: of an array, nested lists, or a tensor, also one of bfloat16 or with a gradient.
+
+    Raises:
+        InputError: If it is none of these, or its rows are of different lengths.
+    """
+    source: Any = values
+    try:
+        if hasattr(source, "detach"):  # a tensor of torch
+            source = source.detach().cpu()
+            source = source.float().numpy() if "bfloat16" in str(source.dtype) else source.numpy()
+        return np.asarray(source)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{what} must be an array of numbers, every row of the same length. Got: {error}.") from error
 
 
 def _check_block(block: NDArray[np.float32], start: int, space: SpaceVersion, what: str) -> None:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from embcompat.embeddings import UNIT_NORM_TOLERANCE, Embeddings, PairedEmbeddings, split_pairs
 from embcompat.errors import InputError
+from embcompat.files.validation import as_array
 from embcompat.similarities import Similarity
 from embcompat.spaces import SpaceVersion
 
@@ -44,12 +45,10 @@ def split_arrays(
 
 
 def _as_array(values: Any, what: str) -> NDArray[np.float32]:
-    if hasattr(values, "detach"):  # a tensor; NumPy knows no bfloat16
-        values = values.detach().cpu().float().numpy()
-    try:
-        array = np.asarray(values, dtype=np.float32)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{what} must be an array of numbers, every row of the same length. {error}.") from error
+    array = as_array(values, what=what)
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"{what} must be an array of numbers. Got dtype {array.dtype}.")
+    array = array.astype(np.float32, copy=False)
     if array.ndim != 2:
         raise InputError(f"{what} must have shape (n, dim). Got {array.shape}.")
     return array

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from embcompat.aligners import AffineAligner
 from embcompat.embeddings import Embeddings, normalize_rows
 from embcompat.errors import InputError
 from embcompat.spaces import SpaceVersion
@@ -128,3 +129,17 @@ def test_texts_are_added_by_id() -> None:
     assert embeddings.texts is None
     with pytest.raises(InputError, match=r"texts must share ids.*first ids: 'c', 'a'"):
         embeddings.with_texts({"c": "three"})
+
+
+def test_tensors_and_ragged_lists() -> None:
+    torch = pytest.importorskip("torch")
+    space = SpaceVersion(name="ada", version="2", dim=2, similarity="dot")
+    for tensor in (torch.ones(2, 2), torch.ones(2, 2).bfloat16(), torch.ones(2, 2, requires_grad=True)):
+        np.testing.assert_array_equal(Embeddings(tensor, ["a", "b"], space).vectors, np.ones((2, 2)))
+    with pytest.raises(InputError, match="vectors must be an array of numbers, every row of the same length"):
+        Embeddings([[1.0, 2.0], [3.0]], ["a", "b"], space)
+    aligner = AffineAligner(np.eye(2), np.zeros(2))
+    np.testing.assert_array_equal(aligner.transform(torch.ones(1, 2).bfloat16()), np.ones((1, 2)))
+    with pytest.raises(InputError, match="every row of the same length"):
+        aligner.transform([[1.0, 2.0], [3.0]])
+    assert repr(aligner) == "AffineAligner(source_dim=2, target_dim=2, solver='ridge')"
