@@ -13,12 +13,14 @@ from embcompat.aligners import Aligner, AlignerPair, shared_space
 from embcompat.artifact import Artifact
 from embcompat.embeddings import PairedEmbeddings, PairSplit, piece_rows, split_pairs, stack_pairs
 from embcompat.errors import InputError
+from embcompat.evaluation.bootstrap import Estimate
 from embcompat.evaluation.chance import is_at_chance
 from embcompat.export import save_aligner_pair, save_artifact
 from embcompat.selection.candidates import Candidate, Task, parse_candidate
-from embcompat.selection.choose import Selection, fit_corrected, select_aligner
+from embcompat.selection.choose import Selection, fit_corrected, held_out_gain, select_aligner
 from embcompat.selection.fitting import NEURAL_KINDS, PAIR_KINDS, fit_aligner
 from embcompat.selection.scoring import Objective
+from embcompat.selection.text import TextAwareFit
 
 AUTO = "auto"
 
@@ -34,6 +36,9 @@ class FittedArtifact:
         selection: What was chosen among, where the kind was ``auto``.
         refitted: Whether the saved aligner was fitted on all pairs; the figures, of the aligner of the split, are then
             a lower bound.
+        words: What was fitted with the items' words, where that was asked for.
+        words_gain: What it gains over the chosen aligner of vectors alone on held-out pairs, where the kind was
+            ``auto``; it is saved only where the interval is above 0.
     """
 
     aligner: Aligner | AlignerPair
@@ -41,6 +46,8 @@ class FittedArtifact:
     split: PairSplit
     selection: Selection | None
     refitted: bool
+    words: TextAwareFit | None = None
+    words_gain: Estimate | None = None
 
     @property
     def at_chance(self) -> bool:
@@ -65,7 +72,7 @@ def fit_artifact(
     overwrite: bool = False,
     seed: int = 0,
     on_fit: Callable[[int], None] | None = None,
-    fit: Callable[[PairSplit], Aligner] | None = None,
+    fit_words: Callable[[PairSplit], TextAwareFit] | None = None,
     **options: Any,
 ) -> FittedArtifact:
     """Fit an aligner on pairs and save it with what it is worth on held-out pairs: all that ``embcompat fit`` does.
@@ -90,8 +97,8 @@ def fit_artifact(
         score_cohort: How many fitted people to store, see `save_artifact`.
         overwrite: Whether an artifact at the path may be replaced.
         seed: Seed of split, folds and fits.
-        fit: Fits the aligner on train and validation, for a kind that needs more than pairs, such as the words of a
-            ``text_aware`` one; ``kind`` and ``refit`` are then of no use.
+        fit_words: Fits a text-aware aligner on train and validation (`fit_text_aware`), for the kind ``text_aware``;
+            or for ``auto``, which saves it where held-out pairs are surely better for it. It is never fitted again.
         on_fit: Called with 1 after each fit of ``auto``.
         options: Options of the kind's fit, see `fit_aligner`.
 
@@ -105,9 +112,10 @@ def fit_artifact(
         if score_cohort:
             raise InputError(f"a score cohort is for single aligners. Got the kind {kind!r}, which fits a pair.")
         return _fit_pair(split, Path(path), kind, seed=seed, overwrite=overwrite, **options)
-    selection = None
-    if fit is not None:
-        candidate, measured, refit = Candidate(kind, kind), fit(split), False
+    selection = gain = None
+    words = None if fit_words is None else fit_words(split)
+    if words is not None and kind != AUTO:
+        candidate, measured, refit = Candidate(kind, kind), words.aligner, False
     elif kind == AUTO:
         if options:
             raise InputError(f"options of a fit need a kind that takes them. Got {', '.join(options)} for 'auto'.")
@@ -121,6 +129,10 @@ def fit_artifact(
             progress=on_fit,
         )
         candidate, measured = selection.chosen.candidate, selection.aligner
+        if words is not None:
+            gain = held_out_gain(words.held_out, candidate, split, seed=seed)
+            if gain.low > 0:
+                measured, refit = words.aligner, False
     else:
         candidate = parse_candidate(kind, options)
         measured = fit_corrected(candidate, split.train, split.validation, seed=seed)
@@ -143,7 +155,7 @@ def fit_artifact(
         score_cohort=score_cohort,
         overwrite=overwrite,
     )
-    return FittedArtifact(aligner, (artifact,), split, selection, refit)
+    return FittedArtifact(aligner, (artifact,), split, selection, refit, words, gain)
 
 
 def leave_out(pairs: PairedEmbeddings, items: Collection[str]) -> tuple[PairedEmbeddings, int]:

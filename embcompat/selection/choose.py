@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from embcompat.aligners import Aligner
-from embcompat.embeddings import PairedEmbeddings, piece_rows, stack_pairs
+from embcompat.embeddings import PairedEmbeddings, PairSplit, piece_rows, stack_pairs, transform_embeddings
 from embcompat.errors import InputError
 from embcompat.evaluation.bootstrap import Estimate, bootstrap_difference, bootstrap_mean
 from embcompat.selection.candidates import Candidate, Task, default_candidates, parse_candidate
@@ -147,6 +147,22 @@ def fit_corrected(
     pairs = stack_pairs(train, validation)
     (fit,) = cross_fit([candidate], pairs, folds=_folds([candidate]), seed=seed)
     return correct(aligner, candidate, fit, pairs)
+
+
+def held_out_gain(aligner: Aligner, candidate: Candidate, split: PairSplit, *, seed: int = 0) -> Estimate:
+    """Return the paired gain of an aligner over a candidate on the validation pairs, in the score of retrieval.
+
+    Args:
+        aligner: What was fitted on the training pairs alone; it may read texts.
+        candidate: What to compare with: it is fitted on the training pairs here.
+        split: The pairs.
+        seed: Seed of the candidate's fit and of the bootstrap.
+    """
+    nothing = split.validation.select(np.zeros(len(split.validation), dtype=bool))
+    other = fit_corrected(candidate, split.train, nothing, seed=seed)
+    _, score = _score_of("retrieval", "balanced", split.validation, seed)
+    values = [score(transform_embeddings(each, split.validation.source)) for each in (aligner, other)]
+    return bootstrap_difference(values[0], values[1], seed=seed)
 
 
 def candidate_list(

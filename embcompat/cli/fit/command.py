@@ -22,12 +22,11 @@ from embcompat.cli.inputs.options import (
     VectorColumn,
 )
 from embcompat.cli.inputs.sides import load_sides
-from embcompat.cli.inputs.words import ItemsFile, TextColumn, add_texts, fit_with_words, read_texts
+from embcompat.cli.inputs.words import ItemsFile, TextColumn, add_texts, fit_with_words, load_word_model, read_texts
 from embcompat.errors import GateError, InputError
 
 if TYPE_CHECKING:
-    from embcompat.aligners import Aligner
-    from embcompat.embeddings import Embeddings, PairedEmbeddings, PairSplit
+    from embcompat.embeddings import Embeddings, PairedEmbeddings
 
 Task = Literal["retrieval", "verification"]
 Objective = Literal["balanced", "lowest_far"]
@@ -65,7 +64,7 @@ def fit(
     items: ItemsFile = None,
     text_column: TextColumn = None,
     extractor: Annotated[
-        str | None, typer.Option("--extractor", "-e", help="The new model, which text_aware asks about words.")
+        str | None, typer.Option("--extractor", "-e", help="The new model: auto and text_aware ask it about words.")
     ] = None,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="Path or name, for extractors that take one.")
@@ -127,8 +126,9 @@ def fit(
 
     The pairs are split into train, validation and test, by label where they have labels. The kind is chosen by
     cross-fitting on train and validation, the figures are measured on test, and the same kind is then fitted on all
-    pairs: the figures are a lower bound of what is saved. Pieces of texts (`embcompat embed --pieces`) are known by
-    their labels.
+    pairs: the figures are a lower bound of what is saved. With --extractor the items' words are tried as well
+    (text_aware), and kept where held-out pairs are surely better for them. Pieces of texts (`embcompat
+    embed --pieces`) are known by their labels.
 
     Exits with 3 when the aligner does no better than chance on held-out pairs; the artifact is written and marked.
 
@@ -139,7 +139,7 @@ def fit(
 
     `embcompat fit old.parquet new.parquet --out faces --kind "ensemble, reweighted" --no-canary`
 
-    `embcompat fit old.parquet new.parquet --out old-to-new --kind text_aware --items items.jsonl -e minilm`
+    `embcompat fit old.parquet new.parquet --out old-to-new --items items.jsonl -e minilm`
     """
     from embcompat.evaluation import read_qrels
     from embcompat.selection import fit_artifact, leave_out
@@ -155,14 +155,8 @@ def fit(
     kept_out = 0
     if keep_out is not None:
         pairs, kept_out = leave_out(pairs, read_qrels(keep_out).relevant_items())
-    parts = list[dict[str, Any]]()
-
-    def fit_words(split: PairSplit) -> Aligner:
-        aligner, tried = fit_with_words(
-            split, texts, extractor, model, min_count=min_count, stop_words=stop_words, seed=seed
-        )
-        parts.extend(tried)
-        return aligner
+    words: dict[str, Any] = {"min_count": min_count, "stop_words": stop_words, "seed": seed}
+    word_model = load_word_model(extractor, model, kind=base, task=task)
 
     options = _kind_options(base, penalty=penalty, landmarks=landmarks)
     if base in NEURAL_KINDS:
@@ -186,12 +180,10 @@ def fit(
             overwrite=overwrite,
             seed=seed,
             on_fit=advance,
-            fit=fit_words if base == "text_aware" else None,
+            fit_words=None if word_model is None else lambda split: fit_with_words(split, texts, word_model, **words),
             **options,
         )
     result = fit_result(fitted, out, kept_out)
-    if parts:
-        result["parts"] = parts
     if as_json:
         print_json(result)
     else:

@@ -39,6 +39,10 @@ def fit_result(fitted: FittedArtifact, out: Path, kept_out: int) -> dict[str, An
         result["candidates"] = [dict(row.to_dict()) for row in fitted.selection.candidates]
         result["score"] = fitted.selection.metric
         result["chosen"] = fitted.selection.chosen.candidate.name
+    if fitted.words is not None:
+        result["parts"] = [dict(part.to_dict()) for part in fitted.words.parts]
+    if fitted.words_gain is not None:
+        result["words_gain"] = dict(fitted.words_gain.to_dict())
     return result
 
 
@@ -79,10 +83,13 @@ def show_fit(result: dict[str, Any]) -> None:
         console.print(f"{result['kept_out']:,} pairs are left out: their items answer a query.")
     if "parts" in result:
         show_parts(result["parts"], console)
-        if result["kind"] != "text_aware":
-            console.print("Words are of no use here: the aligner reads vectors alone.")
     if "candidates" in result:
         _show_candidates(result, console)
+    if (gain := result.get("words_gain")) is not None:
+        interval = f"{gain['value']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f})"
+        console.print(f"With the items' words, against the aligner chosen above, on held-out pairs: {interval}.")
+    if "parts" in result and result["kind"] != "text_aware":
+        console.print("Words are of no use here: the aligner reads vectors alone.")
     console.print(
         f"{result['out']}: {result['kind']} aligner, {result['source']} -> {result['target']}, "
         f"{result['parameters']:,} floats"

@@ -13,8 +13,9 @@ from embcompat.errors import InputError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from embcompat.aligners import Aligner
     from embcompat.embeddings import Embeddings, PairSplit
+    from embcompat.extractors import Extractor
+    from embcompat.selection.text import TextAwareFit
 
 ItemsFile = Annotated[
     Path | None, typer.Option(help="The items' texts, as `embcompat embed` reads them, for a text_aware aligner.")
@@ -53,37 +54,50 @@ def add_texts(embeddings: Embeddings, texts: dict[str, str] | None) -> Embedding
     return worded
 
 
+def load_word_model(extractor: str | None, model: str | None, *, kind: str, task: str) -> Extractor | None:
+    """Load the model that is asked about words; None where words are not to be tried.
+
+    They are tried for ``text_aware``, and for ``auto`` in search where a model of texts is named.
+
+    Raises:
+        InputError: If ``text_aware`` has no extractor.
+    """
+    from embcompat.extractors import load_extractor
+
+    if kind != "text_aware" and (kind != "auto" or task != "retrieval" or extractor is None):
+        return None
+    if extractor is None:
+        raise InputError("--kind text_aware asks the new model about words. Name it: --extractor (and --model).")
+    loaded = load_extractor(extractor, *([] if model is None else [model]))
+    return loaded if kind == "text_aware" or loaded.space.modality == "text" else None
+
+
 def fit_with_words(
     split: PairSplit,
     texts: dict[str, str] | None,
-    extractor: str | None,
-    model: str | None,
+    extractor: Extractor,
     *,
     min_count: int,
     stop_words: Path | None,
     seed: int,
-) -> tuple[Aligner, list[dict[str, Any]]]:
-    """Ask the new model about the words of the texts, and fit a text-aware aligner; return the parts tried, too.
+) -> TextAwareFit:
+    """Ask the new model about the words of the texts, and fit a text-aware aligner.
 
     Raises:
-        InputError: If there is no extractor, or it is of another space than the pairs' new side.
+        InputError: If there are no texts.
+        SpaceMismatchError: If the extractor is of another space than the pairs' new side.
     """
     from embcompat.aligners.text import build_static_encoder
-    from embcompat.extractors import load_extractor
     from embcompat.selection.text import fit_text_aware
     from embcompat.spaces import require_space
 
-    if extractor is None:
-        raise InputError("--kind text_aware asks the new model about words. Name it: --extractor (and --model).")
-    loaded = load_extractor(extractor, *([] if model is None else [model]))
-    require_space(loaded.space, split.train.target.space, what=f"The extractor {extractor}")
+    require_space(extractor.space, split.train.target.space, what="The model of --extractor")
     corpus = list(texts.values()) if texts is not None else pair_texts(split)
     stopped = () if stop_words is None else stop_words.read_text(encoding="utf-8").split()
     with track("Embedding words", None, unit="words") as advance:
-        encoder = build_static_encoder(loaded, corpus, min_count=min_count, stop_words=stopped, progress=advance)
+        encoder = build_static_encoder(extractor, corpus, min_count=min_count, stop_words=stopped, progress=advance)
     with messages().status("Fitting"):
-        fit = fit_text_aware(split.train, split.validation, encoder=encoder, seed=seed)
-    return fit.aligner, [dict(part.to_dict()) for part in fit.parts]
+        return fit_text_aware(split.train, split.validation, encoder=encoder, seed=seed)
 
 
 def pair_texts(split: PairSplit) -> list[str]:
@@ -93,7 +107,9 @@ def pair_texts(split: PairSplit) -> list[str]:
     texts: list[str] = []
     for pairs in (split.train, split.validation):
         if pairs.texts is None:
-            raise InputError("--kind text_aware reads texts. Pass --items, or files with a column text.")
+            raise InputError(
+                "words are read from texts. Pass --items, or files with a column text; or leave --extractor out."
+            )
         texts += pairs.texts[~piece_rows(pairs)].tolist()
     return texts
 

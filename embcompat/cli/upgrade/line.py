@@ -16,6 +16,12 @@ from embcompat.files.writing.atomic import atomic_path
 CONVERTING_MODES: Final = ("convert", "fused", "lazy_backfill", "backfill")
 """Verdicts that begin with a converted gallery."""
 
+TEXT_STORES: Final = ("lancedb:", "qdrant+")
+"""How the addresses begin of stores that are migrated with their texts; Parquet files are, too."""
+
+READ_TEXTS: Final = ("plan", "run", "verify", "cutover")
+"""Verbs of a migration that read texts."""
+
 
 class Upgrade(BaseModel):
     """The file that describes an upgrade.
@@ -113,14 +119,27 @@ class UpgradeLine:
         return [
             Step([*sample, "--out", str(old)], old),
             Step([*embed, "--text-column", "text", "--out", str(new)], new),
-            Step(["fit", str(old), str(new), "--no-refit", "--out", str(artifact)], artifact),
+            Step(["fit", str(old), str(new), "--no-refit", *self._words(), "--out", str(artifact)], artifact),
             Step(["evaluate", str(artifact), *sides, *judged, "--out", str(result)], result),
             Step(["report", str(result), "--out", str(self.report)], self.report),
         ]
 
     def migration(self, *verbs: str) -> list[list[str]]:
         """Return the commands of the migration."""
-        return [["migrate", verb, str(self._folder / "old-to-new"), self._upgrade.gallery] for verb in verbs]
+        from embcompat.artifact import TEXT_AWARE, read_artifact
+
+        artifact = self._folder / "old-to-new"
+        reads_texts = read_artifact(artifact).manifest.kind == TEXT_AWARE
+        texts = {verb: _option("--text-column", self._upgrade.text_column) for verb in READ_TEXTS if reads_texts}
+        return [["migrate", verb, str(artifact), self._upgrade.gallery, *texts.get(verb, [])] for verb in verbs]
+
+    def _words(self) -> list[str]:
+        """Return the options by which `fit` tries the words, where the gallery can be migrated with its texts."""
+        upgrade = self._upgrade
+        reads_texts = upgrade.gallery.startswith(TEXT_STORES) or upgrade.gallery.endswith(".parquet")
+        if upgrade.options or not reads_texts:
+            return []
+        return ["--extractor", upgrade.extractor, *_option("--model", upgrade.model)]
 
     def artifact_exists(self) -> bool:
         """Return whether the aligner is fitted."""

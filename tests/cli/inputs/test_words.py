@@ -54,6 +54,26 @@ def artifact(folder: Path) -> Path:
     return out
 
 
+def test_auto_takes_words_where_held_out_pairs_are_surely_better_for_them(folder: Path) -> None:
+    sides = (folder / "old.parquet", folder / "new.parquet", "--items", folder / "items.jsonl")
+    fitted = run("fit", *sides, "-e", "static64", "--out", folder / "auto")
+    assert fitted["kind"] == "text_aware"
+    assert fitted["words_gain"]["low"] > 0
+    assert not fitted["refitted"]
+    assert fitted["chosen"] in [row["name"] for row in fitted["candidates"]]
+
+
+def test_auto_leaves_words_out_where_the_old_vector_says_it_all(folder: Path) -> None:
+    new = ec.Embeddings.load(folder / "new.parquet")
+    space = ec.SpaceVersion(name="same", version="1", dim=new.space.dim, similarity="dot")
+    ec.Embeddings(2 * new.vectors, new.ids, space).save(folder / "twice.parquet")
+    sides = (folder / "twice.parquet", folder / "new.parquet", "--items", folder / "items.jsonl")
+    fitted = run("fit", *sides, "-e", "static64", "--out", folder / "auto-same")
+    assert fitted["kind"] != "text_aware"
+    assert fitted["words_gain"]["low"] <= 0
+    assert fitted["refitted"]
+
+
 def test_a_file_is_converted_with_its_items(folder: Path, artifact: Path) -> None:
     out = folder / "converted.parquet"
     report = run("convert", artifact, folder / "old.parquet", out, "--items", folder / "items.jsonl")
@@ -84,7 +104,7 @@ def test_missing_texts_are_refused_before_the_work(folder: Path, artifact: Path)
     bare = ["fit", str(folder / "old.parquet"), str(folder / "new.parquet"), "--out", str(folder / "x")]
     result = RUNNER.invoke(app, [*bare, "--kind", "text_aware", "-e", "static64"])
     assert isinstance(result.exception, InputError)
-    assert "text_aware reads texts. Pass --items" in str(result.exception)
+    assert "words are read from texts. Pass --items" in str(result.exception)
 
 
 def test_another_models_words_are_refused(folder: Path) -> None:
@@ -122,7 +142,7 @@ def test_a_store_is_refused_before_anything_is_made(folder: Path, artifact: Path
     gallery = folder / "gallery.parquet"
     gallery.write_bytes((folder / "old.parquet").read_bytes())
     store = open_store(str(gallery))
-    with pytest.raises(InputError, match="reads texts, and a store is migrated by its vectors alone"):
+    with pytest.raises(InputError, match="Name the column of the texts: --text-column"):
         run_migration(ec.OnnxAligner(artifact), store)
     assert sorted(path.name for path in folder.glob("gallery*")) == ["gallery.parquet"]
 
