@@ -57,6 +57,23 @@ def test_words_are_left_out_where_they_say_nothing() -> None:
     fit = fit_text_aware(split.train, split.validation, encoder=build_static_encoder(new_model, texts), landmarks=50)
     assert [(part.name, part.used) for part in fit.parts] == [("plain", True), ("words", False)]
     assert not isinstance(fit.aligner, TextAwareAligner)
+    assert fit.unweighted is fit.aligner, "nothing was reweighted"
+
+
+def test_unweighted_rows_stand_beside_native_ones() -> None:
+    split, texts = make_split(pieces=True)
+    fit = fit_text_aware(split.train, split.validation, encoder=build_static_encoder(new_model, texts), landmarks=50)
+    assert fit.parts[-1].name == "reweighting"
+    cosines = [
+        np.sum(
+            ec.convert_embeddings(aligner, split.validation.source, NEW).vectors * split.validation.target.vectors, 1
+        )
+        for aligner in (fit.unweighted, fit.aligner)
+    ]
+    if fit.parts[-1].used:
+        assert cosines[0].mean() > cosines[1].mean(), "reweighting turns converted rows away from native ones"
+    else:
+        assert fit.unweighted is fit.aligner
 
 
 def test_pairs_without_texts_are_refused() -> None:
