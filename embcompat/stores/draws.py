@@ -65,10 +65,10 @@ def _smallest(
     batches: list[Rows], hashes: list[NDArray[np.uint64]], count: int
 ) -> tuple[list[Rows], list[NDArray[np.uint64]]]:
     whole, numbers = _stack(batches), np.concatenate(hashes)
-    kept = np.sort(np.argsort(numbers, kind="stable")[:count])
+    chosen = np.sort(np.argsort(numbers, kind="stable")[:count])
     mask = np.zeros(len(numbers), bool)
-    mask[kept] = True
-    return [whole.select(mask)], [numbers[kept]]
+    mask[chosen] = True
+    return [whole.select(mask)], [numbers[chosen]]
 
 
 def _stack(batches: list[Rows]) -> Rows:

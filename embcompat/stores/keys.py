@@ -62,5 +62,5 @@ class KeyCodec:
             parts = zip(*keys, strict=True) if keys else [()] * len(self.kinds)
             return [list(map(_READERS[kind], values)) for kind, values in zip(self.kinds, parts, strict=True)]
         except (ValueError, TypeError) as error:
-            shown = ", ".join(map(repr, ids[:3]))
-            raise StoreError(f"{shown} … are not ids of keys of kind ({', '.join(self.kinds)}): {error}") from error
+            examples = ", ".join(map(repr, ids[:3]))
+            raise StoreError(f"{examples} … are not ids of keys of kind ({', '.join(self.kinds)}): {error}") from error

@@ -6,24 +6,24 @@ from embcompat.spaces import Similarity
 from embcompat.stores.values import Job, Obstacle
 
 
-def kept_metric(job: Job, served: Similarity) -> Similarity:
+def kept_metric(job: Job, current: Similarity) -> Similarity:
     """Return the metric of the target side: the one that the user chose, or the one in service.
 
     Args:
         job: The job.
-        served: The metric in service.
+        current: The metric in service.
     """
-    return job.metric or served
+    return job.metric or current
 
 
-def metric_obstacles(job: Job, served: Similarity) -> list[Obstacle]:
+def metric_obstacles(job: Job, current: Similarity) -> list[Obstacle]:
     """Return an obstacle where the metric in service does not rank as the new space does, and the user chose none.
 
     Unit vectors are ranked the same by cosine, dot product and Euclidean distance; others are not.
 
     Args:
         job: The job.
-        served: The metric in service.
+        current: The metric in service.
 
     Example:
         >>> from embcompat.spaces import SpaceVersion
@@ -32,11 +32,11 @@ def metric_obstacles(job: Job, served: Similarity) -> list[Obstacle]:
         >>> [entry.acceptable for entry in metric_obstacles(Job("0" * 64, old, new), "euclidean")]
         [False]
     """
-    if job.metric is not None or job.target.normalized or job.target.similarity == served:
+    if job.metric is not None or job.target.normalized or job.target.similarity == current:
         return []
     text = (
-        f"It compares by {served}, but vectors of space {job.target.id!r} are not normalized and are compared by "
-        f"{job.target.similarity}. Pass --metric {job.target.similarity} to change the metric, or --metric {served} to "
-        "keep it."
+        f"It compares by {current}, but vectors of space {job.target.id!r} are not normalized and are compared by "
+        f"{job.target.similarity}. Pass --metric {job.target.similarity} to change the metric, or --metric {current} "
+        "to keep it."
     )
     return [Obstacle(text)]

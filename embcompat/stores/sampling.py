@@ -116,10 +116,10 @@ def sample_gallery(
         gallery, rows=extra, text_column=text_column, label_column=label_column, where=where, seed=seed
     )
     where = gallery if isinstance(gallery, str) else gallery.url
-    kept = [row for row, identifier in enumerate(sample.ids) if identifier not in banned][:rows]
-    if not kept:
+    chosen = [row for row, identifier in enumerate(sample.ids) if identifier not in banned][:rows]
+    if not chosen:
         raise InputError(f"{where} must hold rows with a vector outside of keep_out. Got none.")
-    vectors = np.ascontiguousarray(sample.vectors[kept])
+    vectors = np.ascontiguousarray(sample.vectors[chosen])
     stated = sample.space
     if isinstance(space, SpaceVersion):
         if stated is not None:
@@ -132,9 +132,9 @@ def sample_gallery(
     if stated is None:
         raise InputError(f"{where} was never told its space. Say which one it is: --space name@version.")
     texts, labels = (
-        None if values is None else [values[row] for row in kept] for values in (sample.texts, sample.labels)
+        None if values is None else [values[row] for row in chosen] for values in (sample.texts, sample.labels)
     )
-    return Embeddings(vectors, [sample.ids[row] for row in kept], stated, labels, texts)
+    return Embeddings(vectors, [sample.ids[row] for row in chosen], stated, labels, texts)
 
 
 def _reading_job(store: GalleryStore, text_column: str | None) -> Job:

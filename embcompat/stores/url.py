@@ -20,9 +20,9 @@ FORMS: Final = {
     "file": "folder/vectors.parquet#vector?key=id, folder/vectors.npy",
     "lancedb": "lancedb:///folder#table.column?key=id",
     "postgresql": "postgresql://user@host/database#schema.table.column?key=id&target=column&type=halfvec",
-    "qdrant+http": "qdrant+http://host:port#alias.vector",
-    "qdrant+https": "qdrant+https://host:port#alias.vector",
-    "qdrant+local": "qdrant+local:///folder#alias.vector",
+    "qdrant+http": "qdrant+http://host:port#alias.vector?target=collection",
+    "qdrant+https": "qdrant+https://host:port#alias.vector?target=collection",
+    "qdrant+local": "qdrant+local:///folder#alias.vector?target=collection",
 }
 """Form of the address of each built-in store."""
 
@@ -32,6 +32,9 @@ ENTRY_POINTS: Final = "embcompat.stores"
 
 _FILE: Final = re.compile(r"\.(parquet|pq|npy)$", re.IGNORECASE)
 """How a file that is a gallery ends."""
+
+_OPTIONS: Final = {"postgresql": {"key", "target", "type"}, "qdrant": {"target"}}
+"""What may follow ``?``, where it is not ``key``."""
 
 _MODULES: Final = {
     "faiss": ("embcompat.stores.faiss.gallery", "faiss", "embcompat[faiss]"),
@@ -102,7 +105,7 @@ def parse_store_url(url: str) -> StoreUrl:
         _ = urlsplit(location).port if "://" in location else None
     except ValueError as error:
         raise InputError(f"{address.public} is not an address: {error}.") from error
-    known = {"key", "target", "type"} if scheme == "postgresql" else {"key"}
+    known = _OPTIONS.get(scheme.partition("+")[0], {"key"})
     if unknown := options.keys() - known:
         raise InputError(f"{scheme}:// takes only {' and '.join(sorted(known))} after ?. Got {', '.join(unknown)}.")
     parts = tuple(unquote(part) for part in names.split(".")) if names else ()

@@ -118,8 +118,8 @@ def _check_texts(aligner: Any, items: Embeddings) -> None:
     plain = aligner.transform(items.vectors, empty)
     _require(bool(np.isfinite(plain).all()), "vectors without a text must give finite numbers")
     mixed = ["" if row % 2 else text for row, text in enumerate(items.texts if items.texts is not None else empty)]
-    both = aligner.transform(items.vectors, mixed)
-    _near(both[1::2], plain[1::2], FLOAT32_TOLERANCE, "a row without a text must be mapped from its vector alone")
+    mixture = aligner.transform(items.vectors, mixed)
+    _near(mixture[1::2], plain[1::2], FLOAT32_TOLERANCE, "a row without a text must be mapped from its vector alone")
     for bad in (None, empty[1:], "text"):
         try:
             aligner.transform(items.vectors, bad)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,22 +16,17 @@ from embcompat.testing.stores.faults import check_random_kills
 class FaissHarness(StoreHarness):
     """An application that keeps a gallery in a FAISS index file."""
 
-    holds_nulls = False
-    refuses_old_writes = False
-    many_clients = True
     keeps_norms = False
-    rows = 300
-    tolerance = 1e-4
 
     def __init__(self, folder: Path, factory: str, metric: int = faiss.METRIC_INNER_PRODUCT) -> None:
-        self.folder, self.factory, self.kind = folder, factory, metric
-        self.numbers = itertools.count()
+        super().__init__(folder)
+        self.factory, self.kind = factory, metric
 
     def key_sets(self, count: int) -> dict[str, list[Any]]:
         return {"integer": [number * 7_000_000_019 for number in range(count)]}
 
     def create(self, gallery: Gallery) -> str:
-        path = self.folder / f"{next(self.numbers)} index.faiss"
+        path = self.fresh_path("index.faiss")
         self.save(path, gallery)
         return f"faiss://{str(path).replace(' ', '%20')}"
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -25,31 +24,15 @@ from embcompat.testing.stores.faults import check_random_kills
 class ParquetHarness(StoreHarness):
     """An application that keeps a gallery in a Parquet file."""
 
-    holds_nulls = False
-    refuses_old_writes = False
-    many_clients = True
-    keeps_norms = True
-    rows = 300
-    tolerance = 1e-4
     text_column = "note"
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.numbers = itertools.count()
 
     def key_sets(self, count: int) -> dict[str, list[Any]]:
         return {"string": [f"item {number} ü" for number in range(count)]}
 
     def create(self, gallery: Gallery) -> str:
-        path = self.folder / f"{next(self.numbers)} gallery.parquet"
+        path = self.fresh_path("gallery.parquet")
         self.save(path, gallery)
         return str(path)
-
-    def put_notes(self, url: str, notes: Mapping[Any, str]) -> None:
-        table = pq.ParquetFile(url).read()
-        column = [notes.get(key, note) for key, note in self.notes(url).items()]
-        pq.write_table(table.set_column(0, "note", pa.array(column)), f"{url}.new")
-        Path(f"{url}.new").replace(url)
 
     def save(self, path: Path, gallery: Gallery) -> None:
         flat = pa.array(np.array(list(gallery.values()), np.float32).reshape(-1))
@@ -72,6 +55,12 @@ class ParquetHarness(StoreHarness):
     def notes(self, url: str) -> dict[Any, str]:
         table = pq.ParquetFile(url).read()
         return dict(zip(table["id"].to_pylist(), table["note"].to_pylist(), strict=True))
+
+    def put_notes(self, url: str, notes: Mapping[Any, str]) -> None:
+        table = pq.ParquetFile(url).read()
+        column = [notes.get(key, note) for key, note in self.notes(url).items()]
+        pq.write_table(table.set_column(0, "note", pa.array(column)), f"{url}.new")
+        Path(f"{url}.new").replace(url)
 
 
 @pytest.fixture(scope="module")

@@ -72,7 +72,7 @@ class LazyCurve:
     def to_dict(self) -> dict[str, JsonValue]:
         """Return the curve as JSON: for each tenth of the queries its metric, and what had been embedded after it."""
         ends = np.unique(np.linspace(0, len(self.order), _TENTHS + 1).round().astype(int))
-        served, cold, goal = (values[self.order] for values in (self.values, self.cold, self.reindex))
+        values, cold, goal = (figures[self.order] for figures in (self.values, self.cold, self.reindex))
         native = self.native_fraction()
         parts = list(zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True))
         return {
@@ -81,7 +81,7 @@ class LazyCurve:
             "weight": self.weight,
             "served": "one after the other, in random order; at first only the fitted items are native",
             "queries_served": [stop for _, stop in parts],
-            "values": [float(served[start:stop].mean()) for start, stop in parts],
+            "values": [float(values[start:stop].mean()) for start, stop in parts],
             "cold": [float(cold[start:stop].mean()) for start, stop in parts],
             "full_reindex": [float(goal[start:stop].mean()) for start, stop in parts],
             "rows_embedded": [int(self.embedded[stop - 1]) for _, stop in parts],
@@ -135,7 +135,7 @@ def replay_lazy(
         seconds_per_query=seconds_per_query,
     ) as lazy:
         lazy.warm_up(warm_up)
-        served = _serve(lazy, gallery, order, depth)
+        record = _serve(lazy, gallery, order, depth)
         counters = lazy.counters
     goal = ScoreTerm(sides.new_queries.vectors, sides.new_gallery.vectors, sides.new_gallery.space.similarity)
     return LazyCurve(
@@ -143,11 +143,11 @@ def replay_lazy(
         depth=depth,
         weight=weight,
         order=order,
-        values=metric_per_query(metric, served.ranks, relevance),
+        values=metric_per_query(metric, record.ranks, relevance),
         cold=metric_per_query(metric, cold, relevance),
         reindex=metric_per_query(metric, rank_relevant([goal], relevance)[0], relevance),
-        seconds=served.seconds,
-        embedded=served.embedded,
+        seconds=record.seconds,
+        embedded=record.embedded,
         gallery_size=len(native),
         native_items=int(native.sum()),
         counters=counters,
@@ -170,10 +170,10 @@ def _serve(lazy: LazyBackfill, gallery: _MemoryGallery, order: NDArray[np.intp],
     for place, number in enumerate(order.tolist()):
         gallery.serving = number
         start = time.perf_counter()
-        _, found = lazy.search(queries[relevance.queries[number]][np.newaxis], k=depth)
+        _, rows = lazy.search(queries[relevance.queries[number]][np.newaxis], k=depth)
         seconds[number] = time.perf_counter() - start
         lazy.flush()
-        _note_ranks(ranks, gallery, number, found[0].tolist())
+        _note_ranks(ranks, gallery, number, rows[0].tolist())
         embedded[place] = lazy.counters.rows_embedded
     return _Served(ranks, seconds, embedded)
 
@@ -220,8 +220,8 @@ class _MemoryGallery:
         """Find the k best rows of the query that is being served, without those that it must not find."""
         scores = pairwise_scores(new_queries, self._target, _similarity(self.job.target))
         if self._weight is not None:
-            asked = self.sides.old_queries.vectors[self.relevance.queries[self.serving]][np.newaxis]
-            old = pairwise_scores(asked, self.sides.old_gallery.vectors, _similarity(self.job.source))
+            old_query = self.sides.old_queries.vectors[self.relevance.queries[self.serving]][np.newaxis]
+            old = pairwise_scores(old_query, self.sides.old_gallery.vectors, _similarity(self.job.source))
             scores = np.float32(self._weight) * scores + np.float32(1 - self._weight) * old
         hidden = self._hidden.get(self.serving, [])
         scores[:, hidden] = -np.inf

@@ -93,16 +93,16 @@ class BackfillWorker:
         """
         if not ids:
             return {}
-        mine: list[str] = []
+        claimed: list[str] = []
         try:
             with self._lock:
-                mine = [identifier for identifier in ids if identifier not in self._in_flight]
-                self._in_flight |= {identifier: Future() for identifier in mine}
+                claimed = [identifier for identifier in ids if identifier not in self._in_flight]
+                self._in_flight |= {identifier: Future() for identifier in claimed}
                 futures = {identifier: self._in_flight[identifier] for identifier in ids}
-            if mine:
-                self._submit(self._work, mine, deadline)
+            if claimed:
+                self._submit(self._work, claimed, deadline)
         except BaseException as error:
-            self._land(mine, error)
+            self._land(claimed, error)
             raise
         vectors: Vectors = {}
         for identifier, future in futures.items():

@@ -97,12 +97,12 @@ class FaissLayout:
                 *obstacles,
                 Obstacle(f"{text} Use an artifact whose target is, or an index that begins with L2norm."),
             ]
-        served = metric_of(index)
-        if served is None and job.metric is None:
+        metric = metric_of(index)
+        if metric is None and job.metric is None:
             text = "The index has a metric that no space is compared by."
             return [*obstacles, Obstacle(f"{text} Pass --metric {target.similarity} to change it.")]
-        if served is not None and not normalizes:
-            obstacles += metric_obstacles(job, served)
+        if metric is not None and not normalizes:
+            obstacles += metric_obstacles(job, metric)
         try:
             empty_like(index, target.dim, self._metric(index, job), rows=len(contents.keys))
         except RuntimeError as error:

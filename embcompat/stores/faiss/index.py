@@ -127,9 +127,9 @@ def empty_like(index: Any, dim: int, metric: Similarity, *, rows: int) -> Any:
     description = str(reverse_index_factory(inner))  # type: ignore[no-untyped-call]
     if isinstance(inner, faiss.IndexIVF) and inner.nlist > rows:
         description = description.replace(f"IVF{inner.nlist}", f"IVF{max(1, rows)}", 1)
-    made = faiss.index_factory(dim, description, _METRICS[metric])
-    _carry_parameters(inner, faiss.downcast_index(made))
-    return made
+    empty = faiss.index_factory(dim, description, _METRICS[metric])
+    _carry_parameters(inner, faiss.downcast_index(empty))
+    return empty
 
 
 def build_like(index: Any, ids: NDArray[np.int64], vectors: NDArray[np.float32], metric: Similarity) -> Any:
@@ -142,20 +142,20 @@ def build_like(index: Any, ids: NDArray[np.int64], vectors: NDArray[np.float32],
         metric: How the vectors are compared.
     """
     layers, dim = layers_of(index), vectors.shape[1]
-    made = empty_like(index, dim, metric, rows=len(vectors))
+    built = empty_like(index, dim, metric, rows=len(vectors))
     for wrapper in reversed(layers.wrappers):
         if wrapper == "L2norm":
-            made = faiss.IndexPreTransform(faiss.NormalizationTransform(dim, 2.0), made)
+            built = faiss.IndexPreTransform(faiss.NormalizationTransform(dim, 2.0), built)
         else:
-            made = faiss.IndexIDMap2(made) if wrapper == "IDMap2" else faiss.IndexIDMap(made)
-    made.train(vectors)
+            built = faiss.IndexIDMap2(built) if wrapper == "IDMap2" else faiss.IndexIDMap(built)
+    built.train(vectors)
     if layers.ids is not None or isinstance(layers.inner, faiss.IndexIVF):
-        made.add_with_ids(vectors, ids)
+        built.add_with_ids(vectors, ids)
     else:
-        made.add(vectors)
+        built.add(vectors)
     if isinstance(layers.inner, faiss.IndexIVF):
-        layers_of(made).inner.set_direct_map_type(layers.inner.direct_map.type)
-    return made
+        layers_of(built).inner.set_direct_map_type(layers.inner.direct_map.type)
+    return built
 
 
 def _normalizes(index: Any) -> bool:

@@ -110,10 +110,10 @@ class FileGallery(GalleryStore):
         """Append records, but none over native ones that were written beside the same source vectors."""
         keys, latest = self._layout.keys(ids), self._records(job).latest()
         hits, places = latest.find(keys)
-        kept = np.ones(len(keys), bool)
-        kept[hits] = ~(latest.native[places] & (latest.sources[places] == digests[hits]))
-        if not kept.all():
-            keys, digests, vectors = keys[kept], digests[kept], vectors[kept]
+        replaceable = np.ones(len(keys), bool)
+        replaceable[hits] = ~(latest.native[places] & (latest.sources[places] == digests[hits]))
+        if not replaceable.all():
+            keys, digests, vectors = keys[replaceable], digests[replaceable], vectors[replaceable]
         self._records(job).append(keys, digests, vectors)
 
     def write_native(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32]) -> int:
@@ -141,10 +141,10 @@ class FileGallery(GalleryStore):
         else:
             contents = self._read()
             hits, places = contents.find(keys)
-            same, made = load_served(self._files(job).rows).match(contents.keys, contents.vectors)
+            same, natives = load_served(self._files(job).rows).match(contents.keys, contents.vectors)
             hits[hits] = same[places]
             places = places[same[places]]
-            native, vectors = made[places], contents.vectors[places]
+            native, vectors = natives[places], contents.vectors[places]
         return TargetRows([ids[row] for row in np.flatnonzero(hits).tolist()], vectors, native)
 
     def discard(self, job: Job, ids: Sequence[str]) -> None:
@@ -154,8 +154,8 @@ class FileGallery(GalleryStore):
     def read(self, job: Job, ids: Sequence[str]) -> Pairs:
         """Read both sides of the given rows."""
         contents, latest, keys = self._read(), self._records(job).latest(), self._layout.keys(ids)
-        both = keys[contents.find(keys)[0] & latest.find(keys)[0]]
-        here, there = contents.find(both)[1], latest.find(both)[1]
+        common = keys[contents.find(keys)[0] & latest.find(keys)[0]]
+        here, there = contents.find(common)[1], latest.find(common)[1]
         target = self._records(job).vectors(latest.numbers[there])
         texts = self._texts(job, contents)
         chosen = None if texts is None else list(texts[here])
@@ -188,16 +188,16 @@ class FileGallery(GalleryStore):
         stamp = f"{identity_key(self._path)} {self._records(job).path.stat().st_size} {job.metric}"
         if self._notes.is_built(job, self._files(job).new, stamp):
             return
-        kept, places = latest.find(contents.keys)
-        if contents.positional and not kept.all():
+        convertible, places = latest.find(contents.keys)
+        if contents.positional and not convertible.all():
             raise StoreError(
-                f"{self.url}: {int((~kept).sum())} rows could not be converted, and the ids of this file are places "
-                "in it: leaving rows out would move all others. Repair these rows, or use a file with ids."
+                f"{self.url}: {int((~convertible).sum())} rows could not be converted, and the ids of this file are "
+                "places in it: leaving rows out would move all others. Repair these rows, or use a file with ids."
             )
         vectors = self._records(job).vectors(latest.numbers[places])
         with atomic_path(self._files(job).new) as temporary:
-            self._layout.write(temporary, contents, np.flatnonzero(kept), vectors, job)
-        save_served(self._files(job).rows, contents.keys[kept], vectors, latest.native[places])
+            self._layout.write(temporary, contents, np.flatnonzero(convertible), vectors, job)
+        save_served(self._files(job).rows, contents.keys[convertible], vectors, latest.native[places])
         self._notes.add(job, self._files(job).new, stamp=stamp)
 
     def try_write(self, job: Job, rows: Rows, vectors: NDArray[np.float32]) -> float:
@@ -207,9 +207,9 @@ class FileGallery(GalleryStore):
             start = time.perf_counter()
             records = RecordFile(Path(folder) / "records", job.target.dim)
             records.append(keys, rows.digests(), vectors)
-            kept, places = records.latest().find(keys)
+            hits, places = records.latest().find(keys)
             again = records.vectors(records.latest().numbers[places])
-            self._layout.write(Path(folder) / self._path.name, contents, contents.find(keys)[1][kept], again, job)
+            self._layout.write(Path(folder) / self._path.name, contents, contents.find(keys)[1][hits], again, job)
             return time.perf_counter() - start
 
     def _cutover(self, job: Job, finish: Finish) -> None:

@@ -45,17 +45,17 @@ class Latest:
         hits = among(keys, self.keys)
         return hits, np.searchsorted(self.keys, keys[hits])
 
-    def select(self, kept: NDArray[np.bool_]) -> Latest:
-        """Return the rows where ``kept`` is true."""
-        return Latest(self.keys[kept], self.sources[kept], self.native[kept], self.numbers[kept])
+    def select(self, mask: NDArray[np.bool_]) -> Latest:
+        """Return the rows where ``mask`` is true."""
+        return Latest(self.keys[mask], self.sources[mask], self.native[mask], self.numbers[mask])
 
     def updated(self, later: Latest) -> Latest:
         """Return these rows with later ones among them, which replace those of the same keys."""
         here, (hits, repeated) = self, self.find(later.keys)
         if hits.any():
-            kept = np.ones(len(self.keys), bool)
-            kept[repeated] = False
-            here = self.select(kept)
+            mask = np.ones(len(self.keys), bool)
+            mask[repeated] = False
+            here = self.select(mask)
         places = np.searchsorted(here.keys, later.keys)
         return Latest(
             np.insert(here.keys, places, later.keys),
@@ -131,8 +131,8 @@ class RecordFile:
             later = records[self._known :]
             self._add(np.array(later["key"]), np.array(later["source"]), later["native"] != 0)
         if self._latest is None:
-            every, kept = self._every, self._every.sources != 0
-            self._latest = every if kept.all() else every.select(kept)
+            every, present = self._every, self._every.sources != 0
+            self._latest = every if present.all() else every.select(present)
         return self._latest
 
     def _add(self, keys: NDArray[np.int64], sources: NDArray[np.int64], native: NDArray[np.bool_]) -> None:

@@ -43,9 +43,9 @@ def hiding(dim: int) -> dict[str, str]:
     return {"ARROW:extension:name": "arrow.fixed_shape_tensor", "ARROW:extension:metadata": shape}
 
 
-def visibility(shown: str, hidden: str, dim: int) -> list[dict[str, Any]]:
+def visibility(visible: str, hidden: str, dim: int) -> list[dict[str, Any]]:
     """Return the update of field metadata that shows one column of vectors and hides another one of length ``dim``."""
-    return [{"path": shown, "metadata": dict.fromkeys(hiding(dim))}, {"path": hidden, "metadata": hiding(dim)}]
+    return [{"path": visible, "metadata": dict.fromkeys(hiding(dim))}, {"path": hidden, "metadata": hiding(dim)}]
 
 
 def to_column(vectors: NDArray[np.float32], kind: pa.FixedSizeListType) -> pa.FixedSizeListArray:

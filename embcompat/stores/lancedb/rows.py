@@ -47,23 +47,23 @@ class LanceKeys:
             hashes.append(np.fromiter(map(hash, self.ids(keys)), np.int64, len(keys)))
         values, counts = np.unique(np.concatenate(hashes), return_counts=True)
         repeated = set(values[counts > 1].tolist())
-        seen: set[str] = set()
+        candidates: set[str] = set()
         for keys in table.search().select(list(self.names)).to_batches(_KEYS_ROWS) if repeated else ():
             for identifier in self.ids(keys):
-                if identifier in seen:
+                if identifier in candidates:
                     raise StoreError(f"{where}: keys must be unique. {', '.join(self.names)} repeats.")
                 if hash(identifier) in repeated:
-                    seen.add(identifier)
+                    candidates.add(identifier)
 
     def changed(
         self, rows: pa.RecordBatch, vector: str, space: str, source: str, digest: str, *, space_id: str
     ) -> list[str]:
         """Return the ids of rows that do not say that they are of a space, or whose vector is another one by now."""
         digests = vector_digests(vectors_of(rows.column(vector))).tolist()
-        said = zip(*(rows.column(name).to_pylist() for name in (space, source, digest)), digests, strict=True)
+        provenance = zip(*(rows.column(name).to_pylist() for name in (space, source, digest)), digests, strict=True)
         flagged = [
             space_said != space_id or (made_from is not None and recorded != now)
-            for space_said, made_from, recorded, now in said
+            for space_said, made_from, recorded, now in provenance
         ]
         return [identifier for identifier, flag in zip(self.ids(rows), flagged, strict=True) if flag]
 
@@ -132,11 +132,11 @@ def counted(table: Any, column: str, side: str | None, space_id: str) -> Coverag
     without_vector = count(f"{source} IS NULL")
     converted = orphans = native_rows = 0
     if side is not None:
-        said = f"{quoted(f'{side}__space')} = {literal(space_id)}"
-        native_rows = count(f"{said} AND {quoted(f'{side}__artifact')} IS NULL")
+        of_space = f"{quoted(f'{side}__space')} = {literal(space_id)}"
+        native_rows = count(f"{of_space} AND {quoted(f'{side}__artifact')} IS NULL")
         recorded = f"{quoted(f'{side}__source')} IS NOT NULL"
         if side == column:
-            converted = count(f"{source} IS NOT NULL AND {said}")
+            converted = count(f"{source} IS NOT NULL AND {of_space}")
         elif without_vector:
             converted = count(f"{source} IS NOT NULL AND {recorded}")
             orphans = count(f"{source} IS NULL AND {recorded}")
@@ -149,8 +149,8 @@ def read_pairs(query: Any, keys: LanceKeys, source: str, target: str, text: str 
     """Read both sides of the rows of a query that have both, with their texts where ``text`` names a column."""
     names = [*keys.names, source, target, f"{target}__artifact", f"{target}__source", *([text] if text else [])]
     rows = query.select(list(dict.fromkeys(names))).to_arrow().combine_chunks()
-    both = pa.compute.and_(rows.column(source).is_valid(), rows.column(target).is_valid())
-    rows = rows.filter(both).combine_chunks()
+    complete = pa.compute.and_(rows.column(source).is_valid(), rows.column(target).is_valid())
+    rows = rows.filter(complete).combine_chunks()
     sides = [_vectors(rows, name) for name in (source, target)]
     texts = texts_of(rows.column(text)) if text else None
     recorded = np.array(rows.column(f"{target}__source").fill_null(0).to_pylist(), dtype=np.int64)

@@ -1,65 +1,36 @@
-"""Qdrant: a new collection beside the one in service, and an alias that moves from one to the other.
-
-The gallery is addressed by the alias that applications use, because an alias is what Qdrant can switch in one step. A
-converted point carries where it came from under the payload key ``embcompat``: ``space``, ``artifact`` (none for a
-native vector), ``source`` (digest of the source vector) and ``rest`` (digest of everything else of the source point).
-An application that writes native vectors of the new model sets ``{"embcompat": {"space": "name@version"}}``.
-
-Collections that compare by cosine keep unit vectors only, so vectors are read back as directions. The API key of a
-server is taken from the environment variable ``QDRANT_API_KEY``.
-"""
+"""What both ways of migrating a Qdrant collection share; see `embcompat.stores.qdrant.opening` for the addresses."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from typing import Any, Final, final
+from abc import abstractmethod
+from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
 from qdrant_client import QdrantClient, models
-from qdrant_client.http.exceptions import ApiException
 
-from embcompat.errors import InputError, StoreError
-from embcompat.spaces import SpaceVersion
 from embcompat.stores.base import GalleryStore
-from embcompat.stores.qdrant.points import (
-    DISTANCES,
-    PAGE_ROWS,
-    PAYLOAD_KEY,
-    Change,
-    Point,
-    PointId,
-    copy_points,
-    create_like,
-    move_alias,
-    pages,
-    payload_of,
-    point_id,
-    provenance_of,
-    record_of,
-    recorded_digest,
-    rest_digest,
-    rows_of,
-    text_obstacles,
-    unconvertible,
-    vector_params,
-    vectors_of,
-)
-from embcompat.stores.qdrant.sides import Sides
-from embcompat.stores.values import Coverage, Finish, Job, Obstacle, Pairs, Rows, State, TargetRows, no_target_side
+from embcompat.stores.qdrant.configuration import text_obstacles, unconvertible, vector_params
+from embcompat.stores.qdrant.points import PAGE_ROWS
+from embcompat.stores.values import Job, Obstacle
 
 _BATCH_BYTES: Final = 4 << 20
 _POLL_SECONDS: Final = 0.5
 _HALF_TOLERANCE: Final = 2e-3
 
 
-@final
 class QdrantGallery(GalleryStore):
-    """A vector of a Qdrant collection behind an alias; see `GalleryStore`.
+    """A vector of the points of a Qdrant collection.
+
+    Collections that compare by cosine keep unit vectors only, so vectors are read back as directions.
+
+    Args:
+        url: Where it is.
+        client: A client that raises our errors.
+        name: Alias or collection.
+        vector: Name of the vector; empty for the unnamed one.
 
     Attributes:
-        url: Where it is.
+        url: As given.
         batch_size: Points of one request.
         keeps_norms: Not where vectors are compared by cosine, so it is never promised.
         tolerance: Vectors are stored as float32, or float16 where the collection says so.
@@ -68,232 +39,43 @@ class QdrantGallery(GalleryStore):
     keeps_norms = False
     reads_texts = True
 
-    def __init__(self, url: str, client: QdrantClient, alias: str, vector: str = "") -> None:
+    def __init__(self, url: str, client: QdrantClient, name: str, vector: str = "") -> None:
         self.url = url
-        self._client, self._alias, self._vector = client, alias, vector
-        self.batch_size = max(100, min(PAGE_ROWS, _BATCH_BYTES // (4 * self.dim())))
-        halves = self._params(self._served()).datatype == models.Datatype.FLOAT16
-        self.tolerance = _HALF_TOLERANCE if halves else 1e-4
+        self._client, self._name, self._vector = client, name, vector
+        params = self._params(*self._current())
+        self.batch_size = max(100, min(PAGE_ROWS, _BATCH_BYTES // (4 * params.size)))
+        self.tolerance = _HALF_TOLERANCE if params.datatype == models.Datatype.FLOAT16 else 1e-4
+
+    @abstractmethod
+    def _current(self) -> tuple[str, str]:
+        """Return the collection and the name of the vector in service."""
+
+    @abstractmethod
+    def _old_side(self, job: Job) -> tuple[str, str]:
+        """Return the collection and the name of the vector that a job converts."""
 
     def dim(self) -> int:
         """Return the length of the vectors in service."""
-        return int(self._params(self._served()).size)
-
-    def state(self, job: Job) -> State:
-        """Return how far the job is, read from where the alias points."""
-        served = self._served()
-        record = record_of(self._client, served)
-        converted = record["vectors"].get(self._vector, {}) if "vectors" in record else record
-        space = SpaceVersion.from_json(converted["space"], where=self.url) if "space" in converted else None
-        if served == self._target(job):
-            return State("cut_over" if self._client.collection_exists(self._source(job)) else "finished", space)
-        if converted.get("artifact") == job.artifact_id:
-            return State("finished", space)  # another vector was migrated since
-        started = self._client.collection_exists(self._target(job))
-        return State("prepared" if started else "untouched", space)
+        return int(self._params(*self._current()).size)
 
     def obstacles(self, job: Job) -> list[Obstacle]:
-        """Return what keeps the vectors of the collection from being converted."""
-        source = self._source(job)
-        listed = [*unconvertible(self._params(source), job), *text_obstacles(self._client, source, job)]
-        if self._client.get_collection(source).config.params.sharding_method == models.ShardingMethod.CUSTOM:
-            listed.append(Obstacle("Its shards are placed by the application (custom sharding), which is not copied."))
-        return listed
-
-    def _prepare(self, job: Job) -> None:
-        """Make the target collection with the configuration of the source, for the new space."""
-        params = self._params(self._served())
-        distance = params.distance if job.metric is None else DISTANCES[job.metric]
-        earlier = record_of(self._client, self._served()).get("vectors", {})
-        converted = {"space": job.target.to_json(), "artifact": job.artifact_id}
-        create_like(
-            self._client,
-            self._served(),
-            self._target(job),
-            vector=self._vector,
-            params=params.model_copy(update={"size": job.target.dim, "distance": distance}),
-            metadata={**converted, "vector": self._vector, "vectors": {**earlier, self._vector: converted}},
-        )
-
-    def scan(self, job: Job, *, batch_size: int, missing_only: bool, claim: bool = False) -> Iterator[Rows]:  # noqa: ARG002
-        """Scroll through the source collection, and look each page up in the target collection."""
-        made = self._client.collection_exists(self._target(job))
-        for points in pages(
-            self._client, self._source(job), min(batch_size, PAGE_ROWS), with_payload=True, with_vectors=True
-        ):
-            present = [point for point in points if self._vector in vectors_of(point)]
-            known = self._sides(job).known(present) if made else {}
-            if missing_only:
-                present = [point for point in present if "source" not in known.get(point.id, {})]
-            if not present:
-                continue
-            recorded = [recorded_digest(point, known.get(point.id, {}), self._vector) for point in present]
-            yield rows_of(present, recorded, self._vector, job.text_column)
-
-    def write(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32], digests: NDArray[np.int64]) -> None:
-        """Upsert points, with everything else that the source points have now."""
-        if not len(ids):
-            return
-        chosen = [point_id(text) for text in ids]
-        rows = {text: row for row, text in enumerate(ids)}
-        native = self._sides(job).native(chosen)
-
-        def change(point: Point) -> tuple[dict[str, Any], dict[str, Any]]:
-            row = rows[str(point.id)]
-            provenance = {"space": job.target.id, "artifact": job.artifact_id, "source": int(digests[row])}
-            vector = vectors[row].tolist()
-            kept = native.get(point.id)
-            if kept is not None and provenance_of(kept)["source"] == provenance["source"]:
-                del provenance["artifact"]
-                vector = vectors_of(kept)[self._vector]
-            provenance["rest"] = rest_digest(point, self._vector)
-            return {**vectors_of(point), self._vector: vector}, {**payload_of(point), PAYLOAD_KEY: provenance}
-
-        self._copy(chosen, self._source(job), self._target(job), change)
-
-    def write_native(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32]) -> int:
-        """Upsert points of the target collection with another vector."""
-        if self.state(job).phase == "untouched":
-            raise no_target_side(self.url)
-        rows = {text: row for row, text in enumerate(ids)}
-
-        def change(point: Point) -> tuple[dict[str, Any], dict[str, Any]] | None:
-            if self._vector not in vectors_of(point):
-                return None
-            kept = {key: value for key, value in provenance_of(point).items() if key != "artifact"}
-            provenance = {**kept, "space": job.target.id}
-            vector = vectors[rows[str(point.id)]].tolist()
-            return {**vectors_of(point), self._vector: vector}, {**payload_of(point), PAYLOAD_KEY: provenance}
-
-        target = self._target(job)
-        return self._copy([point_id(text) for text in ids], target, target, change)
-
-    def read(self, job: Job, ids: Sequence[str]) -> Pairs:
-        """Read both sides of the given points."""
-        return self._sides(job).read_both(ids, job.text_column)
-
-    def read_target(self, job: Job, ids: Sequence[str]) -> TargetRows:
-        """Read the given points of the target collection that say that they are of the new space."""
-        if self.state(job).phase == "untouched":
-            ids = []
-        return self._sides(job).read_target(ids, job.target)
-
-    def sample(self, job: Job, count: int, *, seed: int) -> Sequence[str]:
-        """Return ids of points after random places in the order of the ids."""
-        return self._sides(job).sample(job.artifact_id, count, seed=seed)
-
-    def coverage(self, job: Job) -> Coverage:
-        """Count the points of both sides, by id; of the collection in service once that is the new one."""
-        return self._sides(job).coverage(job.target.id, self.state(job).phase)
-
-    def remove_orphans(self, job: Job) -> int:
-        """Remove target points whose source point or vector is gone, and bring over points without a vector."""
-        return self._sides(job).remove_orphans()
-
-    def discard(self, job: Job, ids: Sequence[str]) -> None:
-        """Delete target points."""
-        self._sides(job).discard(ids)
+        """Return what keeps the vectors from being converted, or compared as they are."""
+        collection, vector = self._old_side(job)
+        return [*unconvertible(self._params(collection, vector), job), *text_obstacles(self._client, collection, job)]
 
     def index_kind(self) -> str | None:
         """Return HNSW where a server builds one by itself, from its own threshold on."""
         is_server = getattr(self._client, "init_options", {}).get("path") is None
         return "HNSW" if is_server else None
 
-    def build_index(self, job: Job) -> None:
-        """Wait until the server has built the index of the target collection."""
-        while self._client.get_collection(self._target(job)).status != models.CollectionStatus.GREEN:
-            time.sleep(_POLL_SECONDS)
-
-    def _cutover(self, job: Job, finish: Finish) -> None:
-        """Point the alias to the target collection; points that could not be converted come without a vector."""
-        for rows in self.scan(job, batch_size=self.batch_size, missing_only=True):
-            self.write(job, *finish(rows))
-        sides = self._sides(job)
-        sides.bring_over()
-        move_alias(self._client, self._alias, self._target(job))
-        sides.bring_over()  # points of the moment before the switch; their vectors follow as late rows
-
-    def _rollback(self, job: Job) -> int:
-        """Point the alias back; what changed since the cutover follows, without new vectors."""
-        source = self._source(job)
-        without = self._sides(job).bring_back()
-        move_alias(self._client, self._alias, source)
-        return without
-
-    def leftovers(self, job: Job) -> list[str]:
-        """Return the target collection."""
-        target = self._target(job)
-        return [f"collection {target}"] if self._client.collection_exists(target) else []
-
-    def _abort(self, job: Job) -> None:
-        """Delete the target collection."""
-        self._client.delete_collection(self._target(job))
-
-    def _drop_old(self, job: Job) -> None:
-        """Delete the old collection, unless another alias serves it."""
-        source = self._source(job)
-        if others := [entry.alias_name for entry in self._client.get_collection_aliases(source).aliases]:
-            raise StoreError(
-                f"{self.url}: the old collection {source!r} is still served by the alias {', '.join(others)}. Move or "
-                "delete that alias first. Nothing was deleted."
-            )
-        self._client.delete_collection(source)
-
-    def late_rows(self, job: Job) -> Iterator[Rows]:
-        """Compare the points of the old collection with what those in service were made from."""
-        sides = self._sides(job)
-        for points in pages(self._client, self._source(job), PAGE_ROWS, with_payload=True, with_vectors=True):
-            present = [point for point in points if self._vector in vectors_of(point)]
-            recorded = sides.late(present, job.text_column)
-            late = [point for point in present if point.id in recorded]
-            if late:
-                yield rows_of(late, [recorded[point.id] for point in late], self._vector, job.text_column)
-
-    def revived(self, job: Job) -> Iterator[Sequence[str]]:
-        """Find converted points in service whose point in the old collection is gone."""
-        for points in pages(self._client, self._served(), PAGE_ROWS, with_payload=[PAYLOAD_KEY]):
-            if gone := self._sides(job).gone(points):
-                yield gone
-
-    def _sweep(self, job: Job) -> Iterator[Sequence[str]]:
-        """Find points with a vector that do not say they are of the new space."""
-        said = models.FieldCondition(key=f"{PAYLOAD_KEY}.space", match=models.MatchValue(value=job.target.id))
-        wanted = models.Filter(must=[models.HasVectorCondition(has_vector=self._vector)], must_not=[said])
-        for points in pages(self._client, self._served(), PAGE_ROWS, scroll_filter=wanted, with_payload=False):
-            yield [str(point.id) for point in points]
-
     def close(self) -> None:
         """Close the connection, or let go of the folder."""
         self._client.close()
 
-    def _served(self) -> str:
-        aliases = {entry.alias_name: entry.collection_name for entry in self._client.get_aliases().aliases}
-        if self._alias in aliases:
-            return aliases[self._alias]
-        if self._client.collection_exists(self._alias):
-            raise InputError(
-                f"{self.url}: {self._alias!r} is a collection. A migration switches an alias: make one that points to "
-                "the collection, let applications use it, and name it here."
-            )
-        raise InputError(f"{self.url}: there is no alias {self._alias!r}. Aliases: {', '.join(aliases) or 'none'}.")
+    def _wait_for_index(self, collection: str) -> None:
+        """Wait until the server has built the indexes of a collection."""
+        while self._client.get_collection(collection).status != models.CollectionStatus.GREEN:
+            time.sleep(_POLL_SECONDS)
 
-    def _source(self, job: Job) -> str:
-        """Return the old collection: the one in service, unless this job made that for this vector."""
-        served = self._served()
-        made_for = record_of(self._client, served).get("vector", self._vector)
-        return served.removesuffix(f"__{job.suffix}") if made_for == self._vector else served
-
-    def _target(self, job: Job) -> str:
-        return f"{self._source(job)}__{job.suffix}"
-
-    def _params(self, collection: str) -> models.VectorParams:
-        return vector_params(self._client, collection, self._vector, where=self.url)
-
-    def _copy(self, ids: Sequence[PointId], source: str, target: str, change: Change) -> int:
-        try:
-            return copy_points(self._client, ids, source=source, target=target, change=change)
-        except (ApiException, ValueError) as error:
-            raise StoreError(f"{self.url}: the points were refused: {error}") from error
-
-    def _sides(self, job: Job) -> Sides:
-        return Sides(self._client, self._source(job), self._target(job), self._vector)
+    def _params(self, collection: str, vector: str) -> models.VectorParams:
+        return vector_params(self._client, collection, vector, where=self.url)

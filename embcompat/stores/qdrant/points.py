@@ -11,16 +11,9 @@ from uuid import UUID
 import numpy as np
 from qdrant_client import QdrantClient, models
 
-from embcompat.errors import InputError, StoreError
-from embcompat.spaces import Similarity
-from embcompat.stores.metrics import metric_obstacles
-from embcompat.stores.values import Job, Obstacle, Rows
+from embcompat.errors import StoreError
+from embcompat.stores.values import Rows
 
-DISTANCES: Final[dict[Similarity, models.Distance]] = {
-    "cosine": models.Distance.COSINE,
-    "dot": models.Distance.DOT,
-    "euclidean": models.Distance.EUCLID,
-}
 PAYLOAD_KEY: Final = "embcompat"
 PAGE_ROWS: Final = 1_000
 
@@ -74,43 +67,6 @@ def rest_digest(point: Point, vector: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-def unconvertible(params: models.VectorParams, job: Job) -> list[Obstacle]:
-    """Return what keeps vectors of a collection from being converted, or compared as they are."""
-    obstacles = []
-    if params.distance == models.Distance.COSINE and not job.source.normalized:
-        text = (
-            "This collection keeps unit vectors only (its distance is Cosine), but vectors of space "
-            f"{job.source.id!r} are not normalized. Fit the aligner on normalized vectors."
-        )
-        obstacles.append(Obstacle(text))
-    if params.multivector_config is not None:
-        text = "It is a multivector: each point has many of them. Only points with one vector each can be converted."
-        obstacles.append(Obstacle(text))
-    if params.datatype == models.Datatype.UINT8:
-        obstacles.append(Obstacle("Its vectors are stored as bytes (uint8), which converted vectors do not fit."))
-    similarities = {distance: similarity for similarity, distance in DISTANCES.items()}
-    if params.distance in similarities:
-        obstacles += metric_obstacles(job, similarities[params.distance])
-    elif job.metric is None:
-        obstacles.append(Obstacle(f"It compares by {params.distance.value}. Choose another metric with --metric."))
-    return obstacles
-
-
-def vector_params(client: QdrantClient, collection: str, vector: str, *, where: str) -> models.VectorParams:
-    """Return the parameters of a vector of a collection.
-
-    Raises:
-        InputError: If there is no such vector.
-    """
-    vectors = client.get_collection(collection).config.params.vectors
-    named = vectors if isinstance(vectors, dict) else {"": vectors}
-    params = named.get(vector)
-    if not isinstance(params, models.VectorParams):
-        listed = ", ".join(name or "(unnamed)" for name in named)
-        raise InputError(f"{where}: there is no vector {vector or '(unnamed)'!r}. Vectors: {listed}.")
-    return params
-
-
 def rows_of(points: Sequence[Point], recorded: Sequence[int], vector: str, text: str | None) -> Rows:
     """Return points that all have a vector as rows, with the texts under a payload key where one is named."""
     vectors = np.array([vectors_of(point)[vector] for point in points], dtype=np.float32)
@@ -124,25 +80,9 @@ def text_of(point: Point, key: str) -> str:
     return text if isinstance(text, str) else ""
 
 
-def text_obstacles(client: QdrantClient, collection: str, job: Job) -> list[Obstacle]:
-    """Return an obstacle where the job names a payload key for texts and no point has a value under it."""
-    if job.text_column is None:
-        return []
-    empty = models.IsEmptyCondition(is_empty=models.PayloadField(key=job.text_column))
-    if client.count(collection, models.Filter(must_not=[empty]), exact=True).count:
-        return []
-    return [Obstacle(f"No point has a text under the payload key {job.text_column!r}.")]
-
-
 def recorded_digest(point: Point, provenance: dict[str, Any], vector: str) -> int:
     """Return the digest on record for a source point; 0 too where anything else of the point changed."""
     return int(provenance.get("source", 0)) if provenance.get("rest") == rest_digest(point, vector) else 0
-
-
-def record_of(client: QdrantClient, collection: str) -> dict[str, Any]:
-    """Return what the metadata of a collection tells of migrations."""
-    record: dict[str, Any] = (client.get_collection(collection).config.metadata or {}).get(PAYLOAD_KEY, {})
-    return record
 
 
 def pages(client: QdrantClient, collection: str, size: int, **options: Any) -> Iterator[list[Point]]:
@@ -158,11 +98,11 @@ def pages(client: QdrantClient, collection: str, size: int, **options: Any) -> I
 
 def retrieve(client: QdrantClient, collection: str, ids: Sequence[PointId], **options: Any) -> dict[PointId, Point]:
     """Look points up by id; those that are not there are left out."""
-    found: dict[PointId, Point] = {}
+    points: dict[PointId, Point] = {}
     for start in range(0, len(ids), PAGE_ROWS):
         for point in client.retrieve(collection, list(ids[start : start + PAGE_ROWS]), **options):
-            found[point.id if isinstance(point.id, int) else str(point.id)] = point
-    return found
+            points[point.id if isinstance(point.id, int) else str(point.id)] = point
+    return points
 
 
 def copy_points(
@@ -185,61 +125,14 @@ def copy_points(
     Returns:
         Points written.
     """
-    found = retrieve(client, source, ids, with_payload=True, with_vectors=True)
-    points = []
-    for point in found.values():
+    points = retrieve(client, source, ids, with_payload=True, with_vectors=True)
+    copies = []
+    for point in points.values():
         if (changed := change(point)) is None:
             continue
         vectors, payload = changed
         shape: Any = vectors[""] if set(vectors) == {""} else vectors
-        points.append(models.PointStruct(id=point.id, vector=shape, payload=payload))
-    if points:
-        client.upsert(target, points, wait=True)
-    return len(points)
-
-
-def create_like(
-    client: QdrantClient,
-    source: str,
-    target: str,
-    *,
-    vector: str,
-    params: models.VectorParams,
-    metadata: dict[str, Any],
-) -> None:
-    """Make a collection with the configuration, payload indexes and metadata of another one, but for one vector."""
-    info = client.get_collection(source)
-    config = info.config
-    old = config.params.vectors
-    named: Any = {**old, vector: params} if isinstance(old, dict) else params
-    client.create_collection(
-        target,
-        vectors_config=named,
-        sparse_vectors_config=config.params.sparse_vectors,
-        shard_number=config.params.shard_number,
-        sharding_method=config.params.sharding_method,
-        replication_factor=config.params.replication_factor,
-        write_consistency_factor=config.params.write_consistency_factor,
-        on_disk_payload=config.params.on_disk_payload,
-        hnsw_config=models.HnswConfigDiff(**_given(config.hnsw_config, models.HnswConfigDiff)),
-        optimizers_config=models.OptimizersConfigDiff(**_given(config.optimizer_config, models.OptimizersConfigDiff)),
-        quantization_config=config.quantization_config,
-        metadata={**(config.metadata or {}), PAYLOAD_KEY: metadata},
-        **({"strict_mode_config": strict} if (strict := getattr(config, "strict_mode_config", None)) else {}),
-    )
-    for field, schema in (info.payload_schema or {}).items():
-        client.create_payload_index(target, field, schema.params or schema.data_type)
-
-
-def move_alias(client: QdrantClient, alias: str, collection: str) -> None:
-    """Point an alias to another collection, in one step."""
-    client.update_collection_aliases(
-        [
-            models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias)),
-            models.CreateAliasOperation(create_alias=models.CreateAlias(collection_name=collection, alias_name=alias)),
-        ]
-    )
-
-
-def _given(values: Any, kind: Any) -> dict[str, Any]:
-    return {name: value for name, value in values.model_dump(exclude_none=True).items() if name in kind.model_fields}
+        copies.append(models.PointStruct(id=point.id, vector=shape, payload=payload))
+    if copies:
+        client.upsert(target, copies, wait=True)
+    return len(copies)

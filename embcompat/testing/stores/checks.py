@@ -127,7 +127,7 @@ def check_resume_with_another_batch_size(bench: StoreBench) -> None:
     """An interrupted run goes on with what is missing, whatever the batch size, and converts nothing twice."""
     old = bench.gallery()
     url = bench.harness.create(old)
-    done = 0
+    total = 0
     count = len(old)
     for batch_size, rows in ((count // 6, count // 3), (count // 23, count // 4), (count, 1)):
         try:
@@ -135,10 +135,10 @@ def check_resume_with_another_batch_size(bench: StoreBench) -> None:
                 options = RunOptions(batch_size=batch_size)
                 run_migration(bench.shrink, store, options=options, progress=partial(_stop, rows))
         except _StoppedError as stopped:
-            done += stopped.rows
+            total += stopped.rows
     with bench.store(url) as store:
         missing = store.coverage(job_of(bench.shrink.artifact)).missing
-        require(missing == len(old) - done, f"{len(old) - done} rows must be missing after {done}. Got {missing}")
+        require(missing == len(old) - total, f"{len(old) - total} rows must be missing after {total}. Got {missing}")
         report = run_migration(bench.shrink, store, options=RunOptions(batch_size=count // 9))
         require(report.rows == missing, f"a resumed run must convert the {missing} missing rows. Got {report.rows}")
         require(run_migration(bench.shrink, store).rows == 0, "a complete migration must have nothing left to do")
@@ -153,11 +153,11 @@ def check_repeated_write(bench: StoreBench) -> None:
     job = job_of(bench.shrink.artifact)
     with bench.store(url) as store:
         run_migration(bench.shrink, store)
-        before = store.coverage(job)
+        coverage = store.coverage(job)
         pairs = store.read(job, store.sample(job, 30, seed=0))
         require(len(pairs.ids) == 30, f"30 rows must be found again. Got {len(pairs.ids)}")
         store.write(job, pairs.ids, bench.shrink.transform(pairs.source), vector_digests(pairs.source))
-        require(store.coverage(job) == before, "a repeated write must not add rows")
+        require(store.coverage(job) == coverage, "a repeated write must not add rows")
         cut_over(bench.shrink, store)
     in_service(bench, url, converted(bench.shrink, old), "a repeated write must change nothing")
 
@@ -170,13 +170,13 @@ class _StoppedError(Exception):
 
 @contextmanager
 def _stop(rows: int, _total: int) -> Iterator[Advance]:
-    done = 0
+    total = 0
 
     def advance(count: int) -> None:
-        nonlocal done
-        done += count
-        if done >= rows:
-            raise _StoppedError(done)
+        nonlocal total
+        total += count
+        if total >= rows:
+            raise _StoppedError(total)
 
     yield advance
 

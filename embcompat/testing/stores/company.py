@@ -10,6 +10,7 @@ import numpy as np
 
 from embcompat.migration import RunOptions, Shard, cut_over, job_of, run_migration, sweep, verify_migration
 from embcompat.testing.stores.check import (
+    ONE_CLIENT,
     Gallery,
     StoreBench,
     change_gallery,
@@ -18,6 +19,7 @@ from embcompat.testing.stores.check import (
     refused,
     require,
     require_gallery,
+    skip_unless,
 )
 
 Advance = Callable[[int], None]
@@ -37,8 +39,7 @@ def check_changes_after_the_run(bench: StoreBench) -> None:
 
 def check_changes_during_the_run(bench: StoreBench) -> None:
     """Rows inserted, replaced and deleted while a run converts are found."""
-    if not bench.harness.many_clients:
-        return
+    skip_unless(bench.harness.many_clients, ONE_CLIENT)
     old = bench.gallery()
     url = bench.harness.create(old)
     now: Gallery = {}
@@ -89,25 +90,24 @@ def check_sweep(bench: StoreBench) -> None:
     else:
         bench.harness.put(url, write)
     with bench.store(url) as store:
-        found = list(sweep(bench.same, store))
+        swept = list(sweep(bench.same, store))
     expected = 0 if bench.harness.refuses_old_writes else 5
-    require(len(found) == expected, f"3 rows were replaced and 2 inserted. Found {found}")
+    require(len(swept) == expected, f"3 rows were replaced and 2 inserted. Found {swept}")
 
 
 def check_readers_during_cutover(bench: StoreBench) -> None:
     """A reader sees all old or all new vectors at any time of the cutover, never a mixture."""
-    if not bench.harness.many_clients:
-        return
+    skip_unless(bench.harness.many_clients, ONE_CLIENT)
     old = bench.gallery(80)
     new = converted(bench.same, old)
     url = bench.harness.create(old)
     key = next(iter(old))
-    seen: list[Gallery] = []
+    galleries: list[Gallery] = []
     over = threading.Event()
 
     def read() -> None:
         while not over.is_set():
-            seen.append(bench.harness.get(url))
+            galleries.append(bench.harness.get(url))
 
     with bench.store(url) as store:
         run_migration(bench.same, store)
@@ -118,16 +118,15 @@ def check_readers_during_cutover(bench: StoreBench) -> None:
         finally:
             over.set()
             reader.join()
-    require(bool(seen), "the reader must have read")
-    for found in seen:
-        near_old = np.linalg.norm(found[key] - old[key]) < np.linalg.norm(found[key] - new[key])  # type: ignore[operator]
-        require_gallery(found, old if near_old else new, bench.harness.tolerance, "a reader saw a mixture")
+    require(bool(galleries), "the reader must have read")
+    for gallery in galleries:
+        near_old = np.linalg.norm(gallery[key] - old[key]) < np.linalg.norm(gallery[key] - new[key])  # type: ignore[operator]
+        require_gallery(gallery, old if near_old else new, bench.harness.tolerance, "a reader saw a mixture")
 
 
 def check_workers_at_the_same_time(bench: StoreBench) -> None:
     """Two workers over the whole gallery at once, while an application writes, disturb nobody."""
-    if not bench.harness.many_clients:
-        return
+    skip_unless(bench.harness.many_clients, ONE_CLIENT)
     old = bench.gallery()
     url = bench.harness.create(old)
     errors: list[BaseException] = []

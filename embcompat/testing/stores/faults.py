@@ -57,13 +57,13 @@ def check_kill_points(bench: StoreBench) -> None:
 def check_random_kills(bench: StoreBench, *, kills: int = RANDOM_KILLS, seed: int = 0) -> None:
     """Killed at random times, again and again, a migration ends right. Long; not among the checks of every run."""
     rng = random.Random(seed)
-    done = 0
-    while done < kills:
-        old = bench.gallery(seed=done)
+    killed = 0
+    while killed < kills:
+        old = bench.gallery(seed=killed)
         url = bench.harness.create(old)
         while not _is_cut_over(bench, url):
             code = _child(bench, url, f"after:{rng.uniform(0.0, 0.5):.4f}")
-            done += code == -signal.SIGKILL
+            killed += code == -signal.SIGKILL
             require(code in (0, -signal.SIGKILL), f"a child must end well or be killed. It ended with code {code}")
         require_gallery(bench.harness.get(url), converted(bench.shrink, old), bench.harness.tolerance, "after kills")
 

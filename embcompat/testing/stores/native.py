@@ -112,11 +112,11 @@ def _write_late(bench: StoreBench, url: str, ids: Ids, vectors: NDArray[np.float
 
 
 def _holds(bench: StoreBench, store: GalleryStore, ids: Ids, vectors: NDArray[np.float32], *, native: bool) -> None:
-    found = store.read_target(job_of(bench.shrink.artifact), ids)
+    target = store.read_target(job_of(bench.shrink.artifact), ids)
     expected: Gallery = dict(zip(ids, vectors, strict=True))
-    held: Gallery = dict(zip(found.ids, found.vectors, strict=True))
-    require_gallery(held, expected, bench.harness.tolerance, "the target side")
-    require(bool((found.native == native).all()), f"native must be {native}. Got {found.native}")
+    gallery: Gallery = dict(zip(target.ids, target.vectors, strict=True))
+    require_gallery(gallery, expected, bench.harness.tolerance, "the target side")
+    require(bool((target.native == native).all()), f"native must be {native}. Got {target.native}")
 
 
 def _refused_before_the_run(bench: StoreBench, store: GalleryStore) -> None:

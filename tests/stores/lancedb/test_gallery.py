@@ -10,10 +10,12 @@ import lancedb
 import numpy as np
 import pyarrow as pa
 import pytest
+from lancedb.index import IvfFlat
 
 from embcompat.migration import cut_over, job_of, plan_migration, run_migration
 from embcompat.stores import vector_digests
 from embcompat.stores.lancedb.columns import literal
+from embcompat.stores.lancedb.indexes import vector_index
 from embcompat.testing.stores.check import Gallery, StoreBench, StoreCheck, StoreHarness, store_bench
 from embcompat.testing.stores.checks import STORE_CHECKS
 from embcompat.testing.stores.faults import check_random_kills
@@ -23,17 +25,7 @@ class LanceHarness(StoreHarness):
     """An application that keeps a gallery in LanceDB."""
 
     holds_nulls = True
-    refuses_old_writes = False
-    follows_late_writes = False
-    many_clients = True
-    keeps_norms = True
-    rows = 300
-    tolerance = 1e-4
     text_column = "note"
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.numbers = itertools.count()
 
     def key_sets(self, count: int) -> dict[str, list[Any]]:
         return {
@@ -45,9 +37,31 @@ class LanceHarness(StoreHarness):
 
     def create(self, gallery: Gallery) -> str:
         composite = isinstance(next(iter(gallery)), tuple)
-        folder = self.folder / str(next(self.numbers))
+        folder = self.fresh_path("tables")
         lancedb.connect(str(folder)).create_table("docs", self.table_of(gallery), on_bad_vectors="null")
         return f"lancedb://{folder}#docs.vector?key={'tenant,number' if composite else 'id'}"
+
+    def create_two(self, gallery: Gallery, other: Gallery) -> tuple[str, str]:
+        folder = self.fresh_path("tables")
+        rows = self.table_of(gallery)
+        rows = rows.append_column("other", self.table_of(other)["vector"])
+        lancedb.connect(str(folder)).create_table("docs", rows)
+        return f"lancedb://{folder}#docs.vector", f"lancedb://{folder}#docs.other"
+
+    def column(self, url: str) -> str:
+        return url.partition("#")[2].partition("?")[0].removeprefix("docs.")
+
+    def build_index(self, url: str) -> None:
+        config = IvfFlat(distance_type="cosine", num_partitions=2)
+        self.table(url).create_index(self.column(url), config=config)
+
+    def metric(self, url: str) -> str | None:
+        index = vector_index(self.table(url), self.column(url))
+        return None if index is None else index.metric
+
+    def nearest(self, url: str, query: np.ndarray) -> Any:
+        found = self.table(url).search(query).distance_type("cosine").limit(1).to_arrow()
+        return self.keys(found)[0]
 
     def table_of(self, gallery: Gallery) -> pa.Table:
         dim = next(len(vector) for vector in gallery.values() if vector is not None)
@@ -83,7 +97,7 @@ class LanceHarness(StoreHarness):
 
     def get(self, url: str) -> Gallery:
         table = self.table(url).to_arrow()
-        vectors = [None if v is None else np.array(v, np.float32) for v in table["vector"].to_pylist()]
+        vectors = [None if v is None else np.array(v, np.float32) for v in table[self.column(url)].to_pylist()]
         return dict(zip(self.keys(table), vectors, strict=True))
 
     def notes(self, url: str) -> dict[Any, str]:

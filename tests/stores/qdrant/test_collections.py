@@ -173,17 +173,20 @@ def test_addresses_that_lead_nowhere(client: QdrantClient, tmp_path: Path) -> No
         gc.collect()
     client.close()
     for name, message in (
-        ("docs.v", "'docs' is a collection. A migration switches an alias"),
+        ("docs.v", "'docs' is a collection, and Qdrant switches only aliases. Add .target=vector"),
         ("none", "there is no alias 'none'. Aliases: live"),
         ("live", r"there is no vector '\(unnamed\)'. Vectors: v"),
         ("live.w", "there is no vector 'w'. Vectors: v"),
         ("a.b.c", "a Qdrant gallery is written"),
+        ("none.v?target=vector", "there is no collection 'none'. Collections: docs"),
+        ("docs.w?target=vector", "there is no vector 'w'. Vectors: v"),
+        ("docs.v?target=table", "target must be collection or vector. Got 'table'"),
     ):
         with pytest.raises(InputError, match=message):
             open_store(f"qdrant+local://{tmp_path}#{name}")
     with pytest.raises(InputError, match="there is no Qdrant folder"):
         open_store("qdrant+local:///nowhere#live")
-    with pytest.raises(InputError, match="the server cannot be reached"):
+    with pytest.raises(StoreError, match="the server cannot be reached: .*refused"):
         open_store("qdrant+http://127.0.0.1:9#live")
 
 

@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -21,20 +19,13 @@ SERVER = os.environ.get("EMBCOMPAT_TEST_QDRANT_URL")
 
 
 class QdrantHarness(StoreHarness):
-    """An application that keeps a gallery in Qdrant."""
+    """An application that keeps a gallery in Qdrant, and lets the vectors be converted into a new collection."""
 
     holds_nulls = True
-    refuses_old_writes = False
-    follows_late_writes = False
     many_clients = SERVER is not None
     keeps_norms = False
     rows = 70
-    tolerance = 1e-4
     text_column = "note"
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.numbers = itertools.count()
 
     def key_sets(self, count: int) -> dict[str, list[Any]]:
         return {
@@ -51,61 +42,124 @@ class QdrantHarness(StoreHarness):
         finally:
             client.close()
 
-    def create(self, gallery: Gallery) -> str:
-        name = f"docs{next(self.numbers)}-{os.getpid()}"
-        dim = next(len(vector) for vector in gallery.values() if vector is not None)
-        where = f"qdrant+{SERVER}" if SERVER else f"qdrant+local://{self.folder / name}"
-        url = f"{where}#live-{name}.v"
-        (self.folder / name).mkdir()
+    def collection(self, galleries: dict[str, Gallery]) -> str:
+        """Make a collection behind an alias, whose points have vectors of these names; return the alias' address."""
+        folder = self.fresh_path("docs")
+        name = f"{folder.name.replace(' ', '-')}-{os.getpid()}"
+        url = f"qdrant+{SERVER}#live-{name}" if SERVER else f"qdrant+local://{folder}#live-{name}"
+        folder.mkdir()
+        dim = next(len(vector) for vector in next(iter(galleries.values())).values() if vector is not None)
+        params = models.VectorParams(size=dim, distance=models.Distance.COSINE)
         with self.client(url) as client:
-            client.create_collection(
-                name, vectors_config={"v": models.VectorParams(size=dim, distance=models.Distance.COSINE)}
-            )
+            client.create_collection(name, vectors_config=dict.fromkeys(galleries, params))
             alias = models.CreateAlias(collection_name=name, alias_name=f"live-{name}")
             client.update_collection_aliases([models.CreateAliasOperation(create_alias=alias)])
-        self.put(url, gallery)
+            client.upsert(name, self.structs(galleries), wait=True)
         return url
 
-    def alias(self, url: str) -> str:
-        return url.partition("#")[2].removesuffix(".v")
-
-    def put(self, url: str, gallery: Gallery) -> None:
-        points = [
+    def structs(self, galleries: dict[str, Gallery]) -> list[models.PointStruct]:
+        return [
             models.PointStruct(
                 id=key if isinstance(key, int) else str(key),
-                vector={} if vector is None else {"v": vector.tolist()},
+                vector={
+                    name: vector.tolist() for name, gallery in galleries.items() if (vector := gallery[key]) is not None
+                },
                 payload={"note": f"note {key}"},
             )
-            for key, vector in gallery.items()
+            for key in next(iter(galleries.values()))
         ]
+
+    def create(self, gallery: Gallery) -> str:
+        return f"{self.collection({'v': gallery})}.v"
+
+    def create_two(self, gallery: Gallery, other: Gallery) -> tuple[str, str]:
+        url = self.collection({"v": gallery, "w": other})
+        return f"{url}.v", f"{url}.w"
+
+    def names(self, url: str) -> tuple[str, str]:
+        """Return the alias, and the name of the vector that the application was written with."""
+        alias, _, vector = url.partition("#")[2].partition("?")[0].partition(".")
+        return alias, vector
+
+    def served(self, client: QdrantClient, url: str) -> str:
+        """Return the name of the vector that the application asks for now."""
+        del client
+        return self.names(url)[1]
+
+    def put(self, url: str, gallery: Gallery) -> None:
+        alias, vector = self.names(url)
         with self.client(url) as client:
-            client.upsert(self.alias(url), points, wait=True)
+            client.upsert(alias, self.structs({vector: gallery}), wait=True)
 
     def delete(self, url: str, keys: Sequence[Any]) -> None:
         with self.client(url) as client:
-            client.delete(self.alias(url), models.PointIdsList(points=list(keys)), wait=True)
-
-    def points(self, url: str) -> dict[Any, models.Record]:
-        with self.client(url) as client:
-            points, _ = client.scroll(self.alias(url), limit=10_000, with_vectors=True)
-        return {point.id if isinstance(point.id, int) else UUID(str(point.id)): point for point in points}
+            client.delete(self.names(url)[0], models.PointIdsList(points=list(keys)), wait=True)
 
     def get(self, url: str) -> Gallery:
-        found = {key: point.vector.get("v") for key, point in self.points(url).items()}
-        return {key: None if vector is None else np.array(vector, np.float32) for key, vector in found.items()}
+        with self.client(url) as client:
+            points, _ = client.scroll(self.names(url)[0], limit=10_000, with_vectors=True)
+            vector = self.served(client, url)
+        return {
+            key_of(point): None if (values := point.vector.get(vector)) is None else np.array(values, np.float32)
+            for point in points
+        }
+
+    def notes(self, url: str) -> dict[Any, str]:
+        with self.client(url) as client:
+            points, _ = client.scroll(self.names(url)[0], limit=10_000)
+        return {key_of(point): point.payload["note"] for point in points}
 
     def put_notes(self, url: str, notes: Mapping[Any, str]) -> None:
         with self.client(url) as client:
             for key, note in notes.items():
-                client.set_payload(self.alias(url), {"note": note}, points=[key])
+                client.set_payload(self.names(url)[0], {"note": note}, points=[key])
 
-    def notes(self, url: str) -> dict[Any, str]:
-        return {key: point.payload["note"] for key, point in self.points(url).items()}
+    def metric(self, url: str) -> str:
+        with self.client(url) as client:
+            vectors = client.get_collection(self.names(url)[0]).config.params.vectors
+            return str(vectors[self.served(client, url)].distance)
+
+    def nearest(self, url: str, query: np.ndarray) -> Any:
+        with self.client(url) as client:
+            using = self.served(client, url)
+            return key_of(client.query_points(self.names(url)[0], query.tolist(), using=using, limit=1).points[0])
 
 
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> StoreBench:
-    return store_bench(QdrantHarness(tmp_path_factory.mktemp("points")), tmp_path_factory.mktemp("qdrant"))
+class QdrantVectorHarness(QdrantHarness):
+    """The same with a new vector in the same collection; the application switches by what the metadata tells."""
+
+    def create(self, gallery: Gallery) -> str:
+        return f"{super().create(gallery)}?target=vector"
+
+    def create_two(self, gallery: Gallery, other: Gallery) -> tuple[str, str]:
+        first, second = super().create_two(gallery, other)
+        return f"{first}?target=vector", f"{second}?target=vector"
+
+    def put(self, url: str, gallery: Gallery) -> None:
+        """Write whole points again with all that they hold: what an upsert leaves out is lost."""
+        name, vector = self.names(url)
+        with self.client(url) as client:
+            structs = {struct.id: struct for struct in self.structs({vector: gallery})}
+            for point in client.retrieve(name, list(structs), with_vectors=True):
+                struct = structs[point.id]
+                others = {other: values for other, values in point.vector.items() if other != vector}
+                struct.vector, struct.payload = {**others, **struct.vector}, {**point.payload, **struct.payload}
+            client.upsert(name, list(structs.values()), wait=True)
+
+    def served(self, client: QdrantClient, url: str) -> str:
+        name, vector = self.names(url)
+        metadata = client.get_collection(name).config.metadata or {}
+        served: str = metadata.get("embcompat", {}).get("serving", {}).get(vector, vector)
+        return served
+
+
+def key_of(point: models.Record | models.ScoredPoint) -> Any:
+    return point.id if isinstance(point.id, int) else UUID(str(point.id))
+
+
+@pytest.fixture(scope="module", params=[QdrantHarness, QdrantVectorHarness], ids=["collection", "vector"])
+def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> StoreBench:
+    return store_bench(request.param(tmp_path_factory.mktemp("points")), tmp_path_factory.mktemp("qdrant"))
 
 
 @pytest.mark.parametrize("check", STORE_CHECKS, ids=lambda check: check.__name__)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from qdrant_client import QdrantClient, models
 
-import embcompat.stores.qdrant.gallery as gallery_module
+import embcompat.stores.qdrant.collection.gallery as gallery_module
 from embcompat.aligners import AffineAligner
 from embcompat.embeddings import normalize_rows, split_pairs
 from embcompat.errors import StoreError

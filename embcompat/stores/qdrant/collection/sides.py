@@ -61,17 +61,17 @@ class Sides:
     def coverage(self, space_id: str, phase: Phase) -> Coverage:
         """Count the points of both collections, by id; of the target alone once it is in service."""
         has_vector = models.HasVectorCondition(has_vector=self.vector)
-        said = models.FieldCondition(key=f"{PAYLOAD_KEY}.space", match=models.MatchValue(value=space_id))
+        of_space = models.FieldCondition(key=f"{PAYLOAD_KEY}.space", match=models.MatchValue(value=space_id))
         without_artifact = models.IsEmptyCondition(is_empty=models.PayloadField(key=f"{PAYLOAD_KEY}.artifact"))
-        made, in_service = phase != "untouched", phase in ("cut_over", "finished")
-        served = self.target if in_service else self.source
-        native = self._count(self.target, has_vector, said, without_artifact) if made else 0
-        rows, with_vector = self._count(served), self._count(served, has_vector)
-        converted = self._count(served, has_vector, said) if in_service else 0
+        exists, in_service = phase != "untouched", phase in ("cut_over", "finished")
+        collection = self.target if in_service else self.source
+        native = self._count(self.target, has_vector, of_space, without_artifact) if exists else 0
+        rows, with_vector = self._count(collection), self._count(collection, has_vector)
+        converted = self._count(collection, has_vector, of_space) if in_service else 0
         orphans = 0
         if phase == "prepared":
-            wanted = models.Filter(must=[has_vector])
-            for points in pages(self.client, self.source, PAGE_ROWS, scroll_filter=wanted, with_payload=False):
+            filled = models.Filter(must=[has_vector])
+            for points in pages(self.client, self.source, PAGE_ROWS, scroll_filter=filled, with_payload=False):
                 converted += sum("source" in known for known in self.known(points).values())
             for points in pages(self.client, self.target, PAGE_ROWS, with_payload=[PAYLOAD_KEY]):
                 orphans += len(self.orphans(points))
@@ -79,24 +79,26 @@ class Sides:
 
     def native(self, ids: Sequence[PointId]) -> dict[PointId, Point]:
         """Return those of some target points that are native beside an old vector."""
-        found = retrieve(self.client, self.target, ids, with_payload=[PAYLOAD_KEY], with_vectors=False)
-        told = {identifier: provenance_of(point) for identifier, point in found.items()}
-        native = [identifier for identifier, known in told.items() if "source" in known and "artifact" not in known]
+        points = retrieve(self.client, self.target, ids, with_payload=[PAYLOAD_KEY], with_vectors=False)
+        provenances = {identifier: provenance_of(point) for identifier, point in points.items()}
+        native = [
+            identifier for identifier, known in provenances.items() if "source" in known and "artifact" not in known
+        ]
         return retrieve(self.client, self.target, native, with_payload=[PAYLOAD_KEY], with_vectors=True)
 
     def read_both(self, ids: Sequence[str], text: str | None) -> Pairs:
         """Read the points that have the vector in both collections."""
         source, target = self._retrieve(self.source, ids), self._retrieve(self.target, ids)
-        both = [name for name in ids if point_id(name) in source and point_id(name) in target]
+        common = [name for name in ids if point_id(name) in source and point_id(name) in target]
         arrays = [
-            np.array([vectors_of(side[point_id(name)])[self.vector] for name in both], dtype=np.float32)
+            np.array([vectors_of(side[point_id(name)])[self.vector] for name in common], dtype=np.float32)
             for side in (source, target)
         ]
-        native = ["artifact" not in provenance_of(target[point_id(name)]) for name in both]
-        recorded = [int(provenance_of(target[point_id(name)]).get("source", 0)) for name in both]
-        texts = None if text is None else [text_of(source[point_id(name)], text) for name in both]
+        native = ["artifact" not in provenance_of(target[point_id(name)]) for name in common]
+        recorded = [int(provenance_of(target[point_id(name)]).get("source", 0)) for name in common]
+        texts = None if text is None else [text_of(source[point_id(name)], text) for name in common]
         digests = np.array(recorded, dtype=np.int64)
-        return Pairs(both, arrays[0], arrays[1], np.array(native, dtype=bool), texts, digests)
+        return Pairs(common, arrays[0], arrays[1], np.array(native, dtype=bool), texts, digests)
 
     def late(self, points: Sequence[Point], text: str | None) -> dict[PointId, int]:
         """Tell which source points the target points were not made from; return the digests on record.
@@ -121,7 +123,7 @@ class Sides:
                 late[point.id] = 0
         return late
 
-    def gone(self, points: Sequence[Point]) -> list[str]:
+    def deleted(self, points: Sequence[Point]) -> list[str]:
         """Return converted target points whose source point is gone."""
         source = self._look_up(self.source, points)
         converted = [point for point in points if "source" in provenance_of(point)]
@@ -129,19 +131,19 @@ class Sides:
 
     def read_target(self, ids: Sequence[str], space: SpaceVersion) -> TargetRows:
         """Read the target points that say that they are of a space."""
-        found = self._retrieve(self.target, ids)
-        known = {text: provenance_of(found[point_id(text)]) for text in ids if point_id(text) in found}
-        there = [text for text, said in known.items() if said.get("space") == space.id]
-        vectors = np.empty((len(there), space.dim), np.float32)
-        for row, text in enumerate(there):
-            vectors[row] = vectors_of(found[point_id(text)])[self.vector]
-        return TargetRows(there, vectors, np.array(["artifact" not in known[text] for text in there], dtype=bool))
+        points = self._retrieve(self.target, ids)
+        known = {text: provenance_of(points[point_id(text)]) for text in ids if point_id(text) in points}
+        names = [text for text, provenance in known.items() if provenance.get("space") == space.id]
+        vectors = np.empty((len(names), space.dim), np.float32)
+        for row, text in enumerate(names):
+            vectors[row] = vectors_of(points[point_id(text)])[self.vector]
+        return TargetRows(names, vectors, np.array(["artifact" not in known[text] for text in names], dtype=bool))
 
     def _retrieve(self, collection: str, ids: Sequence[str]) -> dict[PointId, Point]:
         """Look up points that have the vector."""
-        wanted = [point_id(text) for text in ids]
-        found = retrieve(self.client, collection, wanted, with_payload=True, with_vectors=True)
-        return {identifier: point for identifier, point in found.items() if self.vector in vectors_of(point)}
+        identifiers = [point_id(text) for text in ids]
+        points = retrieve(self.client, collection, identifiers, with_payload=True, with_vectors=True)
+        return {identifier: point for identifier, point in points.items() if self.vector in vectors_of(point)}
 
     def known(self, points: Sequence[Point]) -> dict[PointId, dict[str, Any]]:
         """Return the provenance of the target points of some source points."""
@@ -163,9 +165,9 @@ class Sides:
         """Remove orphans, and bring over points without a vector; return how many were removed."""
         removed = 0
         for points in pages(self.client, self.target, PAGE_ROWS, with_payload=[PAYLOAD_KEY]):
-            gone = self.orphans(points)
-            self._delete(self.target, gone)
-            removed += len(gone)
+            orphans = self.orphans(points)
+            self._delete(self.target, orphans)
+            removed += len(orphans)
         lacking = models.Filter(must_not=[models.HasVectorCondition(has_vector=self.vector)])
         for points in pages(self.client, self.source, PAGE_ROWS, scroll_filter=lacking, with_payload=False):
             there = self._look_up(self.target, points)

@@ -1,0 +1,1 @@
+"""Migrations into a new collection, which takes over the alias of the old one."""

@@ -1,0 +1,1 @@
+"""Migrations into a new named vector of the same collection."""
