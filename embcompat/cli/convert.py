@@ -78,8 +78,10 @@ def convert(
     column = text_column if items is None else None
     reading = Reading(id_column, vector_column, label_column, column, ids=ids, labels=labels, delimiter=delimiter)
     if not is_address(source) and Path(source).is_dir() and not target.suffix:
-        if items is not None:
-            raise InputError("--items is for one file. The files of a folder hold their texts in a column.")
+        if items is not None or text_column is not None:
+            raise InputError(
+                "--items and --text-column are for one file. The files of a folder hold their texts in a column text."
+            )
         folder = _convert_folder(
             loaded, Path(source), target, reading, workers=workers, batch_size=batch_size, force=force
         )

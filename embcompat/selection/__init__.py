@@ -6,6 +6,7 @@ from embcompat.selection.choose import Scored, Selection, fit_corrected, select_
 from embcompat.selection.curve import LearningCurve, learning_curve
 from embcompat.selection.fitting import KINDS, NEURAL_KINDS, fit_aligner
 from embcompat.selection.scoring import Objective
+from embcompat.selection.text import Part, TextAwareFit, fit_text_aware
 
 __all__ = [
     "CANDIDATES",
@@ -15,13 +16,16 @@ __all__ = [
     "FittedArtifact",
     "LearningCurve",
     "Objective",
+    "Part",
     "Scored",
     "Selection",
     "Task",
+    "TextAwareFit",
     "default_candidates",
     "fit_aligner",
     "fit_artifact",
     "fit_corrected",
+    "fit_text_aware",
     "learning_curve",
     "leave_out",
     "parse_candidate",

@@ -10,7 +10,7 @@ import pytest
 import embcompat as ec
 from embcompat.aligners.text import TextAwareAligner, build_static_encoder
 from embcompat.errors import InputError
-from embcompat.selection.text import fit_text_aware
+from embcompat.selection import fit_text_aware
 
 WORDS = [f"word{chr(97 + row)}" for row in range(20)]
 NEW = ec.SpaceVersion(name="new", version="1", dim=10, normalized=True)

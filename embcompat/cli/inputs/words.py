@@ -88,7 +88,7 @@ def fit_with_words(
         SpaceMismatchError: If the extractor is of another space than the pairs' new side.
     """
     from embcompat.aligners.text import build_static_encoder
-    from embcompat.selection.text import fit_text_aware
+    from embcompat.selection import fit_text_aware
     from embcompat.spaces import require_space
 
     require_space(extractor.space, split.train.target.space, what="The model of --extractor")

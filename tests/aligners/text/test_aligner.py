@@ -9,7 +9,7 @@ import embcompat as ec
 from embcompat.aligners.text import StaticEncoder, TextAwareAligner
 from embcompat.embeddings import transform_embeddings
 from embcompat.errors import ArtifactError, InputError
-from embcompat.selection.text import fit_text_aware
+from embcompat.selection import fit_text_aware
 from embcompat.testing import check_aligner
 
 

@@ -152,4 +152,4 @@ def test_items_are_for_one_file(folder: Path, artifact: Path) -> None:
     arguments = ["convert", artifact, folder / "parts", folder / "out", "--items", folder / "items.jsonl"]
     result = RUNNER.invoke(app, list(map(str, arguments)))
     assert isinstance(result.exception, InputError)
-    assert "--items is for one file" in str(result.exception)
+    assert "are for one file" in str(result.exception)
