@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from pathlib import Path
+
+import lancedb
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from embcompat.aligners import AffineAligner
+from embcompat.embeddings import Embeddings, pair_embeddings, split_pairs
+from embcompat.errors import MigrationError
+from embcompat.export import save_artifact
+from embcompat.migration import RunOptions, plan_migration, run_migration
 from embcompat.migration.foreign import foreign_rows
+from embcompat.runtime import OnnxAligner
+from embcompat.spaces import SpaceVersion
+from embcompat.stores import open_store
 
 KNOWN = 64
 
@@ -56,7 +69,36 @@ def test_the_share_of_false_alarms_is_that_of_judging_each_by_the_others() -> No
     noise = np.random.default_rng(0).standard_normal((1_000, 32))
     noise /= np.linalg.norm(noise, axis=1, keepdims=True)
     threshold = 0.9 * np.median([distance(row, directions) for row in noise])
-    alone = [distance(directions[row], np.delete(directions, row, axis=0)) for row in range(24)]
+    held_out = [distance(directions[row], np.delete(directions, row, axis=0)) for row in range(24)]
     judgement = foreign_rows(known, known)
     assert judgement is not None
-    assert judgement[1] == np.mean(np.array(alone) > threshold)
+    assert judgement[1] == np.mean(np.array(held_out) > threshold)
+
+
+def test_a_gallery_of_two_models_is_not_converted_unless_that_is_accepted(tmp_path: Path) -> None:
+    old, new = (
+        SpaceVersion(name="structured", version=version, dim=dim, similarity="cosine")
+        for version, dim in (("1", 48), ("2", 16))
+    )
+    own, other, matrix = space(48, 1), space(48, 2, rows=60), np.eye(16, 48)
+    ids = [f"item {row}" for row in range(len(own))]
+    converted = (own @ matrix.T).astype(np.float32)
+    pairs = pair_embeddings(Embeddings(own, ids, old), Embeddings(converted, ids, new))
+    path = tmp_path / "old-to-new"
+    aligner = AffineAligner(matrix, np.zeros(16))
+    artifact = OnnxAligner(save_artifact(aligner, path, source=old, target=new, split=split_pairs(pairs)), threads=1)
+    database = lancedb.connect(tmp_path / "gallery")
+    for name, vectors in (("alone", own), ("mixed", np.concatenate([own, other]))):
+        numbers = pa.array(range(len(vectors)))
+        column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), 48)
+        database.create_table(name, pa.table({"id": numbers, "vector": column}))
+    address = f"lancedb://{tmp_path / 'gallery'}"
+    with closing(open_store(f"{address}#alone.vector?key=id")) as store:
+        assert not plan_migration(artifact, store).obstacles
+        assert run_migration(artifact, store).rows == len(own)
+    with closing(open_store(f"{address}#mixed.vector?key=id")) as store:
+        obstacles = plan_migration(artifact, store).obstacles
+        assert [obstacle.acceptable for obstacle in obstacles] == [True]
+        with pytest.raises(MigrationError, match="sampled rows do not look like vectors of structured@1"):
+            run_migration(artifact, store)
+        assert run_migration(artifact, store, options=RunOptions(accept_changes=True)).rows == len(own) + len(other)
