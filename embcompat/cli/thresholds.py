@@ -109,7 +109,8 @@ def _print_transfers(plain: Mapping[str, ThresholdTransfer], normalized: Mapping
     console = output()
     first = next(iter(plain.values()))
     far = one_in(first.far.value, trials=first.impostor_pairs)
-    console.print(f"A threshold of {first.old_threshold:g} falsely accepts {far} between old vectors. As many:\n")
+    console.print(f"A threshold of {first.old_threshold:g} falsely accepts {far} between old vectors.\n")
+    console.print("These thresholds falsely accept as many, and falsely reject:\n")
     table = Table("between", "threshold", "95 % interval", "false rejects", box=None, header_style="bold")
     table.add_row("old and old", f"{first.old_threshold:.4f}", "", f"{first.old_frr:.1%}")
     for note, transfers in (("", plain), (", normalized", normalized)):

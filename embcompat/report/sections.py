@@ -188,7 +188,11 @@ def _retrieval_tiles(result: RetrievalResult) -> list[Tile]:
     tiles = []
     if result.retention:
         name = "Fidelity" if result.relevance == FIDELITY else "Retention"
-        of = "of the new model's own ranking" if result.relevance == FIDELITY else "of a full reindex"
+        of = (
+            "of the new model's own ranking"
+            if result.relevance == FIDELITY
+            else "of a full reindex, by converting alone"
+        )
         detail = f"{of}, {as_interval(result.retention, as_percent)}"
         tiles.append(Tile(name, as_percent(result.retention.value), detail))
     if result.gap and result.gap.value < 0:
@@ -222,7 +226,7 @@ def _verification_tiles(result: VerificationResult) -> list[Tile]:
         tiles.append(Tile("Against today", as_factor(result.status_quo_ratio.value), detail))
     if result.subjects is not None:
         distance = result.same_item_distance
-        detail = "" if distance is None else f"converted and new vector {as_number(distance)} apart"
+        detail = "" if distance is None else f"converted and new vector of one item {as_number(distance)} apart"
         tiles.append(Tile("Held-out subjects", f"{result.subjects:,}", detail))
     return tiles
 

@@ -39,6 +39,8 @@ def show_result(result: Result | Mapping[str, Any], console: Console) -> None:
     for note in make_notes(checked):
         console.print(Text(note, style="yellow"))
     console.print(_table(_figures(checked)))
+    for sentence in _legend(checked):
+        console.print(Text(f" {sentence}", style="dim"))
     if isinstance(checked, RetrievalResult) and checked.options:
         console.print(_table(_columns(tabulate_options(checked.options), (0, 1, 2, 4))))
     if isinstance(checked, RetrievalResult) and checked.hybrid:
@@ -68,6 +70,23 @@ def _figures(result: Result) -> Rows:
     if isinstance(result, BackfillCurve):
         return tabulate_backfill(result, intervals=False)
     return Rows((), ())
+
+
+def _legend(result: Result) -> list[str]:
+    """Return what the names in a result's main table mean."""
+    if isinstance(result, VerificationResult):
+        return [
+            "S1 to S4: false rejects and accepts at the threshold of two new vectors.",
+            "Own threshold: the one at which the scenario itself has the status quo's share of false rejects.",
+        ]
+    if not isinstance(result, RetrievalResult):
+        return []
+    lines = result.lines()
+    sentences = ["Naive swap: new queries in the old gallery."] if "naive_swap" in lines else []
+    sentences += ["Fused: the scores of the old and of the new model added."] if "fused" in lines else []
+    if result.unfitted:
+        sentences.append("As served: the fitted items have new vectors. Alone, same items: without the fitted items.")
+    return sentences
 
 
 def _bullet(sentence: str) -> Table:

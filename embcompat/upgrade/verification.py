@@ -51,13 +51,15 @@ def decide_verification(report: VerificationReport) -> Decision:
     )
     if converted.high < 1:
         reason = f"A converted gallery is better than today: {_times(converted)} as many false accepts {rate}."
-        return Decision("convert", reason, ("new",), None, (*figures, *_thresholds(third, first, "converted and new")))
+        return Decision(
+            "convert", reason, ("new",), None, (*figures, *_thresholds(third, first, "a converted and a new vector"))
+        )
     verdict = "worse than" if converted.low > 1 else "not shown to be better than"
     reason = (
         f"Only re-embedding everything is shown to be worth it: {_times(reindex)} as many false accepts {rate}, and a "
         f"converted gallery is {verdict} today."
     )
-    return Decision("reindex", reason, ("new",), None, (*figures, *_thresholds(first, first, "new and new")))
+    return Decision("reindex", reason, ("new",), None, (*figures, *_thresholds(first, first, "two new vectors")))
 
 
 def verification_warnings(report: VerificationReport) -> tuple[str, ...]:
@@ -71,10 +73,10 @@ def verification_warnings(report: VerificationReport) -> tuple[str, ...]:
 
 
 def _thresholds(chosen: ScenarioResult, native: ScenarioResult, sides: str) -> tuple[str, ...]:
-    own = chosen.threshold_at_frr
+    threshold = chosen.threshold_at_frr
     sentences = [
-        f"The old threshold does not carry over. For {sides} vectors set it to {own.value:.4f} (95 % interval "
-        f"{own.low:.4f} to {own.high:.4f}); `embcompat thresholds` finds the one that keeps today's false accepts."
+        f"The old threshold does not carry over. For {sides} set it to {threshold.value:.4f} (95 % interval "
+        f"{threshold.low:.4f} to {threshold.high:.4f}); `embcompat thresholds` finds the one that keeps today's false accepts."
     ]
     if chosen is not native:
         sentences.append(

@@ -50,7 +50,7 @@ def _show_candidates(result: dict[str, Any], console: Console) -> None:
     from rich.table import Table
 
     score = result["score"].replace("_", " ")
-    table = Table("aligner", "floats", "seconds", score, "against the best (95 %)", box=None, header_style="bold")
+    table = Table("aligner", "parameters", "seconds", "score", "from the best (95 %)", box=None, header_style="bold")
     for row in result["candidates"]:
         ends = [
             "-" if row["against_best"][end] is None else f"{row['against_best'][end]:.3g}" for end in ("low", "high")
@@ -64,13 +64,25 @@ def _show_candidates(result: dict[str, Any], console: Console) -> None:
         )
     console.print(table)
     console.print(
-        "The first that is not significantly worse than the best is chosen; recorded experiments made the order.\n"
+        f"Score: {score}{_SCORES.get(result['score'], '')}. Each pair was converted by a fit that did not see it.\n"
+        "Chosen: the first that is not significantly worse than the best; the rows stand in order of preference.\n"
     )
 
 
+_SCORES = {
+    "neighbour_overlap@10": ", the share of an item's 10 nearest neighbours under the new model that its converted "
+    "vector finds as well",
+    "piece_reciprocal_rank": ", 1 / the rank at which a piece of a text finds that text",
+    "genuine_margin": ", how far the pairs of one subject stand above those of two",
+    "minus_false_accepts_per_10000": ", false accepts in 10,000 at the threshold of two new vectors, with a minus sign",
+}
+
 _MEANINGS = {
-    "mean_cosine": "cosine of a converted vector and its native one",
-    "retention": "share of the 10 nearest neighbours under the new model that the converted vectors give",
+    "mean_cosine": ("mean cosine", "between a converted vector and the new model's own vector of the same item"),
+    "retention": (
+        "neighbours kept",
+        "of an item's 10 nearest neighbours under the new model, the share that its converted vector finds as well",
+    ),
 }
 
 
@@ -92,21 +104,23 @@ def show_fit(result: dict[str, Any]) -> None:
         console.print("Words are of no use here: the aligner reads vectors alone.")
     console.print(
         f"{result['out']}: {result['kind']} aligner, {result['source']} -> {result['target']}, "
-        f"{result['parameters']:,} floats"
+        f"{result['parameters']:,} parameters"
     )
     for metric in result["metrics"]:
-        meaning = _MEANINGS.get(metric["name"])
-        interval = "" if metric["low"] is None else f"  [{metric['low']:.3f}, {metric['high']:.3f}]"
+        name, meaning = _MEANINGS.get(metric["name"], (metric["name"].replace("_", " "), ""))
+        interval = "" if metric["low"] is None else f" (95 % interval {metric['low']:.3f} to {metric['high']:.3f})"
         console.print(
-            f"  {metric['name']:<12} {metric['value']:.3f}{interval}  on {metric['count']:,} {metric['part']} pairs"
-            + (f": {meaning}" if meaning else "")
+            f"  {name}: {metric['value']:.3f}{interval}, on {metric['count']:,} {metric['part']} pairs"
+            + (f"; {meaning}" if meaning else "")
         )
     if result["refitted"]:
         count = sum(result["split"].values())
         console.print(
-            f"The saved aligner is fitted on all {count:,} pairs. The figures are a lower bound: they are of the same "
-            f"kind, fitted on the {count - result['split']['test']:,} pairs that are not test pairs."
+            f"The saved aligner is fitted on all {count:,} pairs. The figures above were measured before, with a fit on "
+            f"the {count - result['split']['test']:,} pairs that are not test pairs, and are a lower bound. None of these "
+            "items can judge the aligner any more: evaluate on others, or fit with --no-refit."
         )
     console.print(
-        "The pairs alone cannot say whether the new model is worth it: embcompat evaluate compares with today's search."
+        "Pairs cannot tell whether the new model is better than the old one: `embcompat evaluate` compares it with "
+        "today."
     )

@@ -134,13 +134,18 @@ def held_out_relevance(judged: Relevance, native: NDArray[np.bool_]) -> Relevanc
     free = judged.select(~judged.leaked(native))
     if len(free) >= ENOUGH_QUERIES or (len(free) >= MIN_QUERIES and len(free) >= len(judged) / 2):
         return free
-    found = judged.without(native)
-    if len(found) == 0:
+    if len(judged) == 0:
+        raise InputError(
+            "a query must have a relevant item in the gallery. 0 queries have a relevant item. Pass judgements whose "
+            "query and item ids are those of the queries and the gallery."
+        )
+    residual = judged.without(native)
+    if len(residual) == 0:
         raise InputError(
             f"every item that answers a query was fitted on, so none of {len(judged)} judged queries can judge. "
             f"{WAYS_OUT} Or evaluate on queries that other items answer."
         )
-    return found
+    return residual
 
 
 def _figures(ranks: _Ranks, relevance: Relevance, metrics: Sequence[str], seed: int) -> Figures:
