@@ -187,12 +187,8 @@ def make_tiles(result: Result) -> list[Tile]:
 def _retrieval_tiles(result: RetrievalResult) -> list[Tile]:
     tiles = []
     if result.retention:
-        name = "Fidelity" if result.relevance == FIDELITY else "Retention"
-        of = (
-            "of the new model's own ranking"
-            if result.relevance == FIDELITY
-            else "of a full reindex, by converting alone"
-        )
+        name = "Fidelity" if result.relevance == FIDELITY else "Converting keeps"
+        of = "of the new model's own ranking" if result.relevance == FIDELITY else "of a full reindex"
         detail = f"{of}, {as_interval(result.retention, as_percent)}"
         tiles.append(Tile(name, as_percent(result.retention.value), detail))
     if result.gap and result.gap.value < 0:

@@ -76,7 +76,8 @@ def _thresholds(chosen: ScenarioResult, native: ScenarioResult, sides: str) -> t
     threshold = chosen.threshold_at_frr
     sentences = [
         f"The old threshold does not carry over. For {sides} set it to {threshold.value:.4f} (95 % interval "
-        f"{threshold.low:.4f} to {threshold.high:.4f}); `embcompat thresholds` finds the one that keeps today's false accepts."
+        f"{threshold.low:.4f} to {threshold.high:.4f}); `embcompat thresholds` finds the one "
+        "that keeps today's false accepts."
     ]
     if chosen is not native:
         sentences.append(

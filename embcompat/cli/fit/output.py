@@ -116,9 +116,9 @@ def show_fit(result: dict[str, Any]) -> None:
     if result["refitted"]:
         count = sum(result["split"].values())
         console.print(
-            f"The saved aligner is fitted on all {count:,} pairs. The figures above were measured before, with a fit on "
-            f"the {count - result['split']['test']:,} pairs that are not test pairs, and are a lower bound. None of these "
-            "items can judge the aligner any more: evaluate on others, or fit with --no-refit."
+            f"The saved aligner is fitted on all {count:,} pairs. The figures above were measured before, with a fit "
+            f"on the {count - result['split']['test']:,} pairs that are not test pairs, and are a lower bound. None of "
+            "these items can judge the aligner any more: evaluate on others, or fit with --no-refit."
         )
     console.print(
         "Pairs cannot tell whether the new model is better than the old one: `embcompat evaluate` compares it with "
