@@ -25,17 +25,11 @@ from embcompat.files.vectors import SPACE_KEY
 from embcompat.spaces import SpaceVersion
 from embcompat.stores.base import GalleryStore
 from embcompat.stores.keys import KeyCodec
-from embcompat.stores.lancedb.columns import (
-    family,
-    key_kind,
-    literal,
-    quoted,
-    storage_type,
-)
+from embcompat.stores.lancedb.columns import family, key_kind, literal, quoted, storage_type
 from embcompat.stores.lancedb.draws import draw_rows, random_places
 from embcompat.stores.lancedb.exchange import REQUIRED_KEY, add_target, exchange, require_vectors
 from embcompat.stores.lancedb.indexes import METRICS, vector_index
-from embcompat.stores.lancedb.obstacles import obstacles_of
+from embcompat.stores.lancedb.obstacles import notes_of, obstacles_of
 from embcompat.stores.lancedb.rows import LanceKeys, counted, late, pages, read_pairs, read_side, rows_of
 from embcompat.stores.lancedb.table import LanceTable
 from embcompat.stores.lancedb.writes import ADDRESS, RowsAhead, carried
@@ -99,6 +93,10 @@ class LanceGallery(GalleryStore):
         """List what the table has that a migration cannot do or cannot keep."""
         table = self._table.latest()
         return obstacles_of(table.schema, self._column, vector_index(table, self._column), job)
+
+    def notes(self, job: Job) -> list[str]:
+        """Say which clients see both columns of vectors."""
+        return notes_of(self._column, job)
 
     def _prepare(self, job: Job) -> None:
         """Add the target column, hidden, and the provenance columns in one commit."""

@@ -24,6 +24,21 @@ def obstacles_of(schema: pa.Schema, column: str, index: VectorIndex | None, job:
     return [*_texts(schema, job), *_embedding_functions(schema, column), *_index(index, job)]
 
 
+def notes_of(column: str, job: Job) -> list[str]:
+    """Say which clients see both columns of vectors, where a query cannot tell these apart by their length.
+
+    Args:
+        column: The column in service.
+        job: The job.
+    """
+    if job.source.dim != job.target.dim:
+        return []
+    return [
+        "The old and the new vectors are equally long. From run to drop-old, queries of LanceDB's asynchronous Python "
+        f"API and of its Rust and JavaScript clients must name the column ({column!r}), because they see both."
+    ]
+
+
 def _texts(schema: pa.Schema, job: Job) -> list[Obstacle]:
     if job.text_column is None:
         return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import threading
 import time
@@ -373,3 +374,22 @@ def test_an_embedding_function_that_would_stay_needs_a_word(tmp_path: Path, same
     with application.opened() as store:
         texts = [entry.text for entry in store.obstacles(job_of(same.artifact)) if entry.acceptable]
         assert any("The embedding function 'old-model'" in text for text in texts)
+
+
+def test_the_plan_tells_which_clients_must_name_their_column(application: Application, same: OnnxAligner) -> None:
+    with application.opened() as store:
+        assert "must name the column ('vector')" in store.notes(job_of(same.artifact))[0]
+        longer = same.artifact.target.model_copy(update={"dim": DIM + 1})
+        assert store.notes(replace(job_of(same.artifact), target=longer)) == []
+
+    async def first(**options: Any) -> list[dict[str, Any]]:
+        database = await lancedb.connect_async(str(application.folder))
+        query = (await database.open_table("docs")).vector_search(application.vectors[7].tolist())
+        found: list[dict[str, Any]] = await (query.column("vector") if options else query).limit(1).to_list()
+        return found
+
+    with application.opened() as store:
+        run_migration(same, store)
+    assert asyncio.run(first(named=True))[0]["id"] == 7
+    with pytest.raises(Exception, match="column"):
+        asyncio.run(first())
