@@ -49,6 +49,7 @@ class GalleryStore(ABC):
         batch_size: Rows that are best written at a time.
         keeps_norms: Whether vectors come back as long as they were written; some stores keep only the direction.
         tolerance: Largest relative difference between a vector written and read back.
+        lock_wait: How long a lock is waited for, where the store takes any.
         reads_texts: Whether a scan reads the texts of a column that the job names.
         draws_directly: Whether `draw` reads only the rows that it draws.
     """

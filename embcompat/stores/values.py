@@ -58,6 +58,19 @@ class Obstacle:
 
 
 @dataclass(frozen=True)
+class LockWait:
+    """How a store waits for the locks of a switch, where it takes any.
+
+    Attributes:
+        seconds: Longest wait for a lock, in which others may queue behind it; then it is let go [ours].
+        tries: How often it is asked for, with growing pauses between [ours].
+    """
+
+    seconds: float = 0.15
+    tries: int = 30
+
+
+@dataclass(frozen=True)
 class State:
     """Where a gallery stands with a job.
 

@@ -11,7 +11,9 @@ from embcompat.cli.migrate.options import (
     ArtifactPath,
     JournalPath,
     Json,
+    LockTimeout,
     TextColumn,
+    Tries,
     Url,
     files,
     opened,
@@ -19,11 +21,19 @@ from embcompat.cli.migrate.options import (
 from embcompat.errors import GateError, InputError
 
 
-def rollback(artifact: ArtifactPath, url: Url, journal: JournalPath = None) -> None:
+def rollback(
+    artifact: ArtifactPath,
+    url: Url,
+    lock_timeout: LockTimeout = 0.15,
+    tries: Tries = 30,
+    journal: JournalPath = None,
+) -> None:
     """Put the old side back into service in one step."""
     from embcompat.migration import roll_back
+    from embcompat.stores import LockWait
 
     with opened(artifact, url) as (aligner, store):
+        store.lock_wait = LockWait(lock_timeout, tries)
         without = roll_back(aligner, store, journal=files(aligner, journal, None)["journal"])
     output().print(f"{aligner.artifact.source.id} is in service again.")
     if without:

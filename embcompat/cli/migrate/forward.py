@@ -14,10 +14,12 @@ from embcompat.cli.migrate.options import (
     DeadLetters,
     JournalPath,
     Json,
+    LockTimeout,
     MaxFailures,
     Metric,
     TextColumn,
     Threads,
+    Tries,
     Url,
     files,
     opened,
@@ -184,14 +186,18 @@ def cutover(
     metric: Metric = None,
     accept_changes: AcceptChanges = False,
     text_column: TextColumn = None,
+    lock_timeout: LockTimeout = 0.15,
+    tries: Tries = 30,
     journal: JournalPath = None,
     dead_letters: DeadLetters = None,
     as_json: Json = False,
 ) -> None:
     """Reconcile, verify, and put the converted vectors into service in one step. The old side is kept."""
     from embcompat.migration import RunOptions, cut_over
+    from embcompat.stores import LockWait
 
     with opened(artifact, url) as (aligner, store):
+        store.lock_wait = LockWait(lock_timeout, tries)
         options = RunOptions(
             batch_size=batch_size,
             threads=threads,

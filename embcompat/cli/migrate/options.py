@@ -36,6 +36,11 @@ AcceptChanges = Annotated[
 TextColumn = Annotated[str | None, typer.Option(help="Column of the texts that a text-aware aligner reads.")]
 MaxFailures = Annotated[int, typer.Option(min=0, help="Rows that may stay without a converted vector.")]
 
+LockTimeout = Annotated[
+    float, typer.Option(min=0.001, help="Longest wait for a lock in seconds, in which others queue (PostgreSQL).")
+]
+Tries = Annotated[int, typer.Option(min=1, help="Times that the lock is asked for, with growing pauses (PostgreSQL).")]
+
 
 @contextmanager
 def opened(artifact: Path, url: str) -> Iterator[tuple[OnnxAligner, GalleryStore]]:

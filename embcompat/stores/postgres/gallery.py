@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Final, LiteralString, cast
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import psycopg
@@ -16,44 +16,21 @@ from psycopg import sql
 from embcompat.stores.base import GalleryStore
 from embcompat.stores.keys import KeyCodec
 from embcompat.stores.postgres import spaces as pg_spaces
-from embcompat.stores.postgres.catalog.indexes import index_kind, too_long
+from embcompat.stores.postgres.catalog.indexes import index_kind
 from embcompat.stores.postgres.catalog.notes import switch_notes
-from embcompat.stores.postgres.catalog.obstacles import require_every_row
-from embcompat.stores.postgres.catalog.tables import (
-    VectorTable,
-    has_default,
-    has_unique_key,
-    other_lengths,
-    read_table,
-)
+from embcompat.stores.postgres.catalog.obstacles import common_obstacles, require_every_row
+from embcompat.stores.postgres.catalog.tables import VectorTable, read_table
 from embcompat.stores.postgres.connection import in_our_words
 from embcompat.stores.postgres.locks import one_at_a_time, with_locks
 from embcompat.stores.postgres.names import Names
 from embcompat.stores.postgres.rows import reader as pg_reader
 from embcompat.stores.postgres.rows.copy import Column, Kind
 from embcompat.stores.postgres.rows.draws import draw_keys, read_drawn
+from embcompat.stores.postgres.rows.scan import Scan
 from embcompat.stores.postgres.rows.staging import Written, write_native_rows
 from embcompat.stores.postgres.session import Session
 from embcompat.stores.url import StoreUrl
 from embcompat.stores.values import Job, Obstacle, Pairs, Phase, Rows, State, TargetRows, no_target_side
-
-NOTHING: Final[LiteralString] = "0::bigint"
-
-
-@dataclass(frozen=True)
-class Scan:
-    """Rows of the source side ``s`` to be read.
-
-    Attributes:
-        pieces: FROM and WHERE of each piece.
-        recorded: Digest of the source row that the target row was made from.
-        change: Number of the last change that the log shows.
-    """
-
-    pieces: Iterable[sql.Composed]
-    recorded: sql.Composable = field(default_factory=lambda: sql.SQL(NOTHING))
-    change: sql.Composable = field(default_factory=lambda: sql.SQL(NOTHING))
-
 
 _SPOKEN = [
     name
@@ -118,16 +95,7 @@ class PgGallery(GalleryStore):
         obstacles = [Obstacle(f"In the way of a migration: {phrase}.") for phrase in self._hindrances(session)]
         if obstacles and self._way_out:
             obstacles.append(Obstacle(self._way_out))
-        if has_default(self._writer, session.table):
-            text = f"The default of column {session.table.column!r} is a vector of the old space. It is not kept."
-            obstacles.append(Obstacle(text, acceptable=True))
-        if not has_unique_key(self._writer, session.table):
-            text = f"A unique index must hold {', '.join(session.keys)} apart, and none may be NULL."
-            obstacles.append(Obstacle(text))
-        if (others := other_lengths(self._writer, session.table)) and self.state(job).phase == "untouched":
-            text = f"{others} vectors are not of length {session.table.vector.dim}: rows of another model, which must "
-            obstacles.append(Obstacle(f"{text}be deleted or moved to a table of their own."))
-        obstacles += [Obstacle(text) for text in too_long(session)]
+        obstacles += common_obstacles(session, untouched=self.state(job).phase == "untouched")
         return obstacles
 
     def notes(self, job: Job) -> list[str]:
@@ -137,7 +105,7 @@ class PgGallery(GalleryStore):
     def _prepare(self, job: Job) -> None:
         """Make the target side, and follow what the application changes from now on."""
         session = self._session(job)
-        self._locked(lambda: self._make_target(session))
+        self._locked(lambda: self._make_target(session), readers=self._one_table)
 
     def scan(self, job: Job, *, batch_size: int, missing_only: bool, claim: bool = False) -> Iterator[Rows]:
         """Page through rows that have no target vector, or that the application changed."""
@@ -322,5 +290,6 @@ class PgGallery(GalleryStore):
         phase, session = self.state(job).phase, self._session(job)
         return {"untouched": None, "prepared": session.target}.get(phase, session.table)
 
-    def _locked(self, action: Callable[[], None]) -> None:
-        with_locks(self._writer, action, where=self.url)
+    def _locked(self, action: Callable[[], None], *, readers: bool = True) -> None:
+        table = sql.Identifier(self._schema, self._name)
+        with_locks(self._writer, action, table=table, readers=readers, wait=self.lock_wait, where=self.url)

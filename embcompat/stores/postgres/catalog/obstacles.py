@@ -7,7 +7,10 @@ from typing import Any, Final, LiteralString
 from psycopg import Connection
 
 from embcompat.errors import StoreError
-from embcompat.stores.postgres.catalog.tables import VectorTable
+from embcompat.stores.postgres.catalog.indexes import too_long
+from embcompat.stores.postgres.catalog.tables import VectorTable, has_default, has_unique_key, other_lengths
+from embcompat.stores.postgres.session import Session
+from embcompat.stores.values import Obstacle
 
 HIDDEN_ROWS: Final = (
     "row security hides rows of it from the role {}, which would not be converted: migrate as a role that sees every "
@@ -67,3 +70,23 @@ def require_every_row(connection: Connection[Any], table: VectorTable, *, where:
     row = connection.execute("SELECT row_security_active(%s::oid), current_user", (table.oid,)).fetchone()
     if row is not None and row[0]:
         raise StoreError(f"{where}: {HIDDEN_ROWS.replace('{}', str(row[1]))}.")
+
+
+def common_obstacles(session: Session, *, untouched: bool) -> list[Obstacle]:
+    """List what does not depend on where the target side is: the default, the key, and the lengths of vectors.
+
+    Args:
+        session: The session.
+        untouched: Whether nothing of the job is there yet.
+    """
+    connection, table = session.connection, session.table
+    obstacles = []
+    if has_default(connection, table):
+        text = f"The default of column {table.column!r} is a vector of the old space. It is not kept."
+        obstacles.append(Obstacle(text, acceptable=True))
+    if not has_unique_key(connection, table):
+        obstacles.append(Obstacle(f"A unique index must hold {', '.join(table.keys)} apart, and none may be NULL."))
+    if untouched and (others := other_lengths(connection, table)):
+        text = f"{others} vectors are not of length {table.vector.dim}: rows of another model, which must "
+        obstacles.append(Obstacle(f"{text}be deleted or moved to a table of their own."))
+    return [*obstacles, *map(Obstacle, too_long(session))]

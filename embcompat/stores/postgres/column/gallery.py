@@ -23,10 +23,11 @@ from embcompat.stores.postgres.column import rows as pg_rows
 from embcompat.stores.postgres.column import side as pg_side
 from embcompat.stores.postgres.column.obstacles import column_obstacles
 from embcompat.stores.postgres.column.swap import swap_columns
-from embcompat.stores.postgres.gallery import PgGallery, Scan
+from embcompat.stores.postgres.gallery import PgGallery
 from embcompat.stores.postgres.names import Names
 from embcompat.stores.postgres.rows.parts import WHOLE, take_parts
 from embcompat.stores.postgres.rows.reader import every_row, key_list
+from embcompat.stores.postgres.rows.scan import Scan
 from embcompat.stores.postgres.rows.staging import Written
 from embcompat.stores.postgres.session import Session
 from embcompat.stores.values import Coverage, Finish, Job, Phase

@@ -11,7 +11,7 @@ from embcompat.stores.postgres.catalog.objects import close_to_others
 from embcompat.stores.postgres.names import listed, literals, row_of
 from embcompat.stores.postgres.session import Session
 
-PART_ROWS: Final = 20_000
+PART_ROWS: Final = 2_000
 """Rows of the key range that a worker takes at a time [ours]."""
 
 Part = tuple[Any, Any]
@@ -61,7 +61,7 @@ def take_parts(session: Session, *, claim: bool) -> Iterator[Part]:
     _make_parts(session)
     keys = listed(session.keys)
     bounds = session.execute(sql.SQL("SELECT n, {} FROM {} ORDER BY n").format(keys, session.names.parts)).fetchall()
-    numbers = [number for number, *_ in bounds]
+    places = {number: place for place, (number, *_) in enumerate(bounds)}
     firsts = [None if place == 0 else tuple(key) for place, (_, *key) in enumerate(bounds)]
     if not claim or len(bounds) < 2:
         yield from zip(firsts or [None], [*firsts[1:], None], strict=True)
@@ -70,7 +70,7 @@ def take_parts(session: Session, *, claim: bool) -> Iterator[Part]:
     try:
         while (row := session.execute(_claim(session), (last,)).fetchone()) is not None:
             last = row[0]
-            place = numbers.index(last)
+            place = places[last]
             yield firsts[place], [*firsts, None][place + 1]
     finally:
         session.execute(sql.SQL("UPDATE {} SET pid = NULL WHERE pid = pg_backend_pid()").format(session.names.parts))

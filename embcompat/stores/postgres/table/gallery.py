@@ -17,10 +17,11 @@ from embcompat.stores.postgres import triggers as pg_triggers
 from embcompat.stores.postgres.catalog import tables as pg_tables
 from embcompat.stores.postgres.catalog.indexes import create_indexes
 from embcompat.stores.postgres.catalog.tables import VectorTable, find_oid, read_table
-from embcompat.stores.postgres.gallery import PgGallery, Scan
+from embcompat.stores.postgres.gallery import PgGallery
 from embcompat.stores.postgres.names import Names, matched
 from embcompat.stores.postgres.rows.parts import take_parts
 from embcompat.stores.postgres.rows.reader import key_list
+from embcompat.stores.postgres.rows.scan import Scan
 from embcompat.stores.postgres.rows.staging import Written, probe_by_key
 from embcompat.stores.postgres.session import Session
 from embcompat.stores.postgres.table import rows as pg_rows
@@ -93,7 +94,8 @@ class TableGallery(PgGallery):
     def _rollback(self, job: Job) -> int:
         """Swap the names back; rows that changed since the cutover follow, without their new vectors."""
         session = self._session(job)
-        self._locked(lambda: carry_columns(session, self._parked(session)))
+        with self._writer.transaction():
+            carry_columns(session, self._parked(session))
         parked = self._parked(session)
         validations: list[sql.Composed] = []
         without: list[int] = []
@@ -130,7 +132,8 @@ class TableGallery(PgGallery):
         pg_side.create_target(session)
 
     def _sources(self, session: Session, *, missing_only: bool, claim: bool) -> Scan:
-        self._locked(lambda: carry_columns(session, session.target))
+        with self._writer.transaction():
+            carry_columns(session, session.target)
         if missing_only:
             reading = replace(session, connection=self._reader)
             return Scan(pg_rows.missing_rows(reading, part) for part in take_parts(reading, claim=claim))

@@ -15,7 +15,7 @@ from psycopg import sql
 from embcompat.errors import InputError, SpaceMismatchError, StoreError
 from embcompat.migration import cut_over, drop_old, job_of, plan_migration, roll_back, run_migration, verify_migration
 from embcompat.runtime import OnnxAligner
-from embcompat.stores import open_store, vector_digests
+from embcompat.stores import LockWait, open_store, vector_digests
 from embcompat.stores.postgres import names as names_module
 from embcompat.stores.postgres.rows import parts as parts_module
 from embcompat.stores.postgres.table import changes as changes_module
@@ -306,20 +306,18 @@ def test_changes_while_the_cutover_waits_for_its_lock_are_in_it(
     assert rows[100] == (rows[5][0], "late")
 
 
-def test_a_busy_table_is_waited_for_shortly_and_again(
-    database: Any, aligner: OnnxAligner, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from embcompat.stores.postgres import locks as pg_locks
-
-    monkeypatch.setattr(pg_locks, "LOCK_MILLISECONDS", 20)
-    monkeypatch.setattr(pg_locks, "LOCK_TRIES", 2)
+def test_a_busy_table_is_waited_for_shortly_and_again(database: Any, aligner: OnnxAligner) -> None:
     database.execute(f"CREATE TABLE docs (id integer PRIMARY KEY, v vector({DIM}))")
     database.fill("docs", 5)
     with database.opened() as store:
         run_migration(aligner, store)
+        store.lock_wait = LockWait(0.02, 2)
         with database.transaction():
             database.execute("SELECT count(*) FROM docs")
-            with pytest.raises(StoreError, match="no lock after 2 tries"):
+            with pytest.raises(StoreError, match=r"no lock after 2 tries: .*Nothing has changed"):
+                cut_over(aligner, store)
+            database.execute("SELECT pg_sleep(1.1)")
+            with pytest.raises(StoreError, match=rf"process {database.info.backend_pid} .* has held the table for 1 s"):
                 cut_over(aligner, store)
         assert store.state(job_of(aligner.artifact)).phase == "prepared"
         cut_over(aligner, store)
