@@ -16,6 +16,7 @@ from embcompat.stores.values import (
     Coverage,
     Finish,
     Job,
+    LockWait,
     Obstacle,
     Pairs,
     Phase,
@@ -58,6 +59,7 @@ class GalleryStore(ABC):
     batch_size: int
     keeps_norms: bool
     tolerance: float
+    lock_wait: LockWait = LockWait()
     reads_texts: bool = False
     draws_directly: bool = False
 

@@ -22,6 +22,7 @@ def with_locks(
     action: Callable[[], None],
     *,
     table: sql.Identifier,
+    readers: bool,
     wait: LockWait,
     where: str,
 ) -> None:
@@ -54,7 +55,7 @@ def with_locks(
                 holders = [str(error)]
         if attempt < wait.tries - 1:
             time.sleep(min(_LONGEST_PAUSE_SECONDS, 0.1 * (attempt + 1)))
-    names = "; ".join([*holders, *_long_holders(connection, table, readers=readers)][:4])
+    names = "; ".join(dict.fromkeys([*holders, *_long_holders(connection, table, readers=readers)]))
     raise StoreError(
         f"{where}: no lock after {wait.tries} tries: {names}. Nothing has changed. End these transactions, or raise "
         "--tries or --lock-timeout."
@@ -69,7 +70,7 @@ def _long_holders(connection: psycopg.Connection[Any], table: sql.Identifier, *,
         "ON a.pid = l.pid WHERE l.relation = to_regclass(%s) AND l.granted AND a.pid <> pg_backend_pid() "
         "AND (%s OR l.mode NOT IN ('AccessShareLock', 'RowShareLock')) "
         "AND a.xact_start < clock_timestamp() - interval '1 second' ORDER BY 4 DESC LIMIT 3",
-        (table.as_string(connection),),
+        (table.as_string(connection), readers),
     ).fetchall()
     return [
         f"process {pid} of {name} ({state}) has held the table for {seconds} s" for pid, name, state, seconds in rows
