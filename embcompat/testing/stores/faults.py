@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Any, Final
 
@@ -29,18 +29,21 @@ KILL_POINTS: Final = {
     "switched": "when the cutover was done",
 }
 
+QUICK_KILL_POINTS: Final = ("writing", "switching", "switched")
+"""Points of every run [ours]: a child takes seconds to start; `check_random_kills` begins with all points."""
+
 RANDOM_KILLS: Final = 30
 _BATCHES = 7
 _MIDDLE_SECONDS = 0.002
 
 
-def check_kill_points(bench: StoreBench) -> None:
-    """Killed at five fixed points one after the other, a migration goes on each time and ends right."""
+def check_kill_points(bench: StoreBench, *, points: Sequence[str] = QUICK_KILL_POINTS) -> None:
+    """Killed at fixed points one after the other, a migration goes on each time and ends right."""
     old = bench.gallery()
     new = converted(bench.shrink, old)
     url = bench.harness.create(old)
     notes = bench.harness.notes(url)
-    for point in KILL_POINTS:
+    for point in points:
         code = _child(bench, url, point)
         require(code == -signal.SIGKILL, f"the child must be killed {KILL_POINTS[point]}. It ended with code {code}")
         cut = _is_cut_over(bench, url)
@@ -56,6 +59,7 @@ def check_kill_points(bench: StoreBench) -> None:
 
 def check_random_kills(bench: StoreBench, *, kills: int = RANDOM_KILLS, seed: int = 0) -> None:
     """Killed at random times, again and again, a migration ends right. Long; not among the checks of every run."""
+    check_kill_points(bench, points=tuple(KILL_POINTS))
     rng = random.Random(seed)
     killed = 0
     while killed < kills:
