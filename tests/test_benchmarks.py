@@ -21,7 +21,10 @@ FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
         "retrieval",
         "texts",
         "verification",
-        *(pytest.param(name, marks=pytest.mark.soak) for name in ("conversion", "serving", "startup", "training")),
+        *(
+            pytest.param(name, marks=pytest.mark.soak)
+            for name in ("conversion", "gateway", "serving", "startup", "training")
+        ),
     ],
 )
 def test_a_benchmark_runs(name: str, tmp_path: Path) -> None:

@@ -1,0 +1,123 @@
+"""What `embcompat serve` adds to the endpoint behind it: one text at a time, and many clients at once.
+
+Three processes on this machine: clients, the gateway, and upstream, which is `embcompat serve` itself with a small
+real model (the extractor static64) asked for its own vectors. Install the extras `demo` and `serve`, and the text
+adapter.
+
+    python benchmarks/gateway.py --out gateway.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import httpx
+import numpy as np
+from machine import alternate, describe, line_at_most, median_ratio, write_results
+
+import embcompat as ec
+from embcompat.cli.demo.texts import read_docstrings
+
+TEXTS = 400
+
+
+def make_artifact(folder: Path) -> Path:
+    """Fit static64 → paraphrase-minilm-l3 on docstrings: 64 to 384 dimensions."""
+    texts = [docstring.summary for docstring in read_docstrings(TEXTS)]
+    sides = [ec.extract_embeddings(ec.load_extractor(name), texts) for name in ("static64", "paraphrase-minilm-l3")]
+    split = ec.split_pairs(ec.pair_embeddings(*sides), seed=0)
+    aligner = ec.fit_aligner("kernel", split.train, split.validation)
+    ec.save_artifact(aligner, folder / "artifact", split=split, source=sides[0].space, target=sides[1].space)
+    return folder / "artifact"
+
+
+def start(artifact: Path, *words: str) -> tuple[subprocess.Popen[str], str]:
+    command = [sys.executable, "-m", "embcompat", "serve", str(artifact), "--port", "0", *words]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        address = re.search(r"http://\S+/v1", line)
+        if address:
+            break
+    else:
+        sys.exit("the endpoint did not start")
+    while True:
+        try:
+            httpx.get(address[0].removesuffix("/v1") + "/health")
+        except httpx.TransportError:
+            time.sleep(0.1)
+        else:
+            return process, address[0]
+
+
+def ask(client: httpx.Client, url: str, model: str, count: int) -> None:
+    for number in range(count):
+        answer = client.post(f"{url}/embeddings", json={"model": model, "input": f"how to read file number {number}"})
+        answer.raise_for_status()
+
+
+def load(url: str, model: str, clients: int, seconds: float) -> tuple[int, int, float]:
+    """Return requests, errors, and the median seconds of a request."""
+    end = time.monotonic() + seconds
+
+    def one(number: int) -> list[float]:
+        times = []
+        with httpx.Client(timeout=60) as client:
+            while time.monotonic() < end:
+                begin = time.perf_counter()
+                body = {"model": model, "input": f"client {number} asks for text {len(times)}"}
+                good = client.post(f"{url}/embeddings", json=body).status_code == httpx.codes.OK
+                times.append(time.perf_counter() - begin if good else float("nan"))
+        return times
+
+    with ThreadPoolExecutor(clients) as pool:
+        times = np.concatenate(list(pool.map(one, range(clients))))
+    return len(times), int(np.isnan(times).sum()), float(np.nanmedian(times))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--requests", type=int, default=200, help="requests in a repeat")
+    parser.add_argument("--clients", type=int, default=32)
+    parser.add_argument("--seconds", type=float, default=60, help="how long all clients ask at once")
+    parser.add_argument("--smoke", action="store_true", help="a size that only shows that it runs")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    if options.smoke:
+        options.repeats, options.requests, options.clients, options.seconds = 1, 5, 4, 1.0
+    with tempfile.TemporaryDirectory() as folder:
+        artifact = make_artifact(Path(folder))
+        spaces = ec.OnnxAligner(artifact).artifact
+        upstream, url = start(artifact, "--extractor", "static64")
+        gateway, mapped = start(artifact, "--upstream", url, "--upstream-model", spaces.source.id)
+        try:
+            with httpx.Client() as client:
+                runs = {
+                    "upstream": partial(ask, client, url, spaces.source.id, options.requests),
+                    "gateway": partial(ask, client, mapped, spaces.target.id, options.requests),
+                }
+                alternate(runs, repeats=1)
+                seconds = alternate(runs, repeats=options.repeats)
+            requests, errors, median = load(mapped, spaces.target.id, options.clients, options.seconds)
+        finally:
+            for process in (gateway, upstream):
+                process.terminate()
+                process.wait()
+    ratio = median_ratio(seconds, "gateway", "upstream")
+    lines = [line_at_most("one text through the gateway", "upstream alone", ratio, 1.3, seconds)]
+    busy = {"clients": options.clients, "requests": requests, "errors": errors, "median_seconds": median}
+    print(f"{options.clients} clients: {requests} requests, {errors} errors, median {1000 * median:.1f} ms")
+    write_results({"machine": describe("httpx"), "smoke": options.smoke, "lines": lines, "busy": busy}, options.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""``embcompat serve``: an OpenAI-compatible endpoint in front of a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from embcompat.cli.console import messages
+from embcompat.cli.embed import parse_options
+from embcompat.errors import InputError, MissingExtraError
+
+if TYPE_CHECKING:
+    from embcompat.gateway import Upstream
+    from embcompat.spaces import SpaceVersion
+
+GRACE_SECONDS = 10
+
+
+def serve(
+    artifact: Annotated[Path, typer.Argument(help="An artifact whose source is the space of the model that is alive.")],
+    upstream: Annotated[
+        str | None, typer.Option(help="The model's OpenAI-compatible endpoint, for instance https://api.openai.com/v1.")
+    ] = None,
+    upstream_model: Annotated[str | None, typer.Option(help="The model's name at --upstream.")] = None,
+    extractor: Annotated[
+        str | None, typer.Option("--extractor", "-e", help="An extractor instead: the model runs in this process.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Path or name, for extractors that take one.")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="An option of the extractor; repeatable.")
+    ] = None,
+    alias: Annotated[
+        list[str] | None,
+        typer.Option(help="Another name of the target: the model that applications ask for today; repeatable."),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every one.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for a free one.")] = 8000,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that upstream may take for a request.")] = 60,
+    canary_seconds: Annotated[
+        float, typer.Option(min=1, help="Seconds between two looks at whether upstream is still the same model.")
+    ] = 3600,
+) -> None:
+    """Serve a model's vectors in the artifact's target space, as OpenAI's API does.
+
+    An application changes one base URL and its index stays alive: POST /v1/embeddings embeds with the model that is
+    alive and maps the vectors to the space of the index. The target's id, or an --alias of it, as "model" asks for
+    mapped vectors; the source's id for the model's own. GET /v1/models, /health and /metrics (Prometheus) are there,
+    too. Clients' API keys are passed on to --upstream; without one, OPENAI_API_KEY is used.
+
+    Examples:
+    `embcompat serve new-to-old --upstream https://api.openai.com/v1 --upstream-model new-model --alias old-model`
+
+    `embcompat serve new-to-old --extractor minilm --port 8080`
+    """
+    from embcompat.runtime import OnnxAligner
+
+    try:
+        import uvicorn
+
+        from embcompat.gateway import EndpointUpstream, create_app
+    except ImportError as error:
+        raise MissingExtraError(error.name or "uvicorn", "embcompat[serve]", "embcompat serve") from error
+    if (upstream is None) == (extractor is None):
+        raise InputError("name the model: either --upstream URL --upstream-model NAME, or --extractor NAME.")
+    aligner = OnnxAligner(artifact)
+    source: Upstream
+    if upstream is not None:
+        if upstream_model is None:
+            raise InputError("--upstream needs --upstream-model, the model's name there.")
+        source = EndpointUpstream(upstream, upstream_model, timeout_seconds=timeout)
+    else:
+        source = _load_upstream(aligner.artifact.source, str(extractor), model, option or [])
+    app = create_app(aligner, source, aliases=tuple(alias or ()), canary_seconds=canary_seconds)
+    config = uvicorn.Config(
+        app, host=host, port=port, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_SECONDS
+    )
+    listener = config.bind_socket()
+    address = "{}:{}".format(*listener.getsockname()[:2])
+    names = ", ".join([aligner.artifact.target.id, *(alias or ())])
+    messages().print(
+        f"http://{address}/v1 serves {names} (mapped) and {aligner.artifact.source.id} (the model's own). "
+        "Ctrl-C stops.",
+        soft_wrap=True,
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def _load_upstream(space: SpaceVersion, extractor: str, model: str | None, options: list[str]) -> Upstream:
+    from embcompat.extractors import load_extractor
+    from embcompat.gateway import ExtractorUpstream
+    from embcompat.spaces import require_space
+
+    with messages().status(f"Loading {extractor}"):
+        loaded = load_extractor(extractor, *([] if model is None else [model]), **parse_options(extractor, options))
+    require_space(loaded.space, space, what=f"The extractor {extractor}")
+    return ExtractorUpstream(loaded)

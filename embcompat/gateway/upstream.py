@@ -1,0 +1,174 @@
+"""Where the vectors come from: another endpoint, or an extractor in this process."""
+
+from __future__ import annotations
+
+import base64
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embcompat.errors import EmbcompatError, InputError, MissingExtraError
+from embcompat.gateway.protocol import Input, RequestError
+from embcompat.redaction import redact
+
+if TYPE_CHECKING:
+    from embcompat.extractors import Extractor
+
+FORWARDED_HEADERS = ("authorization", "api-key", "openai-organization", "openai-project", "x-request-id")
+"""What of a client's request reaches the upstream endpoint."""
+
+
+@dataclass(frozen=True)
+class UpstreamAnswer:
+    """Vectors (n, dim), and what the model counted."""
+
+    vectors: NDArray[np.float32]
+    usage: Mapping[str, int] | None = None
+
+
+class UpstreamError(Exception):
+    """The upstream endpoint refused, failed or did not answer.
+
+    Args:
+        message: What happened.
+        status: The HTTP status for the client: upstream's own where it answered.
+        body: Upstream's own error, passed on as it is, or None.
+        headers: Upstream's headers that clients need (``retry-after``).
+    """
+
+    def __init__(
+        self, message: str, *, status: int, body: Any = None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status, self.body, self.headers = status, body, dict(headers or {})
+
+
+class Upstream(ABC):
+    """The source of vectors."""
+
+    @abstractmethod
+    async def embed(self, inputs: Sequence[Input], headers: Mapping[str, str]) -> UpstreamAnswer:
+        """Embed n inputs.
+
+        Raises:
+            UpstreamError: If the model cannot be reached or refuses.
+            RequestError: If the model does not take such inputs.
+        """
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Give up connections."""
+
+
+@final
+class ExtractorUpstream(Upstream):
+    """An extractor in this process, one call at a time.
+
+    Args:
+        extractor: A text extractor.
+    """
+
+    def __init__(self, extractor: Extractor) -> None:
+        import anyio
+
+        self._extractor = extractor
+        self._limit = anyio.CapacityLimiter(1)
+
+    async def embed(self, inputs: Sequence[Input], headers: Mapping[str, str]) -> UpstreamAnswer:  # noqa: ARG002
+        """Embed texts in a worker thread."""
+        import anyio.to_thread
+
+        if not all(isinstance(entry, str) for entry in inputs):
+            raise RequestError(
+                "this endpoint embeds texts, not token ids. Send strings; in LangChain's OpenAIEmbeddings set "
+                "check_embedding_ctx_length=False."
+            )
+        try:
+            vectors = await anyio.to_thread.run_sync(self._extractor.extract, list(inputs), limiter=self._limit)
+        except EmbcompatError as error:
+            raise RequestError(str(error)) from error
+        return UpstreamAnswer(vectors)
+
+    async def close(self) -> None:
+        """There is nothing to close."""
+
+
+@final
+class EndpointUpstream(Upstream):
+    """An OpenAI-compatible endpoint. A client's key is passed on; without one, the key in the environment is used.
+
+    Args:
+        url: Its base, up to ``/v1``.
+        model: The model's name there.
+        key_variable: Environment variable that may hold a key.
+        timeout_seconds: How long one request may take.
+
+    Raises:
+        InputError: If the URL is none.
+        MissingExtraError: If httpx is not installed.
+    """
+
+    def __init__(
+        self, url: str, model: str, *, key_variable: str = "OPENAI_API_KEY", timeout_seconds: float = 60
+    ) -> None:
+        try:
+            import httpx
+        except ImportError as error:
+            raise MissingExtraError("httpx", "embcompat[serve]", "An upstream endpoint") from error
+        if not url.startswith(("http://", "https://")):
+            raise InputError(f"the upstream must be an address like https://host/v1. Got {url!r}.")
+        self._url, self._model, self._key = url.rstrip("/") + "/embeddings", model, os.environ.get(key_variable)
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
+        self._client = httpx.AsyncClient(timeout=timeout_seconds, limits=limits)
+
+    async def embed(self, inputs: Sequence[Input], headers: Mapping[str, str]) -> UpstreamAnswer:
+        """Ask the endpoint, in base64, which is a third of the bytes."""
+        import httpx
+
+        forwarded = {name: headers[name] for name in FORWARDED_HEADERS if name in headers}
+        if self._key and "authorization" not in forwarded and "api-key" not in forwarded:
+            forwarded["authorization"] = f"Bearer {self._key}"
+        body = {"model": self._model, "input": list(inputs), "encoding_format": "base64"}
+        try:
+            answer = await self._client.post(self._url, json=body, headers=forwarded)
+        except httpx.TimeoutException as error:
+            raise UpstreamError(f"{redact(self._url)} did not answer in time.", status=504) from error
+        except httpx.HTTPError as error:
+            raise UpstreamError(f"{redact(self._url)} cannot be reached: {redact(str(error))}", status=502) from error
+        try:
+            content = answer.json()
+        except ValueError:
+            content = None
+        if answer.status_code != httpx.codes.OK:
+            kept = {name: answer.headers[name] for name in ("retry-after",) if name in answer.headers}
+            raise UpstreamError(
+                f"{redact(self._url)} answered {answer.status_code}.",
+                status=answer.status_code,
+                body=content,
+                headers=kept,
+            )
+        return _read_answer(content, len(inputs), redact(self._url))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+
+def _read_answer(content: Any, count: int, url: str) -> UpstreamAnswer:
+    try:
+        rows = {entry["index"]: _decode(entry["embedding"]) for entry in content["data"]}
+        vectors = np.stack([rows[index] for index in range(count)]).astype(np.float32, copy=False)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UpstreamError(f"{url} must answer with {count} embeddings. It answered otherwise.", status=502) from error
+    return UpstreamAnswer(vectors, content.get("usage"))
+
+
+def _decode(embedding: Any) -> NDArray[np.float32]:
+    if isinstance(embedding, str):
+        return np.frombuffer(base64.b64decode(embedding, validate=True), dtype="<f4")
+    return np.asarray(embedding, dtype=np.float32)
