@@ -31,7 +31,7 @@ import embcompat as ec
 from embcompat.aligners import AlignerPair, parameter_count, reweight
 from embcompat.embeddings import normalize_rows
 from embcompat.evaluation.retrieval.evaluate import FUSED_WEIGHTS
-from embcompat.evaluation.retrieval.report import RetrievalReport
+from embcompat.results import RetrievalReport
 from embcompat.spaces import SpaceVersion
 
 FACE_PAIRS = (("mfn_a", "mfn_b"), ("dlib", "mfn_b"))

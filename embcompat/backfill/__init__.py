@@ -1,7 +1,7 @@
 """Backfill: which few items to re-embed with the new model, what it buys, and doing it, ahead or when queries come."""
 
 from embcompat.backfill.backlog import Backlog, HeldOut
-from embcompat.backfill.curves.curve import BackfillCurve, OrderCurve, backfill_curve
+from embcompat.backfill.curves.curve import backfill_curve
 from embcompat.backfill.curves.search import SearchTask
 from embcompat.backfill.curves.verification import VerificationTask
 from embcompat.backfill.embed import Embed, NativeRows, embed_items, look_up
@@ -12,6 +12,7 @@ from embcompat.backfill.lazy.replay import LazyCurve, replay_lazy
 from embcompat.backfill.order import SCORERS, available_orders, backfill_order
 from embcompat.backfill.plan import BackfillPlan, Budget, plan_backfill, time_per_item
 from embcompat.backfill.plan_file import PlanFile, read_plan, save_plan
+from embcompat.results import BackfillCurve, OrderCurve
 
 __all__ = [
     "DEFAULT_DEPTH",

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 from pydantic import JsonValue
 
-from embcompat.backfill.curves.curve import BackfillCurve, OrderCurve
 from embcompat.errors import InputError
-from embcompat.evaluation.bootstrap import Estimate
 from embcompat.extractors import Extractor
+from embcompat.results import BackfillCurve, Estimate, OrderCurve
 
 
 @dataclass(frozen=True)

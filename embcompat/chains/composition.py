@@ -16,7 +16,7 @@ from embcompat.artifact import CHANCE, Artifact
 from embcompat.chains.graph import path
 from embcompat.embeddings import Embeddings, PairedEmbeddings
 from embcompat.errors import InputError
-from embcompat.evaluation.bootstrap import Estimate, bootstrap_difference, bootstrap_mean, bootstrap_ratio
+from embcompat.evaluation.bootstrap import bootstrap_difference, bootstrap_mean, bootstrap_ratio
 from embcompat.evaluation.chance import is_at_chance
 from embcompat.evaluation.retrieval.metrics import metric_per_query
 from embcompat.evaluation.retrieval.qrels import Qrels, Relevance, match_qrels
@@ -24,6 +24,7 @@ from embcompat.evaluation.retrieval.ranks import ScoreTerm, rank_relevant
 from embcompat.evaluation.similarity import pairwise_scores
 from embcompat.export import save_artifact
 from embcompat.registry import Registry
+from embcompat.results import Estimate
 from embcompat.runtime import OnnxAligner
 from embcompat.spaces import SpaceVersion, require_space
 

@@ -20,7 +20,6 @@ from rich.text import Text
 
 from embcompat.errors import EmbcompatError
 from embcompat.redaction import redact, redact_values
-from embcompat.results import SCHEMA_VERSION
 
 PLAIN_LINE_SECONDS = 5.0
 
@@ -79,6 +78,8 @@ def write_json(result: Mapping[str, Any], path: Path) -> None:
 
 
 def _json_text(result: Mapping[str, Any]) -> str:
+    from embcompat.results import SCHEMA_VERSION
+
     public = {name: redact_values(value) for name, value in result.items()}
     versioned = {"schema_version": SCHEMA_VERSION, **public}
     return json.dumps(versioned, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

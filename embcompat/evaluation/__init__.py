@@ -1,11 +1,10 @@
 """What vectors are worth: scores, exact search, retrieval figures and their uncertainty. numpy only."""
 
-from embcompat.evaluation.bootstrap import Estimate, bootstrap_difference, bootstrap_mean, bootstrap_ratio
+from embcompat.evaluation.bootstrap import bootstrap_difference, bootstrap_mean, bootstrap_ratio
 from embcompat.evaluation.retrieval.evaluate import FUSED_WEIGHTS, evaluate_retrieval
 from embcompat.evaluation.retrieval.judgements import read_qrels
 from embcompat.evaluation.retrieval.metrics import METRICS, metric_per_query
 from embcompat.evaluation.retrieval.qrels import Qrels
-from embcompat.evaluation.retrieval.report import GalleryPart, RetrievalReport
 from embcompat.evaluation.similarity import pairwise_scores, row_scores
 from embcompat.evaluation.verification import (
     VerificationReport,
@@ -13,6 +12,7 @@ from embcompat.evaluation.verification import (
     scenario_pairs,
     transfer_threshold,
 )
+from embcompat.results import Estimate, GalleryPart, RetrievalReport
 
 __all__ = [
     "FUSED_WEIGHTS",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from embcompat.errors import InputError
+from embcompat.results import Estimate
 
 REPLICATES = 2_000
 """How often the units are resampled [ours]."""
@@ -18,30 +18,6 @@ LEVEL = 0.95
 """Coverage of every interval that is reported."""
 
 _BLOCK_DRAWS = 2_097_152
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A figure and its 95 % interval.
-
-    Attributes:
-        value: The figure on the data as they are.
-        low: Lower end of the interval; −inf where the data do not bound it.
-        high: Upper end of the interval; inf where the data do not bound it.
-    """
-
-    value: float
-    low: float
-    high: float
-
-    def __format__(self, spec: str) -> str:
-        """Write ``value (low to high)``, each number by ``spec``."""
-        return f"{self.value:{spec}} ({self.low:{spec}} to {self.high:{spec}})" if spec else repr(self)
-
-    def to_dict(self) -> dict[str, float | None]:
-        """Return the three numbers by name, as JSON: None for an end that is not bounded."""
-        ends = {"low": self.low, "high": self.high}
-        return {"value": self.value} | {name: end if np.isfinite(end) else None for name, end in ends.items()}
 
 
 def bootstrap_mean(values: ArrayLike, *, seed: int, replicates: int = REPLICATES) -> Estimate:

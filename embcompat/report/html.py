@@ -7,20 +7,19 @@ from pathlib import Path
 from typing import Any, Final
 
 from embcompat.errors import InputError
-from embcompat.report.parts import Result
-from embcompat.report.results import parse_result
 from embcompat.report.sections import make_section
+from embcompat.results import ResultFile, parse_result
 
 TITLE: Final = "Compatibility report"
 
 
-def write_report(results: Sequence[Result | Mapping[str, Any]], path: str | Path, *, title: str = TITLE) -> Path:
+def write_report(results: Sequence[ResultFile | Mapping[str, Any]], path: str | Path, *, title: str = TITLE) -> Path:
     """Write results as one HTML page that needs nothing else.
 
     The same results give the same bytes. Everything is drawn as inline SVG; there is no script and no request.
 
     Args:
-        results: What to show, in this order; JSON objects as `embcompat.report.results` describes them.
+        results: What to show, in this order; JSON objects as `embcompat.results.files` describes them.
         path: The file to write; it appears only when complete.
         title: Heading of the page.
 
@@ -40,14 +39,14 @@ def write_report(results: Sequence[Result | Mapping[str, Any]], path: str | Path
     return target
 
 
-def render_report(results: Sequence[Result | Mapping[str, Any]], *, title: str = TITLE) -> str:
+def render_report(results: Sequence[ResultFile | Mapping[str, Any]], *, title: str = TITLE) -> str:
     """Return the page that `write_report` writes."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     if not results:
         raise InputError("a report needs at least one result. Got none.")
     checked = [
-        each if isinstance(each, Result) else parse_result(each, where=f"result {number}")
+        each if isinstance(each, ResultFile) else parse_result(each, where=f"result {number}")
         for number, each in enumerate(results, start=1)
     ]
     environment = Environment(

@@ -33,7 +33,7 @@ def project(
         seed: Seed of the choice of items.
 
     Returns:
-        A `embcompat.report.results.Projection` as JSON, four significant digits.
+        A `embcompat.results.Projection` as JSON, four significant digits.
 
     Raises:
         InputError: If the arrays differ in rows or converted and new in dimension, or there are fewer than 3 rows.
@@ -78,7 +78,7 @@ def count_scores(
         bins: Number of bins over the range of both.
 
     Returns:
-        A `embcompat.report.results.Histogram` as JSON, four significant digits.
+        A `embcompat.results.Histogram` as JSON, four significant digits.
 
     Raises:
         InputError: If a side has no score.

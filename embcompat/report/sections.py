@@ -9,7 +9,6 @@ from typing import Final, Literal
 
 from pydantic import JsonValue
 
-from embcompat.report.parts import Example, Result
 from embcompat.report.plots.curves import draw_backfill, draw_learning
 from embcompat.report.plots.hybrid import draw_hybrid
 from embcompat.report.plots.picture import Picture
@@ -23,7 +22,6 @@ from embcompat.report.plots.retrieval import (
     draw_times,
 )
 from embcompat.report.plots.verification import draw_det, draw_histograms, draw_scenarios
-from embcompat.report.results import BackfillCurve, LearningCurve, RetrievalResult, VerificationResult
 from embcompat.report.tables import as_far
 from embcompat.report.wording import (
     DECISIONS,
@@ -36,6 +34,7 @@ from embcompat.report.wording import (
     as_seconds,
     as_share,
 )
+from embcompat.results import Example, LearningCurve, ResultFile, RetrievalReport, VerificationReport
 
 _HEADINGS: Final = {
     "retrieval": "Search",
@@ -108,7 +107,7 @@ class Section:
     provenance: tuple[tuple[str, tuple[str, ...]], ...]
 
 
-def make_section(result: Result, key: str) -> Section:
+def make_section(result: ResultFile, key: str) -> Section:
     """Draw a result and put what it says into words.
 
     Args:
@@ -124,21 +123,22 @@ def make_section(result: Result, key: str) -> Section:
         notes=tuple(make_notes(result)),
         tiles=tuple(make_tiles(result)),
         pictures=tuple(_pictures(result, key)),
-        examples=tuple(result.examples) if isinstance(result, RetrievalResult) else (),
+        examples=result.examples,
         provenance=tuple(_flatten(_origin(result) | result.provenance)),
     )
 
 
-def make_verdict(result: Result) -> Verdict | None:
+def make_verdict(result: ResultFile) -> Verdict | None:
     """Put a result's decision and its reason into words; None where it has neither."""
-    if result.decision is None and result.reason is None:
+    decision = result.decision
+    if result.reason is None:
         return None
-    needs = " and ".join(NEEDS.get(model, model) for model in result.needs)
+    needs = "" if decision is None else " and ".join(NEEDS[model] for model in decision.needs)
     return Verdict(
-        decision=DECISIONS.get(result.decision, result.decision) if result.decision else "",
-        tone="hold" if result.decision in _KEEPS else "go",
-        reason=_keep_units(result.reason or ""),
-        because=tuple(_keep_units(sentence) for sentence in result.because),
+        decision="" if decision is None else DECISIONS[decision.mode],
+        tone="hold" if decision is not None and decision.mode in _KEEPS else "go",
+        reason=_keep_units(result.reason),
+        because=() if decision is None else tuple(_keep_units(sentence) for sentence in decision.because),
         needs=f"At query time it needs {needs}." if needs else "",
     )
 
@@ -148,95 +148,97 @@ def _keep_units(sentence: str) -> str:
     return sentence.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
-def _pictures(result: Result, key: str) -> list[Picture]:
-    drawn: list[Callable[[str], Picture | None]] = []
-    if isinstance(result, RetrievalResult):
-        drawn = [partial(draw, result) for draw in (draw_lines, draw_sizes, draw_recall, draw_times)]
-        drawn[1:1] = [partial(draw_options, result.options), partial(draw_hybrid, result)]
-    elif isinstance(result, VerificationResult):
-        drawn = [partial(draw_scenarios, result), partial(draw_det, result)]
-    elif isinstance(result, LearningCurve):
-        drawn = [partial(draw_learning, result)]
-    elif isinstance(result, BackfillCurve):
-        drawn = [partial(draw_backfill, result)]
-    drawn += [
+def _pictures(result: ResultFile, key: str) -> list[Picture]:
+    measured = result.measured
+    drawings: list[Callable[[str], Picture | None]]
+    if isinstance(measured, RetrievalReport):
+        drawings = [
+            partial(draw_lines, measured, fidelity=result.relevance == FIDELITY),
+            partial(draw_options, result.options),
+            partial(draw_hybrid, measured, result.hybrid),
+            partial(draw_sizes, measured),
+            partial(draw_recall, measured),
+            partial(draw_times, result.times),
+        ]
+    elif isinstance(measured, VerificationReport):
+        drawings = [partial(draw_scenarios, measured), partial(draw_det, measured)]
+    elif isinstance(measured, LearningCurve):
+        drawings = [partial(draw_learning, measured)]
+    else:
+        drawings = [partial(draw_backfill, measured)]
+    drawings += [
         partial(draw_histograms, result.histograms),
         partial(draw_projection, result.projection),
         partial(draw_candidates, result.candidates),
     ]
-    found = (draw(f"{key}-picture{number}") for number, draw in enumerate(drawn, start=1))
-    return [picture for picture in found if picture is not None]
+    pictures = (draw(f"{key}-picture{number}") for number, draw in enumerate(drawings, start=1))
+    return [picture for picture in pictures if picture is not None]
 
 
-def make_notes(result: Result) -> list[str]:
+def make_notes(result: ResultFile) -> list[str]:
     """Return what to know before the figures, and why some are absent."""
-    absent = result.reasons if isinstance(result, RetrievalResult) else {}
+    absent = result.measured.reasons if isinstance(result.measured, RetrievalReport) else {}
     shown = {name: why for name, why in absent.items() if name != "gap"}  # the verdict says what a gap would
     return [*result.notes, *(f"No {name.replace('_', ' ')}: {why}." for name, why in shown.items())]
 
 
-def make_tiles(result: Result) -> list[Tile]:
+def make_tiles(result: ResultFile) -> list[Tile]:
     """Return the headline figures of a result."""
-    if isinstance(result, RetrievalResult):
-        return _retrieval_tiles(result)
-    if isinstance(result, VerificationResult):
-        return _verification_tiles(result)
+    if isinstance(result.measured, RetrievalReport):
+        return _retrieval_tiles(result, result.measured)
+    if isinstance(result.measured, VerificationReport):
+        return _verification_tiles(result.measured)
     return []
 
 
-def _retrieval_tiles(result: RetrievalResult) -> list[Tile]:
-    tiles = []
-    if result.retention:
+def _retrieval_tiles(result: ResultFile, report: RetrievalReport) -> list[Tile]:
+    tiles, times = [], result.times
+    if report.retention:
         name = "Fidelity" if result.relevance == FIDELITY else "Converting keeps"
         of = "of the new model's own ranking" if result.relevance == FIDELITY else "of a full reindex"
-        detail = f"{of}, {as_interval(result.retention, as_percent)}"
-        tiles.append(Tile(name, as_percent(result.retention.value), detail))
-    if result.gap and result.gap.value < 0:
+        detail = f"{of}, {as_interval(report.retention, as_percent)}"
+        tiles.append(Tile(name, as_percent(report.retention.value), detail))
+    if report.gap and report.gap.value < 0:
         tiles.append(Tile("Gap closed", "none", "the converted gallery is worse than today"))
-    elif result.gap:
-        detail = f"of the way from today to a reindex, {as_interval(result.gap, as_percent)}"
-        tiles.append(Tile("Gap closed", as_percent(result.gap.value), detail))
-    if result.speedup is not None:
-        detail = f"{as_seconds(result.reembed_seconds)} to re-embed it all" if result.reembed_seconds else ""
-        tiles.append(Tile("Faster than a reindex", as_factor(result.speedup), detail))
-    if result.convert_seconds is not None:
-        tiles.append(Tile("Conversion alone", as_seconds(result.convert_seconds), "of the whole gallery"))
-    if result.queries is not None:
-        detail = "" if result.gallery_size is None else f"against {result.gallery_size:,} items"
-        if result.native_fraction:
-            detail += f", {as_percent(result.native_fraction)} of them native"
-        tiles.append(Tile("Held-out queries", f"{result.queries:,}", detail))
+    elif report.gap:
+        detail = f"of the way from today to a reindex, {as_interval(report.gap, as_percent)}"
+        tiles.append(Tile("Gap closed", as_percent(report.gap.value), detail))
+    if times.speedup is not None:
+        detail = f"{as_seconds(times.reembed_seconds)} to re-embed it all" if times.reembed_seconds else ""
+        tiles.append(Tile("Faster than a reindex", as_factor(times.speedup), detail))
+    if times.convert_seconds is not None:
+        tiles.append(Tile("Conversion alone", as_seconds(times.convert_seconds), "of the whole gallery"))
+    if report.queries:
+        detail = f"against {report.gallery_size:,} items" if report.gallery_size else ""
+        if report.native_fraction:
+            detail += f", {as_percent(report.native_fraction)} of them native"
+        tiles.append(Tile("Held-out queries", f"{report.queries:,}", detail))
     return tiles
 
 
-def _verification_tiles(result: VerificationResult) -> list[Tile]:
-    tiles = []
-    mixed, native = result.scenarios.get("S3"), result.scenarios.get("S1")
-    if mixed and mixed.far_at_frr:
-        at = "" if result.target_frr is None else f" at {as_share(result.target_frr)} false rejects"
-        tiles.append(Tile("Converted – new", as_far(mixed.far_at_frr, mixed), f"false accepts{at}"))
-    if native and native.far_at_frr:
-        tiles.append(Tile("New – new", as_far(native.far_at_frr, native), "what a full reindex accepts"))
-    if result.status_quo_ratio:
-        detail = f"as many false accepts, {as_interval(result.status_quo_ratio, as_factor)}"
-        tiles.append(Tile("Against today", as_factor(result.status_quo_ratio.value), detail))
-    if result.subjects is not None:
-        distance = result.same_item_distance
-        detail = "" if distance is None else f"converted and new vector of one item {as_number(distance)} apart"
-        tiles.append(Tile("Held-out subjects", f"{result.subjects:,}", detail))
-    return tiles
+def _verification_tiles(report: VerificationReport) -> list[Tile]:
+    mixed, native = report.scenarios["S3"], report.scenarios["S1"]
+    at = f"false accepts at {as_share(report.target_frr)} false rejects"
+    tiles = [
+        Tile("Converted – new", as_far(mixed.far_at_frr, mixed), at),
+        Tile("New – new", as_far(native.far_at_frr, native), "what a full reindex accepts"),
+    ]
+    if report.status_quo_ratio:
+        detail = f"as many false accepts, {as_interval(report.status_quo_ratio, as_factor)}"
+        tiles.append(Tile("Against today", as_factor(report.status_quo_ratio.value), detail))
+    distance = f"converted and new vector of one item {as_number(report.same_item_distance)} apart"
+    return [*tiles, Tile("Held-out subjects", f"{report.subjects:,}", distance)]
 
 
-def _origin(result: Result) -> dict[str, JsonValue]:
+def _origin(result: ResultFile) -> dict[str, JsonValue]:
     """Return the provenance that a result holds outside its part of that name."""
-    relevance = result.relevance if isinstance(result, RetrievalResult) else None
-    found: dict[str, JsonValue] = {
+    origin: dict[str, JsonValue] = {
         "aligner": result.aligner,
         "artifact": result.artifact,
-        "relevance": relevance,
+        "relevance": result.relevance,
         "seed": result.seed,
     }
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: value for name, value in origin.items() if value is not None}
 
 
 def _flatten(provenance: Mapping[str, JsonValue]) -> list[tuple[str, tuple[str, ...]]]:

@@ -6,10 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from embcompat.evaluation.verification.figures import one_in
-from embcompat.report.parts import Candidate, Interval, Measured, ModeOption, Scenario
-from embcompat.report.results import BackfillCurve, BackfillOrder, LearningCurve, RetrievalResult, VerificationResult
 from embcompat.report.wording import (
-    FIDELITY,
     LINES,
     MISSING,
     NAMES,
@@ -22,6 +19,19 @@ from embcompat.report.wording import (
     as_seconds,
     as_share,
 )
+from embcompat.results import (
+    BackfillCurve,
+    Estimate,
+    HybridReport,
+    LearningCurve,
+    Option,
+    OrderCurve,
+    RetrievalReport,
+    ScenarioResult,
+    Scored,
+    Times,
+    VerificationReport,
+)
 
 
 class Rows(NamedTuple):
@@ -31,12 +41,15 @@ class Rows(NamedTuple):
     cells: tuple[tuple[str, ...], ...]
 
 
-def tabulate_lines(result: RetrievalResult) -> Rows:
+def tabulate_lines(result: RetrievalReport, *, fidelity: bool = False) -> Rows:
     """Return the five lines; below them the same without the fitted items in the gallery, where some were fitted.
 
     Both converted lines are named: *as served* the fitted items are native, *alone* every row is converted.
+
+    Args:
+        result: The figures.
+        fidelity: Whether they measure fidelity to the new model, and no quality.
     """
-    fidelity = result.relevance == FIDELITY
     metric = f"{result.metric}, fidelity" if fidelity else result.metric
     header = ("line", "searched with, searched in", metric, "95 % interval", "against today")
     cells = [
@@ -47,7 +60,7 @@ def tabulate_lines(result: RetrievalResult) -> Rows:
             as_interval(line),
             _with_interval(result.differences.get(name), as_difference),
         )
-        for name, line in result.lines().items()
+        for name, line in result.lines.items()
     ]
     if result.unfitted:
         cells += [
@@ -58,13 +71,13 @@ def tabulate_lines(result: RetrievalResult) -> Rows:
                 MISSING,
                 _with_interval(result.unfitted.differences.get(name), as_difference),
             )
-            for name in ("status_quo", "converted", "fused", "full_reindex")
-            if name in result.unfitted.means
+            for name in LINES
+            if name != "naive_swap" and name in result.unfitted.means
         ]
     return Rows(header, tuple(cells))
 
 
-def tabulate_recall(result: RetrievalResult) -> Rows:
+def tabulate_recall(result: RetrievalReport) -> Rows:
     """Return recall at each depth for each line."""
     curves = result.recall()
     depths = sorted({depth for curve in curves.values() for depth in curve})
@@ -72,7 +85,7 @@ def tabulate_recall(result: RetrievalResult) -> Rows:
     return Rows(("k", *(LINES[name] for name in curves)), tuple(cells))
 
 
-def tabulate_sizes(result: RetrievalResult) -> Rows:
+def tabulate_sizes(result: RetrievalReport) -> Rows:
     """Return the share of a full reindex that each line keeps, on nested parts of the gallery."""
     parts = sorted(result.retention_by_size, key=lambda part: part.gallery_size)
     names = [name for name in LINES if any(name in part.retentions for part in parts)]
@@ -83,7 +96,7 @@ def tabulate_sizes(result: RetrievalResult) -> Rows:
     return Rows(("items", *(LINES[name] for name in names)), tuple(cells))
 
 
-def tabulate_options(options: Sequence[ModeOption]) -> Rows:
+def tabulate_options(options: Sequence[Option]) -> Rows:
     """Return the ways to go on that re-embed a part of the gallery."""
     cells = [
         (
@@ -100,11 +113,8 @@ def tabulate_options(options: Sequence[ModeOption]) -> Rows:
     )
 
 
-def tabulate_hybrid(result: RetrievalResult) -> Rows:
+def tabulate_hybrid(hybrid: HybridReport) -> Rows:
     """Return the hybrid of each line: equal weights, and weights that cross-fitting chose."""
-    hybrid = result.hybrid
-    if hybrid is None:
-        return Rows((), ())
     header = ("with the lexical run", "equal weights", "against today's hybrid", "chosen weights", "against today's")
     cells = [("Lexical run alone", as_number(hybrid.lexical.value), MISSING, MISSING, MISSING)]
     cells += [
@@ -121,24 +131,24 @@ def tabulate_hybrid(result: RetrievalResult) -> Rows:
     return Rows(header, tuple(cells))
 
 
-def tabulate_times(result: RetrievalResult) -> Rows:
+def tabulate_times(times: Times) -> Rows:
     """Return what each step took."""
     steps = {
-        "re-embed the gallery": result.reembed_seconds,
-        "embed the pairs": result.pairs_seconds,
-        "fit": result.fit_seconds,
-        "convert": result.convert_seconds,
+        "re-embed the gallery": times.reembed_seconds,
+        "embed the pairs": times.pairs_seconds,
+        "fit": times.fit_seconds,
+        "convert": times.convert_seconds,
     }
     return Rows(("step", "time"), tuple((name, as_seconds(took)) for name, took in steps.items() if took is not None))
 
 
-def tabulate_candidates(candidates: Sequence[Candidate]) -> Rows:
+def tabulate_candidates(candidates: Sequence[Scored]) -> Rows:
     """Return the aligners that were tried."""
     header = ("aligner", "parameters", "fit", "score", "against the best", "as good")
     cells = [
         (
             each.name,
-            MISSING if each.parameters is None else f"{each.parameters:,}",
+            f"{each.parameters:,}",
             as_seconds(each.fit_seconds),
             _with_interval(each.score, as_number),
             _with_interval(each.against_best, as_number),
@@ -149,7 +159,7 @@ def tabulate_candidates(candidates: Sequence[Candidate]) -> Rows:
     return Rows(header, tuple(cells))
 
 
-def tabulate_scenarios(result: VerificationResult) -> Rows:
+def tabulate_scenarios(result: VerificationReport) -> Rows:
     """Return the figures of each verification scenario."""
     header = (
         "scenario",
@@ -164,32 +174,29 @@ def tabulate_scenarios(result: VerificationResult) -> Rows:
     cells = [
         (
             NAMES.get(name, name),
-            SCENARIOS.get(name, MISSING),
-            MISSING if each.frr is None else as_percent(each.frr.value),
+            SCENARIOS[name],
+            as_percent(each.frr.value),
             as_far(each.far, each),
             as_far(each.far_at_frr, each),
             as_number(each.mean_genuine),
             as_number(each.mean_impostor),
             as_number(each.threshold),
         )
-        for name, each in result.named().items()
+        for name, each in result.in_order().items()
     ]
     return Rows(header, tuple(cells))
 
 
-def as_far(rate: Measured | None, scenario: Scenario) -> str:
+def as_far(rate: Estimate, scenario: ScenarioResult) -> str:
     """Write a false accept rate of a scenario as one in so many."""
-    if rate is None:
-        return MISSING
     return one_in(rate.value, trials=scenario.impostor_pairs).replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def tabulate_learning(result: LearningCurve) -> Rows:
     """Return a metric for each number of pairs."""
-    measured = join_intervals(result.values, result.intervals)
     cells = [
         (f"{pairs:,}", as_number(each.value), as_interval(each))
-        for pairs, each in zip(result.pairs, measured, strict=True)
+        for pairs, each in zip(result.pairs, result.values, strict=True)
     ]
     return Rows(("pairs", result.metric, "95 % interval"), tuple(cells))
 
@@ -207,31 +214,25 @@ def tabulate_backfill(result: BackfillCurve, *, intervals: bool = True) -> Rows:
         (as_percent(fraction), *(_at(order, fraction, intervals=intervals) for order in orders.values()))
         for fraction in fractions
     ]
-    cells.append(("area under the curve", *(as_number(order.auc) for order in orders.values())))
+    cells.append(("area under the curve", *(as_number(order.auc.value) for order in orders.values())))
     return Rows(("re-embedded", *(name.replace("_", " ") for name in orders)), tuple(cells))
 
 
-def name_option(option: ModeOption) -> str:
+def name_option(option: Option) -> str:
     """Name a way to go on: what is re-embedded, and whether queries are served fused."""
     what = "what queries bring up" if option.fraction is None else as_share(option.fraction)
     return f"{what}, fused" if len(option.needs) > 1 else what
 
 
-def join_intervals(values: Sequence[float], intervals: Sequence[Interval]) -> list[Measured]:
-    """Put the figures of a curve together with their intervals, which may be absent."""
-    ends = intervals or [(None, None)] * len(values)
-    return [Measured(value=value, low=low, high=high) for value, (low, high) in zip(values, ends, strict=True)]
-
-
-def _at(order: BackfillOrder, fraction: float, *, intervals: bool) -> str:
+def _at(order: OrderCurve, fraction: float, *, intervals: bool) -> str:
     if fraction not in order.fractions:
         return MISSING
-    measured = join_intervals(order.metric, order.intervals)[order.fractions.index(fraction)]
-    return _with_interval(measured, as_number) if intervals else as_number(measured.value)
+    figure = order.metric[order.fractions.index(fraction)]
+    return _with_interval(figure, as_number) if intervals else as_number(figure.value)
 
 
-def _with_interval(measured: Measured | None, write: Callable[[float | None], str]) -> str:
-    if measured is None:
+def _with_interval(figure: Estimate | None, write: Callable[[float | None], str]) -> str:
+    if figure is None:
         return MISSING
-    interval = as_interval(measured, write)
-    return write(measured.value) if interval == MISSING else f"{write(measured.value)} ({interval})"
+    interval = as_interval(figure, write)
+    return write(figure.value) if interval == MISSING else f"{write(figure.value)} ({interval})"

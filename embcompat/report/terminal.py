@@ -11,8 +11,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from embcompat.report.parts import Result
-from embcompat.report.results import BackfillCurve, LearningCurve, RetrievalResult, VerificationResult, parse_result
 from embcompat.report.sections import make_notes, make_tiles, make_verdict
 from embcompat.report.tables import (
     Rows,
@@ -23,28 +21,30 @@ from embcompat.report.tables import (
     tabulate_options,
     tabulate_scenarios,
 )
+from embcompat.report.wording import FIDELITY
+from embcompat.results import LearningCurve, ResultFile, RetrievalReport, VerificationReport, parse_result
 
 
-def show_result(result: Result | Mapping[str, Any], console: Console) -> None:
+def show_result(result: ResultFile | Mapping[str, Any], console: Console) -> None:
     """Print a result: what to know first, then the figures, and at the end what to do and why.
 
     Args:
-        result: What was measured; a JSON object as `embcompat.report.results` describes it.
+        result: What was measured; a JSON object as `embcompat.results.files` describes it.
         console: Where to print.
 
     Raises:
         InputError: If the result is not what its kind must be.
     """
-    checked = result if isinstance(result, Result) else parse_result(result)
+    checked = result if isinstance(result, ResultFile) else parse_result(result)
     for note in make_notes(checked):
         console.print(Text(note, style="yellow"))
     console.print(_table(_figures(checked)))
     for sentence in _legend(checked):
         console.print(Text(f" {sentence}", style="dim"))
-    if isinstance(checked, RetrievalResult) and checked.options:
+    if checked.options:
         console.print(_table(_columns(tabulate_options(checked.options), (0, 1, 2, 4))))
-    if isinstance(checked, RetrievalResult) and checked.hybrid:
-        console.print(_table(_columns(tabulate_hybrid(checked), (0, 1, 2, 3))))
+    if checked.hybrid:
+        console.print(_table(_columns(tabulate_hybrid(checked.hybrid), (0, 1, 2, 3))))
     headline = Table.grid(padding=(0, 2))
     for tile in make_tiles(checked):
         headline.add_row(Text(f" {tile.name}"), Text(tile.value, style="bold"), Text(tile.detail, style="dim"))
@@ -59,32 +59,32 @@ def show_result(result: Result | Mapping[str, Any], console: Console) -> None:
             console.print(_bullet(sentence))
 
 
-def _figures(result: Result) -> Rows:
+def _figures(result: ResultFile) -> Rows:
     """Return the columns of a result's main table for which a terminal has room."""
-    if isinstance(result, RetrievalResult):
-        return _columns(tabulate_lines(result), (0, 2, 3, 4))
-    if isinstance(result, VerificationResult):
-        return _columns(tabulate_scenarios(result), (0, 1, 2, 3, 4))
-    if isinstance(result, LearningCurve):
-        return tabulate_learning(result)
-    if isinstance(result, BackfillCurve):
-        return tabulate_backfill(result, intervals=False)
-    return Rows((), ())
+    measured = result.measured
+    if isinstance(measured, RetrievalReport):
+        return _columns(tabulate_lines(measured, fidelity=result.relevance == FIDELITY), (0, 2, 3, 4))
+    if isinstance(measured, VerificationReport):
+        return _columns(tabulate_scenarios(measured), (0, 1, 2, 3, 4))
+    if isinstance(measured, LearningCurve):
+        return tabulate_learning(measured)
+    return tabulate_backfill(measured, intervals=False)
 
 
-def _legend(result: Result) -> list[str]:
+def _legend(result: ResultFile) -> list[str]:
     """Return what the names in a result's main table mean."""
-    if isinstance(result, VerificationResult):
+    measured = result.measured
+    if isinstance(measured, VerificationReport):
         return [
             "S1 to S4: false rejects and accepts at the threshold of two new vectors.",
             "Own threshold: the one at which the scenario itself has the status quo's share of false rejects.",
         ]
-    if not isinstance(result, RetrievalResult):
+    if not isinstance(measured, RetrievalReport):
         return []
-    lines = result.lines()
+    lines = measured.lines
     sentences = ["Naive swap: new queries in the old gallery."] if "naive_swap" in lines else []
     sentences += ["Fused: the scores of the old and of the new model added."] if "fused" in lines else []
-    if result.unfitted:
+    if measured.unfitted:
         sentences.append("As served: the fitted items have new vectors. Alone, same items: without the fitted items.")
     return sentences
 
@@ -96,10 +96,10 @@ def _bullet(sentence: str) -> Table:
     return grid
 
 
-def _columns(rows: Rows, kept: tuple[int, ...]) -> Rows:
+def _columns(rows: Rows, numbers: tuple[int, ...]) -> Rows:
     return Rows(
-        tuple(rows.header[column] for column in kept),
-        tuple(tuple(cells[column] for column in kept) for cells in rows.cells),
+        tuple(rows.header[column] for column in numbers),
+        tuple(tuple(cells[column] for column in numbers) for cells in rows.cells),
     )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Final
 
-from embcompat.report.parts import Measured
+from embcompat.results import Estimate, Line, Scenario
 
-LINES: Final = {
+LINES: Final[dict[Line, str]] = {
     "status_quo": "Status quo",
     "naive_swap": "Naive swap",
     "converted": "Converted",
@@ -16,7 +17,7 @@ LINES: Final = {
 }
 """The lines of a retrieval result, in the order they are shown."""
 
-WHAT: Final = {
+WHAT: Final[dict[Line, str]] = {
     "status_quo": "old queries, old gallery",
     "naive_swap": "new queries, old gallery",
     "converted": "new queries, converted gallery",
@@ -43,7 +44,7 @@ DECISIONS: Final = {
 NEEDS: Final = {"old": "the old model", "new": "the new model"}
 """What must be alive at query time."""
 
-SCENARIOS: Final = {
+SCENARIOS: Final[dict[Scenario, str]] = {
     "old": "old – old",
     "S1": "new – new",
     "S2": "converted – converted",
@@ -52,22 +53,22 @@ SCENARIOS: Final = {
 }
 """What each verification scenario compares: anchor – positive."""
 
-NAMES: Final = {"old": "Status quo"}
+NAMES: Final[dict[Scenario, str]] = {"old": "Status quo"}
 """What scenarios are called that are not called by their number."""
 
 MISSING: Final = "–"
 
 
-def as_interval(measured: Measured | None, write: Callable[[float | None], str] | None = None) -> str:
+def as_interval(figure: Estimate | None, write: Callable[[float | None], str] | None = None) -> str:
     """Write the ends of an interval.
 
     Example:
-        >>> as_interval(Measured(value=0.5, low=0.45, high=0.551)), as_interval(Measured(value=0.5))
+        >>> as_interval(Estimate(0.5, 0.45, 0.551)), as_interval(Estimate(0.5))
         ('0.450 to 0.551', '–')
     """
-    if measured is None or (measured.low is None and measured.high is None):
+    if figure is None or (math.isinf(figure.low) and math.isinf(figure.high)):
         return MISSING
-    low, high = ("∞" if end is None else (write or as_number)(end) for end in (measured.low, measured.high))
+    low, high = ("∞" if math.isinf(end) else (write or as_number)(end) for end in (figure.low, figure.high))
     return f"{'−' if low == '∞' else ''}{low} to {high}"
 
 

@@ -128,7 +128,7 @@ def fit_artifact(
             seed=seed,
             progress=on_fit,
         )
-        candidate, measured = selection.chosen.candidate, selection.aligner
+        candidate, measured = selection.candidate, selection.aligner
         if words is not None:
             gain = held_out_gain(words.held_out, candidate, split, seed=seed)
             if gain.low > 0:

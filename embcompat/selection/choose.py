@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import JsonValue
 
 from embcompat.aligners import Aligner
 from embcompat.embeddings import PairedEmbeddings, PairSplit, piece_rows, stack_pairs, transform_embeddings
 from embcompat.errors import InputError
-from embcompat.evaluation.bootstrap import Estimate, bootstrap_difference, bootstrap_mean
+from embcompat.evaluation.bootstrap import bootstrap_difference, bootstrap_mean
+from embcompat.results import Scored
 from embcompat.selection.candidates import Candidate, Task, default_candidates, parse_candidate
 from embcompat.selection.crossfit import CrossFit, correct, correct_folds, cross_fit, fit_candidate
 from embcompat.selection.fitting import NEURAL_KINDS
@@ -26,50 +26,19 @@ FEW_PAIRS, REPEATS = 1_000, 2
 
 
 @dataclass(frozen=True, eq=False)
-class Scored:
-    """A candidate that was cross-fitted and scored.
-
-    Attributes:
-        candidate: What it is.
-        parameters: Floats that it stores.
-        fit_seconds: How long one fit took.
-        score: Its figure, larger is better.
-        against_best: Paired difference from the best figure.
-        as_good: Whether that interval includes 0.
-    """
-
-    candidate: Candidate
-    parameters: int
-    fit_seconds: float
-    score: Estimate
-    against_best: Estimate
-    as_good: bool
-
-    def to_dict(self) -> dict[str, JsonValue]:
-        """Return the row of the table as JSON."""
-        return {
-            "name": self.candidate.name,
-            "kind": self.candidate.kind,
-            "parameters": self.parameters,
-            "fit_seconds": self.fit_seconds,
-            "score": dict(self.score.to_dict()),
-            "against_best": dict(self.against_best.to_dict()),
-            "as_good": self.as_good,
-        }
-
-
-@dataclass(frozen=True, eq=False)
 class Selection:
     """The outcome of a selection.
 
     Attributes:
         aligner: The chosen candidate, fitted on all pairs.
-        chosen: The first candidate, in the order given, that is as good as the best.
+        candidate: The chosen one: the first candidate, in the order given, that is as good as the best.
+        chosen: Its row among the candidates.
         candidates: All of them, in the order given.
         metric: What the scores are.
     """
 
     aligner: Aligner
+    candidate: Candidate
     chosen: Scored
     candidates: tuple[Scored, ...]
     metric: str
@@ -119,18 +88,19 @@ def select_aligner(
     against = [bootstrap_difference(each, best, seed=seed) for each in values]
     rows = tuple(
         Scored(
-            candidate,
-            fit.parameters,
-            fit.fit_seconds,
-            bootstrap_mean(each, seed=seed),
-            difference,
+            name=candidate.name,
+            kind=candidate.kind,
+            parameters=fit.parameters,
+            fit_seconds=fit.fit_seconds,
+            score=bootstrap_mean(each, seed=seed),
+            against_best=difference,
             as_good=difference.high >= 0,
         )
         for candidate, fit, each, difference in zip(tried, fits, values, against, strict=True)
     )
     number = next(number for number, row in enumerate(rows) if row.as_good)
     aligner = fit_candidate(tried[number], train, validation, seed=seed)
-    return Selection(correct(aligner, tried[number], fits[number], pairs), rows[number], rows, metric)
+    return Selection(correct(aligner, tried[number], fits[number], pairs), tried[number], rows[number], rows, metric)
 
 
 def fit_corrected(

@@ -1,5 +1,6 @@
 """One upgrade, judged: the cases, the modes, and what to do."""
 
+from embcompat.results import MODES, Decision, Mode, Model, Option
 from embcompat.upgrade.cases import (
     Galleries,
     SearchCase,
@@ -9,11 +10,11 @@ from embcompat.upgrade.cases import (
     judge_by_neighbours,
     unseen_subjects,
 )
-from embcompat.upgrade.decision import QUALITY_FLOOR, Decision, decide
+from embcompat.upgrade.decision import QUALITY_FLOOR, decide
 from embcompat.upgrade.evaluate import Evaluation, evaluate_upgrade
 from embcompat.upgrade.maps import OnnxMaps, open_maps
 from embcompat.upgrade.modes import MeasuredModes, measure_modes
-from embcompat.upgrade.options import MODES, Mode, Model, Option, measured_options, option_from
+from embcompat.upgrade.options import measured_options, option_from
 
 __all__ = [
     "MODES",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Set
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 
@@ -17,11 +16,8 @@ from embcompat.evaluation.retrieval.lines import Sides
 from embcompat.evaluation.retrieval.neighbours import NEIGHBOURS
 from embcompat.evaluation.retrieval.qrels import Qrels
 from embcompat.evaluation.search import search
+from embcompat.results import Judge
 from embcompat.upgrade.maps import Maps, Upgrade, open_upgrade
-
-Judge = Literal["qrels", "labels", "new_model_neighbours"]
-"""What says which items are relevant."""
-
 
 HELD_OUT_SHARE = 0.25
 """Share of the test pairs in a gallery that backfill orders may learn from [ours]."""

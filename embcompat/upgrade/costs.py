@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from embcompat.errors import InputError
-from embcompat.upgrade.options import MODES, Mode, Option
+from embcompat.results import MODES, Mode, Option
 
 
 @dataclass(frozen=True)

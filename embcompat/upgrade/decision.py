@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
-
-from pydantic import JsonValue
 
 from embcompat.errors import InputError
-from embcompat.evaluation.retrieval.report import MIN_QUERIES, RetrievalReport
+from embcompat.results import MIN_QUERIES, Decision, Mode, Model, Option, RetrievalReport
 from embcompat.upgrade import reasons
 from embcompat.upgrade.costs import Costs
-from embcompat.upgrade.options import NEEDS, Mode, Model, Option, measured_options
+from embcompat.upgrade.options import NEEDS, measured_options
 
 QUALITY_FLOOR = 0.8
 """Share of a full reindex that a mode must keep, by the lower end of its interval [ours]."""
@@ -23,37 +19,6 @@ MOST_EMBEDDED = 0.5
 SWAP_FLOOR = 0.95
 """Share of a full reindex that the new queries must keep in the old gallery before no aligner is needed, and share of
 today's figure, both by the lower ends of their intervals [ours]."""
-
-DecisionName = Literal["unjudged"] | Mode
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What to do.
-
-    Attributes:
-        mode: One of `MODES`, or ``unjudged`` where nothing tells which model is better.
-        reason: Why, in one sentence; what matters most comes first.
-        needs: The models that must be alive at query time.
-        fraction: Share of the gallery that is to be native, where the mode is ``backfill``; None otherwise.
-        because: What stands behind the reason, a sentence each, the most important first.
-    """
-
-    mode: DecisionName
-    reason: str
-    needs: tuple[Model, ...]
-    fraction: float | None = None
-    because: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, JsonValue]:
-        """Return the decision as JSON: ``decision``, ``reason``, ``because``, ``needs``, ``fraction``."""
-        return {
-            "decision": self.mode,
-            "reason": self.reason,
-            "because": list(self.because),
-            "needs": list(self.needs),
-            "fraction": self.fraction,
-        }
 
 
 def decide(

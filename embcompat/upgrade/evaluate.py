@@ -10,18 +10,25 @@ from pydantic import JsonValue
 
 from embcompat.embeddings import Embeddings
 from embcompat.errors import InputError, UnknownNameError
-from embcompat.evaluation.retrieval.hybrid import HybridReport, Run
+from embcompat.evaluation.retrieval.hybrid import Run
 from embcompat.evaluation.retrieval.qrels import Qrels
-from embcompat.evaluation.retrieval.report import RetrievalReport
-from embcompat.evaluation.verification import VerificationReport, evaluate_verification
+from embcompat.evaluation.verification import evaluate_verification
 from embcompat.evaluation.verification.report import Progress
-from embcompat.results import SCHEMA_VERSION
+from embcompat.results import (
+    SCHEMA_VERSION,
+    Decision,
+    HybridReport,
+    Judge,
+    Mode,
+    Model,
+    RetrievalReport,
+    VerificationReport,
+)
 from embcompat.similarities import Weight
-from embcompat.upgrade.cases import Judge, build_search_case, join_galleries, unseen_subjects
-from embcompat.upgrade.decision import QUALITY_FLOOR, Decision
+from embcompat.upgrade.cases import build_search_case, join_galleries, unseen_subjects
+from embcompat.upgrade.decision import QUALITY_FLOOR
 from embcompat.upgrade.maps import OnnxMaps, Upgrade
 from embcompat.upgrade.modes import MeasuredModes
-from embcompat.upgrade.options import Mode, Model
 from embcompat.upgrade.search import Costs, judge_search
 from embcompat.upgrade.verification import decide_verification, verification_warnings
 

@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import JsonValue
 
-from embcompat.evaluation.bootstrap import Estimate, bootstrap_difference, bootstrap_ratio
-from embcompat.evaluation.retrieval.report import Line, RetrievalReport
-
-Mode = Literal["stay", "swap", "convert", "fused", "lazy_backfill", "backfill", "reindex"]
-Model = Literal["old", "new"]
-
-MODES: tuple[Mode, ...] = ("stay", "swap", "convert", "fused", "lazy_backfill", "backfill", "reindex")
-"""From the least to the most effort: the order of preference where costs are not measured [ours]."""
+from embcompat.evaluation.bootstrap import bootstrap_difference, bootstrap_ratio
+from embcompat.results import ColdStart, Estimate, Line, Mode, Model, Option, RetrievalReport
 
 LINE_OF: dict[Mode, Line] = {
     "swap": "naive_swap",
@@ -38,65 +29,6 @@ Part = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 """The metric of each query in one gallery: under a mode, under the status quo, and after a full reindex (m,)."""
 
 _ALL, _NOTHING = Estimate(1.0, 1.0, 1.0), Estimate(0.0, 0.0, 0.0)
-
-
-@dataclass(frozen=True)
-class Option:
-    """A mode that could be chosen, with what was measured of it on held-out queries.
-
-    Attributes:
-        mode: What would be done.
-        difference: Its metric less that of the status quo.
-        retention: Its metric as a share of a full reindex's.
-        needs: The models that must be alive at query time.
-        fraction: Share of the gallery that is native under ``backfill``, fitted items included; None otherwise.
-        items: Items that it embeds beside the fitted ones; None where that was not counted. Those of
-            ``lazy_backfill`` are what the held-out queries brought up: other queries will bring up others.
-        share_of_reindex: Those items as a share of what a full reindex would embed; None where not counted.
-        cold_difference: Under ``lazy_backfill`` the difference if each query were the first one and met a gallery in
-            which only the fitted items are native; None otherwise.
-        cold_retention: The retention in the same case.
-    """
-
-    mode: Mode
-    difference: Estimate
-    retention: Estimate
-    needs: tuple[Model, ...]
-    fraction: float | None = None
-    items: int | None = None
-    share_of_reindex: float | None = None
-    cold_difference: Estimate | None = None
-    cold_retention: Estimate | None = None
-
-    def beats_status_quo(self) -> bool:
-        """Say whether the interval of the difference lies above zero."""
-        return self.difference.low > 0
-
-    def keeps(self, floor: float) -> bool:
-        """Say whether the interval of the retention lies at or above a floor."""
-        return self.retention.low >= floor
-
-    def _cold(self) -> dict[str, JsonValue] | None:
-        if self.cold_difference is None or self.cold_retention is None:
-            return None
-        return {
-            "difference": dict(self.cold_difference.to_dict()),
-            "retention": dict(self.cold_retention.to_dict()),
-        }
-
-    def to_dict(self) -> dict[str, JsonValue]:
-        """Return the option as JSON."""
-        return {
-            "mode": self.mode,
-            "needs": list(self.needs),
-            "fraction": self.fraction,
-            "items": self.items,
-            "items_embedded": self.items,
-            "share_of_reindex": self.share_of_reindex,
-            "cold": self._cold(),
-            "difference": dict(self.difference.to_dict()),
-            "retention": dict(self.retention.to_dict()),
-        }
 
 
 def option_from(
@@ -122,8 +54,17 @@ def option_from(
         cold: The same as ``parts``, if each query were the first one.
         seed: Seed of the bootstrap.
     """
-    cold_figures = _least(cold, seed) if cold else (None, None)
-    return Option(mode, *_least(parts, seed), needs, fraction, items, share_of_reindex, *cold_figures)
+    difference, retention = _least(parts, seed)
+    return Option(
+        mode=mode,
+        needs=needs,
+        difference=difference,
+        retention=retention,
+        fraction=fraction,
+        items=items,
+        share_of_reindex=share_of_reindex,
+        cold=_cold_start(cold, seed) if cold else None,
+    )
 
 
 def measured_options(report: RetrievalReport) -> list[Option]:
@@ -140,10 +81,22 @@ def measured_options(report: RetrievalReport) -> list[Option]:
         differences = [part.differences[line] for part in parts]
         retentions = [_ALL if mode == "reindex" else part.retentions.get(line, _NOTHING) for part in parts]
         items = report.gallery_size - report.native_items if mode == "reindex" else 0
-        best = min(differences, key=_low), min(retentions, key=_low)
-        share = float(mode == "reindex")
-        options.append(Option(mode, *best, NEEDS[mode], items=items, share_of_reindex=share))
+        options.append(
+            Option(
+                mode=mode,
+                needs=NEEDS[mode],
+                difference=min(differences, key=_low),
+                retention=min(retentions, key=_low),
+                items=items,
+                share_of_reindex=float(mode == "reindex"),
+            )
+        )
     return options
+
+
+def _cold_start(parts: Sequence[Part], seed: int) -> ColdStart:
+    difference, retention = _least(parts, seed)
+    return ColdStart(difference=difference, retention=retention)
 
 
 def _least(parts: Sequence[Part], seed: int) -> tuple[Estimate, Estimate]:

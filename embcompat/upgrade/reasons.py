@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from embcompat.evaluation.bootstrap import Estimate
-from embcompat.evaluation.retrieval.report import RetrievalReport
+from embcompat.results import Estimate, Option, RetrievalReport
 from embcompat.upgrade.costs import Costs
-from embcompat.upgrade.options import Option
 
 
 def swap(option: Option) -> str:
@@ -177,10 +175,10 @@ def _lazy_points(option: Option) -> list[str]:
             f"The replayed queries embedded {option.items:,} items, {percent(option.share_of_reindex)} of what a full "
             "reindex embeds; more traffic embeds more."
         )
-    if option.cold_retention is not None:
+    if option.cold is not None:
         sentences.append(
             f"In a cold gallery, where a query finds nothing re-embedded by earlier ones, it keeps "
-            f"{percent(option.cold_retention.value)} of a full reindex."
+            f"{percent(option.cold.retention.value)} of a full reindex."
         )
     return sentences
 

@@ -6,13 +6,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from embcompat.evaluation.retrieval.evaluate import FUSED_WEIGHTS, evaluate_retrieval, held_out_relevance
-from embcompat.evaluation.retrieval.hybrid import HybridReport, Run, evaluate_hybrid
+from embcompat.evaluation.retrieval.hybrid import Run, evaluate_hybrid
 from embcompat.evaluation.retrieval.qrels import describe_unmatched, match_qrels
-from embcompat.evaluation.retrieval.report import MIN_QUERIES, GalleryPart, RetrievalReport
-from embcompat.upgrade.cases import Judge, SearchCase
-from embcompat.upgrade.decision import QUALITY_FLOOR, SWAP_FLOOR, Decision, decide
+from embcompat.results import MIN_QUERIES, Decision, GalleryPart, HybridReport, Judge, Mode, Model, RetrievalReport
+from embcompat.upgrade.cases import SearchCase
+from embcompat.upgrade.decision import QUALITY_FLOOR, SWAP_FLOOR, decide
 from embcompat.upgrade.modes import MeasuredModes, measure_modes
-from embcompat.upgrade.options import Mode, Model
 from embcompat.upgrade.reasons import percent
 
 REPORTED_METRICS = ("recall@1", "recall@5", "recall@10", "recall@20", "recall@50", "recall@100", "mrr", "map")
@@ -119,14 +118,15 @@ def _fidelity(report: RetrievalReport) -> RetrievalReport:
     """Take every comparison with the status quo out of a report."""
 
     def strip(part: GalleryPart) -> GalleryPart:
-        return replace(part, differences={})
+        return part.model_copy(update={"differences": {}})
 
-    return replace(
-        report,
-        gaps={},
-        sizes=tuple(strip(part) for part in report.sizes),
-        unfitted=None if report.unfitted is None else strip(report.unfitted),
-        reasons={**report.reasons, "gap": "nothing tells which model is better"},
+    return report.model_copy(
+        update={
+            "gaps": {},
+            "retention_by_size": tuple(strip(part) for part in report.retention_by_size),
+            "unfitted": None if report.unfitted is None else strip(report.unfitted),
+            "reasons": {**report.reasons, "gap": "nothing tells which model is better"},
+        }
     )
 
 

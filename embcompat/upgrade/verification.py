@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from embcompat.evaluation.bootstrap import Estimate
-from embcompat.evaluation.verification import ScenarioResult, VerificationReport, one_in
-from embcompat.upgrade.decision import Decision
+from embcompat.evaluation.verification import one_in
+from embcompat.results import Decision, Estimate, ScenarioResult, VerificationReport
 
 MOST_OF_ONE = 0.1
 """Share of the genuine pairs that one person may have before a warning says so [ours]."""

@@ -29,13 +29,13 @@ def main() -> None:
         f"{collection.name}, {old} → {new}: share of native neighbours found, on {len(split.validation):,} documents",
         ("pairs", *kinds),
         [
-            (f"{pairs:,}", *(f"{curve.scores[row].value:.3f}" for curve in curves))
+            (f"{pairs:,}", *(f"{curve.values[row].value:.3f}" for curve in curves))
             for row, pairs in enumerate(curves[0].pairs)
         ],
     )
     for curve in curves:
-        print(f"{curve.kind}: {curve.verdict}")
-    figures = {curve.kind: curve.to_dict() for curve in curves}
+        print(f"{curve.aligner}: {curve.verdict}")
+    figures = {curve.aligner: curve.to_dict() for curve in curves}
     write(options, "pairs_needed", {"collection": collection.name, "old": old, "new": new, "curves": figures})
 
 

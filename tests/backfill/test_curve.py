@@ -19,7 +19,7 @@ from embcompat.evaluation.retrieval.qrels import Qrels, match_qrels
 from embcompat.evaluation.retrieval.ranks import ScoreTerm, rank_relevant
 from embcompat.evaluation.verification.figures import frr_at_far
 from embcompat.evaluation.verification.pairs import VerificationPairs
-from embcompat.report.results import parse_result
+from embcompat.results import parse_result
 from embcompat.testing import make_pairs
 
 Made = tuple[Backlog, Embeddings, set[str], PairedEmbeddings]

@@ -29,9 +29,20 @@ IDS = [f"item-{number}" for number in range(80)]
 def curve() -> BackfillCurve:
     retention = tuple(Estimate(v, low, min(v + 0.04, 1.0)) for v, low in zip(VALUES, LOWS, strict=True))
     metric = tuple(Estimate(*(0.5 * end for end in (each.value, each.low, each.high))) for each in retention)
-    order = OrderCurve(metric, retention, Estimate(0.4, 0.3, 0.5), None)
+    order = OrderCurve(
+        fractions=(0.2, 0.4, 0.6, 0.8, 1.0), metric=metric, retention=retention, auc=Estimate(0.4, 0.3, 0.5)
+    )
     full = Estimate(0.5, 0.4, 0.6)
-    return BackfillCurve("ndcg@10", (0.2, 0.4, 0.6, 0.8, 1.0), {"random": order}, 0.3, full, {}, 0.0, 50, 1_000)
+    return BackfillCurve(
+        metric="ndcg@10",
+        orders={"random": order},
+        status_quo=0.3,
+        full_reindex=full,
+        weights={},
+        calibrated=0.0,
+        judged=50,
+        gallery_size=1_000,
+    )
 
 
 def test_a_target_is_read_off_the_curve(curve: BackfillCurve) -> None:

@@ -17,8 +17,8 @@ from embcompat.errors import InputError, SpaceMismatchError, UnknownNameError
 from embcompat.evaluation.bootstrap import bootstrap_ratio
 from embcompat.evaluation.retrieval.evaluate import FUSED_WEIGHTS, evaluate_retrieval
 from embcompat.evaluation.retrieval.qrels import Qrels
-from embcompat.evaluation.retrieval.report import LINES, RetrievalReport
 from embcompat.evaluation.similarity import pairwise_scores
+from embcompat.results import LINES, RetrievalReport
 from embcompat.spaces import SpaceVersion
 
 OLD = SpaceVersion(name="old", version="1", dim=8, normalized=True)
@@ -171,7 +171,7 @@ def test_the_unfitted_part_is_the_gallery_without_the_fitted_items(world: dict[s
     part = {name: world[name].select(kept) for name in ("old_gallery", "new_gallery", "converted")}
     alone = evaluate_retrieval(**(world | part), fused_weights=(0.5,))
     assert report.unfitted.gallery_size == 120
-    assert report.unfitted.to_dict() == alone.sizes[-1].to_dict()
+    assert report.unfitted.to_dict() == alone.retention_by_size[-1].to_dict()
     assert [part.gallery_size for part in report.parts] == [ITEMS, 120]
     assert len(alone.parts) == 1
 
@@ -214,14 +214,14 @@ def test_a_query_whose_items_were_all_fitted_is_never_headline(world: dict[str, 
 
 def test_three_nested_galleries_keep_every_relevant_item(world: dict[str, Any]) -> None:
     report = evaluate_retrieval(**world)
-    assert [part.gallery_size for part in report.sizes] == [80 + round(70 / 9), 80 + round(70 / 3), ITEMS]
+    assert [part.gallery_size for part in report.retention_by_size] == [80 + round(70 / 9), 80 + round(70 / 3), ITEMS]
     for line in ("status_quo", "converted", "full_reindex"):
-        means = [part.means[line] for part in report.sizes]
+        means = [part.means[line] for part in report.retention_by_size]
         assert means == sorted(means, reverse=True)
         assert means[-1] == pytest.approx(report.lines[line].value)
     everything = Qrels({f"q{row}": {f"d{item}": 1 for item in range(row, ITEMS, QUERIES)} for row in range(QUERIES)})
     one = evaluate_retrieval(**(world | {"qrels": everything}))
-    assert len(one.sizes) == 1
+    assert len(one.retention_by_size) == 1
     assert any("no smaller gallery" in note for note in one.notes)
 
 
@@ -308,7 +308,9 @@ def test_the_report_is_json(world: dict[str, Any]) -> None:
         assert found[line] == pytest.approx(report.per_query[line].mean())
         assert found[f"{line}_interval"][0] <= found[line] <= found[f"{line}_interval"][1]
     assert found["retention_interval"] == [report.retention.low, report.retention.high]
-    assert [part["gallery_size"] for part in found["retention_by_size"]] == [part.gallery_size for part in report.sizes]
+    assert [part["gallery_size"] for part in found["retention_by_size"]] == [
+        part.gallery_size for part in report.retention_by_size
+    ]
     assert found["metrics"]["map"]["converted"].keys() == {"value", "low", "high"}
     assert found["in_sample"]["ndcg@10"].keys() == set(SCORES)
     assert found["queries"] == report.queries == 38

@@ -35,10 +35,7 @@ def demo() -> dict[str, Any]:
         "new_space": "made-new@2",
         **LINES,
         **{f"{name}_interval": around(value) for name, value in LINES.items()},
-        "retention": 0.767,
-        "retention_interval": [0.71, None],
-        "gap": 0.333,
-        "gap_interval": [0.2, 0.45],
+        "gaps": {"converted": {"value": 0.333, "low": 0.2, "high": 0.45}},
         "differences": differences,
         "metrics": {
             f"recall@{k}": {name: estimate(min(1.0, value * k**0.3)) for name, value in LINES.items()}
@@ -47,12 +44,14 @@ def demo() -> dict[str, Any]:
         "retention_by_size": [
             {
                 "gallery_size": size,
-                "retention": kept,
-                "retention_interval": around(kept),
                 "differences": differences,
-                "retentions": {"status_quo": estimate(kept - 0.1), "converted": estimate(kept)},
+                "retentions": {"status_quo": estimate(share - 0.1), "converted": converted_share},
             }
-            for size, kept in ((90, 0.9), (300, 0.85), (900, 0.77))
+            for size, share, converted_share in (
+                (90, 0.9, estimate(0.9)),
+                (300, 0.85, estimate(0.85)),
+                (900, 0.77, {"value": 0.767, "low": 0.71, "high": None}),
+            )
         ],
         "unfitted": {"gallery_size": 700, "differences": differences, "retentions": {}},
         "options": [
@@ -99,8 +98,16 @@ def demo() -> dict[str, Any]:
         "speedup": 16.1,
         "reasons": {"fused": "this reason is made up"},
         "candidates": [
-            {"name": "first", "parameters": 10, "fit_seconds": 0.1, "score": estimate(0.5), "as_good": False},
-            {"name": "second", "score": estimate(0.6), "against_best": estimate(0.0), "as_good": True},
+            {
+                "name": name,
+                "kind": "ridge",
+                "parameters": 10,
+                "fit_seconds": 0.1,
+                "score": estimate(score),
+                "against_best": estimate(score - 0.6),
+                "as_good": score == 0.6,
+            }
+            for name, score in (("first", 0.5), ("second", 0.6))
         ],
         "examples": [
             {
@@ -121,9 +128,13 @@ def scenario(frr: float, far: float) -> dict[str, Any]:
         "frr": frr,
         "far": far,
         "far_at_frr": 1.2 * far,
+        "threshold_at_frr": 0.4,
         "mean_genuine": 0.5,
         "mean_impostor": 0.9,
+        "genuine_pairs": 100,
         "impostor_pairs": 10_000,
+        "false_acceptances": round(10_000 * far),
+        "false_acceptances_at_frr": round(12_000 * far),
         "intervals": {"frr": around(frr, 0.01), "far": around(far, 0.4 * far), "far_at_frr": [far, None]},
     }
 
@@ -143,6 +154,11 @@ def verification() -> dict[str, Any]:
         "subjects": 100,
         "same_item_distance": 0.23,
         "status_quo_ratio": estimate(0.7, 0.2),
+        "all_images": False,
+        "weight": "person",
+        "largest_share": 0.01,
+        "similarity": "cosine",
+        "seed": 0,
         "decision": "stay",
         "reason": "This verdict is made up.",
         "det": {"S1": det_curve(genuine, impostor).points(), "S3": det_curve(genuine - 0.1, impostor).points()},
@@ -163,7 +179,6 @@ def learning_curve() -> dict[str, Any]:
         "values": values,
         "intervals": [around(value) for value in values],
         "enough": 500,
-        "reason": "This reason is made up.",
         "status_quo": 0.28,
         "full_reindex": 0.43,
     }
@@ -185,6 +200,10 @@ def backfill_curve() -> dict[str, Any]:
         },
         "status_quo": 0.28,
         "full_reindex": 0.43,
+        "weights": {},
+        "calibrated": 0.0,
+        "judged": 120,
+        "gallery_size": 900,
     }
 
 

@@ -1,14 +1,21 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from embcompat.errors import FileFormatError, InputError, UnknownNameError
-from embcompat.report import parse_result, read_result
-from embcompat.report.results import KINDS, BackfillCurve, RetrievalResult, VerificationResult
+from embcompat.results import (
+    KINDS,
+    BackfillCurve,
+    RetrievalReport,
+    VerificationReport,
+    parse_result,
+    read_result,
+)
 
 
 def test_every_kind_is_read(results: list[dict[str, Any]]) -> None:
@@ -17,29 +24,28 @@ def test_every_kind_is_read(results: list[dict[str, Any]]) -> None:
 
 
 def test_a_figure_meets_its_interval(demo: dict[str, Any], verification: dict[str, Any]) -> None:
-    search, faces = parse_result(demo), parse_result(verification)
-    assert isinstance(search, RetrievalResult)
-    assert isinstance(faces, VerificationResult)
+    search, faces = parse_result(demo).measured, parse_result(verification).measured
+    assert isinstance(search, RetrievalReport)
+    assert isinstance(faces, VerificationReport)
     assert search.retention is not None
-    assert (search.retention.value, search.retention.low, search.retention.high) == (0.767, 0.71, None)
-    assert list(search.lines()) == ["status_quo", "naive_swap", "converted", "fused", "full_reindex"]
-    assert faces.scenarios["S2"].frr is not None
+    assert (search.retention.value, search.retention.low, search.retention.high) == (0.767, 0.71, math.inf)
+    assert list(search.lines) == ["status_quo", "naive_swap", "converted", "fused", "full_reindex"]
     assert faces.scenarios["S2"].frr.low == pytest.approx(0.04)
-    assert list(faces.named()) == ["old", "S1", "S2", "S3", "S4"]
+    assert list(faces.in_order()) == ["old", "S1", "S2", "S3", "S4"]
 
 
 def test_recall_curves_come_from_the_other_metrics(demo: dict[str, Any]) -> None:
-    result = parse_result(demo)
-    assert isinstance(result, RetrievalResult)
+    result = parse_result(demo).measured
+    assert isinstance(result, RetrievalReport)
     assert list(result.recall()["fused"]) == [1, 10, 100]
     assert result.recall()["status_quo"][1] == pytest.approx(0.28)
 
 
 def test_null_is_what_was_not_measured() -> None:
     result = parse_result({"kind": "retrieval", "metric": "mrr", "naive_swap": None, "notes": None, "converted": 0.5})
-    assert isinstance(result, RetrievalResult)
-    assert list(result.lines()) == ["converted"]
-    assert result.notes == []
+    assert isinstance(result.measured, RetrievalReport)
+    assert list(result.measured.lines) == ["converted"]
+    assert result.notes == ()
 
 
 @pytest.mark.parametrize(
@@ -48,14 +54,17 @@ def test_null_is_what_was_not_measured() -> None:
         ({}, "must name its kind, one of backfill_curve, demo, learning_curve, retrieval, verification. Got None"),
         ({"kind": 3}, "Got 3"),
         ({"kind": "retrieval"}, "is not a retrieval result. metric: Field required"),
-        ({"kind": "retrieval", "metric": "mrr", "converted": "high"}, "converted: "),
+        ({"kind": "retrieval", "metric": "mrr", "converted": "high"}, "metrics.mrr.converted"),
         ({"kind": "retrieval", "metric": "mrr", "converted": float("nan")}, "finite"),
-        ({"kind": "learning_curve", "metric": "mrr", "pairs": [1, 2], "values": [0.5]}, "lengths must agree, got 2, 1"),
+        (
+            {"kind": "learning_curve", "metric": "mrr", "pairs": [1, 2], "values": [0.5], "enough": 2},
+            "lengths must agree, got 2 counts and 1",
+        ),
         ({"kind": "backfill_curve", "metric": "mrr", "orders": {}}, "orders: "),
         (
             {
-                "kind": "verification",
-                "scenarios": {},
+                "kind": "retrieval",
+                "metric": "mrr",
                 "histograms": [{"name": "x", "edges": [0], "genuine": [], "impostor": []}],
             },
             "do not fit",
@@ -69,7 +78,10 @@ def test_null_is_what_was_not_measured() -> None:
             "same items, got 1 and 0",
         ),
         ({"kind": "verification", "scenarios": 3}, "scenarios: "),
-        ({"kind": "learning_curve", "metric": "mrr", "pairs": [0], "values": [0.5]}, "pairs.0: .*greater than 0"),
+        (
+            {"kind": "learning_curve", "metric": "mrr", "pairs": [0], "values": [0.5], "enough": 1},
+            "pairs.0: .*greater than 0",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(data: dict[str, Any], message: str) -> None:
@@ -85,9 +97,9 @@ def test_an_unknown_kind_lists_the_known_ones() -> None:
 def test_files(tmp_path: Path, backfill_curve: dict[str, Any]) -> None:
     path = tmp_path / "curve.json"
     path.write_text(json.dumps(backfill_curve))
-    result = read_result(path)
+    result = read_result(path).measured
     assert isinstance(result, BackfillCurve)
-    assert result.orders["class_mean"].auc == 0.385
+    assert result.orders["class_mean"].auc.value == 0.385
 
 
 @pytest.mark.parametrize(

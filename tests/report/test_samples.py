@@ -8,7 +8,7 @@ import pytest
 from embcompat.errors import InputError
 from embcompat.evaluation.verification.figures import det_curve
 from embcompat.report import count_scores, project
-from embcompat.report.parts import Histogram, Projection
+from embcompat.results import Histogram, Projection
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from embcompat.errors import InputError
 from embcompat.report.terminal import show_result
+from embcompat.results import KINDS
 
 
 def shown(result: dict[str, Any], **options: Any) -> str:
@@ -49,11 +51,16 @@ def test_ways_that_re_embed_a_part_are_listed(demo: dict[str, Any]) -> None:
         assert cell in text
 
 
-def test_every_key_may_be_missing(results: list[dict[str, Any]]) -> None:
-    required = {"kind", "metric", "scenarios", "pairs", "values", "orders"}
+def test_a_missing_key_is_left_out_or_named(results: list[dict[str, Any]]) -> None:
     for result in results:
-        for key in result.keys() - required:
-            assert "None" not in shown({name: value for name, value in result.items() if name != key})
+        required = {name for name, field in KINDS[result["kind"]].model_fields.items() if field.is_required()}
+        for key in result.keys() - {"kind"}:
+            rest = {name: value for name, value in result.items() if name != key}
+            if key in required:
+                with pytest.raises(InputError, match=f"{key}: Field required"):
+                    shown(rest)
+            else:
+                assert "None" not in shown(rest)
 
 
 @pytest.mark.parametrize("kind", ["retrieval", "demo"])

@@ -39,7 +39,7 @@ def test_auto_saves_what_select_aligner_chooses(tmp_path: Path) -> None:
     fitted = fit_artifact(PAIRS, tmp_path / "a", candidates=["ridge", "procrustes"], refit=False)
     choice = select_aligner(fitted.split.train, fitted.split.validation, candidates=["ridge", "procrustes"])
     assert fitted.selection is not None
-    assert fitted.selection.chosen.candidate == choice.chosen.candidate
+    assert fitted.selection.candidate == choice.candidate
     np.testing.assert_array_equal(fitted.aligner.state()["weight"], choice.aligner.state()["weight"])
 
 

@@ -34,7 +34,7 @@ def test_the_prior_order_decides_a_tie() -> None:
     for order in (CHEAP, CHEAP[::-1]):
         selection = select_aligner(parts.train, parts.validation, candidates=order)
         assert all(row.as_good for row in selection.candidates)
-        assert selection.chosen.candidate == order[0]
+        assert selection.candidate == order[0]
 
 
 def test_identity_is_chosen_where_nothing_need_be_changed() -> None:
@@ -124,7 +124,7 @@ def test_pairs_of_aligners_cannot_be_compared(split: PairSplit) -> None:
 def test_a_learning_curve_rises_and_says_when_to_stop() -> None:
     parts = split_pairs(make_pairs(4_000, source_dim=12, target_dim=12, noise=0.05).pairs)
     curve = learning_curve("ridge", parts.train, parts.validation, sizes=[15, 100, 1_000, 2_000])
-    values = [score.value for score in curve.scores]
+    values = [score.value for score in curve.values]
     assert values[0] < values[-1]
     assert 15 < curve.enough <= 1_000
     assert "enough" in curve.verdict

@@ -10,10 +10,9 @@ import pytest
 
 from embcompat.embeddings import Embeddings, normalize_rows
 from embcompat.errors import InputError
-from embcompat.evaluation.bootstrap import Estimate
 from embcompat.evaluation.retrieval.evaluate import evaluate_retrieval
 from embcompat.evaluation.retrieval.qrels import Qrels
-from embcompat.evaluation.retrieval.report import RetrievalReport
+from embcompat.results import Estimate, RetrievalReport
 from embcompat.spaces import SpaceVersion
 from embcompat.upgrade import MODES, Option, decide, measured_options, option_from
 
@@ -68,8 +67,11 @@ def world() -> World:
 
 
 def option(mode: str, difference: float, retention: float, *needs: str, width: float = 0.02, **known: float) -> Option:
-    spread = [Estimate(value, value - width, value + width) for value in (difference, retention)]
-    return Option(mode, *spread, needs, **known)  # type: ignore[arg-type]
+    figures = {
+        name: Estimate(value, value - width, value + width)
+        for name, value in (("difference", difference), ("retention", retention))
+    }
+    return Option.model_validate({"mode": mode, "needs": needs, **figures, **known})
 
 
 def test_a_perfect_map_passes_whatever_the_floor(world: World) -> None:

@@ -92,8 +92,8 @@ def test_more_is_better_and_all_beat_conversion(modes: MeasuredModes) -> None:
 
 def test_a_cold_gallery_is_worth_less_than_a_warm_one(modes: MeasuredModes) -> None:
     for option, curve in zip(modes.options[:2], modes.curves, strict=True):
-        assert option.cold_retention is not None
-        assert option.cold_retention.value <= option.retention.value
+        assert option.cold is not None
+        assert option.cold.retention.value <= option.retention.value
         assert curve.cold[curve.order[0]] == curve.values[curve.order[0]]  # the first query did meet a cold gallery
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from embcompat.evaluation.bootstrap import Estimate, estimate_from
+from embcompat.evaluation.bootstrap import estimate_from
+from embcompat.results import Estimate
 
 Float64 = NDArray[np.float64]
 

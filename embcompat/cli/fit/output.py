@@ -38,7 +38,7 @@ def fit_result(fitted: FittedArtifact, out: Path, kept_out: int) -> dict[str, An
     if fitted.selection is not None:
         result["candidates"] = [dict(row.to_dict()) for row in fitted.selection.candidates]
         result["score"] = fitted.selection.metric
-        result["chosen"] = fitted.selection.chosen.candidate.name
+        result["chosen"] = fitted.selection.chosen.name
     if fitted.words is not None:
         result["parts"] = [dict(part.to_dict()) for part in fitted.words.parts]
     if fitted.words_gain is not None:

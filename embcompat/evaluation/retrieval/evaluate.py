@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 
 from embcompat.embeddings import Embeddings
 from embcompat.errors import InputError
-from embcompat.evaluation.bootstrap import Estimate, bootstrap_difference, bootstrap_mean, bootstrap_ratio
+from embcompat.evaluation.bootstrap import bootstrap_difference, bootstrap_mean, bootstrap_ratio
 from embcompat.evaluation.retrieval.lines import Lines, Sides, nested_gallery, rank_lines
 from embcompat.evaluation.retrieval.metrics import METRICS, metric_per_query, parse_metric
 from embcompat.evaluation.retrieval.qrels import Qrels, Relevance, match_qrels
-from embcompat.evaluation.retrieval.report import (
+from embcompat.results import (
     ENOUGH_QUERIES,
     MIN_QUERIES,
+    Estimate,
     Figures,
     GalleryPart,
     Line,
@@ -98,10 +99,12 @@ def evaluate_retrieval(
         new_space=new_gallery.space.id,
         queries=len(held_out),
         gallery_size=len(old_gallery),
-        native_items=int(native.sum()),
-        figures=_figures(ranks, held_out, names, seed),
+        native_fraction=float(native.mean()),
+        metrics=_figures(ranks, held_out, names, seed),
         gaps=_gaps(values, gain, seed),
-        sizes=tuple(_part(ranks, number, size, held_out, metric, seed) for number, size in enumerate(sizes)),
+        retention_by_size=tuple(
+            _part(ranks, number, size, held_out, metric, seed) for number, size in enumerate(sizes)
+        ),
         unfitted=_unfitted(lines, fused_weights, native, held_out, metric, seed) if native.any() else None,
         fused_weight=weight,
         residual=bool(leaked[np.isin(judged.queries, held_out.queries)].any()),
@@ -176,10 +179,14 @@ def _part(ranks: _Ranks, number: int, size: int, relevance: Relevance, metric: s
     base, goal = values["status_quo"], values["full_reindex"]
     compared: tuple[Line, ...] = ("status_quo", "naive_swap", "converted", "fused")
     return GalleryPart(
-        size,
-        {line: float(found.mean()) for line, found in values.items()},
-        {line: bootstrap_difference(values[line], base, seed=seed) for line in values if line != "status_quo"},
-        {line: bootstrap_ratio(values[line], goal, seed=seed) for line in compared if line in values and goal.any()},
+        gallery_size=size,
+        means={line: float(series.mean()) for line, series in values.items()},
+        differences={
+            line: bootstrap_difference(values[line], base, seed=seed) for line in values if line != "status_quo"
+        },
+        retentions={
+            line: bootstrap_ratio(values[line], goal, seed=seed) for line in compared if line in values and goal.any()
+        },
     )
 
 

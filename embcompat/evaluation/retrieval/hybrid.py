@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import JsonValue
 
 from embcompat.embeddings import Embeddings
 from embcompat.errors import FileFormatError, InputError
-from embcompat.evaluation.bootstrap import Estimate, bootstrap_difference, bootstrap_mean
+from embcompat.evaluation.bootstrap import bootstrap_difference, bootstrap_mean
 from embcompat.evaluation.retrieval.lines import Lines, cross_fit
 from embcompat.evaluation.retrieval.metrics import metric_per_query
 from embcompat.evaluation.retrieval.qrels import Relevance
-from embcompat.evaluation.retrieval.report import Line
 from embcompat.evaluation.similarity import pairwise_scores
+from embcompat.results import HybridLine, HybridReport
 
 WEIGHTS = (0.3, 0.5, 0.7)
 """Weights of the vectors' score that cross-fitting tries [ours]."""
@@ -27,59 +25,6 @@ _EQUAL = WEIGHTS.index(0.5)
 
 Run = Mapping[str, Mapping[str, float]]
 """Query id → {gallery id: score}, larger is better."""
-
-
-@dataclass(frozen=True)
-class HybridLine:
-    """One line beside a lexical run.
-
-    Attributes:
-        equal: The metric with equal weights.
-        equal_difference: ``equal`` less that of today's hybrid; None for today's.
-        chosen: The metric where each fifth of the queries takes the weight that is best on the other four.
-        chosen_difference: ``chosen`` less that of today's hybrid; None for today's.
-        weight: Weight of the vectors' score that is best on all queries.
-    """
-
-    equal: Estimate
-    equal_difference: Estimate | None
-    chosen: Estimate
-    chosen_difference: Estimate | None
-    weight: float
-
-    def to_dict(self) -> dict[str, JsonValue]:
-        """Return the figures as JSON."""
-        fields: dict[str, JsonValue] = {"weight": self.weight}
-        for name in ("equal", "equal_difference", "chosen", "chosen_difference"):
-            estimate: Estimate | None = getattr(self, name)
-            fields[name] = None if estimate is None else dict(estimate.to_dict())
-        return fields
-
-
-@dataclass(frozen=True)
-class HybridReport:
-    """What each line is worth beside a lexical run.
-
-    Attributes:
-        metric: What was measured.
-        lexical: The metric of the lexical run alone.
-        lines: The hybrid of each line.
-        missing_queries: Held-out queries of which the run holds nothing: their hybrid is the line alone.
-    """
-
-    metric: str
-    lexical: Estimate
-    lines: Mapping[Line, HybridLine]
-    missing_queries: int
-
-    def to_dict(self) -> dict[str, JsonValue]:
-        """Return the report as JSON."""
-        return {
-            "metric": self.metric,
-            "lexical": dict(self.lexical.to_dict()),
-            "lines": {str(name): line.to_dict() for name, line in self.lines.items()},
-            "missing_queries": self.missing_queries,
-        }
 
 
 def read_run(path: str | Path) -> Run:
@@ -170,11 +115,11 @@ def evaluate_hybrid(
         lexical=bootstrap_mean(metric_per_query(metric, alone, relevance), seed=seed),
         lines={
             line: HybridLine(
-                bootstrap_mean(equal, seed=seed),
-                None if line == "status_quo" else bootstrap_difference(equal, base[0], seed=seed),
-                bootstrap_mean(chosen, seed=seed),
-                None if line == "status_quo" else bootstrap_difference(chosen, base[1], seed=seed),
-                weight,
+                equal=bootstrap_mean(equal, seed=seed),
+                equal_difference=None if line == "status_quo" else bootstrap_difference(equal, base[0], seed=seed),
+                chosen=bootstrap_mean(chosen, seed=seed),
+                chosen_difference=None if line == "status_quo" else bootstrap_difference(chosen, base[1], seed=seed),
+                weight=weight,
             )
             for line, (equal, chosen, weight) in values.items()
         },

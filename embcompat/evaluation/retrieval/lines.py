@@ -13,7 +13,7 @@ from embcompat.errors import InputError, SpaceMismatchError
 from embcompat.evaluation.retrieval.metrics import metric_per_query
 from embcompat.evaluation.retrieval.qrels import Relevance
 from embcompat.evaluation.retrieval.ranks import ScoreTerm, rank_relevant
-from embcompat.evaluation.retrieval.report import Line
+from embcompat.results import Line
 from embcompat.spaces import require_space
 
 Lines = dict[Line, list[ScoreTerm]]

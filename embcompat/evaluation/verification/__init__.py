@@ -48,13 +48,12 @@ from embcompat.evaluation.verification.normalization import (
 from embcompat.evaluation.verification.pairs import WEIGHTS, VerificationPairs
 from embcompat.evaluation.verification.report import (
     Measurement,
-    ScenarioResult,
-    VerificationReport,
     evaluate_verification,
     measure_scenario,
 )
-from embcompat.evaluation.verification.scenarios import SCENARIOS, Scenario, anchor_rows, scenario_pairs
+from embcompat.evaluation.verification.scenarios import SCENARIOS, anchor_rows, scenario_pairs
 from embcompat.evaluation.verification.subjects import SubjectFigures, subject_figures
+from embcompat.results import Scenario, ScenarioResult, VerificationReport
 from embcompat.similarities import Weight
 
 __all__ = [

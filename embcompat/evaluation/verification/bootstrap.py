@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embcompat.errors import InputError
-from embcompat.evaluation.bootstrap import Estimate, estimate_from
+from embcompat.evaluation.bootstrap import estimate_from
 from embcompat.evaluation.verification.counts import ImpostorTail, count_impostors
 from embcompat.evaluation.verification.figures import threshold_at_frr
 from embcompat.evaluation.verification.pairs import Float64, GenuineScores, VerificationPairs
+from embcompat.results import Estimate
 
 REPLICATES = 1_000
 """How often the subjects are resampled [ours]."""

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from embcompat.errors import InputError
-from embcompat.evaluation.bootstrap import Estimate, estimate_from
+from embcompat.evaluation.bootstrap import estimate_from
 from embcompat.evaluation.verification.bootstrap import (
     REPLICATES,
     SubjectDraws,
@@ -21,6 +21,7 @@ from embcompat.evaluation.verification.bootstrap import (
 )
 from embcompat.evaluation.verification.counts import TAIL_LIMIT, ImpostorTail, count_impostors, largest_impostors
 from embcompat.evaluation.verification.pairs import Float64, VerificationPairs
+from embcompat.results import Estimate
 
 ENOUGH_ERRORS = 30
 """Impostor errors below which a threshold is said to rest on too few: the rule of 30, Doddington et al. (2000)."""

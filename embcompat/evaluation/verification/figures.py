@@ -67,15 +67,17 @@ class DetCurve:
         share = -gap[before] / (gap[after] - gap[before]) if gap[after] > gap[before] else 1.0
         return float(self.frr[before] + min(max(share, 0.0), 1.0) * (self.frr[after] - self.frr[before]))
 
-    def points(self) -> list[list[float]]:
+    def points(self) -> tuple[tuple[float, float], ...]:
         """Return points (FAR, FRR) of four significant digits; points without an error of each kind are left out.
 
         Example:
             >>> det_curve([0.5, 0.9], [0.1, 0.6]).points()
-            [[0.5, 0.5]]
+            ((0.5, 0.5),)
         """
         seen = (self.far > 0) & (self.frr > 0)
-        return [[float(f"{rate:.4g}") for rate in pair] for pair in zip(self.far[seen], self.frr[seen], strict=True)]
+        return tuple(
+            (float(f"{far:.4g}"), float(f"{frr:.4g}")) for far, frr in zip(self.far[seen], self.frr[seen], strict=True)
+        )
 
 
 def threshold_at_frr(genuine: ArrayLike, frr: float, *, votes: ArrayLike | None = None) -> float:

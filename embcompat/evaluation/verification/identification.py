@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from embcompat.embeddings import Embeddings
 from embcompat.errors import InputError
-from embcompat.evaluation.bootstrap import Estimate, bootstrap_mean
+from embcompat.evaluation.bootstrap import bootstrap_mean
 from embcompat.evaluation.similarity import pairwise_scores
 from embcompat.evaluation.verification.figures import threshold_at_far
+from embcompat.results import Estimate
 from embcompat.spaces import Similarity, require_space
 
 _BLOCK_SCORES = 4_194_304

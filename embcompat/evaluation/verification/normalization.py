@@ -18,7 +18,7 @@ from embcompat.cohorts import Cohort, CohortStatistics, ScoreCohort
 from embcompat.embeddings import Embeddings, normalize_rows
 from embcompat.errors import InputError
 from embcompat.evaluation.verification.pairs import VerificationPairs
-from embcompat.evaluation.verification.scenarios import Scenario
+from embcompat.results import Scenario
 from embcompat.spaces import require_space
 
 TOP = 300

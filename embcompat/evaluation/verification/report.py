@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from embcompat.cohorts import ScoreCohort
 from embcompat.embeddings import Embeddings
-from embcompat.evaluation.bootstrap import Estimate, estimate_from
+from embcompat.evaluation.bootstrap import estimate_from
 from embcompat.evaluation.similarity import row_scores
 from embcompat.evaluation.verification.bootstrap import (
     REPLICATES,
@@ -28,56 +27,12 @@ from embcompat.evaluation.verification.counts import count_impostors
 from embcompat.evaluation.verification.figures import DetCurve, det_thresholds
 from embcompat.evaluation.verification.normalization import normalized_scenarios
 from embcompat.evaluation.verification.pairs import Float64, VerificationPairs, to_distance
-from embcompat.evaluation.verification.scenarios import Scenario, scenario_pairs
+from embcompat.evaluation.verification.scenarios import scenario_pairs
+from embcompat.results import Estimate, Scenario, ScenarioResult, VerificationReport
 from embcompat.similarities import Weight
 
 Progress = Callable[[int], AbstractContextManager[Callable[[int], object]]]
 """Shows progress: called with the number of pairs to compare, it is told how many were compared meanwhile."""
-
-
-@dataclass(frozen=True)
-class ScenarioResult:
-    """Figures of one scenario; rates are fractions of the votes, means are weighed by them.
-
-    Attributes:
-        threshold: The score at which ``frr`` and ``far`` are taken: scenario 1's at the asked FRR (the status quo's
-            own, since its scores are of another space).
-        frr: False rejection rate at ``threshold``.
-        far: False acceptance rate at ``threshold``.
-        threshold_at_frr: The scenario's own threshold at the asked FRR.
-        far_at_frr: False acceptance rate at ``threshold_at_frr``.
-        mean_genuine: Mean distance of the genuine pairs.
-        mean_impostor: Mean distance of the impostor pairs.
-        genuine_pairs: Number of genuine pairs.
-        impostor_pairs: Number of ordered impostor pairs.
-        false_acceptances: Impostor pairs above ``threshold``.
-        false_acceptances_at_frr: Impostor pairs above ``threshold_at_frr``.
-    """
-
-    threshold: float
-    frr: Estimate
-    far: Estimate
-    threshold_at_frr: Estimate
-    far_at_frr: Estimate
-    mean_genuine: float
-    mean_impostor: float
-    genuine_pairs: int
-    impostor_pairs: int
-    false_acceptances: int
-    false_acceptances_at_frr: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the figures as JSON, the 95 % intervals by name under ``intervals``."""
-        result: dict[str, Any] = {}
-        intervals = {}
-        for name, value in vars(self).items():
-            if isinstance(value, Estimate):
-                numbers = value.to_dict()
-                result[name] = numbers["value"]
-                intervals[name] = [numbers["low"], numbers["high"]]
-            else:
-                result[name] = value
-        return result | {"intervals": intervals}
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,63 +49,6 @@ class Measurement:
     result: ScenarioResult
     det: DetCurve
     replicates: Float64
-
-
-@dataclass(frozen=True, eq=False)
-class VerificationReport:
-    """What `evaluate_verification` measured.
-
-    Attributes:
-        scenarios: ``S1`` to ``S4`` by name.
-        old: The status quo, old against old.
-        status_quo_ratio: FAR of scenario 3 as a multiple of the status quo's, each at its own threshold, with a
-            paired interval: above 1 the converted gallery is worse than staying. None where the status quo made no
-            false acceptance.
-        normalized: ``S1`` and ``S3`` with the scores of the positives, the new queries, normalized; None without a
-            cohort. Both at thresholds of normalized scores.
-        reindex_ratio: FAR of scenario 1 as a multiple of the status quo's, likewise: above 1 the new model is worse
-            than the old one.
-        det: The DET curve of each scenario, and of ``old``.
-        same_item_distance: Mean distance of the converted and the new vector of the same item.
-        target_frr: The FRR at which thresholds were chosen.
-        subjects: Number of subjects.
-        all_images: Whether every pair of rows was compared, rather than one anchor with one positive a subject.
-        weight: What had one vote: ``person`` or ``pairs``.
-        largest_share: The largest share of the genuine pairs that one person has: what this person decides where
-            pairs are counted.
-        similarity: How the vectors of the new space were compared.
-        seed: Seed of the anchors and of the resampling.
-    """
-
-    scenarios: Mapping[Scenario, ScenarioResult]
-    old: ScenarioResult
-    status_quo_ratio: Estimate | None
-    normalized: Mapping[Scenario, ScenarioResult] | None
-    reindex_ratio: Estimate | None
-    det: Mapping[Scenario, DetCurve]
-    same_item_distance: float
-    target_frr: float
-    subjects: int
-    all_images: bool
-    weight: Weight
-    largest_share: float
-    similarity: str
-    seed: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the report as JSON."""
-        result = dict(vars(self))
-        result["scenarios"] = {name: scenario.to_dict() for name, scenario in self.scenarios.items()}
-        result["old"] = self.old.to_dict()
-        for name in ("status_quo_ratio", "reindex_ratio"):
-            ratio = getattr(self, name)
-            result[name] = None if ratio is None else ratio.to_dict()
-        if self.normalized is None:
-            del result["normalized"]
-        else:
-            result["normalized"] = {name: scenario.to_dict() for name, scenario in self.normalized.items()}
-        result["det"] = {name: curve.points() for name, curve in self.det.items()}
-        return result
 
 
 def evaluate_verification(
@@ -218,7 +116,7 @@ def evaluate_verification(
         normalized=normalized or None,
         status_quo_ratio=against_today(measured["S3"]),
         reindex_ratio=against_today(measured["S1"]),
-        det={name: measured[name].det for name in pairs},
+        det={name: measured[name].det.points() for name in pairs},
         same_item_distance=float(to_distance(scores.mean(dtype=np.float64), new.space.similarity)),
         target_frr=frr,
         subjects=int(np.count_nonzero(pairs["S1"].rows_of_subjects()[0])),

@@ -6,18 +6,15 @@ by the new model or converted from the old one; all anchors against all positive
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 from numpy.typing import NDArray
 
 from embcompat.embeddings import Embeddings
 from embcompat.errors import InputError
 from embcompat.evaluation.verification.pairs import VerificationPairs
+from embcompat.results import Scenario
 from embcompat.similarities import Weight
 from embcompat.spaces import require_space
-
-Scenario = Literal["old", "S1", "S2", "S3", "S4"]
 
 SCENARIOS: dict[Scenario, str] = {
     "old": "old anchor, old positive: the status quo",

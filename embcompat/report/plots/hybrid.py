@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from embcompat.report.plots.picture import DASHES, Picture, draw_interval, make_picture, name_rows
-from embcompat.report.plots.retrieval import LINE_ROLES
+from embcompat.report.plots.retrieval import LINE_ROLES, top_of
 from embcompat.report.plots.svg import colour
-from embcompat.report.results import RetrievalResult
 from embcompat.report.tables import tabulate_hybrid
 from embcompat.report.wording import LINES, as_interval, as_number
+from embcompat.results import HybridReport, RetrievalReport
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def draw_hybrid(result: RetrievalResult, key: str) -> Picture | None:
+def draw_hybrid(result: RetrievalReport, hybrid: HybridReport | None, key: str) -> Picture | None:
     """Draw what each line is worth beside the lexical run, and what it is worth without."""
-    hybrid, pure = result.hybrid, result.lines()
+    pure = result.lines
     if hybrid is None or not hybrid.lines:
         return None
     lines = {name: hybrid.lines[name].equal for name in LINES if name in hybrid.lines}
@@ -36,7 +36,7 @@ def draw_hybrid(result: RetrievalResult, key: str) -> Picture | None:
             axes.text(1.02, row, as_number(line.value), transform=beside, va="center", weight="bold")
             axes.text(1.1, row, as_interval(line), transform=beside, va="center", color=colour("muted"))
         name_rows(axes, {LINES[name]: "with the lexical run" for name in lines})
-        highest = max([hybrid.lexical.value, *(line.high or line.value for line in (*lines.values(), *pure.values()))])
+        highest = max([hybrid.lexical.value, *(top_of(line) for line in (*lines.values(), *pure.values()))])
         axes.set_xlim(0, 1.04 * highest or 1.0)
         axes.set_xlabel(result.metric)
 
@@ -47,7 +47,7 @@ def draw_hybrid(result: RetrievalResult, key: str) -> Picture | None:
         "intervals; hollow dots are the vectors alone. The dotted line is the lexical run alone. Chosen weights: each "
         "query takes the weight that is best on other queries.",
         paint,
-        rows=tabulate_hybrid(result),
+        rows=tabulate_hybrid(hybrid),
         height=70 + 46 * len(lines),
         wide=True,
     )

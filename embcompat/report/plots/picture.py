@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from embcompat.report.parts import Measured
 from embcompat.report.plots.svg import colour, draw
 from embcompat.report.tables import Rows
+from embcompat.results import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,11 +67,11 @@ def stroke(role: str, number: int, *, marker: bool = False) -> dict[str, Any]:
     return options
 
 
-def draw_interval(axes: Axes, measured: Measured, place: float, shade: str, *, upright: bool = False) -> None:
+def draw_interval(axes: Axes, figure: Estimate, place: float, shade: str, *, upright: bool = False) -> None:
     """Draw the interval of a figure as a bar through its dot, as far as it is bounded."""
-    if measured.low is None or measured.high is None:
+    if math.isinf(figure.low) or math.isinf(figure.high):
         return
-    along, across = [measured.low, measured.high], [place, place]
+    along, across = [figure.low, figure.high], [place, place]
     axes.plot(*((across, along) if upright else (along, across)), color=shade, alpha=0.45, linewidth=6)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from embcompat.report.parts import Candidate, ModeOption, Point, Projection
 from embcompat.report.plots.picture import (
     DASHES,
     Picture,
@@ -18,7 +18,6 @@ from embcompat.report.plots.picture import (
     stroke,
 )
 from embcompat.report.plots.svg import colour
-from embcompat.report.results import RetrievalResult
 from embcompat.report.tables import (
     name_option,
     tabulate_candidates,
@@ -37,12 +36,13 @@ from embcompat.report.wording import (
     as_seconds,
     as_share,
 )
+from embcompat.results import Estimate, Line, Option, Point, Projection, RetrievalReport, Scored, Times
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LINE_ROLES: Final = {
+LINE_ROLES: Final[dict[Line, str]] = {
     "status_quo": "old",
     "naive_swap": "naive",
     "converted": "converted",
@@ -51,9 +51,9 @@ LINE_ROLES: Final = {
 }
 
 
-def draw_lines(result: RetrievalResult, key: str) -> Picture | None:
+def draw_lines(result: RetrievalReport, key: str, *, fidelity: bool = False) -> Picture | None:
     """Draw the five lines with their intervals."""
-    lines = result.lines()
+    lines = result.lines
     if not lines:
         return None
 
@@ -70,7 +70,7 @@ def draw_lines(result: RetrievalResult, key: str) -> Picture | None:
         if "status_quo" in lines:
             axes.axvline(lines["status_quo"].value, color=colour("old"), linewidth=1.2, linestyle=DASHES[1])
         name_rows(axes, {LINES[name]: WHAT[name] for name in lines})
-        axes.set_xlim(0, 1.04 * max(max(line.value, line.high or 0.0) for line in lines.values()) or 1.0)
+        axes.set_xlim(0, 1.04 * max(top_of(line) for line in lines.values()) or 1.0)
         axes.set_xlabel(result.metric)
 
     return make_picture(
@@ -78,13 +78,13 @@ def draw_lines(result: RetrievalResult, key: str) -> Picture | None:
         "Five lines",
         "Dots are what was measured, bars the 95 % intervals. The dashed line is what is in service today.",
         paint,
-        rows=tabulate_lines(result),
+        rows=tabulate_lines(result, fidelity=fidelity),
         height=70 + 46 * len(lines),
         wide=True,
     )
 
 
-def draw_recall(result: RetrievalResult, key: str) -> Picture | None:
+def draw_recall(result: RetrievalReport, key: str) -> Picture | None:
     """Draw recall at k for each line."""
     curves = result.recall()
     depths = sorted({depth for curve in curves.values() for depth in curve})
@@ -112,7 +112,7 @@ def draw_recall(result: RetrievalResult, key: str) -> Picture | None:
     )
 
 
-def draw_sizes(result: RetrievalResult, key: str) -> Picture | None:
+def draw_sizes(result: RetrievalReport, key: str) -> Picture | None:
     """Draw the share of a full reindex that each line keeps, on nested parts of the gallery."""
     parts = sorted(result.retention_by_size, key=lambda part: part.gallery_size)
     names = [name for name in LINES if any(name in part.retentions for part in parts)]
@@ -128,7 +128,7 @@ def draw_sizes(result: RetrievalResult, key: str) -> Picture | None:
             beside = (parts[-1].gallery_size / parts[0].gallery_size) ** (0.012 * (number - (len(names) - 1) / 2))
             for size, retention in points:
                 draw_interval(axes, retention, size * beside, colour(LINE_ROLES[name]), upright=True)
-                top = max(top, retention.value, retention.high or 0.0)
+                top = max(top, top_of(retention))
             values = [retention.value for _, retention in points]
             look = stroke(LINE_ROLES[name], number, marker=True)
             axes.plot([size * beside for size, _ in points], values, label=LINES[name], **look)
@@ -148,7 +148,7 @@ def draw_sizes(result: RetrievalResult, key: str) -> Picture | None:
     )
 
 
-def draw_options(options: Sequence[ModeOption], key: str) -> Picture | None:
+def draw_options(options: Sequence[Option], key: str) -> Picture | None:
     """Draw what the ways to go on that re-embed a part of the gallery keep of a full reindex."""
     if not options:
         return None
@@ -178,17 +178,17 @@ def draw_options(options: Sequence[ModeOption], key: str) -> Picture | None:
     )
 
 
-def draw_times(result: RetrievalResult, key: str) -> Picture | None:
+def draw_times(times: Times, key: str) -> Picture | None:
     """Draw the seconds of a full re-embedding beside those of the upgrade."""
     steps = [
-        ("embed the pairs", "old", result.pairs_seconds),
-        ("fit", "fused", result.fit_seconds),
-        ("convert", "converted", result.convert_seconds),
+        ("embed the pairs", "old", times.pairs_seconds),
+        ("fit", "fused", times.fit_seconds),
+        ("convert", "converted", times.convert_seconds),
     ]
     known = [(name, role, seconds) for name, role, seconds in steps if seconds is not None]
-    if result.reembed_seconds is None or not known:
+    if times.reembed_seconds is None or not known:
         return None
-    reembed, total = result.reembed_seconds, sum(seconds for _, _, seconds in known)
+    reembed, total = times.reembed_seconds, sum(seconds for _, _, seconds in known)
 
     def paint(figure: Figure) -> None:
         axes = figure.add_subplot()
@@ -211,13 +211,13 @@ def draw_times(result: RetrievalResult, key: str) -> Picture | None:
         "Time",
         "What a full reindex takes, and what the upgrade took, measured in the same run on the same machine.",
         paint,
-        rows=tabulate_times(result),
+        rows=tabulate_times(times),
         height=190,
         wide=True,
     )
 
 
-def draw_candidates(candidates: Sequence[Candidate], key: str) -> Picture | None:
+def draw_candidates(candidates: Sequence[Scored], key: str) -> Picture | None:
     """Draw the scores of the aligners that were tried."""
     if not candidates:
         return None
@@ -238,8 +238,7 @@ def draw_candidates(candidates: Sequence[Candidate], key: str) -> Picture | None
     return make_picture(
         key,
         "Choice of the aligner",
-        "The cheapest first. Chosen is the first that is as good as the best: its paired comparison with it shows no "
-        "difference.",
+        "Chosen is the first that is not significantly worse than the best, by the paired difference.",
         paint,
         rows=tabulate_candidates(candidates),
         height=70 + 40 * len(candidates),
@@ -279,6 +278,11 @@ def draw_projection(projection: Projection | None, key: str) -> Picture | None:
         "Thin lines join the converted and the new vector of one item: the shorter, the better."
     )
     return make_picture(key, "Vectors", caption, paint, height=400 if old else 360, wide=bool(old))
+
+
+def top_of(figure: Estimate) -> float:
+    """Return the upper end of a figure, as far as it is bounded."""
+    return max(figure.value, figure.high if math.isfinite(figure.high) else figure.value)
 
 
 def _scatter(axes: Axes, name: str, points: Sequence[Point], marker: str) -> None:

@@ -6,34 +6,31 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from embcompat.evaluation.verification.figures import one_in
-from embcompat.report.parts import Histogram
 from embcompat.report.plots.picture import DASHES, Picture, add_legend, draw_interval, make_picture, name_rows, stroke
 from embcompat.report.plots.svg import colour
-from embcompat.report.results import VerificationResult
 from embcompat.report.tables import Rows, tabulate_scenarios
 from embcompat.report.wording import NAMES, SCENARIOS, as_number, as_share
+from embcompat.results import Histogram, Scenario, VerificationReport
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_ROLES: Final = {"old": "old", "S1": "new", "S2": "converted", "S3": "fused", "S4": "impostor"}
+_ROLES: Final[dict[Scenario, str]] = {"old": "old", "S1": "new", "S2": "converted", "S3": "fused", "S4": "impostor"}
 
 
-def draw_scenarios(result: VerificationResult, key: str) -> Picture | None:
+def draw_scenarios(result: VerificationReport, key: str) -> Picture:
     """Draw the false reject and false accept rates of the scenarios."""
-    shown = {name: each for name, each in result.named().items() if each.frr or each.far or each.far_at_frr}
-    if not shown:
-        return None
+    scenarios = result.in_order()
 
     def paint(figure: Figure) -> None:
         rejects, accepts = figure.subplots(1, 2, sharey=True)
-        name_rows(rejects, {NAMES.get(name, name): SCENARIOS.get(name, "") for name in shown})
-        for row, (name, each) in enumerate(shown.items()):
-            shade = colour(_ROLES.get(name, "naive"))
+        name_rows(rejects, {NAMES.get(name, name): SCENARIOS[name] for name in scenarios})
+        for row, (name, each) in enumerate(scenarios.items()):
+            shade = colour(_ROLES[name])
             places = ((rejects, each.frr, row, shade), (accepts, each.far, row + 0.16, shade))
             for axes, rate, place, fill in (*places, (accepts, each.far_at_frr, row - 0.16, "none")):
-                if rate is not None and (rate.value > 0 or axes is rejects):
+                if rate.value > 0 or axes is rejects:
                     draw_interval(axes, rate, place, shade)
                     axes.plot(
                         [rate.value], [place], "o", color=shade, markersize=8, markerfacecolor=fill, markeredgewidth=1.6
@@ -47,24 +44,22 @@ def draw_scenarios(result: VerificationResult, key: str) -> Picture | None:
         accepts.grid(visible=False, axis="y")
         _scale_far(accepts)
 
-    frr = (
-        f"a false reject rate of {as_share(result.target_frr)}" if result.target_frr else "the asked false reject rate"
-    )
     return make_picture(
         key,
         "Scenarios",
-        f"Filled: at scenario 1's threshold, set at {frr} (old – old has its own). Hollow: each scenario at its own "
-        "threshold for that rate. Bars are 95 % intervals; further left is better.",
+        "Filled: at scenario 1's threshold, set at a false reject rate of "
+        f"{as_share(result.target_frr)} (old – old has its own). Hollow: each scenario at its own threshold for that "
+        "rate. Bars are 95 % intervals; further left is better.",
         paint,
         rows=tabulate_scenarios(result),
-        height=80 + 46 * len(shown),
+        height=80 + 46 * len(scenarios),
         wide=True,
     )
 
 
-def draw_det(result: VerificationResult, key: str) -> Picture | None:
+def draw_det(result: VerificationReport, key: str) -> Picture | None:
     """Draw the detection error tradeoff of each scenario."""
-    curves = {name: [(far, frr) for far, frr in result.det.get(name, []) if far > 0 and frr > 0] for name in SCENARIOS}
+    curves = {name: [(far, frr) for far, frr in result.det.get(name, ()) if far > 0 and frr > 0] for name in SCENARIOS}
     if not any(curves.values()):
         return None
 

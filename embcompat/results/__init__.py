@@ -1,0 +1,60 @@
+"""What is measured, as one family of values: made by whoever measures, read by decision, report and command line."""
+
+from embcompat.results.candidates import Scored
+from embcompat.results.curves import BackfillCurve, LearningCurve, OrderCurve
+from embcompat.results.decision import MODES, ColdStart, Decision, DecisionName, Judge, Mode, Model, Option
+from embcompat.results.files import KINDS, ResultFile, Times, parse_result, read_result
+from embcompat.results.pictures import Example, Histogram, Hit, Projection
+from embcompat.results.retrieval import (
+    ENOUGH_QUERIES,
+    LINES,
+    MIN_QUERIES,
+    Figures,
+    GalleryPart,
+    HybridLine,
+    HybridReport,
+    Line,
+    RetrievalReport,
+)
+from embcompat.results.values import SCHEMA_VERSION, Estimate, Value
+from embcompat.results.verification import Point, Scenario, ScenarioResult, VerificationReport
+
+__all__ = [
+    "ENOUGH_QUERIES",
+    "KINDS",
+    "LINES",
+    "MIN_QUERIES",
+    "MODES",
+    "SCHEMA_VERSION",
+    "BackfillCurve",
+    "ColdStart",
+    "Decision",
+    "DecisionName",
+    "Estimate",
+    "Example",
+    "Figures",
+    "GalleryPart",
+    "Histogram",
+    "Hit",
+    "HybridLine",
+    "HybridReport",
+    "Judge",
+    "LearningCurve",
+    "Line",
+    "Mode",
+    "Model",
+    "Option",
+    "OrderCurve",
+    "Point",
+    "Projection",
+    "ResultFile",
+    "RetrievalReport",
+    "Scenario",
+    "ScenarioResult",
+    "Scored",
+    "Times",
+    "Value",
+    "VerificationReport",
+    "parse_result",
+    "read_result",
+]
