@@ -16,7 +16,7 @@ def main() -> None:
     for candidate in choice.candidates:
         score = candidate.score
         print(f"{candidate.candidate.name:<11} {choice.metric} {score.value:.3f} ({score.low:.3f} to {score.high:.3f})")
-    print(f"chosen: {choice.chosen.candidate.name}, the first that is as good as the best")
+    print(f"chosen: {choice.chosen.name}, the first that is as good as the best")
 
     spaces = {"source": pairs.source.space, "target": pairs.target.space}
     ec.save_artifact(choice.aligner, "old-to-new", split=split, overwrite=True, **spaces)

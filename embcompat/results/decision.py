@@ -48,7 +48,7 @@ class Option(Value):
     """
 
     mode: Mode
-    needs: tuple[Model, ...]
+    needs: tuple[Model, ...] = ()
     difference: Estimate
     retention: Estimate
     fraction: float | None = None

@@ -111,6 +111,9 @@ class RetrievalReport(Value):
         lines = {name: fold_figure(fields[name], fields.get(f"{name}_interval")) for name in LINES if name in fields}
         if lines and isinstance(metrics := fields.get("metrics", {}), Mapping):
             fields["metrics"] = {fields.get("metric"): lines, **metrics}
+        if "gap" in fields:
+            gap = fold_figure(fields["gap"], fields.get("gap_interval"))
+            fields["gaps"] = {"converted": gap, **fields.get("gaps", {})}
         return fields
 
     @model_serializer(mode="wrap")
@@ -236,7 +239,7 @@ class HybridLine(Value):
     equal_difference: Estimate | None = None
     chosen: Estimate
     chosen_difference: Estimate | None = None
-    weight: float
+    weight: float | None = None
 
 
 class HybridReport(Value):
@@ -249,10 +252,10 @@ class HybridReport(Value):
         missing_queries: Held-out queries of which the run holds nothing: their hybrid is the line alone.
     """
 
-    metric: str
+    metric: str | None = None
     lexical: Estimate
     lines: Mapping[Line, HybridLine]
-    missing_queries: int
+    missing_queries: int = 0
 
 
 def _flat(name: str, figure: Mapping[str, Any] | None) -> dict[str, Any]:

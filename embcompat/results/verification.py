@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import JsonValue, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from embcompat.results.values import Estimate, Value, flatten_figure, fold_figure
 from embcompat.similarities import Weight
@@ -111,6 +111,13 @@ class VerificationReport(Value):
         """Return the scenarios in their order, the status quo first."""
         first: dict[Scenario, ScenarioResult] = {"old": self.old}
         return first | dict(sorted(self.scenarios.items()))
+
+    def to_dict(self) -> dict[str, JsonValue]:
+        """Return the report as JSON; ``normalized`` only where there was a cohort."""
+        fields = super().to_dict()
+        if self.normalized is None:
+            del fields["normalized"]
+        return fields
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

@@ -44,7 +44,7 @@ def upgrade(old: ec.Embeddings, new: ec.Embeddings, *, seed: int) -> dict:
         seed=seed,
     )
     return {
-        "aligner": choice.chosen.candidate.name,
+        "aligner": choice.chosen.name,
         "candidates": [each.to_dict() for each in choice.candidates],
         **report.to_dict(),
         **ec.decide(report).to_dict(),

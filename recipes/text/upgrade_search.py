@@ -72,7 +72,7 @@ def upgrade(collection: Collection, old: str, new: str, options: Options) -> dic
     )
     result = {
         "pairs": {"documents": len(rows), "with_pieces": len(pairs)},
-        "aligner": choice.chosen.candidate.name,
+        "aligner": choice.chosen.name,
         "candidates": [each.to_dict() for each in choice.candidates],
         **evaluation.to_dict(),
     }

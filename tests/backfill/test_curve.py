@@ -96,12 +96,12 @@ def test_areas_intervals_and_the_result_for_the_report(made: Made) -> None:
         assert order.auc.value == pytest.approx(np.mean([point.value for point in order.metric]))
         assert all(point.low <= point.value <= point.high for point in order.metric)
         assert order.retention[-1].value == pytest.approx(1.0, abs=1e-6)
-        assert (order.against_random is None) == (name == "random")
+        assert (order.auc_against_random is None) == (name == "random")
     parsed = parse_result(curve.to_dict())
     assert parsed.kind == "backfill_curve"
     assert curve.orders["random"].metric[0].value < curve.full_reindex.value
     assert BackfillCurve.from_dict(json.loads(json.dumps(curve.to_dict()))) == curve
-    with pytest.raises(InputError, match="not a backfill curve"):
+    with pytest.raises(InputError, match="not a BackfillCurve"):
         BackfillCurve.from_dict({"orders": {}})
 
 
@@ -121,7 +121,7 @@ def test_an_order_that_knows_better_is_recommended_and_wins() -> None:
     curve = backfill_curve(backlog, new, task, orders=["convertibility", "recommended"])
     assert "convertibility" in curve.weights
     for name in ("convertibility", "recommended"):
-        against = curve.orders[name].against_random
+        against = curve.orders[name].auc_against_random
         assert against is not None
         assert against.low > 0
     assert "beats a random one" in curve.verdict

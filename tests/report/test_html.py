@@ -139,7 +139,7 @@ def test_the_page_says_what_was_found(outline: Outline) -> None:
 
 def test_what_stands_behind_the_reason_is_listed() -> None:
     because = ["It keeps 92 % of a reindex.", "It needs <nothing>."]
-    result = {"kind": "retrieval", "metric": "mrr", "reason": "Converting is better.", "because": because}
+    result = {"kind": "retrieval", "metric": "mrr", "decision": "convert", "reason": "Better.", "because": because}
     page = render_report([result])
     assert "<li>It keeps 92\xa0% of a reindex.</li>" in page
     assert "<li>It needs &lt;nothing&gt;.</li>" in page
@@ -200,10 +200,6 @@ def test_the_hybrid_of_each_line_is_drawn_and_tabulated(demo: dict[str, Any]) ->
         ({"kind": "retrieval", "metric": "mrr", "convert_seconds": 3.0}, 0),
         ({"kind": "retrieval", "metric": "mrr", "options": [OPTION]}, 1),
         ({"kind": "retrieval", "metric": "mrr", "hybrid": {"lexical": {"value": 0.1}, "lines": {}}}, 0),
-        ({"kind": "verification", "scenarios": {}}, 0),
-        ({"kind": "verification", "scenarios": {"S1": {"frr": 0.05}}}, 1),
-        ({"kind": "learning_curve", "metric": "mrr", "pairs": [10], "values": [0.5]}, 1),
-        ({"kind": "backfill_curve", "metric": "mrr", "orders": {"random": {"fractions": [0], "metric": [0.5]}}}, 1),
     ],
 )
 def test_missing_pieces_are_left_out(result: dict[str, Any], pictures: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -87,7 +86,10 @@ def test_more_is_better_and_all_beat_conversion(modes: MeasuredModes) -> None:
     made = decide(report, options=[lazy], quality_floor=0.9)
     assert made.mode == "reindex"
     assert any("is not cheaper: it embedded 100.0 % of what a full reindex embeds." in each for each in made.because)
-    assert decide(report, options=[replace(lazy, share_of_reindex=0.5)], quality_floor=0.9).mode == "lazy_backfill"
+    assert (
+        decide(report, options=[lazy.model_copy(update={"share_of_reindex": 0.5})], quality_floor=0.9).mode
+        == "lazy_backfill"
+    )
 
 
 def test_a_cold_gallery_is_worth_less_than_a_warm_one(modes: MeasuredModes) -> None:

@@ -113,11 +113,12 @@ def _lazy(evaluation: Evaluation, metric: str) -> str:
     """Tell what embedding the documents that queries bring up adds, for the very first query."""
     options: Sequence[Option] = () if evaluation.modes is None else evaluation.modes.options
     lazy = next(option for option in options if option.mode == "lazy_backfill" and option.needs == ("new",))
-    cold = [estimate.value for estimate in (lazy.cold_retention, lazy.cold_difference) if estimate is not None]
+    if lazy.cold is None:
+        raise InputError("the demo needs the figures of a cold start. The evaluation measured none.")
     return (
         f"The {DEFAULT_DEPTH} documents that a query brings up are embedded on the spot, ranked natively and kept: the "
-        f"very first query gets {wording.as_percent(cold[0])} of a full reindex ({metric} "
-        f"{wording.as_difference(cold[1])} against today). The gallery re-embeds itself where "
+        f"very first query gets {wording.as_percent(lazy.cold.retention.value)} of a full reindex ({metric} "
+        f"{wording.as_difference(lazy.cold.difference.value)} against today). The gallery re-embeds itself where "
         "people look."
     )
 
