@@ -13,9 +13,9 @@ from embcompat.aligners import Aligner, AlignerPair, shared_space
 from embcompat.artifact import Artifact
 from embcompat.embeddings import PairedEmbeddings, PairSplit, piece_rows, split_pairs, stack_pairs
 from embcompat.errors import InputError
-from embcompat.evaluation.bootstrap import Estimate
 from embcompat.evaluation.chance import is_at_chance
 from embcompat.export import save_aligner_pair, save_artifact
+from embcompat.results import Estimate
 from embcompat.selection.candidates import Candidate, Task, parse_candidate
 from embcompat.selection.choose import Selection, fit_corrected, held_out_gain, select_aligner
 from embcompat.selection.fitting import NEURAL_KINDS, PAIR_KINDS, fit_aligner

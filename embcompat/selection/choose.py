@@ -12,7 +12,7 @@ from embcompat.aligners import Aligner
 from embcompat.embeddings import PairedEmbeddings, PairSplit, piece_rows, stack_pairs, transform_embeddings
 from embcompat.errors import InputError
 from embcompat.evaluation.bootstrap import bootstrap_difference, bootstrap_mean
-from embcompat.results import Scored
+from embcompat.results import Estimate, Scored
 from embcompat.selection.candidates import Candidate, Task, default_candidates, parse_candidate
 from embcompat.selection.crossfit import CrossFit, correct, correct_folds, cross_fit, fit_candidate
 from embcompat.selection.fitting import NEURAL_KINDS
