@@ -97,20 +97,30 @@ def tabulate_sizes(result: RetrievalReport) -> Rows:
 
 
 def tabulate_options(options: Sequence[Option]) -> Rows:
-    """Return the ways to go on that re-embed a part of the gallery."""
-    cells = [
-        (
-            name_option(each),
-            MISSING if each.items is None else f"{each.items:,}",
-            MISSING if each.share_of_reindex is None else as_percent(each.share_of_reindex),
-            _with_interval(each.difference, as_difference),
-            _with_interval(each.retention, as_percent),
+    """Return the ways to go on that re-embed a part of the gallery; lazy backfill also for a query that comes first."""
+    cells = []
+    for each in options:
+        cells.append(
+            (
+                name_option(each),
+                MISSING if each.items is None else f"{each.items:,}",
+                MISSING if each.share_of_reindex is None else as_percent(each.share_of_reindex),
+                _with_interval(each.difference, as_difference),
+                _with_interval(each.retention, as_percent),
+            )
         )
-        for each in options
-    ]
-    return Rows(
-        ("re-embedded", "items", "of a reindex's work", "against today", "of a reindex's quality"), tuple(cells)
-    )
+        if each.cold is not None:
+            cells.append(
+                (
+                    f"{name_option(each)}, cold gallery",
+                    MISSING,
+                    MISSING,
+                    _with_interval(each.cold.difference, as_difference),
+                    _with_interval(each.cold.retention, as_percent),
+                )
+            )
+    header = ("re-embedded", "items", "of a reindex's work", "against today", "of a reindex's quality")
+    return Rows(header, tuple(cells))
 
 
 def tabulate_hybrid(hybrid: HybridReport) -> Rows:

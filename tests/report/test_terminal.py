@@ -51,6 +51,16 @@ def test_ways_that_re_embed_a_part_are_listed(demo: dict[str, Any]) -> None:
         assert cell in text
 
 
+def test_lazy_backfill_is_shown_for_the_first_query_too(demo: dict[str, Any]) -> None:
+    for option in demo["options"]:
+        if option["mode"] == "lazy_backfill":
+            figures = {"value": 0.61, "low": 0.5, "high": 0.7}
+            option["cold"] = {"difference": {"value": 0.1, "low": 0.0, "high": 0.2}, "retention": figures}
+    text = shown(demo)
+    assert text.count("cold") == 2, text
+    assert "61.0\xa0%" in text
+
+
 def test_a_missing_key_is_left_out_or_named(results: list[dict[str, Any]]) -> None:
     for result in results:
         required = {name for name, field in KINDS[result["kind"]].model_fields.items() if field.is_required()}
