@@ -1,126 +1,35 @@
-"""The artifact: an aligner on disk, with everything needed to trust it.
-
-An artifact is a directory::
-
-    manifest.json         what it is, canonical JSON; the artifact's id is the SHA-256 of these exact bytes
-    weights.safetensors   the aligner's arrays
-    aligner.onnx          the whole map in one graph; a second output may say how far to trust a conversion
-    pairs.parquet         id and split of every pair, so that no evaluation uses what was fitted
-    canary.safetensors    a few held-out pairs that a conversion is tried on (optional)
-    cohort.safetensors    fitted people, converted and native, against whom scores are normalized (optional)
-
-The manifest lists the SHA-256 of every other file, so the id changes when any byte does. Digests detect damage, not
-attackers: whoever can write the directory can write a consistent one.
-"""
+"""The directory of an artifact: read, verified, and never executed."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from embcompat import graphs
+from embcompat.artifact.manifest import (
+    CANARY,
+    COHORT,
+    FEATURES,
+    GRAPH,
+    MANIFEST,
+    MAX_MANIFEST_BYTES,
+    PAIRS,
+    SCORE_COHORT,
+    WEIGHTS,
+    Manifest,
+    parse_manifest,
+)
 from embcompat.errors import ArtifactError, InputError
 from embcompat.spaces import SpaceVersion
 
-SCHEMA_VERSION: Final = 1
-MANIFEST = "manifest.json"
-WEIGHTS = "weights.safetensors"
-GRAPH = graphs.FILE
-PAIRS = "pairs.parquet"
-CANARY = "canary.safetensors"
-COHORT = "cohort.safetensors"
-CONVERTIBILITY = "convertibility"
-SCORE_COHORT = "score_cohort"
-FEATURES = "features"
-PLAIN = "plain"
-TEXT_AWARE = "text_aware"
-CHANCE = "chance"
-REFIT = "refit"
-
-REQUIRED_FILES = frozenset({WEIGHTS, GRAPH})
-OPTIONAL_FILES = frozenset({PAIRS, CANARY, COHORT})
-
-Direction = Literal["forward", "backward"]
-"""forward: old vectors move to the new (or a shared) space. backward: new vectors move to the old or a shared one."""
-
-_SHA256 = r"^[0-9a-f]{64}$"
-_KIND = r"^[a-z][a-z0-9_]*$"
-_MAX_MANIFEST_BYTES = 4 << 20
 _MAX_FILE_BYTES = 2 << 30
 """Largest file of an artifact; an ONNX graph cannot be larger anyway."""
-
-
-class Metric(BaseModel):
-    """One measured figure with its 95 % interval.
-
-    Attributes:
-        name: What was measured, for instance ``mean_cosine``.
-        value: The figure; rates and retrieval metrics are fractions.
-        low: Lower end of the interval, or None.
-        high: Upper end of the interval, or None.
-        count: Number of rows, queries or subjects it was measured on.
-        part: Which part of the data: ``validation`` or ``test``.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    name: str
-    value: float
-    low: float | None = None
-    high: float | None = None
-    count: int = Field(ge=0)
-    part: Literal["validation", "test"] = "test"
-
-
-class Manifest(BaseModel):
-    """What an artifact says of itself.
-
-    Attributes:
-        schema_version: Version of this very layout.
-        kind: Which aligner; a key of `embcompat.aligners.ALIGNERS`.
-        config: The aligner's options.
-        source: Space of the vectors that go in.
-        target: Space of the vectors that come out.
-        direction: Which side moves.
-        pairs_digest: SHA-256 of the training pairs, or None when they were not given.
-        split: Number of pairs in each part.
-        metrics: Measured figures.
-        calibration: Fitted score calibrations and transferred thresholds, by name; also ``chance``, whether held-out
-            conversions were better than chance, and ``refit``, where the aligner was fitted on all pairs and the
-            metrics, of the aligner of the split, are a lower bound.
-        versions: Versions of the packages that wrote it.
-        files: SHA-256 of every other file.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    schema_version: Literal[1] = SCHEMA_VERSION
-    kind: str = Field(pattern=_KIND, max_length=50)
-    config: dict[str, JsonValue]
-    source: SpaceVersion
-    target: SpaceVersion
-    direction: Direction = "forward"
-    pairs_digest: str | None = Field(default=None, pattern=_SHA256)
-    split: dict[str, int] = Field(default_factory=dict)
-    metrics: tuple[Metric, ...] = ()
-    calibration: dict[str, JsonValue] = Field(default_factory=dict)
-    versions: dict[str, str] = Field(default_factory=dict)
-    files: dict[str, str]
-
-    def to_bytes(self) -> bytes:
-        """Return the canonical form: sorted keys, no spaces, UTF-8, one final newline."""
-        text = json.dumps(
-            self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-        )
-        return text.encode() + b"\n"
 
 
 @dataclass(frozen=True)
@@ -238,7 +147,7 @@ def read_artifact(path: str | Path) -> Artifact:
 
 def _verified(directory: Path) -> Artifact:
     """Read an artifact that is there; only regular files of a plausible size are opened."""
-    _require_plain_file(directory / MANIFEST, _MAX_MANIFEST_BYTES)
+    _require_plain_file(directory / MANIFEST, MAX_MANIFEST_BYTES)
     data = (directory / MANIFEST).read_bytes()
     manifest = parse_manifest(data, where=str(directory / MANIFEST))
     present = {entry.name for entry in directory.iterdir()} - {MANIFEST}
@@ -265,42 +174,6 @@ def _require_plain_file(path: Path, limit: int) -> None:
         raise ArtifactError(f"{path} must be a regular file.")
     if status.st_size > limit:
         raise ArtifactError(f"{path} must be at most {limit:,} bytes. Got {status.st_size:,}.")
-
-
-def parse_manifest(data: bytes, *, where: str = MANIFEST) -> Manifest:
-    """Parse the bytes of a manifest.
-
-    Raises:
-        ArtifactError: If they are not a manifest of this schema version in canonical form.
-    """
-    if len(data) > _MAX_MANIFEST_BYTES:
-        raise ArtifactError(f"{where} must be at most {_MAX_MANIFEST_BYTES} bytes. Got {len(data)}.")
-    try:
-        raw = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise ArtifactError(f"{where} is not JSON: {error}") from error
-    version = raw.get("schema_version") if isinstance(raw, dict) else None
-    if version != SCHEMA_VERSION:
-        raise ArtifactError(
-            f"{where} has schema version {version!r}; this embcompat reads version {SCHEMA_VERSION}. "
-            "Read it with the embcompat that wrote it, or update embcompat."
-        )
-    try:
-        manifest = Manifest.model_validate(raw)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise ArtifactError(f"{where} is not a manifest. {field}: {first['msg']}.") from error
-    names = set(manifest.files)
-    if not REQUIRED_FILES <= names <= REQUIRED_FILES | OPTIONAL_FILES:
-        raise ArtifactError(f"{where} must list {sorted(REQUIRED_FILES)}. Got {sorted(names)}.")
-    try:
-        canonical = manifest.to_bytes()
-    except (ValueError, RecursionError) as error:  # NaN, or text that UTF-8 cannot write
-        raise ArtifactError(f"{where} cannot be written in canonical form: {error}") from error
-    if canonical != data:
-        raise ArtifactError(f"{where} is not in canonical form, so its id would not be unique. Write it again.")
-    return manifest
 
 
 def read_arrays(data: bytes, *, where: str) -> dict[str, NDArray[Any]]:

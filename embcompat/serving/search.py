@@ -1,0 +1,184 @@
+"""Search functions over other search functions: bridged, fused, mixed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from embcompat.embeddings import Transform
+from embcompat.errors import InputError
+from embcompat.serving.fusion import DEFAULT_WEIGHT, Model, check_same_queries, check_weight
+
+Search = Callable[[NDArray[np.float32], int], tuple[NDArray[Any], NDArray[Any]]]
+"""Takes queries (q, dim) and k; returns scores (q, k), larger is closer, and ids (q, k), the best first."""
+
+DEFAULT_DEPTH = 300
+"""Rows that each side of a fused search brings, where k is not larger. Enough to find nearly all of the exact ten best
+where both models rank alike; the weaker the old model, the more it takes [ours]."""
+
+_QUANTILES = 0.5, 0.99
+
+
+@final
+@dataclass(frozen=True)
+class QueryBridge:
+    """Searches the old gallery with new queries: not a stored vector is touched.
+
+    Where queries and documents are embedded with different prompts, the aligner must be fitted on pairs of queries.
+
+    Attributes:
+        aligner: Maps the new space to the old one.
+        search_old: Searches the old gallery.
+    """
+
+    aligner: Transform
+    search_old: Search
+    needs: ClassVar[tuple[Model, ...]] = ("new",)
+
+    def search(self, new_queries: NDArray[np.float32], k: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return scores and ids (q, k) in the old space."""
+        return self.search_old(self.aligner.transform(new_queries), k)
+
+
+@final
+@dataclass(frozen=True)
+class FusedSearch:
+    """Adds the score of the new query against converted rows and of the old query against old rows.
+
+    Each side brings its best rows. A row that one side did not bring gets the lowest score that this side brought:
+    at least what it has there, so nothing good is lost. The result is exact where ``depth`` covers the gallery.
+
+    Attributes:
+        search_converted: Searches the converted gallery with new queries.
+        search_old: Searches the old gallery with old queries.
+        weight: w in w·new + (1 − w)·old.
+        depth: Rows that each side brings.
+    """
+
+    search_converted: Search
+    search_old: Search
+    weight: float = DEFAULT_WEIGHT
+    depth: int = DEFAULT_DEPTH
+    needs: ClassVar[tuple[Model, ...]] = ("old", "new")
+
+    def __post_init__(self) -> None:
+        check_weight(self.weight)
+
+    def search(
+        self, new_queries: NDArray[np.float32], old_queries: NDArray[np.float32], k: int
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return fused scores and ids (q, k).
+
+        Raises:
+            InputError: If the two sides hold another number of queries.
+        """
+        check_same_queries(new_queries, old_queries)
+        sides = [
+            search(queries, max(k, self.depth))
+            for search, queries in ((self.search_converted, new_queries), (self.search_old, old_queries))
+        ]
+        weights = self.weight, 1 - self.weight
+        return _rows([_add(_lists(sides, query), weights) for query in range(len(new_queries))], k)
+
+
+@final
+@dataclass(frozen=True)
+class MixedGallery:
+    """Searches a gallery of which a part is native and a part still converted.
+
+    Scores against converted rows are on another scale than scores against native rows: they are calibrated by
+    scale · score + offset before the lists are merged, as in the rank merge of Seo et al. (2023). `calibrate_scores`
+    finds both numbers on held-out pairs.
+
+    Attributes:
+        search_native: Searches the rows that the new model embedded.
+        search_converted: Searches the other rows.
+        scale: Factor for scores against converted rows.
+        offset: What is added to them.
+    """
+
+    search_native: Search
+    search_converted: Search
+    scale: float = 1.0
+    offset: float = 0.0
+    needs: ClassVar[tuple[Model, ...]] = ("new",)
+
+    def __post_init__(self) -> None:
+        if not self.scale > 0:
+            raise InputError(f"scale must be positive, so that the order stays. Got {self.scale}.")
+
+    def search(self, new_queries: NDArray[np.float32], k: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return scores and ids (q, k), merged."""
+        native, converted = self.search_native(new_queries, k), self.search_converted(new_queries, k)
+        moved = np.asarray(converted[0]) * self.scale + self.offset, converted[1]
+        merged = []
+        for query in range(len(new_queries)):
+            found = {identifier: score for each in _lists([moved, native], query) for identifier, score in each.items()}
+            merged.append(found)
+        return _rows(merged, k)
+
+
+def calibrate_scores(native_scores: ArrayLike, converted_scores: ArrayLike) -> tuple[float, float]:
+    """Find the scale and offset that bring scores against converted rows onto the scale of native ones.
+
+    Both are scores of native vectors, used as queries, against *other* held-out items: against their native vectors,
+    and against their converted ones. The median and the 99 % quantile of the second are brought to those of the
+    first. [ours]
+
+    Args:
+        native_scores: Any array of scores against native vectors.
+        converted_scores: Any array of scores against converted vectors.
+
+    Returns:
+        Scale and offset for `MixedGallery`.
+
+    Raises:
+        InputError: If there are no scores, or one side's do not vary.
+
+    Example:
+        >>> calibrate_scores([0.0, 0.5, 1.0], [0.0, 0.25, 0.5])
+        (2.0, 0.0)
+    """
+    ends = []
+    for name, given in (("native_scores", native_scores), ("converted_scores", converted_scores)):
+        scores = np.asarray(given, dtype=np.float64).ravel()
+        low, high = np.quantile(scores, _QUANTILES) if scores.size else (0.0, 0.0)
+        if not high > low:
+            raise InputError(f"{name} must hold scores that vary. Got {scores.size} with {low:.4g} to {high:.4g}.")
+        ends.append((low, high))
+    (native_low, native_high), (low, high) = ends
+    scale = float((native_high - native_low) / (high - low))
+    return scale, float(native_low - scale * low)
+
+
+def _lists(sides: Sequence[tuple[NDArray[Any], NDArray[Any]]], query: int) -> list[dict[Any, float]]:
+    return [
+        dict(zip(np.asarray(ids)[query].tolist(), np.asarray(scores, dtype=np.float64)[query].tolist(), strict=True))
+        for scores, ids in sides
+    ]
+
+
+def _add(lists: Sequence[dict[Any, float]], weights: Sequence[float]) -> dict[Any, float]:
+    floors = [min(each.values(), default=0.0) for each in lists]
+    every = dict.fromkeys(identifier for each in lists for identifier in each)
+    return {
+        identifier: sum(
+            weight * each.get(identifier, floor) for weight, each, floor in zip(weights, lists, floors, strict=True)
+        )
+        for identifier in every
+    }
+
+
+def _rows(found: Sequence[dict[Any, float]], k: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Sort each query's rows, ties in the order found, and cut all to k (or the fewest that any query has)."""
+    width = min([k, *map(len, found)])
+    ranked = [sorted(each.items(), key=lambda item: -item[1])[:width] for each in found]
+    scores = np.array([[score for _, score in row] for row in ranked], dtype=np.float64).reshape(len(found), width)
+    ids = np.empty((len(found), width), dtype=object)
+    for number, row in enumerate(ranked):
+        ids[number] = [identifier for identifier, _ in row]
+    return scores, ids
