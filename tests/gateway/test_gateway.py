@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -26,6 +27,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 import embcompat as ec
+from embcompat.cli.serve import listen
 from embcompat.errors import ExtractionError, InputError
 from embcompat.gateway import EndpointUpstream, ExtractorUpstream, create_app
 from embcompat.gateway.canary import canary_drift
@@ -67,7 +69,7 @@ class Served:
 
     def __init__(self, app: Starlette) -> None:
         config = uvicorn.Config(app, port=0, log_level="warning", ws="none")
-        self._socket = config.bind_socket()
+        self._socket = listen(config)
         self._server = uvicorn.Server(config)
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/v1"
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]})
@@ -273,6 +275,15 @@ def test_the_command_serves_until_it_is_told_to_stop(artifact: Path) -> None:
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) in (0, -signal.SIGTERM)
     process.stderr.close()
+
+
+def test_small_answers_are_sent_at_once(artifact: Path) -> None:
+    listener = listen(uvicorn.Config(create_app(ec.OnnxAligner(artifact), EndpointUpstream("http://x", "m")), port=0))
+    listener.listen()
+    with listener, socket.create_connection(listener.getsockname()):
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_the_command_asks_for_one_model(artifact: Path) -> None:
