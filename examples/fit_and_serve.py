@@ -15,7 +15,7 @@ def main() -> None:
     choice = ec.select_aligner(split.train, split.validation)
     for candidate in choice.candidates:
         score = candidate.score
-        print(f"{candidate.candidate.name:<11} {choice.metric} {score.value:.3f} ({score.low:.3f} to {score.high:.3f})")
+        print(f"{candidate.name:<11} {choice.metric} {score.value:.3f} ({score.low:.3f} to {score.high:.3f})")
     print(f"chosen: {choice.chosen.name}, the first that is as good as the best")
 
     spaces = {"source": pairs.source.space, "target": pairs.target.space}
