@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from embcompat.cli.console import messages, output, print_json, track
-from embcompat.cli.inputs.options import Delimiter
+from embcompat.cli.inputs.options import Delimiter, ExtractorOptions, ModelPath
 from embcompat.cli.sample import check_out
 from embcompat.errors import ExtractionError, InputError
 
@@ -30,12 +30,8 @@ def embed(
     ],
     extractor: Annotated[str, typer.Option("--extractor", "-e", help="Name, as `embcompat extractors` lists it.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The .parquet file to write.")],
-    model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Path or name, for extractors that take one.")
-    ] = None,
-    option: Annotated[
-        list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="An option of the extractor; repeatable.")
-    ] = None,
+    model: ModelPath = None,
+    option: ExtractorOptions = None,
     id_column: Annotated[
         str | None, typer.Option(help="Column of the ids; id if there is one, else row numbers.")
     ] = None,
@@ -78,7 +74,7 @@ def embed(
     options = parse_options(extractor, option or [])
     if batch_size is not None:
         options["batch_size"] = batch_size
-    given = read_items(
+    items = read_items(
         source,
         id_column=id_column,
         text_column=text_column,
@@ -88,23 +84,23 @@ def embed(
         limit=limit,
     )
     if pieces is not None:
-        given = with_pieces(given, pieces)
-    for note in given.notes:
+        items = with_pieces(items, pieces)
+    for note in items.notes:
         messages().print(note, soft_wrap=True)
     with messages().status(f"Loading {extractor}"):
         loaded = load_extractor(extractor, *([] if model is None else [model]), **options)
     if source.is_dir() and loaded.space.modality == "text":
         raise InputError(f"{extractor} embeds texts, so INPUT must be a file. Got the directory {source}.")
-    run = _run(loaded, given, out, skip_errors=skip_errors)
+    run = _run(loaded, items, out, skip_errors=skip_errors)
     run.embeddings.save(out)
     parts_path(out).unlink(missing_ok=True)
     if as_json:
         print_json(_result(out, run))
     else:
-        _show(out, run, given.origin)
+        _show(out, run, items.origin)
 
 
-def with_pieces(given: Items, words: int) -> Items:
+def with_pieces(items: Items, words: int) -> Items:
     """Return texts and their pieces, labelled by text, as `fit` knows them.
 
     Raises:
@@ -112,12 +108,12 @@ def with_pieces(given: Items, words: int) -> Items:
     """
     from embcompat.embeddings import cut_texts
 
-    if not all(isinstance(item, str) for item in given.items):
+    if not all(isinstance(item, str) for item in items.items):
         raise InputError("--pieces cuts texts. Got items that are no texts.")
-    if given.labels is not None:
+    if items.labels is not None:
         raise InputError("--pieces labels each piece with its text, so the items must have no labels of their own.")
-    cut = cut_texts(given.items, given.ids, words=words)
-    return replace(given, items=list(cut.items), ids=cut.ids, labels=cut.labels, row_numbers=False)
+    cut = cut_texts(items.items, items.ids, words=words)
+    return replace(items, items=list(cut.items), ids=cut.ids, labels=cut.labels, row_numbers=False)
 
 
 @dataclass(frozen=True)
@@ -127,18 +123,18 @@ class _Run:
     seconds: float
 
 
-def _run(extractor: Extractor, given: Items, out: Path, *, skip_errors: bool) -> _Run:
+def _run(extractor: Extractor, items: Items, out: Path, *, skip_errors: bool) -> _Run:
     from embcompat.extractors import extract_embeddings
 
     skipped: list[SkippedItem] = []
     on_skip = skipped.append if skip_errors else None
     start = time.perf_counter()
-    with track("Embedding", len(given.items), unit="items") as advance:
+    with track("Embedding", len(items.items), unit="items") as advance:
         found = extract_embeddings(
             extractor,
-            given.items,
-            ids=None if given.row_numbers else given.ids,
-            labels=given.labels,
+            items.items,
+            ids=None if items.row_numbers else items.ids,
+            labels=items.labels,
             on_skip=on_skip,
             progress=advance,
             parts=parts_path(out),

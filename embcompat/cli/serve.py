@@ -10,6 +10,7 @@ import typer
 
 from embcompat.cli.console import messages
 from embcompat.cli.embed import parse_options
+from embcompat.cli.inputs.options import ExtractorOptions, ModelPath
 from embcompat.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -30,12 +31,8 @@ def serve(
     extractor: Annotated[
         str | None, typer.Option("--extractor", "-e", help="An extractor instead: the model runs in this process.")
     ] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Path or name, for extractors that take one.")
-    ] = None,
-    option: Annotated[
-        list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="An option of the extractor; repeatable.")
-    ] = None,
+    model: ModelPath = None,
+    option: ExtractorOptions = None,
     alias: Annotated[
         list[str] | None,
         typer.Option(help="Another name of the target: the model that applications ask for today; repeatable."),

@@ -126,14 +126,14 @@ class _Endpoint:
 
     async def models(self, request: Request) -> Response:
         """List the models, or one."""
-        listed = [{"id": name, "object": "model", "created": 0, "owned_by": "embcompat"} for name in self._dims]
-        wanted = request.path_params.get("model")
-        if wanted is None:
+        listed = [{"id": model, "object": "model", "created": 0, "owned_by": "embcompat"} for model in self._dims]
+        name = request.path_params.get("model")
+        if name is None:
             return JSONResponse({"object": "list", "data": listed})
         for entry in listed:
-            if entry["id"] == wanted:
+            if entry["id"] == name:
                 return JSONResponse(entry)
-        message = f"model must be one of {', '.join(self._dims)}. Got {wanted!r}."
+        message = f"model must be one of {', '.join(self._dims)}. Got {name!r}."
         return JSONResponse(encode_error(message, status=404, code="model_not_found"), status_code=404)
 
     async def health(self, _request: Request) -> Response:

@@ -7,6 +7,7 @@ import logging
 
 import numpy as np
 from numpy.typing import NDArray
+from prometheus_client import Gauge
 
 from embcompat.gateway.protocol import RequestError
 from embcompat.gateway.upstream import Upstream, UpstreamError
@@ -17,6 +18,9 @@ CANARY_TEXTS = (
     "def add(a: int, b: int) -> int: return a + b",
 )
 """Prose, other languages, code [ours]."""
+
+MAX_DRIFT = 0.01
+"""Cosine distance above which the model has changed: services jitter by 1e-4 [ours]."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -41,13 +45,13 @@ async def embed_canary(upstream: Upstream) -> NDArray[np.float32] | None:
         return None
 
 
-async def watch_canary(upstream: Upstream, seconds: float, report: object) -> None:
-    """Embed the canary at intervals for ever and report the drift from the first time.
+async def watch_canary(upstream: Upstream, seconds: float, gauge: Gauge) -> None:
+    """Embed the canary at intervals for ever and show the drift from the first time.
 
     Args:
         upstream: The model.
         seconds: Time between two looks.
-        report: A gauge with ``set``.
+        gauge: Shows the drift.
     """
     first: NDArray[np.float32] | None = None
     while True:
@@ -55,7 +59,7 @@ async def watch_canary(upstream: Upstream, seconds: float, report: object) -> No
         if vectors is not None:
             first = vectors if first is None else first
             drift = canary_drift(first, vectors) if first.shape == vectors.shape else 1.0
-            report.set(drift)  # type: ignore[attr-defined]
-            if drift > 0.01:
+            gauge.set(drift)
+            if drift > MAX_DRIFT:
                 _LOG.warning("upstream's model has changed: the canary drifted by %.3g", drift)
         await asyncio.sleep(seconds)

@@ -145,12 +145,12 @@ class EndpointUpstream(Upstream):
         except ValueError:
             content = None
         if answer.status_code != httpx.codes.OK:
-            kept = {name: answer.headers[name] for name in ("retry-after",) if name in answer.headers}
+            headers_passed_on = {name: answer.headers[name] for name in ("retry-after",) if name in answer.headers}
             raise UpstreamError(
                 f"{redact(self._url)} answered {answer.status_code}.",
                 status=answer.status_code,
                 body=content,
-                headers=kept,
+                headers=headers_passed_on,
             )
         return _read_answer(content, len(inputs), redact(self._url))
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from embcompat.cli.console import messages, output, print_json, track
+from embcompat.cli.inputs.options import ExtractorOptions, ModelPath
 from embcompat.errors import InputError
 
 if TYPE_CHECKING:
@@ -35,12 +36,8 @@ def run(
     artifact: Annotated[
         Path | None, typer.Option(help="The artifact directory, where it has moved since the plan was made.")
     ] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Path or name, for extractors that take one.")
-    ] = None,
-    option: Annotated[
-        list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="An option of the extractor; repeatable.")
-    ] = None,
+    model: ModelPath = None,
+    option: ExtractorOptions = None,
     id_column: Annotated[str | None, typer.Option(help="Column of the ids in --items.")] = None,
     text_column: Annotated[str | None, typer.Option(help="Column to embed in --items.")] = None,
     gallery: Annotated[

@@ -16,9 +16,11 @@ from embcompat.cli.inputs.options import (
     IdsFile,
     LabelColumn,
     LabelsFile,
+    ModelPath,
     NewSpace,
     NpySimilarity,
     OldSpace,
+    Task,
     VectorColumn,
 )
 from embcompat.cli.inputs.sides import load_sides
@@ -28,7 +30,6 @@ from embcompat.errors import GateError, InputError
 if TYPE_CHECKING:
     from embcompat.embeddings import Embeddings, PairedEmbeddings
 
-Task = Literal["retrieval", "verification"]
 Objective = Literal["balanced", "lowest_far"]
 NEURAL_KINDS = ("dense", "multi_branch", "residual", "ensemble", "bidirectional")
 PENALTY_KINDS = ("ridge", "low_rank", "kernel", "pieces", "canonical")
@@ -66,9 +67,7 @@ def fit(
     extractor: Annotated[
         str | None, typer.Option("--extractor", "-e", help="The new model: auto and text_aware ask it about words.")
     ] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Path or name, for extractors that take one.")
-    ] = None,
+    model: ModelPath = None,
     min_count: Annotated[int, typer.Option(help="Times a word must occur to be stored by text_aware.")] = 2,
     stop_words: Annotated[Path | None, typer.Option(help="A file of words that text_aware must not store.")] = None,
     partial: Annotated[
@@ -160,8 +159,8 @@ def fit(
 
     options = _kind_options(base, penalty=penalty, landmarks=landmarks)
     if base in NEURAL_KINDS:
-        given = {"epochs": epochs, "batch_size": batch_size, "preset": preset, "run_dir": run_dir}
-        options |= {name: value for name, value in given.items() if value is not None}
+        neural = {"epochs": epochs, "batch_size": batch_size, "preset": preset, "run_dir": run_dir}
+        options |= {name: value for name, value in neural.items() if value is not None}
         options |= {"device": device, "precision": precision, "resume": resume, "progress": messages().is_terminal}
     with track("Fitting", None, unit="fits") as advance:
         fitted = fit_artifact(

@@ -31,6 +31,10 @@ VectorColumn = Annotated[
 LabelColumn = Annotated[str | None, typer.Option(help="Column of the labels; label if there is one.")]
 IdsFile = Annotated[Path | None, typer.Option(help="The ids of galleries that hold none, one a line or as .npy.")]
 LabelsFile = Annotated[Path | None, typer.Option(help="The labels of galleries that hold none, one a line or as .npy.")]
+ModelPath = Annotated[str | None, typer.Option("--model", "-m", help="Path or name, for extractors that take one.")]
+ExtractorOptions = Annotated[
+    list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="An option of the extractor; repeatable.")
+]
 Delimiter = Annotated[str | None, typer.Option(help="What separates the fields of CSV files; found by default.")]
 ResultFile = Annotated[Path | None, typer.Option(help="Also write the result as JSON, for `embcompat report`.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]

@@ -84,16 +84,16 @@ def evaluate_hybrid(
         InputError: If the run holds none of the queries.
     """
     row_of = {identifier: row for row, identifier in enumerate(gallery.ids.tolist())}
-    asked = queries.ids[relevance.queries].tolist()
-    missing = sum(query not in run for query in asked)
-    if missing == len(asked):
+    query_ids = queries.ids[relevance.queries].tolist()
+    missing = sum(query not in run for query in query_ids)
+    if missing == len(query_ids):
         raise InputError("the lexical run must hold the evaluation's queries. It holds none of their ids.")
     ranks = {line: [np.zeros((1, len(relevance.rows)), dtype=np.int64) for _ in WEIGHTS] for line in lines}
     alone = np.zeros(len(relevance.rows), dtype=np.int64)
     for number in range(len(relevance)):
         part = slice(relevance.offsets[number], relevance.offsets[number + 1])
         rows, hidden = relevance.rows[part], relevance.left_out[1][relevance.left_out[0] == number]
-        lexical = _lexical_scores(run.get(asked[number], {}), row_of)
+        lexical = _lexical_scores(run.get(query_ids[number], {}), row_of)
         alone[part] = _ranks(lexical, rows, hidden)
         for line, terms in lines.items():
             dense = sum(
