@@ -1,13 +1,13 @@
 """Converting stored galleries: files to files, and stores that stay in service meanwhile."""
 
-from embcompat.migration.convert import ConversionReport, convert_file
 from embcompat.migration.cutover import VerifyReport, abort, cut_over, drop_old, roll_back, sweep, verify_migration
-from embcompat.migration.distributed import DatasetReport, convert_dataset, sum_dataset
+from embcompat.migration.files.convert import ConversionReport, convert_file
+from embcompat.migration.files.distributed import DatasetReport, convert_dataset, sum_dataset
+from embcompat.migration.files.snapshot import convert_gallery
 from embcompat.migration.options import RunOptions, RunReport, job_of
 from embcompat.migration.plan import MigrationPlan, plan_migration
 from embcompat.migration.rows import Failure, Shard, parse_shard
 from embcompat.migration.run import run_migration
-from embcompat.migration.snapshot import convert_gallery
 
 __all__ = [
     "ConversionReport",

@@ -14,9 +14,9 @@ from pydantic import JsonValue
 
 from embcompat.errors import GateError
 from embcompat.migration.checks import CanaryResult, check_canary
-from embcompat.migration.convert import ProgressFactory
 from embcompat.migration.journal import Journal
 from embcompat.migration.options import RunOptions, RunReport, job_of, require_text_column
+from embcompat.migration.progress import ProgressFactory
 from embcompat.migration.rows import Shard, convert_rows
 from embcompat.migration.run import read_back, run_migration
 from embcompat.runtime import OnnxAligner

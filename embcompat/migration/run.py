@@ -13,11 +13,11 @@ from embcompat.embeddings import normalize_rows
 from embcompat.errors import InputError, MigrationError
 from embcompat.evaluation.chance import require_better_than_chance
 from embcompat.migration.checks import SAMPLE_TOLERANCE, check_canary, relative_error
-from embcompat.migration.convert import Advance, ProgressFactory, silent
 from embcompat.migration.foreign import foreign_obstacle
 from embcompat.migration.journal import Journal
 from embcompat.migration.options import RunOptions, RunReport, job_of, require_text_column
 from embcompat.migration.pipeline import run_pipeline
+from embcompat.migration.progress import Advance, ProgressFactory, silent
 from embcompat.migration.rows import Converted, Failure, convert_rows, isolate
 from embcompat.runtime import OnnxAligner
 from embcompat.spaces import require_space

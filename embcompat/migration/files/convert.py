@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,18 +24,15 @@ from embcompat.files.reading.streams import Block, VectorFile
 from embcompat.files.writing.parts import PartFile, open_part
 from embcompat.files.writing.pieces import NpyFormat, ParquetFormat, PieceFormat
 from embcompat.migration.checks import SAMPLE_TOLERANCE, CanaryResult, check_canary, relative_error
-from embcompat.migration.file_rows import FileRows
+from embcompat.migration.files.rows import FileRows
+from embcompat.migration.files.sample import Sample
 from embcompat.migration.pipeline import run_pipeline
-from embcompat.migration.sample import Sample
+from embcompat.migration.progress import Advance, ProgressFactory, silent
 from embcompat.runtime import OnnxAligner
 from embcompat.spaces import SpaceVersion, require_space
 
 _BLOCK_BYTES = 8 << 20
 _NPY_BLOCK_BYTES = 4 << 20
-
-Advance = Callable[[int], None]
-ProgressFactory = Callable[[int], AbstractContextManager[Advance]]
-"""Called with the number of rows to do; yields a function that is called with the number of rows newly done."""
 
 
 @dataclass(frozen=True)
@@ -176,11 +173,6 @@ def convert_file(
         canary=canary,
         rows_without_text=sum(convert.without_text) if aligner.reads_texts else None,
     )
-
-
-def silent(_rows: int) -> AbstractContextManager[Advance]:
-    """Show no progress."""
-    return nullcontext(lambda _done: None)
 
 
 def _check_arguments(
