@@ -9,21 +9,18 @@ from typing import Annotated
 
 import typer
 
-from embcompat.cli.aligners import aligners
 from embcompat.cli.backfill import app as backfill
+from embcompat.cli.collect import embed, queries, sample
 from embcompat.cli.console import fail, fail_json, print_version
 from embcompat.cli.convert import convert
 from embcompat.cli.demo import demo
 from embcompat.cli.doctor import doctor
-from embcompat.cli.embed import embed
 from embcompat.cli.evaluate import evaluate
-from embcompat.cli.extractors import extractors
 from embcompat.cli.fit import fit
+from embcompat.cli.lists import aligners, extractors
 from embcompat.cli.migrate import app as migrate
-from embcompat.cli.queries import app as queries
 from embcompat.cli.registry import registry
 from embcompat.cli.report import report
-from embcompat.cli.sample import sample
 from embcompat.cli.serve import serve
 from embcompat.cli.thresholds import thresholds
 from embcompat.cli.upgrade import app as upgrade

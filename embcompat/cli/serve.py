@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from embcompat.cli.collect.embed import parse_options
 from embcompat.cli.console import messages
-from embcompat.cli.embed import parse_options
 from embcompat.cli.inputs.options import ExtractorOptions, ModelPath
 from embcompat.errors import InputError, MissingExtraError
 

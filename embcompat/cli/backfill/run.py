@@ -139,7 +139,7 @@ def _embedder(
 ) -> Embed:
     """Load model and items; the reason for each item that cannot be embedded goes to ``reasons``."""
     from embcompat.backfill.embed import embed_items
-    from embcompat.cli.embed import parse_options
+    from embcompat.cli.collect.embed import parse_options
     from embcompat.cli.inputs.items import read_items
     from embcompat.extractors import SkippedItem, load_extractor
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from embcompat.cli.collect.sample import check_out
 from embcompat.cli.console import messages, output, print_json, track
 from embcompat.cli.inputs.options import Delimiter, ExtractorOptions, ModelPath
-from embcompat.cli.sample import check_out
 from embcompat.errors import ExtractionError, InputError
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from embcompat.cli import app
-from embcompat.cli.embed import with_pieces
+from embcompat.cli.collect.embed import with_pieces
 from embcompat.cli.inputs.items import Items, read_items
 from embcompat.embeddings import Embeddings
 from embcompat.errors import ExtractionError, FileFormatError, InputError, UnknownNameError

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from embcompat.cli.about import print_about
 from embcompat.cli.console import messages, output, print_json
+from embcompat.cli.doctor.about import print_about
 from embcompat.cli.inputs.embeddings import Reading, is_address, is_csv, load_embeddings, open_file, read_file
 from embcompat.cli.inputs.options import Delimiter, IdColumn, LabelColumn, NpySimilarity, VectorColumn
 from embcompat.files.formats import ENDINGS, ending_of

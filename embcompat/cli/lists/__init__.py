@@ -1,0 +1,6 @@
+"""Commands that list what there is to choose from."""
+
+from embcompat.cli.lists.aligners import aligners
+from embcompat.cli.lists.extractors import extractors
+
+__all__ = ["aligners", "extractors"]
