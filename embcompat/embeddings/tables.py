@@ -15,7 +15,7 @@ from embcompat.errors import FileFormatError, InputError, MissingExtraError
 from embcompat.files.columns import ROW_NUMBERS_KEY, Columns, find_roles
 from embcompat.files.reading.sources import TableSource, with_pandas_range
 from embcompat.files.reading.streams import SEQUENTIAL_ROWS, VectorFile
-from embcompat.files.validation import UNIT_NORM_TOLERANCE, validate_strings
+from embcompat.files.validation import UNIT_NORM_TOLERANCE, as_array, validate_strings, validate_vectors
 from embcompat.files.vectors import ROW_GROUP_ROWS, SPACE_KEY, embeddings_schema, space_of, vectors_to_arrow
 from embcompat.files.writing.atomic import atomic_path
 from embcompat.similarities import Similarity
@@ -89,7 +89,7 @@ def read_embeddings(
         marks = validate_strings(labels, len(vectors), what=f"{where} {file.roles.label}")
         words = validate_strings(texts, len(vectors), what=f"{where} {file.roles.text}", empty=True)
         if file.space is None:  # only now can the vectors be judged
-            return Embeddings(vectors, names, stated, marks, words, row_numbers=file.roles.row_numbers)
+            vectors = validate_vectors(vectors, stated, what=f"{where} {file.roles.vectors[0]}")
     except InputError as error:
         raise FileFormatError(str(error)) from error
     return Embeddings.trusted(vectors, names, stated, marks, words, row_numbers=file.roles.row_numbers)
@@ -110,14 +110,17 @@ def describe_space(vectors: NDArray[np.float32], space_id: str, similarity: Simi
 
 
 def from_table(
-    table: pa.Table,
+    table: Any,
     space: SpaceVersion | str | None,
     *,
     similarity: Similarity = "cosine",
     columns: Columns = Columns(),  # noqa: B008
     where: str,
 ) -> Embeddings:
-    """Take embeddings from an Arrow table; see `read_embeddings`."""
+    """Take embeddings from an Arrow table, or whatever gives one; see `read_embeddings`."""
+    if not hasattr(table, "__arrow_c_stream__"):
+        raise InputError(f"the table must be one of Arrow, polars or DuckDB. Got {type(table).__name__}.")
+    table = table if isinstance(table, pa.Table) else pa.table(table)
     source = with_pandas_range(TableSource(Path(where), table))
     roles = find_roles(source.schema, columns, where=where)
     file = VectorFile(source, roles, space_of(table.schema, where))
@@ -126,10 +129,20 @@ def from_table(
 
 def from_pandas(frame: Any, space: SpaceVersion | str | None, **options: Any) -> Embeddings:
     """Take embeddings from a pandas data frame; see `Embeddings.from_pandas`."""
+    if not hasattr(frame, "iloc"):
+        raise InputError(f"frame must be a pandas data frame. Got {type(frame).__name__}. Others have from_arrow.")
+    tensors = [name for name in frame.columns if len(frame) and hasattr(frame[name].iloc[0], "detach")]
+    frame = frame.assign(
+        **{name: [as_array(value, what=f"column {name}") for value in frame[name]] for name in tensors}
+    )
     try:
         table = pa.Table.from_pandas(frame)
     except (pa.ArrowException, TypeError, ValueError) as error:
-        raise InputError(f"the data frame must hold one type in each column. Got: {error}") from error
+        reasons = "; ".join(str(reason) for reason in reversed(error.args))
+        raise InputError(
+            f"the data frame must hold one type in each column. Got: {reasons}. Ids and labels of several types become "
+            "strings with astype(str)."
+        ) from error
     return from_table(table, space, where="the data frame", **options)
 
 
@@ -150,6 +163,8 @@ def from_dataset(dataset: datasets.Dataset, space: SpaceVersion | str | None, **
         raise InputError(
             "dataset must be in memory or on disk. Got an IterableDataset: pass Dataset.from_list(list(it))."
         )
+    if not isinstance(dataset, hf.Dataset):
+        raise InputError(f"dataset must be a Hugging Face dataset. Got {type(dataset).__name__}.")
     table = dataset.with_format("arrow")[:]
     metadata = table.schema.metadata or {}
     if SPACE_KEY not in metadata and _is_space(dataset.info.description):

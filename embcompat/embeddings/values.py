@@ -17,7 +17,6 @@ from embcompat.spaces import SpaceVersion
 
 if TYPE_CHECKING:
     import datasets
-    import pyarrow as pa
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,7 +242,7 @@ class Embeddings:
     @classmethod
     def from_arrow(
         cls,
-        table: pa.Table,
+        table: Any,
         *,
         space: SpaceVersion | str | None = None,
         similarity: Similarity = "cosine",
@@ -251,7 +250,7 @@ class Embeddings:
         vector_column: str | None = None,
         label_column: str | None = None,
     ) -> Embeddings:
-        """Take the columns of an Arrow table; a polars frame gives one with ``to_arrow()``. See `load`."""
+        """Take the columns of an Arrow table, a polars data frame or a DuckDB relation. See `load`."""
         from embcompat.embeddings.tables import from_table
         from embcompat.files.columns import Columns
 

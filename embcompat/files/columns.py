@@ -12,17 +12,8 @@ from uuid import UUID
 import pyarrow as pa
 
 from embcompat.errors import FileFormatError
-from embcompat.files.vectors import is_vector_type
-
-ID_COLUMNS: Final = (
-    "id", "_id", "docid", "doc_id", "doc-id", "corpus-id", "corpus_id", "pid", "query_id", "query-id", "qid",
-    "custom_id",
-)  # fmt: skip
-"""Names by which a column of ids is known, the first that is there."""
-
-VECTOR_COLUMNS: Final = ("vector", "embedding", "embeddings", "emb", "values")
-LABEL_COLUMNS: Final = ("label",)
-TEXT_COLUMNS: Final = ("text",)
+from embcompat.files.names import ID_COLUMNS, LABEL_COLUMNS, PLURALS, TEXT_COLUMNS, VECTOR_COLUMNS
+from embcompat.files.vectors import decoded, is_vector_type
 
 COLUMNS_KEY: Final = b"embcompat.columns"
 """Schema-metadata key under which a file that we write keeps which columns are which, where names do not tell."""
@@ -106,14 +97,18 @@ def find_roles(schema: pa.Schema, chosen: Columns, *, where: str) -> Roles:
     noted = json.loads((schema.metadata or {}).get(COLUMNS_KEY, b"{}"))
     names = list(schema.names)
     chosen = chosen.present(names)
-    id_column = _pick(names, chosen.id, noted.get("id"), ID_COLUMNS, where, "--id-column")
+    lists = {field.name for field in schema if pa.types.is_nested(field.type)}
+    usual_ids, usual_labels = (
+        [name for name in usual if name not in PLURALS & lists] for usual in (ID_COLUMNS, LABEL_COLUMNS)
+    )
+    id_column = _pick(names, chosen.id, noted.get("id"), usual_ids, where, "--id-column")
     if id_column is None:
-        id_column = _pandas_index(schema)
+        id_column = _pandas_index(schema, where)
     vectors = _find_vectors(schema, chosen.vector or noted.get("vector"), where)
     return Roles(
         id=id_column,
         vectors=vectors,
-        label=_pick(names, chosen.label, noted.get("label"), LABEL_COLUMNS, where, "--label-column"),
+        label=_pick(names, chosen.label, noted.get("label"), usual_labels, where, "--label-column"),
         text=_pick(names, chosen.text, noted.get("text"), TEXT_COLUMNS, where, "--text-column"),
         row_numbers=id_column is None or (ROW_NUMBERS_KEY in (schema.metadata or {}) and chosen.id is None),
     )
@@ -140,11 +135,20 @@ def _pick(
     return chosen
 
 
-def _pandas_index(schema: pa.Schema) -> str | None:
-    """Return the column in which pandas keeps an index that is not just row numbers."""
+def _pandas_index(schema: pa.Schema, where: str) -> str | None:
+    """Return the column in which pandas keeps an index that is not just row numbers.
+
+    Raises:
+        FileFormatError: If the index has several levels: none of them names a row.
+    """
     described = json.loads((schema.metadata or {}).get(b"pandas", b"{}")).get("index_columns", [])
     stored = [name for name in described if isinstance(name, str) and name in schema.names]
-    if len(stored) == 1:
+    if len(stored) > 1:
+        raise FileFormatError(
+            f"{where} must have one column of ids. Its index has the levels {', '.join(stored)}. Make one column of "
+            "them, or say which column holds the ids (--id-column)."
+        )
+    if stored:
         return stored[0]
     return "__index_level_0__" if "__index_level_0__" in schema.names else None
 
@@ -209,10 +213,8 @@ def strings_from_arrow(column: pa.Array | pa.ChunkedArray, *, where: str, first_
     if column.null_count:
         row = first_row + column.is_null().to_pylist().index(True)
         raise FileFormatError(f"{where} must hold a value in every row. Row {row} has none.")
+    column = decoded(column)
     kind = column.type
-    if pa.types.is_dictionary(kind):
-        column = column.cast(kind.value_type)
-        kind = column.type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return list(column.to_pylist())
     if pa.types.is_nested(kind) or pa.types.is_null(kind):

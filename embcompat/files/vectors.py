@@ -56,8 +56,7 @@ def vectors_from_arrow(
     Raises:
         FileFormatError: On another type, a missing vector or one of another length; names the first bad row.
     """
-    if isinstance(column.type, pa.BaseExtensionType):
-        column = column.storage
+    column = decoded(column)
     if is_text(column.type):
         column = parse_vectors(column, where, first_row)
     if not is_vector_type(column.type):
@@ -98,16 +97,16 @@ def lengths_and_vectors(columns: list[pa.Array], dim: int, where: str) -> tuple[
     if len(columns) > 1:
         numbers = np.stack([pc.cast(column, pa.float32()).to_numpy(zero_copy_only=False) for column in columns], axis=1)
         return np.full(len(numbers), dim, dtype=np.int64), np.ascontiguousarray(numbers)
-    column = parse_vectors(columns[0], where, 0) if is_text(columns[0].type) else columns[0]
+    column = decoded(columns[0])
+    if is_text(column.type):
+        column = parse_vectors(column, where, 0)
     if not is_vector_type(column.type):
         raise FileFormatError(f"{where} must be a list of floats. Got {column.type}.")
-    if isinstance(column.type, pa.BaseExtensionType):
-        column = column.storage
     lengths = pc.list_value_length(column).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
     flat = column.flatten().to_numpy(zero_copy_only=False)  # drops missing rows; missing numbers become NaN
     with np.errstate(over="ignore"):
         numbers = np.asarray(flat, dtype=np.float32)
-    if (lengths == dim).all():
+    if dim and (lengths == dim).all():
         return lengths, numbers.reshape(-1, dim)
     vectors = np.full((len(lengths), dim), np.nan, dtype=np.float32)
     sizes = np.maximum(lengths, 0)
@@ -137,14 +136,38 @@ def stack_columns(columns: list[pa.Array], *, where: str, first_row: int = 0) ->
 
 
 def is_vector_type(kind: pa.DataType) -> bool:
-    """Say whether an Arrow type is a list of numbers."""
+    """Say whether an Arrow type is a list of numbers, in any of its forms."""
     kind = kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
     is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    return bool(is_list and (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)))
+    if not (is_list or _is_view(kind)):
+        return False
+    element = kind.value_type
+    return bool(pa.types.is_floating(element) or pa.types.is_integer(element) or pa.types.is_decimal(element))
+
+
+def decoded(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """Return a column in its plain form: no dictionary, runs or views; vectors of decimals become float64."""
+    if isinstance(column.type, pa.BaseExtensionType) and is_vector_type(column.type):
+        column = column.cast(column.type.storage_type)
+    if pa.types.is_dictionary(column.type):
+        column = pc.dictionary_decode(column)
+    elif pa.types.is_run_end_encoded(column.type):
+        column = pc.run_end_decode(column)
+    elif _is_view(column.type):  # pyarrow's cast of views gives a damaged array
+        column = pa.array(column.to_pylist(), pa.list_(column.type.value_type))
+    if is_vector_type(column.type) and pa.types.is_decimal(column.type.value_type):
+        fixed = pa.types.is_fixed_size_list(column.type)
+        column = column.cast(pa.list_(pa.float64(), column.type.list_size) if fixed else pa.list_(pa.float64()))
+    return column
+
+
+def _is_view(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind))
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Say whether an Arrow type holds strings."""
+    """Say whether an Arrow type holds strings, as they are or by a dictionary."""
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
@@ -165,6 +188,11 @@ def parse_vector(text: str, where: str, row: int) -> NDArray[np.float32]:
         raise FileFormatError(
             f"{where}: row {row} was shortened with '...' when it was printed, so its numbers are lost. "
             "Write the vectors as Parquet, or as JSON (vector.tolist())."
+        )
+    if "," in text and ("|" in text or ";" in text):
+        raise FileFormatError(
+            f"{where} must separate numbers in one way. Row {row} has commas besides: {text[:60]!r}. Write "
+            "decimals with a point."
         )
     words = text.strip().strip("[](){}").translate(_SEPARATORS).split()
     try:

@@ -6,19 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from embcompat.cli.inputs.images import label_images, list_images
 from embcompat.errors import FileFormatError, InputError
 from embcompat.files.formats import ending_of
+from embcompat.files.names import ID_COLUMNS, LABEL_COLUMNS, TEXT_COLUMNS
 from embcompat.files.reading.text import Rows, read_lines, read_table
-
-ID_COLUMNS: Final = (
-    "id", "_id", "docid", "doc_id", "doc-id", "corpus-id", "corpus_id", "pid", "query_id", "query-id", "qid",
-    "custom_id",
-)  # fmt: skip
-TEXT_COLUMNS: Final = ("text",)
-LABEL_COLUMNS: Final = ("label",)
 
 _PARQUET_BATCH_ROWS = 8_192
 

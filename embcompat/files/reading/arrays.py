@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from embcompat.errors import FileFormatError, MissingExtraError
-from embcompat.files.columns import VECTOR_COLUMNS, pick_column
+from embcompat.files.columns import pick_column
+from embcompat.files.names import VECTOR_COLUMNS
 from embcompat.files.reading.sources import ArraySource
 
 
@@ -24,7 +25,7 @@ def open_npz(path: Path, vector: str | None) -> ArraySource:
             arrays = {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError) as error:
         raise FileFormatError(
-            f"{path} is not a complete .npz file of numbers and strings: {error} "
+            f"{path} is not a complete .npz file of numbers and strings: {error}. "
             "Arrays of objects are never opened; save ids with ids.astype(str)."
         ) from error
     return _matching(path, arrays, vector)
@@ -96,8 +97,8 @@ def _matching(path: Path, arrays: Mapping[str, Any], vector: str | None) -> Arra
     name = pick_column(list(arrays), vector, VECTOR_COLUMNS, where=str(path), option="--vector-column")
     candidates = [key for key, array in arrays.items() if len(array.shape) == 2 and array.dtype.kind in "fiu"]
     if name is None and len(candidates) != 1:
-        shown = ", ".join(f"{key} {array.shape}" for key, array in arrays.items()) or "none"
-        raise FileFormatError(f"{path} must hold one array of vectors, or say which (--vector-column). Got {shown}.")
+        listed = ", ".join(f"{key} {array.shape}" for key, array in arrays.items()) or "none"
+        raise FileFormatError(f"{path} must hold one array of vectors, or say which (--vector-column). Got {listed}.")
     name = name or candidates[0]
     rows = len(arrays[name])
     return ArraySource(

@@ -36,7 +36,7 @@ def read_vectors(path: Path) -> NDArray[Any]:
         FileFormatError: If it does not hold rows of numbers.
     """
     array = read_npy(path)
-    if array.ndim != 2 or array.dtype.kind not in "fiu":
+    if array.ndim != 2 or not array.shape[1] or array.dtype.kind not in "fiu":
         raise FileFormatError(f"{path} must hold floats of shape (n, dim). Got {array.dtype} of shape {array.shape}.")
     return array
 

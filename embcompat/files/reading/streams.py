@@ -15,6 +15,7 @@ from embcompat.files.columns import Roles, strings_from_arrow
 from embcompat.files.reading.sources import Source
 from embcompat.files.validation import validate_vectors
 from embcompat.files.vectors import (
+    decoded,
     is_text,
     is_vector_type,
     lengths_and_vectors,
@@ -142,7 +143,7 @@ class VectorFile:
         """Return the texts of a block, empty where one is missing, or None."""
         if self.roles.text is None or block.others is None:
             return None
-        column = block.others.column(self.roles.text)
+        column = decoded(block.others.column(self.roles.text))
         if not (is_text(column.type) or pa.types.is_null(column.type)):
             raise FileFormatError(
                 f"{self.path}: column {self.roles.text} must hold strings. Row {block.start} is {column[0]}."
@@ -187,15 +188,13 @@ def _dim_of(source: Source, roles: Roles) -> int:
     name = roles.vectors[0]
     where = f"{source.path}: column {name}"
     for batch in source.batches(0, _DECODE_ROWS, [name]):
-        column = batch.column(0)
+        column = decoded(batch.column(0))
         if is_text(column.type):
             column = parse_vectors(column.drop_null().slice(0, 1), where, 0)
         lengths = lengths_and_vectors([column], 0, where)[0]
         if (lengths > 0).any():
             return int(np.bincount(lengths[lengths > 0]).argmax())
-    raise FileFormatError(
-        f"{source.path} must hold at least one vector to know its dimension. Got none. Pass the space."
-    )
+    raise FileFormatError(f"{source.path} must hold at least one vector to know its dimension. Got none.")
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:

@@ -12,8 +12,9 @@ import numpy as np
 import pyarrow as pa
 
 from embcompat.errors import FileFormatError
-from embcompat.files.columns import ID_COLUMNS, LABEL_COLUMNS, strings_from_arrow
+from embcompat.files.columns import strings_from_arrow
 from embcompat.files.formats import ENDINGS, ending_of
+from embcompat.files.names import ID_COLUMNS, LABEL_COLUMNS
 from embcompat.files.reading.npy import read_npy
 from embcompat.files.reading.parquet import ParquetSource, open_parquet
 from embcompat.files.reading.sources import Source, TableSource, array_to_arrow
@@ -48,7 +49,7 @@ def open_text_table(path: Path, delimiter: str | None) -> TableSource:
 def _column(values: list[Any]) -> pa.Array:
     try:
         return pa.array(values)
-    except (pa.ArrowException, OverflowError):  # values of several types
+    except (pa.ArrowException, TypeError, OverflowError):  # values of several types
         return pa.array([value if value is None or isinstance(value, str) else json.dumps(value) for value in values])
 
 
@@ -100,12 +101,22 @@ def read_strings(path: Path, *, what: str) -> list[str]:
         return [text.strip() for batch in batches for text in strings_from_arrow(batch.column(0), where=where)]
     lines = [line.strip() for line in read_lines(path)]
     if ending == ".json":
-        return strings_from_arrow(pa.array(json.loads("\n".join(lines))), where=where)
+        return strings_from_arrow(_column(_json_list("\n".join(lines), path)), where=where)
     while lines and not lines[-1]:
         lines.pop()
     if "" in lines:
         raise FileFormatError(f"{where}: line {lines.index('') + 1} is empty. Every row needs one.")
     return lines
+
+
+def _json_list(text: str, path: Path) -> list[Any]:
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise FileFormatError(f"{path} is not JSON: {error}.") from error
+    if not isinstance(values, list):
+        raise FileFormatError(f"{path} must hold a JSON list. Got {text[:40]!r}.")
+    return values
 
 
 def read_labels(path: Path) -> list[str] | dict[str, str]:
@@ -152,9 +163,7 @@ def _one_column(names: Sequence[str], what: str, path: Path) -> str:
 
 
 def column_of(values: Sequence[str] | np.ndarray[Any, Any]) -> pa.Array:
-    """Return ids or labels that are given as values as an Arrow column."""
-    return (
-        array_to_arrow(np.asarray(values), "the values", "ids or labels")
-        if isinstance(values, np.ndarray)
-        else pa.array(values)
-    )
+    """Return ids or labels that are given as values as an Arrow column; numbers among strings become strings."""
+    if isinstance(values, np.ndarray):
+        return array_to_arrow(values, "the values", "ids or labels")
+    return _column(list(values))

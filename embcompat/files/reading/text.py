@@ -79,19 +79,34 @@ def _json_lines(path: Path) -> Rows:
     number = -1
     for number, line in enumerate(line for line in read_lines(path) if line.strip()):
         try:
-            values = json.loads(line)
+            values = json.loads(line, object_pairs_hook=_unambiguous)
         except json.JSONDecodeError as error:
-            raise FileFormatError(f"{path}: row {number} is not JSON: {error}.") from error
+            raise FileFormatError(
+                f"{path}: row {number} is not JSON: {error}. A file holds one object a line, or one list of objects."
+            ) from error
+        except ValueError as error:
+            raise FileFormatError(f"{path}: row {number} {error}.") from error
         yield number, _json_row(values, path, number)
 
 
 def _json_array(path: Path) -> Rows:
     try:
-        rows = json.loads("\n".join(read_lines(path)))
+        rows = json.loads("\n".join(read_lines(path)), object_pairs_hook=_unambiguous)
     except json.JSONDecodeError as error:
         raise FileFormatError(f"{path} is not JSON: {error}.") from error
+    except ValueError as error:
+        raise FileFormatError(f"{path}: a row {error}.") from error
     for number, values in enumerate(rows):
         yield number, _json_row(values, path, number)
+
+
+def _unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"must name each field once. It holds {repeated!r} twice")
+    return values
 
 
 def _json_row(values: Any, path: Path, number: int) -> dict[str, Any]:
@@ -120,6 +135,8 @@ def _read_csv(path: Path, delimiter: str | None) -> tuple[list[str], Rows]:
     csv.field_size_limit(2**31 - 1)  # a text may be long
     lines = _csv_lines(path)
     first = next(lines, "")
+    if "\r" in first.removesuffix("\n").removesuffix("\r"):
+        raise FileFormatError(f"{path} must end its lines with \\n or \\r\\n. Got a bare \\r.")
     delimiter = delimiter or ("\t" if ending_of(path) == ".tsv" else _sniff(first))
     if len(delimiter) != 1:
         raise InputError(f"--delimiter must be one character. Got {delimiter!r}.")
@@ -159,7 +176,9 @@ def _csv_rows(path: Path, reader: Any, columns: list[str]) -> Rows:
             if not cells:
                 continue
             if len(cells) != len(columns):
-                raise FileFormatError(f"{path}: row {number} must have {len(columns)} fields, as the header has.")
+                raise FileFormatError(
+                    f"{path}: row {number} must have {len(columns)} fields, as the header has. Got {len(cells)}."
+                )
             yield number, dict(zip(columns, cells, strict=True))
             number += 1
     except csv.Error as error:
