@@ -14,6 +14,7 @@ from pydantic import JsonValue
 
 from embcompat.errors import GateError
 from embcompat.migration.checks import CanaryResult, check_canary
+from embcompat.migration.foreign import foreign_written_ids
 from embcompat.migration.journal import Journal
 from embcompat.migration.options import RunOptions, RunReport, job_of, require_text_column
 from embcompat.migration.progress import ProgressFactory
@@ -237,6 +238,9 @@ def drop_old(aligner: OnnxAligner, store: GalleryStore, *, journal: Path | None 
 def sweep(aligner: OnnxAligner, store: GalleryStore, *, options: RunOptions | None = None) -> Iterator[str]:
     """Find rows in service that neither the migration nor the new model made; see `GalleryStore.sweep`.
 
+    Where a store takes an application's word for the space of what it writes (PostgreSQL), these vectors are judged by
+    the artifact's canary: they come as well if more of them point where the new space does not than chance explains.
+
     Args:
         aligner: The artifact at work.
         store: The gallery.
@@ -250,3 +254,4 @@ def sweep(aligner: OnnxAligner, store: GalleryStore, *, options: RunOptions | No
     require_text_column(aligner, store, job)
     for ids in store.sweep(job):
         yield from ids
+    yield from foreign_written_ids(aligner.artifact, store, job)

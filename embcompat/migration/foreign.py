@@ -1,4 +1,4 @@
-"""Rows of another space among those that a migration would convert.
+"""Rows of another space, among those that a migration would convert and among those that were written after it.
 
 A store knows the length of its vectors, not their model: where a column holds the rows of several models of one length,
 all of them would be converted without an error. The held-out vectors that an artifact carries, its canary, show which
@@ -7,6 +7,7 @@ directions its source space uses; rows of another model point anywhere.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -93,3 +94,27 @@ def foreign_obstacle(artifact: Artifact, store: GalleryStore, job: Job) -> Obsta
         "out, or accept it where they are only other content.",
         acceptable=True,
     )
+
+
+def foreign_written_ids(artifact: Artifact, store: GalleryStore, job: Job) -> Iterator[str]:
+    """Find rows that an application wrote after the cutover and that do not look like vectors of the new space.
+
+    Such an application declared the new space, or another client did so on its connection, and yet it holds vectors of
+    another model. Nothing comes where there are no more such rows than chance explains, and where the artifact carries
+    no canary or one that cannot tell.
+    """
+    canary = artifact.canary()
+    if canary is None:
+        return
+    ids: list[str] = []
+    count, alarms = 0, 0.0
+    for rows in store.written_rows(job):
+        places = np.flatnonzero(rows.vectors.any(axis=1))
+        judgement = foreign_rows(canary[1], rows.vectors[places]) if len(places) else None
+        if judgement is None:
+            continue
+        foreign, alarms = judgement
+        count += len(places)
+        ids += [rows.ids[place] for place in places[foreign]]
+    if len(ids) > (ALLOWED_SHARE + 2 * alarms) * count:
+        yield from ids

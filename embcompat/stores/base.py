@@ -311,6 +311,13 @@ class GalleryStore(ABC):
         """
         return iter(())
 
+    def written_rows(self, job: Job) -> Iterator[TargetRows]:  # noqa: ARG002
+        """Read the vectors in service that applications wrote after the cutover and declared to be of the new space.
+
+        By default none: for stores that take no such declaration.
+        """
+        return iter(())
+
     def remove_orphans(self, job: Job) -> int:  # noqa: ARG002
         """Remove target rows whose source row is gone; return how many. By default there are none."""
         return 0

@@ -93,7 +93,8 @@ def drop_old(
 def sweep(artifact: ArtifactPath, url: Url, text_column: TextColumn = None, as_json: Json = False) -> None:
     """List rows in service that neither the migration nor the new model made. Exit code 3 if there are any.
 
-    An old application wrote them after the cutover or while it switched, or deleted them there and they came back.
+    An old application wrote them after the cutover or while it switched, or deleted them there and they came back. In
+    PostgreSQL, vectors that were declared to be of the new space and do not look like it are listed as well.
     """
     from embcompat.migration import RunOptions, sweep
 
@@ -107,4 +108,7 @@ def sweep(artifact: ArtifactPath, url: Url, text_column: TextColumn = None, as_j
     if not ids:
         messages().print(f"Every row in service is of space {aligner.artifact.target.id}.")
     else:
-        raise GateError(f"{len(ids):,} rows in service do not say that they are of space {aligner.artifact.target.id}.")
+        raise GateError(
+            f"{len(ids):,} rows in service are not known to be of space {aligner.artifact.target.id}, "
+            "or do not look like it."
+        )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, cast
@@ -28,6 +27,7 @@ from embcompat.stores.postgres.rows.copy import Column, Kind
 from embcompat.stores.postgres.rows.draws import draw_keys, read_drawn
 from embcompat.stores.postgres.rows.scan import Scan
 from embcompat.stores.postgres.rows.staging import Written, write_native_rows
+from embcompat.stores.postgres.rows.versions import Versions
 from embcompat.stores.postgres.session import Session
 from embcompat.stores.url import StoreUrl
 from embcompat.stores.values import Job, Obstacle, Pairs, Phase, Rows, State, TargetRows, no_target_side
@@ -71,7 +71,7 @@ class PgGallery(GalleryStore):
         self._schema = schema[0] if schema else "public"
         self._keys = address.option("key", "") if "key" in address.options else ()
         self._reader, self._writer = reader, writer
-        self._versions: deque[dict[str, tuple[int, int]]] = deque()
+        self._versions = Versions()
         self._kind = cast(Kind | None, address.options.get("type"))
         table = self._table()
         require_every_row(writer, table, where=self.url)
@@ -130,27 +130,16 @@ class PgGallery(GalleryStore):
             pages = pg_reader.pages(self._reader, table, fields, piece, batch_size)
             for keys, (vectors, recorded, changes, versions) in pages:
                 ids = self._codec.ids(keys)
-                self._versions.append(dict(zip(ids, zip(versions, changes, strict=True), strict=True)))
+                self._versions.add(ids, versions, changes)
                 yield Rows(ids, vectors, np.array(recorded, np.int64))
-
-    def _versions_of(self, ids: Sequence[str]) -> dict[str, tuple[int, int]]:
-        """Return what was noted of rows of a page; pages are written in the order in which they were read."""
-        for place, page in enumerate(self._versions):
-            if ids[0] in page:
-                for _ in range(place):
-                    self._versions.popleft()
-                return page
-        return {}
 
     def write(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32], digests: NDArray[np.int64]) -> None:
         """Copy rows in and join them with those that are there, in one transaction."""
         if not ids:
             return
-        page = self._versions_of(ids)
-        versions, changes = np.array([page.get(text, (0, 0)) for text in ids], dtype=np.int64).T
+        versions, changes = self._versions.of(ids)
         self._write(self._session(job), Written(self._codec.columns(ids), vectors, digests, versions, changes))
-        for text in ids:
-            page.pop(text, None)
+        self._versions.discard(ids)
 
     def write_native(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32]) -> int:
         """Update vectors of the target side, in one transaction."""
@@ -225,6 +214,12 @@ class PgGallery(GalleryStore):
         )
         for keys, _ in pg_reader.pages(self._reader, table, [], source, 10_000):
             yield self._codec.ids(keys)
+
+    def written_rows(self, job: Job) -> Iterator[TargetRows]:
+        """Read the vectors that applications wrote after the cutover: those without a record of an old vector."""
+        table = self._table()
+        for keys, vectors in pg_reader.written_pages(self._reader, table, job.target.id):
+            yield TargetRows(self._codec.ids(keys), vectors, np.ones(len(vectors), bool))
 
     def close(self) -> None:
         """Close the connections."""

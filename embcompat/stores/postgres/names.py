@@ -21,6 +21,9 @@ PROVENANCE: Final[dict[str, LiteralString]] = {
 
 GALLERIES: Final = "embcompat_galleries"
 
+SPACE_FUNCTION: Final = "embcompat_space"
+"""The function of a schema by which a transaction declares the spaces of the vectors that it writes."""
+
 OWN_PREFIX: Final = "~embcompat_"
 """How the names of our triggers begin: triggers run in the order of their names, and ours must see what others do."""
 

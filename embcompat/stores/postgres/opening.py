@@ -8,8 +8,9 @@ Either side says in four more columns, named after the vector column, where each
 ``vector__artifact`` (NULL for a native vector), ``vector__source`` and ``vector__digest``. ``embcompat_galleries`` says
 which vectors are in which space.
 
-After the cutover a trigger refuses vectors from sessions that have not said which space they write:
-``SET embcompat.space = 'name@version'`` is what an application of the new model does first.
+After the cutover a trigger refuses vectors from applications that have not declared which space they write: in the
+connection's options (``-c embcompat.space=name@version``), in the settings of its role, or in the transaction
+(``SELECT embcompat_space('name@version')``).
 """
 
 from __future__ import annotations

@@ -7,13 +7,24 @@ from typing import Final, LiteralString
 from psycopg import sql
 
 from embcompat.stores.postgres.connection import extension_schema
-from embcompat.stores.postgres.names import listed, matched, row_of
+from embcompat.stores.postgres.names import SPACE_FUNCTION, listed, matched, row_of
 from embcompat.stores.postgres.session import Session
 
 _LOGGED: Final[dict[str, LiteralString]] = {
     "log": "INSERT OR UPDATE OR DELETE ON {} FOR EACH ROW",
     "log_all": "TRUNCATE ON {} FOR EACH STATEMENT",
 }
+
+_STAMP: Final = sql.SQL("extract(epoch FROM now())::text")
+"""What tells a transaction from the others of its connection: when it began, to the microsecond."""
+
+_READ_DECLARATION: Final = sql.SQL(
+    "declared := string_to_array(current_setting('embcompat.transaction', true), ','); "
+    "IF declared[1] IS DISTINCT FROM {stamp} THEN SET LOCAL embcompat.space TO DEFAULT; "
+    "declared := {stamp} || string_to_array(current_setting('embcompat.space', true), ','); "
+    "PERFORM set_config('embcompat.transaction', array_to_string(declared, ','), true); END IF; "
+).format(stamp=_STAMP)
+"""Takes what this transaction has declared, or else what the session was given at its start: DEFAULT is that value."""
 
 
 def create_log_function(session: Session, *, parked: bool) -> None:
@@ -79,33 +90,35 @@ def drop_log_triggers(session: Session) -> None:
 
 
 def add_guard(session: Session, *, old_column: str | None = None) -> None:
-    """Refuse vectors from sessions that have not said that they write the new space.
+    """Refuse vectors from transactions that have not declared that they write the new space.
+
+    What a session was given at its start counts: in its address, or by its role or database. A plain SET does not: it
+    stays on the connection, and a transaction pooler passes that on to the next client. `create_declaration` makes the
+    function by which a transaction declares its space; the guard accepts it in that transaction alone.
 
     Args:
         session: The session.
         old_column: The column of the same row that holds the old vector, which is erased with the new one.
     """
     space = session.job.target.id
+    function = session.text(session.names.identifier(SPACE_FUNCTION))
     message = (
-        f"vectors must be in space {space}: SET embcompat.space = '{space}' in a session of the new model; "
-        "an application of an old model must not write here any more"
+        f"vectors must be in space {space}, and this transaction has not declared that it writes them: "
+        f"run SELECT {function}('{space}') in it, or connect with options=-c embcompat.space={space}. A plain SET does "
+        "not count. An application of an old model must not write here any more"
     ).replace("%", "%%")
     body = sql.SQL(
-        "BEGIN {erase} IF NEW.{c} IS NULL OR (TG_OP = 'UPDATE' "
+        "DECLARE declared text[]; BEGIN {parked} IF NEW.{c} IS NULL OR (TG_OP = 'UPDATE' "
         "AND OLD.{c} IS NOT NULL AND NEW.{c} OPERATOR({e}.=) OLD.{c}) "
-        "THEN RETURN NEW; END IF; "
-        "IF current_setting('embcompat.space', true) IS DISTINCT FROM {space} "
+        "THEN RETURN NEW; END IF; {read} IF NOT {space} = ANY (declared) "
         "THEN RAISE EXCEPTION {message} USING ERRCODE = 'check_violation'; END IF; "
         "IF current_setting('embcompat.backfill', true) = 'on' THEN RETURN NEW; END IF; "
         "NEW.{s} := {space}; NEW.{a} := NULL; NEW.{o} := NULL; NEW.{d} := NULL; RETURN NEW; END"
     ).format(
-        erase=sql.SQL("")
-        if old_column is None
-        else sql.SQL(
-            "IF TG_OP = 'UPDATE' AND NEW.{c} IS NULL AND OLD.{c} IS NOT NULL THEN NEW.{old} := NULL; END IF;"
-        ).format(c=session.table.vectors, old=sql.Identifier(old_column)),
+        parked=sql.SQL("") if old_column is None else _parked_column(session, old_column),
         c=session.table.vectors,
         e=equality_schema(session),
+        read=_READ_DECLARATION,
         space=sql.Literal(space),
         message=sql.Literal(message),
         s=session.table.provenance("space"),
@@ -121,6 +134,42 @@ def add_guard(session: Session, *, old_column: str | None = None) -> None:
             trigger, session.table.identifier, session.names.function("guard")
         )
     )
+
+
+def _parked_column(session: Session, old_column: str) -> sql.Composed:
+    """Return what the guard does about the old column: it is erased with the new one, and no INSERT fills it alone."""
+    message = (
+        f"column {old_column} holds the old vectors and is out of service: an INSERT must name its columns, because "
+        f"{session.table.column} stands last"
+    ).replace("%", "%%")
+    return sql.SQL(
+        "IF TG_OP = 'UPDATE' AND NEW.{c} IS NULL AND OLD.{c} IS NOT NULL THEN NEW.{old} := NULL; END IF; "
+        "IF TG_OP = 'INSERT' AND NEW.{c} IS NULL AND NEW.{old} IS NOT NULL "
+        "THEN RAISE EXCEPTION {message} USING ERRCODE = 'check_violation'; END IF;"
+    ).format(c=session.table.vectors, old=sql.Identifier(old_column), message=sql.Literal(message))
+
+
+def create_declaration(session: Session) -> None:
+    """Make the function by which a transaction declares the spaces that it writes, unless the schema has it."""
+    function = session.names.identifier(SPACE_FUNCTION)
+    with session.connection.transaction():
+        session.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (SPACE_FUNCTION,))
+        signature = session.text(function) + "(text[])"
+        if session.execute("SELECT 1 WHERE to_regprocedure(%s) IS NOT NULL", (signature,)).fetchone() is not None:
+            return
+        body = sql.SQL(
+            "SELECT set_config('embcompat.transaction', array_to_string({stamp} || spaces, ','), true)"
+        ).format(stamp=_STAMP)
+        create = sql.SQL("CREATE FUNCTION {}(VARIADIC spaces text[]) RETURNS void LANGUAGE sql AS {}")
+        session.execute(create.format(function, sql.Literal(session.text(body))))
+        session.execute(sql.SQL("GRANT EXECUTE ON FUNCTION {} TO PUBLIC").format(function))
+
+
+def declare_backfill(session: Session) -> None:
+    """Declare, in the transaction that is open, that native vectors of the job's target space are written."""
+    statement = sql.SQL("SELECT set_config('embcompat.transaction', {} || ',' || {}, true)")
+    session.execute(statement.format(_STAMP, sql.Literal(session.job.target.id)))
+    session.execute("SET LOCAL embcompat.backfill = 'on'")
 
 
 def equality_schema(session: Session) -> sql.Identifier:

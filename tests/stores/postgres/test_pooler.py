@@ -16,6 +16,8 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from embcompat.errors import InputError
+from embcompat.migration import cut_over, run_migration
+from embcompat.runtime import OnnxAligner
 from embcompat.stores import open_store
 
 DIM = 24
@@ -67,3 +69,30 @@ def test_a_pooler_in_transaction_mode_is_refused_in_words(database: Any, pooler:
     schema = database.one("SELECT current_schema()")
     with pytest.raises(InputError, match="the pooler in between does not pass that on. Give the address of the server"):
         open_store(f"{pooler}#{schema}.docs.v{target}")
+
+
+@pytest.mark.parametrize("target", ["?target=table", "?target=column"])
+def test_a_setting_that_another_client_left_on_the_connection_opens_nothing(
+    database: Any, aligner: OnnxAligner, pooler: str, target: str
+) -> None:
+    database.execute(f"CREATE TABLE docs (id integer PRIMARY KEY, v vector({DIM}))")
+    database.fill("docs", 5)
+    with database.opened(target) as store:
+        run_migration(aligner, store)
+        cut_over(aligner, store)
+    schema = database.one("SELECT current_schema()")
+    write = f"INSERT INTO {schema}.docs (id, v) VALUES (%s, '{[0.5] * 16}')"
+    with (
+        psycopg.connect(pooler, autocommit=True, prepare_threshold=None) as new,
+        psycopg.connect(pooler, autocommit=True, prepare_threshold=None) as old,
+    ):
+        new.execute("SET embcompat.space = 'made-new@1'")
+        assert old.execute("SHOW embcompat.space").fetchone() == ("made-new@1",), "the pooler shares the connection"
+        with pytest.raises(psycopg.errors.CheckViolation, match="A plain SET does not count"):
+            old.execute(write, (100,))
+        with new.transaction():
+            new.execute(f"SELECT {schema}.embcompat_space('made-new@1')")
+            new.execute(write, (101,))
+        with pytest.raises(psycopg.errors.CheckViolation):
+            old.execute(write, (102,))
+    assert database.one("SELECT array_agg(id) FROM docs WHERE id > 99") == [101]

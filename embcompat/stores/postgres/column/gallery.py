@@ -58,6 +58,7 @@ class ColumnGallery(PgGallery):
         """Swap the names of both columns; writers wait while the last changed rows are converted, readers hardly."""
         session = self._session(job)
         table, names = session.table, session.names
+        pg_triggers.create_declaration(session)
         later: list[sql.Composed] = []
 
         def swap() -> None:

@@ -16,6 +16,7 @@ from embcompat.stores.postgres.session import Session
 
 _SMALL_TABLE_ROWS = 10_000
 _PROVENANCE_BYTES = 160  # of a row, besides its vector
+_WRITTEN_ROWS = 5_000
 
 Page = tuple[list[Sequence[Any]], list[Any]]
 """Key columns and the other columns of some rows."""
@@ -139,6 +140,17 @@ def read_side(
     fields = [*key_fields(side), (side.vector_of("s"), side.vector), _is_native(side, "s")]
     *key_columns, vectors, native = read_rows(session.connection, fields, rest)
     return key_columns, vectors, np.array(native, dtype=bool)
+
+
+def written_pages(
+    connection: Connection[Any], table: VectorTable, space: str
+) -> Iterator[tuple[list[Any], NDArray[np.float32]]]:
+    """Page through vectors in service that an application declared to be of a space; return keys and vectors."""
+    source = sql.SQL("FROM {} s WHERE s.{} IS NOT NULL AND s.{} = {} AND s.{} IS NULL").format(
+        table.identifier, table.vectors, table.provenance("space"), sql.Literal(space), table.provenance("source")
+    )
+    for keys, (vectors,) in pages(connection, table, [(table.vector_of("s"), table.vector)], source, _WRITTEN_ROWS):
+        yield keys, vectors
 
 
 def every_row(table: VectorTable) -> sql.Composed:

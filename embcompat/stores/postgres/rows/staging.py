@@ -15,6 +15,7 @@ from embcompat.stores.postgres.catalog.tables import VectorTable
 from embcompat.stores.postgres.names import listed
 from embcompat.stores.postgres.rows.copy import Column, encode, order
 from embcompat.stores.postgres.session import Session
+from embcompat.stores.postgres.triggers import declare_backfill
 
 _SQL_TYPES: Final = {"int2": "smallint", "int4": "integer", "int8": "bigint", "uuid": "uuid", "text": "text"}
 
@@ -127,8 +128,7 @@ def write_native_rows(
     zeros = np.zeros(len(vectors), np.int64)
     with session.connection.transaction():
         staging, same = stage_rows(session, Written(keys, vectors, zeros, zeros, zeros))
-        for setting, value in (("embcompat.space", session.job.target.id), ("embcompat.backfill", "on")):
-            session.execute("SELECT set_config(%s, %s, true)", (setting, value))  # what the guard asks
+        declare_backfill(session)
         return session.execute(
             sql.SQL(
                 "UPDATE {side} s SET {column} = g.vector, {space} = {id}, {artifact} = NULL, {digest} = g.digest "

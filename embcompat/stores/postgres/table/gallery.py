@@ -66,6 +66,7 @@ class TableGallery(PgGallery):
         """Swap the names of both tables; writers wait while the last changed rows are converted, readers hardly."""
         session = self._session(job)
         table, target = session.table, session.target
+        pg_triggers.create_declaration(session)
         require_alike(session, target)
         with self._writer.transaction():
             settle_rows(session)

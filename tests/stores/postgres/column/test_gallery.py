@@ -161,15 +161,15 @@ def test_vectors_that_may_not_be_null_block_there_and_back(database: Any, aligne
             cut_over(aligner, store, max_failures=1)
         database.execute("DELETE FROM docs WHERE id = 50")
         cut_over(aligner, store)
-        database.execute("SET embcompat.space = 'made-new@1'")
         with pytest.raises(psycopg.errors.NotNullViolation):
             database.execute("INSERT INTO docs (id) VALUES (51)")
-        database.execute("INSERT INTO docs (id, v) VALUES (51, %s)", (str([0.5] * 16),))
+        with database.transaction():
+            database.execute("SELECT embcompat_space('made-new@1')")
+            database.execute("INSERT INTO docs (id, v) VALUES (51, %s)", (str([0.5] * 16),))
         with pytest.raises(StoreError, match="1 rows came in after the cutover and have no old vector"):
             roll_back(aligner, store)
         database.execute("DELETE FROM docs WHERE id = 51")
         assert roll_back(aligner, store) == 0
-        database.execute("RESET embcompat.space")
         with pytest.raises(psycopg.errors.NotNullViolation):
             database.execute("INSERT INTO docs (id) VALUES (51)")
 

@@ -140,15 +140,16 @@ def test_an_application_of_the_new_model_writes_by_saying_so(database: Any, alig
         run_migration(aligner, store)
         cut_over(aligner, store)
         with pytest.raises(
-            psycopg.errors.CheckViolation, match=r"vectors must be in space made-new@1: SET embcompat.space"
+            psycopg.errors.CheckViolation, match=r'run SELECT "\w+"."embcompat_space"\(\'made-new@1\'\) in it'
         ):
             database.execute("INSERT INTO docs (id, v) VALUES (100, %s)", (native,))
         with pytest.raises(psycopg.errors.CheckViolation):
             database.execute("UPDATE docs SET v = %s WHERE id = 1", (native,))
         database.execute("UPDATE docs SET title = 'no vector touched' WHERE id = 1")
-        database.execute("SET embcompat.space = 'made-new@1'")
-        database.execute("INSERT INTO docs (id, v) VALUES (100, %s)", (native,))
-        database.execute("UPDATE docs SET v = %s WHERE id = 2", (native,))
+        with database.transaction():
+            database.execute("SELECT embcompat_space('made-new@1')")
+            database.execute("INSERT INTO docs (id, v) VALUES (100, %s)", (native,))
+            database.execute("UPDATE docs SET v = %s WHERE id = 2", (native,))
         rows = database.execute(
             "SELECT id, v__space, v__artifact IS NULL FROM docs WHERE id IN (1, 2, 100) ORDER BY id"
         )
@@ -158,7 +159,6 @@ def test_an_application_of_the_new_model_writes_by_saying_so(database: Any, alig
         assert roll_back(aligner, store) == 2
         assert database.one("SELECT title FROM docs WHERE id = 1") == "no vector touched"
         assert database.execute("SELECT id FROM docs WHERE v IS NULL ORDER BY id").fetchall() == [(2,), (100,)]
-        database.execute("RESET embcompat.space")
         database.execute("INSERT INTO docs (id, v) VALUES (101, %s)", (str(vectors[0].tolist()),))
         cut_over(aligner, store)
         found = database.execute("SELECT id FROM docs WHERE v = %s ORDER BY id", (native,)).fetchall()
