@@ -17,6 +17,7 @@ from embcompat.cli.demo import demo
 from embcompat.cli.doctor import doctor
 from embcompat.cli.evaluate import evaluate
 from embcompat.cli.fit import fit
+from embcompat.cli.help import Group
 from embcompat.cli.lists import aligners, extractors
 from embcompat.cli.migrate import app as migrate
 from embcompat.cli.registry import registry
@@ -30,6 +31,7 @@ from embcompat.redaction import redact
 app = typer.Typer(
     name="embcompat",
     help="Replace an embedding model without throwing away the vectors you have stored.",
+    cls=Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",

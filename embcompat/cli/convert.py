@@ -60,15 +60,17 @@ def convert(
     appears. After an interruption, the same command goes on where it stopped.
 
     Examples:
-    `embcompat convert old-to-new old.parquet converted.parquet`
 
-    `embcompat convert old-to-new old.npy converted.npy --old-space facenet@11 --similarity euclidean`
-
-    `embcompat convert text-aware gallery.parquet converted.parquet --items items.jsonl`
-
-    `embcompat convert old-to-new old-files/ converted-files/ --workers 8`
-
-    `embcompat convert old-to-new lancedb:///data/lance#docs.vector converted.parquet`
+    ```bash
+    embcompat convert old-to-new old.parquet converted.parquet
+    embcompat convert old-to-new old.npy converted.npy \\
+        --old-space facenet@11 --similarity euclidean
+    embcompat convert text-aware gallery.parquet converted.parquet \\
+        --items items.jsonl
+    embcompat convert old-to-new old-files/ converted-files/ --workers 8
+    embcompat convert old-to-new lancedb:///data/lance#docs.vector \\
+        converted.parquet
+    ```
     """
     from embcompat.artifact import read_artifact
     from embcompat.migration import convert_file

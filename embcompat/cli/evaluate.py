@@ -98,10 +98,14 @@ def evaluate(
     and keeps the quality floor.
 
     Examples:
-    `embcompat evaluate old-to-new --old-gallery old.parquet --new-gallery new.parquet --old-queries old-q.parquet
-    --new-queries new-q.parquet --qrels qrels.tsv`
 
-    `embcompat evaluate faces --task verification --old-gallery old.parquet --new-gallery new.parquet --json`
+    ```bash
+    embcompat evaluate old-to-new --old-gallery old.parquet \\
+        --new-gallery new.parquet --old-queries old-q.parquet \\
+        --new-queries new-q.parquet --qrels qrels.tsv
+    embcompat evaluate faces --task verification --old-gallery old.parquet \\
+        --new-gallery new.parquet --json
+    ```
     """
     from embcompat.evaluation.retrieval.hybrid import read_run
     from embcompat.evaluation.retrieval.judgements import read_qrels

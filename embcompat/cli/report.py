@@ -12,18 +12,19 @@ from embcompat.cli.console import messages
 
 def report(
     results: Annotated[list[Path], typer.Argument(help="Result files: what evaluate, demo or backfill wrote as JSON.")],
-    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="The page to write.")] = Path("report.html"),
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "Compatibility report",
 ) -> None:
     """Show results as one self-contained HTML page, pictures first.
 
     The page opens offline, prints, and follows the reader's light or dark. The same results give the same bytes.
 
-    **For example**
+    Examples:
 
-    ```
+    ```bash
     embcompat report demo-out/demo.json
-    embcompat report search.json faces.json --out report.html --title "Upgrade to version 2"
+    embcompat report search.json faces.json --out report.html \\
+        --title "Upgrade to version 2"
     ```
     """
     from embcompat.report import read_result, write_report

@@ -52,9 +52,12 @@ def serve(
     too. Clients' API keys are passed on to --upstream; without one, OPENAI_API_KEY is used.
 
     Examples:
-    `embcompat serve new-to-old --upstream https://api.openai.com/v1 --upstream-model new-model --alias old-model`
 
-    `embcompat serve new-to-old --extractor minilm --port 8080`
+    ```bash
+    embcompat serve new-to-old --upstream https://api.openai.com/v1 \\
+        --upstream-model new-model --alias old-model
+    embcompat serve new-to-old --extractor minilm --port 8080
+    ```
     """
     from embcompat.runtime import OnnxAligner
 

@@ -56,9 +56,13 @@ def thresholds(
     false accepts were seen to tell.
 
     Examples:
-    `embcompat thresholds faces --threshold 0.44 --old-gallery old.parquet --new-gallery new.parquet`
 
-    `embcompat thresholds faces --threshold -1.1 --old-gallery old.parquet --new-gallery new.parquet --json`
+    ```bash
+    embcompat thresholds faces --threshold 0.44 --old-gallery old.parquet \\
+        --new-gallery new.parquet
+    embcompat thresholds faces --threshold -1.1 --old-gallery old.parquet \\
+        --new-gallery new.parquet --json
+    ```
     """
     from embcompat.evaluation.verification import normalized_scenarios, scenario_pairs, transfer_threshold
     from embcompat.upgrade import join_galleries, open_maps, unseen_subjects

@@ -82,11 +82,15 @@ def curve(
     convertibility, usefulness, recommended.
 
     Examples:
-    `embcompat backfill curve old-to-new --old-gallery old.parquet --new-gallery new.parquet
-    --old-queries old-q.parquet --new-queries new-q.parquet --qrels qrels.tsv --out curve.json`
 
-    `embcompat backfill curve faces --task verification --old-gallery old.parquet --new-gallery new.parquet
-    --orders random,class_mean --json`
+    ```bash
+    embcompat backfill curve old-to-new --old-gallery old.parquet \\
+        --new-gallery new.parquet --old-queries old-q.parquet \\
+        --new-queries new-q.parquet --qrels qrels.tsv --out curve.json
+    embcompat backfill curve faces --task verification \\
+        --old-gallery old.parquet --new-gallery new.parquet \\
+        --orders random,class_mean --json
+    ```
     """
     spaces: dict[str, Any] = {"old_space": old_space, "new_space": new_space, "similarity": similarity}
     spaces |= {"likely": artifact_spaces(artifact)}

@@ -35,7 +35,7 @@ def plan(
     gallery: Annotated[
         str, typer.Argument(metavar="GALLERY", help="The stored vectors, old: a file, or a store's address.")
     ],
-    out: Annotated[Path, typer.Option(help="The plan to write.")] = Path("PLAN.json"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="The plan to write.")] = Path("PLAN.json"),
     ids: Annotated[Path, typer.Option(help="The ids to write, one a line, the most urgent first.")] = Path("ids.txt"),
     budget_rows: Annotated[int | None, typer.Option(help="So many items.")] = None,
     budget_fraction: Annotated[
@@ -92,10 +92,14 @@ def plan(
     `embcompat backfill run` carries the plan out.
 
     Examples:
-    `embcompat backfill plan old-to-new gallery.parquet --curve curve.json --target-retention 0.97
-    --seconds-per-item 0.2 --out PLAN.json --ids ids.txt`
 
-    `embcompat backfill plan old-to-new lancedb:///data/lance#docs.vector --budget-fraction 0.2 --order class_mean`
+    ```bash
+    embcompat backfill plan old-to-new gallery.parquet --curve curve.json \\
+        --target-retention 0.97 --seconds-per-item 0.2 --out PLAN.json \\
+        --ids ids.txt
+    embcompat backfill plan old-to-new lancedb:///data/lance#docs.vector \\
+        --budget-fraction 0.2 --order class_mean
+    ```
     """
     from embcompat.backfill import Budget, save_plan
 

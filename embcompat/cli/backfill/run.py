@@ -56,12 +56,16 @@ def run(
     are listed and stop nothing. The gallery must have been converted with `embcompat migrate run`.
 
     Examples:
-    `embcompat backfill run PLAN.json 'lancedb:///data/gallery#docs.vector' --extractor minilm --items docs.jsonl`
 
-    `embcompat backfill run PLAN.json 'lancedb:///data/gallery#docs.vector' --new-vectors new.parquet`
-
-    `embcompat backfill run PLAN.json 'lancedb:///data/gallery#docs.vector' -e minilm --items docs.jsonl
-    --gallery old.parquet --queries new-queries.parquet --qrels qrels.tsv`
+    ```bash
+    embcompat backfill run PLAN.json 'lancedb:///data/gallery#docs.vector' \\
+        --extractor minilm --items docs.jsonl
+    embcompat backfill run PLAN.json 'lancedb:///data/gallery#docs.vector' \\
+        --new-vectors new.parquet
+    embcompat backfill run PLAN.json 'lancedb:///data/gallery#docs.vector' \\
+        -e minilm --items docs.jsonl --gallery old.parquet \\
+        --queries new-queries.parquet --qrels qrels.tsv
+    ```
     """
     from embcompat.backfill.plan_file import read_plan
 

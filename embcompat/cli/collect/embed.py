@@ -59,13 +59,16 @@ def embed(
     beside it, and the same command resumes there.
 
     Examples:
-    `embcompat embed docs.jsonl --extractor minilm --text-column body --out new.parquet`
 
-    `embcompat embed docs.csv -e sentence-transformers -m ./my-model --option encode=document -o new.parquet`
-
-    `embcompat embed docs.txt -e onnx-text -m model.onnx --option tokenizer=tokenizer.json -o old.parquet`
-
-    `embcompat embed photos/ --extractor dlib --skip-errors --out faces.parquet`
+    ```bash
+    embcompat embed docs.jsonl --extractor minilm --text-column body \\
+        --out new.parquet
+    embcompat embed docs.csv -e sentence-transformers -m ./my-model \\
+        --option encode=document -o new.parquet
+    embcompat embed docs.txt -e onnx-text -m model.onnx \\
+        --option tokenizer=tokenizer.json -o old.parquet
+    embcompat embed photos/ --extractor dlib --skip-errors --out faces.parquet
+    ```
     """
     from embcompat.cli.inputs.items import read_items
     from embcompat.extractors import load_extractor

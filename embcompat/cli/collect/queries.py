@@ -22,7 +22,7 @@ def known_item(
     items: Annotated[Path, typer.Argument(metavar="ITEMS", help="The items, as `embcompat embed` reads them.")],
     query_column: Annotated[str, typer.Option(help="Column that asks: the title.")],
     text_column: Annotated[str, typer.Option(help="Column that answers: the body, which the gallery embeds.")],
-    out: Annotated[Path, typer.Option(help="Folder for queries.jsonl and qrels.tsv.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for queries.jsonl and qrels.tsv.")],
     id_column: Annotated[str | None, typer.Option(help="Column of the ids.")] = None,
     keep_verbatim: Annotated[
         bool, typer.Option(help="Keep titles that stand in the body word by word; they are easy to find.")
@@ -37,10 +37,13 @@ def known_item(
     queries. Embed the queries with both models, and the gallery from the body alone.
 
     Examples:
-    `embcompat queries known-item docs.jsonl --query-column title --text-column body --out judged`
 
-    `embcompat queries known-item docs.jsonl --query-column title --text-column body --out judged
-    --no-keep-verbatim --limit 500`
+    ```bash
+    embcompat queries known-item docs.jsonl --query-column title \\
+        --text-column body --out judged
+    embcompat queries known-item docs.jsonl --query-column title \\
+        --text-column body --out judged --no-keep-verbatim --limit 500
+    ```
     """
     import json
 

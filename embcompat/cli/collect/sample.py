@@ -14,7 +14,7 @@ from embcompat.errors import InputError
 
 def sample(
     gallery: Annotated[str, typer.Argument(help="The store's address, as `embcompat migrate` takes it.")],
-    out: Annotated[Path, typer.Option(help="The .parquet file to write.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The .parquet file to write.")],
     rows: Annotated[int, typer.Option(min=1, help="Rows to draw.")] = 5_000,
     text_column: Annotated[
         str | None, typer.Option(help="Column with the texts or paths, for the new model to embed.")
@@ -41,11 +41,15 @@ def sample(
     --out new.parquet`, then `embcompat fit old.parquet new.parquet --out old-to-new`.
 
     Examples:
-    `embcompat sample lancedb:///data/lance#docs.vector --text-column body --space ada@2 --out old.parquet`
 
-    `embcompat sample postgresql:///shop#items.embedding --rows 20000 --keep-out qrels.tsv --out old.parquet`
-
-    `embcompat sample postgresql:///shop#items.embedding --where "lang = 'en' AND price > 0" --out old.parquet`
+    ```bash
+    embcompat sample lancedb:///data/lance#docs.vector --text-column body \\
+        --space ada@2 --out old.parquet
+    embcompat sample postgresql:///shop#items.embedding --rows 20000 \\
+        --keep-out qrels.tsv --out old.parquet
+    embcompat sample postgresql:///shop#items.embedding \\
+        --where "lang = 'en' AND price > 0" --out old.parquet
+    ```
     """
     from embcompat.stores import sample_gallery
 

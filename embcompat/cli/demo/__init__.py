@@ -14,7 +14,7 @@ MIN_TEXTS = 100
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for galleries, artifact, demo.json and report.html.")] = Path(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for galleries, artifact, demo.json and report.html.")] = Path(
         "demo-out"
     ),
     limit: Annotated[int, typer.Option(help="Number of texts; fewer are faster and say less.")] = 1_200,
@@ -29,9 +29,11 @@ def demo(
     converted, cut over and rolled back, and the verdict.
 
     Examples:
-    `embcompat demo`
 
-    `embcompat demo --limit 600 --out quick`
+    ```bash
+    embcompat demo
+    embcompat demo --limit 600 --out quick
+    ```
     """
     if limit < MIN_TEXTS:
         raise InputError(f"--limit must be at least {MIN_TEXTS}: fewer texts leave too few queries. Got {limit}.")

@@ -64,9 +64,12 @@ def doctor(
     vectors. Rows of another space need a reference: from a registry, or vectors that are known to be right.
 
     Examples:
-    `embcompat doctor gallery.parquet --registry team-registry`
 
-    `embcompat doctor gallery.parquet --reference known-good.parquet --rows sick-rows.csv --json`
+    ```bash
+    embcompat doctor gallery.parquet --registry team-registry
+    embcompat doctor gallery.parquet --reference known-good.parquet \\
+        --rows sick-rows.csv --json
+    ```
     """
     from embcompat.doctor import examine
     from embcompat.doctor.gallery import named_space

@@ -42,7 +42,7 @@ def fit(
         typer.Argument(help="Vectors of the pairs' items under the old model: a file, or a store's address."),
     ],
     new: Annotated[str, typer.Argument(help="Vectors of the same items under the new model.")],
-    out: Annotated[Path, typer.Option(help="The artifact directory to make.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The artifact directory to make.")],
     kind: Annotated[
         str,
         typer.Option(
@@ -132,13 +132,16 @@ def fit(
     Exits with 3 when the aligner does no better than chance on held-out pairs; the artifact is written and marked.
 
     Examples:
-    `embcompat fit old.parquet new.parquet --out old-to-new`
 
-    `embcompat fit old.parquet new.parquet --keep-out qrels.tsv --out old-to-new`
-
-    `embcompat fit old.parquet new.parquet --out faces --kind "ensemble, reweighted" --no-canary`
-
-    `embcompat fit old.parquet new.parquet --out old-to-new --items items.jsonl -e minilm`
+    ```bash
+    embcompat fit old.parquet new.parquet --out old-to-new
+    embcompat fit old.parquet new.parquet --keep-out qrels.tsv \\
+        --out old-to-new
+    embcompat fit old.parquet new.parquet --out faces \\
+        --kind "ensemble, reweighted" --no-canary
+    embcompat fit old.parquet new.parquet --out old-to-new \\
+        --items items.jsonl -e minilm
+    ```
     """
     from embcompat.evaluation import read_qrels
     from embcompat.selection import fit_artifact, leave_out

@@ -35,9 +35,11 @@ def aligners(
     """List the aligners, how many floats each stores, and what each is for.
 
     Examples:
-    `embcompat aligners`
 
-    `embcompat aligners --source-dim 384 --target-dim 768 --json`
+    ```bash
+    embcompat aligners
+    embcompat aligners --source-dim 384 --target-dim 768 --json
+    ```
     """
     rows = [
         {"kind": kind, "parameters": count_floats(kind, source_dim, target_dim), "purpose": purpose}

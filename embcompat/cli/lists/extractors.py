@@ -16,9 +16,11 @@ def extractors(
     """List the extractors that installed packages bring.
 
     Examples:
-    `embcompat extractors`
 
-    `embcompat extractors --json`
+    ```bash
+    embcompat extractors
+    embcompat extractors --json
+    ```
     """
     from rich.table import Table
 

@@ -41,7 +41,10 @@ def plan(
     """Say what a migration would take, and what it cannot do or keep: rows, bytes, time, disk. Writes nothing.
 
     Example:
-    `embcompat migrate plan old-to-new 'lancedb:///data/gallery#docs.vector'`
+
+    ```bash
+    embcompat migrate plan old-to-new 'lancedb:///data/gallery#docs.vector'
+    ```
     """
     from embcompat.migration import RunOptions, plan_migration
 
@@ -94,9 +97,13 @@ def run(
     """Convert what is not converted yet, beside the vectors in service. May be killed and started again anywhere.
 
     Examples:
-    `embcompat migrate run old-to-new 'lancedb:///data/gallery#docs.vector' --max-rows-per-second 5000`
 
-    `embcompat migrate run old-to-new 'lancedb:///data/gallery#docs.vector' --shard 0/4`
+    ```bash
+    embcompat migrate run old-to-new 'lancedb:///data/gallery#docs.vector' \\
+        --max-rows-per-second 5000
+    embcompat migrate run old-to-new 'lancedb:///data/gallery#docs.vector' \\
+        --shard 0/4
+    ```
     """
     from embcompat.migration import RunOptions, parse_shard, run_migration
 

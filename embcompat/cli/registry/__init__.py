@@ -39,7 +39,10 @@ def init(url: Url, as_json: Json = False) -> None:
     """Make a registry; one that is there already stays as it is.
 
     Example:
-    `embcompat registry init s3://bucket/embeddings`
+
+    ```bash
+    embcompat registry init s3://bucket/embeddings
+    ```
     """
     from embcompat.registry import Registry
 
@@ -59,7 +62,10 @@ def publish(
     """Publish artifacts and register their spaces; publishing again changes nothing.
 
     Example:
-    `embcompat registry publish team-registry old-to-new`
+
+    ```bash
+    embcompat registry publish team-registry old-to-new
+    ```
     """
     target = _open(url)
     paths = [part for path in artifacts for part in _artifact_paths(path)]
@@ -86,7 +92,10 @@ def add_space(
     """Register the space of some vectors, with the reference that `embcompat doctor` works from.
 
     Example:
-    `embcompat registry add-space team-registry old.parquet`
+
+    ```bash
+    embcompat registry add-space team-registry old.parquet
+    ```
     """
     from embcompat.doctor import fit_reference
 
@@ -109,7 +118,10 @@ def list_(
     """List spaces, aligners and labels.
 
     Example:
-    `embcompat registry list team-registry`
+
+    ```bash
+    embcompat registry list team-registry
+    ```
     """
     print_lists(_open(url), retired=retired, as_json=as_json)
 
@@ -124,9 +136,11 @@ def show(
     """Show the space graph as a tree, or everything about one space or aligner.
 
     Examples:
-    `embcompat registry show team-registry`
 
-    `embcompat registry show team-registry production`
+    ```bash
+    embcompat registry show team-registry
+    embcompat registry show team-registry production
+    ```
     """
     target = _open(url)
     if name is not None:
@@ -154,7 +168,11 @@ def promote(
     """Give a label to a space or an aligner; it leaves whatever had it.
 
     Example:
-    `embcompat registry promote team-registry production facenet@46.4 --reason "better on the June set"`
+
+    ```bash
+    embcompat registry promote team-registry production facenet@46.4 \\
+        --reason "better on the June set"
+    ```
     """
     target = _open(url)
     subject = target.promote(label, name, reason=reason)
@@ -169,7 +187,10 @@ def retire(url: Url, name: Name, reason: Reason = "", as_json: Json = False) -> 
     """Take a space or an aligner out of use, for good; it stays readable.
 
     Example:
-    `embcompat registry retire team-registry facenet@3`
+
+    ```bash
+    embcompat registry retire team-registry facenet@3
+    ```
     """
     target = _open(url)
     subject = target.retire(name, reason=reason)
@@ -184,7 +205,10 @@ def verify(url: Url, as_json: Json = False) -> None:
     """Read everything and compare it with its digests; exit code 1 when a file is damaged or missing.
 
     Example:
-    `embcompat registry verify team-registry`
+
+    ```bash
+    embcompat registry verify team-registry
+    ```
     """
     target = _open(url)
     damages = target.verify()
@@ -211,7 +235,10 @@ def gc(
     """Find files that nothing refers to and that are older than seven days.
 
     Example:
-    `embcompat registry gc team-registry --delete`
+
+    ```bash
+    embcompat registry gc team-registry --delete
+    ```
     """
     garbage = _open(url).gc(dry_run=not delete)
     size = sum(blob.size_bytes for blob in garbage)
@@ -236,7 +263,10 @@ def get(
     """Bring an artifact onto this machine, verified.
 
     Example:
-    `embcompat registry get team-registry 3f2a9c old-to-new`
+
+    ```bash
+    embcompat registry get team-registry 3f2a9c old-to-new
+    ```
     """
     artifact = _open(url).get(name, destination)
     if as_json:

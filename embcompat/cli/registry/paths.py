@@ -36,7 +36,10 @@ def path(
     """Find the best way from one space to another; with galleries, measure it beside the direct aligner.
 
     Example:
-    `embcompat registry path team-registry facenet@3 production`
+
+    ```bash
+    embcompat registry path team-registry facenet@3 production
+    ```
     """
     from embcompat.chains import path as find_path
     from embcompat.registry import Registry
@@ -62,7 +65,11 @@ def compose(
     """Make one artifact of the best path between two spaces.
 
     Example:
-    `embcompat registry compose team-registry facenet@3 production old-to-production`
+
+    ```bash
+    embcompat registry compose team-registry facenet@3 production \\
+        old-to-production
+    ```
     """
     from embcompat.chains import path as find_path
     from embcompat.chains import save_composed

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from embcompat.cli.console import messages, output
+from embcompat.cli.inputs.options import ModelPath
 from embcompat.errors import InputError, MigrationError
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ def init(
     file: UpgradeFile = DEFAULT,
     gallery: Annotated[str | None, typer.Option(help="Address of the gallery in use.")] = None,
     text_column: Annotated[str | None, typer.Option(help="Its column with the texts or paths.")] = None,
-    extractor: Annotated[str | None, typer.Option(help="The new model, as `embcompat extractors` lists it.")] = None,
-    model: Annotated[str | None, typer.Option(help="Path or name, for extractors that take one.")] = None,
+    extractor: Annotated[str | None, typer.Option("--extractor", "-e", help="The new model, as `embcompat extractors` lists it.")] = None,
+    model: ModelPath = None,
     old_space: Annotated[
         str | None, typer.Option(help="name@version of the vectors in use, where the store was never told.")
     ] = None,
@@ -44,8 +45,11 @@ def init(
     """Write the file that describes an upgrade; on a terminal, what is not given is asked for.
 
     Example:
-    `embcompat upgrade init --gallery lancedb:///data/lance#docs.vector --text-column body --extractor minilm
-    --old-space ada@2`
+
+    ```bash
+    embcompat upgrade init --gallery lancedb:///data/lance#docs.vector \\
+        --text-column body --extractor minilm --old-space ada@2
+    ```
     """
     from embcompat.cli.upgrade.line import Upgrade
 
@@ -71,7 +75,10 @@ def run(file: UpgradeFile = DEFAULT) -> None:
     """Sample the gallery, embed the sample with the new model, fit, evaluate and report; resumes where it stopped.
 
     Example:
-    `embcompat upgrade run upgrade.toml`
+
+    ```bash
+    embcompat upgrade run upgrade.toml
+    ```
     """
     from embcompat.cli.upgrade.line import CONVERTING_MODES
 
@@ -91,7 +98,10 @@ def apply(file: UpgradeFile = DEFAULT) -> None:
     """Convert the gallery beside the vectors in service, and verify it; nothing is switched.
 
     Example:
-    `embcompat upgrade apply upgrade.toml`
+
+    ```bash
+    embcompat upgrade apply upgrade.toml
+    ```
     """
     from embcompat.cli.upgrade.line import CONVERTING_MODES
 
@@ -109,7 +119,10 @@ def cutover(file: UpgradeFile = DEFAULT) -> None:
     """Put the converted gallery into service in one step; the old side is kept.
 
     Example:
-    `embcompat upgrade cutover upgrade.toml`
+
+    ```bash
+    embcompat upgrade cutover upgrade.toml
+    ```
     """
     for words in _open(file).migration("cutover"):
         _call(words)
@@ -120,7 +133,10 @@ def rollback(file: UpgradeFile = DEFAULT) -> None:
     """Put the old side back into service.
 
     Example:
-    `embcompat upgrade rollback upgrade.toml`
+
+    ```bash
+    embcompat upgrade rollback upgrade.toml
+    ```
     """
     for words in _open(file).migration("rollback"):
         _call(words)
@@ -131,7 +147,10 @@ def status(file: UpgradeFile = DEFAULT) -> None:
     """Show which steps are done, and the plain command of each.
 
     Example:
-    `embcompat upgrade status upgrade.toml`
+
+    ```bash
+    embcompat upgrade status upgrade.toml
+    ```
     """
     line = _open(file)
     for step in line.measuring():
