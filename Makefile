@@ -54,6 +54,7 @@ bench-full: $(VENV)/.dev  ## Measure at the sizes of the docs' table, two hours 
 	$(BIN)/python benchmarks/suite.py --full
 
 docs: $(VENV)/.docs  ## Build the documentation into docs/_site; a warning is an error
+	$(BIN)/python docs/make_cli_reference.py
 	$(BIN)/zensical build --strict --clean
 
 dist: $(VENV)/.dist  ## Build every sdist and wheel, reproducibly, into dist/, and check them

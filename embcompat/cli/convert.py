@@ -54,21 +54,20 @@ def convert(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Convert a file of stored vectors into the artifact's target space.
+    r"""Convert a file of stored vectors into the artifact's target space.
 
     Reading, computing and writing overlap in constant memory. All rows and a sample are checked before the target
     appears. After an interruption, the same command goes on where it stopped.
 
     Examples:
-
     ```bash
     embcompat convert old-to-new old.parquet converted.parquet
-    embcompat convert old-to-new old.npy converted.npy \\
+    embcompat convert old-to-new old.npy converted.npy \
         --old-space facenet@11 --similarity euclidean
-    embcompat convert text-aware gallery.parquet converted.parquet \\
+    embcompat convert text-aware gallery.parquet converted.parquet \
         --items items.jsonl
     embcompat convert old-to-new old-files/ converted-files/ --workers 8
-    embcompat convert old-to-new lancedb:///data/lance#docs.vector \\
+    embcompat convert old-to-new lancedb:///data/lance#docs.vector \
         converted.parquet
     ```
     """

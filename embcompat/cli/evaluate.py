@@ -87,7 +87,7 @@ def evaluate(
     out: ResultFile = None,
     as_json: Json = False,
 ) -> None:
-    """Say what converting the gallery is worth, against what is in service today and against a full reindex.
+    r"""Say what converting the gallery is worth, against what is in service today and against a full reindex.
 
     A verdict needs judged queries: --old-queries, --new-queries and --qrels (trec_eval's format, or a click log with
     the header query_id,item_id,count). Without judgements, items with the query's label are relevant. Without labels
@@ -98,12 +98,11 @@ def evaluate(
     and keeps the quality floor.
 
     Examples:
-
     ```bash
-    embcompat evaluate old-to-new --old-gallery old.parquet \\
-        --new-gallery new.parquet --old-queries old-q.parquet \\
+    embcompat evaluate old-to-new --old-gallery old.parquet \
+        --new-gallery new.parquet --old-queries old-q.parquet \
         --new-queries new-q.parquet --qrels qrels.tsv
-    embcompat evaluate faces --task verification --old-gallery old.parquet \\
+    embcompat evaluate faces --task verification --old-gallery old.parquet \
         --new-gallery new.parquet --json
     ```
     """

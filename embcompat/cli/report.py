@@ -15,15 +15,14 @@ def report(
     out: Annotated[Path, typer.Option("--out", "-o", help="The page to write.")] = Path("report.html"),
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "Compatibility report",
 ) -> None:
-    """Show results as one self-contained HTML page, pictures first.
+    r"""Show results as one self-contained HTML page, pictures first.
 
     The page opens offline, prints, and follows the reader's light or dark. The same results give the same bytes.
 
     Examples:
-
     ```bash
     embcompat report demo-out/demo.json
-    embcompat report search.json faces.json --out report.html \\
+    embcompat report search.json faces.json --out report.html \
         --title "Upgrade to version 2"
     ```
     """

@@ -44,7 +44,7 @@ def serve(
         float, typer.Option(min=1, help="Seconds between two looks at whether upstream is still the same model.")
     ] = 3600,
 ) -> None:
-    """Serve a model's vectors in the artifact's target space, as OpenAI's API does.
+    r"""Serve a model's vectors in the artifact's target space, as OpenAI's API does.
 
     An application changes one base URL and its index stays alive: POST /v1/embeddings embeds with the model that is
     alive and maps the vectors to the space of the index. The target's id, or an --alias of it, as "model" asks for
@@ -52,9 +52,8 @@ def serve(
     too. Clients' API keys are passed on to --upstream; without one, OPENAI_API_KEY is used.
 
     Examples:
-
     ```bash
-    embcompat serve new-to-old --upstream https://api.openai.com/v1 \\
+    embcompat serve new-to-old --upstream https://api.openai.com/v1 \
         --upstream-model new-model --alias old-model
     embcompat serve new-to-old --extractor minilm --port 8080
     ```

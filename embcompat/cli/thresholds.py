@@ -49,18 +49,17 @@ def thresholds(
     seed: Annotated[int, typer.Option(help="Seed of anchors and bootstrap.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Transfer a match threshold to the new space: the one that keeps its false accept rate, and what that costs.
+    r"""Transfer a match threshold to the new space: the one that keeps its false accept rate, and what that costs.
 
     Measured on subjects that the artifact was not fitted on, for a converted vector against a new one and for two new
     vectors; for normalized scores as well, where the artifact carries a score cohort. A warning says when too few
     false accepts were seen to tell.
 
     Examples:
-
     ```bash
-    embcompat thresholds faces --threshold 0.44 --old-gallery old.parquet \\
+    embcompat thresholds faces --threshold 0.44 --old-gallery old.parquet \
         --new-gallery new.parquet
-    embcompat thresholds faces --threshold -1.1 --old-gallery old.parquet \\
+    embcompat thresholds faces --threshold -1.1 --old-gallery old.parquet \
         --new-gallery new.parquet --json
     ```
     """

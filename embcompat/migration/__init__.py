@@ -4,6 +4,7 @@ from embcompat.migration.cutover import VerifyReport, abort, cut_over, drop_old,
 from embcompat.migration.files.convert import ConversionReport, convert_file
 from embcompat.migration.files.distributed import DatasetReport, convert_dataset, sum_dataset
 from embcompat.migration.files.snapshot import convert_gallery
+from embcompat.migration.journal import read_journal
 from embcompat.migration.options import RunOptions, RunReport, job_of
 from embcompat.migration.plan import MigrationPlan, plan_migration
 from embcompat.migration.rows import Failure, Shard, parse_shard
@@ -27,6 +28,7 @@ __all__ = [
     "job_of",
     "parse_shard",
     "plan_migration",
+    "read_journal",
     "roll_back",
     "run_migration",
     "sum_dataset",

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from typer.testing import CliRunner
 
 from embcompat.aligners import parameter_count
@@ -97,14 +96,6 @@ def test_about_names_versions_and_neither_data_nor_paths() -> None:
     assert f"python CPython {sys.version.split()[0]}" in about
     assert "numpy " in about
     assert "/" not in about
-
-
-@pytest.mark.parametrize(
-    "name", ["embed", "fit", "evaluate", "thresholds", "convert", "doctor", "report", "demo", "aligners", "extractors"]
-)
-def test_every_command_shows_examples(name: str) -> None:
-    shown = CliRunner().invoke(app, [name, "--help"]).stdout
-    assert f"embcompat {name}" in shown
 
 
 def test_vectors_of_another_space_are_refused_by_convert(tmp_path: Path) -> None:

@@ -200,9 +200,3 @@ def test_what_is_missing_is_said(files: Path, tmp_path: Path, words: list[str], 
     assert isinstance(result.exception, InputError)
     assert message in str(result.exception)
     assert not (tmp_path / "P.json").exists()
-
-
-@pytest.mark.parametrize("name", ["plan", "curve"])
-def test_the_help_shows_examples(name: str) -> None:
-    shown = CliRunner().invoke(app, ["backfill", name, "--help"]).stdout
-    assert f"embcompat backfill {name}" in shown

@@ -75,20 +75,19 @@ def curve(
     out: ResultFile = None,
     as_json: Json = False,
 ) -> None:
-    """Say what re-embedding a part of the gallery buys, for each order: the rest stays converted.
+    r"""Say what re-embedding a part of the gallery buys, for each order: the rest stays converted.
 
     The items that the artifact was fitted on count as re-embedded. Queries and judgements are found as by `embcompat
     evaluate`; verification takes the subjects that were not fitted. Orders: random, class_mean, predicted_error,
     convertibility, usefulness, recommended.
 
     Examples:
-
     ```bash
-    embcompat backfill curve old-to-new --old-gallery old.parquet \\
-        --new-gallery new.parquet --old-queries old-q.parquet \\
+    embcompat backfill curve old-to-new --old-gallery old.parquet \
+        --new-gallery new.parquet --old-queries old-q.parquet \
         --new-queries new-q.parquet --qrels qrels.tsv --out curve.json
-    embcompat backfill curve faces --task verification \\
-        --old-gallery old.parquet --new-gallery new.parquet \\
+    embcompat backfill curve faces --task verification \
+        --old-gallery old.parquet --new-gallery new.parquet \
         --orders random,class_mean --json
     ```
     """

@@ -86,18 +86,17 @@ def plan(
     seed: Annotated[int, typer.Option(help="Seed of orders, folds and bootstrap.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Choose the items to re-embed with the new model, say what they cost, what to expect, and when to stop.
+    r"""Choose the items to re-embed with the new model, say what they cost, what to expect, and when to stop.
 
     The items that the artifact was fitted on have new vectors already: they count as native and are not listed.
     `embcompat backfill run` carries the plan out.
 
     Examples:
-
     ```bash
-    embcompat backfill plan old-to-new gallery.parquet --curve curve.json \\
-        --target-retention 0.97 --seconds-per-item 0.2 --out PLAN.json \\
+    embcompat backfill plan old-to-new gallery.parquet --curve curve.json \
+        --target-retention 0.97 --seconds-per-item 0.2 --out PLAN.json \
         --ids ids.txt
-    embcompat backfill plan old-to-new lancedb:///data/lance#docs.vector \\
+    embcompat backfill plan old-to-new lancedb:///data/lance#docs.vector \
         --budget-fraction 0.2 --order class_mean
     ```
     """

@@ -50,20 +50,19 @@ def run(
     metric: Annotated[str, typer.Option(help="What to measure.")] = "ndcg@10",
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Embed the planned items with the new model; their vectors take the place of converted ones, marked native.
+    r"""Embed the planned items with the new model; their vectors take the place of converted ones, marked native.
 
     May be stopped and started again anywhere: rows that are native already are skipped. Items that are gone or fail
     are listed and stop nothing. The gallery must have been converted with `embcompat migrate run`.
 
     Examples:
-
     ```bash
-    embcompat backfill run PLAN.json 'lancedb:///data/gallery#docs.vector' \\
+    embcompat backfill run PLAN.json 'lancedb:///data/gallery#docs.vector' \
         --extractor minilm --items docs.jsonl
-    embcompat backfill run PLAN.json 'lancedb:///data/gallery#docs.vector' \\
+    embcompat backfill run PLAN.json 'lancedb:///data/gallery#docs.vector' \
         --new-vectors new.parquet
-    embcompat backfill run PLAN.json 'lancedb:///data/gallery#docs.vector' \\
-        -e minilm --items docs.jsonl --gallery old.parquet \\
+    embcompat backfill run PLAN.json 'lancedb:///data/gallery#docs.vector' \
+        -e minilm --items docs.jsonl --gallery old.parquet \
         --queries new-queries.parquet --qrels qrels.tsv
     ```
     """

@@ -53,19 +53,18 @@ def embed(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file at --out.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Embed texts or images with a model.
+    r"""Embed texts or images with a model.
 
     The file appears when it is complete. A run that is stopped or killed keeps what is embedded in a hidden file
     beside it, and the same command resumes there.
 
     Examples:
-
     ```bash
-    embcompat embed docs.jsonl --extractor minilm --text-column body \\
+    embcompat embed docs.jsonl --extractor minilm --text-column body \
         --out new.parquet
-    embcompat embed docs.csv -e sentence-transformers -m ./my-model \\
+    embcompat embed docs.csv -e sentence-transformers -m ./my-model \
         --option encode=document -o new.parquet
-    embcompat embed docs.txt -e onnx-text -m model.onnx \\
+    embcompat embed docs.txt -e onnx-text -m model.onnx \
         --option tokenizer=tokenizer.json -o old.parquet
     embcompat embed photos/ --extractor dlib --skip-errors --out faces.parquet
     ```

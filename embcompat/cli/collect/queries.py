@@ -31,17 +31,16 @@ def known_item(
     seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Make queries by known-item search: the title of an item asks for that item.
+    r"""Make queries by known-item search: the title of an item asks for that item.
 
     This is a proxy. It tells models apart where people search by topic in short phrases; it does not replace judged
     queries. Embed the queries with both models, and the gallery from the body alone.
 
     Examples:
-
     ```bash
-    embcompat queries known-item docs.jsonl --query-column title \\
+    embcompat queries known-item docs.jsonl --query-column title \
         --text-column body --out judged
-    embcompat queries known-item docs.jsonl --query-column title \\
+    embcompat queries known-item docs.jsonl --query-column title \
         --text-column body --out judged --no-keep-verbatim --limit 500
     ```
     """

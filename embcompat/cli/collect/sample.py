@@ -35,19 +35,18 @@ def sample(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file at --out.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Draw a uniform random sample of a gallery in use: ids, vectors, and the texts that the store holds.
+    r"""Draw a uniform random sample of a gallery in use: ids, vectors, and the texts that the store holds.
 
     The next step is to embed the same items with the new model: `embcompat embed old.parquet --extractor NEW
     --out new.parquet`, then `embcompat fit old.parquet new.parquet --out old-to-new`.
 
     Examples:
-
     ```bash
-    embcompat sample lancedb:///data/lance#docs.vector --text-column body \\
+    embcompat sample lancedb:///data/lance#docs.vector --text-column body \
         --space ada@2 --out old.parquet
-    embcompat sample postgresql:///shop#items.embedding --rows 20000 \\
+    embcompat sample postgresql:///shop#items.embedding --rows 20000 \
         --keep-out qrels.tsv --out old.parquet
-    embcompat sample postgresql:///shop#items.embedding \\
+    embcompat sample postgresql:///shop#items.embedding \
         --where "lang = 'en' AND price > 0" --out old.parquet
     ```
     """

@@ -14,9 +14,9 @@ MIN_TEXTS = 100
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for galleries, artifact, demo.json and report.html.")] = Path(
-        "demo-out"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for galleries, artifact, demo.json and report.html.")
+    ] = Path("demo-out"),
     limit: Annotated[int, typer.Option(help="Number of texts; fewer are faster and say less.")] = 1_200,
     seed: Annotated[int, typer.Option(help="Seed of the pairs, the split and the bootstrap.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print demo.json instead of the sentences.")] = False,
@@ -29,7 +29,6 @@ def demo(
     converted, cut over and rolled back, and the verdict.
 
     Examples:
-
     ```bash
     embcompat demo
     embcompat demo --limit 600 --out quick

@@ -58,16 +58,15 @@ def doctor(
         ),
     ] = False,
 ) -> None:
-    """Find what is wrong with a gallery; exit code 3 when it is sick.
+    r"""Find what is wrong with a gallery; exit code 3 when it is sick.
 
     Rows of another space, zero or unnormalized vectors, NaN, drifted dimensions, missing and repeated ids, repeated
     vectors. Rows of another space need a reference: from a registry, or vectors that are known to be right.
 
     Examples:
-
     ```bash
     embcompat doctor gallery.parquet --registry team-registry
-    embcompat doctor gallery.parquet --reference known-good.parquet \\
+    embcompat doctor gallery.parquet --reference known-good.parquet \
         --rows sick-rows.csv --json
     ```
     """

@@ -121,7 +121,7 @@ def fit(
     seed: Annotated[int, typer.Option(help="Seed of the split and the fit.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Fit an aligner on pairs: items that were embedded with both models, joined by id.
+    r"""Fit an aligner on pairs: items that were embedded with both models, joined by id.
 
     The pairs are split into train, validation and test, by label where they have labels. The kind is chosen by
     cross-fitting on train and validation, the figures are measured on test, and the same kind is then fitted on all
@@ -132,14 +132,13 @@ def fit(
     Exits with 3 when the aligner does no better than chance on held-out pairs; the artifact is written and marked.
 
     Examples:
-
     ```bash
     embcompat fit old.parquet new.parquet --out old-to-new
-    embcompat fit old.parquet new.parquet --keep-out qrels.tsv \\
+    embcompat fit old.parquet new.parquet --keep-out qrels.tsv \
         --out old-to-new
-    embcompat fit old.parquet new.parquet --out faces \\
+    embcompat fit old.parquet new.parquet --out faces \
         --kind "ensemble, reweighted" --no-canary
-    embcompat fit old.parquet new.parquet --out old-to-new \\
+    embcompat fit old.parquet new.parquet --out old-to-new \
         --items items.jsonl -e minilm
     ```
     """

@@ -36,5 +36,7 @@ ExtractorOptions = Annotated[
     list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="An option of the extractor; repeatable.")
 ]
 Delimiter = Annotated[str | None, typer.Option(help="What separates the fields of CSV files; found by default.")]
-ResultFile = Annotated[Path | None, typer.Option(help="Also write the result as JSON, for `embcompat report`.")]
+ResultFile = Annotated[
+    Path | None, typer.Option("--out", "-o", help="Also write the result as JSON, for `embcompat report`.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]

@@ -35,7 +35,6 @@ def aligners(
     """List the aligners, how many floats each stores, and what each is for.
 
     Examples:
-
     ```bash
     embcompat aligners
     embcompat aligners --source-dim 384 --target-dim 768 --json

@@ -16,7 +16,6 @@ def extractors(
     """List the extractors that installed packages bring.
 
     Examples:
-
     ```bash
     embcompat extractors
     embcompat extractors --json

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from embcompat.cli.migrate.after import abort, drop_old, rollback, sweep
+from embcompat.cli.migrate.after import abort, drop_old, history, rollback, sweep
 from embcompat.cli.migrate.forward import cutover, plan, run, status, verify
 
 app = typer.Typer(
@@ -14,5 +14,5 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 
-for _command in (plan, run, status, verify, cutover, rollback, abort, drop_old, sweep):
+for _command in (plan, run, status, verify, cutover, rollback, abort, drop_old, sweep, history):
     app.command()(_command)

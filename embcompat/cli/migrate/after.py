@@ -1,7 +1,8 @@
-"""``embcompat migrate rollback|abort|drop-old|sweep``: the way back, and what is left after the switch."""
+"""``embcompat migrate rollback|abort|drop-old|sweep|history``: the way back, and what is left after the switch."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -15,6 +16,7 @@ from embcompat.cli.migrate.options import (
     TextColumn,
     Tries,
     Url,
+    default_journal,
     files,
     opened,
 )
@@ -28,7 +30,13 @@ def rollback(
     tries: Tries = 30,
     journal: JournalPath = None,
 ) -> None:
-    """Put the old side back into service in one step."""
+    """Put the old side back into service in one step.
+
+    Example:
+    ```bash
+    embcompat migrate rollback old-to-new 'lancedb:///data/gallery#docs.vector'
+    ```
+    """
     from embcompat.migration import roll_back
     from embcompat.stores import LockWait
 
@@ -49,9 +57,16 @@ def abort(
     journal: JournalPath = None,
     as_json: Json = False,
 ) -> None:
-    """Give up a migration that is unfinished or was rolled back, and remove everything that it has made.
+    r"""Give up a migration that is unfinished or was rolled back, and remove everything that it has made.
 
     Without `--yes` it only lists what it would remove. The vectors in service are not touched.
+
+    Examples:
+    ```bash
+    embcompat migrate abort old-to-new 'lancedb:///data/gallery#docs.vector'
+    embcompat migrate abort old-to-new \
+        'lancedb:///data/gallery#docs.vector' --yes
+    ```
     """
     from embcompat.migration import abort, job_of
 
@@ -80,7 +95,14 @@ def drop_old(
     yes: Annotated[bool, typer.Option("--yes", help="Really delete the old vectors.")] = False,
     journal: JournalPath = None,
 ) -> None:
-    """Delete the old side for good. Nothing else ever does, and there is no rollback after it."""
+    r"""Delete the old side for good. Nothing else ever does, and there is no rollback after it.
+
+    Example:
+    ```bash
+    embcompat migrate drop-old old-to-new \
+        'lancedb:///data/gallery#docs.vector' --yes
+    ```
+    """
     from embcompat.migration import drop_old
 
     if not yes:
@@ -95,6 +117,11 @@ def sweep(artifact: ArtifactPath, url: Url, text_column: TextColumn = None, as_j
 
     An old application wrote them after the cutover or while it switched, or deleted them there and they came back. In
     PostgreSQL, vectors that were declared to be of the new space and do not look like it are listed as well.
+
+    Example:
+    ```bash
+    embcompat migrate sweep old-to-new 'lancedb:///data/gallery#docs.vector'
+    ```
     """
     from embcompat.migration import RunOptions, sweep
 
@@ -112,3 +139,29 @@ def sweep(artifact: ArtifactPath, url: Url, text_column: TextColumn = None, as_j
             f"{len(ids):,} rows in service are not known to be of space {aligner.artifact.target.id}, "
             "or do not look like it."
         )
+
+
+def history(artifact: ArtifactPath, journal: JournalPath = None, as_json: Json = False) -> None:
+    """Print what was done so far, and when, from the journal in this folder. The store is not asked.
+
+    Examples:
+    ```bash
+    embcompat migrate history old-to-new
+    embcompat migrate history old-to-new --journal logs/migrate.jsonl --json
+    ```
+    """
+    from embcompat.artifact import read_artifact
+    from embcompat.migration import read_journal
+
+    identifier = read_artifact(artifact).id
+    steps = read_journal(journal or default_journal(identifier))
+    if as_json:
+        print_json({"steps": steps})
+        return
+    for step in steps:
+        moment = datetime.fromtimestamp(step.pop("time"), UTC).isoformat(sep=" ", timespec="seconds")
+        event = step.pop("event").replace("_", " ")
+        if "until" in step:
+            step["until"] = datetime.fromtimestamp(step["until"], UTC).isoformat(sep=" ", timespec="seconds")
+        values = ", ".join(f"{name} {value}" for name, value in step.items() if not isinstance(value, dict | list))
+        output().print(f"{moment}  {event:<14}{values}".rstrip(), soft_wrap=True, markup=False, highlight=False)

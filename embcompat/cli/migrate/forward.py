@@ -41,7 +41,6 @@ def plan(
     """Say what a migration would take, and what it cannot do or keep: rows, bytes, time, disk. Writes nothing.
 
     Example:
-
     ```bash
     embcompat migrate plan old-to-new 'lancedb:///data/gallery#docs.vector'
     ```
@@ -94,14 +93,13 @@ def run(
     dead_letters: DeadLetters = None,
     as_json: Json = False,
 ) -> None:
-    """Convert what is not converted yet, beside the vectors in service. May be killed and started again anywhere.
+    r"""Convert what is not converted yet, beside the vectors in service. May be killed and started again anywhere.
 
     Examples:
-
     ```bash
-    embcompat migrate run old-to-new 'lancedb:///data/gallery#docs.vector' \\
+    embcompat migrate run old-to-new 'lancedb:///data/gallery#docs.vector' \
         --max-rows-per-second 5000
-    embcompat migrate run old-to-new 'lancedb:///data/gallery#docs.vector' \\
+    embcompat migrate run old-to-new 'lancedb:///data/gallery#docs.vector' \
         --shard 0/4
     ```
     """
@@ -144,7 +142,13 @@ def run(
 
 
 def status(artifact: ArtifactPath, url: Url, as_json: Json = False) -> None:
-    """Say how far a migration is and which space is in service."""
+    """Say how far a migration is and which space is in service.
+
+    Example:
+    ```bash
+    embcompat migrate status old-to-new 'lancedb:///data/gallery#docs.vector'
+    ```
+    """
     from embcompat.migration import job_of
 
     with opened(artifact, url) as (aligner, store):
@@ -168,7 +172,13 @@ def verify(
     text_column: TextColumn = None,
     as_json: Json = False,
 ) -> None:
-    """Count both sides, read a sample back and map the canary. Exit code 3 if a cutover would be blocked."""
+    """Count both sides, read a sample back and map the canary. Exit code 3 if a cutover would be blocked.
+
+    Example:
+    ```bash
+    embcompat migrate verify old-to-new 'lancedb:///data/gallery#docs.vector'
+    ```
+    """
     from embcompat.migration import RunOptions, verify_migration
 
     options = RunOptions(text_column=text_column)
@@ -199,7 +209,13 @@ def cutover(
     dead_letters: DeadLetters = None,
     as_json: Json = False,
 ) -> None:
-    """Reconcile, verify, and put the converted vectors into service in one step. The old side is kept."""
+    """Reconcile, verify, and put the converted vectors into service in one step. The old side is kept.
+
+    Example:
+    ```bash
+    embcompat migrate cutover old-to-new 'lancedb:///data/gallery#docs.vector'
+    ```
+    """
     from embcompat.migration import RunOptions, cut_over
     from embcompat.stores import LockWait
 

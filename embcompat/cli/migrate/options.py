@@ -53,10 +53,15 @@ def opened(artifact: Path, url: str) -> Iterator[tuple[OnnxAligner, GalleryStore
         yield aligner, store
 
 
+def default_journal(artifact_id: str) -> Path:
+    """Return where a migration with this artifact writes its journal, unless it is told otherwise."""
+    return Path(f"migrate-{artifact_id[:12]}.jsonl")
+
+
 def files(aligner: OnnxAligner, journal: Path | None, dead_letters: Path | None) -> dict[str, Any]:
     """Return where the journal and the failed rows go."""
-    name = f"migrate-{aligner.artifact.id[:12]}"
-    return {"journal": journal or Path(f"{name}.jsonl"), "dead_letters": dead_letters or Path(f"{name}.failed.jsonl")}
+    default = default_journal(aligner.artifact.id)
+    return {"journal": journal or default, "dead_letters": dead_letters or default.with_suffix(".failed.jsonl")}
 
 
 @contextmanager

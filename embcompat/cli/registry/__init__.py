@@ -39,7 +39,6 @@ def init(url: Url, as_json: Json = False) -> None:
     """Make a registry; one that is there already stays as it is.
 
     Example:
-
     ```bash
     embcompat registry init s3://bucket/embeddings
     ```
@@ -62,7 +61,6 @@ def publish(
     """Publish artifacts and register their spaces; publishing again changes nothing.
 
     Example:
-
     ```bash
     embcompat registry publish team-registry old-to-new
     ```
@@ -92,7 +90,6 @@ def add_space(
     """Register the space of some vectors, with the reference that `embcompat doctor` works from.
 
     Example:
-
     ```bash
     embcompat registry add-space team-registry old.parquet
     ```
@@ -118,7 +115,6 @@ def list_(
     """List spaces, aligners and labels.
 
     Example:
-
     ```bash
     embcompat registry list team-registry
     ```
@@ -136,7 +132,6 @@ def show(
     """Show the space graph as a tree, or everything about one space or aligner.
 
     Examples:
-
     ```bash
     embcompat registry show team-registry
     embcompat registry show team-registry production
@@ -165,12 +160,11 @@ def promote(
     reason: Reason = "",
     as_json: Json = False,
 ) -> None:
-    """Give a label to a space or an aligner; it leaves whatever had it.
+    r"""Give a label to a space or an aligner; it leaves whatever had it.
 
     Example:
-
     ```bash
-    embcompat registry promote team-registry production facenet@46.4 \\
+    embcompat registry promote team-registry production facenet@46.4 \
         --reason "better on the June set"
     ```
     """
@@ -187,7 +181,6 @@ def retire(url: Url, name: Name, reason: Reason = "", as_json: Json = False) -> 
     """Take a space or an aligner out of use, for good; it stays readable.
 
     Example:
-
     ```bash
     embcompat registry retire team-registry facenet@3
     ```
@@ -205,7 +198,6 @@ def verify(url: Url, as_json: Json = False) -> None:
     """Read everything and compare it with its digests; exit code 1 when a file is damaged or missing.
 
     Example:
-
     ```bash
     embcompat registry verify team-registry
     ```
@@ -235,7 +227,6 @@ def gc(
     """Find files that nothing refers to and that are older than seven days.
 
     Example:
-
     ```bash
     embcompat registry gc team-registry --delete
     ```
@@ -263,7 +254,6 @@ def get(
     """Bring an artifact onto this machine, verified.
 
     Example:
-
     ```bash
     embcompat registry get team-registry 3f2a9c old-to-new
     ```

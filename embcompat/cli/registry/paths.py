@@ -36,7 +36,6 @@ def path(
     """Find the best way from one space to another; with galleries, measure it beside the direct aligner.
 
     Example:
-
     ```bash
     embcompat registry path team-registry facenet@3 production
     ```
@@ -62,12 +61,11 @@ def compose(
     unmeasured: Unmeasured = None,
     as_json: Json = False,
 ) -> None:
-    """Make one artifact of the best path between two spaces.
+    r"""Make one artifact of the best path between two spaces.
 
     Example:
-
     ```bash
-    embcompat registry compose team-registry facenet@3 production \\
+    embcompat registry compose team-registry facenet@3 production \
         old-to-production
     ```
     """

@@ -31,7 +31,9 @@ def init(
     file: UpgradeFile = DEFAULT,
     gallery: Annotated[str | None, typer.Option(help="Address of the gallery in use.")] = None,
     text_column: Annotated[str | None, typer.Option(help="Its column with the texts or paths.")] = None,
-    extractor: Annotated[str | None, typer.Option("--extractor", "-e", help="The new model, as `embcompat extractors` lists it.")] = None,
+    extractor: Annotated[
+        str | None, typer.Option("--extractor", "-e", help="The new model, as `embcompat extractors` lists it.")
+    ] = None,
     model: ModelPath = None,
     old_space: Annotated[
         str | None, typer.Option(help="name@version of the vectors in use, where the store was never told.")
@@ -42,12 +44,11 @@ def init(
     qrels: Annotated[str | None, typer.Option(help="Which items answer them.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
 ) -> None:
-    """Write the file that describes an upgrade; on a terminal, what is not given is asked for.
+    r"""Write the file that describes an upgrade; on a terminal, what is not given is asked for.
 
     Example:
-
     ```bash
-    embcompat upgrade init --gallery lancedb:///data/lance#docs.vector \\
+    embcompat upgrade init --gallery lancedb:///data/lance#docs.vector \
         --text-column body --extractor minilm --old-space ada@2
     ```
     """
@@ -75,7 +76,6 @@ def run(file: UpgradeFile = DEFAULT) -> None:
     """Sample the gallery, embed the sample with the new model, fit, evaluate and report; resumes where it stopped.
 
     Example:
-
     ```bash
     embcompat upgrade run upgrade.toml
     ```
@@ -98,7 +98,6 @@ def apply(file: UpgradeFile = DEFAULT) -> None:
     """Convert the gallery beside the vectors in service, and verify it; nothing is switched.
 
     Example:
-
     ```bash
     embcompat upgrade apply upgrade.toml
     ```
@@ -119,7 +118,6 @@ def cutover(file: UpgradeFile = DEFAULT) -> None:
     """Put the converted gallery into service in one step; the old side is kept.
 
     Example:
-
     ```bash
     embcompat upgrade cutover upgrade.toml
     ```
@@ -133,7 +131,6 @@ def rollback(file: UpgradeFile = DEFAULT) -> None:
     """Put the old side back into service.
 
     Example:
-
     ```bash
     embcompat upgrade rollback upgrade.toml
     ```
@@ -147,7 +144,6 @@ def status(file: UpgradeFile = DEFAULT) -> None:
     """Show which steps are done, and the plain command of each.
 
     Example:
-
     ```bash
     embcompat upgrade status upgrade.toml
     ```
