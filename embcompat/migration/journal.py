@@ -70,7 +70,7 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
                 "event": "unreadable",
                 "line": number,
             }
-        last = steps[-1] if steps else {"event": ""}
+        last: dict[str, Any] = steps[-1] if steps else {"event": ""}
         if event["event"] != "batch":
             steps.append(event)
         elif last["event"] != "batches":
