@@ -60,6 +60,17 @@ def record(session: Session) -> None:
     )
 
 
+def carry_records(session: Session, incoming: VectorTable) -> None:
+    """Record for a table that takes the place of the one in service what is known of other vector columns."""
+    session.execute(
+        sql.SQL(
+            "INSERT INTO {0} SELECT %s, attribute, space, artifact FROM {0} WHERE relation = %s AND attribute <> %s "
+            "ON CONFLICT (relation, attribute) DO UPDATE SET space = excluded.space, artifact = excluded.artifact"
+        ).format(session.names.identifier(GALLERIES)),
+        (incoming.oid, session.table.oid, session.table.column),
+    )
+
+
 def forget(session: Session, side: VectorTable, *, whole: bool) -> None:
     """Remove what is recorded of the vectors of a side; with ``whole``, of all columns of its table."""
     which = sql.SQL("") if whole else sql.SQL(" AND attribute = {}").format(sql.Literal(side.column))

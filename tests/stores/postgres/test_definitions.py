@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
 from embcompat.errors import StoreError
-from embcompat.migration import cut_over, roll_back, run_migration
+from embcompat.migration import cut_over, plan_migration, roll_back, run_migration
 from embcompat.runtime import OnnxAligner
 
 DIM = 24
@@ -50,7 +51,13 @@ def test_other_changes_stop_the_swap_that_would_undo_them(
     database.fill("docs", 10)
     with database.opened() as store:
         run_migration(aligner, store)
+        assert not plan_migration(aligner, store).obstacles
+        database.execute("ALTER TABLE docs ADD late text")
+        assert not plan_migration(aligner, store).obstacles, "a run carries added columns over"
         database.execute(change.format("docs"))
+        texts = [obstacle.text for obstacle in plan_migration(aligner, store).obstacles]
+        assert len(texts) == 1
+        assert re.search(f"altered meanwhile.*{shown}", texts[0])
         with pytest.raises(StoreError, match=f"altered meanwhile.*{shown}"):
             cut_over(aligner, store)
         beside = database.one("SELECT relname FROM pg_class WHERE relname ~ '^docs__[0-9a-f_]{19}$'")

@@ -18,7 +18,7 @@ from psycopg.conninfo import conninfo_to_dict
 from embcompat.aligners import AffineAligner
 from embcompat.embeddings import Embeddings, pair_embeddings, split_pairs
 from embcompat.export import save_artifact
-from embcompat.migration import cut_over, run_migration, sweep
+from embcompat.migration import cut_over, drop_old, run_migration, sweep
 from embcompat.runtime import OnnxAligner
 from embcompat.spaces import SpaceVersion
 
@@ -163,6 +163,18 @@ def test_an_insert_without_names_of_columns_cannot_fill_the_old_column(database:
         database.execute(DECLARE)
         database.execute(WRITE, (101,))
     assert database.one("SELECT count(*) FROM docs") == 7
+
+
+@TARGETS
+def test_the_guard_works_on_when_the_old_side_is_gone(database: Any, aligner: OnnxAligner, target: str) -> None:
+    migrate(database, aligner, target)
+    with database.opened(target) as store:
+        drop_old(aligner, store)
+    assert is_refused(database, 100)
+    assert not is_refused(database, 100, DECLARE)
+    database.execute("UPDATE docs SET v = NULL WHERE id = 3")
+    database.execute("INSERT INTO docs (id) VALUES (101)")
+    assert database.one("SELECT array_agg(id ORDER BY id) FROM docs WHERE v IS NULL") == [3, 101]
 
 
 @TARGETS

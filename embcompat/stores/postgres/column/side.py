@@ -58,11 +58,13 @@ def add_stale_trigger(session: Session) -> None:
 
 
 def drop_broken_indexes(session: Session) -> None:
-    """Drop what an interrupted building of an index has left on the new column."""
+    """Drop what an interrupted building of an index has left on the new column, also on an expression of it."""
     for (name,) in session.execute(
-        "SELECT i.indexrelid::regclass::text FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid "
-        "AND a.attnum = i.indkey[0] WHERE i.indrelid = %s AND a.attname = %s AND NOT i.indisvalid",
-        (session.table.oid, session.target.column),
+        "SELECT i.indexrelid::regclass::text FROM pg_index i WHERE i.indrelid = %(oid)s AND NOT i.indisvalid "
+        "AND EXISTS (SELECT 1 FROM pg_depend d JOIN pg_attribute a ON a.attrelid = d.refobjid "
+        "AND a.attnum = d.refobjsubid WHERE d.objid = i.indexrelid AND d.refobjid = %(oid)s "
+        "AND a.attname = %(column)s)",
+        {"oid": session.table.oid, "column": session.target.column},
     ).fetchall():
         session.execute(sql.SQL("DROP INDEX CONCURRENTLY {}").format(raw(name)))
 
@@ -88,6 +90,7 @@ def enable_other_guards(session: Session, *, on: bool) -> None:
 def drop_old_column(session: Session) -> None:
     """Drop the old column, earlier guards and the parts, in the transaction that is open."""
     run = session.execute
+    pg_triggers.add_guard(session)  # the one from the cutover looks at the old column
     _drop_columns(session, side_columns(session, session.names.old_column))
     for name, function in _other_guards(session):
         run(sql.SQL("DROP TRIGGER {} ON {}").format(sql.Identifier(name), session.table.identifier))

@@ -13,12 +13,12 @@ from embcompat.stores.postgres.names import matched
 from embcompat.stores.postgres.session import Session
 
 _LINES: Final[LiteralString] = """
-    SELECT 'column ' || quote_ident(attname) || CASE WHEN attname = %(column)s THEN '' ELSE ' '
+    SELECT attname, 'column ' || quote_ident(attname) || CASE WHEN attname = %(column)s THEN '' ELSE ' '
         || format_type(atttypid, atttypmod) || coalesce(' default ' || pg_get_expr(adbin, adrelid), '') END
         || CASE WHEN attnotnull THEN ' not null' ELSE '' END || attidentity::text || attgenerated::text
         FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
         WHERE attrelid = %(oid)s AND attnum > 0 AND NOT attisdropped AND attname <> ALL (%(provenance)s)
-    UNION ALL SELECT 'constraint ' || quote_ident(conname) || ' ' || pg_get_constraintdef(oid)
+    UNION ALL SELECT NULL, 'constraint ' || quote_ident(conname) || ' ' || pg_get_constraintdef(oid)
         FROM pg_constraint WHERE conrelid = %(oid)s AND contype = 'c'
 """
 
@@ -31,17 +31,33 @@ def require_alike(session: Session, other: VectorTable) -> None:
     Raises:
         StoreError: If they are not: a change that was made to one of them meanwhile would be undone by the swap.
     """
+    if text := alterations(session, other):
+        raise StoreError(f"{session.where}: {text}")
+
+
+def alterations(session: Session, other: VectorTable, *, carried: bool = False) -> str | None:
+    """Return what the table in service and another table do not have alike, and what to do; None where they are alike.
+
+    Args:
+        session: The session.
+        other: The table that would take the place of the one in service.
+        carried: Whether to leave out added columns that `carry_columns` brings over.
+    """
     here, there = (_lines(session, table) for table in (session.table, other))
-    if here == there:
-        return
+    added = {name for name, *_ in _added_columns(session, other)} if carried else set()
     parts = [
-        f"only {what} has {', '.join(sorted(lines))}"
-        for what, lines in (("the table in service", here - there), ("the other one", there - here))
+        f"only {what} has {', '.join(sorted(lines.values()))}"
+        for what, lines in (
+            ("the table in service", {key: here[key] for key in here.keys() - there.keys() if key[0] not in added}),
+            ("the other one", {key: there[key] for key in there.keys() - here.keys()}),
+        )
         if lines
     ]
-    raise StoreError(
-        f"{session.where}: the table was altered meanwhile, and a swap would undo that: {'; '.join(parts)}. Make the "
-        f"same change to {session.text(other.identifier)}."
+    if not parts:
+        return None
+    return (
+        f"the table was altered meanwhile, and a swap would undo that: {'; '.join(parts)}. Make the same change to "
+        f"{session.text(other.identifier)}."
     )
 
 
@@ -52,15 +68,7 @@ def carry_columns(session: Session, other: VectorTable) -> None:
         session: The session, in a transaction.
         other: The table that may lack columns.
     """
-    rows = session.execute(
-        "SELECT attname, format_type(atttypid, atttypmod), pg_get_expr(adbin, adrelid), attnotnull "
-        "FROM pg_attribute LEFT JOIN pg_attrdef "
-        "ON adrelid = attrelid AND adnum = attnum WHERE attrelid = %(source)s AND attnum > 0 AND NOT attisdropped "
-        "AND attidentity = '' AND attgenerated = '' AND attname <> ALL (%(provenance)s) AND attname NOT IN "
-        "(SELECT attname FROM pg_attribute WHERE attrelid = %(target)s AND NOT attisdropped)",
-        {"source": session.table.oid, "target": other.oid, "provenance": session.table.side[1:]},
-    ).fetchall()
-    for column, kind, default, needed in rows:
+    for column, kind, default, needed in _added_columns(session, other):
         name, table = sql.Identifier(column), other.identifier
         session.execute(sql.SQL("ALTER TABLE {} ADD COLUMN {} {}").format(table, name, raw(kind)))
         session.execute(
@@ -74,6 +82,19 @@ def carry_columns(session: Session, other: VectorTable) -> None:
             session.execute(sql.SQL("ALTER TABLE {} ALTER {} SET NOT NULL").format(table, name))
 
 
-def _lines(session: Session, table: VectorTable) -> set[str]:
+def _added_columns(session: Session, other: VectorTable) -> list[tuple[str, str, str | None, bool]]:
+    """Return name, type, default and NOT NULL of plain columns that only the table in service has."""
+    return session.execute(
+        "SELECT attname, format_type(atttypid, atttypmod), pg_get_expr(adbin, adrelid), attnotnull "
+        "FROM pg_attribute LEFT JOIN pg_attrdef "
+        "ON adrelid = attrelid AND adnum = attnum WHERE attrelid = %(source)s AND attnum > 0 AND NOT attisdropped "
+        "AND attidentity = '' AND attgenerated = '' AND attname <> ALL (%(provenance)s) AND attname NOT IN "
+        "(SELECT attname FROM pg_attribute WHERE attrelid = %(target)s AND NOT attisdropped)",
+        {"source": session.table.oid, "target": other.oid, "provenance": session.table.side[1:]},
+    ).fetchall()
+
+
+def _lines(session: Session, table: VectorTable) -> dict[tuple[str | None, str], str]:
+    """Return the definitions of a table's columns and checks, by the column's name and the definition itself."""
     parameters = {"oid": table.oid, "column": table.column, "provenance": table.side[1:]}
-    return {text for (text,) in session.execute(_LINES, parameters)}
+    return {(column, text): text for column, text in session.execute(_LINES, parameters)}

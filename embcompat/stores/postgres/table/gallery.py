@@ -27,11 +27,11 @@ from embcompat.stores.postgres.session import Session
 from embcompat.stores.postgres.table import rows as pg_rows
 from embcompat.stores.postgres.table import side as pg_side
 from embcompat.stores.postgres.table.changes import follow_rows, return_rows, settle_changes, settle_rows
-from embcompat.stores.postgres.table.definitions import carry_columns, require_alike
+from embcompat.stores.postgres.table.definitions import alterations, carry_columns, require_alike
 from embcompat.stores.postgres.table.obstacles import swap_obstacles
 from embcompat.stores.postgres.table.swap import swap_tables
 from embcompat.stores.postgres.table.writer import write_rows
-from embcompat.stores.values import Coverage, Finish, Job, Phase
+from embcompat.stores.values import Coverage, Finish, Job, Obstacle, Phase
 
 
 @final
@@ -41,6 +41,14 @@ class TableGallery(PgGallery):
     batch_bytes = 16 << 20
     _one_table = False
     _way_out = "Add ?target=column to the address: a new column of the same table keeps what hangs on the table."
+
+    def obstacles(self, job: Job) -> list[Obstacle]:
+        """List what would not follow a cutover, and what was altered since the target table was made."""
+        obstacles = super().obstacles(job)
+        session = self._session(job)
+        if self._phase(session) == "prepared" and (text := alterations(session, session.target, carried=True)):
+            obstacles.append(Obstacle(f"{text[0].upper()}{text[1:]}"))
+        return obstacles
 
     def discard(self, job: Job, ids: Sequence[str]) -> None:
         """Delete target rows; the cutover brings them over without a vector."""

@@ -16,6 +16,7 @@ from embcompat.stores.postgres.catalog.objects import create_view, raw, triggers
 from embcompat.stores.postgres.catalog.tables import VectorTable
 from embcompat.stores.postgres.names import OWN_PREFIX
 from embcompat.stores.postgres.session import Session
+from embcompat.stores.postgres.spaces import carry_records
 from embcompat.stores.postgres.table.properties import carry_properties, table_changes
 
 _INDEXES: LiteralString = """
@@ -55,7 +56,7 @@ def swap_tables(session: Session, *, incoming: VectorTable, parked: str) -> list
         "WHERE %(old)s IN (conrelid, confrelid) AND contype = 'f' ORDER BY oid",
         {"old": old},
     ).fetchall()
-    triggers = triggers_on(session.connection, old)
+    triggers = [*triggers_on(session.connection, old), *_other_guards(session)]
     changes = table_changes(session, incoming)
     for view in reversed(views):
         run(raw(f"DROP VIEW {view.name}"))
@@ -63,6 +64,7 @@ def swap_tables(session: Session, *, incoming: VectorTable, parked: str) -> list
         run(sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(raw(table), sql.Identifier(name)))
     for name, _ in triggers:
         run(sql.SQL("DROP TRIGGER {} ON {}").format(sql.Identifier(name), here))
+    carry_records(session, incoming)
     _swap_index_names(session, incoming)
     carry_properties(session, incoming)
     for change in changes:
@@ -87,6 +89,17 @@ def swap_tables(session: Session, *, incoming: VectorTable, parked: str) -> list
     for view in views:
         create_view(session.connection, view)
     return validations
+
+
+def _other_guards(session: Session) -> list[tuple[str, list[sql.SQL | sql.Composed]]]:
+    """Return the guards of other vector columns, which earlier migrations have left; they move as triggers do."""
+    statement = sql.SQL(
+        "SELECT tgname, pg_get_triggerdef(oid) FROM pg_trigger WHERE tgrelid = %s AND tgname ~ '^~?embcompat_guard_' "
+        "AND position(%s IN pg_get_functiondef(tgfoid)) = 0 ORDER BY oid"
+    )
+    about_column = session.text(sql.SQL("NEW.{}").format(session.table.provenance("space")))
+    rows = session.execute(statement, (session.table.oid, about_column)).fetchall()
+    return [(name, [raw(definition)]) for name, definition in rows]
 
 
 def index_pairs(session: Session, incoming: VectorTable) -> tuple[list[tuple[str, str]], list[str]]:

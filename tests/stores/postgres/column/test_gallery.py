@@ -174,9 +174,19 @@ def test_vectors_that_may_not_be_null_block_there_and_back(database: Any, aligne
             database.execute("INSERT INTO docs (id) VALUES (51)")
 
 
-def test_an_index_whose_building_was_interrupted_is_built_again(database: Any, aligner: OnnxAligner) -> None:
+@pytest.mark.parametrize(
+    "index",
+    [
+        "(v vector_l2_ops)",
+        f"((v::halfvec({DIM})) halfvec_l2_ops)",
+        f"((binary_quantize(v)::bit({DIM})) bit_hamming_ops)",
+    ],
+)
+def test_an_index_whose_building_was_interrupted_is_built_again(
+    database: Any, aligner: OnnxAligner, index: str
+) -> None:
     database.execute(f"CREATE TABLE docs (id integer PRIMARY KEY, v vector({DIM}))")
-    database.execute("CREATE INDEX docs_v ON docs USING hnsw (v vector_l2_ops)")
+    database.execute(f"CREATE INDEX docs_v ON docs USING hnsw {index}")
     database.fill("docs", 20)
     job = job_of(aligner.artifact)
     with database.opened(NEW) as store:

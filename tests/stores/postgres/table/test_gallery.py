@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -15,7 +16,7 @@ from psycopg import sql
 from embcompat.errors import InputError, SpaceMismatchError, StoreError
 from embcompat.migration import cut_over, drop_old, job_of, plan_migration, roll_back, run_migration, verify_migration
 from embcompat.runtime import OnnxAligner
-from embcompat.stores import LockWait, open_store, vector_digests
+from embcompat.stores import LockWait, State, open_store, vector_digests
 from embcompat.stores.postgres import names as names_module
 from embcompat.stores.postgres.rows import parts as parts_module
 from embcompat.stores.postgres.table import changes as changes_module
@@ -392,3 +393,29 @@ def test_the_space_in_service_is_remembered(database: Any, aligner: OnnxAligner)
     database.execute("UPDATE embcompat_galleries SET space = %s, artifact = 'x'", (other.to_json(),))
     with database.opened() as store, pytest.raises(SpaceMismatchError):
         run_migration(aligner, store)
+
+
+@pytest.mark.parametrize("first", ["?target=table", "?target=column"])
+def test_another_vector_column_keeps_its_record_and_its_guard(database: Any, aligner: OnnxAligner, first: str) -> None:
+    database.execute(f"CREATE TABLE docs (id integer PRIMARY KEY, v vector({DIM}), w vector({DIM}))")
+    database.fill("docs", 10)
+    database.execute("UPDATE docs SET w = v")
+    address = f"{database.server}#{database.one('SELECT current_schema()')}.docs"
+    job = job_of(aligner.artifact)
+    with closing(open_store(f"{address}.w{first}")) as other:
+        run_migration(aligner, other)
+        cut_over(aligner, other)
+        drop_old(aligner, other)
+        with database.opened() as store:
+            run_migration(aligner, store)
+            for number, step in enumerate((cut_over, roll_back, cut_over, drop_old), start=1):
+                step(aligner, store)
+                native = str([0.5 * number] * 16)
+                assert other.state(job) == State("finished", aligner.artifact.target), step
+                with pytest.raises(psycopg.errors.CheckViolation, match="vectors must be in space"):
+                    database.execute("UPDATE docs SET w = %s WHERE id = 1", (native,))
+                with database.transaction():
+                    database.execute("SELECT embcompat_space('made-new@1')")
+                    database.execute("UPDATE docs SET w = %s WHERE id = 1", (native,))
+            assert store.state(job) == State("finished", aligner.artifact.target)
+    assert database.one("SELECT count(*) FROM embcompat_galleries") == 2
