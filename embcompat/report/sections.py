@@ -1,14 +1,15 @@
-"""What the page says of each result: verdict, headline figures, pictures, examples, provenance."""
+"""What the page shows of each result, in this order: the verdict, pictures, evidence, examples, provenance."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Literal
+from typing import Final
 
 from pydantic import JsonValue
 
+from embcompat.report.headline import HEADLINE, Tile, Verdict, make_tiles, make_verdict
 from embcompat.report.plots.curves import draw_backfill, draw_learning
 from embcompat.report.plots.hybrid import draw_hybrid
 from embcompat.report.plots.picture import Picture
@@ -22,19 +23,17 @@ from embcompat.report.plots.retrieval import (
     draw_times,
 )
 from embcompat.report.plots.verification import draw_det, draw_histograms, draw_scenarios
-from embcompat.report.tables import as_far
-from embcompat.report.wording import (
-    DECISIONS,
-    FIDELITY,
-    NEEDS,
-    as_factor,
-    as_interval,
-    as_number,
-    as_percent,
-    as_seconds,
-    as_share,
+from embcompat.report.tables import Rows, tabulate_changes
+from embcompat.report.wording import FIDELITY
+from embcompat.results import (
+    Check,
+    Example,
+    LearningCurve,
+    QueryChanges,
+    ResultFile,
+    RetrievalReport,
+    VerificationReport,
 )
-from embcompat.results import Example, LearningCurve, ResultFile, RetrievalReport, VerificationReport
 
 _HEADINGS: Final = {
     "retrieval": "Search",
@@ -43,41 +42,21 @@ _HEADINGS: Final = {
     "learning_curve": "Pairs",
     "backfill_curve": "Backfill",
 }
-_KEEPS: Final = ("stay", "reindex", "unjudged")
+_MASTHEAD: Final = ("date", "command")
+"""Provenance that stands under a heading."""
 
 
 @dataclass(frozen=True)
-class Tile:
-    """One headline figure.
+class ChangedQueries:
+    """The queries that converting makes better and worse.
 
     Attributes:
-        name: What it is.
-        value: The figure.
-        detail: Its interval, or what it is made of.
+        sentence: How many there are.
+        tables: A heading and the queries of each side, where there are any.
     """
 
-    name: str
-    value: str
-    detail: str = ""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What to do.
-
-    Attributes:
-        decision: As an instruction, or empty.
-        tone: ``go`` where something of the gallery is converted, else ``hold``.
-        reason: Why, or empty.
-        because: What stands behind the reason.
-        needs: The sentence that says which models must be alive, or empty.
-    """
-
-    decision: str
-    tone: Literal["go", "hold"]
-    reason: str
-    because: tuple[str, ...]
-    needs: str
+    sentence: str
+    tables: tuple[tuple[str, Rows], ...]
 
 
 @dataclass(frozen=True)
@@ -88,10 +67,15 @@ class Section:
         key: What its ids start with.
         heading: Its heading.
         spaces: The old and the new space, as far as they are known.
+        origin: When and by what command it was measured, as far as that is known.
         verdict: What to do, or None.
-        notes: What to know before the figures.
-        tiles: Headline figures.
-        pictures: The drawings.
+        headline: The three figures that matter most.
+        picture: The first drawing, or None.
+        checks: What holds and what does not.
+        notes: What to know about the figures.
+        tiles: Further figures.
+        pictures: Further drawings.
+        changes: Queries that got better and worse, or None.
         examples: Searches before and after.
         provenance: Names and values of what made the figures.
     """
@@ -99,12 +83,38 @@ class Section:
     key: str
     heading: str
     spaces: tuple[str, ...]
+    origin: tuple[tuple[str, str], ...]
     verdict: Verdict | None
+    headline: tuple[Tile, ...]
+    picture: Picture | None
+    checks: tuple[Check, ...]
     notes: tuple[str, ...]
     tiles: tuple[Tile, ...]
     pictures: tuple[Picture, ...]
+    changes: ChangedQueries | None
     examples: tuple[Example, ...]
     provenance: tuple[tuple[str, tuple[str, ...]], ...]
+
+    @property
+    def contents(self) -> tuple[tuple[str, str], ...]:
+        """What the section holds: the end of each part's id, and its heading."""
+        evidence = self.checks or self.notes or (self.verdict and (self.verdict.because or self.verdict.needs))
+        parts = {
+            "evidence": ("Evidence", evidence),
+            "pictures": ("Pictures", self.pictures),
+            "queries": ("Queries", self.changes),
+            "examples": ("Examples", self.examples),
+            "provenance": ("Provenance", self.provenance),
+        }
+        return tuple((key, name) for key, (name, content) in parts.items() if content)
+
+    @property
+    def summary(self) -> str:
+        """How many checks passed and failed, and how many notes there are."""
+        passed = sum(check.passed for check in self.checks)
+        parts = [f"{passed} of {len(self.checks)} checks passed"] if self.checks else []
+        parts += [f"{len(self.notes)} note{'s' if len(self.notes) > 1 else ''}"] if self.notes else []
+        return ", ".join(parts)
 
 
 def make_section(result: ResultFile, key: str) -> Section:
@@ -115,37 +125,47 @@ def make_section(result: ResultFile, key: str) -> Section:
         key: What the ids of the section start with; unique within a page.
     """
     spaces = (result.old_space, result.new_space)
+    tiles, pictures = make_tiles(result), _pictures(result, key)
+    first, others = (pictures[0], pictures[1:]) if pictures and pictures[0].wide else (None, pictures)
+    provenance = _origin(result) | result.provenance
     return Section(
         key=key,
         heading=result.title or _HEADINGS[result.kind],
         spaces=tuple(space for space in spaces if space),
+        origin=tuple((name, _text(provenance[name])) for name in _MASTHEAD if name in provenance),
         verdict=make_verdict(result),
+        headline=tuple(tiles[:HEADLINE]),
+        picture=first,
+        checks=result.checks,
         notes=tuple(make_notes(result)),
-        tiles=tuple(make_tiles(result)),
-        pictures=tuple(_pictures(result, key)),
+        tiles=tuple(tiles[HEADLINE:]),
+        pictures=tuple(others),
+        changes=_changes(result),
         examples=result.examples,
-        provenance=tuple(_flatten(_origin(result) | result.provenance)),
+        provenance=tuple(_flatten(provenance)),
     )
 
 
-def make_verdict(result: ResultFile) -> Verdict | None:
-    """Put a result's decision and its reason into words; None where it has neither."""
-    decision = result.decision
-    if result.reason is None:
+def make_notes(result: ResultFile) -> list[str]:
+    """Return what to know about the figures, and why some are absent."""
+    absent = result.measured.reasons if isinstance(result.measured, RetrievalReport) else {}
+    shown = {name: why for name, why in absent.items() if name != "gap"}  # the verdict says what a gap would
+    return [*result.notes, *(f"No {name.replace('_', ' ')}: {why}." for name, why in shown.items())]
+
+
+def describe_changes(changes: QueryChanges) -> str:
+    """Write how many queries got better and worse."""
+    return f"Of the queries, {changes.better:,} get better, {changes.worse:,} get worse and {changes.same:,} stay as good."
+
+
+def _changes(result: ResultFile) -> ChangedQueries | None:
+    changes = result.measured.changes if isinstance(result.measured, RetrievalReport) else None
+    if changes is None or not isinstance(result.measured, RetrievalReport):
         return None
-    needs = "" if decision is None else " and ".join(NEEDS[model] for model in decision.needs)
-    return Verdict(
-        decision="" if decision is None else DECISIONS[decision.mode],
-        tone="hold" if decision is not None and decision.mode in _KEEPS else "go",
-        reason=_keep_units(result.reason),
-        because=() if decision is None else tuple(_keep_units(sentence) for sentence in decision.because),
-        needs=f"At query time it needs {needs}." if needs else "",
-    )
-
-
-def _keep_units(sentence: str) -> str:
-    """Keep a number and its per cent sign on one line."""
-    return sentence.replace(" %", "\N{NO-BREAK SPACE}%")
+    sides = {"Better": changes.gains, "Worse": changes.losses}
+    metric = result.measured.metric
+    tables = tuple((name, tabulate_changes(queries, metric)) for name, queries in sides.items() if queries)
+    return ChangedQueries(describe_changes(changes), tables)
 
 
 def _pictures(result: ResultFile, key: str) -> list[Picture]:
@@ -173,61 +193,6 @@ def _pictures(result: ResultFile, key: str) -> list[Picture]:
     ]
     pictures = (draw(f"{key}-picture{number}") for number, draw in enumerate(drawings, start=1))
     return [picture for picture in pictures if picture is not None]
-
-
-def make_notes(result: ResultFile) -> list[str]:
-    """Return what to know before the figures, and why some are absent."""
-    absent = result.measured.reasons if isinstance(result.measured, RetrievalReport) else {}
-    shown = {name: why for name, why in absent.items() if name != "gap"}  # the verdict says what a gap would
-    return [*result.notes, *(f"No {name.replace('_', ' ')}: {why}." for name, why in shown.items())]
-
-
-def make_tiles(result: ResultFile) -> list[Tile]:
-    """Return the headline figures of a result."""
-    if isinstance(result.measured, RetrievalReport):
-        return _retrieval_tiles(result, result.measured)
-    if isinstance(result.measured, VerificationReport):
-        return _verification_tiles(result.measured)
-    return []
-
-
-def _retrieval_tiles(result: ResultFile, report: RetrievalReport) -> list[Tile]:
-    tiles, times = [], result.times
-    if report.retention:
-        name = "Fidelity" if result.relevance == FIDELITY else "Converting keeps"
-        of = "of the new model's own ranking" if result.relevance == FIDELITY else "of a full reindex"
-        detail = f"{of}, {as_interval(report.retention, as_percent)}"
-        tiles.append(Tile(name, as_percent(report.retention.value), detail))
-    if report.gap and report.gap.value < 0:
-        tiles.append(Tile("Gap closed", "none", "the converted gallery is worse than today"))
-    elif report.gap:
-        detail = f"of the way from today to a reindex, {as_interval(report.gap, as_percent)}"
-        tiles.append(Tile("Gap closed", as_percent(report.gap.value), detail))
-    if times.speedup is not None:
-        detail = f"{as_seconds(times.reembed_seconds)} to re-embed it all" if times.reembed_seconds else ""
-        tiles.append(Tile("Faster than a reindex", as_factor(times.speedup), detail))
-    if times.convert_seconds is not None:
-        tiles.append(Tile("Conversion alone", as_seconds(times.convert_seconds), "of the whole gallery"))
-    if report.queries:
-        detail = f"against {report.gallery_size:,} items" if report.gallery_size else ""
-        if report.native_fraction:
-            detail += f", {as_percent(report.native_fraction)} of them native"
-        tiles.append(Tile("Held-out queries", f"{report.queries:,}", detail))
-    return tiles
-
-
-def _verification_tiles(report: VerificationReport) -> list[Tile]:
-    mixed, native = report.scenarios["S3"], report.scenarios["S1"]
-    at = f"false accepts at {as_share(report.target_frr)} false rejects"
-    tiles = [
-        Tile("Converted – new", as_far(mixed.far_at_frr, mixed), at),
-        Tile("New – new", as_far(native.far_at_frr, native), "what a full reindex accepts"),
-    ]
-    if report.status_quo_ratio:
-        detail = f"as many false accepts, {as_interval(report.status_quo_ratio, as_factor)}"
-        tiles.append(Tile("Against today", as_factor(report.status_quo_ratio.value), detail))
-    distance = f"converted and new vector of one item {as_number(report.same_item_distance)} apart"
-    return [*tiles, Tile("Held-out subjects", f"{report.subjects:,}", distance)]
 
 
 def _origin(result: ResultFile) -> dict[str, JsonValue]:

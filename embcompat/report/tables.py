@@ -26,6 +26,7 @@ from embcompat.results import (
     LearningCurve,
     Option,
     OrderCurve,
+    QueryChange,
     RetrievalReport,
     ScenarioResult,
     Scored,
@@ -139,6 +140,20 @@ def tabulate_hybrid(hybrid: HybridReport) -> Rows:
         if name in hybrid.lines
     ]
     return Rows(header, tuple(cells))
+
+
+def tabulate_changes(changes: Sequence[QueryChange], metric: str) -> Rows:
+    """Return single queries, with the rank of the best relevant item before and after."""
+    cells = [
+        (
+            each.query if each.text is None else f"{each.query}: {each.text}",
+            f"{each.before:,}",
+            f"{each.after:,}",
+            as_difference(each.difference),
+        )
+        for each in changes
+    ]
+    return Rows(("query", "rank today", "rank converted", metric), tuple(cells))
 
 
 def tabulate_times(times: Times) -> Rows:

@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from embcompat.report.sections import make_notes, make_tiles, make_verdict
+from embcompat.report.headline import make_tiles, make_verdict
+from embcompat.report.sections import describe_changes, make_notes
 from embcompat.report.tables import (
     Rows,
     tabulate_backfill,
@@ -22,7 +23,7 @@ from embcompat.report.tables import (
     tabulate_scenarios,
 )
 from embcompat.report.wording import FIDELITY
-from embcompat.results import LearningCurve, ResultFile, RetrievalReport, VerificationReport, parse_result
+from embcompat.results import Check, LearningCurve, ResultFile, RetrievalReport, VerificationReport, parse_result
 
 
 def show_result(result: ResultFile | Mapping[str, Any], console: Console) -> None:
@@ -49,6 +50,11 @@ def show_result(result: ResultFile | Mapping[str, Any], console: Console) -> Non
     for tile in make_tiles(checked):
         headline.add_row(Text(f" {tile.name}"), Text(tile.value, style="bold"), Text(tile.detail, style="dim"))
     console.print(headline)
+    changes = checked.measured.changes if isinstance(checked.measured, RetrievalReport) else None
+    if changes is not None:
+        console.print(Text(f" {describe_changes(changes)}", style="dim"))
+    for check in checked.checks:
+        console.print(_check(check))
     verdict = make_verdict(checked)
     if verdict is not None:
         console.print()
@@ -87,6 +93,14 @@ def _legend(result: ResultFile) -> list[str]:
     if measured.unfitted:
         sentences.append("As served: the fitted items have new vectors. Alone, same items: without the fitted items.")
     return sentences
+
+
+def _check(check: Check) -> Table:
+    """Return a condition, whether it holds, and the figure that says so."""
+    grid = Table.grid(padding=(0, 1))
+    state = Text(" passed", style="green") if check.passed else Text(" failed", style="yellow")
+    grid.add_row(state, Text.assemble(check.name, (f": {check.detail}" if check.detail else "", "dim")))
+    return grid
 
 
 def _bullet(sentence: str) -> Table:

@@ -1,8 +1,9 @@
 """What is measured, as one family of values: made by whoever measures, read by decision, report and command line."""
 
 from embcompat.results.candidates import Scored
+from embcompat.results.changes import QueryChange, QueryChanges
 from embcompat.results.curves import BackfillCurve, LearningCurve, OrderCurve
-from embcompat.results.decision import MODES, ColdStart, Decision, DecisionName, Judge, Mode, Model, Option
+from embcompat.results.decision import MODES, Check, ColdStart, Decision, DecisionName, Judge, Mode, Model, Option
 from embcompat.results.files import KINDS, ResultFile, Times, parse_result, read_result
 from embcompat.results.pictures import Example, Histogram, Hit, Projection
 from embcompat.results.retrieval import (
@@ -27,6 +28,7 @@ __all__ = [
     "MODES",
     "SCHEMA_VERSION",
     "BackfillCurve",
+    "Check",
     "ColdStart",
     "Decision",
     "DecisionName",
@@ -47,6 +49,8 @@ __all__ = [
     "OrderCurve",
     "Point",
     "Projection",
+    "QueryChange",
+    "QueryChanges",
     "ResultFile",
     "RetrievalReport",
     "Scenario",

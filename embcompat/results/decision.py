@@ -69,6 +69,20 @@ class Option(Value):
         return self.retention.low >= floor
 
 
+class Check(Value):
+    """One condition that a reader of the verdict should know to hold or to fail.
+
+    Attributes:
+        name: What must hold, as a sentence.
+        passed: Whether it holds.
+        detail: The figure that says so.
+    """
+
+    name: str
+    passed: bool
+    detail: str = ""
+
+
 @dataclass(frozen=True)
 class Decision:
     """What to do.

@@ -29,7 +29,7 @@ from pydantic import Field, JsonValue, ValidationError, model_validator
 from embcompat.errors import FileFormatError, InputError, UnknownNameError
 from embcompat.results.candidates import Scored
 from embcompat.results.curves import BackfillCurve, LearningCurve
-from embcompat.results.decision import Decision, Judge, Option
+from embcompat.results.decision import Check, Decision, Judge, Option
 from embcompat.results.pictures import Example, Histogram, Projection
 from embcompat.results.retrieval import HybridReport, RetrievalReport
 from embcompat.results.values import Value, first_fault
@@ -76,6 +76,7 @@ class ResultFile(Value):
         new_space: Id of the new space.
         decision: What to do.
         notes: What a reader must know before the figures.
+        checks: What holds, and what does not.
         relevance: What says which items are relevant (retrieval).
         options: Modes that re-embed a part of the gallery (retrieval).
         hybrid: The lines beside a lexical run (retrieval).
@@ -98,6 +99,7 @@ class ResultFile(Value):
     new_space: str | None = None
     decision: Decision | None = None
     notes: tuple[str, ...] = ()
+    checks: tuple[Check, ...] = ()
     relevance: Judge | None = None
     options: tuple[Option, ...] = ()
     hybrid: HybridReport | None = None

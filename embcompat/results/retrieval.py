@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, JsonValue, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from embcompat.results.changes import QueryChanges
 from embcompat.results.values import Estimate, Value, flatten_figure, fold_figure
 
 Line = Literal["status_quo", "naive_swap", "converted", "fused", "full_reindex"]
@@ -77,6 +78,7 @@ class RetrievalReport(Value):
         in_sample: The figures on queries with a fitted relevant item; None if there is no such query.
         in_sample_queries: How many those are.
         unjudged_queries: Queries without a relevant item in the gallery; in no figure.
+        changes: Queries that are better and worse in the converted gallery than today; None where that was not compared.
         reasons: Why a line or figure is absent, by its name.
         per_query: The metric of each held-out query on each line: what everything else derives from. Not in JSON.
         query_ids: Ids of those queries. Not in JSON.
@@ -97,6 +99,7 @@ class RetrievalReport(Value):
     in_sample: Figures | None = None
     in_sample_queries: int = 0
     unjudged_queries: int = 0
+    changes: QueryChanges | None = None
     reasons: Mapping[str, str] = Field(default_factory=dict)
     per_query: Mapping[Line, NDArray[np.float64]] = Field(default_factory=dict, exclude=True)
     query_ids: tuple[str, ...] = Field(default=(), exclude=True)

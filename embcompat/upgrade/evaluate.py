@@ -16,6 +16,7 @@ from embcompat.evaluation.verification import evaluate_verification
 from embcompat.evaluation.verification.report import Progress
 from embcompat.results import (
     SCHEMA_VERSION,
+    Check,
     Decision,
     HybridReport,
     Judge,
@@ -26,6 +27,7 @@ from embcompat.results import (
 )
 from embcompat.similarities import Weight
 from embcompat.upgrade.cases import build_search_case, join_galleries, unseen_subjects
+from embcompat.upgrade.checks import check_verification
 from embcompat.upgrade.decision import QUALITY_FLOOR
 from embcompat.upgrade.maps import OnnxMaps, Upgrade
 from embcompat.upgrade.modes import MeasuredModes
@@ -46,6 +48,7 @@ class Evaluation:
         spaces: Ids of the old space, and of the new one in which everything was compared.
         decision: What to do, and why.
         warnings: What a reader must know before the figures.
+        checks: What holds, and what does not.
         report: The figures: the lines of a search, or the scenarios of a verification.
         relevance: What says which items are relevant (retrieval): ``qrels``, ``labels`` or ``new_model_neighbours``.
         modes: The modes that re-embed a part of the gallery (retrieval).
@@ -57,6 +60,7 @@ class Evaluation:
     spaces: tuple[str, str]
     decision: Decision
     warnings: tuple[str, ...]
+    checks: tuple[Check, ...]
     report: RetrievalReport | VerificationReport
     relevance: Judge | None = None
     modes: MeasuredModes | None = None
@@ -83,6 +87,7 @@ class Evaluation:
             result |= self.modes.to_dict()
         if self.hybrid is not None:
             result["hybrid"] = self.hybrid.to_dict()
+        result["checks"] = [check.to_dict() for check in self.checks]
         return {**result, "notes": list(self.warnings), **self.decision.to_dict()}
 
 
@@ -163,10 +168,27 @@ def evaluate_upgrade(
             progress=progress,
             seed=seed,
         )
-        return Evaluation(task, artifact, spaces, decide_verification(report), verification_warnings(report), report)
+        return Evaluation(
+            task,
+            artifact,
+            spaces,
+            decide_verification(report),
+            verification_warnings(report),
+            check_verification(report),
+            report,
+        )
     case = build_search_case(galleries, old_queries=old_queries, new_queries=new_queries, qrels=qrels)
     costs = Costs(quality_floor, models_alive, seconds, seconds_per_item, price_per_item)
     search = judge_search(case, metric=metric, seed=seed, costs=costs, lexical_run=lexical_run)
     return Evaluation(
-        task, artifact, spaces, search.decision, search.warnings, search.report, case.judge, search.modes, search.hybrid
+        task,
+        artifact,
+        spaces,
+        search.decision,
+        search.warnings,
+        search.checks,
+        search.report,
+        case.judge,
+        search.modes,
+        search.hybrid,
     )

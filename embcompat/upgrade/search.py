@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from embcompat.evaluation.retrieval.evaluate import FUSED_WEIGHTS, evaluate_retrieval, held_out_relevance
 from embcompat.evaluation.retrieval.hybrid import Run, evaluate_hybrid
 from embcompat.evaluation.retrieval.qrels import describe_unmatched, match_qrels
-from embcompat.results import MIN_QUERIES, Decision, GalleryPart, HybridReport, Judge, Mode, Model, RetrievalReport
+from embcompat.results import MIN_QUERIES, Check, Decision, GalleryPart, HybridReport, Judge, Mode, Model, RetrievalReport
 from embcompat.upgrade.cases import SearchCase
+from embcompat.upgrade.checks import check_fidelity, check_search
 from embcompat.upgrade.decision import QUALITY_FLOOR, SWAP_FLOOR, decide
 from embcompat.upgrade.modes import MeasuredModes, measure_modes
 from embcompat.upgrade.reasons import percent
@@ -49,6 +50,7 @@ class SearchVerdict:
         modes: The modes that re-embed a part; none where nothing says which model is better.
         decision: What to do.
         warnings: What a reader must know before the figures.
+        checks: What holds, and what does not.
         hybrid: The lines beside a lexical run, if there is one.
     """
 
@@ -56,6 +58,7 @@ class SearchVerdict:
     modes: MeasuredModes
     decision: Decision
     warnings: tuple[str, ...]
+    checks: tuple[Check, ...]
     hybrid: HybridReport | None = None
 
 
@@ -83,21 +86,22 @@ def judge_search(
     )
     if case.judge == "new_model_neighbours":
         report = _fidelity(report)
-        return SearchVerdict(report, MeasuredModes((), ()), _unjudged(report), tuple(report.notes))
+        return SearchVerdict(report, MeasuredModes((), ()), _unjudged(report), tuple(report.notes), check_fidelity(report))
     modes = measure_modes(sides, case.qrels, fitted, metric=metric, exclude_self=case.own_queries, seed=seed)
     decision = decide(report, options=modes.options, **vars(costs))
+    checks = check_search(report, decision, options=modes.options, quality_floor=costs.quality_floor)
     warnings = _warnings(report, case.judge)
     if unmatched is not None:
         warnings = (*warnings, unmatched)
     if lexical_run is None:
-        return SearchVerdict(report, modes, decision, warnings)
+        return SearchVerdict(report, modes, decision, warnings, checks)
     hybrid = _hybrid(case, report, lexical_run, seed)
     if hybrid.missing_queries:
         counted = (
             f"The lexical run lacks {hybrid.missing_queries} of {report.queries} held-out queries: their hybrid is"
         )
         warnings = (*warnings, f"{counted} the search by vectors alone.")
-    return SearchVerdict(report, modes, decision, warnings, hybrid)
+    return SearchVerdict(report, modes, decision, warnings, checks, hybrid)
 
 
 def _hybrid(case: SearchCase, report: RetrievalReport, run: Run, seed: int) -> HybridReport:
@@ -123,6 +127,7 @@ def _fidelity(report: RetrievalReport) -> RetrievalReport:
     return report.model_copy(
         update={
             "gaps": {},
+            "changes": None,
             "retention_by_size": tuple(strip(part) for part in report.retention_by_size),
             "unfitted": None if report.unfitted is None else strip(report.unfitted),
             "reasons": {**report.reasons, "gap": "nothing tells which model is better"},

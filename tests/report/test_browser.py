@@ -158,7 +158,7 @@ def test_every_picture_is_drawn_in_the_pages_colours(tab: Tab, file: Path) -> No
     )
     tab.open(file)
     heights, light = tab.evaluate(sizes), tab.evaluate(strokes)
-    assert len(heights) == 12
+    assert len(heights) == 13
     assert min(heights) > 100
     tab.open(file, dark=True)
     assert light

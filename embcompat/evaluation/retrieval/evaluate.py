@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from embcompat.embeddings import Embeddings
 from embcompat.errors import InputError
 from embcompat.evaluation.bootstrap import bootstrap_difference, bootstrap_mean, bootstrap_ratio
+from embcompat.evaluation.retrieval.changes import compare_queries
 from embcompat.evaluation.retrieval.lines import Lines, Sides, nested_gallery, rank_lines
 from embcompat.evaluation.retrieval.metrics import METRICS, metric_per_query, parse_metric
 from embcompat.evaluation.retrieval.qrels import Qrels, Relevance, match_qrels
@@ -111,6 +112,7 @@ def evaluate_retrieval(
         in_sample=_in_sample(lines, weight, fitted, names, seed) if len(fitted) else None,
         in_sample_queries=len(fitted),
         unjudged_queries=len(old_queries) - len(judged),
+        changes=compare_queries({line: rank[-1] for line, rank in ranks.items()}, values, held_out, old_queries),
         reasons=_reasons(sides, values, gain, weight),
         per_query=values,
         query_ids=tuple(old_queries.ids[held_out.queries].tolist()),

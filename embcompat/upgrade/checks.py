@@ -1,0 +1,114 @@
+"""What holds of an upgrade and what does not, one sentence each: the evidence behind the verdict at a glance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from embcompat.results import (
+    ENOUGH_QUERIES,
+    MIN_QUERIES,
+    Check,
+    Decision,
+    Estimate,
+    Option,
+    RetrievalReport,
+    VerificationReport,
+)
+from embcompat.upgrade.options import measured_options
+from embcompat.upgrade.reasons import describe, percent, share, signed
+from embcompat.upgrade.verification import MIN_SUBJECTS
+
+
+def check_search(
+    report: RetrievalReport, decision: Decision, *, options: Sequence[Option] = (), quality_floor: float
+) -> tuple[Check, ...]:
+    """Check what a verdict on a search rests on.
+
+    Args:
+        report: Figures on held-out queries, with judgements.
+        decision: What was decided.
+        options: Modes that were measured elsewhere, as in `decide`.
+        quality_floor: Share of a full reindex that the mode must keep.
+    """
+    measured = [*measured_options(report), *options]
+    full = next(option for option in measured if option.mode == "reindex")
+    checks = [
+        Check(
+            name=f"At least {MIN_QUERIES} held-out queries",
+            passed=report.queries >= MIN_QUERIES,
+            detail=f"{report.queries:,} queries; {ENOUGH_QUERIES} tell small differences",
+        ),
+        Check(
+            name="No query is judged by fitted items",
+            passed=not report.residual,
+            detail=f"{report.in_sample_queries:,} judged queries have a fitted answer",
+        ),
+        Check(
+            name="The new model is better than today's",
+            passed=full.beats_status_quo(),
+            detail=f"{report.metric} {signed(full.difference)}",
+        ),
+    ]
+    for option in _conversions(measured, decision):
+        name = describe(option)
+        start = f"{name[0].upper()}{name[1:]}"
+        checks += [
+            Check(
+                name=f"{start} is better than today",
+                passed=option.beats_status_quo(),
+                detail=f"{report.metric} {signed(option.difference)}",
+            ),
+            Check(
+                name=f"{start} keeps {percent(quality_floor)} of a full reindex",
+                passed=option.keeps(quality_floor),
+                detail=share(option.retention),
+            ),
+        ]
+    return tuple(checks)
+
+
+def check_fidelity(report: RetrievalReport) -> tuple[Check, ...]:
+    """Check what figures rest on that no judgement stands behind."""
+    return (
+        Check(
+            name="Judgements tell which model is better",
+            passed=False,
+            detail=f"{report.queries:,} queries, judged by the new model's own ranking",
+        ),
+    )
+
+
+def check_verification(report: VerificationReport) -> tuple[Check, ...]:
+    """Check what a verdict on a verification rests on."""
+    checks = [
+        Check(
+            name=f"At least {MIN_SUBJECTS} held-out subjects",
+            passed=report.subjects >= MIN_SUBJECTS,
+            detail=f"{report.subjects:,} subjects",
+        )
+    ]
+    names = {
+        "The new model accepts fewer strangers than today's": report.reindex_ratio,
+        "A converted gallery accepts fewer strangers than today's": report.status_quo_ratio,
+    }
+    checks += [
+        Check(name=name, passed=ratio.high < 1, detail=_times(ratio))
+        for name, ratio in names.items()
+        if ratio is not None
+    ]
+    return tuple(checks)
+
+
+def _conversions(measured: Sequence[Option], decision: Decision) -> list[Option]:
+    """Return plain conversion, and the chosen mode where it is another one that is no reindex."""
+    chosen = (decision.mode, decision.needs, decision.fraction)
+    return [
+        option
+        for option in measured
+        if option.mode == "convert"
+        or (option.mode not in ("reindex", "stay") and (option.mode, option.needs, option.fraction) == chosen)
+    ]
+
+
+def _times(ratio: Estimate) -> str:
+    return f"{ratio.value:.2f} times as many false accepts (95 % interval {ratio.low:.2f} to {ratio.high:.2f})"
