@@ -11,7 +11,7 @@ import typer
 
 from embcompat.cli.backfill import app as backfill
 from embcompat.cli.collect import embed, queries, sample
-from embcompat.cli.console import fail, fail_json, print_version
+from embcompat.cli.console import fail, fail_json, print_version, remember_command
 from embcompat.cli.convert import convert
 from embcompat.cli.demo import demo
 from embcompat.cli.doctor import doctor
@@ -70,6 +70,7 @@ def main() -> None:
     """Run the command line: exit code 0 ok, 1 the run failed, 2 bad input, 3 a gate is not met."""
     debug = "--debug" in sys.argv  # before the command or after it
     words = [word for word in sys.argv[1:] if word != "--debug"]
+    remember_command(words)
     try:
         try:
             if "--json" in words:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,9 @@ PLAIN_LINE_SECONDS = 5.0
 
 _printed: list[bool] = []
 """Whether this process printed a result as JSON."""
+
+_command: list[str] = []
+"""The words of the command line, where a command line runs."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Characters that a terminal obeys instead of showing, those that reverse the text's direction, and half characters."""
@@ -61,6 +66,20 @@ def output() -> Console:
 def messages() -> Console:
     """Return the console for progress and errors."""
     return _PlainConsole(stderr=True, width=None if sys.stderr.isatty() else 80, highlight=False)
+
+
+def remember_command(words: list[str]) -> None:
+    """Remember the words of the command line, for `describe_run`."""
+    _command[:] = words
+
+
+def describe_run() -> dict[str, str]:
+    """Say when a result is measured, by which version, and by what command, where a command line runs."""
+    from importlib.metadata import version
+
+    command = {"command": redact(shlex.join(["embcompat", *_command]))} if _command else {}
+    date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return {"date": date, **command, "embcompat": version("embcompat")}
 
 
 def print_json(result: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from embcompat.cli.console import output, print_json, track, write_json
+from embcompat.cli.console import describe_run, output, print_json, track, write_json
 from embcompat.cli.inputs.embeddings import Reading
 from embcompat.cli.inputs.options import (
     ArtifactPath,
@@ -137,7 +137,7 @@ def evaluate(
         price_per_item=price_per_item,
         seed=seed,
     )
-    result = evaluation.to_dict()
+    result = {**evaluation.to_dict(), "provenance": dict(describe_run())}
     if out is not None:
         write_json(result, out)
     if as_json:

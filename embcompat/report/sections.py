@@ -155,7 +155,7 @@ def make_notes(result: ResultFile) -> list[str]:
 
 def describe_changes(changes: QueryChanges) -> str:
     """Write how many queries got better and worse."""
-    return f"Of the queries, {changes.better:,} get better, {changes.worse:,} get worse and {changes.same:,} stay as good."
+    return f"Of the queries, {changes.better:,} are better, {changes.worse:,} are worse and {changes.same:,} equal."
 
 
 def _changes(result: ResultFile) -> ChangedQueries | None:

@@ -78,7 +78,7 @@ class RetrievalReport(Value):
         in_sample: The figures on queries with a fitted relevant item; None if there is no such query.
         in_sample_queries: How many those are.
         unjudged_queries: Queries without a relevant item in the gallery; in no figure.
-        changes: Queries that are better and worse in the converted gallery than today; None where that was not compared.
+        changes: Queries that are better and worse in the converted gallery than today; None where not compared.
         reasons: Why a line or figure is absent, by its name.
         per_query: The metric of each held-out query on each line: what everything else derives from. Not in JSON.
         query_ids: Ids of those queries. Not in JSON.

@@ -8,7 +8,17 @@ from dataclasses import dataclass, replace
 from embcompat.evaluation.retrieval.evaluate import FUSED_WEIGHTS, evaluate_retrieval, held_out_relevance
 from embcompat.evaluation.retrieval.hybrid import Run, evaluate_hybrid
 from embcompat.evaluation.retrieval.qrels import describe_unmatched, match_qrels
-from embcompat.results import MIN_QUERIES, Check, Decision, GalleryPart, HybridReport, Judge, Mode, Model, RetrievalReport
+from embcompat.results import (
+    MIN_QUERIES,
+    Check,
+    Decision,
+    GalleryPart,
+    HybridReport,
+    Judge,
+    Mode,
+    Model,
+    RetrievalReport,
+)
 from embcompat.upgrade.cases import SearchCase
 from embcompat.upgrade.checks import check_fidelity, check_search
 from embcompat.upgrade.decision import QUALITY_FLOOR, SWAP_FLOOR, decide
@@ -86,7 +96,9 @@ def judge_search(
     )
     if case.judge == "new_model_neighbours":
         report = _fidelity(report)
-        return SearchVerdict(report, MeasuredModes((), ()), _unjudged(report), tuple(report.notes), check_fidelity(report))
+        return SearchVerdict(
+            report, MeasuredModes((), ()), _unjudged(report), tuple(report.notes), check_fidelity(report)
+        )
     modes = measure_modes(sides, case.qrels, fitted, metric=metric, exclude_self=case.own_queries, seed=seed)
     decision = decide(report, options=modes.options, **vars(costs))
     checks = check_search(report, decision, options=modes.options, quality_floor=costs.quality_floor)

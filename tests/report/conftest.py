@@ -87,6 +87,17 @@ def demo() -> dict[str, Any]:
         "queries": 120,
         "gallery_size": 900,
         "native_fraction": 0.25,
+        "checks": [
+            {"name": "The figures are real", "passed": False, "detail": "they are made up"},
+            {"name": "The page is drawn", "passed": True, "detail": "50.0 % of it"},
+        ],
+        "changes": {
+            "better": 1,
+            "worse": 1,
+            "same": 118,
+            "gains": [{"query": "q<1>", "text": "made-up <i>text</i>", "before": 1234, "after": 2, "difference": 0.6}],
+            "losses": [{"query": "q2", "before": 1, "after": 3, "difference": -0.5}],
+        },
         "decision": "convert",
         "reason": "This verdict is made up.",
         "needs": ["new"],
@@ -117,7 +128,12 @@ def demo() -> dict[str, Any]:
             }
         ],
         "projection": project(old, new, converted),
-        "provenance": {"seed": 0, "command": "none, made up", "versions": {"embcompat": "0"}},
+        "provenance": {
+            "seed": 0,
+            "date": "2026-02-03 04:05 UTC",
+            "command": "none, made up",
+            "versions": {"embcompat": "0"},
+        },
         "a key of a later version": 1,
     }
 

@@ -93,7 +93,7 @@ def test_pictures_have_names_and_the_same_figures_as_tables(page: str, outline: 
     assert len(drawings) == 13
     assert all(attributes["role"] == "img" and attributes["aria-labelledby"] for attributes in drawings)
     assert page.count("<desc ") == len(drawings)
-    assert len([tag for tag, _ in outline.tags if tag == "table"]) == 11
+    assert len([tag for tag, _ in outline.tags if tag == "table"]) == 13
 
 
 def test_headings_descend_by_one(outline: Outline) -> None:
@@ -135,6 +135,33 @@ def test_the_page_says_what_was_found(outline: Outline) -> None:
         "embcompat 0",
     ):
         assert said in text
+
+
+def test_checks_and_single_queries_are_shown(page: str, outline: Outline) -> None:
+    text = re.sub(r"[ \n]+", " ", " ".join(outline.text))
+    assert "1 of 2 checks passed" in text
+    assert "Failed: The figures are real" in text
+    assert "Passed: The page is drawn" in text
+    assert "1 are better, 1 are worse and 118 equal" in text
+    assert "<i>" not in page
+    row = '<th scope="row">q&lt;1&gt;: made-up &lt;i&gt;text&lt;/i&gt;</th><td>1,234</td><td>2</td><td>+0.600</td>'
+    assert row in page
+
+
+def test_verdict_and_three_numbers_stand_above_the_first_picture(demo: dict[str, Any]) -> None:
+    page = render_report([demo])
+    above = page[page.index("<main>") : page.index("<svg")]
+    assert "This verdict is made up." in above
+    assert above.count('<dd class="value">') == 3
+    assert "2026-02-03 04:05 UTC" in above
+    assert "none, made up" in above
+    assert "Every figure on this page is made up." not in above
+
+
+def test_the_contents_lead_to_every_part(demo: dict[str, Any]) -> None:
+    contents = re.findall(r"<nav.*?</nav>", render_report([demo]), flags=re.DOTALL)[0]
+    parts = ["", "-evidence", "-pictures", "-queries", "-examples", "-provenance"]
+    assert re.findall(r'href="#part1([^"]*)"', contents) == parts
 
 
 def test_what_stands_behind_the_reason_is_listed() -> None:

@@ -176,7 +176,9 @@ def both_doors(tmp_path: Path, aligner: Any, split: ec.PairSplit, *words: str, *
             line += ["--qrels", str(tmp_path / "qrels")]
     outcome = CliRunner().invoke(app, line)
     assert outcome.exit_code == 0, outcome.exception
-    return json.loads(outcome.stdout), ec.evaluate_upgrade(tmp_path / "a", **given).to_dict()
+    command = json.loads(outcome.stdout)
+    assert command.pop("provenance")["date"].endswith(" UTC")
+    return command, ec.evaluate_upgrade(tmp_path / "a", **given).to_dict()
 
 
 def test_both_doors_give_every_figure_decision_and_reason(tmp_path: Path) -> None:
@@ -221,6 +223,62 @@ def test_both_doors_agree_on_verification(tmp_path: Path) -> None:
     assert library["kind"] == "verification"
     assert library["decision"] in ("stay", "convert", "reindex", "unjudged")
     assert library["reason"]
+
+
+# Checks, and single queries
+
+
+def test_the_checks_agree_with_the_decision() -> None:
+    evaluation = BETTER.evaluate(BETTER.pairs(), quality_floor=0.5)
+    checks = {check.name: check for check in evaluation.checks}
+    assert checks["At least 20 held-out queries"].passed
+    assert checks["The new model is better than today's"].passed
+    assert evaluation.decision.mode == "convert"
+    assert all(check.passed for check in evaluation.checks)
+    strict = {check.name: check for check in BETTER.evaluate(BETTER.pairs(), quality_floor=1.0).checks}
+    assert not strict["Converting keeps 100.0 % of a full reindex"].passed
+    shuffled = {check.name: check for check in BETTER.evaluate(BETTER.pairs(shuffled=True)).checks}
+    assert not shuffled["Converting is better than today"].passed
+
+
+def test_a_downgrade_fails_the_check_on_the_new_model() -> None:
+    world = make_world(old_noise=0.2, new_noise=1.0)
+    checks = {check.name: check.passed for check in world.evaluate(world.pairs()).checks}
+    assert checks["The new model is better than today's"] is False
+    unjudged = world.evaluate(world.pairs(), judged=False)
+    assert [check.passed for check in unjudged.checks] == [False]
+
+
+def test_single_queries_are_ranked_as_a_naive_search_ranks_them() -> None:
+    split = BETTER.pairs()
+    evaluation = BETTER.evaluate(split)
+    changes = evaluation.report.changes  # type: ignore[union-attr]
+    assert changes is not None
+    assert changes.better + changes.worse + changes.same == QUERIES
+    fitted = {*split.train.ids.tolist(), *split.validation.ids.tolist()}
+    converted = ec.convert_embeddings(ec.fit_affine(split.train, split.validation), BETTER.old, BETTER.new.space)
+    native = [identifier in fitted for identifier in BETTER.old.ids.tolist()]
+    served = np.where(np.array(native)[:, np.newaxis], BETTER.new.vectors, converted.vectors)
+    for change in (*changes.gains, *changes.losses):
+        row = int(change.query.removeprefix("q"))  # query q7 asks for item d7
+        for queries, gallery, rank in (
+            (BETTER.old_queries, BETTER.old.vectors, change.before),
+            (BETTER.new_queries, served, change.after),
+        ):
+            scores = gallery @ queries.vectors[row]
+            assert rank == 1 + int((scores > scores[row]).sum())
+    assert all(change.difference > 0 for change in changes.gains)
+    assert all(change.difference < 0 for change in changes.losses)
+    gains = [change.difference for change in changes.gains]
+    assert gains == sorted(gains, reverse=True)
+
+
+def test_texts_of_queries_are_shown_where_there_are_some() -> None:
+    texts = {f"q{row}": f"query number {row}" for row in range(QUERIES)}
+    named = World(BETTER.old, BETTER.new, BETTER.old_queries.with_texts(texts), BETTER.new_queries)
+    changes = named.evaluate(named.pairs()).report.changes  # type: ignore[union-attr]
+    assert changes is not None
+    assert {change.text for change in changes.gains} == {texts[change.query] for change in changes.gains}
 
 
 # What does not fit

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from embcompat.cli.console import output, print_json, write_json
+from embcompat.cli.console import describe_run, output, print_json, write_json
 from embcompat.cli.inputs.embeddings import Reading
 from embcompat.cli.inputs.options import (
     ArtifactPath,
@@ -106,7 +106,7 @@ def curve(
         queries = load_queries(old_queries, new_queries, **spaces, reading=replace(reading, ids=None, labels=None))
         options |= {"metric": metric, "fused_weight": fused_weight}
         measured, source = retrieval_curve(artifact, *galleries, queries=queries, qrels=qrels, **options)
-    result = {**measured.to_dict(), "artifact": source.id}
+    result = {**measured.to_dict(), "artifact": source.id, "provenance": dict(describe_run())}
     if out is not None:
         write_json(result, out)
     if as_json:

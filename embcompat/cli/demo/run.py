@@ -10,12 +10,13 @@ import numpy as np
 
 from embcompat.aligners.text import build_static_encoder, tokenize
 from embcompat.artifact import Artifact
-from embcompat.cli.console import messages, track, write_json
+from embcompat.cli.console import describe_run, messages, track, write_json
 from embcompat.cli.demo.gallery import Migration, migrate
 from embcompat.cli.demo.sides import Sides, Stopwatch, embed, embed_sides
 from embcompat.cli.demo.story import Cost, tell
 from embcompat.cli.demo.texts import Docstring, read_docstrings
 from embcompat.embeddings import Embeddings
+from embcompat.evaluation import RetrievalReport
 from embcompat.evaluation.retrieval.qrels import Qrels
 from embcompat.evaluation.search import search
 from embcompat.export import save_artifact
@@ -144,7 +145,10 @@ def _second_upgrade(sides: Sides, seed: int) -> Evaluation:
 
 
 def _migrate(artifact: Artifact, sides: Sides, evaluation: Evaluation, folder: Path) -> Migration:
-    row = sides.old_queries.ids.tolist().index(evaluation.query_ids[0])
+    """Migrate the gallery, and search it with the query that gains most."""
+    changes = evaluation.report.changes if isinstance(evaluation.report, RetrievalReport) else None
+    query = changes.gains[0].query if changes is not None and changes.gains else evaluation.query_ids[0]
+    row = sides.old_queries.ids.tolist().index(query)
     queries = sides.old_queries.vectors[row], sides.new_queries.vectors[row]
     return migrate(artifact, folder / "lancedb", sides.old, *queries, hits=HITS)
 
@@ -171,6 +175,7 @@ def _result(
             "pairs": artifact.manifest.split,
             "seed": seed,
             "command": f"embcompat demo --limit {len(texts)} --seed {seed}",
+            "date": describe_run()["date"],
             "versions": artifact.manifest.versions,
         },
     }
