@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embcompat.embeddings import Embeddings
-from embcompat.errors import SpaceMismatchError, StoreError
 from embcompat.extractors import Extractor, SkippedItem, extract_embeddings
 from embcompat.spaces import SpaceVersion, require_space
 from embcompat.stores.values import Job, TargetRows
@@ -22,7 +21,7 @@ Vectors = dict[str, NDArray[np.float32]]
 """Vectors by id."""
 
 REFUSALS_IN_A_ROW = 8
-"""Single items refused one after the other before the model or the store is held to be the trouble [ours]."""
+"""Single items refused one after the other before the model or the store is to blame [ours]."""
 
 
 class NativeRows(Protocol):
@@ -52,8 +51,8 @@ def embed_items(
         ...     chunk_size = 64
         ...     def extract(self, items):
         ...         return np.array([[len(item)] for item in items], dtype=np.float32)
-        >>> found = embed_items(Lengths(), {"a": "one", "b": "three"})(["b", "c"])
-        >>> found.ids.tolist(), found.vectors.tolist()
+        >>> new = embed_items(Lengths(), {"a": "one", "b": "three"})(["b", "c"])
+        >>> new.ids.tolist(), new.vectors.tolist()
         (['b'], [[5.0]])
     """
 
@@ -88,56 +87,11 @@ def look_up(new: Embeddings) -> Embed:
     return embed
 
 
-def native_vectors(found: Embeddings, space: SpaceVersion) -> Vectors:
+def native_vectors(embeddings: Embeddings, space: SpaceVersion) -> Vectors:
     """Return the vectors of an `Embed` by id.
 
     Raises:
         SpaceMismatchError: If they are not in the target space.
     """
-    require_space(found.space, space, what="The native vectors")
-    return dict(zip(found.ids.tolist(), found.vectors, strict=True))
-
-
-def isolate(ids: Sequence[str], attempt: Callable[[Sequence[str]], None]) -> dict[str, str]:
-    """Do ``attempt`` on all ids, in one go where possible, and find those that it refuses by bisection.
-
-    Args:
-        ids: The ids.
-        attempt: Raises, having done nothing that may not be done twice, when one of its ids is refused.
-
-    Returns:
-        The reason for each refused id.
-
-    Raises:
-        SpaceMismatchError: If ``attempt`` raises it: then no item is to blame.
-        StoreError: If item after item is refused: then it is not the items.
-
-    Example:
-        >>> def attempt(ids):
-        ...     if "b" in ids:
-        ...         raise ValueError("b is right out")
-        >>> isolate(["a", "b", "c"], attempt)
-        {'b': 'b is right out'}
-    """
-    refused: dict[str, str] = {}
-    in_a_row = 0
-    waiting = [list(ids)] if ids else []
-    while waiting:
-        part = waiting.pop()
-        try:
-            attempt(part)
-            in_a_row = 0
-        except SpaceMismatchError:
-            raise
-        except Exception as error:
-            if len(part) > 1:
-                waiting += [part[len(part) // 2 :], part[: len(part) // 2]]
-                continue
-            refused[part[0]] = str(error) or type(error).__name__
-            in_a_row += 1
-            if in_a_row >= REFUSALS_IN_A_ROW:
-                raise StoreError(
-                    f"item after item is refused; the last, {part[0]!r}: {error}. It is not the items: look at "
-                    "the model and the store."
-                ) from error
-    return refused
+    require_space(embeddings.space, space, what="The native vectors")
+    return dict(zip(embeddings.ids.tolist(), embeddings.vectors, strict=True))

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from embcompat.backfill.embed import Embed, NativeRows, Vectors, isolate, native_vectors
+from embcompat.backfill.embed import REFUSALS_IN_A_ROW, Embed, NativeRows, Vectors, native_vectors
 from embcompat.errors import InputError
 from embcompat.evaluation.similarity import pairwise_scores
 from embcompat.spaces import SpaceVersion
+from embcompat.stores.refusals import isolate
 from embcompat.stores.values import Job
 
 BATCH_SIZE = 256
@@ -112,14 +113,19 @@ class _Run:
         self._replace([each for each in ids if each in present and each not in native], present)
 
     def _replace(self, ids: Sequence[str], converted: Vectors) -> None:
-        made: Vectors = {}
-        self.failures |= isolate(ids, lambda part: made.update(native_vectors(self._embed(part), self._job.target)))
-        missing = [each for each in ids if each not in made and each not in self.failures]
+        native: Vectors = {}
+        self._isolate(ids, lambda part: native.update(native_vectors(self._embed(part), self._job.target)))
+        missing = [each for each in ids if each not in native and each not in self.failures]
         self.failures |= dict.fromkeys(missing, "the model gave no vector")
-        if not self._checked and len(made) >= MIN_CHECKED:
-            check_belonging(_stack(made, list(made)), _stack(converted, list(made)), self._job.target)
+        if not self._checked and len(native) >= MIN_CHECKED:
+            check_belonging(_stack(native, list(native)), _stack(converted, list(native)), self._job.target)
             self._checked = True
-        self.failures |= isolate(list(made), lambda part: self._write(part, _stack(made, part)))
+        self._isolate(list(native), lambda part: self._write(part, _stack(native, part)))
+
+    def _isolate(self, ids: Sequence[str], attempt: Callable[[Sequence[str]], None]) -> None:
+        """Do ``attempt`` on the ids, and list those that it refuses."""
+        reasons = isolate(len(ids), lambda rows: attempt(ids[rows]), limit=REFUSALS_IN_A_ROW, blame=Exception)
+        self.failures |= {ids[row]: reason for row, reason in reasons.items()}
 
     def _write(self, ids: Sequence[str], vectors: NDArray[np.float32]) -> None:
         written = self._store.write_native(self._job, ids, vectors)
@@ -149,8 +155,7 @@ def check_belonging(native: NDArray[np.float32], converted: NDArray[np.float32],
         InputError: If on average more than `MAX_OUTRANKED` of the other rows are closer than the own one.
     """
     scores = pairwise_scores(native, converted, space.similarity)
-    own = np.diagonal(scores)[:, np.newaxis]
-    outranked = float((scores > own).sum(axis=1).mean() / (len(scores) - 1))
+    outranked = float((scores > np.diagonal(scores)[:, np.newaxis]).sum(axis=1).mean() / (len(scores) - 1))
     if outranked > MAX_OUTRANKED:
         raise InputError(
             f"native vectors must lie close to the converted rows that they replace. On average {outranked:.0%} of the "

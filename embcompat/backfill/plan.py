@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from pydantic import JsonValue
 
+from embcompat.durations import format_duration
 from embcompat.errors import InputError
 from embcompat.extractors import Extractor
 from embcompat.results import BackfillCurve, Estimate, OrderCurve
@@ -103,7 +104,7 @@ class BackfillPlan:
         else:
             said += f": {self.expected.value:.0%} of a full reindex, expected {_between(self.expected)}"
         if self.seconds is not None:
-            said += f"; takes {_duration(self.seconds)}"
+            said += f"; takes {format_duration(self.seconds)}"
         if self.money is not None:
             said += f"; costs {self.money:,.2f}"
         return f"{said}."
@@ -237,9 +238,3 @@ def _affordable(budget: Budget, size: int, native_items: int) -> int:
 
 def _between(estimate: Estimate) -> str:
     return f"between {100 * estimate.low:.0f} and {100 * estimate.high:.0f} %"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} seconds"
-    return f"{seconds / 60:,.0f} minutes" if seconds < 7_200 else f"{seconds / 3_600:,.1f} hours"

@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.segment import Segment
 from rich.text import Text
 
+from embcompat.durations import format_duration
 from embcompat.errors import EmbcompatError
 from embcompat.redaction import redact, redact_values
 
@@ -185,7 +186,7 @@ def _plain_lines(description: str, total: int | None, unit: str, console: Consol
         last_line = now
         rate = total_done / (now - start)
         of = "" if total is None else f" of {total:,}"
-        left = "" if total is None else f", {max(total - total_done, 0) / max(rate, 1e-9):,.0f} s left"
+        left = "" if total is None else f", {format_duration(max(total - total_done, 0) / max(rate, 1e-9))} left"
         console.print(f"{description}: {total_done:,}{of} {unit}, {rate:,.0f} {unit}/s{left}")
 
     return advance

@@ -11,6 +11,7 @@ from embcompat.cli.console import messages, output, print_json, track
 from embcompat.cli.inputs.embeddings import Reading, assume_space, assumed_space, is_address, open_file, open_gallery
 from embcompat.cli.inputs.options import Delimiter, IdColumn, IdsFile, LabelColumn, LabelsFile, VectorColumn
 from embcompat.cli.inputs.words import ItemsFile, TextColumn, read_texts
+from embcompat.durations import format_duration
 from embcompat.errors import InputError, SpaceMismatchError
 from embcompat.similarities import Similarity
 
@@ -182,7 +183,7 @@ def _print_report(report: ConversionReport) -> None:
     console = output()
     console.print(f"{report.target}: {report.rows:,} rows in {report.target_space}", soft_wrap=True)
     already = f" ({report.resumed_rows:,} were there already)" if report.resumed_rows else ""
-    console.print(f"{report.seconds:,.1f} s, {report.rows_per_second:,.0f} rows/s{already}")
+    console.print(f"{format_duration(report.seconds)}, {report.rows_per_second:,.0f} rows/s{already}")
     if report.rows_without_text:
         console.print(f"{report.rows_without_text:,} rows had no text and were converted from the vector alone.")
     checked = f"all rows counted, {report.sampled_rows} read back and computed again"
@@ -199,5 +200,6 @@ def _print_dataset_report(report: DatasetReport) -> None:
     console.print(f"{report.target}: {report.files:,} files, {report.rows:,} rows", soft_wrap=True)
     already = f"; {report.finished_before:,} files were finished already" if report.finished_before else ""
     console.print(
-        f"{report.converted_rows:,} rows in {report.seconds:,.1f} s, {report.rows_per_second:,.0f} rows/s{already}"
+        f"{report.converted_rows:,} rows in {format_duration(report.seconds)}, "
+        f"{report.rows_per_second:,.0f} rows/s{already}"
     )

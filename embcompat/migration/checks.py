@@ -1,8 +1,8 @@
-"""Checks of converted vectors: that they are what the map gives, and that the map means what it should.
+"""Checks of converted vectors: that they are what the map gives, and that the map is the right one.
 
-Counts, shapes and read-back are all right when a map is applied in the wrong direction or to vectors of another model.
-What is not right then is the meaning: a converted vector no longer lies near the vector that the new model gives the
-same item. The held-out pairs that an artifact carries, its semantic canary, show exactly that.
+When a map is applied in the wrong direction, or to vectors of another model, counts, shapes and read-back are all
+right. Only the meaning is wrong: a converted vector no longer lies near the vector that the new model gives the same
+item. The held-out pairs that an artifact carries, its semantic canary, show exactly that.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Transform = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class CanaryResult:
-    """What the canary said.
+    """The result of the canary.
 
     Attributes:
         pairs: Number of pairs.
@@ -62,8 +62,11 @@ def check_canary(artifact: Artifact, transform: Transform) -> CanaryResult | Non
     """Map the artifact's canary and check that its pairs find each other.
 
     Args:
-        artifact: The artifact; None is returned when it carries no canary.
+        artifact: The artifact.
         transform: The map as it is applied to the gallery.
+
+    Returns:
+        The result; None when the artifact carries no canary.
 
     Raises:
         MigrationError: If the pairs do not find each other.
@@ -92,7 +95,7 @@ def first_bad_row(vectors: NDArray[np.float32]) -> int | None:
 
 
 def relative_error(stored: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
-    """Return the largest ‖found − expected‖ / ‖expected‖ of a row; 0 without rows.
+    """Return the largest ‖stored − expected‖ / ‖expected‖ of a row; 0 without rows.
 
     Example:
         >>> relative_error(np.array([[3.0, 4.5]]), np.array([[3.0, 4.0]]))

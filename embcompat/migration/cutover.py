@@ -39,8 +39,8 @@ class VerifyReport:
         coverage: Counted rows.
         sampled_rows: Rows read back and computed again.
         sample_error: Largest relative difference among them.
-        canary: What the semantic canary said; None when the artifact carries no canary.
-        problems: What stands in the way of a cutover, one sentence each.
+        canary: The result of the semantic canary; None when the artifact carries no canary.
+        problems: What prevents a cutover, one sentence each.
         notes: What an application must know about the switch.
     """
 
@@ -70,11 +70,11 @@ def verify_migration(
     """Count every row of both sides, read a sample back, and map the canary; change nothing.
 
     Args:
-        aligner: The artifact at work.
+        aligner: The artifact.
         store: The gallery.
         max_failures: Rows that may stay without a converted vector.
-        seed: Which sample.
-        options: How the migration works; what it says of the job counts here.
+        seed: Seed of the sample.
+        options: The options of the migration; only those that make the job count here.
 
     Raises:
         InputError: If texts and artifact do not go together.
@@ -134,35 +134,34 @@ def cut_over(
 ) -> VerifyReport:
     """Put the converted vectors into service in one step.
 
-    Before it, in this order: rows that were inserted, replaced or deleted meanwhile are reconciled by their source
-    digest, everything is verified, and what cannot be converted is counted. The old side stays; only `drop_old`
-    deletes it.
+    First, rows that were inserted, replaced or deleted meanwhile are reconciled by their source digest, then everything
+    is verified, then rows that cannot be converted are counted. The old side stays; only `drop_old` deletes it.
 
     Args:
-        aligner: The artifact at work.
+        aligner: The artifact.
         store: The gallery.
         max_failures: Rows that may stay without a converted vector.
-        options: How to reconcile.
+        options: How to run the reconciliation.
         progress: As in `run_migration`.
         index_progress: As in `run_migration`.
 
     Raises:
-        GateError: If more rows failed than may. Nothing was switched.
+        GateError: If more than ``max_failures`` rows fail. Nothing was switched.
         MigrationError: If a check fails. Nothing was switched.
     """
     options = replace(options or RunOptions(), shard=RunOptions().shard)
     job = job_of(aligner.artifact, options)
     require_text_column(aligner, store, job)
     store.require_phase(job, "prepared", to="be cut over")
-    # Whoever prepared the gallery has accepted the aligner: nothing needs to be forced again.
+    # The first run accepted the aligner already.
     catch_up = partial(run_migration, aligner, store, options=options, force=True)
     run: RunReport = catch_up(progress=progress, index_progress=index_progress)
     coverage = store.coverage(job) if store.remove_orphans(job) else run.coverage
     missing = coverage.missing
-    if missing > len(run.failures):  # rows that come in all the time, or rows that do not get a vector
-        before = _missing_ids(store, job)
+    if missing > len(run.failures):  # rows keep coming in, or rows get no vector
+        earlier = _missing_ids(store, job)
         catch_up()
-        missing = len(before & _missing_ids(store, job))
+        missing = len(earlier & _missing_ids(store, job))
     report = _verify(aligner, store, job, coverage, missing=missing, orphans=0, max_failures=max_failures)
     problems = list(report.problems)
     if len(run.failures) > max_failures:
@@ -176,11 +175,11 @@ def cut_over(
     failed = {failure.id for failure in run.failures}
 
     def finish(rows: Rows) -> tuple[Sequence[str], NDArray[np.float32], NDArray[np.int64]]:
-        done = convert_rows(rows, aligner.transform, job.source, Shard())
-        failed.update(failure.id for failure in done.failures)
+        batch = convert_rows(rows, aligner.transform, job.source, Shard())
+        failed.update(failure.id for failure in batch.failures)
         if len(failed) > max_failures:
             raise GateError(f"{store.url} was not cut over. {len(failed)} rows fail; at most {max_failures} may.")
-        return done.ids, done.vectors, done.digests
+        return batch.ids, batch.vectors, batch.digests
 
     store.cutover(job, finish)
     Journal(options.journal).write("cut_over", **report.to_dict())
@@ -210,7 +209,7 @@ def roll_back(aligner: OnnxAligner, store: GalleryStore, *, journal: Path | None
 
 
 def abort(aligner: OnnxAligner, store: GalleryStore, *, journal: Path | None = None) -> list[str]:
-    """Give up an unfinished or rolled-back migration, and remove everything that it has made.
+    """Give up an unfinished or rolled-back migration, and remove everything that it made.
 
     The vectors in service are not touched. Native vectors on the target side are removed as well.
 
@@ -236,15 +235,15 @@ def drop_old(aligner: OnnxAligner, store: GalleryStore, *, journal: Path | None 
 
 
 def sweep(aligner: OnnxAligner, store: GalleryStore, *, options: RunOptions | None = None) -> Iterator[str]:
-    """Find rows in service that neither the migration nor the new model made; see `GalleryStore.sweep`.
+    """Find rows in service that neither the migration nor the new model wrote; see `GalleryStore.sweep`.
 
     Where a store takes an application's word for the space of what it writes (PostgreSQL), these vectors are judged by
     the artifact's canary: they come as well if more of them point where the new space does not than chance explains.
 
     Args:
-        aligner: The artifact at work.
+        aligner: The artifact.
         store: The gallery.
-        options: How the migration worked; what it says of the job counts here.
+        options: The options of the migration; only those that make the job count here.
 
     Raises:
         InputError: If texts and artifact do not go together.

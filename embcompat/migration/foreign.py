@@ -1,7 +1,7 @@
 """Rows of another space, among those that a migration would convert and among those that were written after it.
 
-A store knows the length of its vectors, not their model: where a column holds the rows of several models of one length,
-all of them would be converted without an error. The held-out vectors that an artifact carries, its canary, show which
+A store knows the length of its vectors, not their model: if a column holds rows of several models of one length, all of
+them would be converted without an error. The held-out vectors that an artifact carries, its canary, show which
 directions its source space uses; rows of another model point anywhere.
 """
 
@@ -22,10 +22,10 @@ SAMPLED_ROWS: Final = 512
 """Rows of a gallery that are judged [ours]."""
 
 ALLOWED_SHARE: Final = 0.02
-"""Part of the rows, beyond twice the false alarms, that may look like another space: odd items do occur [ours]."""
+"""Share of rows, above twice the false alarms, that may look like another space: odd items do occur [ours]."""
 
 _STRUCTURELESS_SHARE = 0.9
-"""A row counts as foreign from this part of the distance on that a vector without any structure has [ours]."""
+"""A row is foreign if its distance is at least this share of that of a vector without any structure [ours]."""
 
 _FALSE_ALARMS = 0.05
 _SIMULATED_ROWS = 1_000
@@ -33,7 +33,7 @@ _EXAMPLES = 3
 
 
 def foreign_rows(known: NDArray[np.float32], vectors: NDArray[np.float32]) -> tuple[NDArray[np.bool_], float] | None:
-    """Find the rows that point where the known vectors of a space do not.
+    """Find the rows whose directions the known vectors of a space do not share.
 
     The distance of a unit vector x is xᵀ(M + I/d)⁻¹x / d, where M is the second moment of the known unit vectors: a
     Mahalanobis distance of directions, shrunk towards a space without structure. Vectors of a model whose space has no
@@ -44,8 +44,8 @@ def foreign_rows(known: NDArray[np.float32], vectors: NDArray[np.float32]) -> tu
         vectors: Array (m, dim): the rows to judge, finite and not zero.
 
     Returns:
-        Which rows are foreign (m,), and the share of the known vectors that would be, each judged by the others; None
-        where the known vectors do not tell their space from vectors without structure.
+        A mask of the foreign rows (m,), and the share of the known vectors that would be foreign, each judged by the
+        others; None if the known vectors do not tell their space from vectors without structure.
     """
     directions = normalize_rows(known).astype(np.float64)
     count, dim = directions.shape
@@ -57,10 +57,9 @@ def foreign_rows(known: NDArray[np.float32], vectors: NDArray[np.float32]) -> tu
 
     noise = np.random.default_rng(0).standard_normal((_SIMULATED_ROWS, dim)).astype(np.float32)
     threshold = _STRUCTURELESS_SHARE * float(np.median(distances(noise)))
+    # Each known vector is judged by the others (Sherman and Morrison, 1950).
     self_distances = distances(known)
-    held_out = self_distances / (
-        1.0 - self_distances * dim / count
-    )  # each judged by the others (Sherman and Morrison, 1950)
+    held_out = self_distances / (1.0 - self_distances * dim / count)
     alarms = float((held_out > threshold).mean())
     if alarms > _FALSE_ALARMS:
         return None
@@ -71,9 +70,8 @@ def foreign_obstacle(artifact: Artifact, store: GalleryStore, job: Job) -> Obsta
     """Judge a sample of a gallery by the artifact's canary.
 
     Returns:
-        What to tell the user when there are more rows of another space than chance explains; None when there are not,
-        when the artifact carries no canary or one that cannot tell, and when the store would have to be read as a
-        whole to draw a sample.
+        What to tell the user if there are more rows of another space than chance explains; None if not, if the artifact
+        carries no canary or one that cannot tell, or if drawing a sample would read the whole store.
     """
     canary = artifact.canary()
     if canary is None or not store.draws_directly:
@@ -91,7 +89,7 @@ def foreign_obstacle(artifact: Artifact, store: GalleryStore, job: Job) -> Obsta
     return Obstacle(
         f"{foreign.sum()} of {len(rows)} sampled rows do not look like vectors of {artifact.source.id}, and would be "
         f"converted as if they were; the first are {examples}. Find out what they are (embcompat doctor), leave them "
-        "out, or accept it where they are only other content.",
+        "out, or accept this if they are vectors of the same model for unusual content.",
         acceptable=True,
     )
 

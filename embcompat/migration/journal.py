@@ -1,4 +1,4 @@
-"""What a migration writes for people and machines: a journal of its steps, and a list of the rows that failed."""
+"""The files that a migration writes about itself: a journal of its steps, and a list of the rows that failed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from embcompat.redaction import redact_values
 
 @final
 class Journal:
-    """Appends one JSON object a line; each has ``time`` (seconds since 1970), ``event`` and what belongs to it.
+    """Appends one JSON object a line, with ``time`` (seconds since 1970), ``event`` and the values of the event.
 
     Args:
         path: The file, or None to keep no journal.

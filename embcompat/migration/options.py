@@ -1,4 +1,4 @@
-"""How a migration works and what it did: options and report of a run, and the job that they stand for."""
+"""Options and report of a run, and the job that an artifact and the options make."""
 
 from __future__ import annotations
 
@@ -52,17 +52,17 @@ class RunReport:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a run works.
+    """How to run a migration.
 
     Attributes:
         batch_size: Rows written at a time; the store's own choice when None.
         threads: Threads that convert.
-        shard: The part of the gallery that this run takes.
+        shard: The part of the gallery that this run converts.
         max_rows_per_second: Most rows converted a second, to spare the store; unlimited when None.
         journal: File to which steps are appended, or None.
         dead_letters: File to which rows that cannot be converted are appended, or None.
         metric: Metric of the index on the target side; the one in service when None.
-        accept_changes: Whether to go on although the store cannot keep everything (`MigrationPlan.obstacles`).
+        accept_changes: Whether to continue although the store cannot keep everything (`MigrationPlan.obstacles`).
         text_column: Column of the texts that a text-aware aligner reads beside the vectors, or None.
     """
 
@@ -84,7 +84,7 @@ class RunOptions:
 
 
 def job_of(artifact: Artifact, options: RunOptions | None = None) -> Job:
-    """Return the job that an artifact stands for, with what the user chose for it."""
+    """Return the job that an artifact and the options make."""
     options = options or RunOptions()
     return Job(
         artifact.id,
@@ -100,7 +100,7 @@ def require_text_column(aligner: OnnxAligner, store: GalleryStore, job: Job) -> 
     """Check that the job names a column of texts if the artifact reads texts, and only then.
 
     Raises:
-        InputError: If not, or the store reads vectors alone.
+        InputError: If not, or if the store gives no texts.
     """
     if aligner.reads_texts and job.text_column is None:
         raise InputError(
@@ -111,5 +111,5 @@ def require_text_column(aligner: OnnxAligner, store: GalleryStore, job: Job) -> 
         raise InputError(f"{aligner!r} reads no texts. Leave --text-column (RunOptions.text_column) out.")
     if job.text_column is not None and not store.reads_texts:
         raise InputError(
-            f"{store.url} is read by its vectors alone, and {aligner!r} reads texts. Convert files with it."
+            f"{store.url} gives vectors without texts, and {aligner!r} reads texts. Convert files with it."
         )

@@ -29,9 +29,9 @@ def run_pipeline(
         threads: Number of threads that compute.
 
     Example:
-        >>> written = []
-        >>> run_pipeline(iter([3, 4]), lambda x: x * x, lambda x, y: written.append((x, y)), threads=2)
-        >>> written
+        >>> results = []
+        >>> run_pipeline(iter([3, 4]), lambda x: x * x, lambda x, y: results.append((x, y)), threads=2)
+        >>> results
         [(3, 9), (4, 16)]
     """
     try:

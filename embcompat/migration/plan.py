@@ -1,4 +1,4 @@
-"""What a migration would take, before anything is written."""
+"""Estimate time and space of a migration, before anything is written."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PROVENANCE_BYTES = 100
 
 @dataclass(frozen=True)
 class MigrationPlan:
-    """What a migration would take.
+    """Estimated time and space of a migration, and what it cannot keep.
 
     Attributes:
         artifact_id: The artifact.
@@ -43,21 +43,22 @@ class MigrationPlan:
         rows: Rows of the gallery.
         without_vector: Rows without a vector.
         missing: Rows to convert.
-        source_bytes: What the stored vectors take, uncompressed.
-        target_bytes: What the missing converted vectors and their provenance will take.
-        copied_bytes: What the whole target side takes besides: in PostgreSQL a copy of the other columns and of all
+        source_bytes: Size of the stored vectors, uncompressed.
+        target_bytes: Size of the missing converted vectors and their provenance.
+        copied_bytes: What the whole target side takes in addition: in PostgreSQL a copy of the other columns and of all
             indexes, or the old versions of all rows when a new column is filled.
         free_bytes: Free space where the gallery is; None where it is not on this machine.
         seconds_at_least: Time of reading and converting, from a trial on the first rows; writing comes on top.
-        write_seconds: Time of writing, from the same rows written in a temporary folder; for files this includes
-            building the index. None where that cannot be tried without writing to the gallery. Rough: it takes every
-            row to cost the same, but an HNSW index grows slower with every row, and the folder may be on another disk.
-        index: Kind of the vector index that will be built again, which can take far longer than the conversion.
-        obstacles: What the migration cannot do or keep; a run refuses to begin unless each entry is acceptable and the
-            user accepts it.
+        write_seconds: Time of writing, from the same rows written to a temporary folder; for files this includes
+            building the index. None if that cannot be tried without writing to the gallery. A rough figure: it assumes
+            that every row costs the same, but an HNSW index grows slower with every row, and the folder may be on
+            another disk.
+        index: Kind of the vector index that will be rebuilt, which can take far longer than the conversion.
+        obstacles: What the migration cannot do or keep; a run refuses to begin unless each is acceptable and the user
+            accepts it.
         notes: What an application must know about the switch.
         neighbours_kept: Share of the ten nearest among the rows of the trial that stay the nearest when the converted
-            vectors are rounded as the store rounds them; None where it keeps them as they are.
+            vectors are rounded as the store rounds them; None if it keeps them as they are.
     """
 
     artifact_id: str
@@ -86,9 +87,9 @@ def plan_migration(aligner: OnnxAligner, store: GalleryStore, *, options: RunOpt
     """Count, measure and check without writing anything.
 
     Args:
-        aligner: The artifact at work.
+        aligner: The artifact.
         store: The gallery.
-        options: How the migration would work.
+        options: The options of the migration.
 
     Raises:
         SpaceMismatchError: If the store says that its vectors are of another space than the artifact's source.
@@ -136,7 +137,7 @@ def plan_migration(aligner: OnnxAligner, store: GalleryStore, *, options: RunOpt
 
 @dataclass(frozen=True)
 class _Trial:
-    """What converting the first rows showed: seconds of a row, and what rounding does."""
+    """A trial on the first rows: seconds per row, and the effect of rounding."""
 
     reading_seconds: float
     writing_seconds: float | None
@@ -144,7 +145,7 @@ class _Trial:
 
 
 def _try(aligner: OnnxAligner, store: GalleryStore, job: Job) -> _Trial:
-    """Read and convert rows, and write them where that can be tried elsewhere."""
+    """Read and convert rows, and write them elsewhere if the store can."""
     start = time.perf_counter()
     rows = next(store.scan(job, batch_size=TRIAL_ROWS, missing_only=True))
     rows = rows.select(np.arange(len(rows)) < TRIAL_ROWS)
@@ -152,12 +153,12 @@ def _try(aligner: OnnxAligner, store: GalleryStore, job: Job) -> _Trial:
     reading = (time.perf_counter() - start) / len(rows)
     if not len(converted.ids):
         return _Trial(reading, None, None)
-    written = rows.select(np.isin(rows.ids, converted.ids))
-    writing = store.try_write(job, written, converted.vectors)
+    converted_rows = rows.select(np.isin(rows.ids, converted.ids))
+    writing = store.try_write(job, converted_rows, converted.vectors)
     rounded = store.stored(job, converted.vectors)
     return _Trial(
         reading,
-        None if writing is None else writing / len(written),
+        None if writing is None else writing / len(converted_rows),
         None if rounded is converted.vectors else neighbours_kept(converted.vectors, rounded, job.target.similarity),
     )
 

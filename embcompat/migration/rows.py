@@ -1,4 +1,4 @@
-"""One batch of rows: which of them need work, what they become, and which of them cannot be converted."""
+"""One batch of rows: which need converting, their converted vectors, and which cannot be converted."""
 
 from __future__ import annotations
 
@@ -10,12 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embcompat.embeddings import UNIT_NORM_TOLERANCE
-from embcompat.errors import InputError, MigrationError, StoreError
+from embcompat.errors import InputError
 from embcompat.spaces import SpaceVersion
 from embcompat.stores.values import Rows
-
-REFUSALS_IN_A_ROW = 32
-"""Single rows refused one after the other before the store itself is held to be the trouble [ours]."""
 
 
 @dataclass(frozen=True)
@@ -74,88 +71,46 @@ class Failure:
 
 @dataclass(frozen=True)
 class Converted:
-    """What became of a batch.
+    """A converted batch.
 
     Attributes:
         ids: Rows to write.
         vectors: Array (n, target_dim).
         digests: Digests of their source vectors, int64 (n,).
         failures: Rows that cannot be converted.
-        seen: Rows that were read, those that needed nothing included.
-        without_text: How many of the rows to write have an empty text, where the aligner reads texts.
+        without_text: Number of rows to write whose text is empty, if the aligner reads texts.
     """
 
     ids: Sequence[str]
     vectors: NDArray[np.float32]
     digests: NDArray[np.int64]
     failures: list[Failure]
-    seen: int
     without_text: int = 0
 
 
 TransformRows = Callable[[NDArray[np.float32], Sequence[str] | None], NDArray[np.float32]]
-"""Maps vectors (n, source_dim), with their n texts where there are some; `OnnxAligner.transform` is one."""
+"""Maps vectors (n, source_dim), with their n texts if it reads texts; `OnnxAligner.transform` is one."""
 
 
 def convert_rows(rows: Rows, convert: TransformRows, source: SpaceVersion, shard: Shard) -> Converted:
-    """Convert the rows of a batch that belong to the shard and have no target row made from their present source."""
+    """Convert the rows of a batch that belong to the shard and have no target row of their current source vector."""
     digests = rows.digests()
-    wanted = rows.recorded != digests
+    stale = rows.recorded != digests
     if shard.count > 1:
-        wanted &= np.fromiter(map(shard.holds, rows.ids), dtype=bool, count=len(rows))
+        stale &= np.fromiter(map(shard.holds, rows.ids), dtype=bool, count=len(rows))
     reasons = _unusable(rows.vectors, source)
-    usable = wanted.copy()
+    usable = stale.copy()
     usable[list(reasons)] = False
-    failures = [Failure(rows.ids[row], reason) for row, reason in reasons.items() if wanted[row]]
-    chosen = rows.select(usable)
-    vectors = convert(chosen.vectors, chosen.texts)
+    failures = [Failure(rows.ids[row], reason) for row, reason in reasons.items() if stale[row]]
+    batch = rows.select(usable)
+    vectors = convert(batch.vectors, batch.texts)
     good: NDArray[np.bool_] = np.asarray(np.isfinite(vectors).all(axis=1))
-    failures += [Failure(chosen.ids[row], "maps to NaN or infinity") for row in np.flatnonzero(~good).tolist()]
-    kept = chosen.select(good)
+    failures += [Failure(batch.ids[row], "maps to NaN or infinity") for row in np.flatnonzero(~good).tolist()]
+    results = batch.select(good)
     if not good.all():
         vectors = vectors[good]
-    without_text = 0 if kept.texts is None else sum(not text for text in kept.texts)
-    return Converted(kept.ids, vectors, digests[usable][good], failures, len(rows), without_text)
-
-
-def isolate(count: int, attempt: Callable[[slice], None]) -> list[tuple[int, str]]:
-    """Do ``attempt`` on rows 0 … count − 1, in one go where possible, and find the rows that it refuses by bisection.
-
-    Args:
-        count: Number of rows.
-        attempt: Raises StoreError, having done nothing, when it refuses one of the rows.
-
-    Returns:
-        Row number and reason of each refused row.
-
-    Raises:
-        MigrationError: If row after row is refused: then it is not the rows.
-
-    Example:
-        >>> def attempt(rows):
-        ...     if rows.start <= 5 < rows.stop:
-        ...         raise StoreError("five is right out")
-        >>> isolate(8, attempt)
-        [(5, 'five is right out')]
-    """
-    refused: list[tuple[int, str]] = []
-    in_a_row = 0
-    waiting = [slice(0, count)] if count else []
-    while waiting:
-        rows = waiting.pop()
-        try:
-            attempt(rows)
-            in_a_row = 0
-        except StoreError as error:
-            if rows.stop - rows.start > 1:
-                middle = (rows.start + rows.stop) // 2
-                waiting += [slice(middle, rows.stop), slice(rows.start, middle)]
-                continue
-            refused.append((rows.start, str(error)))
-            in_a_row += 1
-            if in_a_row >= REFUSALS_IN_A_ROW:
-                raise MigrationError(f"the store refuses row after row; the last reason: {error}") from error
-    return refused
+    without_text = 0 if results.texts is None else sum(not text for text in results.texts)
+    return Converted(results.ids, vectors, digests[usable][good], failures, without_text)
 
 
 def _unusable(vectors: NDArray[np.float32], space: SpaceVersion) -> dict[int, str]:

@@ -1,4 +1,4 @@
-"""The engine: convert what a store says is missing, until nothing is."""
+"""Convert every row of a gallery that the store reports missing, until none is."""
 
 from __future__ import annotations
 
@@ -18,14 +18,18 @@ from embcompat.migration.journal import Journal
 from embcompat.migration.options import RunOptions, RunReport, job_of, require_text_column
 from embcompat.migration.pipeline import run_pipeline
 from embcompat.migration.progress import Advance, ProgressFactory, silent
-from embcompat.migration.rows import Converted, Failure, convert_rows, isolate
+from embcompat.migration.rows import Converted, Failure, convert_rows
 from embcompat.runtime import OnnxAligner
 from embcompat.spaces import require_space
 from embcompat.stores.base import GalleryStore
+from embcompat.stores.refusals import isolate
 from embcompat.stores.values import Job, Pairs, Rows
 
 MAX_PASSES = 20
 """Times that the gallery is read again for rows that came in meanwhile [ours]."""
+
+REFUSALS_IN_A_ROW = 32
+"""Single rows refused one after the other before the store itself is to blame [ours]."""
 
 READ_BACK_ROWS = 16
 """Rows of every written batch that are read back and computed again [ours]."""
@@ -43,23 +47,23 @@ def run_migration(
     """Convert every row of a gallery that has no converted row, or one made from a vector that was replaced since.
 
     The converted rows are written beside the stored ones, which stay in service. A run may be killed at any time and
-    started again anywhere: what is left is asked of the store. After every batch the artifact's canary is mapped
-    again, and a sample of the batch is read back and computed again. The first run does not go back to rows that are
-    replaced while it is at work: the next run finds them, or the cutover.
+    resumed anywhere; the remaining work is computed from the store. After every batch the artifact's canary is mapped
+    again, and a sample of the batch is read back and computed again. The first run does not look for rows that are
+    replaced while it works; the next run or the cutover converts them.
 
     Args:
-        aligner: The artifact at work.
+        aligner: The artifact.
         store: The gallery.
-        options: How to work.
+        options: How to run.
         force: Whether to convert with an aligner that does no better than chance.
-        progress: Called with the number of rows to do; yields a function that is told of rows newly done.
+        progress: Takes the number of rows to do; yields a function that takes the number of rows newly done.
         index_progress: Entered while the index is built.
 
     Raises:
         GateError: If the aligner does no better than chance and ``force`` is False.
         SpaceMismatchError: If the store says that its vectors are of another space than the artifact's source.
-        MigrationError: If a check fails, or the store refuses row after row. The source side is untouched.
-        StoreError: If the store cannot do what is asked.
+        MigrationError: If a check fails. The source side is untouched.
+        StoreError: If the store refuses row after row, or cannot do what is needed.
     """
     start = time.perf_counter()
     require_better_than_chance(aligner.artifact, force=force)
@@ -71,9 +75,9 @@ def run_migration(
     coverage = store.coverage(job)
     with (progress or silent)(-(-coverage.missing // options.shard.count)) as advance:
         while run.passes < MAX_PASSES and coverage.missing > len(run.failed):
-            done = run.pass_over(missing_only=True, advance=advance)
+            progressed = run.pass_over(missing_only=True, advance=advance)
             coverage = store.coverage(job)
-            if not done:
+            if not progressed:
                 break
         if not fresh and run.pass_over(missing_only=False, advance=advance):  # rows replaced since an earlier run
             coverage = store.coverage(job)
@@ -150,7 +154,7 @@ def read_back(store: GalleryStore, aligner: OnnxAligner, pairs: Pairs) -> float:
 
 
 class _Run:
-    """The passes of one run and what they found."""
+    """The passes of one run, and their totals."""
 
     def __init__(
         self, aligner: OnnxAligner, store: GalleryStore, job: Job, options: RunOptions, journal: Journal
@@ -161,72 +165,73 @@ class _Run:
         self._dead_letters = Journal(options.dead_letters)
 
     def pass_over(self, *, missing_only: bool, advance: Advance) -> int:
-        """Read the gallery once; return how many rows were converted, or found to fail."""
+        """Read the gallery once; return how many rows were converted or failed."""
         self.passes += 1
-        started, before, failed = time.perf_counter(), self.rows, len(self.failed)
+        start, earlier_rows, earlier_failures = time.perf_counter(), self.rows, len(self.failed)
         size = self._options.batch_size or self._store.batch_size
 
-        def write(_rows: Rows, done: Converted) -> None:
-            if done.failures and not missing_only:
-                self._store.discard(self._job, [failure.id for failure in done.failures])
-            written = self._write(done)
-            advance(written)
-            self._wait(self.rows - before, started)
+        def write(_rows: Rows, batch: Converted) -> None:
+            if batch.failures and not missing_only:
+                self._store.discard(self._job, [failure.id for failure in batch.failures])
+            advance(self._write(batch))
+            self._wait(self.rows - earlier_rows, start)
 
         scan: Iterator[Rows] = self._store.scan(
             self._job, batch_size=size, missing_only=missing_only, claim=self._options.shard.count == 1
         )
         run_pipeline(scan, self._compute, write, threads=self._options.threads)
-        return self.rows - before + len(self.failed) - failed
+        return self.rows - earlier_rows + len(self.failed) - earlier_failures
 
     def _compute(self, rows: Rows) -> Converted:
         if self.failed:
             rows = rows.select(np.array([identifier not in self.failed for identifier in rows.ids], dtype=bool))
         return convert_rows(rows, self._aligner.transform, self._job.source, self._options.shard)
 
-    def _write(self, done: Converted) -> int:
+    def _write(self, batch: Converted) -> int:
+        """Write a batch; return how many of its rows the store took."""
+
         def attempt(rows: slice) -> None:
-            self._store.write(self._job, done.ids[rows], done.vectors[rows], done.digests[rows])
+            self._store.write(self._job, batch.ids[rows], batch.vectors[rows], batch.digests[rows])
 
-        refused = isolate(len(done.ids), attempt)
-        self._fail([*done.failures, *(Failure(done.ids[row], reason) for row, reason in refused)])
-        written = len(done.ids) - len(refused)
-        if written:
-            self._check(done)
-            self.rows += written
-            self.rows_without_text += done.without_text
-            self._journal.write("batch", rows=written, failures=len(done.failures) + len(refused))
-        return written
+        refusals = isolate(len(batch.ids), attempt, limit=REFUSALS_IN_A_ROW)
+        self._fail([*batch.failures, *(Failure(batch.ids[row], reason) for row, reason in refusals.items())])
+        count = len(batch.ids) - len(refusals)
+        if count:
+            self._check(batch)
+            self.rows += count
+            self.rows_without_text += batch.without_text
+            self._journal.write("batch", rows=count, failures=len(batch.failures) + len(refusals))
+        return count
 
-    def _check(self, done: Converted) -> None:
-        """The semantic canary, and a sample of the batch as the store has it."""
+    def _check(self, batch: Converted) -> None:
+        """Check the semantic canary, and a sample of the batch as the store has it."""
         check_canary(self._aligner.artifact, self._aligner.transform_canary)
-        step = max(1, len(done.ids) // READ_BACK_ROWS)
-        digests = dict(zip(done.ids[::step], done.digests[::step].tolist(), strict=True))
+        step = max(1, len(batch.ids) // READ_BACK_ROWS)
+        digests = dict(zip(batch.ids[::step], batch.digests[::step].tolist(), strict=True))
         pairs = self._store.read(self._job, list(digests))
         if not len(pairs.ids):
             return
-        now = zip(pairs.ids, pairs.digests(), strict=True)
-        same = np.array([digests[identifier] == digest for identifier, digest in now])
-        read_back(self._store, self._aligner, pairs.select(same))
+        current = zip(pairs.ids, pairs.digests(), strict=True)
+        unchanged = np.array([digests[identifier] == digest for identifier, digest in current])
+        read_back(self._store, self._aligner, pairs.select(unchanged))
 
     def _fail(self, failures: list[Failure]) -> None:
         fresh = [failure for failure in failures if failure.id not in self.failed]
         self.failed |= {failure.id: failure for failure in fresh}
         self._dead_letters.write_all([{"artifact": self._job.artifact_id, **asdict(failure)} for failure in fresh])
 
-    def _wait(self, rows: int, started: float) -> None:
+    def _wait(self, rows: int, start: float) -> None:
         if self._options.max_rows_per_second is not None:
-            time.sleep(max(0.0, rows / self._options.max_rows_per_second - (time.perf_counter() - started)))
+            time.sleep(max(0.0, rows / self._options.max_rows_per_second - (time.perf_counter() - start)))
 
 
 def _build_index(
-    store: GalleryStore, job: Job, journal: Journal, shown: AbstractContextManager[object]
+    store: GalleryStore, job: Job, journal: Journal, progress: AbstractContextManager[object]
 ) -> float | None:
     if store.index_kind() is None:
         return None
     start = time.perf_counter()
-    with shown:
+    with progress:
         store.build_index(job)
     seconds = time.perf_counter() - start
     journal.write("index_built", seconds=seconds)

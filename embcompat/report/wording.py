@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Final
 
+from embcompat.durations import format_duration
 from embcompat.results import Estimate, Line, Scenario
 
 LINES: Final[dict[Line, str]] = {
@@ -116,22 +117,8 @@ def as_share(value: float) -> str:
 
 
 def as_seconds(value: float | None) -> str:
-    """Write a duration.
-
-    Example:
-        >>> as_seconds(0.042), as_seconds(12.34), as_seconds(754.0), as_seconds(7380.0)
-        ('42 ms', '12.3 s', '12 min 34 s', '2 h 3 min')
-    """
-    if value is None:
-        return MISSING
-    if value < 1:
-        return f"{1000 * value:.0f} ms"
-    if value < 60:
-        return f"{value:.1f} s"
-    minutes, seconds = divmod(round(value), 60)
-    if minutes < 60:
-        return f"{minutes} min {seconds} s"
-    return f"{minutes // 60} h {minutes % 60} min"
+    """Write a duration, or that there is none."""
+    return MISSING if value is None else format_duration(value)
 
 
 def as_factor(value: float | None) -> str:

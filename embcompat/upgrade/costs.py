@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from embcompat.durations import format_duration
 from embcompat.errors import InputError
 from embcompat.results import MODES, Mode, Option
 
@@ -61,17 +62,6 @@ class Costs:
         """Write what an option costs, as far as it is known; empty where nothing is."""
         seconds, price = self.of(option)
         parts = [f"{option.items:,} items to embed"] if option.items else []
-        parts += [] if seconds is None else [_duration(seconds)]
+        parts += [] if seconds is None else [format_duration(seconds)]
         parts += [] if price is None else [f"price {price:,.2f}"]
         return ", ".join(parts)
-
-
-def _duration(seconds: float) -> str:
-    """Write a time in the unit that suits it.
-
-    Example:
-        >>> _duration(41), _duration(2_460), _duration(18_000)
-        ('41 s', '41 min', '5 h')
-    """
-    size, unit = next((size, unit) for size, unit in ((3_600, "h"), (60, "min"), (0, "s")) if seconds >= 3 * size)
-    return f"{seconds / (size or 1):.3g} {unit}"

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from embcompat.backfill.embed import embed_items, isolate, look_up
+from embcompat.backfill.embed import embed_items, look_up
 from embcompat.backfill.lazy.backfill import LazyBackfill
 from embcompat.backfill.lazy.replay import LazyCurve, replay_lazy
 from embcompat.embeddings import Embeddings, normalize_rows
@@ -415,21 +415,6 @@ def test_items_are_embedded_by_id_and_failures_named() -> None:
     found = embed(["c", "x", "b", "a"])
     assert dict(zip(found.ids.tolist(), found.vectors[:, 0].tolist(), strict=True)) == {"c": 5.0, "a": 3.0}
     assert {item.id: item.reason for item in skipped} == {"x": "there is no such item", "b": "bad is not a text"}
-
-
-def test_isolating_finds_every_refused_id_and_tries_no_good_one_alone() -> None:
-    tried: list[list[str]] = []
-
-    def attempt(ids: Sequence[str]) -> None:
-        if {"i3", "i9"} & set(ids):
-            raise ValueError("odd")
-        tried.append(list(ids))
-
-    names = [f"i{number}" for number in range(16)]
-    assert isolate(names, attempt) == {"i3": "odd", "i9": "odd"}
-    assert sorted(each for part in tried for each in part) == sorted(set(names) - {"i3", "i9"})
-    with pytest.raises(StoreError, match="item after item is refused; the last, 'i7': no"):
-        isolate(names, lambda ids: (_ for _ in ()).throw(ValueError("no")))
 
 
 def replay(world: World, **options: Any) -> LazyCurve:

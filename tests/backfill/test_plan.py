@@ -56,7 +56,7 @@ def test_a_target_is_read_off_the_curve(curve: BackfillCurve) -> None:
     assert plan.stop_rows == 60  # the upper end reaches 1 at 0.8
     assert plan.sentence == (
         "Re-embed these 30 items (30% of the gallery) to reach 85% of a full reindex, expected between 81 and 89 %; "
-        "takes 45 minutes; costs 7.50."
+        "takes 45 min; costs 7.50."
     )
     assert "To be sure of the target takes 38 items." in plan.advice
     assert "Stop after 60 items" in plan.advice

@@ -6,13 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from embcompat.errors import InputError, MigrationError, StoreError
+from embcompat.errors import InputError
 from embcompat.migration import RunOptions, Shard, parse_shard
 from embcompat.migration.journal import Journal
-from embcompat.migration.rows import convert_rows, isolate
+from embcompat.migration.rows import convert_rows
 from embcompat.spaces import SpaceVersion
 from embcompat.stores import Rows, vector_digests
 
@@ -30,40 +28,17 @@ def rows_of(vectors: list[list[float]], recorded: list[int] | None = None) -> Ro
     return Rows(ids, array, np.array(recorded or [0] * len(array), dtype=np.int64))
 
 
-@given(st.integers(0, 70), st.sets(st.integers(0, 69), max_size=20))
-def test_bisection_finds_exactly_the_bad_rows_and_writes_the_others_once(count: int, bad: set[int]) -> None:
-    bad = {row for row in bad if row < count}
-    written: list[int] = []
-
-    def attempt(rows: slice) -> None:
-        chosen = list(range(count))[rows]
-        if bad.intersection(chosen):
-            raise StoreError("refused")
-        written.extend(chosen)
-
-    assert sorted(row for row, _ in isolate(count, attempt)) == sorted(bad)
-    assert sorted(written) == [row for row in range(count) if row not in bad]
-
-
-def test_a_store_that_refuses_everything_is_told_apart_from_bad_rows() -> None:
-    def refuse(_rows: slice) -> None:
-        raise StoreError("the disk is full")
-
-    with pytest.raises(MigrationError, match="refuses row after row; the last reason: the disk is full"):
-        isolate(1000, refuse)
-
-
 def test_texts_go_with_their_rows_and_empty_ones_are_counted() -> None:
     vectors = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0], [-1.0, 0.0]], dtype=np.float32)
-    seen: list[str] = []
+    texts_read: list[str] = []
 
     def convert(rows: np.ndarray, texts: Sequence[str] | None) -> np.ndarray:
-        seen.extend(texts or [])
+        texts_read.extend(texts or [])
         return rows
 
     rows = Rows(["a", "b", "zero", "d"], vectors, np.zeros(4, np.int64), ["one", "", "bad", "four"])
     converted = convert_rows(rows, convert, SPACE, Shard())
-    assert seen == ["one", "", "four"]
+    assert texts_read == ["one", "", "four"]
     assert converted.without_text == 1
     assert converted.digests.tolist() == rows.digests()[[0, 1, 3]].tolist()
 
@@ -71,23 +46,22 @@ def test_texts_go_with_their_rows_and_empty_ones_are_counted() -> None:
 def test_only_missing_and_outdated_rows_are_converted() -> None:
     vectors = [[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]]
     digests = vector_digests(np.array(vectors, dtype=np.float32)).tolist()
-    done = convert_rows(rows_of(vectors, [digests[0], 0, 12345]), double, SPACE, Shard())
-    assert list(done.ids) == ["row-1", "row-2"]
-    assert done.vectors.tolist() == [[0.0, 2.0], [-2.0, 0.0]]
-    assert done.digests.tolist() == digests[1:]
-    assert done.seen == 3
+    batch = convert_rows(rows_of(vectors, [digests[0], 0, 12345]), double, SPACE, Shard())
+    assert list(batch.ids) == ["row-1", "row-2"]
+    assert batch.vectors.tolist() == [[0.0, 2.0], [-2.0, 0.0]]
+    assert batch.digests.tolist() == digests[1:]
 
 
 def test_each_bad_row_has_its_reason() -> None:
-    done = convert_rows(rows_of([[0, 0], [np.nan, 1], [3, 4], [1, 0], [np.inf, 0]]), double, SPACE, Shard())
-    reasons = {failure.id: failure.reason for failure in done.failures}
+    batch = convert_rows(rows_of([[0, 0], [np.nan, 1], [3, 4], [1, 0], [np.inf, 0]]), double, SPACE, Shard())
+    reasons = {failure.id: failure.reason for failure in batch.failures}
     assert reasons == {
         "row-0": "is all zeros",
         "row-1": "holds NaN or infinity",
         "row-2": "must have unit norm in space 'toy@1'; has 5",
         "row-4": "holds NaN or infinity",
     }
-    assert list(done.ids) == ["row-3"]
+    assert list(batch.ids) == ["row-3"]
     loose = SPACE.model_copy(update={"normalized": False, "similarity": "euclidean"})
     large = convert_rows(rows_of([[0, 0], [3e38, 0]]), double, loose, Shard())
     assert [(failure.id, failure.reason) for failure in large.failures] == [("row-1", "maps to NaN or infinity")]

@@ -13,10 +13,11 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from embcompat.backfill.embed import Embed, NativeRows, Vectors, isolate, native_vectors
+from embcompat.backfill.embed import REFUSALS_IN_A_ROW, Embed, NativeRows, Vectors, native_vectors
 from embcompat.backfill.lazy.counters import LazyCounters
 from embcompat.embeddings import Embeddings
 from embcompat.errors import InputError, SpaceMismatchError, StoreError
+from embcompat.stores.refusals import isolate
 from embcompat.stores.values import Job
 
 
@@ -189,8 +190,10 @@ class BackfillWorker:
         """Write what waits, the newest first: rows that the store refuses keep waiting and hold up no others."""
         with self._lock:
             waiting = dict(self._waiting)
+        newest = list(reversed(waiting))
 
-        def attempt(ids: Sequence[str]) -> None:
+        def attempt(rows: slice) -> None:
+            ids = newest[rows]
             with self._store_lock:
                 written = self._store.write_native(self._job, ids, np.stack([waiting[each] for each in ids]))
             with self._lock:
@@ -199,7 +202,8 @@ class BackfillWorker:
             self.count(rows_written=written)
 
         try:
-            reasons = list(isolate(list(reversed(waiting)), attempt).values())
+            refusals = isolate(len(newest), attempt, limit=REFUSALS_IN_A_ROW, blame=Exception)
+            reasons = list(refusals.values())
         except Exception as error:  # item after item is refused, or the driver fails in a way of its own
             reasons = [str(error) or type(error).__name__]
         if reasons:

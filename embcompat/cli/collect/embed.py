@@ -13,6 +13,7 @@ import typer
 from embcompat.cli.collect.sample import check_out
 from embcompat.cli.console import messages, output, print_json, track
 from embcompat.cli.inputs.options import Delimiter, ExtractorOptions, ModelPath
+from embcompat.durations import format_duration
 from embcompat.errors import ExtractionError, InputError
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ def _show(out: Path, run: _Run, origin: str) -> None:
     console, space = output(), run.embeddings.space
     rate = (len(run.embeddings) + len(run.skipped)) / max(run.seconds, 1e-9)
     console.print(f"{out}: {len(run.embeddings):,} vectors of {space.dim} numbers in {space.id}", soft_wrap=True)
-    console.print(f"{run.seconds:,.1f} s, {rate:,.0f} items/s; {origin}", soft_wrap=True)
+    console.print(f"{format_duration(run.seconds)}, {rate:,.0f} items/s; {origin}", soft_wrap=True)
     if not run.skipped:
         return
     console.print(f"Skipped {len(run.skipped):,}:")

@@ -1,4 +1,4 @@
-"""``embcompat migrate rollback|abort|drop-old|sweep|history``: the way back, and what is left after the switch."""
+"""``embcompat migrate rollback|abort|drop-old|sweep|history``: the way back, and cleaning up after the switch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from embcompat.cli.migrate.options import (
     Url,
     default_journal,
     files,
-    opened,
+    open_both,
 )
 from embcompat.errors import GateError, InputError
 
@@ -40,7 +40,7 @@ def rollback(
     from embcompat.migration import roll_back
     from embcompat.stores import LockWait
 
-    with opened(artifact, url) as (aligner, store):
+    with open_both(artifact, url) as (aligner, store):
         store.lock_wait = LockWait(lock_timeout, tries)
         without = roll_back(aligner, store, journal=files(aligner, journal, None)["journal"])
     output().print(f"{aligner.artifact.source.id} is in service again.")
@@ -57,7 +57,7 @@ def abort(
     journal: JournalPath = None,
     as_json: Json = False,
 ) -> None:
-    r"""Give up a migration that is unfinished or was rolled back, and remove everything that it has made.
+    r"""Give up a migration that is unfinished or was rolled back, and remove everything that it made.
 
     Without `--yes` it only lists what it would remove. The vectors in service are not touched.
 
@@ -70,7 +70,7 @@ def abort(
     """
     from embcompat.migration import abort, job_of
 
-    with opened(artifact, url) as (aligner, store):
+    with open_both(artifact, url) as (aligner, store):
         native = store.coverage(job_of(aligner.artifact)).native
         if yes:
             removed = abort(aligner, store, journal=files(aligner, journal, None)["journal"])
@@ -84,7 +84,7 @@ def abort(
     if not removed:
         output().print("There is nothing to remove.")
     elif native:
-        output().print(f"Among these {'were' if yes else 'are'} {native:,} vectors that the new model itself made.")
+        output().print(f"{native:,} of these vectors {'were' if yes else 'are'} made by the new model itself.")
     if removed and not yes:
         output().print("Nothing was removed. Pass --yes to remove it.")
 
@@ -95,7 +95,7 @@ def drop_old(
     yes: Annotated[bool, typer.Option("--yes", help="Really delete the old vectors.")] = False,
     journal: JournalPath = None,
 ) -> None:
-    r"""Delete the old side for good. Nothing else ever does, and there is no rollback after it.
+    r"""Delete the old side for good. No other command deletes it, and no rollback is possible afterwards.
 
     Example:
     ```bash
@@ -107,16 +107,16 @@ def drop_old(
 
     if not yes:
         raise InputError("drop-old deletes the old vectors for good. Pass --yes if that is what you want.")
-    with opened(artifact, url) as (aligner, store):
+    with open_both(artifact, url) as (aligner, store):
         drop_old(aligner, store, journal=files(aligner, journal, None)["journal"])
     output().print("The old side is gone.")
 
 
 def sweep(artifact: ArtifactPath, url: Url, text_column: TextColumn = None, as_json: Json = False) -> None:
-    """List rows in service that neither the migration nor the new model made. Exit code 3 if there are any.
+    """List rows in service that neither the migration nor the new model wrote. Exit code 3 if there are any.
 
-    An old application wrote them after the cutover or while it switched, or deleted them there and they came back. In
-    PostgreSQL, vectors that were declared to be of the new space and do not look like it are listed as well.
+    An old application wrote them during or after the cutover, or had deleted them and they came back. In PostgreSQL,
+    vectors that were declared to be of the new space and do not look like it are listed as well.
 
     Example:
     ```bash
@@ -125,7 +125,7 @@ def sweep(artifact: ArtifactPath, url: Url, text_column: TextColumn = None, as_j
     """
     from embcompat.migration import RunOptions, sweep
 
-    with opened(artifact, url) as (aligner, store):
+    with open_both(artifact, url) as (aligner, store):
         ids = list(sweep(aligner, store, options=RunOptions(text_column=text_column)))
     if as_json:
         print_json({"rows": ids})

@@ -22,12 +22,13 @@ from embcompat.cli.migrate.options import (
     Tries,
     Url,
     files,
-    opened,
+    open_both,
     print_coverage,
     print_notes,
-    shown,
+    show_step,
     size,
 )
+from embcompat.durations import format_duration
 from embcompat.errors import GateError
 
 
@@ -38,7 +39,7 @@ def plan(
     text_column: TextColumn = None,
     as_json: Json = False,
 ) -> None:
-    """Say what a migration would take, and what it cannot do or keep: rows, bytes, time, disk. Writes nothing.
+    """Estimate rows, bytes, time and disk of a migration, and list what it cannot do or keep. Writes nothing.
 
     Example:
     ```bash
@@ -48,7 +49,7 @@ def plan(
     from embcompat.migration import RunOptions, plan_migration
 
     options = RunOptions(metric=metric, text_column=text_column)
-    with opened(artifact, url) as (aligner, store):
+    with open_both(artifact, url) as (aligner, store):
         cost = plan_migration(aligner, store, options=options)
     if as_json:
         print_json(cost.to_dict())
@@ -60,19 +61,21 @@ def plan(
     console.print(f"{size(cost.source_bytes)} of vectors now, {size(cost.target_bytes)} more beside them{free}")
     if cost.copied_bytes:
         console.print(f"about {size(cost.copied_bytes)} more for other columns, indexes and old versions of rows")
-    writing = "comes on top" if cost.write_seconds is None else f"takes about {cost.write_seconds:,.2g} s more"
-    console.print(f"reading and converting take at least {cost.seconds_at_least:,.2g} s; writing {writing}")
+    writing = (
+        "comes on top" if cost.write_seconds is None else f"takes about {format_duration(cost.write_seconds)} more"
+    )
+    console.print(f"reading and converting take at least {format_duration(cost.seconds_at_least)}; writing {writing}")
     for obstacle in cost.obstacles:
         console.print(("not kept: " if obstacle.acceptable else "not possible: ") + obstacle.text, markup=False)
     if cost.neighbours_kept is not None:
-        console.print(f"rounding keeps {cost.neighbours_kept:.2%} of the ten nearest neighbours among the rows tried")
+        console.print(f"rounding keeps {cost.neighbours_kept:.2%} of the ten nearest neighbours among the sampled rows")
     print_notes(cost.notes)
     if cost.index is not None:
         console.print(
-            f"the {cost.index} index is built again over {cost.missing:,} rows, which can take far longer than the "
-            "conversion; how long was not estimated"
+            f"the {cost.index} index will be rebuilt over {cost.missing:,} rows, which can take far longer than the "
+            "conversion; this time was not estimated"
             if cost.write_seconds is None
-            else f"the {cost.index} index is built again; that is part of writing, and was tried on few rows"
+            else f"the {cost.index} index will be rebuilt; the time of writing includes it, measured on few rows"
         )
 
 
@@ -81,11 +84,15 @@ def run(
     url: Url,
     batch_size: BatchSize = None,
     threads: Threads = 1,
-    max_rows_per_second: Annotated[float | None, typer.Option(help="Most rows a second, to spare the store.")] = None,
+    max_rows_per_second: Annotated[
+        float | None, typer.Option(help="Limit of rows a second, to spare the store.")
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Convert with an aligner that does no better than chance.")
     ] = False,
-    shard: Annotated[str, typer.Option(help="i/n: the part of the gallery that this worker takes, from 0/n.")] = "0/1",
+    shard: Annotated[
+        str, typer.Option(help="i/n: the part of the gallery that this worker converts, from 0/n.")
+    ] = "0/1",
     metric: Metric = None,
     accept_changes: AcceptChanges = False,
     text_column: TextColumn = None,
@@ -93,7 +100,7 @@ def run(
     dead_letters: DeadLetters = None,
     as_json: Json = False,
 ) -> None:
-    r"""Convert what is not converted yet, beside the vectors in service. May be killed and started again anywhere.
+    r"""Convert the rows that are not converted yet, beside the vectors in service. A killed run resumes anywhere.
 
     Examples:
     ```bash
@@ -105,7 +112,7 @@ def run(
     """
     from embcompat.migration import RunOptions, parse_shard, run_migration
 
-    with opened(artifact, url) as (aligner, store):
+    with open_both(artifact, url) as (aligner, store):
         options = RunOptions(
             batch_size=batch_size,
             threads=threads,
@@ -122,17 +129,19 @@ def run(
             options=options,
             force=force,
             progress=lambda rows: track("Converting", rows),
-            index_progress=shown("Building the index"),
+            index_progress=show_step("Building the index"),
         )
     if as_json:
         print_json(report.to_dict())
         return
     console = output()
-    console.print(f"{report.rows:,} rows converted in {report.seconds:,.1f} s ({report.rows_per_second:,.0f} rows/s)")
+    console.print(
+        f"{report.rows:,} rows converted in {format_duration(report.seconds)} ({report.rows_per_second:,.0f} rows/s)"
+    )
     if report.rows_without_text:
         console.print(f"{report.rows_without_text:,} rows had no text and were converted from the vector alone.")
     if report.index_seconds is not None:
-        console.print(f"index built in {report.index_seconds:,.1f} s")
+        console.print(f"index built in {format_duration(report.index_seconds)}")
     if report.failures:
         first = report.failures[0]
         console.print(f"{len(report.failures):,} rows failed, see {options.dead_letters}; {first.id!r} {first.reason}")
@@ -142,7 +151,7 @@ def run(
 
 
 def status(artifact: ArtifactPath, url: Url, as_json: Json = False) -> None:
-    """Say how far a migration is and which space is in service.
+    """Show how far a migration is and which space is in service.
 
     Example:
     ```bash
@@ -151,10 +160,10 @@ def status(artifact: ArtifactPath, url: Url, as_json: Json = False) -> None:
     """
     from embcompat.migration import job_of
 
-    with opened(artifact, url) as (aligner, store):
+    with open_both(artifact, url) as (aligner, store):
         state = store.state(job_of(aligner.artifact))
         coverage = None if state.phase == "untouched" else store.coverage(job_of(aligner.artifact))
-    space = "unknown (the store was never told)" if state.space is None else state.space.id
+    space = "unknown (the store does not record it)" if state.space is None else state.space.id
     if as_json:
         counts = None if coverage is None else {**vars(coverage), "missing": coverage.missing}
         space_id = None if state.space is None else state.space.id
@@ -182,7 +191,7 @@ def verify(
     from embcompat.migration import RunOptions, verify_migration
 
     options = RunOptions(text_column=text_column)
-    with opened(artifact, url) as (aligner, store):
+    with open_both(artifact, url) as (aligner, store):
         report = verify_migration(aligner, store, max_failures=max_failures, options=options)
     if as_json:
         print_json(report.to_dict())
@@ -219,7 +228,7 @@ def cutover(
     from embcompat.migration import RunOptions, cut_over
     from embcompat.stores import LockWait
 
-    with opened(artifact, url) as (aligner, store):
+    with open_both(artifact, url) as (aligner, store):
         store.lock_wait = LockWait(lock_timeout, tries)
         options = RunOptions(
             batch_size=batch_size,
@@ -235,7 +244,7 @@ def cutover(
             max_failures=max_failures,
             options=options,
             progress=lambda rows: track("Reconciling", rows),
-            index_progress=shown("Building the index"),
+            index_progress=show_step("Building the index"),
         )
     if as_json:
         print_json(report.to_dict())

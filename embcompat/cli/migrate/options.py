@@ -1,4 +1,4 @@
-"""What the commands of ``embcompat migrate`` share: their options, and what they print."""
+"""Options and printing that the commands of ``embcompat migrate`` share."""
 
 from __future__ import annotations
 
@@ -31,19 +31,22 @@ Metric = Annotated[
     Similarity | None, typer.Option(help="Metric of the new index: cosine, dot or euclidean; kept as it is by default.")
 ]
 AcceptChanges = Annotated[
-    bool, typer.Option("--accept-changes", help="Go on although something cannot be kept; see migrate plan.")
+    bool, typer.Option("--accept-changes", help="Continue although something cannot be kept; see migrate plan.")
 ]
 TextColumn = Annotated[str | None, typer.Option(help="Column of the texts that a text-aware aligner reads.")]
 MaxFailures = Annotated[int, typer.Option(min=0, help="Rows that may stay without a converted vector.")]
 
 LockTimeout = Annotated[
-    float, typer.Option(min=0.001, help="Longest wait for a lock in seconds, in which others queue (PostgreSQL).")
+    float,
+    typer.Option(min=0.001, help="Longest wait for a lock, in seconds; other queries queue meanwhile (PostgreSQL)."),
 ]
-Tries = Annotated[int, typer.Option(min=1, help="Times that the lock is asked for, with growing pauses (PostgreSQL).")]
+Tries = Annotated[
+    int, typer.Option(min=1, help="Number of attempts to get the lock, with growing pauses (PostgreSQL).")
+]
 
 
 @contextmanager
-def opened(artifact: Path, url: str) -> Iterator[tuple[OnnxAligner, GalleryStore]]:
+def open_both(artifact: Path, url: str) -> Iterator[tuple[OnnxAligner, GalleryStore]]:
     """Open an artifact and a gallery."""
     from embcompat.runtime import OnnxAligner
     from embcompat.stores import open_store
@@ -54,19 +57,19 @@ def opened(artifact: Path, url: str) -> Iterator[tuple[OnnxAligner, GalleryStore
 
 
 def default_journal(artifact_id: str) -> Path:
-    """Return where a migration with this artifact writes its journal, unless it is told otherwise."""
+    """Return the default file of the journal of a migration with this artifact."""
     return Path(f"migrate-{artifact_id[:12]}.jsonl")
 
 
 def files(aligner: OnnxAligner, journal: Path | None, dead_letters: Path | None) -> dict[str, Any]:
-    """Return where the journal and the failed rows go."""
+    """Return the files of the journal and of the failed rows."""
     default = default_journal(aligner.artifact.id)
     return {"journal": journal or default, "dead_letters": dead_letters or default.with_suffix(".failed.jsonl")}
 
 
 @contextmanager
-def shown(description: str) -> Iterator[None]:
-    """Show that something of unknown length is under way."""
+def show_step(description: str) -> Iterator[None]:
+    """Show that a step of unknown length is running."""
     console = messages()
     if console.is_terminal:
         with console.status(description):
@@ -95,7 +98,7 @@ def print_notes(notes: Sequence[str]) -> None:
 
 
 def size(count: int) -> str:
-    """Return a number of bytes as people read it."""
+    """Write a number of bytes in the unit that suits it."""
     value = float(count)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if value < 1024:

@@ -51,7 +51,7 @@ class ConversionReport:
         rows_per_second: Rows that this run converted, a second.
         sampled_rows: Rows read back and computed again.
         sample_error: Largest relative difference among them.
-        canary: What the semantic canary said; None when the artifact carries no canary.
+        canary: The result of the semantic canary; None when the artifact carries no canary.
         rows_without_text: Rows that this run converted from the vector alone because they had no text; None where the
             artifact reads no texts.
     """
@@ -92,7 +92,7 @@ def convert_file(
     """Convert a file of vectors of any format into the artifact's target space.
 
     Reading, computing and writing overlap and take constant memory (text files and .npz are held in memory). The
-    target appears only when it is complete and was checked: all rows are there, a sample read back equals what the
+    target appears only when it is complete and checked: all rows are there, a sample read back equals what the
     artifact gives, and the artifact's canary pairs find each other. A run that was interrupted, even by ``kill -9``,
     resumes where it stopped when the same source is converted with the same artifact to the same target; the batch
     size may be another one.
@@ -106,16 +106,16 @@ def convert_file(
             takes the names of columns, and ids and labels from other files.
         target: What to write: ``.parquet``, or ``.npy`` from a ``.npy`` file. Ids that the source lacks are row
             numbers, and marked as such.
-        space: The space of ``source``; needed where the file does not say it.
-        batch_size: Rows that are read, converted and written at a time, and rows in a row group; chosen by the size
-            of a vector when None.
+        space: The space of ``source``; needed if the file does not name it.
+        batch_size: Rows that are read, converted and written at a time, and rows in a row group; the length of a
+            vector decides when None.
         threads: Threads that convert; all processors when None.
-        resume: Whether to go on with an interrupted run.
+        resume: Whether to resume an interrupted run.
         overwrite: Whether to replace a target that exists.
         force: Whether to convert with an aligner that does no better than chance.
         texts: For an artifact that reads texts, the text of each item by id; the file's column of texts when None. A
             row without a text is converted from its vector alone, and counted.
-        progress: Called with the number of rows to do; yields a function that is told of rows newly done.
+        progress: Takes the number of rows to do; yields a function that takes the number of rows newly done.
 
     Raises:
         InputError: If an argument cannot be used.
@@ -150,7 +150,7 @@ def convert_file(
         sample = Sample(file.rows)
         with (progress or silent)(file.rows - resumed) as advance:
             size = batch_size or _batch_size(file, artifact)
-            blocks = sample.taken_from(file.blocks(part.rows, size))
+            blocks = sample.watch(file.blocks(part.rows, size))
             _convert_rows(blocks, convert, layout, part, workers, advance)
         part.close_with(layout)
         sampled, error = _check_written(convert, part, target, sample)
@@ -198,7 +198,7 @@ def stated_space(file: VectorFile) -> SpaceVersion:
     """Return the space of a file.
 
     Raises:
-        InputError: If nothing says it.
+        InputError: If the file does not name it.
     """
     if file.space is None:
         raise InputError(f"{file.path} does not name its space. Say which one it is (--old-space name@version).")
@@ -245,23 +245,23 @@ def _convert_rows(
 
 
 def _check_written(convert: FileRows, part: PartFile, target: Path, sample: Sample) -> tuple[int, float]:
-    """Check the finished file before it gets its name: all rows, and a sample that is computed again."""
+    """Check the finished file before it gets its name: its rows, and a sample that is computed again."""
     is_npy = ENDINGS[target.suffix.lower()] == "npy"
     copy = NpySource(part.path) if is_npy else ParquetSource(part.path)
     roles = find_roles(copy.schema, Columns(), where=str(target))
     file = convert.file
-    written = VectorFile(copy, roles, convert.aligner.artifact.target)
-    if not written.rows == part.rows == file.rows:
+    result = VectorFile(copy, roles, convert.aligner.artifact.target)
+    if not result.rows == part.rows == file.rows:
         raise MigrationError(
-            f"{target} must have the {file.rows} rows of {file.path}. Got {written.rows}. "
+            f"{target} must have the {file.rows} rows of {file.path}. Got {result.rows}. "
             "Nothing was written; start again with resume=False."
         )
     sampled, largest = 0, 0.0
     for expected in sample.of(file):
         start = expected.start
-        with closing(written.blocks(start, len(expected) or 1)) as pieces:
+        with closing(result.blocks(start, len(expected) or 1)) as pieces:
             block = next(pieces)
-        same = is_npy or _values(written.copy_others(block)) == _values(file.copy_others(expected))
+        same = is_npy or _values(result.copy_others(block)) == _values(file.copy_others(expected))
         error = relative_error(block.vectors, convert.mapped(expected))
         if not (same and error <= SAMPLE_TOLERANCE):
             raise MigrationError(

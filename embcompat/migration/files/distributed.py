@@ -1,8 +1,8 @@
 """Past one machine: a folder of Parquet files on Ray Data, one task a file.
 
-Every file is converted by `embcompat.migration.convert_file`, so it appears only when it is complete and checked, and a
-worker that dies leaves at worst hidden parts that the next one goes on with. A finished file says in its metadata which
-artifact and which source file made it: that, and no list of ours, decides what is left to do.
+`embcompat.migration.convert_file` converts every file, so a file appears only when it is complete and checked, and a
+worker that dies leaves at worst hidden parts from which the next one resumes. The metadata of a finished file names the
+artifact and the source file; the remaining work is computed from the metadata, not from a list of our own.
 """
 
 from __future__ import annotations
@@ -83,25 +83,25 @@ def convert_dataset(
     """Convert every Parquet file of a folder, on Ray workers with one thread each.
 
     A Ray cluster that the program has joined is used; otherwise one is started on this machine. The artifact and both
-    folders must be at the same path on every machine. Run it again after an interruption, or when files were added:
-    only what is missing or was made from something else is done.
+    folders must be at the same path on every machine. Run it again after an interruption, or when files were added: it
+    converts only files that are missing or were made from other content.
 
     Args:
         artifact_path: The artifact.
         source: Folder of ``.parquet`` files, in sub-folders too.
-        target: Folder to write files of the same names to; made if it is not there.
+        target: Folder to write files of the same names to; created if it does not exist.
         workers: Number of workers.
-        space: The space of the files, where they do not say it.
-        columns: Which columns are which, where their names do not tell.
+        space: The space of the files, if they do not name it.
+        columns: The columns of ids, vectors and so on, if their names do not tell.
         batch_size: As in `convert_file`.
         force: Whether to convert with an aligner that does no better than chance.
-        progress: Called with the number of files to do; yields a function that is told of files newly done.
+        progress: Called with the number of files to do; yields a function that takes the number of files newly done.
 
     Raises:
         InputError: If there are no files, or ``workers`` is not positive.
         GateError: If the aligner does no better than chance and ``force`` is False.
         MissingExtraError: If Ray is not installed.
-        MigrationError: If a file could not be converted, or is missing at the end; all others are done.
+        MigrationError: If a file could not be converted, or is missing at the end; all others are converted.
     """
     start = time.perf_counter()
     artifact, target = read_artifact(artifact_path), Path(target)
@@ -217,7 +217,7 @@ def _files(folder: Path, workers: int) -> list[Path]:
     """List the Parquet files of a folder and below, relative to it.
 
     Raises:
-        InputError: If there are none, or a file of vectors would be left out because it has another format.
+        InputError: If there are none, or a file of vectors has another format and would be left out.
     """
     if workers < 1:
         raise InputError(f"workers must be at least 1. Got {workers}.")
@@ -234,7 +234,7 @@ def _files(folder: Path, workers: int) -> list[Path]:
 
 
 def _is_finished(source: Path, target: Path, artifact: Artifact) -> bool:
-    """Return whether a target was made by this artifact from this very file, as its own metadata says."""
+    """Return whether the target's metadata says that this artifact made it from this very file."""
     if not target.is_file():
         return False
     file = open_parquet(target)

@@ -1,4 +1,4 @@
-"""Blocks of a file, converted: with their texts where the artifact reads texts."""
+"""Convert blocks of a file, with their texts if the artifact reads texts."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from embcompat.runtime import OnnxAligner
 
 
 class FileRows:
-    """Converts blocks of a file, with their texts where the artifact reads texts.
+    """Converts blocks of a file, with their texts if the artifact reads texts.
 
     Args:
-        aligner: The artifact at work.
+        aligner: The artifact.
         file: The file.
         texts: The text of each item by id; the file's column of texts when None.
 
@@ -39,7 +39,7 @@ class FileRows:
             )
 
     def identity(self) -> dict[str, JsonValue]:
-        """Return what a resumed run must have in common beside the files: the texts that were passed."""
+        """Return what a resumed run must share besides the files: the texts that were passed."""
         if self._texts is None:
             return {}
         digest = hashlib.sha256()

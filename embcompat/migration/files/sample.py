@@ -1,7 +1,7 @@
-"""Rows of a file that is converted, kept to be compared with what was written.
+"""Rows of a file, kept while it is converted, to compare them with the written file.
 
-They are kept as they pass, because a row of a Parquet file is reached only by decoding all rows before it in its row
-group. Imports pyarrow.
+They are kept as they pass, because reaching a row of a Parquet file means decoding all rows before it in its row group.
+Imports pyarrow.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ class Sample:
     def __init__(self, rows: int) -> None:
         last = max(rows - SAMPLE_ROWS, 0)
         self._places = sorted({last * place // (SAMPLE_PLACES - 1) for place in range(SAMPLE_PLACES)})
-        self._kept: dict[int, Block] = {}
+        self._blocks: dict[int, Block] = {}
 
-    def taken_from(self, blocks: Generator[Block]) -> Generator[Block]:
-        """Pass blocks on, and copy the rows at the places from them; at most to the end of the block."""
+    def watch(self, blocks: Generator[Block]) -> Generator[Block]:
+        """Pass blocks on, and copy the rows at the places; at most to the end of a block."""
         with closing(blocks):
             for block in blocks:
                 for place in self._places:
                     if block.start <= place < block.start + max(1, len(block)):
-                        self._kept[place] = _copy(block, place - block.start)
+                        self._blocks[place] = _copy(block, place - block.start)
                 yield block
 
     def of(self, file: VectorFile) -> Iterator[Block]:
-        """Yield the rows at each place; read from the file what an interrupted run has converted."""
+        """Yield the rows at each place; read from the file those that an interrupted run converted."""
         for place in self._places:
-            if place not in self._kept:
+            if place not in self._blocks:
                 with closing(file.blocks(place, SAMPLE_ROWS)) as blocks:
-                    self._kept[place] = next(blocks)
-            yield self._kept[place]
+                    self._blocks[place] = next(blocks)
+            yield self._blocks[place]
 
 
 def _copy(block: Block, start: int) -> Block:

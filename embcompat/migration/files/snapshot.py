@@ -39,7 +39,7 @@ def convert_gallery(
         artifact_path: The artifact.
         gallery: Its address, or an open store.
         target: The ``.parquet`` file to write.
-        space: The space of the gallery, where the store was never told.
+        space: The space of the gallery, if the store does not record it.
         text_column: Column of the texts, which a text-aware aligner reads.
         label_column: Column of the labels.
         batch_size: As in `convert_file`.
@@ -50,7 +50,7 @@ def convert_gallery(
         progress: As in `convert_file`.
 
     Raises:
-        InputError: If the target cannot be written, or nothing names the space.
+        InputError: If the target cannot be written, or the space is not known.
         SpaceMismatchError: If the gallery is not in the artifact's source space.
         MigrationError: If a check fails. The target is then not written.
     """
