@@ -102,7 +102,18 @@ def _decisive_tiles(result: ResultFile, report: RetrievalReport) -> list[Tile]:
     return [
         Tile("Quality", as_percent(chosen.retention.value), f"of a full reindex, {interval}"),
         Tile("Gain", as_difference(chosen.difference.value), _against_today(chosen, report)),
+        *_cost_tile(result, chosen),
     ]
+
+
+def _cost_tile(result: ResultFile, option: Option) -> list[Tile]:
+    """Return what a mode costs, as far as that is known."""
+    chosen = (option.mode, option.needs, option.fraction, option.depth, False)
+    for point in result.budget:
+        if (point.mode, point.needs, point.fraction, point.depth, point.cold) == chosen:
+            time = "" if point.seconds is None else f", {as_seconds(point.seconds)}"
+            return [Tile("Cost", as_percent(point.share_of_reindex), f"of what a full reindex embeds{time}")]
+    return []
 
 
 def _against_today(option: Option, report: RetrievalReport) -> str:
@@ -116,7 +127,8 @@ def _find_option(result: ResultFile, report: RetrievalReport, mode: str) -> Opti
     decision = result.decision
     options = [each for each in (*measured_options(report), *result.options) if each.mode == mode]
     if decision is not None and decision.mode == mode:
-        options = [each for each in options if (each.needs, each.fraction) == (decision.needs, decision.fraction)]
+        chosen = (decision.needs, decision.fraction, decision.depth)
+        options = [each for each in options if (each.needs, each.fraction, each.depth) == chosen]
     return options[0] if options else None
 
 

@@ -10,13 +10,13 @@ from typing import Final
 from pydantic import JsonValue
 
 from embcompat.report.headline import HEADLINE, Tile, Verdict, make_tiles, make_verdict
+from embcompat.report.plots.budget import draw_budget
 from embcompat.report.plots.curves import draw_backfill, draw_learning
 from embcompat.report.plots.hybrid import draw_hybrid
 from embcompat.report.plots.picture import Picture
 from embcompat.report.plots.retrieval import (
     draw_candidates,
     draw_lines,
-    draw_options,
     draw_projection,
     draw_recall,
     draw_sizes,
@@ -174,7 +174,7 @@ def _pictures(result: ResultFile, key: str) -> list[Picture]:
     if isinstance(measured, RetrievalReport):
         drawings = [
             partial(draw_lines, measured, fidelity=result.relevance == FIDELITY),
-            partial(draw_options, result.options),
+            partial(draw_budget, measured, result.budget),
             partial(draw_hybrid, measured, result.hybrid),
             partial(draw_sizes, measured),
             partial(draw_recall, measured),

@@ -21,10 +21,10 @@ from embcompat.report.wording import (
 )
 from embcompat.results import (
     BackfillCurve,
+    BudgetPoint,
     Estimate,
     HybridReport,
     LearningCurve,
-    Option,
     OrderCurve,
     QueryChange,
     RetrievalReport,
@@ -97,31 +97,21 @@ def tabulate_sizes(result: RetrievalReport) -> Rows:
     return Rows(("items", *(LINES[name] for name in names)), tuple(cells))
 
 
-def tabulate_options(options: Sequence[Option]) -> Rows:
-    """Return the ways to go on that re-embed a part of the gallery; lazy backfill also for a query that comes first."""
-    cells = []
-    for each in options:
-        cells.append(
-            (
-                name_option(each),
-                MISSING if each.items is None else f"{each.items:,}",
-                MISSING if each.share_of_reindex is None else as_percent(each.share_of_reindex),
-                _with_interval(each.difference, as_difference),
-                _with_interval(each.retention, as_percent),
-            )
+def tabulate_budget(points: Sequence[BudgetPoint]) -> Rows:
+    """Return what each mode costs and what it is worth."""
+    timed = any(each.seconds is not None for each in points)
+    cells = [
+        (
+            name_point(each),
+            as_percent(each.share_of_reindex),
+            *([as_seconds(each.seconds)] if timed else []),
+            _with_interval(each.difference, as_difference),
+            _with_interval(each.retention, as_percent),
         )
-        if each.cold is not None:
-            cells.append(
-                (
-                    f"{name_option(each)}, cold gallery",
-                    MISSING,
-                    MISSING,
-                    _with_interval(each.cold.difference, as_difference),
-                    _with_interval(each.cold.retention, as_percent),
-                )
-            )
-    header = ("re-embedded", "items", "of a reindex's work", "against today", "of a reindex's quality")
-    return Rows(header, tuple(cells))
+        for each in points
+    ]
+    time = ("time to embed",) if timed else ()
+    return Rows(("mode", "of a reindex's work", *time, "against today", "of a reindex's quality"), tuple(cells))
 
 
 def tabulate_hybrid(hybrid: HybridReport) -> Rows:
@@ -243,10 +233,15 @@ def tabulate_backfill(result: BackfillCurve, *, intervals: bool = True) -> Rows:
     return Rows(("re-embedded", *(name.replace("_", " ") for name in orders)), tuple(cells))
 
 
-def name_option(option: Option) -> str:
-    """Name a way to go on: what is re-embedded, and whether queries are served fused."""
-    what = "what queries bring up" if option.fraction is None else as_share(option.fraction)
-    return f"{what}, fused" if len(option.needs) > 1 else what
+def name_point(point: BudgetPoint) -> str:
+    """Name a mode, with what is re-embedded, and whether queries are served fused."""
+    if point.mode == "backfill":
+        what = "backfill" if point.fraction is None else f"backfill {as_share(point.fraction)}"
+    elif point.mode == "lazy_backfill":
+        what = "lazy" if point.depth is None else f"lazy {point.depth}"
+    else:
+        return point.mode
+    return f"{what}{', first query' if point.cold else ''}{', fused' if len(point.needs) > 1 else ''}"
 
 
 def _at(order: OrderCurve, fraction: float, *, intervals: bool) -> str:

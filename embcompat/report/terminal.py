@@ -16,10 +16,10 @@ from embcompat.report.sections import describe_changes, make_notes
 from embcompat.report.tables import (
     Rows,
     tabulate_backfill,
+    tabulate_budget,
     tabulate_hybrid,
     tabulate_learning,
     tabulate_lines,
-    tabulate_options,
     tabulate_scenarios,
 )
 from embcompat.report.wording import FIDELITY
@@ -42,8 +42,9 @@ def show_result(result: ResultFile | Mapping[str, Any], console: Console) -> Non
     console.print(_table(_figures(checked)))
     for sentence in _legend(checked):
         console.print(Text(f" {sentence}", style="dim"))
-    if checked.options:
-        console.print(_table(_columns(tabulate_options(checked.options), (0, 1, 2, 4))))
+    if checked.budget:
+        rows = tabulate_budget(checked.budget)
+        console.print(_table(_columns(rows, (0, 1, len(rows.header) - 1))))
     if checked.hybrid:
         console.print(_table(_columns(tabulate_hybrid(checked.hybrid), (0, 1, 2, 3))))
     headline = Table.grid(padding=(0, 2))

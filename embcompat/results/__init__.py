@@ -1,5 +1,6 @@
 """What is measured, as one family of values: made by whoever measures, read by decision, report and command line."""
 
+from embcompat.results.budget import BudgetPoint, Workload
 from embcompat.results.candidates import Scored
 from embcompat.results.changes import QueryChange, QueryChanges
 from embcompat.results.curves import BackfillCurve, LearningCurve, OrderCurve
@@ -28,6 +29,7 @@ __all__ = [
     "MODES",
     "SCHEMA_VERSION",
     "BackfillCurve",
+    "BudgetPoint",
     "Check",
     "ColdStart",
     "Decision",
@@ -59,6 +61,7 @@ __all__ = [
     "Times",
     "Value",
     "VerificationReport",
+    "Workload",
     "parse_result",
     "read_result",
 ]

@@ -41,6 +41,7 @@ class Option(Value):
         difference: Its metric less that of the status quo.
         retention: Its metric as a share of a full reindex's.
         fraction: Share of the gallery that is native under ``backfill``, fitted items included; None otherwise.
+        depth: Items that a query brings up under ``lazy_backfill``; None otherwise.
         items: Items that it embeds beside the fitted ones; None where that was not counted. Those of
             ``lazy_backfill`` are what the held-out queries brought up: other queries will bring up others.
         share_of_reindex: Those items as a share of what a full reindex would embed; None where not counted.
@@ -52,6 +53,7 @@ class Option(Value):
     difference: Estimate
     retention: Estimate
     fraction: float | None = None
+    depth: int | None = None
     items: int | None = None
     share_of_reindex: float | None = None
     cold: ColdStart | None = None
@@ -93,6 +95,7 @@ class Decision:
         needs: The models that must be alive at query time.
         fraction: Share of the gallery that is to be native, where the mode is ``backfill``; None otherwise.
         because: What stands behind the reason, a sentence each, the most important first.
+        depth: Items that a query brings up, where the mode is ``lazy_backfill``; None otherwise.
     """
 
     mode: DecisionName
@@ -100,13 +103,15 @@ class Decision:
     needs: tuple[Model, ...]
     fraction: float | None = None
     because: tuple[str, ...] = ()
+    depth: int | None = None
 
     def to_dict(self) -> dict[str, JsonValue]:
-        """Return the decision as JSON: ``decision``, ``reason``, ``because``, ``needs``, ``fraction``."""
+        """Return the decision as JSON: ``decision``, ``reason``, ``because``, ``needs``, ``fraction``, ``depth``."""
         return {
             "decision": self.mode,
             "reason": self.reason,
             "because": list(self.because),
             "needs": list(self.needs),
             "fraction": self.fraction,
+            "depth": self.depth,
         }

@@ -27,6 +27,7 @@ from typing import Any
 from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from embcompat.errors import FileFormatError, InputError, UnknownNameError
+from embcompat.results.budget import BudgetPoint, Workload
 from embcompat.results.candidates import Scored
 from embcompat.results.curves import BackfillCurve, LearningCurve
 from embcompat.results.decision import Check, Decision, Judge, Option
@@ -79,6 +80,8 @@ class ResultFile(Value):
         checks: What holds, and what does not.
         relevance: What says which items are relevant (retrieval).
         options: Modes that re-embed a part of the gallery (retrieval).
+        workload: What the new model embeds (retrieval).
+        budget: Quality against cost, for every mode (retrieval).
         hybrid: The lines beside a lexical run (retrieval).
         times: How long the steps took (retrieval).
         examples: Searches before and after (retrieval).
@@ -102,6 +105,8 @@ class ResultFile(Value):
     checks: tuple[Check, ...] = ()
     relevance: Judge | None = None
     options: tuple[Option, ...] = ()
+    workload: Workload | None = None
+    budget: tuple[BudgetPoint, ...] = ()
     hybrid: HybridReport | None = None
     times: Times = Field(default_factory=Times)
     examples: tuple[Example, ...] = ()
@@ -121,7 +126,7 @@ class ResultFile(Value):
             return data
         fields = {name: value for name, value in data.items() if value is not None}
         if isinstance(mode := fields.get("decision"), str):
-            known = {name: fields[name] for name in ("needs", "fraction", "because") if name in fields}
+            known = {name: fields[name] for name in ("needs", "fraction", "depth", "because") if name in fields}
             fields["decision"] = {"mode": mode, "reason": fields.get("reason", ""), "needs": (), **known}
         return {**fields, "times": fields}
 

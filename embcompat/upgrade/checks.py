@@ -101,12 +101,12 @@ def check_verification(report: VerificationReport) -> tuple[Check, ...]:
 
 def _conversions(measured: Sequence[Option], decision: Decision) -> list[Option]:
     """Return plain conversion, and the chosen mode where it is another one that is no reindex."""
-    chosen = (decision.mode, decision.needs, decision.fraction)
+    chosen = (decision.mode, decision.needs, decision.fraction, decision.depth)
     return [
         option
         for option in measured
         if option.mode == "convert"
-        or (option.mode not in ("reindex", "stay") and (option.mode, option.needs, option.fraction) == chosen)
+        or (option.mode != "reindex" and (option.mode, option.needs, option.fraction, option.depth) == chosen)
     ]
 
 

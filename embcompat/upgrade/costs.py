@@ -54,7 +54,7 @@ class Costs:
         def effort(number: int) -> tuple[float, int, float, int]:
             cost = None if column is None else known[number][column]
             option = options[number]
-            return cost or 0.0, MODES.index(option.mode), option.fraction or 0.0, len(option.needs)
+            return cost or 0.0, MODES.index(option.mode), option.fraction or option.depth or 0.0, len(option.needs)
 
         return [options[number] for number in sorted(range(len(options)), key=effort)]
 
@@ -62,6 +62,6 @@ class Costs:
         """Write what an option costs, as far as it is known; empty where nothing is."""
         seconds, price = self.of(option)
         parts = [f"{option.items:,} items to embed"] if option.items else []
-        parts += [] if seconds is None else [format_duration(seconds)]
-        parts += [] if price is None else [f"price {price:,.2f}"]
+        parts += [format_duration(seconds)] if seconds else []
+        parts += [f"price {price:,.2f}"] if price else []
         return ", ".join(parts)

@@ -82,7 +82,8 @@ def decide(
     best = costs.order([option for option in cheap if not any(_leaner(other, option) for other in cheap)])[0]
     if best.mode != "reindex":
         because = reasons.points(report, best, full, costs, floor=quality_floor)
-        return Decision(best.mode, reasons.cheaper(best, can_stay=can_stay), best.needs, best.fraction, because)
+        reason = reasons.cheaper(best, can_stay=can_stay)
+        return Decision(best.mode, reason, best.needs, best.fraction, because, best.depth)
     others = [option for option in possible if option is not best]
     because = (
         *reasons.points(report, best, full, costs),
@@ -110,5 +111,5 @@ def _interchangeable(report: RetrievalReport, swap: Option, can_stay: bool) -> b
 
 def _leaner(other: Option, option: Option) -> bool:
     """Say whether another option does the same with fewer models alive."""
-    same = (other.mode, other.fraction) == (option.mode, option.fraction)
+    same = (other.mode, other.fraction, other.depth) == (option.mode, option.fraction, option.depth)
     return same and set(other.needs) < set(option.needs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pydantic import JsonValue
@@ -16,6 +16,7 @@ from embcompat.evaluation.verification import evaluate_verification
 from embcompat.evaluation.verification.report import Progress
 from embcompat.results import (
     SCHEMA_VERSION,
+    BudgetPoint,
     Check,
     Decision,
     HybridReport,
@@ -24,18 +25,25 @@ from embcompat.results import (
     Model,
     RetrievalReport,
     VerificationReport,
+    Workload,
 )
 from embcompat.similarities import Weight
+from embcompat.upgrade.budget import weigh_modes
 from embcompat.upgrade.cases import build_search_case, join_galleries, unseen_subjects
 from embcompat.upgrade.checks import check_verification
-from embcompat.upgrade.decision import QUALITY_FLOOR
+from embcompat.upgrade.decision import MOST_EMBEDDED, QUALITY_FLOOR
 from embcompat.upgrade.maps import OnnxMaps, Upgrade
 from embcompat.upgrade.modes import MeasuredModes
+from embcompat.upgrade.reasons import aligner_cost
 from embcompat.upgrade.search import Costs, judge_search
 from embcompat.upgrade.verification import decide_verification, verification_warnings
+from embcompat.upgrade.workload import count_workload
 
 Task = Literal["retrieval", "verification"]
 TASKS: tuple[Task, ...] = ("retrieval", "verification")
+
+ALIGNED: tuple[Mode, ...] = ("convert", "fused", "lazy_backfill", "backfill")
+"""Modes that an aligner is fitted for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +61,7 @@ class Evaluation:
         relevance: What says which items are relevant (retrieval): ``qrels``, ``labels`` or ``new_model_neighbours``.
         modes: The modes that re-embed a part of the gallery (retrieval).
         hybrid: The lines beside a lexical run (retrieval).
+        workload: What the new model embeds (retrieval).
     """
 
     task: Task
@@ -65,11 +74,19 @@ class Evaluation:
     relevance: Judge | None = None
     modes: MeasuredModes | None = None
     hybrid: HybridReport | None = None
+    workload: Workload | None = None
 
     @property
     def query_ids(self) -> tuple[str, ...]:
         """Ids of the held-out queries; none for a verification."""
         return self.report.query_ids if isinstance(self.report, RetrievalReport) else ()
+
+    @property
+    def budget(self) -> tuple[BudgetPoint, ...]:
+        """Quality against cost for every mode that was measured; empty without judged queries."""
+        if not isinstance(self.report, RetrievalReport) or self.workload is None or self.decision.mode == "unjudged":
+            return ()
+        return weigh_modes(self.report, () if self.modes is None else self.modes.options, self.workload)
 
     def to_dict(self) -> dict[str, JsonValue]:
         """Return everything as JSON; the kind is the task."""
@@ -87,6 +104,9 @@ class Evaluation:
             result |= self.modes.to_dict()
         if self.hybrid is not None:
             result["hybrid"] = self.hybrid.to_dict()
+        if self.workload is not None:
+            result["workload"] = self.workload.to_dict()
+            result["budget"] = [point.to_dict() for point in self.budget]
         result["checks"] = [check.to_dict() for check in self.checks]
         return {**result, "notes": list(self.warnings), **self.decision.to_dict()}
 
@@ -180,15 +200,21 @@ def evaluate_upgrade(
     case = build_search_case(galleries, old_queries=old_queries, new_queries=new_queries, qrels=qrels)
     costs = Costs(quality_floor, models_alive, seconds, seconds_per_item, price_per_item)
     search = judge_search(case, metric=metric, seed=seed, costs=costs, lexical_run=lexical_run)
+    workload = count_workload(galleries, seconds_per_item=seconds_per_item)
+    decision = search.decision
+    if decision.mode in ALIGNED:
+        cost = aligner_cost(workload, limit=MOST_EMBEDDED)
+        decision = replace(decision, because=(*decision.because, *cost))
     return Evaluation(
         task,
         artifact,
         spaces,
-        search.decision,
+        decision,
         search.warnings,
         search.checks,
         search.report,
         case.judge,
         search.modes,
         search.hybrid,
+        workload,
     )

@@ -26,6 +26,9 @@ FRACTIONS = (0.05, 0.1, 0.2, 0.5)
 MAX_SERVED = 500
 """Held-out queries that are served from the lazy backfill; of more, as many are drawn [ours]."""
 
+LAZY_DEPTHS = (10, 20)
+"""Depths of a lazy backfill that are measured beside the usual one, with the new model alone alive [ours]."""
+
 _SEARCHES: tuple[tuple[Line, float | None, tuple[Model, ...]], ...] = (
     ("converted", None, ("new",)),
     ("fused", DEFAULT_WEIGHT, ("old", "new")),
@@ -39,7 +42,8 @@ class MeasuredModes:
 
     Attributes:
         options: What `embcompat.upgrade.decide` takes.
-        curves: The lazy backfills in the whole gallery: over a search of the target side, and over a fused one.
+        curves: The lazy backfills in the whole gallery: over a search of the target side and over a fused one, and over
+            the target side at smaller depths.
     """
 
     options: tuple[Option, ...]
@@ -94,14 +98,16 @@ def _lazy_options(galleries: list[_Gallery], metric: str, seed: int) -> list[tup
     options = []
     items_of_reindex = int(np.count_nonzero(~galleries[0].fitted))
     served = np.random.default_rng(seed).permutation(len(galleries[0].relevance)) < MAX_SERVED
-    for _, weight, needs in _SEARCHES:
+    searches = [(weight, needs, DEFAULT_DEPTH) for _, weight, needs in _SEARCHES]
+    searches += [(None, ("new",), depth) for depth in LAZY_DEPTHS]
+    for weight, needs, depth in searches:
         parts: list[Part] = []
         cold: list[Part] = []
         curves = []
         for gallery in galleries:
             chosen = gallery.relevance.select(served)
             curve = replay_lazy(
-                gallery.sides, chosen, gallery.fitted, metric=metric, depth=DEFAULT_DEPTH, weight=weight, seed=seed
+                gallery.sides, chosen, gallery.fitted, metric=metric, depth=depth, weight=weight, seed=seed
             )
             before = _values(_lines(gallery, "status_quo"), (), chosen, metric)["status_quo"]
             parts.append((curve.values, before, curve.reindex))
@@ -110,7 +116,7 @@ def _lazy_options(galleries: list[_Gallery], metric: str, seed: int) -> list[tup
         items = int(curves[0].embedded[-1])
         share = items / items_of_reindex
         option = option_from(
-            "lazy_backfill", parts, needs=needs, items=items, share_of_reindex=share, cold=cold, seed=seed
+            "lazy_backfill", parts, needs=needs, depth=depth, items=items, share_of_reindex=share, cold=cold, seed=seed
         )
         options.append((option, curves[0]))
     return options

@@ -37,6 +37,7 @@ def option_from(
     *,
     needs: tuple[Model, ...],
     fraction: float | None = None,
+    depth: int | None = None,
     items: int | None = None,
     share_of_reindex: float | None = None,
     cold: Sequence[Part] = (),
@@ -49,6 +50,7 @@ def option_from(
         parts: For each gallery the metric under the option, under the status quo and after a full reindex (m,).
         needs: The models that must be alive at query time.
         fraction: See `Option`.
+        depth: See `Option`.
         items: See `Option`.
         share_of_reindex: See `Option`.
         cold: The same as ``parts``, if each query were the first one.
@@ -61,6 +63,7 @@ def option_from(
         difference=difference,
         retention=retention,
         fraction=fraction,
+        depth=depth,
         items=items,
         share_of_reindex=share_of_reindex,
         cold=_cold_start(cold, seed) if cold else None,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from embcompat.results import Estimate, Option, RetrievalReport
+from embcompat.durations import format_duration
+from embcompat.results import Estimate, Option, RetrievalReport, Workload
 from embcompat.upgrade.costs import Costs
 
 
@@ -119,6 +120,21 @@ def against_the_rest(
     return tuple(sentences)
 
 
+def aligner_cost(workload: Workload, *, limit: float) -> tuple[str, ...]:
+    """Return what the aligner itself costs, and whether the gallery is so small that a reindex is simpler."""
+    if not workload.fixed:
+        return ()
+    seconds = workload.seconds(workload.share)
+    time = "" if seconds is None else f", about {format_duration(seconds)}"
+    sentences = [
+        f"To fit the aligner, the new model embeds {workload.fixed:,.0f} {workload.unit}{time}: "
+        f"{percent(workload.share)} of a full reindex of this gallery, and no more for a larger one."
+    ]
+    if workload.share > limit:
+        sentences.append("This gallery is small: a full reindex costs hardly more, and is simpler.")
+    return tuple(sentences)
+
+
 def describe(option: Option) -> str:
     """Name a mode as the subject of a sentence."""
     names = {"stay": "staying", "swap": "searching the stored vectors with the new model", "reindex": "a full reindex"}
@@ -126,7 +142,10 @@ def describe(option: Option) -> str:
         return names[option.mode]
     base = "fused scoring" if len(option.needs) == 2 else "converting"
     if option.mode == "lazy_backfill":
-        return f"{base} and re-embedding what queries bring up"
+        what = (
+            "what queries bring up" if option.depth is None else f"the {option.depth} items that each query brings up"
+        )
+        return f"{base} and re-embedding {what}"
     if option.mode == "backfill":
         part = "a part" if option.fraction is None else f"{100 * option.fraction:.3g} %"
         return f"{base} and re-embedding {part} of the gallery"

@@ -69,6 +69,27 @@ def demo() -> dict[str, Any]:
                 ("backfill", ["new"], 0.2, 123),
             )
         ],
+        "workload": {"unit": "words", "items": 900, "gallery": 9000, "pairs": 900, "pieces": 900, "table": 450},
+        "budget": [
+            {
+                "mode": mode,
+                "needs": needs,
+                "depth": depth,
+                "cold": cold,
+                "fraction": fraction,
+                "share_of_reindex": share,
+                "difference": estimate(0.1),
+                "retention": estimate(retention),
+            }
+            for mode, needs, depth, cold, fraction, share, retention in (
+                ("convert", ["new"], None, False, None, 0.25, 0.767),
+                ("lazy_backfill", ["new"], 10, False, None, 0.41, 0.93),
+                ("lazy_backfill", ["new"], 10, True, None, 0.26, 0.61),
+                ("lazy_backfill", ["old", "new"], 10, False, None, 0.41, 0.94),
+                ("backfill", ["new"], None, False, 0.2, 0.45, 0.8),
+                ("reindex", ["new"], None, False, None, 1.0, 1.0),
+            )
+        ],
         "hybrid": {
             "metric": "ndcg@10",
             "lexical": estimate(0.31),

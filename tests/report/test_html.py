@@ -17,7 +17,7 @@ from embcompat.errors import InputError, MissingExtraError
 from embcompat.report import write_report
 from embcompat.report.html import render_report
 
-OPTION = {"mode": "lazy_backfill", "difference": {"value": 0.1}, "retention": {"value": 0.9}}
+POINT = {"mode": "convert", "share_of_reindex": 0.1, "difference": {"value": 0.1}, "retention": {"value": 0.9}}
 VOID = {"meta", "link", "br"}
 
 
@@ -153,6 +153,7 @@ def test_verdict_and_three_numbers_stand_above_the_first_picture(demo: dict[str,
     above = page[page.index("<main>") : page.index("<svg")]
     assert "This verdict is made up." in above
     assert above.count('<dd class="value">') == 3
+    assert '<dd class="value">25.0\xa0%</dd><dd class="detail">of what a full reindex embeds</dd>' in above
     assert "2026-02-03 04:05 UTC" in above
     assert "none, made up" in above
     assert "Every figure on this page is made up." not in above
@@ -225,7 +226,7 @@ def test_the_hybrid_of_each_line_is_drawn_and_tabulated(demo: dict[str, Any]) ->
         ({"kind": "retrieval", "metric": "mrr"}, 0),
         ({"kind": "demo", "metric": "mrr", "converted": 0.0}, 1),
         ({"kind": "retrieval", "metric": "mrr", "convert_seconds": 3.0}, 0),
-        ({"kind": "retrieval", "metric": "mrr", "options": [OPTION]}, 1),
+        ({"kind": "retrieval", "metric": "mrr", "budget": [POINT]}, 1),
         ({"kind": "retrieval", "metric": "mrr", "hybrid": {"lexical": {"value": 0.1}, "lines": {}}}, 0),
     ],
 )

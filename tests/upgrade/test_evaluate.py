@@ -234,6 +234,7 @@ def test_the_checks_agree_with_the_decision() -> None:
     assert checks["At least 20 held-out queries"].passed
     assert checks["The new model is better than today's"].passed
     assert evaluation.decision.mode == "convert"
+    assert any("the new model embeds 360 items: 40.0 % of a" in each for each in evaluation.decision.because)
     assert all(check.passed for check in evaluation.checks)
     strict = {check.name: check for check in BETTER.evaluate(BETTER.pairs(), quality_floor=1.0).checks}
     assert not strict["Converting keeps 100.0 % of a full reindex"].passed

@@ -57,14 +57,18 @@ def test_every_mode_is_there_with_what_it_costs(modes: MeasuredModes) -> None:
     assert found == [
         ("lazy_backfill", None, alone),
         ("lazy_backfill", None, both),
+        ("lazy_backfill", None, alone),
+        ("lazy_backfill", None, alone),
         ("backfill", 0.2, alone),
         ("backfill", 0.2, both),
         ("backfill", 0.5, alone),
         ("backfill", 0.5, both),
     ]
-    assert [option.items for option in modes.options[2:]] == [40, 40, 190, 190]
-    for option, curve in zip(modes.options[:2], modes.curves, strict=True):
+    assert [option.depth for option in modes.options[:4]] == [50, 50, 10, 20]
+    assert [option.items for option in modes.options[4:]] == [40, 40, 190, 190]
+    for option, curve in zip(modes.options[:4], modes.curves, strict=True):
         assert option.items == curve.embedded[-1] <= ITEMS - FITTED
+        assert option.depth == curve.depth
 
 
 def test_more_is_better_and_all_beat_conversion(modes: MeasuredModes) -> None:
@@ -77,11 +81,14 @@ def test_more_is_better_and_all_beat_conversion(modes: MeasuredModes) -> None:
         qrels=Qrels.one_each(ASKED),
         native_ids=NATIVE,
     )
-    lazy, _, small, _, large, _ = modes.options
+    lazy, _, shallow, _, small, _, large, _ = modes.options
     converted = min(part.retentions["converted"].value for part in report.parts)
     assert converted < small.retention.value < large.retention.value < lazy.retention.value
     assert lazy.share_of_reindex == 1.0  # eighty queries at depth 50 bring up the whole gallery of 500
-    made = decide(report, options=modes.options, quality_floor=0.9)
+    assert shallow.items is not None
+    assert lazy.items is not None
+    assert shallow.items < lazy.items
+    made = decide(report, options=[lazy, *modes.options[4:]], quality_floor=0.9)
     assert made.mode == "backfill"
     made = decide(report, options=[lazy], quality_floor=0.9)
     assert made.mode == "reindex"
@@ -93,7 +100,7 @@ def test_more_is_better_and_all_beat_conversion(modes: MeasuredModes) -> None:
 
 
 def test_a_cold_gallery_is_worth_less_than_a_warm_one(modes: MeasuredModes) -> None:
-    for option, curve in zip(modes.options[:2], modes.curves, strict=True):
+    for option, curve in zip(modes.options[:4], modes.curves, strict=True):
         assert option.cold is not None
         assert option.cold.retention.value <= option.retention.value
         assert curve.cold[curve.order[0]] == curve.values[curve.order[0]]  # the first query did meet a cold gallery

@@ -19,10 +19,8 @@ from embcompat.report.plots.picture import (
 )
 from embcompat.report.plots.svg import colour
 from embcompat.report.tables import (
-    name_option,
     tabulate_candidates,
     tabulate_lines,
-    tabulate_options,
     tabulate_recall,
     tabulate_sizes,
     tabulate_times,
@@ -36,7 +34,7 @@ from embcompat.report.wording import (
     as_seconds,
     as_share,
 )
-from embcompat.results import Estimate, Line, Option, Point, Projection, RetrievalReport, Scored, Times
+from embcompat.results import Estimate, Line, Point, Projection, RetrievalReport, Scored, Times
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -145,36 +143,6 @@ def draw_sizes(result: RetrievalReport, key: str) -> Picture | None:
         "Small galleries flatter: the same lines on nested parts of the gallery, with 95 % intervals.",
         paint,
         rows=tabulate_sizes(result),
-    )
-
-
-def draw_options(options: Sequence[Option], key: str) -> Picture | None:
-    """Draw what the ways to go on that re-embed a part of the gallery keep of a full reindex."""
-    if not options:
-        return None
-
-    def paint(figure: Figure) -> None:
-        axes = figure.add_subplot()
-        axes.axvline(1.0, color=colour("new"), linewidth=1.2, linestyle=DASHES[1])
-        for row, each in enumerate(options):
-            shade = colour("fused" if len(each.needs) > 1 else "converted")
-            draw_interval(axes, each.retention, row, shade)
-            axes.plot([each.retention.value], [row], "o", color=shade, markersize=8)
-        axes.set_yticks(range(len(options)), [name_option(each) for each in options])
-        axes.set_ylim(len(options) - 0.5, -0.5)
-        axes.xaxis.set_major_formatter(lambda value, _: as_share(value))
-        axes.set_xlabel("share of a full reindex")
-
-    return make_picture(
-        key,
-        "Re-embedding a part",
-        "What is kept when queries re-embed what they bring up, or some rows are re-embedded in random order; fused: "
-        "both models serve. The queries were served one after the other, the first ones with only the fitted items "
-        "native.",
-        paint,
-        rows=tabulate_options(options),
-        height=90 + 34 * len(options),
-        wide=True,
     )
 
 
