@@ -135,7 +135,7 @@ def test_the_cost_of_the_aligner_in_words(evaluation: ec.Evaluation) -> None:
     workload = evaluation.workload
     assert workload is not None
     (cost,) = aligner_cost(workload, limit=0.5)
-    assert cost.startswith("To fit the aligner, the new model embeds 203 words, about 41 s: 33.8 % of a full reindex")
+    assert cost.startswith("To fit the aligner, the new model embeds 203 words, about 40.6 s: 33.8 % of a full reindex")
     assert aligner_cost(workload, limit=0.3)[1].startswith("This gallery is small")
     assert aligner_cost(workload.model_copy(update={"pairs": 0.0, "pieces": 0.0}), limit=0.3) == ()
 
