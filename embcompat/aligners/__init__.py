@@ -16,6 +16,7 @@ from embcompat.aligners.canonical import fit_canonical
 from embcompat.aligners.ensemble import EnsembleAligner
 from embcompat.aligners.kernel import KernelAligner, fit_kernel
 from embcompat.aligners.output import match_variance, reweight
+from embcompat.aligners.reweighted import ReweightedAligner, unweight
 from embcompat.aligners.shared import shared_space
 from embcompat.aligners.sums import GramSums
 from embcompat.artifact import Artifact, read_artifact
@@ -42,8 +43,9 @@ ALIGNERS: dict[str, Loader] = {
     "ensemble": _loader("embcompat.aligners.ensemble", "EnsembleAligner"),
     "kernel": _loader("embcompat.aligners.kernel", "KernelAligner"),
     "multi_branch": _loader("embcompat.aligners.neural", "MultiBranchAligner"),
-    "text_aware": _loader("embcompat.aligners.text", "TextAwareAligner"),
     "residual": _loader("embcompat.aligners.neural", "ResidualAligner"),
+    "reweighted": _loader("embcompat.aligners.reweighted", "ReweightedAligner"),
+    "text_aware": _loader("embcompat.aligners.text", "TextAwareAligner"),
 }
 
 
@@ -86,6 +88,7 @@ __all__ = [
     "EnsembleAligner",
     "GramSums",
     "KernelAligner",
+    "ReweightedAligner",
     "fit_affine",
     "fit_affine_sums",
     "fit_canonical",
@@ -96,4 +99,5 @@ __all__ = [
     "reweight",
     "shared_space",
     "stream_sums",
+    "unweight",
 ]

@@ -1,4 +1,4 @@
-"""Corrections of what an aligner puts out, fitted on pairs and folded into the aligner."""
+"""Corrections of what an aligner puts out, fitted on pairs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embcompat.aligners.base import Aligner
+from embcompat.aligners.reweighted import ReweightedAligner
 from embcompat.aligners.sums import Float64
 from embcompat.embeddings import Embeddings, PairedEmbeddings
 from embcompat.errors import InputError
@@ -35,28 +36,29 @@ def match_variance(aligner: AnyAligner, pairs: PairedEmbeddings) -> AnyAligner:
     raw = type(aligner).from_state({**aligner.config(), "normalize": False}, aligner.state())
     output = raw.transform(pairs.source.vectors).astype(np.float64)
     mean = output.mean(axis=0)
-    found, wanted = float(output.var(axis=0).sum()), float(pairs.target.vectors.var(axis=0, dtype=np.float64).sum())
-    if found == 0:
+    variance, goal = float(output.var(axis=0).sum()), float(pairs.target.vectors.var(axis=0, dtype=np.float64).sum())
+    if variance == 0:
         raise InputError("the aligner's output must vary to be stretched. Got the same vector for every pair.")
-    factor = np.sqrt(wanted / found)
+    factor = np.sqrt(goal / variance)
     return aligner.with_output_map(factor * np.eye(aligner.target_dim), (1 - factor) * mean)
 
 
 def reweight(
-    aligner: AnyAligner,
+    aligner: Aligner,
     held_out: PairedEmbeddings,
     *,
     labelled: Embeddings | None = None,
     strength: float | None = None,
     converted: NDArray[np.float32] | None = None,
-) -> AnyAligner:
+) -> ReweightedAligner:
     """Weigh down the directions in which converted vectors are unreliable.
 
     The output f becomes C⁻¹ f, normalized again, with C = C_residual + C_within + s·tr(C_residual + C_within)/k·I: the
     covariance of target − f over held-out pairs, the pooled covariance of the target vectors of one subject where
     there are labels, and a part s of their mean diagonal over the k dimensions. Only the converted side is moved, so
     scores among native vectors stay as they are; scores of a query against converted rows are on another scale than
-    scores against native rows, and the two must not be ranked in one list as they stand. [ours]
+    scores against native rows, and the two must not be ranked in one list as they stand: where native rows stand among
+    converted ones (lazy or partial backfill), take `unweight` of the result. [ours]
 
     Args:
         aligner: What to correct.
@@ -95,12 +97,12 @@ def reweight(
         spread = spread + _covariance_within(vectors, labels)
     level = float(np.trace(spread)) / space.dim
     if level == 0:
-        return aligner
+        return ReweightedAligner(aligner, np.eye(space.dim), normalize=aligner.normalize)
     matrix = np.linalg.inv(spread + strength * level * np.eye(space.dim))
     # The length changes nothing where vectors are normalized, and stays what it was on average elsewhere.
     exact = converted.astype(np.float64)
     matrix *= np.sqrt(np.sum(exact**2) / np.sum((exact @ matrix.T) ** 2))
-    return aligner.with_output_map(matrix, np.zeros(space.dim))
+    return ReweightedAligner(aligner, matrix, normalize=aligner.normalize)
 
 
 def _covariance_within(vectors: NDArray[np.float32], labels: NDArray[np.object_]) -> Float64:

@@ -23,6 +23,7 @@ SCORE_COHORT = "score_cohort"
 FEATURES = "features"
 PLAIN = "plain"
 TEXT_AWARE = "text_aware"
+REWEIGHTED = "reweighted"
 CHANCE = "chance"
 REFIT = "refit"
 
@@ -93,6 +94,13 @@ class Manifest(BaseModel):
     calibration: dict[str, JsonValue] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
     files: dict[str, str]
+
+    @property
+    def is_reweighted(self) -> bool:
+        """Whether native rows must not stand among the rows that the aligner makes."""
+        parts = self.config.get("parts")
+        kinds = [part.get("kind") for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
+        return REWEIGHTED in (self.kind, *kinds)
 
     def to_bytes(self) -> bytes:
         """Return the canonical form: sorted keys, no spaces, UTF-8, one final newline."""

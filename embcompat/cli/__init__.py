@@ -24,6 +24,7 @@ from embcompat.cli.registry import registry
 from embcompat.cli.report import report
 from embcompat.cli.serve import serve
 from embcompat.cli.thresholds import thresholds
+from embcompat.cli.unweight import unweight
 from embcompat.cli.upgrade import app as upgrade
 from embcompat.errors import GateError, InputError, MissingExtraError
 from embcompat.redaction import redact
@@ -60,7 +61,7 @@ for _step in (sample, embed, fit, evaluate):
 app.add_typer(migrate, rich_help_panel=LINE)
 app.command(rich_help_panel=WHOLE)(demo)
 app.add_typer(upgrade, rich_help_panel=WHOLE)
-for _command in (convert, serve, thresholds, doctor, report, aligners, extractors):
+for _command in (convert, unweight, serve, thresholds, doctor, report, aligners, extractors):
     app.command(rich_help_panel=BESIDES)(_command)
 for _group in (backfill, registry, queries):
     app.add_typer(_group, rich_help_panel=BESIDES)

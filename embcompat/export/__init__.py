@@ -2,5 +2,6 @@
 
 from embcompat.export.artifacts import save_aligner_pair, save_artifact
 from embcompat.export.graphs import build_graph
+from embcompat.export.unweight import unweight_artifact
 
-__all__ = ["build_graph", "save_aligner_pair", "save_artifact"]
+__all__ = ["build_graph", "save_aligner_pair", "save_artifact", "unweight_artifact"]

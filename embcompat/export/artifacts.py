@@ -6,6 +6,7 @@ import hashlib
 import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from embcompat.aligners import Aligner, AlignerPair
+from embcompat.aligners import Aligner, AlignerPair, unweight
 from embcompat.aligners.text import TextAwareAligner
 from embcompat.artifact import (
     CANARY,
@@ -33,7 +34,7 @@ from embcompat.artifact import (
     file_digest,
     read_artifact,
 )
-from embcompat.embeddings import PairedEmbeddings, PairSplit, normalize_rows
+from embcompat.embeddings import PairedEmbeddings, PairSplit
 from embcompat.errors import InputError
 from embcompat.export.convertibility import (
     Convertibility,
@@ -45,8 +46,9 @@ from embcompat.export.directory import fresh_directory
 from embcompat.export.figures import HeldOutFigures, held_out_part, measure_held_out
 from embcompat.export.files import write_canary, write_cohort, write_pairs, write_weights
 from embcompat.export.graphs import build_graph
-from embcompat.export.parity import check_parity
+from embcompat.export.parity import check_parity, parity_rows
 from embcompat.export.quantize import check_int8, quantize_int8
+from embcompat.export.unweight import UNWEIGHTED
 from embcompat.graphs import check_graph
 from embcompat.spaces import SpaceVersion
 
@@ -110,7 +112,8 @@ def save_artifact(
     with fresh_directory(Path(path), overwrite=overwrite) as directory:
         write_weights(aligner, directory / WEIGHTS)
         convertibility = None if split is None else _fit_convertibility(split, source)
-        figures = None if split is None else _figures(aligner if measured is None else measured, split, source, target)
+        judged = aligner if measured is None else measured
+        figures = None if split is None else _figures(judged, split, source, target)
         written = _write_graph(aligner, directory / GRAPH, source, split, convertibility, int8=int8)
         names = {metric.name for metric in metrics}
         measured_here = [metric for metric in (figures.metrics if figures else ()) if metric.name not in names]
@@ -206,7 +209,15 @@ def _figures(
         return None
     if not isinstance(measured, AlignerPair) and (pairs.source.space, pairs.target.space) != (source, target):
         return None
-    return measure_held_out(measured, split)
+    figures = measure_held_out(measured, split)
+    if figures is None or isinstance(measured, AlignerPair) or (bare := unweight(measured)) is measured:
+        return figures
+    unweighted = measure_held_out(bare, split)
+    extra = [
+        metric.model_copy(update={"name": f"{UNWEIGHTED}{metric.name}"})
+        for metric in (unweighted.metrics if unweighted else ())
+    ]
+    return replace(figures, metrics=(*figures.metrics, *extra))
 
 
 def _check_dims(aligner: Aligner, source: SpaceVersion, target: SpaceVersion) -> None:
@@ -230,7 +241,7 @@ def _write_graph(
     if int8 and isinstance(aligner, TextAwareAligner):
         raise InputError("int8 is for aligners that read vectors alone. Got a text_aware one.")
     model = build_graph(aligner)
-    rows = _parity_rows(source, split)
+    rows = parity_rows(source) if split is None else np.ascontiguousarray(_source_vectors(split.train, source)[:256])
     check_parity(aligner, model.SerializeToString(), rows)
     metrics: list[Metric] = []
     if int8 and split is not None and (held_out := held_out_part(split)) is not None:
@@ -257,13 +268,6 @@ def _fit_convertibility(split: PairSplit, source: SpaceVersion) -> Convertibilit
 def _source_vectors(pairs: PairedEmbeddings, source: SpaceVersion) -> NDArray[np.float32]:
     """Return the side of the pairs that the aligner reads: of a pair of aligners, one reads the new side."""
     return pairs.target.vectors if pairs.target.space == source else pairs.source.vectors
-
-
-def _parity_rows(source: SpaceVersion, split: PairSplit | None) -> NDArray[np.float32]:
-    if split is not None:
-        return np.ascontiguousarray(_source_vectors(split.train, source)[:256])
-    rows = np.random.default_rng(0).standard_normal((256, source.dim)).astype(np.float32)
-    return np.asarray(normalize_rows(rows)) if source.normalized else rows
 
 
 def _versions() -> dict[str, str]:

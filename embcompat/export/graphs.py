@@ -17,7 +17,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from embcompat.aligners import AffineAligner, Aligner
+from embcompat.aligners import AffineAligner, Aligner, ReweightedAligner
 from embcompat.aligners.chain import ChainAligner
 from embcompat.aligners.ensemble import EnsembleAligner
 from embcompat.aligners.kernel import KernelAligner
@@ -171,6 +171,16 @@ def ensemble_graph(aligner: EnsembleAligner) -> onnx.ModelProto:
     return builder.finish(mapped, normalize=aligner.normalize)
 
 
+def reweighted_graph(aligner: ReweightedAligner) -> onnx.ModelProto:
+    """Put one more product with bias, and normalization, behind the graph of the base."""
+    (base,) = _part_graphs((aligner.base,))
+    builder = GraphBuilder(aligner.source_dim, aligner.target_dim, opset=base.opset_import[0].version)
+    weight = builder.constant("weight", np.ascontiguousarray(aligner.weight.T))
+    bias = builder.constant("bias", aligner.bias)
+    mapped = builder.node("Gemm", [builder.include(base, "vectors"), weight, bias], "mapped")
+    return builder.finish(mapped, normalize=aligner.normalize)
+
+
 def text_aware_graph(aligner: TextAwareAligner) -> onnx.ModelProto:
     """Put the worded map, fed with vectors and features side by side, and the plain map beside it, as second output.
 
@@ -213,6 +223,7 @@ GRAPHS: dict[str, Callable[[Any], onnx.ModelProto]] = {
     "chain": chain_graph,
     "ensemble": ensemble_graph,
     "kernel": kernel_graph,
+    "reweighted": reweighted_graph,
     "text_aware": text_aware_graph,
 }
 """Builders for the numpy kinds; every other kind is a torch module."""

@@ -6,11 +6,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embcompat.aligners import Aligner
+from embcompat.embeddings import normalize_rows
 from embcompat.errors import ParityError
 from embcompat.export.graphs import graph_case
+from embcompat.spaces import SpaceVersion
 
 PARITY_TOLERANCE = 1e-4
 """Largest allowed ‖graph − aligner‖ / ‖aligner‖ of a row [ours]; float32 graphs stay near 1e-6."""
+
+
+def parity_rows(source: SpaceVersion) -> NDArray[np.float32]:
+    """Return random rows (256, dim) of a space, to compare a graph with its aligner where no pairs are at hand."""
+    rows = np.random.default_rng(0).standard_normal((256, source.dim)).astype(np.float32)
+    return np.asarray(normalize_rows(rows)) if source.normalized else rows
 
 
 def check_parity(aligner: Aligner, model: bytes, rows: NDArray[np.float32]) -> float:

@@ -63,8 +63,8 @@ class RetrievalReport(Value):
         new_space: Id of the new space.
         queries: Held-out queries: those whose relevant items were not fitted. 0 where a file does not say.
         gallery_size: Items in the gallery. 0 where a file does not say.
-        native_fraction: Share of the gallery that was fitted: it has new vectors already, is served with them, and
-            belongs to the budget.
+        native_fraction: Share of the gallery that was fitted: it has new vectors already, is served with them (but
+            for the conversion of a reweighted aligner, which is served alone), and belongs to the budget.
         metrics: Mean of each metric on each line.
         gaps: (Line − status quo) / (full reindex − status quo); for ``converted`` and ``fused``.
         retention_by_size: The figures in nested galleries, the smallest first, the whole one last: small galleries

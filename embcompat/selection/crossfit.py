@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embcompat.aligners import AffineAligner, Aligner, match_variance, parameter_count, reweight
+from embcompat.aligners import (
+    AffineAligner,
+    Aligner,
+    ReweightedAligner,
+    match_variance,
+    parameter_count,
+    reweight,
+)
 from embcompat.embeddings import Embeddings, PairedEmbeddings, piece_rows, split_pairs, transform_embeddings
 from embcompat.errors import InputError
 from embcompat.selection.candidates import Candidate
@@ -149,9 +156,10 @@ def correct(aligner: Aligner, candidate: Candidate, fit: CrossFit, pairs: Paired
     """Return an aligner that was fitted on all pairs with the candidate's correction, from cross-fitted conversions."""
     if candidate.correction is None:
         return aligner
-    every = np.ones(len(pairs), dtype=bool)
-    folded = _correction(candidate, fit, pairs, every)
-    state = folded.state()
+    correction = _correction(candidate, fit, pairs, np.ones(len(pairs), dtype=bool))
+    if isinstance(correction, ReweightedAligner):
+        return ReweightedAligner(aligner, correction.weight, normalize=aligner.normalize)
+    state = correction.state()
     return aligner.with_output_map(state["weight"], state["bias"])
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from embcompat.aligners import Aligner
+from embcompat.aligners import Aligner, unweight
 from embcompat.aligners.ensemble import EnsembleAligner
 from embcompat.aligners.kernel import DEFAULT_LANDMARKS, fit_kernel
 from embcompat.aligners.output import reweight
@@ -63,15 +63,20 @@ class TextAwareFit:
         parts: What was tried, in that order.
         held_out: What was fitted on the training pairs alone, with the same parts: its figures on held-out pairs are a
             lower bound of the aligner's.
-        unweighted: ``aligner`` before `reweight`, or ``aligner`` itself where that was left out. Scores of its rows are
-            nearly on the scale of native ones: take it where native rows are to stand among converted ones, as in a
-            lazy or partial backfill.
     """
 
     aligner: Aligner
     parts: tuple[Part, ...]
     held_out: Aligner
-    unweighted: Aligner
+
+    @property
+    def unweighted(self) -> Aligner:
+        """The aligner before `reweight`; itself where that was left out.
+
+        Scores of its rows are nearly on the scale of native ones: take it where native rows are to stand among
+        converted ones, as in a lazy or partial backfill.
+        """
+        return unweight(self.aligner)
 
 
 def fit_text_aware(
@@ -119,9 +124,7 @@ def fit_text_aware(
     trials.attempt_reweighting()
     variant = trials.variant
     aligner, held_out = (fits.assemble(variant, refit=refit) for refit in (True, False))
-    bare = replace(variant, reweighted=False)
-    unweighted = fits.assemble(bare, refit=True) if variant.reweighted else aligner
-    return TextAwareFit(aligner, tuple(trials.parts), held_out, unweighted)
+    return TextAwareFit(aligner, tuple(trials.parts), held_out)
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,10 @@ from embcompat.upgrade.evaluate import Evaluation, evaluate_upgrade
 from embcompat.upgrade.maps import OnnxMaps, open_maps
 from embcompat.upgrade.modes import MeasuredModes, measure_modes
 from embcompat.upgrade.options import measured_options, option_from
+from embcompat.upgrade.search import MIXED_MODES
 
 __all__ = [
+    "MIXED_MODES",
     "MODES",
     "QUALITY_FLOOR",
     "Decision",

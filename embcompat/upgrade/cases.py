@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Set
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -45,6 +46,16 @@ class Galleries:
     old: Embeddings
     new: Embeddings
     converted: Embeddings
+
+    @cached_property
+    def mixable(self) -> Embeddings | None:
+        """The same items, converted without the aligner's reweighting; None where it has none."""
+        return self.maps.convert_unweighted(self.old)
+
+    @property
+    def mixed(self) -> Embeddings:
+        """The converted items as they may stand among native ones."""
+        return self.converted if self.mixable is None else self.mixable
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +100,8 @@ def join_galleries(
         )
     fitted = artifact.pair_ids("train", "validation") if artifact is not None else frozenset(fitted_ids or ())
     pairs = pair_embeddings(old_gallery, new_gallery)
-    return Galleries(maps, artifact, fitted, pairs.source, maps.into_target(pairs.target), maps.convert(pairs.source))
+    old, new = pairs.source, maps.into_target(pairs.target)
+    return Galleries(maps, artifact, fitted, old, new, maps.convert(old))
 
 
 def build_search_case(
@@ -123,7 +135,7 @@ def build_search_case(
     else:
         pairs = pair_embeddings(old_queries, new_queries)
         old, new = pairs.source, galleries.maps.into_target(pairs.target)
-    sides = Sides(old, new, galleries.old, galleries.new, galleries.converted)
+    sides = Sides(old, new, galleries.old, galleries.new, galleries.converted, galleries.mixable)
     judge: Judge
     if qrels is not None:
         judge = "qrels"
@@ -176,7 +188,7 @@ def hold_out(galleries: Galleries, *, seed: int) -> tuple[Galleries, HeldOut | N
     rows = rows[np.isin(names[rows], drawn)]
     if len(rows) < FEWEST_HELD_OUT:
         return galleries, None
-    parts = [side.select(rows) for side in (galleries.old, galleries.converted, galleries.new)]
+    parts = [side.select(rows) for side in (galleries.old, galleries.mixed, galleries.new)]
     return replace(galleries, fitted=galleries.fitted | set(parts[0].ids.tolist())), HeldOut(*parts)
 
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, final
 
-from embcompat.aligners import Aligner, AlignerPair
+from embcompat.aligners import Aligner, AlignerPair, load_aligner, unweight
+from embcompat.aligners.reweighted import undo_weighting
 from embcompat.aligners.shared import shared_space
-from embcompat.artifact import MANIFEST, Artifact
+from embcompat.artifact import MANIFEST, TEXT_AWARE, Artifact
 from embcompat.embeddings import Embeddings, convert_embeddings
 from embcompat.runtime import OnnxAligner
 from embcompat.spaces import SpaceVersion, require_space
@@ -19,6 +20,9 @@ class Maps(Protocol):
 
     def convert(self, old: Embeddings) -> Embeddings:
         """Convert old vectors to the target space."""
+
+    def convert_unweighted(self, old: Embeddings) -> Embeddings | None:
+        """Convert old vectors without the aligner's reweighting; None where there is none."""
 
     def into_target(self, new: Embeddings) -> Embeddings:
         """Bring new vectors into the target space."""
@@ -38,8 +42,15 @@ class AlignerMaps:
 
     def convert(self, old: Embeddings) -> Embeddings:
         """Convert old vectors to the target space."""
-        aligner = self.aligner.forward_map if isinstance(self.aligner, AlignerPair) else self.aligner
-        return convert_embeddings(aligner, old, self.target)
+        return convert_embeddings(self._forward, old, self.target)
+
+    def convert_unweighted(self, old: Embeddings) -> Embeddings | None:
+        """Convert old vectors without the aligner's reweighting; None where there is none."""
+        return _convert_unweighted(self._forward, old, self.target)
+
+    @property
+    def _forward(self) -> Aligner:
+        return self.aligner.forward_map if isinstance(self.aligner, AlignerPair) else self.aligner
 
     def into_target(self, new: Embeddings) -> Embeddings:
         """Bring new vectors into the target space."""
@@ -78,6 +89,21 @@ class OnnxMaps:
             SpaceMismatchError: If they are not in the artifact's source space.
         """
         return self.forward.convert(old)
+
+    def convert_unweighted(self, old: Embeddings) -> Embeddings | None:
+        """Convert old vectors without the aligner's reweighting; None where there is none.
+
+        Undone after the conversion, but for texts, so that a neural base needs no torch: y = W f / ‖W f‖ gives f back
+        as W⁻¹ y / ‖W⁻¹ y‖.
+        """
+        manifest, target = self.artifact.manifest, self.artifact.target
+        if not manifest.is_reweighted:
+            return None
+        if manifest.kind == TEXT_AWARE:
+            return _convert_unweighted(load_aligner(self.artifact), old, target)
+        weights, normalize = self.artifact.weights(), bool(manifest.config["normalize"])
+        undo = undo_weighting(weights["weight"], weights["bias"], normalize=normalize)
+        return convert_embeddings(undo, self.convert(old), target)
 
     def into_target(self, new: Embeddings) -> Embeddings:
         """Bring new vectors into the target space; where that is the new model's own they stay as they are.
@@ -120,3 +146,8 @@ def open_upgrade(upgrade: Upgrade, old: SpaceVersion, new: SpaceVersion) -> tupl
     target = maps.artifact.target if maps.backward is None else maps.backward.artifact.source
     require_space(new, target, what="The new gallery")
     return maps, maps.artifact
+
+
+def _convert_unweighted(aligner: Aligner, old: Embeddings, target: SpaceVersion) -> Embeddings | None:
+    bare = unweight(aligner)
+    return None if bare is aligner else convert_embeddings(bare, old, target)

@@ -74,7 +74,8 @@ def measure_modes(
 
     As for the lines of a retrieval report, each mode is measured in the whole gallery, fitted items native, and in
     the gallery without them; the figures that speak least for it count. The fused weight is fixed, so nothing is
-    chosen on the queries. How lazy backfill is judged, `LazyCurve` says.
+    chosen on the queries. How lazy backfill is judged, `LazyCurve` says. Native rows stand among converted ones here,
+    so a reweighted aligner is measured without its reweighting (`Sides.mixable`).
 
     Args:
         sides: Queries and gallery under both models, and the gallery as converted.
@@ -84,7 +85,7 @@ def measure_modes(
         exclude_self: Whether the queries are items of the gallery, which must not find themselves.
         seed: Seed of the order of rows and queries, and of the bootstrap.
     """
-    fitted = sides.native_rows(fitted_ids)
+    sides, fitted = sides.mixed, sides.native_rows(fitted_ids)
     judged = match_qrels(qrels, sides.old_queries.ids, sides.old_gallery.ids, exclude_self=exclude_self)
     order = np.random.default_rng(seed).permutation(np.flatnonzero(~fitted))
     whole = _Gallery(sides, held_out_relevance(judged, fitted), fitted, order)

@@ -32,6 +32,18 @@ MOST_LOST = 0.1
 """Share of the judged queries that fitted items may take away before a warning says so [ours]."""
 
 
+MIXED_MODES: tuple[Mode, ...] = ("lazy_backfill", "backfill")
+"""Modes in which native rows stand among converted ones."""
+
+_REWEIGHTED = (
+    "The aligner is reweighted: native rows must not stand among its rows. So converting and fused scoring are "
+    "measured with every row converted, the fitted items too; lazy and partial backfill without the reweighting."
+)
+_UNWEIGHT = (
+    "Native rows will stand among converted ones, so convert the gallery without the reweighting: `embcompat unweight`."
+)
+
+
 @dataclass(frozen=True)
 class Costs:
     """What is known of the costs, and what the decision must respect; the arguments of `decide`.
@@ -103,6 +115,10 @@ def judge_search(
     decision = decide(report, options=modes.options, **vars(costs))
     checks = check_search(report, decision, options=modes.options, quality_floor=costs.quality_floor)
     warnings = _warnings(report, case.judge)
+    if sides.mixable is not None:
+        warnings = (*warnings, _REWEIGHTED)
+        if decision.mode in MIXED_MODES:
+            decision = replace(decision, because=(*decision.because, _UNWEIGHT))
     if unmatched is not None:
         warnings = (*warnings, unmatched)
     if lexical_run is None:

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 import embcompat as ec
-from embcompat.aligners import AlignerPair
+from embcompat.aligners import AlignerPair, reweight
 from embcompat.aligners.canonical import fit_canonical
 from embcompat.aligners.shared import shared_space
 from embcompat.cli import app
@@ -343,3 +343,37 @@ def test_judgements_that_match_nothing_are_counted_or_refused() -> None:
     ):
         with pytest.raises(InputError, match=match):
             ec.evaluate_upgrade(aligner, **galleries, **options, qrels=ec.Qrels(wrong))
+
+
+def test_modes_with_native_rows_are_measured_without_the_reweighting(tmp_path: Path) -> None:
+    split = BETTER.pairs()
+    base = ec.fit_affine(split.train, split.validation)
+    weighted = reweight(base, split.validation)
+    galleries = {"old_gallery": BETTER.old, "new_gallery": BETTER.new}
+    queries = {"old_queries": BETTER.old_queries, "new_queries": BETTER.new_queries, "qrels": BETTER.qrels}
+    fitted = [*split.train.ids.tolist(), *split.validation.ids.tolist()]
+    plain, ours = (
+        ec.evaluate_upgrade(aligner, **galleries, **queries, fitted_ids=fitted) for aligner in (base, weighted)
+    )
+    assert plain.modes is not None
+    assert ours.modes is not None
+    assert ours.modes.options == plain.modes.options
+    assert any("native rows must not stand among its rows" in warning for warning in ours.warnings)
+    artifact = ec.save_artifact(weighted, tmp_path / "a", source=BETTER.old.space, target=BETTER.new.space, split=split)
+    saved = ec.evaluate_upgrade(artifact, **galleries, **queries)
+    assert saved.modes is not None
+    for option, expected in zip(saved.modes.options, plain.modes.options, strict=True):
+        assert option.difference.value == pytest.approx(expected.difference.value, abs=0.02)
+
+
+def test_a_reweighted_gallery_is_served_without_native_rows() -> None:
+    split = BETTER.pairs()
+    weighted = reweight(ec.fit_affine(split.train, split.validation), split.validation)
+    queries = {"old_queries": BETTER.old_queries, "new_queries": BETTER.new_queries, "qrels": BETTER.qrels}
+    sides = {"old_gallery": BETTER.old, "new_gallery": BETTER.new}
+    fitted = [*split.train.ids.tolist(), *split.validation.ids.tolist()]
+    report = ec.evaluate_upgrade(weighted, **sides, **queries, fitted_ids=fitted).report
+    pure = ec.evaluate_upgrade(weighted, **sides, **queries, fitted_ids=()).report
+    assert isinstance(report, ec.RetrievalReport)
+    assert isinstance(pure, ec.RetrievalReport)
+    assert report.lines["converted"].value == pytest.approx(pure.lines["converted"].value)

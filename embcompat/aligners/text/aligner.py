@@ -11,6 +11,7 @@ from pydantic import JsonValue
 
 from embcompat.aligners.base import Aligner, Config, State, check_source
 from embcompat.aligners.parts import build_parts, describe_parts, state_of_parts
+from embcompat.aligners.reweighted import unweight
 from embcompat.aligners.text.encoder import StaticEncoder
 from embcompat.errors import InputError
 
@@ -60,6 +61,14 @@ class TextAwareAligner:
     def normalize(self) -> bool:
         """Whether the output is scaled to unit norm."""
         return self.plain.normalize
+
+    @property
+    def unweighted(self) -> Self:
+        """The same without the reweighting of either map; itself where neither is reweighted."""
+        worded, plain = unweight(self.worded), unweight(self.plain)
+        if worded is self.worded and plain is self.plain:
+            return self
+        return type(self)(self.encoder, worded, plain)
 
     def config(self) -> Config:
         """Return kind and options of the worded and the plain aligner, and what goes in."""

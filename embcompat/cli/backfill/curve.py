@@ -142,7 +142,7 @@ def retrieval_curve(
     case = build_search_case(galleries, old_queries=old_queries, new_queries=new_queries, qrels=judged)
     sides = case.sides
     task = SearchTask(sides.new_queries, case.qrels, sides.old_queries, metric, fused_weight, case.own_queries)
-    backlog = make_backlog(maps.artifact, galleries.old, galleries.converted, held_out, seed=seed)
+    backlog = make_backlog(maps.artifact, galleries.old, galleries.mixed, held_out, seed=seed)
     measured = backfill_curve(backlog, galleries.new, task, native_ids=galleries.fitted, orders=orders, steps=steps)
     return measured, maps.artifact
 
@@ -164,7 +164,7 @@ def verification_curve(
 
     maps = open_maps(path)
     galleries, held_out = hold_out(join_galleries(maps, old_gallery, new_gallery), seed=seed)
-    old, new, converted = unseen_subjects(galleries)
+    old, new, converted = unseen_subjects(replace(galleries, converted=galleries.mixed))
     backlog = make_backlog(maps.artifact, old, converted, held_out, seed=seed)
     fitted = len(galleries.fitted & set(galleries.old.ids.tolist()))
     task = VerificationTask(far, weight)

@@ -153,7 +153,9 @@ class _Source:
         self._maps = open_maps(path)
         self.artifact = self._maps.artifact
         self._stored, self._seed = stored, seed
-        self._converted = self._maps.convert(stored)
+        unweighted = self._maps.convert_unweighted(stored)
+        self._is_reweighted = unweighted is not None
+        self._converted = self._maps.convert(stored) if unweighted is None else unweighted
         self._queries = None if queries is None else self._maps.into_target(queries)
         self._qrels = None if qrels is None else read_qrels(qrels)
         self._held_out: HeldOut | None = None
@@ -173,7 +175,7 @@ class _Source:
         else:
             judged = self._qrels or judge_by_neighbours(self._queries, galleries.new, exclude_self=False)
             task = SearchTask(self._queries, judged, metric=metric)
-        backlog = make_backlog(self.artifact, galleries.old, galleries.converted, self._held_out, seed=self._seed)
+        backlog = make_backlog(self.artifact, galleries.old, galleries.mixed, self._held_out, seed=self._seed)
         return backfill_curve(backlog, galleries.new, task, native_ids=galleries.fitted)
 
     def plan(self, order: str, budget: Budget, known: BackfillCurve | None) -> BackfillPlan:
@@ -203,12 +205,18 @@ class _Source:
 
     def note(self, native_items: int) -> str:
         """Say what the plan takes for granted."""
-        if not native_items:
-            return ""
-        return (
-            f"The {native_items:,} items of the gallery that the artifact was fitted or tested on count as native: "
-            "their new vectors are known. Write them as well."
-        )
+        notes = []
+        if native_items:
+            notes.append(
+                f"The {native_items:,} items of the gallery that the artifact was fitted or tested on count as native: "
+                "their new vectors are known. Write them as well."
+            )
+        if self._is_reweighted:
+            notes.append(
+                "The artifact is reweighted: native rows would push its rows back in a search. "
+                "The figures are without the reweighting. Convert the gallery without it: `embcompat unweight`."
+            )
+        return " ".join(notes)
 
 
 def timed_seconds(extractor: str | None, items: Path | None) -> float | None:

@@ -108,6 +108,8 @@ def apply(file: UpgradeFile = DEFAULT) -> None:
     mode = line.verdict()["decision"]
     if mode not in CONVERTING_MODES:
         raise MigrationError(f"the verdict is {mode!r}: there is nothing to convert. See {line.report}.")
+    if unweighting := line.unweighting():
+        _call(unweighting)
     for words in line.migration("run", "verify"):
         _call(words)
     output().print(f"Next: embcompat upgrade cutover {file}", soft_wrap=True)

@@ -16,6 +16,9 @@ from embcompat.files.writing.atomic import atomic_path
 CONVERTING_MODES: Final = ("convert", "fused", "lazy_backfill", "backfill")
 """Verdicts that begin with a converted gallery."""
 
+UNWEIGHTED: Final = "old-to-new-unweighted"
+"""Folder of the aligner without its reweighting."""
+
 TEXT_STORES: Final = ("lancedb:", "qdrant+")
 """How the addresses begin of stores that are migrated with their texts; Parquet files are, too."""
 
@@ -129,9 +132,25 @@ class UpgradeLine:
         from embcompat.artifact import TEXT_AWARE, read_artifact
 
         artifact = self._folder / "old-to-new"
+        unweighted = self._folder / UNWEIGHTED
+        if unweighted.is_dir() and self.unweighting():
+            artifact = unweighted
         reads_texts = read_artifact(artifact).manifest.kind == TEXT_AWARE
         texts = {verb: _option("--text-column", self._upgrade.text_column) for verb in READ_TEXTS if reads_texts}
         return [["migrate", verb, str(artifact), self._upgrade.gallery, *texts.get(verb, [])] for verb in verbs]
+
+    def unweighting(self) -> list[str]:
+        """Return the command that takes the reweighting out of the aligner; none where it may stay.
+
+        It must go where native rows will stand among converted ones.
+        """
+        from embcompat.artifact import read_artifact
+        from embcompat.upgrade import MIXED_MODES
+
+        artifact = self._folder / "old-to-new"
+        if self.verdict()["decision"] not in MIXED_MODES or not read_artifact(artifact).manifest.is_reweighted:
+            return []
+        return ["unweight", str(artifact), "--out", str(self._folder / UNWEIGHTED), "--overwrite"]
 
     def _words(self) -> list[str]:
         """Return the options by which `fit` tries the words, where the gallery can be migrated with its texts."""

@@ -44,6 +44,7 @@ def evaluate_retrieval(
     old_gallery: Embeddings,
     new_gallery: Embeddings,
     converted: Embeddings,
+    mixable: Embeddings | None = None,
     qrels: Qrels,
     native_ids: Collection[str] = (),
     metric: str = "ndcg@10",
@@ -55,7 +56,8 @@ def evaluate_retrieval(
     """Measure a converted gallery against the status quo and a full reindex.
 
     Nothing leaks: items that were fitted on (``native_ids``) have new vectors already, so the converted gallery
-    serves them native, and the figures are taken on queries none of whose relevant items was fitted. Where
+    serves them native (but for one that is reweighted: native rows may not stand among its rows, and ``mixable`` is
+    given), and the figures are taken on queries none of whose relevant items was fitted. Where
     fewer than 20 queries are like that, or fewer than 100 and less than half, the others join them, judged by their
     unfitted relevant items alone.
 
@@ -65,6 +67,7 @@ def evaluate_retrieval(
         old_gallery: The gallery under the old model.
         new_gallery: The same items, in the same order, under the new model.
         converted: The same items, in the same order, as the aligner makes them of ``old_gallery``.
+        mixable: Where that aligner is reweighted, the same without its reweighting.
         qrels: Which items are relevant to which queries.
         native_ids: Items that were embedded with the new model to fit or choose the aligner: train and validation.
         metric: The metric of the verdict; `metric_per_query` lists the names.
@@ -82,7 +85,7 @@ def evaluate_retrieval(
             model are not comparable.
         UnknownNameError: If a metric is not known.
     """
-    sides = Sides(old_queries, new_queries, old_gallery, new_gallery, converted)
+    sides = Sides(old_queries, new_queries, old_gallery, new_gallery, converted, mixable)
     names = list(dict.fromkeys([metric, *metrics]))
     _check(names, fused_weights)
     judged = match_qrels(qrels, old_queries.ids, old_gallery.ids, exclude_self=exclude_self)

@@ -30,6 +30,16 @@ _NESTED = (1 / 9, 1 / 3, 1.0)
 class Sides:
     """Queries and gallery under both models, and the gallery as the aligner converts it.
 
+    Attributes:
+        old_queries: Queries under the old model.
+        new_queries: The same queries under the new model.
+        old_gallery: Items under the old model.
+        new_gallery: The same items under the new model.
+        converted: The same items, converted.
+        mixable: The same items, converted so that native rows may stand among them (`embcompat.aligners.unweight`);
+            None where native rows may stand among those of ``converted``. Where it is given, ``converted`` is served
+            without native rows.
+
     Raises:
         InputError: If queries or galleries are not the same items row by row.
         SpaceMismatchError: If ``converted`` is not in the space of ``new_gallery``, or queries and gallery of one
@@ -41,41 +51,49 @@ class Sides:
     old_gallery: Embeddings
     new_gallery: Embeddings
     converted: Embeddings
+    mixable: Embeddings | None = None
 
     def __post_init__(self) -> None:
         _require_same_items("new_queries", self.new_queries, "old_queries", self.old_queries)
         _require_same_items("new_gallery", self.new_gallery, "old_gallery", self.old_gallery)
-        _require_same_items("converted", self.converted, "old_gallery", self.old_gallery)
-        require_space(self.converted.space, self.new_gallery.space, what="The converted gallery")
+        for name, side in (("converted", self.converted), ("mixable", self.mixable)):
+            if side is not None:
+                _require_same_items(name, side, "old_gallery", self.old_gallery)
+                require_space(side.space, self.new_gallery.space, what="The converted gallery")
         _require_one_model("old", self.old_queries, self.old_gallery)
         _require_one_model("new", self.new_queries, self.new_gallery)
 
+    @property
+    def mixed(self) -> Sides:
+        """The same sides, converted so that native rows may stand among converted ones."""
+        return self if self.mixable is None else replace(self, converted=self.mixable, mixable=None)
+
     def native_rows(self, native_ids: Collection[str]) -> NDArray[np.bool_]:
         """Say which gallery items are among the given ids: a mask (n,)."""
-        wanted = set(native_ids)
-        return np.fromiter((item in wanted for item in self.old_gallery.ids.tolist()), bool, len(self.old_gallery))
+        names = set(native_ids)
+        return np.fromiter((item in names for item in self.old_gallery.ids.tolist()), bool, len(self.old_gallery))
 
     def lines(self, native: NDArray[np.bool_]) -> Lines:
         """Return how each line scores, ``fused`` apart; without ``naive_swap`` where the dimensions differ."""
         old, new = self.old_gallery.space, self.new_gallery.space
-        asked = self.new_queries.vectors
-        made: dict[Line, ScoreTerm] = {
+        queries = self.new_queries.vectors
+        terms: dict[Line, ScoreTerm] = {
             "status_quo": ScoreTerm(self.old_queries.vectors, self.old_gallery.vectors, old.similarity),
-            "naive_swap": ScoreTerm(asked, self.old_gallery.vectors, old.similarity),
-            "converted": ScoreTerm(asked, self._served(native), new.similarity),
-            "full_reindex": ScoreTerm(asked, self.new_gallery.vectors, new.similarity),
+            "naive_swap": ScoreTerm(queries, self.old_gallery.vectors, old.similarity),
+            "converted": ScoreTerm(queries, self._gallery(native), new.similarity),
+            "full_reindex": ScoreTerm(queries, self.new_gallery.vectors, new.similarity),
         }
         if old.dim != new.dim:
-            del made["naive_swap"]
-        return {line: [term] for line, term in made.items()}
+            del terms["naive_swap"]
+        return {line: [term] for line, term in terms.items()}
 
-    def _served(self, native: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Return the gallery as it would serve: fitted items native, all others converted."""
-        if not native.any():
+    def _gallery(self, native: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Return the gallery as it would serve: native rows in their places, where they may stand there."""
+        if self.mixable is not None or not native.any():
             return self.converted.vectors
-        served = self.converted.vectors.copy()
-        served[native] = self.new_gallery.vectors[native]
-        return served
+        gallery = self.converted.vectors.copy()
+        gallery[native] = self.new_gallery.vectors[native]
+        return gallery
 
 
 def nested_gallery(relevance: Relevance, count: int, *, seed: int) -> tuple[NDArray[np.intp], list[int]]:

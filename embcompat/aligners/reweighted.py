@@ -1,0 +1,117 @@
+"""A reweighted aligner: an aligner, and the last linear map that weighs its directions, each for itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self, cast, final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pydantic import JsonValue
+
+from embcompat.aligners.affine import AffineAligner
+from embcompat.aligners.base import Aligner, Config, State
+from embcompat.aligners.parts import build_parts, describe_parts, state_of_parts
+from embcompat.embeddings import normalize_rows
+from embcompat.errors import InputError
+
+
+@final
+class ReweightedAligner:
+    """y = W f(x) + b, scaled to unit norm where the target space is normalized.
+
+    Native rows must not stand among such rows: their scores are on another scale. `unweight` gives f, whose rows may.
+
+    Args:
+        base: f, the aligner without the weighting.
+        weight: Array W (target_dim, target_dim).
+        bias: Array b (target_dim,); zero when None.
+        normalize: Whether to scale the output to unit norm.
+
+    Raises:
+        InputError: If the dimensions do not fit.
+
+    Example:
+        >>> from embcompat.aligners import AffineAligner
+        >>> halved = ReweightedAligner(AffineAligner(np.eye(2), [0, 0]), [[1, 0], [0, 0.5]])
+        >>> halved.transform([[3.0, 4.0]]).tolist()
+        [[3.0, 2.0]]
+    """
+
+    kind: ClassVar[str] = "reweighted"
+
+    def __init__(
+        self, base: Aligner, weight: ArrayLike, bias: ArrayLike | None = None, *, normalize: bool = False
+    ) -> None:
+        dim = base.target_dim
+        self.base = base
+        self.weight = np.ascontiguousarray(weight, dtype=np.float32)
+        self.bias = np.ascontiguousarray(np.zeros(dim) if bias is None else bias, dtype=np.float32)
+        self._normalize = normalize
+        if (self.weight.shape, self.bias.shape) != ((dim, dim), (dim,)):
+            raise InputError(
+                f"weight and bias must have the shapes ({dim}, {dim}) and ({dim},). "
+                f"Got {self.weight.shape} and {self.bias.shape}."
+            )
+
+    @property
+    def source_dim(self) -> int:
+        """Length of the vectors that go in."""
+        return self.base.source_dim
+
+    @property
+    def target_dim(self) -> int:
+        """Length of the vectors that come out."""
+        return self.base.target_dim
+
+    @property
+    def normalize(self) -> bool:
+        """Whether the output is scaled to unit norm."""
+        return self._normalize
+
+    @property
+    def unweighted(self) -> Aligner:
+        """The aligner without the weighting."""
+        return self.base
+
+    def config(self) -> Config:
+        """Return kind and options of the base, and whether the output is normalized."""
+        return {"normalize": self._normalize, "base": describe_parts((self.base,))[0]}
+
+    def state(self) -> State:
+        """Return ``weight``, ``bias`` and the arrays of the base (0.)."""
+        return {"weight": self.weight, "bias": self.bias, **state_of_parts((self.base,))}
+
+    @classmethod
+    def from_state(cls, config: Mapping[str, JsonValue], state: Mapping[str, NDArray[Any]]) -> Self:
+        """Build the aligner again from `config` and `state`."""
+        (base,) = build_parts([cast(Any, config["base"])], state)
+        return cls(base, state["weight"], state["bias"], normalize=bool(config["normalize"]))
+
+    def transform(self, vectors: ArrayLike) -> NDArray[np.float32]:
+        """Map vectors (n, source_dim) to float32 (n, target_dim)."""
+        mapped = self.base.transform(vectors) @ self.weight.T + self.bias
+        return normalize_rows(mapped) if self._normalize else mapped
+
+    def with_output_map(self, matrix: NDArray[Any], offset: NDArray[Any]) -> Self:
+        """Return the aligner followed by an affine map, folded into weight and bias."""
+        factor = np.asarray(matrix, dtype=np.float64)
+        return type(self)(self.base, factor @ self.weight, factor @ self.bias + offset, normalize=self._normalize)
+
+
+def unweight(aligner: Aligner) -> Aligner:
+    """Return an aligner without its reweighting: one whose rows may stand among native ones.
+
+    Args:
+        aligner: Any aligner; one that is not reweighted is returned as it is.
+    """
+    return getattr(aligner, "unweighted", aligner)
+
+
+def undo_weighting(weight: NDArray[Any], bias: NDArray[Any], *, normalize: bool) -> AffineAligner:
+    """Return what takes the weighting out of converted vectors: W⁻¹ (y − b), scaled to unit norm where y was.
+
+    Exact where the weighted vectors were not normalized, or b is zero, as `reweight` makes it.
+    """
+    inverse = np.linalg.inv(weight.astype(np.float64))
+    return AffineAligner(inverse, -inverse @ bias, normalize=normalize)

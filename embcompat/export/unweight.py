@@ -1,0 +1,116 @@
+"""Take the reweighting out of an artifact, for galleries in which native rows stand among converted ones."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from embcompat.aligners import ReweightedAligner, load_aligner, unweight
+from embcompat.aligners.reweighted import undo_weighting
+from embcompat.artifact import (
+    CANARY,
+    COHORT,
+    CONVERTIBILITY,
+    GRAPH,
+    MANIFEST,
+    PAIRS,
+    WEIGHTS,
+    Artifact,
+    Manifest,
+    Metric,
+    file_digest,
+    read_arrays,
+    read_artifact,
+)
+from embcompat.errors import InputError
+from embcompat.export.directory import fresh_directory
+from embcompat.export.files import write_weights
+from embcompat.export.graphs import build_graph
+from embcompat.export.parity import check_parity, parity_rows
+from embcompat.graphs import check_graph
+
+UNWEIGHTED = "unweighted_"
+"""What precedes the names of the figures that a reweighted artifact records of its aligner without the reweighting."""
+
+
+def unweight_artifact(artifact: str | Path | Artifact, path: str | Path, *, overwrite: bool = False) -> Artifact:
+    """Save the aligner of a reweighted artifact without its reweighting, as an artifact of its own.
+
+    Reweighting is the best where every row is converted. Where native rows stand among converted ones (lazy or partial
+    backfill), they would score higher than the others whatever they hold: convert the gallery with this artifact
+    instead. The artifact has an id of its own, so a gallery never holds rows of both by mistake.
+
+    Args:
+        artifact: The reweighted artifact, or its path.
+        path: The artifact directory to make.
+        overwrite: Whether an artifact at the path may be replaced.
+
+    Raises:
+        InputError: If the artifact is not reweighted, its graph computes in int8, or the path is taken.
+    """
+    reweighted = artifact if isinstance(artifact, Artifact) else read_artifact(artifact)
+    manifest, aligner = reweighted.manifest, load_aligner(reweighted)
+    bare = unweight(aligner)
+    if bare is aligner:
+        raise InputError(
+            f"{reweighted.path} must be reweighted. It is not: native rows may stand among its rows as they are."
+        )
+    if any(metric.name == "int8_mean_cosine" for metric in manifest.metrics):
+        raise InputError(f"{reweighted.path} computes in int8, which loses the weights. Fit it without --quantize.")
+    with fresh_directory(Path(path), overwrite=overwrite) as directory:
+        write_weights(bare, directory / WEIGHTS)
+        model = build_graph(bare)
+        check_parity(bare, model.SerializeToString(), parity_rows(reweighted.source))
+        _carry_convertibility(onnx.load_model_from_string(reweighted.graph()), model)
+        data = model.SerializeToString()
+        check_graph(data)
+        (directory / GRAPH).write_bytes(data)
+        for name in {PAIRS, CANARY} & set(manifest.files):
+            shutil.copyfile(reweighted.path / name, directory / name)
+        if COHORT in manifest.files and isinstance(aligner, ReweightedAligner):
+            _write_cohort(reweighted, aligner, directory / COHORT)
+        copy = Manifest(
+            kind=bare.kind,
+            config=bare.config(),
+            source=manifest.source,
+            target=manifest.target,
+            direction=manifest.direction,
+            pairs_digest=manifest.pairs_digest,
+            split=manifest.split,
+            metrics=_unweighted_metrics(manifest),
+            calibration=manifest.calibration,
+            versions=manifest.versions,
+            files={entry.name: file_digest(entry) for entry in directory.iterdir()},
+        )
+        (directory / MANIFEST).write_bytes(copy.to_bytes())
+    return read_artifact(path)
+
+
+def _unweighted_metrics(manifest: Manifest) -> tuple[Metric, ...]:
+    """Return the figures that were measured without the reweighting, under their plain names."""
+    return tuple(
+        metric.model_copy(update={"name": metric.name.removeprefix(UNWEIGHTED)})
+        for metric in manifest.metrics
+        if metric.name.startswith(UNWEIGHTED)
+    )
+
+
+def _carry_convertibility(source: onnx.ModelProto, target: onnx.ModelProto) -> None:
+    """Copy the score of convertibility, which reads the vectors alone, from one graph to another."""
+    for field in ("initializer", "node", "output"):
+        values = [each for each in getattr(source.graph, field) if each.name.split(".")[0] == CONVERTIBILITY]
+        getattr(target.graph, field).extend(values)
+    onnx.checker.check_model(target, full_check=True)
+
+
+def _write_cohort(artifact: Artifact, aligner: ReweightedAligner, path: Path) -> None:
+    """Write the score cohort as converted without the reweighting."""
+    from safetensors.numpy import save
+
+    arrays = read_arrays((artifact.path / COHORT).read_bytes(), where=COHORT)
+    undo = undo_weighting(aligner.weight, aligner.bias, normalize=aligner.normalize)
+    arrays["converted"] = np.ascontiguousarray(undo.transform(arrays["converted"]))
+    path.write_bytes(save(arrays))
