@@ -16,9 +16,15 @@ if TYPE_CHECKING:
 
 HIDDEN: Final = "***"
 
+NO_CREDENTIALS: Final = (
+    "the address of an object store must not hold credentials. They come from the environment (AWS_ACCESS_KEY_ID and "
+    "AWS_SECRET_ACCESS_KEY, or those of its provider)."
+)
+
 _SECRET_WORDS: Final = "pass|pwd|secret|token|api[_-]?key|access[_-]?key|credential|signature|authorization"
 _OPTION: Final = re.compile(rf"(?i)(?<=[?&;\s])([\w.-]*(?:{_SECRET_WORDS})[\w.-]*)=([^&\s]*(?=#[^#\s]*$)|[^&#\s]*)")
 _USER: Final = re.compile(r"(?<=://)([^/\s:@]*):([^\s]*)@")
+_NESTED: Final = re.compile(r"lancedb://\w+://")
 _SHORTEST: Final = 4  # shorter secrets are words of every message
 _secrets: set[str] = set()
 
@@ -48,6 +54,9 @@ def split_secrets(url: str) -> Address:
     scheme, separator, rest = url.partition("://")
     if not separator:
         return Address(url, url)
+    if _NESTED.match(url):  # the address of an object store inside that of a table
+        nested = split_secrets(rest)
+        return Address(f"{scheme}://{nested.full}", f"{scheme}://{nested.public}")
     full, public = rest, rest
     user, at, host = rest.rpartition("@")
     name, colon, password = user.partition(":")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from embcompat.embeddings import PairSplit, split_pairs
 from embcompat.testing import make_pairs
+from tests.bucket import Bucket
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +27,24 @@ def shared_data() -> Path:
 def split() -> PairSplit:
     """Small pairs with a known orthogonal map, split."""
     return split_pairs(make_pairs(400, source_dim=12, target_dim=8).pairs)
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes]]:
+    """The objects of an object store at s3://bucket, which the environment leads to."""
+    handler = type("Handler", (Bucket,), {"objects": {}, "guard": threading.Lock()})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    for name, value in {
+        "AWS_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
+        "AWS_ALLOW_HTTP": "true",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "correct-horse",
+        "AWS_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    yield handler.objects
+    server.shutdown()
+    thread.join()
+    server.server_close()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, final
 
 from embcompat.errors import InputError, RegistryError
-from embcompat.redaction import split_secrets
+from embcompat.redaction import NO_CREDENTIALS, split_secrets
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Storage:
         create: Whether to make the directory.
 
     Raises:
-        InputError: If the URL is not understood, or the directory does not exist.
+        InputError: If the URL is not understood or holds credentials, or the directory does not exist.
     """
 
     def __init__(self, url: str | Path, *, create: bool = False) -> None:
@@ -46,15 +46,17 @@ class Storage:
 
         address = split_secrets(str(url))
         self.url = address.public
+        if address.full != address.public:
+            raise InputError(f"{self.url}: {NO_CREDENTIALS}")
         if "://" not in self.url and not create and not Path(self.url).is_dir():
             raise InputError(f"there is no folder {self.url!r}. Make one with: embcompat registry init {self.url}")
         try:
             if "://" not in self.url:
                 self._store: Any = LocalStore(Path(self.url).absolute(), mkdir=create)
             elif self.url.startswith("file://"):
-                self._store = from_url(address.full, mkdir=create)
+                self._store = from_url(self.url, mkdir=create)
             else:
-                self._store = from_url(address.full)
+                self._store = from_url(self.url)
         except Exception as error:  # obstore raises OSError, ValueError and classes of its own here
             raise InputError(f"no storage can be opened at {self.url!r}: {_first_line(error)}") from error
 

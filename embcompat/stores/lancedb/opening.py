@@ -5,6 +5,7 @@ from __future__ import annotations
 import lancedb
 
 from embcompat.errors import InputError
+from embcompat.redaction import NO_CREDENTIALS
 from embcompat.stores.lancedb.gallery import LanceGallery
 from embcompat.stores.url import StoreUrl
 
@@ -17,7 +18,7 @@ def open_gallery(address: StoreUrl) -> LanceGallery:
     Several key columns are separated by commas. Credentials of an object store come from its environment variables.
 
     Raises:
-        InputError: If the table or a column is not there.
+        InputError: If the table or a column is not there, or the address holds credentials.
     """
     if len(address.names) != 2:
         raise InputError(f"a LanceDB gallery is written {FORM}. Got {address.public}.")
@@ -26,6 +27,8 @@ def open_gallery(address: StoreUrl) -> LanceGallery:
         if not address.path.is_dir():
             raise InputError(f"there is no LanceDB folder {address.path}.")
         location = str(address.path)
+    elif "@" in location:
+        raise InputError(f"{address.public}: {NO_CREDENTIALS}")
     table, column = address.names
     try:
         database = lancedb.connect(location)
