@@ -189,7 +189,7 @@ def test_without_a_sketch_nothing_is_promised() -> None:
     report = examine(gallery, bare)
     assert set(foreign.tolist()) <= set(rows_of(report, "other_space"))
     assert (report.separations[0].recall, report.separations[0].can_tell) == (None, False)
-    assert any("too small a sketch to say" in note for note in report.notes)
+    assert any("the sketch of a reference is too small" in note for note in report.notes)
 
 
 def test_a_gallery_of_another_space_altogether(references: list[SpaceReference]) -> None:

@@ -49,21 +49,21 @@ def examine(
         checks.add(block)
         for reference in comparable:
             parts[reference.space.id].append(reference.deviances(block.vectors))
-    deviances = {name: np.concatenate(found) if found else np.empty(0, np.float32) for name, found in parts.items()}
+    deviances = {name: np.concatenate(arrays) if arrays else np.empty(0, np.float32) for name, arrays in parts.items()}
     usable = checks.usable(opened.dim)
 
     findings = [*_stated_otherwise(opened, space), *checks.findings(opened.stated, opened.dim)]
-    own, notes = _own_reference(opened, references, comparable, deviances, usable)
+    home, notes = _home_reference(opened, references, comparable, deviances, usable)
     foreign = Foreign((), (), ())
-    if own is not None:
-        findings += _space_changed(opened, own)
-        others = [reference for reference in comparable if reference.space.id != own.space.id]
-        foreign = find_foreign(own, others, deviances, usable)
+    if home is not None:
+        findings += _space_changed(opened, home)
+        others = [reference for reference in comparable if reference.space.id != home.space.id]
+        foreign = find_foreign(home, others, deviances, usable)
     findings += foreign.findings
     findings.sort(key=lambda finding: finding.severity)
     return DoctorReport(
         rows=checks.count(),
-        space=opened.stated.id if opened.stated else own.space.id if own else None,
+        space=opened.stated.id if opened.stated else home.space.id if home else None,
         findings=tuple(replace(each, examples=tuple(opened.ids_of(each.rows[:EXAMPLES]))) for each in findings),
         separations=foreign.separations,
         notes=(*notes, *foreign.notes),
@@ -77,31 +77,31 @@ def _stated_otherwise(opened: Gallery, space: SpaceVersion | None) -> list[Findi
     return [Finding("space_changed", "error", message, np.empty(0, np.int64))]
 
 
-def _space_changed(opened: Gallery, own: SpaceReference) -> list[Finding]:
-    if opened.stated is None or not (lines := opened.stated.differences(own.space)):
+def _space_changed(opened: Gallery, home: SpaceReference) -> list[Finding]:
+    if opened.stated is None or not (lines := opened.stated.differences(home.space)):
         return []
-    message = f"The gallery's {own.space.id} is not the registered one; gallery != registered: {'; '.join(lines)}."
+    message = f"The gallery's {home.space.id} is not the registered one; gallery != registered: {'; '.join(lines)}."
     return [Finding("space_changed", "error", message, np.empty(0, np.int64))]
 
 
-def _own_reference(
+def _home_reference(
     opened: Gallery,
     references: Sequence[SpaceReference],
     comparable: Sequence[SpaceReference],
     deviances: dict[str, NDArray[np.float32]],
     usable: NDArray[np.bool_],
 ) -> tuple[SpaceReference | None, list[str]]:
-    """Choose the reference that the gallery is judged by, and say what hinders."""
+    """Choose the reference of the gallery's space, and say what is missing."""
     blind = "so rows of another space cannot be told"
     if not references:
         return None, [f"no reference was given, {blind}."]
     if opened.stated is not None:
-        own = next((each for each in comparable if each.space.id == opened.stated.id), None)
-        return own, [] if own else [
+        home = next((each for each in comparable if each.space.id == opened.stated.id), None)
+        return home, [] if home else [
             f"there is no reference of {opened.stated.id} with {opened.dim} dimensions, {blind}."
         ]
     if not comparable or not usable.any():
         return None, [f"no reference has the gallery's {opened.dim} dimensions, {blind}."]
     best = np.stack([deviances[each.space.id][usable] for each in comparable]).argmin(axis=0)
-    own = comparable[int(np.bincount(best, minlength=len(comparable)).argmax())]
-    return own, [f"the gallery names no space; most of its rows fit {own.space.id} best, so it is judged by that."]
+    home = comparable[int(np.bincount(best, minlength=len(comparable)).argmax())]
+    return home, [f"the gallery names no space; most of its rows fit {home.space.id} best, so it is judged by that."]

@@ -154,8 +154,8 @@ def _file_blocks(file: VectorFile) -> Iterator[Block]:
 
     first = 0
     where = f"{file.path}: column {file.roles.vectors[0]}"
-    wanted = dict.fromkeys([*file.roles.vectors, *_id_columns(file)])
-    for batch in file.source.batches(0, BLOCK_ROWS, list(wanted)):
+    names = dict.fromkeys([*file.roles.vectors, *_id_columns(file)])
+    for batch in file.source.batches(0, BLOCK_ROWS, list(names)):
         columns = [batch.column(name) for name in file.roles.vectors]
         lengths, vectors = lengths_and_vectors(columns, file.dim, where)
         yield Block(_ids(batch, file.roles.id, first), lengths, vectors)

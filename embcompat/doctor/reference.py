@@ -105,12 +105,12 @@ class SpaceReference:
         kinds = all(array.dtype.kind == "f" for array in (mean, covariance, sketch))
         if not (shapes and kinds and count > 0 and np.isfinite(mean).all() and np.isfinite(covariance).all()):
             raise FileFormatError(f"{where} must hold finite arrays of dimension {dim}, as its space {space.id} says.")
-        found = cls(space, count, mean.astype(np.float64), covariance.astype(np.float64), sketch.astype(np.float32))
+        reference = cls(space, count, mean.astype(np.float64), covariance.astype(np.float64), sketch.astype(np.float32))
         try:
-            found._whitening  # noqa: B018
+            reference._whitening  # noqa: B018
         except np.linalg.LinAlgError as error:
             raise FileFormatError(f"{where} must hold a positive definite covariance.") from error
-        return found
+        return reference
 
     def save(self, path: str | Path) -> None:
         """Write the reference to a file."""

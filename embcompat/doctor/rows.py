@@ -57,8 +57,8 @@ class RowChecks:
         usable = self.usable(dim)
         yield from _finding("missing_vector", "error", lengths < 0, "no vector")
         drifted = (lengths >= 0) & ~fits
-        seen = ", ".join(str(length) for length in np.unique(lengths[drifted])[:5])
-        yield from _finding("dimension", "error", drifted, f"another length ({seen}) than {dim}")
+        others = ", ".join(str(length) for length in np.unique(lengths[drifted])[:5])
+        yield from _finding("dimension", "error", drifted, f"another length ({others}) than {dim}")
         yield from _finding("not_finite", "error", fits & ~np.isfinite(norms), "NaN or infinity in the vector")
         zero = fits & (norms == 0)
         matters = space is None or space.normalized or space.similarity == "cosine"

@@ -123,8 +123,8 @@ def _estimate(
     return estimate_from(float(value), statistic(means))
 
 
-def _checked(*given: Any) -> list[NDArray[np.float64]]:
-    series = [np.asarray(values, dtype=np.float64) for values in given]
+def _checked(*arrays: Any) -> list[NDArray[np.float64]]:
+    series = [np.asarray(values, dtype=np.float64) for values in arrays]
     if any(values.ndim != 1 or values.shape != series[0].shape for values in series) or len(series[0]) == 0:
         shapes = " and ".join(str(values.shape) for values in series)
         raise InputError(f"a bootstrap needs one value for each of at least one unit. Got shapes {shapes}.")

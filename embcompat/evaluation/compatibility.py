@@ -134,15 +134,15 @@ def compatibility_matrix(versions: Sequence[str], measure: Callable[[str, str], 
     return CompatibilityMatrix(tuple(versions), np.array(values, dtype=np.float64))
 
 
-def count_flips(before: ArrayLike, after: ArrayLike) -> Flips:
+def count_flips(old: ArrayLike, new: ArrayLike) -> Flips:
     """Count the queries that a change of model made wrong, and those it made right.
 
     An average that rises can hide a query that worked yesterday and fails today. Source: Yan et al.,
     Positive-Congruent Training: Towards Regression-Free Model Updates (2021).
 
     Args:
-        before: Array (n,) of booleans: whether each query was right.
-        after: The same queries after the change.
+        old: Array (n,) of booleans: whether each query was right under the old model.
+        new: Array (n,) of booleans: the same queries under the new model.
 
     Raises:
         InputError: If the two differ in length, are empty, or are not booleans.
@@ -151,10 +151,11 @@ def count_flips(before: ArrayLike, after: ArrayLike) -> Flips:
         >>> count_flips([True, True, False, False], [True, False, True, False])
         Flips(negative=0.25, positive=0.25, count=4)
     """
-    old, new = np.asarray(before), np.asarray(after)
-    if old.ndim != 1 or old.shape != new.shape or old.size == 0 or old.dtype != bool or new.dtype != bool:
+    first, second = np.asarray(old), np.asarray(new)
+    same_shape = first.ndim == 1 and first.shape == second.shape and first.size > 0
+    if not (same_shape and first.dtype == second.dtype == bool):
         raise InputError(
-            "before and after must be booleans, one for each of the same queries. "
-            f"Got shapes {old.shape} and {new.shape}, dtypes {old.dtype} and {new.dtype}."
+            "old and new must be booleans, one for each of the same queries. "
+            f"Got shapes {first.shape} and {second.shape}, dtypes {first.dtype} and {second.dtype}."
         )
-    return Flips(float(np.mean(old & ~new)), float(np.mean(~old & new)), len(old))
+    return Flips(float(np.mean(first & ~second)), float(np.mean(~first & second)), len(first))

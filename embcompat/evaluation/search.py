@@ -62,14 +62,14 @@ def search(
     """
     if k < 1:
         raise InputError(f"k must be at least 1. Got {k}.")
-    own = self_rows(exclude_self, len(queries), len(gallery))
+    self_row = self_rows(exclude_self, len(queries), len(gallery))
     wide = min(k, len(gallery))
     scores = np.full((len(queries), wide), -np.inf, dtype=np.float32)
     rows = np.full((len(queries), wide), -1, dtype=np.intp)
     for first in range(0, len(queries) if wide else 0, QUERY_BLOCK):
         part = slice(first, first + QUERY_BLOCK)
-        found = _search_block(np.asarray(queries[part]), gallery, wide, similarity, own[part])
-        scores[part, : found[0].shape[1]], rows[part, : found[1].shape[1]] = found
+        pool = _search_block(np.asarray(queries[part]), gallery, wide, similarity, self_row[part])
+        scores[part, : pool[0].shape[1]], rows[part, : pool[1].shape[1]] = pool
     return scores, rows
 
 
@@ -81,17 +81,22 @@ def self_rows(exclude_self: ArrayLike | None, queries: int, gallery: int) -> NDA
     """
     if exclude_self is None:
         return np.full(queries, -1, dtype=np.intp)
-    own = np.asarray(exclude_self)
-    if own.shape != (queries,) or own.dtype.kind not in "iu" or (own < -1).any() or (own >= gallery).any():
+    self_row = np.asarray(exclude_self)
+    if (
+        self_row.shape != (queries,)
+        or self_row.dtype.kind not in "iu"
+        or (self_row < -1).any()
+        or (self_row >= gallery).any()
+    ):
         raise InputError(
             f"exclude_self must give each of {queries} queries its gallery row, 0 to {gallery - 1}, or -1. "
-            f"Got shape {own.shape}, dtype {own.dtype}."
+            f"Got shape {self_row.shape}, dtype {self_row.dtype}."
         )
-    return own.astype(np.intp)
+    return self_row.astype(np.intp)
 
 
 def _search_block(
-    queries: NDArray[Any], gallery: NDArray[Any], k: int, similarity: Similarity, own: NDArray[np.intp]
+    queries: NDArray[Any], gallery: NDArray[Any], k: int, similarity: Similarity, self_row: NDArray[np.intp]
 ) -> _Pool:
     """Search for one block of queries: their k best, exactly."""
     bound = np.zeros(len(queries), dtype=np.float32)
@@ -100,8 +105,8 @@ def _search_block(
         block = np.asarray(gallery[start : start + GALLERY_BLOCK])
         np.maximum(bound, rounding_bound(queries, block, similarity), out=bound)
         scores = pairwise_scores(queries, block, similarity)
-        inside = np.flatnonzero((own >= start) & (own < start + len(block)))
-        scores[inside, own[inside] - start] = -np.inf
+        inside = np.flatnonzero((self_row >= start) & (self_row < start + len(block)))
+        scores[inside, self_row[inside] - start] = -np.inf
         pool = _merge(pool, scores, start, k, 2 * bound)
         if pool[0].shape[1] > _POOL_FACTOR * k + _POOL_EXTRA:
             pool = _settle(pool, queries, gallery, k, similarity)
@@ -119,15 +124,15 @@ def _merge(pool: _Pool, scores: NDArray[np.float32], start: int, k: int, slack: 
     elif scores.shape[1] > k:
         kth = np.partition(scores, scores.shape[1] - k, axis=1)[:, scores.shape[1] - k]
         floor = np.maximum(kth - slack, _LOWEST)
-    found = np.flatnonzero(scores >= floor[:, np.newaxis])
-    if not len(found):
+    hits = np.flatnonzero(scores >= floor[:, np.newaxis])
+    if not len(hits):
         return pool
-    which, columns = np.divmod(found, scores.shape[1])
+    which, columns = np.divmod(hits, scores.shape[1])
     counts = np.bincount(which, minlength=len(scores))
-    slots = np.arange(len(found)) - (np.cumsum(counts) - counts)[which]
+    slots = np.arange(len(hits)) - (np.cumsum(counts) - counts)[which]
     shape = (len(scores), int(counts.max()))
     new_scores, new_rows = np.full(shape, -np.inf, dtype=np.float32), np.full(shape, -1, dtype=np.intp)
-    new_scores[which, slots], new_rows[which, slots] = scores.ravel()[found], start + columns
+    new_scores[which, slots], new_rows[which, slots] = scores.ravel()[hits], start + columns
     merged_scores, merged_rows = np.hstack([pool[0], new_scores]), np.hstack([pool[1], new_rows])
     order = np.argsort(-merged_scores, axis=1)
     merged_scores = np.take_along_axis(merged_scores, order, axis=1)

@@ -246,9 +246,9 @@ def _write_graph(
     metrics: list[Metric] = []
     if int8 and split is not None and (held_out := held_out_part(split)) is not None:
         model = quantize_int8(model, split.train.source.vectors)
-        before, after = check_int8(aligner, model, held_out)
-        metrics.append(Metric(name="float32_mean_cosine", value=before, count=len(held_out)))
-        metrics.append(Metric(name="int8_mean_cosine", value=after, count=len(held_out)))
+        exact, rounded = check_int8(aligner, model, held_out)
+        metrics.append(Metric(name="float32_mean_cosine", value=exact, count=len(held_out)))
+        metrics.append(Metric(name="int8_mean_cosine", value=rounded, count=len(held_out)))
     if convertibility is not None:
         model = add_convertibility(model, convertibility)
         check_convertibility(convertibility, model.SerializeToString(), rows)

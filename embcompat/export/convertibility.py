@@ -124,9 +124,9 @@ def check_convertibility(fitted: Convertibility, model: bytes, rows: NDArray[np.
     session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     first, *others = session.get_inputs()
     feeds = {first.name: rows} | {value.name: np.zeros((len(rows), value.shape[1]), np.float32) for value in others}
-    found = session.run([CONVERTIBILITY], feeds)[0][:, 0]
+    output = session.run([CONVERTIBILITY], feeds)[0][:, 0]
     expected = fitted.score(rows)
-    worst = float(np.max(np.abs(found - expected) / (expected + 1e-3)))
+    worst = float(np.max(np.abs(output - expected) / (expected + 1e-3)))
     if not worst <= PARITY_TOLERANCE:
         raise ParityError(
             f"the graph's convertibility must match float64's within {PARITY_TOLERANCE} on every row. Got {worst:.3g}. "

@@ -39,9 +39,9 @@ def check_parity(aligner: Aligner, model: bytes, rows: NDArray[np.float32]) -> f
     for batch in (rows, rows[:1]):
         arrays, outputs = graph_case(aligner, batch)
         feeds = {value.name: array for value, array in zip(session.get_inputs(), arrays, strict=True)}
-        for found, expected in zip(session.run(None, feeds), outputs, strict=False):
+        for output, expected in zip(session.run(None, feeds), outputs, strict=False):
             scale = np.linalg.norm(expected, axis=1) + 1e-12
-            worst = max(worst, float(np.max(np.linalg.norm(found - expected, axis=1) / scale)))
+            worst = max(worst, float(np.max(np.linalg.norm(output - expected, axis=1) / scale)))
     if not worst <= PARITY_TOLERANCE:
         raise ParityError(
             f"the exported graph must match the {aligner.kind} aligner within {PARITY_TOLERANCE} on every row. "

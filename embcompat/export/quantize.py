@@ -76,13 +76,13 @@ def check_int8(aligner: Aligner, model: onnx.ModelProto, held_out: PairedEmbeddi
     options.log_severity_level = 3
     session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     small = session.run(None, {session.get_inputs()[0].name: held_out.source.vectors})[0]
-    before, after = (_mean_cosine(output, held_out) for output in (aligner.transform(held_out.source.vectors), small))
-    if not before - after <= INT8_TOLERANCE:
+    exact, rounded = (_mean_cosine(output, held_out) for output in (aligner.transform(held_out.source.vectors), small))
+    if not exact - rounded <= INT8_TOLERANCE:
         raise ParityError(
             f"int8 may cost at most {INT8_TOLERANCE} of mean cosine on {len(held_out)} held-out pairs. Got "
-            f"{before - after:.4f} ({before:.4f} to {after:.4f}). Export without quantization."
+            f"{exact - rounded:.4f} ({exact:.4f} to {rounded:.4f}). Export without quantization."
         )
-    return before, after
+    return exact, rounded
 
 
 class _Rows:
@@ -105,11 +105,11 @@ def _mean_cosine(output: NDArray[np.float32], pairs: PairedEmbeddings) -> float:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Silence the quantizer's advice to preprocess the model, which our graphs do not need."""
-    before = logging.root.manager.disable
+    level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             yield
     finally:
-        logging.disable(before)
+        logging.disable(level)

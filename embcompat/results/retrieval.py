@@ -207,10 +207,10 @@ class RetrievalReport(Value):
                 "`embcompat fit --keep-out QRELS`."
             )
         if self.unfitted is not None and not self._parts_agree():
-            served, alone = (part.differences["converted"] for part in self.parts)
+            whole, alone = (part.differences["converted"] for part in self.parts)
             notes.append(
                 "Native and converted rows score on different scales: with the fitted items in the gallery the "
-                f"converted line is {served:+.3f} against the status quo, without them {alone:+.3f}. Trust the lower."
+                f"converted line is {whole:+.3f} against the status quo, without them {alone:+.3f}. Trust the lower."
             )
         if self.queries < MIN_QUERIES:
             notes.append(f"Only {self.queries} held-out queries: too few to decide on, {MIN_QUERIES} are needed.")
@@ -223,8 +223,8 @@ class RetrievalReport(Value):
     def _parts_agree(self) -> bool:
         if not all("converted" in part.differences for part in self.parts):
             return True
-        served, alone = (part.differences["converted"] for part in self.parts)
-        return served.low <= alone.value <= served.high
+        whole, alone = (part.differences["converted"] for part in self.parts)
+        return whole.low <= alone.value <= whole.high
 
 
 class HybridLine(Value):

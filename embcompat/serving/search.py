@@ -114,11 +114,11 @@ class MixedGallery:
     def search(self, new_queries: NDArray[np.float32], k: int) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return scores and ids (q, k), merged."""
         native, converted = self.search_native(new_queries, k), self.search_converted(new_queries, k)
-        moved = np.asarray(converted[0]) * self.scale + self.offset, converted[1]
+        scaled = np.asarray(converted[0]) * self.scale + self.offset, converted[1]
         merged = []
         for query in range(len(new_queries)):
-            found = {identifier: score for each in _lists([moved, native], query) for identifier, score in each.items()}
-            merged.append(found)
+            hits = {identifier: score for each in _lists([scaled, native], query) for identifier, score in each.items()}
+            merged.append(hits)
         return _rows(merged, k)
 
 
@@ -144,8 +144,8 @@ def calibrate_scores(native_scores: ArrayLike, converted_scores: ArrayLike) -> t
         (2.0, 0.0)
     """
     ends = []
-    for name, given in (("native_scores", native_scores), ("converted_scores", converted_scores)):
-        scores = np.asarray(given, dtype=np.float64).ravel()
+    for name, values in (("native_scores", native_scores), ("converted_scores", converted_scores)):
+        scores = np.asarray(values, dtype=np.float64).ravel()
         low, high = np.quantile(scores, _QUANTILES) if scores.size else (0.0, 0.0)
         if not high > low:
             raise InputError(f"{name} must hold scores that vary. Got {scores.size} with {low:.4g} to {high:.4g}.")
@@ -173,12 +173,12 @@ def _add(lists: Sequence[dict[Any, float]], weights: Sequence[float]) -> dict[An
     }
 
 
-def _rows(found: Sequence[dict[Any, float]], k: int) -> tuple[NDArray[Any], NDArray[Any]]:
+def _rows(hits: Sequence[dict[Any, float]], k: int) -> tuple[NDArray[Any], NDArray[Any]]:
     """Sort each query's rows, ties in the order found, and cut all to k (or the fewest that any query has)."""
-    width = min([k, *map(len, found)])
-    ranked = [sorted(each.items(), key=lambda item: -item[1])[:width] for each in found]
-    scores = np.array([[score for _, score in row] for row in ranked], dtype=np.float64).reshape(len(found), width)
-    ids = np.empty((len(found), width), dtype=object)
+    width = min([k, *map(len, hits)])
+    ranked = [sorted(each.items(), key=lambda item: -item[1])[:width] for each in hits]
+    scores = np.array([[score for _, score in row] for row in ranked], dtype=np.float64).reshape(len(hits), width)
+    ids = np.empty((len(hits), width), dtype=object)
     for number, row in enumerate(ranked):
         ids[number] = [identifier for identifier, _ in row]
     return scores, ids

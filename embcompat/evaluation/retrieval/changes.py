@@ -29,17 +29,19 @@ def compare_queries(
         relevance: The queries and their relevant items.
         queries: The queries, with their ids, and with their texts where they have some.
     """
-    before, after = (np.minimum.reduceat(ranks[line], relevance.offsets[:-1]) for line in ("status_quo", "converted"))
+    old_ranks, new_ranks = (
+        np.minimum.reduceat(ranks[line], relevance.offsets[:-1]) for line in ("status_quo", "converted")
+    )
     differences = values["converted"] - values["status_quo"]
-    order = np.lexsort((np.arange(len(differences)), after - before, -differences))
+    order = np.lexsort((np.arange(len(differences)), new_ranks - old_ranks, -differences))
 
     def describe(number: int) -> QueryChange:
         row = relevance.queries[number]
         return QueryChange(
             query=str(queries.ids[row]),
             text=None if queries.texts is None else queries.texts[row],
-            before=int(before[number]),
-            after=int(after[number]),
+            before=int(old_ranks[number]),
+            after=int(new_ranks[number]),
             difference=float(differences[number]),
         )
 

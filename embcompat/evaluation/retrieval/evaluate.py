@@ -95,7 +95,7 @@ def evaluate_retrieval(
     order, sizes = nested_gallery(held_out, len(old_gallery), seed=seed)
     lines = sides.lines(native)
     ranks, weight = rank_lines(lines, fused_weights, held_out, metric, order=order, sizes=sizes, seed=seed)
-    values: _Values = {line: metric_per_query(metric, found[-1], held_out) for line, found in ranks.items()}
+    values: _Values = {line: metric_per_query(metric, line_ranks[-1], held_out) for line, line_ranks in ranks.items()}
     gain = bootstrap_difference(values["full_reindex"], values["status_quo"], seed=seed)
     return RetrievalReport(
         metric=metric,
@@ -159,8 +159,8 @@ def held_out_relevance(judged: Relevance, native: NDArray[np.bool_]) -> Relevanc
 def _figures(ranks: _Ranks, relevance: Relevance, metrics: Sequence[str], seed: int) -> Figures:
     return {
         name: {
-            line: bootstrap_mean(metric_per_query(name, found[-1], relevance), seed=seed)
-            for line, found in ranks.items()
+            line: bootstrap_mean(metric_per_query(name, line_ranks[-1], relevance), seed=seed)
+            for line, line_ranks in ranks.items()
         }
         for name in metrics
     }
@@ -180,7 +180,9 @@ def _gaps(values: _Values, gain: Estimate, seed: int) -> dict[Line, Estimate]:
 
 def _part(ranks: _Ranks, number: int, size: int, relevance: Relevance, metric: str, seed: int) -> GalleryPart:
     """Summarize the ranks (sizes, nnz) that each line gives in one of the nested galleries."""
-    values: _Values = {line: metric_per_query(metric, found[number], relevance) for line, found in ranks.items()}
+    values: _Values = {
+        line: metric_per_query(metric, line_ranks[number], relevance) for line, line_ranks in ranks.items()
+    }
     base, goal = values["status_quo"], values["full_reindex"]
     compared: tuple[Line, ...] = ("status_quo", "naive_swap", "converted", "fused")
     return GalleryPart(

@@ -105,9 +105,9 @@ def evaluate_hybrid(
             for place, weight in enumerate(WEIGHTS):
                 ranks[line][place][0, part] = _ranks(weight * scores + (1 - weight) * lexical, rows, hidden)
     values = {}
-    for line, tried in ranks.items():
-        best, chosen = cross_fit(tried, relevance, metric, seed=seed)
-        equal = metric_per_query(metric, tried[_EQUAL][0], relevance)
+    for line, candidates in ranks.items():
+        best, chosen = cross_fit(candidates, relevance, metric, seed=seed)
+        equal = metric_per_query(metric, candidates[_EQUAL][0], relevance)
         values[line] = equal, metric_per_query(metric, chosen[0], relevance), WEIGHTS[best]
     base = values["status_quo"]
     return HybridReport(

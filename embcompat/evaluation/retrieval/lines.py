@@ -137,13 +137,13 @@ def rank_lines(
     if not fused_weights:
         return ranks, None
     (new,), (old,) = lines["converted"], lines["status_quo"]
-    tried = [
+    candidates = [
         rank_relevant(
             [replace(new, weight=weight), replace(old, weight=1 - weight)], relevance, order=order, sizes=sizes
         )
         for weight in fused_weights
     ]
-    best, ranks["fused"] = cross_fit(tried, relevance, metric, seed=seed)
+    best, ranks["fused"] = cross_fit(candidates, relevance, metric, seed=seed)
     return ranks, fused_weights[best]
 
 
@@ -167,18 +167,18 @@ def cross_fit(
     chosen = np.empty(len(relevance), dtype=np.intp)
     for number in range(_FOLDS):
         chosen[fold == number] = values[:, fold != number].sum(axis=1).argmax()
-    picked = chosen[relevance.numbers]
-    ranks = np.stack(candidates)[picked, :, np.arange(len(picked))].T
+    choice = chosen[relevance.numbers]
+    ranks = np.stack(candidates)[choice, :, np.arange(len(choice))].T
     return int(values.sum(axis=1).argmax()), ranks
 
 
-def _require_same_items(name: str, found: Embeddings, other_name: str, other: Embeddings) -> None:
-    if len(found) != len(other):
-        raise InputError(f"{name} must hold the items of {other_name}. Got {len(found)} and {len(other)} rows.")
-    if (different := found.ids != other.ids).any():
+def _require_same_items(name: str, items: Embeddings, other_name: str, other: Embeddings) -> None:
+    if len(items) != len(other):
+        raise InputError(f"{name} must hold the items of {other_name}. Got {len(items)} and {len(other)} rows.")
+    if (different := items.ids != other.ids).any():
         row = int(np.argmax(different))
         raise InputError(
-            f"{name} must hold the items of {other_name}, row by row. Row {row} is {found.ids[row]!r} and "
+            f"{name} must hold the items of {other_name}, row by row. Row {row} is {items.ids[row]!r} and "
             f"{other.ids[row]!r}. pair_embeddings joins two sides by id."
         )
 

@@ -71,8 +71,8 @@ def metric_per_query(name: str, ranks: NDArray[np.int64], relevance: Relevance) 
         return np.asarray(1.0 / np.minimum.reduceat(ranks, first))
     if kind == "map":
         ascending = ranks[np.lexsort((ranks, numbers))]
-        found = np.arange(len(ranks)) - np.repeat(first, sizes) + 1
-        return np.asarray(np.add.reduceat(found / ascending, first) / sizes)
+        hits = np.arange(len(ranks)) - np.repeat(first, sizes) + 1
+        return np.asarray(np.add.reduceat(hits / ascending, first) / sizes)
     reached = ranks <= cast(int, depth)
     if kind == "recall":
         return np.asarray(np.add.reduceat(reached.astype(np.float64), first) / sizes)

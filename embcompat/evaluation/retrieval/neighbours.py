@@ -41,7 +41,7 @@ def neighbour_overlap(
             f"native and converted must be the same two or more items. Got shapes {native.shape} and {converted.shape}."
         )
     depth = min(k, len(native) - 1)
-    own = np.arange(len(native))
-    _, wanted = search(native, native, k=depth, similarity=similarity, exclude_self=own)
-    _, found = search(native, converted, k=depth, similarity=similarity, exclude_self=own)
-    return np.asarray((wanted[:, :, np.newaxis] == found[:, np.newaxis, :]).sum(axis=(1, 2)) / depth)
+    self_row = np.arange(len(native))
+    _, native_rows = search(native, native, k=depth, similarity=similarity, exclude_self=self_row)
+    _, converted_rows = search(native, converted, k=depth, similarity=similarity, exclude_self=self_row)
+    return np.asarray((native_rows[:, :, np.newaxis] == converted_rows[:, np.newaxis, :]).sum(axis=(1, 2)) / depth)

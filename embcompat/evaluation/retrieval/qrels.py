@@ -113,8 +113,8 @@ class Relevance:
         inside = native[self.rows]
         numbers = np.concatenate([self.left_out[0], self.numbers[inside]])
         rows = np.concatenate([self.left_out[1], self.rows[inside]])
-        kept = np.bincount(self.numbers[~inside], minlength=len(self)) > 0
-        return _relevance(self, ~inside, kept[numbers], numbers, rows)
+        answered = np.bincount(self.numbers[~inside], minlength=len(self)) > 0
+        return _relevance(self, ~inside, answered[numbers], numbers, rows)
 
 
 def _relevance(
@@ -126,11 +126,11 @@ def _relevance(
 ) -> Relevance:
     """Keep some relevant items, and the queries that have one."""
     counts = np.bincount(of.numbers[keep], minlength=len(of))
-    kept = np.flatnonzero(counts)
+    numbers = np.flatnonzero(counts)
     renumbered = np.cumsum(counts > 0) - 1
     left_out = renumbered[left_out_numbers[keep_left_out]], left_out_rows[keep_left_out]
-    offsets = np.concatenate([[0], np.cumsum(counts[kept])]).astype(np.intp)
-    return Relevance(of.queries[kept], offsets, of.rows[keep], of.gains[keep], left_out)
+    offsets = np.concatenate([[0], np.cumsum(counts[numbers])]).astype(np.intp)
+    return Relevance(of.queries[numbers], offsets, of.rows[keep], of.gains[keep], left_out)
 
 
 def match_qrels(qrels: Qrels, query_ids: NDArray[Any], gallery_ids: NDArray[Any], *, exclude_self: bool) -> Relevance:
@@ -151,20 +151,20 @@ def match_qrels(qrels: Qrels, query_ids: NDArray[Any], gallery_ids: NDArray[Any]
     gains: list[float] = []
     left_out: list[tuple[int, int]] = []
     for query, identifier in enumerate(query_ids.tolist()):
-        own = row_of.get(identifier, -1) if exclude_self else -1
-        found = [
+        self_row = row_of.get(identifier, -1) if exclude_self else -1
+        matches = [
             (row_of[item], gain)
             for item, gain in qrels.gains.get(identifier, {}).items()
-            if gain > 0 and item in row_of and row_of[item] != own
+            if gain > 0 and item in row_of and row_of[item] != self_row
         ]
-        if not found:
+        if not matches:
             continue
-        if own >= 0:
-            left_out.append((len(queries), own))
+        if self_row >= 0:
+            left_out.append((len(queries), self_row))
         queries.append(query)
-        counts.append(len(found))
-        rows.extend(row for row, _ in found)
-        gains.extend(gain for _, gain in found)
+        counts.append(len(matches))
+        rows.extend(row for row, _ in matches)
+        gains.extend(gain for _, gain in matches)
     pairs = np.array(left_out, dtype=np.intp).reshape(-1, 2)
     return Relevance(
         np.array(queries, dtype=np.intp),

@@ -98,9 +98,9 @@ class _QueryBlock:
     ) -> _QueryBlock:
         start, stop = relevance.offsets[first], relevance.offsets[last]
         numbers, rows = relevance.left_out
-        mine = (numbers >= first) & (numbers < last)
-        hidden = np.concatenate([relevance.numbers[start:stop], numbers[mine]]) - first
-        places = position[np.concatenate([relevance.rows[start:stop], rows[mine]])]
+        members = (numbers >= first) & (numbers < last)
+        hidden = np.concatenate([relevance.numbers[start:stop], numbers[members]]) - first
+        places = position[np.concatenate([relevance.rows[start:stop], rows[members]])]
         offsets = relevance.offsets[first : last + 1] - start
         return cls(
             relevance.queries[first:last], offsets, relevance.rows[start:stop], exact[start:stop], hidden, places
@@ -150,11 +150,11 @@ def _count_block(
     pending: list[tuple[NDArray[np.intp], NDArray[np.intp]]] = []
     waiting = 0
     for query, ordered in enumerate(ascending):
-        mine = slice(block.offsets[query], block.offsets[query + 1])
-        lower, upper = block.exact[mine] - bound[query], block.exact[mine] + bound[query]
+        members = slice(block.offsets[query], block.offsets[query + 1])
+        lower, upper = block.exact[members] - bound[query], block.exact[members] + bound[query]
         sure = ordered.searchsorted(upper, side="right")
         maybe = ordered.searchsorted(lower, side="left")
-        above[mine] = scores.shape[1] - sure
+        above[members] = scores.shape[1] - sure
         close = np.flatnonzero(maybe < sure)
         if len(close) > _PASSES:  # passes over the row are faster than sorting it with its columns, up to that many
             order = np.argsort(scores[query])
@@ -162,8 +162,8 @@ def _count_block(
             columns = np.concatenate([order[maybe[item] : sure[item]] for item in close])
         elif len(close):
             limits = lower[close, np.newaxis], upper[close, np.newaxis]
-            found = np.flatnonzero((scores[query] >= limits[0]) & (scores[query] <= limits[1]))
-            items, columns = np.divmod(found, scores.shape[1])
+            hits = np.flatnonzero((scores[query] >= limits[0]) & (scores[query] <= limits[1]))
+            items, columns = np.divmod(hits, scores.shape[1])
             items = close[items]
         if len(close):
             pending.append((block.offsets[query] + items, columns))
@@ -182,10 +182,10 @@ def _settle(
 ) -> NDArray[np.int64]:
     """Decide by exact scores which columns are above the relevant items that they are close to."""
     items, columns = (np.concatenate(parts) for parts in zip(*pending, strict=True))
-    found = rows[columns]
+    gallery_rows = rows[columns]
     numbers = np.searchsorted(block.offsets, items, side="right") - 1
-    scores, wanted = _exact(terms, block.queries[numbers], found), block.exact[items]
-    wins = (scores > wanted) | ((scores == wanted) & (found < block.rows[items]))
+    scores, limits = _exact(terms, block.queries[numbers], gallery_rows), block.exact[items]
+    wins = (scores > limits) | ((scores == limits) & (gallery_rows < block.rows[items]))
     return np.bincount(items[wins], minlength=len(block.rows))
 
 
@@ -205,11 +205,11 @@ def _term_scores(
     term: ScoreTerm, queries: NDArray[np.intp], rows: NDArray[np.intp]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Score by one summand, as `_block_scores` does."""
-    asked, block = term.queries[queries], term.gallery[rows]
-    scores = pairwise_scores(asked, block, term.similarity)
+    query_block, block = term.queries[queries], term.gallery[rows]
+    scores = pairwise_scores(query_block, block, term.similarity)
     if term.weight != 1.0:
         scores *= np.float32(term.weight)
-    return scores, np.float32(abs(term.weight)) * rounding_bound(asked, block, term.similarity)
+    return scores, np.float32(abs(term.weight)) * rounding_bound(query_block, block, term.similarity)
 
 
 def _exact(terms: Sequence[ScoreTerm], queries: NDArray[np.intp], rows: NDArray[np.intp]) -> NDArray[np.float32]:

@@ -85,8 +85,8 @@ def draw_subjects(pairs: VerificationPairs, *, seed: int, replicates: int = REPL
     )
     row = 0
     while row < replicates:
-        picked = present[rng.integers(len(present), size=len(present))]
-        counts = np.bincount(picked, minlength=pairs.subjects).astype(np.float64)
+        draw = present[rng.integers(len(present), size=len(present))]
+        counts = np.bincount(draw, minlength=pairs.subjects).astype(np.float64)
         draws.drawn[row] = counts
         draws.genuine_votes[row] = counts @ genuine
         draws.impostor_votes[row] = (counts @ left) * (counts @ right) - (counts * left) @ (counts * right)

@@ -87,8 +87,8 @@ class ThresholdTransfer:
 
 
 def transfer_threshold(
-    before: VerificationPairs,
-    after: VerificationPairs,
+    old_pairs: VerificationPairs,
+    new_pairs: VerificationPairs,
     threshold: float,
     *,
     seed: int = 0,
@@ -98,11 +98,11 @@ def transfer_threshold(
 
     It is the smallest threshold whose FAR after the change does not exceed the FAR before it. Nothing is
     extrapolated: below 30 impostor errors the result carries a warning, and with none the threshold is the highest
-    impostor score seen.
+    observed impostor score.
 
     Args:
-        before: Held-out pairs as they were compared so far (old against old).
-        after: The same subjects as they will be compared (converted against new).
+        old_pairs: Held-out pairs as they were compared so far (old against old).
+        new_pairs: The same subjects as they will be compared (converted against new).
         threshold: The threshold in use, as a score: a distance threshold is passed negated.
         seed: Seed of the subject bootstrap.
         replicates: How often the subjects are resampled.
@@ -111,24 +111,28 @@ def transfer_threshold(
         InputError: If the subjects differ, the threshold is not finite or accepts everybody, or more than 4 million
             impostor pairs exceed it.
     """
-    _check_threshold(before, threshold)
-    require_same_subjects(before, after, "before and after must hold")
-    draws = draw_subjects(before, seed=seed, replicates=replicates)
-    counts = count_impostors(before, [threshold], tails_above=[threshold], seed=seed)
+    _check_threshold(old_pairs, threshold)
+    require_same_subjects(old_pairs, new_pairs, "old_pairs and new_pairs must hold")
+    draws = draw_subjects(old_pairs, seed=seed, replicates=replicates)
+    counts = count_impostors(old_pairs, [threshold], tails_above=[threshold], seed=seed)
     errors, far = int(counts.above[0]), float(counts.far[0])
     if errors == counts.total:
         raise InputError(f"threshold must reject some impostor pair. Got {threshold!r}, which accepts all of them.")
-    votes = (far + 1e-12) * after.impostor_votes
-    transferred = float(largest_impostors(after, votes).scores[-1])
-    tail = largest_impostors(after, min(4 * votes + 0.002 * after.impostor_votes, 0.9 * after.impostor_votes))
+    votes = (far + 1e-12) * new_pairs.impostor_votes
+    transferred = float(largest_impostors(new_pairs, votes).scores[-1])
+    tail = largest_impostors(
+        new_pairs, min(4 * votes + 0.002 * new_pairs.impostor_votes, 0.9 * new_pairs.impostor_votes)
+    )
     old_rates = replicate_far(counts.tails[0], draws, np.full(len(draws), threshold))
     thresholds = _replicate_transfer(tail.thinned(TAIL_LIMIT, seed=seed), draws, old_rates)
     return ThresholdTransfer(
         old_threshold=float(threshold),
         threshold=estimate_from(transferred, thresholds),
-        far=far_estimate(far, old_rates, before.impostor_votes),
-        old_frr=float(before.genuine.rejected(threshold)),
-        frr=estimate_from(float(after.genuine.rejected(transferred)), replicate_frr(after.genuine, draws, thresholds)),
+        far=far_estimate(far, old_rates, old_pairs.impostor_votes),
+        old_frr=float(old_pairs.genuine.rejected(threshold)),
+        frr=estimate_from(
+            float(new_pairs.genuine.rejected(transferred)), replicate_frr(new_pairs.genuine, draws, thresholds)
+        ),
         impostor_errors=errors,
         impostor_pairs=counts.total,
     )

@@ -283,8 +283,8 @@ class _TailSample:
         self._count += len(part.gaps)
         while self._count > self._limit:
             self._fraction /= 2
-            kept = Candidates.joined(self._parts)
-            self._parts = [kept.select(self._rng.random(self._count) < 0.5)]
+            pool = Candidates.joined(self._parts)
+            self._parts = [pool.select(self._rng.random(self._count) < 0.5)]
             self._count = len(self._parts[0].gaps)
 
     def tail(self) -> ImpostorTail:

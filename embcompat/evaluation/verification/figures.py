@@ -62,10 +62,10 @@ class DetCurve:
     def eer(self) -> float:
         """The rate at which FAR and FRR are equal, interpolated between the two points around it."""
         gap = self.frr - self.far
-        after = int(np.argmax(gap >= 0)) if gap[-1] >= 0 else len(gap) - 1
-        before = max(after - 1, 0)
-        share = -gap[before] / (gap[after] - gap[before]) if gap[after] > gap[before] else 1.0
-        return float(self.frr[before] + min(max(share, 0.0), 1.0) * (self.frr[after] - self.frr[before]))
+        above = int(np.argmax(gap >= 0)) if gap[-1] >= 0 else len(gap) - 1
+        below = max(above - 1, 0)
+        share = -gap[below] / (gap[above] - gap[below]) if gap[above] > gap[below] else 1.0
+        return float(self.frr[below] + min(max(share, 0.0), 1.0) * (self.frr[above] - self.frr[below]))
 
     def points(self) -> tuple[tuple[float, float], ...]:
         """Return points (FAR, FRR) of four significant digits; points without an error of each kind are left out.
@@ -74,9 +74,10 @@ class DetCurve:
             >>> det_curve([0.5, 0.9], [0.1, 0.6]).points()
             ((0.5, 0.5),)
         """
-        seen = (self.far > 0) & (self.frr > 0)
+        drawable = (self.far > 0) & (self.frr > 0)
         return tuple(
-            (float(f"{far:.4g}"), float(f"{frr:.4g}")) for far, frr in zip(self.far[seen], self.frr[seen], strict=True)
+            (float(f"{far:.4g}"), float(f"{frr:.4g}"))
+            for far, frr in zip(self.far[drawable], self.frr[drawable], strict=True)
         )
 
 

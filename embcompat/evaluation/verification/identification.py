@@ -144,6 +144,6 @@ def _search(
     """Return each probe's mate score and rank, or its best score and 0 where it has no mate."""
     by_subject = np.maximum.reduceat(pairwise_scores(probes, gallery, similarity), starts, axis=1)
     mated = columns >= 0
-    own = by_subject[np.arange(len(probes)), np.maximum(columns, 0)]
-    ranks = np.count_nonzero(by_subject >= own[:, np.newaxis], axis=1)
-    return np.where(mated, own, by_subject.max(axis=1)), np.where(mated, ranks, 0)
+    own_scores = by_subject[np.arange(len(probes)), np.maximum(columns, 0)]
+    ranks = np.count_nonzero(by_subject >= own_scores[:, np.newaxis], axis=1)
+    return np.where(mated, own_scores, by_subject.max(axis=1)), np.where(mated, ranks, 0)

@@ -177,8 +177,8 @@ class PairProducts:
         """Look at the candidates of one tile; also return its votes times distances, and the pairs it stands for."""
         left, right = self._left.part(tile[0]), self._right.part(tile[1])
         gaps = left.vectors @ right.vectors.T
-        for own, others in _same_subjects(left.subjects, right.subjects):
-            gaps[own, others] = np.inf
+        for anchor_rows, positive_rows in _same_subjects(left.subjects, right.subjects):
+            gaps[anchor_rows, positive_rows] = np.inf
         diagonal = self.copies == 2 and tile[0] == tile[1]
         if diagonal:
             gaps[np.tril_indices(len(gaps))] = np.inf
@@ -256,8 +256,8 @@ def _euclidean_sides(anchors: Float64, positives: Float64) -> tuple[list[Float64
     sizes = []
     for row, (side, raw) in enumerate(zip(shifted, (anchors, positives), strict=True)):
         side *= scale
-        lost = np.linalg.norm(raw, axis=1) * scale * 2.0**-29  # the shift's own rounding, as so many float32 roundings
-        sizes.append(2 * np.square(np.linalg.norm(side, axis=1) + lost))
+        loss = np.linalg.norm(raw, axis=1) * scale * 2.0**-29  # the shift's own rounding, as so many float32 roundings
+        sizes.append(2 * np.square(np.linalg.norm(side, axis=1) + loss))
         squares, ones = np.einsum("ij,ij->i", side, side)[:, np.newaxis], np.ones((len(side), 1))
         shifted[row] = np.hstack([-2 * side, squares, ones]) if row == 0 else np.hstack([side, ones, squares])
     return shifted, sizes, scale

@@ -146,19 +146,20 @@ def measure_scenario(
         advance: Told how many pairs were compared meanwhile.
     """
     genuine = pairs.genuine
-    own = choose_threshold(pairs, draws, frr)
-    fixed = own if fixed is None else fixed
+    threshold = choose_threshold(pairs, draws, frr)
+    fixed = threshold if fixed is None else fixed
     curve = det_thresholds(pairs)
-    cuts = [float(choice.replicates.min()) for choice in (fixed, own)]
-    counts = count_impostors(pairs, [fixed.value, own.value, *curve], tails_above=cuts, progress=advance)
+    cuts = [float(choice.replicates.min()) for choice in (fixed, threshold)]
+    counts = count_impostors(pairs, [fixed.value, threshold.value, *curve], tails_above=cuts, progress=advance)
     far = [
-        replicate_far(tail, draws, choice.replicates) for tail, choice in zip(counts.tails, (fixed, own), strict=True)
+        replicate_far(tail, draws, choice.replicates)
+        for tail, choice in zip(counts.tails, (fixed, threshold), strict=True)
     ]
     result = ScenarioResult(
         threshold=fixed.value,
         frr=estimate_from(float(genuine.rejected(fixed.value)), replicate_frr(genuine, draws, fixed.replicates)),
         far=far_estimate(float(counts.far[0]), far[0], pairs.impostor_votes),
-        threshold_at_frr=own.estimate(),
+        threshold_at_frr=threshold.estimate(),
         far_at_frr=far_estimate(float(counts.far[1]), far[1], pairs.impostor_votes),
         mean_genuine=float(to_distance(np.average(genuine.scores, weights=genuine.votes), pairs.similarity)),
         mean_impostor=counts.mean_distance,

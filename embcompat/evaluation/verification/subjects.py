@@ -47,19 +47,19 @@ def subject_figures(pairs: VerificationPairs, threshold: float) -> SubjectFigure
     genuine, accepted, impostor, squares, false_accepts = np.zeros((5, pairs.subjects))
     for start in range(0, len(codes), _BLOCK_ROWS):
         block = slice(start, start + _BLOCK_ROWS)
-        own = codes[block]
+        row_subjects = codes[block]
         scores = pairwise_scores(pairs.anchors[block], pairs.positives, pairs.similarity).astype(np.float64)
-        same = own[:, np.newaxis] == others
+        same = row_subjects[:, np.newaxis] == others
         across = np.where(same, 0.0, scores)
         if pairs.same_items:
-            same[np.arange(len(own)), start + np.arange(len(own))] = False
-            across[np.arange(len(own)), start + np.arange(len(own))] = 0.0
+            same[np.arange(len(row_subjects)), start + np.arange(len(row_subjects))] = False
+            across[np.arange(len(row_subjects)), start + np.arange(len(row_subjects))] = 0.0
         above = scores > threshold
-        np.add.at(genuine, own, np.where(same, scores, 0.0).sum(axis=1))
-        np.add.at(accepted, own, np.count_nonzero(above & same, axis=1))
-        np.add.at(impostor, own, across @ weights)
-        np.add.at(squares, own, np.square(across) @ weights)
-        np.add.at(false_accepts, own, (above & (own[:, np.newaxis] != others)) @ weights)
+        np.add.at(genuine, row_subjects, np.where(same, scores, 0.0).sum(axis=1))
+        np.add.at(accepted, row_subjects, np.count_nonzero(above & same, axis=1))
+        np.add.at(impostor, row_subjects, across @ weights)
+        np.add.at(squares, row_subjects, np.square(across) @ weights)
+        np.add.at(false_accepts, row_subjects, (above & (row_subjects[:, np.newaxis] != others)) @ weights)
     anchors, positives = pairs.rows_of_subjects()
     by_subject = votes.positives * positives
     rivals = anchors * (by_subject.sum() - by_subject)
