@@ -9,6 +9,7 @@
     │   └── UnknownNameError             a name that is not known; lists the known ones
     ├── MissingExtraError (ImportError)  an optional package is not installed; names the pip line
     ├── ExtractionError                  a model could not embed an item; names the item
+    ├── ServiceError                     a service of models is down, refuses or is at a limit; no item is to blame
     ├── ArtifactError                    an artifact is damaged, of another schema, or refused
     ├── ParityError                      an exported graph does not compute what its aligner computes
     ├── RegistryError                    the registry cannot do what was asked
@@ -24,8 +25,13 @@ other error into 1.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from embcompat.redaction import redact
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class EmbcompatError(Exception):
@@ -80,6 +86,20 @@ class MissingExtraError(EmbcompatError, ImportError):
 
 class ExtractionError(EmbcompatError):
     """A model could not embed an item."""
+
+
+class ServiceError(EmbcompatError):
+    """A service that computes vectors is down, refuses, or is at a limit: no item is to blame.
+
+    Args:
+        message: What happened, and what to do.
+        vectors: Vectors (m, dim) of the first m items of the call, which are computed and paid for already; None for
+            none. `extract_embeddings` keeps them.
+    """
+
+    def __init__(self, message: str, vectors: NDArray[np.float32] | None = None) -> None:
+        super().__init__(message)
+        self.vectors = vectors
 
 
 class ArtifactError(EmbcompatError):

@@ -63,9 +63,9 @@ def split_secrets(url: str) -> Address:
     if at and colon and not rest.startswith("/") and not _is_port(password):
         full = f"{_encoded(name)}:{_encoded(password)}@{host}"
         public = f"{_encoded(name)}@{host}"
-        _remember(password)
+        remember_secret(password)
     for match in _OPTION.finditer(public):
-        _remember(match[2])
+        remember_secret(match[2])
     return Address(f"{scheme}://{full}", f"{scheme}://{_hide_options(public)}")
 
 
@@ -79,6 +79,12 @@ def redact(text: str) -> str:
     for secret in sorted(_secrets, key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
     return _hide_options(_USER.sub(_hide_password, text))
+
+
+def remember_secret(secret: str) -> None:
+    """Have `redact` find a secret, for instance an API key, however it is quoted."""
+    forms = {secret, unquote(secret), unquote_plus(secret), _encoded(secret), repr(unquote(secret))[1:-1]}
+    _secrets.update(form for form in forms if len(form) >= _SHORTEST)
 
 
 def redact_values(value: JsonValue) -> JsonValue:
@@ -107,8 +113,3 @@ def _hide_options(text: str) -> str:
 
 def _encoded(text: str) -> str:
     return quote(unquote(text), safe="")
-
-
-def _remember(secret: str) -> None:
-    forms = {secret, unquote(secret), unquote_plus(secret), _encoded(secret), repr(unquote(secret))[1:-1]}
-    _secrets.update(form for form in forms if len(form) >= _SHORTEST)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
@@ -13,13 +14,23 @@ from embcompat.similarities import Similarity as Similarity
 _NAME = r"^[a-z0-9][a-z0-9._-]*$"
 _VERSION = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
 
+CANARY = "canary"
+"""Key of a fingerprint that holds vectors of a few fixed texts: all that is known of a model in a service."""
+
+CANARY_TOLERANCE = 0.1
+"""Largest ‖difference‖ / ‖expected‖ of a fixed text's vectors under one model [ours].
+
+Services jitter by 1e-4 to 1e-2; another precision of the weights is 0.1 away, another model 1 and more.
+"""
+
 
 class SpaceVersion(BaseModel):
     """One version of one embedding space: everything that decides whether two vectors may be compared.
 
     Two vectors are comparable when their spaces are equal, the fingerprint included. A model that is loaded with
     another prompt, pooling or truncation writes vectors of the same dimension that mean something else; the
-    fingerprint is where that shows.
+    fingerprint is where that shows. What a fingerprint holds under ``canary``, the vectors of fixed texts, is compared
+    with a tolerance (`CANARY_TOLERANCE`), everything else exactly.
 
     Attributes:
         name: Lower-case name of the model family, for instance ``facenet``.
@@ -58,6 +69,9 @@ class SpaceVersion(BaseModel):
         """The short name ``name@version``."""
         return f"{self.name}@{self.version}"
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SpaceVersion) and (self is other or not self.differences(other))
+
     def __hash__(self) -> int:
         return hash((self.name, self.version, self.dim))
 
@@ -70,7 +84,10 @@ class SpaceVersion(BaseModel):
         ]
         for key in sorted(prints[0].keys() | prints[1].keys()):
             left, right = prints[0].get(key), prints[1].get(key)
-            if left != right:
+            if key == CANARY and left is not None and right is not None:
+                if (drift := canary_drift(left, right)) > CANARY_TOLERANCE:
+                    lines.append(f"fingerprint.canary: vectors of fixed texts differ by {drift:.0%} of their length")
+            elif left != right:
                 lines.append(f"fingerprint.{key}: {left!r} != {right!r}")
         return lines
 
@@ -95,6 +112,19 @@ class SpaceVersion(BaseModel):
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"]) or "JSON"
             raise InputError(f"{where} is not a space version. {field}: {first['msg']}.") from error
+
+
+def canary_drift(actual: Any, expected: Any) -> float:
+    """Return the largest ‖difference‖ / ‖expected‖ of two canaries' vectors; infinity where they have not one shape.
+
+    Example:
+        >>> canary_drift([[0.6, 0.8], [1.0, 0.0]], [[0.6, 0.8], [0.0, 1.0]])
+        1.4142135623730951
+    """
+    try:
+        return max(math.dist(*rows) / math.hypot(*rows[1]) for rows in zip(actual, expected, strict=True))
+    except (TypeError, ValueError, ZeroDivisionError):
+        return math.inf
 
 
 def parse_space_id(text: str) -> tuple[str, str]:

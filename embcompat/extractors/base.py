@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -37,4 +38,28 @@ class Extractor(Protocol):
 
         Raises:
             ExtractionError: If an item cannot be embedded; says which and why. Nothing stands in for its vector.
+            ServiceError: If the model runs in a service that is down, refuses or is at a limit.
         """
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What embedding some items will take in a service.
+
+    Attributes:
+        tokens: Tokens of all items, about.
+        requests: Requests.
+        cost: What the tokens cost, in the currency of the price; None where no price is known.
+    """
+
+    tokens: int
+    requests: int
+    cost: float | None
+
+
+@runtime_checkable
+class EstimatingExtractor(Protocol):
+    """An extractor that can tell beforehand what items will take."""
+
+    def estimate(self, items: Sequence[Any]) -> Estimate:
+        """Estimate without calling the service."""

@@ -19,6 +19,7 @@ from embcompat.extractors.base import Extractor
 ENTRY_POINT_GROUP = "embcompat.extractors"
 
 PLUGINS: dict[str, tuple[str, ...]] = {
+    "embcompat-api": ("openai",),
     "embcompat-text": (
         "minilm",
         "minilm-int8",

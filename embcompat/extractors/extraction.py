@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embcompat.embeddings import Embeddings
-from embcompat.errors import ExtractionError, InputError
+from embcompat.errors import ExtractionError, InputError, ServiceError
 from embcompat.extractors.base import Extractor
 from embcompat.extractors.parts import Parts
 from embcompat.files.validation import validate_strings
@@ -62,6 +62,7 @@ def extract_embeddings(
         InputError: If ids or labels do not fit the items.
         ExtractionError: If an item cannot be embedded and ``on_skip`` is None, or if what the extractor returns is
             not a float32 array (n, space.dim).
+        ServiceError: If a service of models is down, refuses or is at a limit; ``parts`` has what was computed.
 
     Example:
         >>> from embcompat.spaces import SpaceVersion
@@ -91,13 +92,17 @@ def extract_embeddings(
         rows = missing[start : start + extractor.chunk_size]
         whole = len(missing) == len(items)
         chunk = items[rows[0] : rows[-1] + 1] if whole else [items[row] for row in rows]
-        for row, outcome in zip(rows, _embed_chunk(extractor, chunk), strict=True):
-            if isinstance(outcome, str):
-                _skip(SkippedItem(row, names[row], outcome), on_skip)
-                kept[row] = False
-            else:
-                vectors[row] = outcome
-        keep([row for row in rows if kept[row]])
+        fresh: list[int] = []
+        try:
+            for row, outcome in zip(rows, _embed_chunk(extractor, chunk), strict=True):
+                if isinstance(outcome, str):
+                    _skip(SkippedItem(row, names[row], outcome), on_skip)
+                    kept[row] = False
+                else:
+                    vectors[row] = outcome
+                    fresh.append(row)
+        finally:
+            keep(fresh)
         if progress is not None:
             progress(len(chunk))
     if not kept.all():
@@ -132,22 +137,30 @@ def _resume(
 def _embed_chunk(extractor: Extractor, chunk: Sequence[Any]) -> Iterator[NDArray[np.float32] | str]:
     """Give each item its vector, or the reason why it has none."""
     try:
-        found = extractor.extract(chunk)
+        vectors = extractor.extract(chunk)
+    except ServiceError as error:
+        if error.vectors is not None:
+            yield from _outcomes(error.vectors, extractor.space, len(error.vectors))
+        raise
     except ExtractionError as error:
         if len(chunk) == 1:
             yield str(error)
             return
-        for row in range(len(chunk)):  # one item spoils the chunk: find out which
-            yield from _embed_chunk(extractor, chunk[row : row + 1])
+        half = len(chunk) // 2  # one item spoils the chunk: find out which
+        yield from _embed_chunk(extractor, chunk[:half])
+        yield from _embed_chunk(extractor, chunk[half:])
         return
-    space = extractor.space
-    shape, dtype = getattr(found, "shape", None), getattr(found, "dtype", None)
-    if shape != (len(chunk), space.dim) or dtype != np.float32:
+    yield from _outcomes(vectors, extractor.space, len(chunk))
+
+
+def _outcomes(vectors: Any, space: SpaceVersion, count: int) -> Iterator[NDArray[np.float32] | str]:
+    shape, dtype = getattr(vectors, "shape", None), getattr(vectors, "dtype", None)
+    if shape != (count, space.dim) or dtype != np.float32:
         raise ExtractionError(
-            f"the extractor of space {space.id!r} must return a float32 array of shape ({len(chunk)}, {space.dim}). "
-            f"Got {type(found).__name__} of shape {shape} and dtype {dtype}."
+            f"the extractor of space {space.id!r} must return a float32 array of shape ({count}, {space.dim}). "
+            f"Got {type(vectors).__name__} of shape {shape} and dtype {dtype}."
         )
-    for vector in found:
+    for vector in vectors:
         if not np.isfinite(vector).all():
             yield "the extractor returned NaN or infinity"
         elif not vector.any():

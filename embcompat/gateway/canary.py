@@ -9,15 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import Gauge
 
+from embcompat.extractors import CANARY_TEXTS
 from embcompat.gateway.protocol import RequestError
 from embcompat.gateway.upstream import Upstream, UpstreamError
-
-CANARY_TEXTS = (
-    "The quick brown fox jumps over the lazy dog.",
-    "Wie spät ist es? Il est dix heures.",
-    "def add(a: int, b: int) -> int: return a + b",
-)
-"""Prose, other languages, code [ours]."""
 
 MAX_DRIFT = 0.01
 """Cosine distance above which the model has changed: services jitter by 1e-4 [ours]."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from embcompat.errors import EmbcompatError, InputError, MissingExtraError
+from embcompat.errors import EmbcompatError, InputError, MissingExtraError, ServiceError
 from embcompat.gateway.protocol import Input, RequestError
 from embcompat.redaction import redact
 
@@ -90,6 +90,8 @@ class ExtractorUpstream(Upstream):
             )
         try:
             vectors = await anyio.to_thread.run_sync(self._extractor.extract, list(inputs), limiter=self._limit)
+        except ServiceError as error:
+            raise UpstreamError(str(error), status=502) from error
         except EmbcompatError as error:
             raise RequestError(str(error)) from error
         return UpstreamAnswer(vectors)

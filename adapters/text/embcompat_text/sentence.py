@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embcompat.errors import InputError
+from embcompat.extractors import Side, check_texts, choose_prompt
 from embcompat.extractors.models import sha256_of, space_name
 from embcompat.spaces import SpaceVersion
-from embcompat_text.texts import CHUNK_BATCHES, Side, check_batch_size, check_texts, choose_prompt
+from embcompat_text.batches import CHUNK_BATCHES, check_batch_size
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

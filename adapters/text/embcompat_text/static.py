@@ -13,9 +13,9 @@ from tokenizers import Tokenizer
 
 from embcompat.embeddings import normalize_rows
 from embcompat.errors import ExtractionError, InputError
+from embcompat.extractors import check_texts
 from embcompat.extractors.models import sha256_of, space_name
 from embcompat.spaces import SpaceVersion
-from embcompat_text.texts import check_texts
 
 MAX_LENGTH = 512
 """Tokens of a text that are read."""

@@ -67,6 +67,8 @@ def embed(
         --option encode=document -o new.parquet
     embcompat embed docs.txt -e onnx-text -m model.onnx \
         --option tokenizer=tokenizer.json -o old.parquet
+    embcompat embed docs.csv -e openai -m text-embedding-3-small \
+        --option price=0.02 -o new.parquet
     embcompat embed photos/ --extractor dlib --skip-errors --out faces.parquet
     ```
     """
@@ -94,6 +96,7 @@ def embed(
         loaded = load_extractor(extractor, *([] if model is None else [model]), **options)
     if source.is_dir() and loaded.space.modality == "text":
         raise InputError(f"{extractor} embeds texts, so INPUT must be a file. Got the directory {source}.")
+    _show_estimate(loaded, items)
     run = _run(loaded, items, out, skip_errors=skip_errors)
     run.embeddings.save(out)
     parts_path(out).unlink(missing_ok=True)
@@ -117,6 +120,18 @@ def with_pieces(items: Items, words: int) -> Items:
         raise InputError("--pieces labels each piece with its text, so the items must have no labels of their own.")
     cut = cut_texts(items.items, items.ids, words=words)
     return replace(items, items=list(cut.items), ids=cut.ids, labels=cut.labels, row_numbers=False)
+
+
+def _show_estimate(extractor: Extractor, items: Items) -> None:
+    """Print what a service will be asked for, before it is."""
+    from embcompat.extractors import EstimatingExtractor
+
+    if isinstance(extractor, EstimatingExtractor):
+        estimate = extractor.estimate(items.items)
+        cost = "" if estimate.cost is None else f", a cost of about {estimate.cost:,.4g}"
+        messages().print(
+            f"At most about {estimate.tokens:,} tokens in {estimate.requests:,} requests{cost}.", soft_wrap=True
+        )
 
 
 @dataclass(frozen=True)

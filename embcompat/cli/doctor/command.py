@@ -13,7 +13,16 @@ from rich.text import Text
 from embcompat.cli.console import messages, output, print_json
 from embcompat.cli.doctor.about import print_about
 from embcompat.cli.inputs.embeddings import Reading, is_address, is_csv, load_embeddings, open_file, read_file
-from embcompat.cli.inputs.options import Delimiter, IdColumn, LabelColumn, NpySimilarity, VectorColumn
+from embcompat.cli.inputs.options import (
+    Delimiter,
+    ExtractorOptions,
+    IdColumn,
+    LabelColumn,
+    ModelPath,
+    NpySimilarity,
+    VectorColumn,
+)
+from embcompat.errors import InputError
 from embcompat.files.formats import ENDINGS, ending_of
 from embcompat.similarities import Similarity
 
@@ -40,6 +49,11 @@ def doctor(
     space: Annotated[
         str | None, typer.Option(help="The gallery's space as name@version, where it does not name it.")
     ] = None,
+    extractor: Annotated[
+        str | None, typer.Option("--extractor", "-e", help="The gallery's model: is it still the one that filled it?")
+    ] = None,
+    model: ModelPath = None,
+    option: ExtractorOptions = None,
     similarity: NpySimilarity = "cosine",
     id_column: IdColumn = None,
     vector_column: VectorColumn = None,
@@ -61,13 +75,15 @@ def doctor(
     r"""Find what is wrong with a gallery; exit code 3 when it is sick.
 
     Rows of another space, zero or unnormalized vectors, NaN, drifted dimensions, missing and repeated ids, repeated
-    vectors. Rows of another space need a reference: from a registry, or vectors that are known to be right.
+    vectors. Rows of another space need a reference: from a registry, or vectors that are known to be right. With
+    --extractor, the model is asked whether it still is the one that the gallery is from.
 
     Examples:
     ```bash
     embcompat doctor gallery.parquet --registry team-registry
     embcompat doctor gallery.parquet --reference known-good.parquet \
         --rows sick-rows.csv --json
+    embcompat doctor gallery.parquet -e openai -m text-embedding-3-small
     ```
     """
     from embcompat.doctor import examine
@@ -76,7 +92,10 @@ def doctor(
     references = _from_registry(registry) if registry is not None else []
     reading = Reading(id_column, vector_column, label_column, delimiter=delimiter)
     references += [_load_reference(origin, reading, space, similarity) for origin in reference or []]
-    known = next((each.space for each in references if each.space.id == space), None)
+    if extractor is not None and space is not None:
+        raise InputError("--extractor names the gallery's space, so --space is one name too many. Leave one out.")
+    known = _space_of(extractor, model, option or []) if extractor is not None else None
+    known = known or next((each.space for each in references if each.space.id == space), None)
     examined = _open(gallery, sample, reading, known)
     if space is not None and known is None:
         known = named_space(examined, space, similarity)
@@ -89,6 +108,15 @@ def doctor(
         _print_report(report)
     if report.sick:
         raise typer.Exit(EXIT_SICK)
+
+
+def _space_of(extractor: str, model: str | None, options: list[str]) -> SpaceVersion:
+    from embcompat.cli.collect.embed import parse_options
+    from embcompat.extractors import load_extractor
+
+    with messages().status(f"Loading {extractor}"):
+        loaded = load_extractor(extractor, *([] if model is None else [model]), **parse_options(extractor, options))
+    return loaded.space
 
 
 def _from_registry(url: str) -> list[SpaceReference]:

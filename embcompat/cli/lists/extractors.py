@@ -30,7 +30,7 @@ def extractors(
         print_json({"extractors": [asdict(info) for info in found]})
         return
     if not found:
-        output().print("No extractor is installed. Try: pip install embcompat-text, or embcompat-face")
+        output().print("No extractor is installed. Try: pip install embcompat-text, embcompat-face or embcompat-api")
         return
     table = Table("name", "package", "description", box=None, header_style="bold", pad_edge=False)
     for info in found:

@@ -1,8 +1,8 @@
-"""What every text extractor does with its texts: check them, put the prompt before them, batch them by length."""
+"""What every text extractor does with its texts: check them, and put the prompt before them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,12 +12,6 @@ from embcompat.errors import ExtractionError, InputError
 
 Side = Literal["query", "document"]
 """Which side of a search the texts are on, for models that treat the two differently."""
-
-CHUNK_BATCHES = 8
-"""Batches in a chunk: texts of like length share a batch, and a bigger chunk finds more of them [ours].
-
-Short queries and abstracts in batches of 32 are 30 % and 7 % padding this way, 141 % and 45 % in the order given.
-"""
 
 
 @dataclass(frozen=True)
@@ -80,26 +74,3 @@ def check_texts(items: Sequence[Any]) -> list[str]:
         except UnicodeEncodeError as error:
             raise ExtractionError(f"a text must be valid Unicode. Got {item!r:.80}: {error.reason}") from error
     return list(items)
-
-
-def batches_by_length(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
-    """Group rows of like length, longest first, so that little is padding.
-
-    Example:
-        >>> list(batches_by_length([1, 9, 2, 8], 2))
-        [[1, 3], [2, 0]]
-    """
-    order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
-    for start in range(0, len(order), batch_size):
-        yield order[start : start + batch_size]
-
-
-def check_batch_size(batch_size: int) -> int:
-    """Refuse a batch size below 1.
-
-    Raises:
-        InputError: If it is not a positive integer.
-    """
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise InputError(f"batch_size must be a positive integer. Got {batch_size!r}.")
-    return batch_size
