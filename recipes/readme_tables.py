@@ -1,4 +1,4 @@
-"""Write the tables of results in README and docs from the recorded figures of three recipes.
+"""Write the tables of results in README and docs from the recorded figures of four recipes.
 
 python recipes/readme_tables.py
 """
@@ -13,6 +13,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 WORDS_PAGE = ROOT / "docs" / "concepts" / "text-aware.md"
+MODES_PAGE = ROOT / "docs" / "concepts" / "modes.md"
 EXPECTED = ROOT / "recipes" / "expected"
 MARKED = re.compile(r"(<!-- results: recipes/readme_tables.py -->\n).*?(<!-- end of results -->)", re.DOTALL)
 
@@ -29,6 +30,28 @@ def make_words_tables() -> str:
     """Return the tables of the page on text-aware conversion."""
     words = json.loads((EXPECTED / "text_text_aware.json").read_text())["upgrades"]
     return "\n".join([*lines_table(words), "", *hybrid_table(words), "", *budget_table(words)])
+
+
+def make_cost_table() -> str:
+    """Return the table of quality against cost on the page on modes."""
+    figures = json.loads((EXPECTED / "text_quality_cost.json").read_text())
+    lines = [
+        "| mode | re-embeds of the gallery | gap closed, mean | gap closed, least |",
+        "|---|---|---|---|",
+    ]
+    for name, row in figures["means"].items():
+        if name.startswith(("random", "usefulness")) and not name.startswith(("random 10%", "random 20%")):
+            continue
+        label = name.replace("%", " %")
+        lines.append(f"| {label} | {row['embedded']:.0%} | {row['gap']:+.2f} | {row['least']:+.2f} |")
+    costs = figures["aligner"].values()
+    here, large = ([each[size] for each in costs] for size in ("collection", "million"))
+    lines += [
+        "",
+        f"The aligner itself costs {min(here):.0%} to {max(here):.0%} of what a reindex of these small collections",
+        f"embeds, and {min(large):.2%} to {max(large):.2%} for a million such documents.",
+    ]
+    return "\n".join(lines)
 
 
 def words_table(upgrades: dict[str, Any]) -> list[str]:
@@ -184,7 +207,8 @@ def face_table(result: dict[str, Any]) -> list[str]:
 
 
 def main() -> None:
-    for page, tables in ((README, make_tables()), (WORDS_PAGE, make_words_tables())):
+    pages = {README: make_tables(), WORDS_PAGE: make_words_tables(), MODES_PAGE: make_cost_table()}
+    for page, tables in pages.items():
         page.write_text(replace_marked(page.read_text(), tables))
 
 

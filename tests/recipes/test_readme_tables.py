@@ -16,3 +16,4 @@ def test_the_tables_are_made_from_the_recorded_figures() -> None:
     spec.loader.exec_module(tables)
     assert tables.make_tables() in (ROOT / "README.md").read_text()
     assert tables.make_words_tables() in (ROOT / "docs" / "concepts" / "text-aware.md").read_text()
+    assert tables.make_cost_table() in (ROOT / "docs" / "concepts" / "modes.md").read_text()

@@ -97,6 +97,24 @@ def test_text_aware(output: Path) -> None:
     assert ends[1.0]["gap"] == pytest.approx(1), "a gallery that is embedded anew is a reindex"
 
 
+def test_quality_cost(output: Path) -> None:
+    figures = run("quality_cost", output)
+    recorded = json.loads((EXPECTED / "text_text_aware.json").read_text())["upgrades"]
+    assert set(figures["upgrades"]) == set(recorded)
+    means = figures["means"]
+    rows = [row for name, row in recorded.items() if name.split(", ")[1] not in ("wordnet", "banking77")]
+    gaps = [row["lines"]["text-aware"]["gap"]["value"] for row in rows]
+    assert means["text-aware"]["gap"] == pytest.approx(sum(gaps) / 8)
+    assert means["text-aware"]["least"] == min(gaps)
+    assert means["lazy 10, first query"]["embedded"] < means["lazy 10"]["embedded"]
+    assert all(cost["million"] < 0.01 < cost["collection"] for cost in figures["aligner"].values())
+    assert figures["means"] == json.loads((EXPECTED / "text_quality_cost.json").read_text())["means"], "run it again"
+    drawing = (output / "quality-cost.svg").read_text()
+    assert drawing.startswith("<svg ")
+    assert "prefers-color-scheme: dark" in drawing
+    assert drawing.count("minilm") >= len(recorded)
+
+
 def test_every_recipe_has_a_test_and_recorded_figures() -> None:
     for recipe in RECIPES:
         assert f"test_{recipe}" in globals(), f"{recipe} has no test"
