@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -207,6 +208,48 @@ class PostgresBare(BareGallery):
     def reader(self) -> Iterator[Callable[[], object]]:
         with self.connection() as connection:
             yield lambda: connection.execute("SELECT vector FROM docs WHERE id = 7", prepare=False).fetchone()
+
+    @contextmanager
+    def writer(self) -> Iterator[Callable[[], object]]:
+        """Give a function that updates, inserts or deletes a row, as an application of the old model does."""
+        import psycopg
+
+        rng = np.random.default_rng(2)
+        with self.connection() as connection:
+            rows = connection.execute("SELECT max(id) FROM docs").fetchone()[0]
+
+            def write() -> None:
+                vector = rng.standard_normal(DIM).astype(np.float32)
+                text, row, chance = (
+                    str((vector / np.linalg.norm(vector)).tolist()),
+                    int(rng.integers(rows)),
+                    rng.random(),
+                )
+                try:
+                    if chance < 0.2:
+                        connection.execute("DELETE FROM docs WHERE id = %s", (row,))
+                    elif chance < 0.4:
+                        insert = "INSERT INTO docs (id, vector) VALUES (%s, %s) ON CONFLICT DO NOTHING"
+                        connection.execute(insert, (row, text))
+                    else:
+                        connection.execute("UPDATE docs SET vector = %s WHERE id = %s", (text, row))
+                except psycopg.errors.CheckViolation:
+                    pass  # the new vectors are in service
+
+            yield write
+
+    @contextmanager
+    def open_reader(self) -> Iterator[Callable[[], object]]:
+        """Give a function that reads, and holds its transaction open for three seconds of four."""
+        with self.connection() as connection:
+
+            def read() -> None:
+                with connection.transaction():
+                    connection.execute("SELECT vector FROM docs WHERE id = 7")
+                    time.sleep(3.0)
+                time.sleep(1.0)
+
+            yield read
 
 
 class PostgresColumnBare(PostgresBare):

@@ -1,9 +1,11 @@
 """Migrations of live galleries, beside reading and writing the same rows through the store's bare client.
 
-Four parts, each of which can be run alone; the results of the others are kept in the file:
+Five parts, each of which can be run alone; the results of the others are kept in the file:
 
 * ``throughput``: the migration end to end (run, reconcile, verify, cut over) against the bare client, store by store;
-* ``cutover``: the longest time that a reader waits while the cutover happens;
+* ``cutover``: the longest time that readers and writers wait while the cutover happens, and beside a reader that holds
+  its transactions open;
+* ``busy``: how many of twenty cutovers succeed while an application writes;
 * ``memory``: peak memory of a fresh process that migrates, at two sizes;
 * ``ray``: a folder of Parquet files on two Ray workers against two plain processes with one thread each.
 
@@ -20,14 +22,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from machine import alternate, describe, line_at_least, median_ratio, write_results
+from store_clients import clients
 from store_galleries import DIM, GALLERIES, BareGallery, make_artifact, write_dataset
 
-from embcompat.migration import convert_dataset, convert_file, cut_over, run_migration
+from embcompat.errors import EmbcompatError
+from embcompat.migration import convert_dataset, convert_file, cut_over, roll_back, run_migration
 from embcompat.runtime import OnnxAligner
 from embcompat.stores import open_store
 
@@ -41,6 +45,8 @@ ROWS = {
     "qdrant": 500,
 }
 CUTOVER_ROWS = {"postgresql": 1_000_000, "postgresql-column": 1_000_000, "lancedb": 1_000_000}
+BUSY_ROWS = {"postgresql": 100_000, "postgresql-column": 100_000}
+BESIDE_POSTGRES = [("reader", "writer"), ("reader", "writer", "open_reader")]
 MEMORY_ROWS = (100_000, 2_000_000)
 
 
@@ -76,44 +82,47 @@ def migrate(aligner: OnnxAligner, gallery: BareGallery) -> None:
         store.close()
 
 
-def cutover(gallery: BareGallery, rows: int) -> dict[str, Any]:
-    """Let another process read one row after the other while the cutover happens."""
+def cutovers(gallery: BareGallery, rows: int, sets: list[tuple[str, ...]]) -> list[dict[str, Any]]:
+    """Let other processes read and write, one set of them after the other, while the cutover happens."""
     aligner = OnnxAligner(make_artifact(gallery.folder), threads=1)
     gallery.create(rows)
-    store = open_store(gallery.url)
-    try:
+    lines = []
+    with closing(open_store(gallery.url)) as store:
         run_migration(aligner, store)
-        command = [sys.executable, str(HERE), "--read", gallery.name, str(gallery.folder)]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as reader:
-            next(iter(reader.stdout or ()))  # it reads
-            start = time.perf_counter()
-            cut_over(aligner, store)
-            seconds = time.perf_counter() - start
-            waits = json.loads(reader.communicate("stop\n")[0])
-    finally:
-        store.close()
-    return {
-        "what": f"longest wait of a reader during the cutover, {gallery.name}, {rows:,} rows",
-        "longest_seconds": waits["longest"],
-        "median_seconds": waits["median"],
-        "reads": waits["reads"],
-        "cutover_seconds": seconds,
-    }
+        for kinds in sets:
+            if lines:
+                roll_back(aligner, store)
+            with clients(gallery, *kinds) as waits:
+                start = time.perf_counter()
+                cut_over(aligner, store)
+                seconds = time.perf_counter() - start
+            line = {
+                "what": f"longest waits during the cutover, {gallery.name}, {rows:,} rows, beside {', '.join(kinds)}"
+            }
+            lines.append({**line, "cutover_seconds": seconds, **waits})
+    return lines
 
 
-def read_until_told(name: str, folder: str) -> None:
-    """Read one row after the other until a line comes in; print the waits."""
-    gallery = GALLERIES[name](Path(folder))
-    over = ThreadPoolExecutor(1).submit(sys.stdin.readline)
-    waits: list[float] = []
-    with gallery.reader() as read:
-        read()
-        print("reading", flush=True)
-        while not over.done():
+def busy_cutovers(gallery: BareGallery, rows: int, count: int) -> dict[str, Any]:
+    """Cut over again and again, with a rollback between, while an application writes."""
+    aligner = OnnxAligner(make_artifact(gallery.folder), threads=1)
+    gallery.create(rows)
+    seconds, refusals = [], []
+    with closing(open_store(gallery.url)) as store, clients(gallery, "writer") as waits:
+        run_migration(aligner, store)
+        for _ in range(count):
             start = time.perf_counter()
-            read()
-            waits.append(time.perf_counter() - start)
-    print(json.dumps({"longest": max(waits), "median": statistics.median(waits), "reads": len(waits)}))
+            try:
+                cut_over(aligner, store)
+            except EmbcompatError as error:
+                refusals.append(str(error))
+                continue
+            seconds.append(time.perf_counter() - start)
+            roll_back(aligner, store)
+    what = f"cutovers under up to 100 writes a second, {gallery.name}, {rows:,} rows"
+    median = statistics.median(seconds) if seconds else None
+    succeeded = {"succeeded": len(seconds), "of": count, "refusals": refusals, "cutover_seconds": median}
+    return {"what": what, **succeeded, **waits}
 
 
 def memory(gallery: BareGallery, sizes: tuple[int, ...]) -> dict[str, Any]:
@@ -195,7 +204,12 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
                     if part == "throughput":
                         lines.append(throughput(gallery, options.rows or ROWS[store], options.repeats))
                     elif part == "cutover" and store in CUTOVER_ROWS:
-                        lines.append(cutover(gallery, options.rows or CUTOVER_ROWS[store]))
+                        sets = BESIDE_POSTGRES if store in BUSY_ROWS else [("reader",)]
+                        lines += cutovers(gallery, options.rows or CUTOVER_ROWS[store], sets)
+                    elif part == "busy" and store in BUSY_ROWS:
+                        lines.append(
+                            busy_cutovers(gallery, options.rows or BUSY_ROWS[store], 2 if options.smoke else 20)
+                        )
                     elif part == "memory" and store in ("lancedb", "parquet"):
                         sizes = (options.rows // 4, options.rows) if options.rows else MEMORY_ROWS
                         lines.append(memory(gallery, sizes))
@@ -206,18 +220,16 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", nargs="+", default=["throughput", "cutover", "memory", "ray"])
+    parser.add_argument("--part", nargs="+", default=["throughput", "cutover", "busy", "memory", "ray"])
     parser.add_argument("--stores", nargs="*", help="all by default")
     parser.add_argument("--rows", type=int, help="instead of each part's own size")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--smoke", action="store_true", help="a size that only shows that it runs")
     parser.add_argument("--out", type=Path, help="JSON; lines of other parts in it are kept")
-    for internal in ("--read", "--migrate", "--convert"):
+    for internal in ("--migrate", "--convert"):
         parser.add_argument(internal, nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.read:
-        read_until_told(*options.read)
-    elif options.migrate:
+    if options.migrate:
         migrate_and_print_peak(*options.migrate)
     elif options.convert:
         convert_files(*options.convert)
