@@ -52,6 +52,7 @@ class PgGallery(GalleryStore):
 
     keeps_norms = True
     draws_directly = True
+    reads_texts = True
     batch_bytes: ClassVar[int]
     _one_table: ClassVar[bool]
     """Whether both sides are columns of one table."""
@@ -114,24 +115,25 @@ class PgGallery(GalleryStore):
             scan = Scan([pg_reader.every_row(session.table)])
         else:
             scan = self._sources(session, missing_only=missing_only, claim=claim)
-        yield from self._read(session.table, scan, batch_size)
+        yield from self._read(session, scan, batch_size)
 
-    def _read(self, table: VectorTable, scan: Scan, batch_size: int) -> Iterator[Rows]:
+    def _read(self, session: Session, scan: Scan, batch_size: int) -> Iterator[Rows]:
         """Page through rows, and note which version of each was read until the pages behind it are written."""
-        number = Column("int8")
+        table, number = session.table, Column("int8")
         fields: list[tuple[sql.Composable, Column]] = [
             (table.vector_of("s"), table.vector),
             (scan.recorded, number),
             (scan.change, number),
             (sql.SQL("s.xmin::text::bigint"), number),
+            *pg_reader.text_fields(session.job, "s"),
         ]
         self._versions.clear()
         for piece in scan.pieces:
             pages = pg_reader.pages(self._reader, table, fields, piece, batch_size)
-            for keys, (vectors, recorded, changes, versions) in pages:
+            for keys, (vectors, recorded, changes, versions, *texts) in pages:
                 ids = self._codec.ids(keys)
                 self._versions.add(ids, versions, changes)
-                yield Rows(ids, vectors, np.array(recorded, np.int64))
+                yield Rows(ids, vectors, np.array(recorded, np.int64), *texts)
 
     def write(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32], digests: NDArray[np.int64]) -> None:
         """Copy rows in and join them with those that are there, in one transaction."""
@@ -161,10 +163,10 @@ class PgGallery(GalleryStore):
         if not ids:
             empty = [np.empty((0, side.vector.dim), np.float32) for side in (session.table, session.target)]
             return Pairs([], empty[0], empty[1], np.empty(0, bool))
-        keys, source, target, native = pg_reader.read_both(
+        keys, source, target, native, texts = pg_reader.read_both(
             session, self._codec.columns(ids), unchanged=self._unchanged(session)
         )
-        return Pairs(self._codec.ids(keys), source, target, native)
+        return Pairs(self._codec.ids(keys), source, target, native, texts)
 
     def sample(self, job: Job, count: int, *, seed: int) -> Sequence[str]:
         """Return ids from random pages of the table that holds the target side."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -130,6 +131,22 @@ def test_an_abort_leaves_nothing_behind(database: Any, aligner: OnnxAligner, tar
     with database.opened(other) as store:
         run_migration(aligner, store)
         cut_over(aligner, store)
+
+
+@TARGETS
+def test_a_column_of_texts_must_be_there_and_hold_texts(database: Any, aligner: OnnxAligner, target: str) -> None:
+    database.execute("CREATE DOMAIN title AS varchar(20)")
+    database.execute(f"CREATE TABLE docs (id integer PRIMARY KEY, v vector({DIM}), t title, n integer)")
+    database.fill("docs", 3)
+    job = job_of(aligner.artifact)
+    expected = {
+        "t": [],
+        "n": ["Column 'n' must hold texts. Its type is integer."],
+        "body": ["There is no column 'body'. Columns: id, v, t, n."],
+    }
+    with database.opened(target) as store:
+        for name, texts in expected.items():
+            assert [each.text for each in store.obstacles(replace(job, text_column=name))] == texts
 
 
 def test_addresses_as_other_libraries_write_them(database: Any) -> None:

@@ -89,4 +89,20 @@ def common_obstacles(session: Session, *, untouched: bool) -> list[Obstacle]:
     if untouched and (others := other_lengths(connection, table)):
         text = f"{others} vectors are not of length {table.vector.dim}: rows of another model, which must "
         obstacles.append(Obstacle(f"{text}be deleted or moved to a table of their own."))
-    return [*obstacles, *map(Obstacle, too_long(session))]
+    return [*obstacles, *map(Obstacle, _about_texts(session)), *map(Obstacle, too_long(session))]
+
+
+def _about_texts(session: Session) -> list[str]:
+    """Say what is wrong with the column of the texts that the job names, in one sentence or two."""
+    name = session.job.text_column
+    if name is None:
+        return []
+    row = session.execute(
+        "SELECT format_type(atttypid, atttypmod), typcategory = 'S' FROM pg_attribute "
+        "JOIN pg_type t ON t.oid = atttypid WHERE attrelid = %s AND attname = %s AND attnum > 0 AND NOT attisdropped",
+        (session.table.oid, name),
+    ).fetchone()
+    if row is None:
+        columns = ", ".join(dict.fromkeys([*session.keys, session.table.column, *session.table.others]))
+        return [f"There is no column {name!r}. Columns: {columns}."]
+    return [] if row[1] else [f"Column {name!r} must hold texts. Its type is {row[0]}."]

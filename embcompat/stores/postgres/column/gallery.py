@@ -63,7 +63,7 @@ class ColumnGallery(PgGallery):
 
         def swap() -> None:
             session.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(table.identifier))
-            for rows in self._read(table, Scan([pg_rows.empty_rows(session, WHOLE)]), self.batch_size):
+            for rows in self._read(session, Scan([pg_rows.empty_rows(session, WHOLE)]), self.batch_size):
                 self.write(job, *finish(rows))
             pg_rows.settle_rows(session)
             session.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(table.identifier))

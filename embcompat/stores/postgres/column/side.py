@@ -44,7 +44,7 @@ def carry_settings(session: Session, before: VectorTable, after: VectorTable) ->
 
 
 def add_stale_trigger(session: Session) -> None:
-    """Empty the new column of every row whose vector in service changes from now on.
+    """Empty the new column of every row whose vector in service, or the text beside it, changes from now on.
 
     Triggers run in the order of their names: this one comes behind those that may set the vector.
     """
@@ -124,13 +124,16 @@ def _drop_columns(session: Session, columns: list[str]) -> None:
 def _create_stale_function(session: Session) -> None:
     body = sql.SQL(
         "BEGIN IF TG_OP = 'UPDATE' AND (NEW.{c} IS NULL) = (OLD.{c} IS NULL) "
-        "AND (NEW.{c} IS NULL OR NEW.{c} OPERATOR({e}.=) OLD.{c}) THEN RETURN NEW; END IF; {clear} "
+        "AND (NEW.{c} IS NULL OR NEW.{c} OPERATOR({e}.=) OLD.{c}){same_text} THEN RETURN NEW; END IF; {clear} "
         "IF NEW.{c} IS NOT NULL THEN NEW.{space} := {changed}; END IF; RETURN NEW; END"
     ).format(
         space=session.target.provenance("space"),
         changed=sql.Literal(CHANGED),
         c=session.table.vectors,
         e=pg_triggers.equality_schema(session),
+        same_text=sql.SQL("")
+        if session.job.text_column is None
+        else sql.SQL(" AND NEW.{0} IS NOT DISTINCT FROM OLD.{0}").format(sql.Identifier(session.job.text_column)),
         clear=sql.SQL(" ").join(
             sql.SQL("NEW.{} := NULL;").format(sql.Identifier(name)) for name in session.target.side
         ),

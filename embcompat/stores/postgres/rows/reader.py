@@ -13,6 +13,7 @@ from embcompat.stores.postgres.catalog.tables import VectorTable
 from embcompat.stores.postgres.names import listed, literals, matched, row_of
 from embcompat.stores.postgres.rows.copy import SENDERS, Column, decode
 from embcompat.stores.postgres.session import Session
+from embcompat.stores.values import Job
 
 _SMALL_TABLE_ROWS = 10_000
 _PROVENANCE_BYTES = 160  # of a row, besides its vector
@@ -87,6 +88,14 @@ def pages(
         last = [column[-1] for column in columns]
 
 
+def text_fields(job: Job, alias: LiteralString) -> list[tuple[sql.Composable, Column]]:
+    """Return expression and kind of the text of a row, where the job names a column of texts; "" where it is NULL."""
+    if job.text_column is None:
+        return []
+    text = sql.SQL("coalesce(" + alias + ".{}::text, '')").format(sql.Identifier(job.text_column))
+    return [(text, Column("text"))]
+
+
 def key_fields(table: VectorTable) -> list[tuple[sql.Composable, Column]]:
     """Return expression and kind of each key column, of the alias ``s``."""
     names = (sql.SQL("s.{}").format(sql.Identifier(key)) for key in table.keys)
@@ -95,8 +104,8 @@ def key_fields(table: VectorTable) -> list[tuple[sql.Composable, Column]]:
 
 def read_both(
     session: Session, keys: Sequence[Sequence[Any]], *, unchanged: sql.Composable
-) -> tuple[list[Any], NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
-    """Read key columns, both vectors and whether the target is native, of rows that have both.
+) -> tuple[list[Any], NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], list[str] | None]:
+    """Read key columns, both vectors, whether the target is native, and the text, of rows that have both vectors.
 
     ``unchanged`` is a condition that leaves out rows whose source is another one meanwhile, to be added to others.
     """
@@ -115,9 +124,12 @@ def read_both(
         (table.vector_of("s"), table.vector),
         (target.vector_of("t"), target.vector),
     ]
-    fields = [*key_fields(table), *vectors, _is_native(target, "t")]
-    *key_columns, source, converted, native = read_rows(session.connection, fields, rest)
-    return key_columns, source, converted, np.array(native, dtype=bool)
+    texts = text_fields(session.job, "s")
+    fields = [*key_fields(table), *vectors, _is_native(target, "t"), *texts]
+    columns = read_rows(session.connection, fields, rest)
+    count = len(table.keys)
+    source, converted, native, *notes = columns[count:]
+    return columns[:count], source, converted, np.array(native, dtype=bool), notes[0] if notes else None
 
 
 def read_side(

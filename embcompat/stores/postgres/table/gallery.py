@@ -85,7 +85,7 @@ class TableGallery(PgGallery):
             session.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(table.identifier))
             require_alike(session, target)
             probe_by_key(session)
-            for rows in self._read(table, self._changed(session), self.batch_size):
+            for rows in self._read(session, self._changed(session), self.batch_size):
                 self.write(job, *finish(rows))
             settle_changes(session)
             session.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(table.identifier))
