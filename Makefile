@@ -25,7 +25,7 @@ $(VENV)/.docs: $(PROJECTS) | $(BIN)/python
 	@touch $@
 
 $(VENV)/.dist: $(PROJECTS) | $(BIN)/python
-	$(BIN)/python -m pip install -q -c constraints.txt 'build>=1.2' 'twine>=6'
+	$(BIN)/python -m pip install -q -c constraints.txt 'build>=1.2' 'twine>=6' 'cyclonedx-bom>=7'
 	@touch $@
 
 demo: $(VENV)/.demo  ## Upgrade a real text search, end to end, and write demo-out/report.html
@@ -57,7 +57,7 @@ docs: $(VENV)/.docs  ## Build the documentation into docs/_site; a warning is an
 	$(BIN)/python docs/make_cli_reference.py
 	$(BIN)/zensical build --strict --clean
 
-dist: $(VENV)/.dist  ## Build every sdist and wheel, reproducibly, into dist/, and check them
+dist: $(VENV)/.dist  ## Build every sdist and wheel, reproducibly, into dist/, check them, and list what they bring
 	.ci/dist $(BIN)/python
 
 clean:  ## Remove what was built, and the virtual environment
