@@ -119,7 +119,7 @@ def busy_cutovers(gallery: BareGallery, rows: int, count: int) -> dict[str, Any]
                 continue
             seconds.append(time.perf_counter() - start)
             roll_back(aligner, store)
-    what = f"cutovers under up to 100 writes a second, {gallery.name}, {rows:,} rows"
+    what = f"cutovers under 100 writes a second, {gallery.name}, {rows:,} rows"
     median = statistics.median(seconds) if seconds else None
     succeeded = {"succeeded": len(seconds), "of": count, "refusals": refusals, "cutover_seconds": median}
     return {"what": what, **succeeded, **waits}

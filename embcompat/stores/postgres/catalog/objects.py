@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any, Final, LiteralString
 
 from psycopg import Connection, sql
+
+from embcompat.stores.postgres.names import OWN_PREFIX
 
 _COLUMN_SETTINGS: Final[LiteralString] = """
     WITH place AS (SELECT * FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped)
@@ -140,6 +143,14 @@ def close_to_others(connection: Connection[Any], table: sql.Identifier | sql.SQL
     row = connection.execute("SELECT %s::regclass::oid", (table.as_string(connection),)).fetchone()
     for revocation in revocations_on(connection, row[0] if row else 0, table):
         connection.execute(revocation)
+
+
+def exchange_names(connection: Connection[Any], kind: LiteralString, schema: str, first: str, second: str) -> None:
+    """Let two indexes, sequences or statistics (``kind``) of a schema change names."""
+    rename = sql.SQL("ALTER " + kind + " {} RENAME TO {}")
+    between = f"{OWN_PREFIX}{hashlib.blake2b(f'{first}.{second}'.encode(), digest_size=6).hexdigest()}"
+    for name, new_name in ((first, between), (second, first), (between, second)):
+        connection.execute(rename.format(sql.Identifier(schema, name), sql.Identifier(new_name)))
 
 
 def column_settings(connection: Connection[Any], oid: int) -> list[tuple[str, str]]:

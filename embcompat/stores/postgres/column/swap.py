@@ -11,9 +11,9 @@ from dataclasses import replace
 from psycopg import sql
 
 from embcompat.stores.postgres.catalog.indexes import index_details, pairs
-from embcompat.stores.postgres.catalog.objects import create_view, grants_on, raw, views_of
+from embcompat.stores.postgres.catalog.objects import create_view, exchange_names, grants_on, raw, views_of
 from embcompat.stores.postgres.column.side import carry_settings, needs_vector
-from embcompat.stores.postgres.names import GALLERIES, OWN_PREFIX, PROVENANCE
+from embcompat.stores.postgres.names import GALLERIES, PROVENANCE
 from embcompat.stores.postgres.session import Session
 
 
@@ -28,16 +28,16 @@ def swap_columns(session: Session, *, incoming: str, parked: str) -> list[sql.Co
     Returns:
         Statements that look at every row for NOT NULL; to be run after the transaction.
     """
-    run, served = session.execute, session.table.identifier
+    run, table = session.execute, session.table.identifier
     views = views_of(session.connection, session.table.oid, session.table.column)
-    grants = grants_on(session.connection, session.table.oid, served, of=session.table.column)
+    grants = grants_on(session.connection, session.table.oid, table, of=session.table.column)
     comment = _comment(session)
     for view in reversed(views):
         run(sql.SQL("DROP VIEW {}").format(raw(view.name)))
     _swap_index_names(session, incoming)
     carry_settings(session, session.table, replace(session.table, column=incoming))
-    for before, after in ((session.table.column, parked), (incoming, session.table.column)):
-        _rename(session, before, after)
+    _rename(session, session.table.column, parked)
+    _rename(session, incoming, session.table.column)
     for grant in grants:
         run(grant)
     if comment is not None:
@@ -48,14 +48,14 @@ def swap_columns(session: Session, *, incoming: str, parked: str) -> list[sql.Co
     if not needs_vector(session):
         return []
     column, constraint = session.table.vectors, sql.Identifier(session.names.trigger("not_null"))
-    run(sql.SQL("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {}").format(served, constraint))
-    run(sql.SQL("ALTER TABLE {} ALTER {} DROP NOT NULL").format(served, sql.Identifier(parked)))
+    run(sql.SQL("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {}").format(table, constraint))
+    run(sql.SQL("ALTER TABLE {} ALTER {} DROP NOT NULL").format(table, sql.Identifier(parked)))
     add = sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} CHECK ({} IS NOT NULL) NOT VALID")
-    run(add.format(served, constraint, column))
+    run(add.format(table, constraint, column))
     return [
-        sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}").format(served, constraint),
-        sql.SQL("ALTER TABLE {} ALTER {} SET NOT NULL").format(served, column),
-        sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(served, constraint),
+        sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}").format(table, constraint),
+        sql.SQL("ALTER TABLE {} ALTER {} SET NOT NULL").format(table, column),
+        sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(table, constraint),
     ]
 
 
@@ -63,27 +63,25 @@ def _swap_index_names(session: Session, incoming: str) -> None:
     """Let the vector indexes of the two columns change names."""
     table = session.table
     other = replace(table, column=incoming)
-    rename, between = sql.SQL("ALTER INDEX {} RENAME TO {}"), f"{OWN_PREFIX}{table.oid}"
     details = index_details(session.connection, table)
     for here, there in pairs(session.connection, table, other):
-        for before, after in ((here, between), (there, here), (between, there)):
-            session.execute(rename.format(sql.Identifier(table.schema, before), sql.Identifier(after)))
+        exchange_names(session.connection, "INDEX", table.schema, here, there)
         for detail in details[here]:
             session.execute(detail)
 
 
-def _rename(session: Session, before: str, after: str) -> None:
+def _rename(session: Session, name: str, new_name: str) -> None:
     """Rename a vector column, the provenance that it has, and what `GALLERIES` says of it."""
-    endings = ["", *(f"__{kind}" for kind in PROVENANCE if f"{before}__{kind}" in session.table.others)]
+    endings = ["", *(f"__{kind}" for kind in PROVENANCE if f"{name}__{kind}" in session.table.others)]
     for ending in endings:
         rename = sql.SQL("ALTER TABLE {} RENAME COLUMN {} TO {}")
-        old, new = sql.Identifier(before + ending), sql.Identifier(after + ending)
+        old, new = sql.Identifier(name + ending), sql.Identifier(new_name + ending)
         session.execute(rename.format(session.table.identifier, old, new))
     session.execute(
         sql.SQL("UPDATE {} SET attribute = %s WHERE relation = %s AND attribute = %s").format(
             session.names.identifier(GALLERIES)
         ),
-        (after, session.table.oid, before),
+        (new_name, session.table.oid, name),
     )
 
 

@@ -109,13 +109,13 @@ def _encode_block(values: Sequence[Any], columns: Sequence[Column], count: int) 
         rows[f"length{index}"] = record[f"value{index}"].itemsize + (4 if column.dim else 0)
         if column.dim:
             rows[f"dim{index}"] = column.dim
-        given = values[index]
+        field = values[index]
         if column.kind == "uuid":
-            given = np.frombuffer(b"".join(value.bytes for value in given), dtype="V16")
+            field = np.frombuffer(b"".join(value.bytes for value in field), dtype="V16")
         if column.constant is not None:
-            given = np.void(column.constant.encode())
+            field = np.void(column.constant.encode())
         with np.errstate(over="ignore"):  # the server refuses what does not fit half precision
-            rows[f"value{index}"] = given
+            rows[f"value{index}"] = field
     texts = [values[index] for index, column in enumerate(columns) if column.varies]
     fixed, width = rows.tobytes(), record.itemsize
     if not texts:

@@ -24,10 +24,10 @@ def follow_rows(session: Session, *, logged_only: bool = False) -> int:
     """
     column = session.table.vectors
     among = _logged(session, "t") if logged_only else sql.SQL("true")
-    gone = sql.SQL("NOT EXISTS (SELECT 1 FROM {} s WHERE {})").format(
+    no_source = sql.SQL("NOT EXISTS (SELECT 1 FROM {} s WHERE {})").format(
         session.table.identifier, matched(session.keys, "s", "t")
     )
-    lost = sql.SQL(
+    no_source_vector = sql.SQL(
         "t.{column} IS NOT NULL AND t.{recorded} IS NOT NULL "
         "AND EXISTS (SELECT 1 FROM {served} s WHERE {match} AND s.{column} IS NULL)"
     ).format(
@@ -40,7 +40,7 @@ def follow_rows(session: Session, *, logged_only: bool = False) -> int:
         session.execute(
             sql.SQL("DELETE FROM {} t WHERE {} AND {}").format(session.target.identifier, among, which)
         ).rowcount
-        for which in (gone, lost)
+        for which in (no_source, no_source_vector)
     )
     new = _logged(session, "s")
     if not logged_only:
@@ -91,11 +91,11 @@ def return_rows(session: Session, old: VectorTable) -> int:
     written = sql.SQL("t.{column} IS NOT NULL AND t.{recorded} IS NULL").format(
         column=column, recorded=session.target.provenance("source")
     )
-    lost = sql.SQL(
+    no_old_vector = sql.SQL(
         "t.{column} IS NOT NULL AND {log} AND NOT EXISTS (SELECT 1 FROM {parked} s WHERE {match} "
         "AND s.{column} IS NOT NULL)"
     ).format(column=column, log=_logged(session, "t"), parked=parked, match=match)
-    which = sql.SQL("FROM {} t WHERE ({}) OR ({})").format(session.table.identifier, written, lost)
+    which = sql.SQL("FROM {} t WHERE ({}) OR ({})").format(session.table.identifier, written, no_old_vector)
     without = session.count(which)
     if without and not old.nullable:
         raise session.without_old(without)

@@ -7,9 +7,15 @@ from typing import Final, LiteralString
 from psycopg import sql
 
 from embcompat.stores.postgres.catalog.indexes import index_details
-from embcompat.stores.postgres.catalog.objects import close_to_others, column_settings, grants_on, raw, revocations_on
+from embcompat.stores.postgres.catalog.objects import (
+    close_to_others,
+    column_settings,
+    exchange_names,
+    grants_on,
+    raw,
+    revocations_on,
+)
 from embcompat.stores.postgres.catalog.tables import VectorTable
-from embcompat.stores.postgres.names import OWN_PREFIX
 from embcompat.stores.postgres.session import Session
 
 _TABLE_CHANGES: Final[LiteralString] = """
@@ -35,8 +41,8 @@ _TABLE_CHANGES: Final[LiteralString] = """
 """
 
 _STATISTICS: Final[LiteralString] = """
-    SELECT stxname, stxnamespace::regnamespace::text, pg_get_statisticsobjdef_columns(oid) || stxkind::text
-    FROM pg_statistic_ext WHERE stxrelid = %s ORDER BY oid
+    SELECT stxname, nspname, pg_get_statisticsobjdef_columns(s.oid) || stxkind::text
+    FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace WHERE stxrelid = %s ORDER BY s.oid
 """
 
 
@@ -102,21 +108,13 @@ def _carry_sequences(session: Session, incoming: VectorTable) -> None:
             run(statement)
         if comment is not None:
             run(sql.SQL("COMMENT ON {} IS {}").format(target, sql.Literal(comment)))
-        between = f"{OWN_PREFIX}{old}_{incoming.oid}"
-        for before, after in ((sequence, between), (counterpart, sequence), (between, counterpart)):
-            rename = sql.SQL("ALTER SEQUENCE {} RENAME TO {}")
-            run(rename.format(sql.Identifier(schema, before), sql.Identifier(after)))
+        exchange_names(session.connection, "SEQUENCE", schema, sequence, counterpart)
 
 
 def _swap_statistics(session: Session, incoming: VectorTable) -> None:
     """Let the extended statistics of both tables change names."""
     counterparts = {form: (name, schema) for name, schema, form in session.execute(_STATISTICS, (incoming.oid,))}
-    rename, between = sql.SQL("ALTER STATISTICS {} RENAME TO {}"), f"{OWN_PREFIX}{incoming.oid}"
     for name, schema, form in session.execute(_STATISTICS, (session.table.oid,)).fetchall():
         other, other_schema = counterparts.get(form, (name, schema))
-        if other == name or other_schema != schema:
-            continue
-        for before, after in ((name, between), (other, name), (between, other)):
-            session.execute(
-                rename.format(sql.SQL("{}.{}").format(raw(schema), sql.Identifier(before)), sql.Identifier(after))
-            )
+        if other != name and other_schema == schema:
+            exchange_names(session.connection, "STATISTICS", schema, name, other)

@@ -12,9 +12,8 @@ from typing import LiteralString
 from psycopg import sql
 
 from embcompat.errors import StoreError
-from embcompat.stores.postgres.catalog.objects import create_view, raw, triggers_on, views_of
+from embcompat.stores.postgres.catalog.objects import create_view, exchange_names, raw, triggers_on, views_of
 from embcompat.stores.postgres.catalog.tables import VectorTable
-from embcompat.stores.postgres.names import OWN_PREFIX
 from embcompat.stores.postgres.session import Session
 from embcompat.stores.postgres.spaces import carry_records
 from embcompat.stores.postgres.table.properties import carry_properties, table_changes
@@ -124,7 +123,5 @@ def _swap_index_names(session: Session, incoming: VectorTable) -> None:
     pairs, lonely = index_pairs(session, incoming)
     if lonely:
         raise StoreError(f"the new table has no counterpart of index {', '.join(lonely)}. Create it there, or drop it.")
-    rename, between = sql.SQL("ALTER INDEX {} RENAME TO {}"), f"{OWN_PREFIX}{session.table.oid}_{incoming.oid}"
     for name, other in pairs:
-        for before, after in ((name, between), (other, name), (between, other)):
-            session.execute(rename.format(sql.Identifier(session.table.schema, before), sql.Identifier(after)))
+        exchange_names(session.connection, "INDEX", session.table.schema, name, other)
