@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from embcompat.errors import InputError
+from embcompat.errors import InputError, MissingExtraError
 from embcompat.extractors import Side, check_texts, choose_prompt
 from embcompat.extractors.models import sha256_of, space_name
 from embcompat.spaces import SpaceVersion
@@ -138,8 +138,15 @@ class SentenceTransformerExtractor:
 
 
 def _load(model: str, device: str | None, revision: str | None, *, quiet: bool) -> SentenceTransformer:
-    from sentence_transformers import SentenceTransformer
-    from transformers.utils import logging
+    try:
+        from sentence_transformers import SentenceTransformer
+        from transformers.utils import logging
+    except ImportError as error:
+        raise MissingExtraError(
+            error.name or "sentence-transformers",
+            "embcompat-text[sentence-transformers]",
+            "A sentence-transformers model",
+        ) from error
 
     switches: Any = logging  # its functions have no types
     bars = quiet and switches.is_progress_bar_enabled()

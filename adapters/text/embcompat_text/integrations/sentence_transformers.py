@@ -6,15 +6,20 @@ import shutil
 from pathlib import Path
 from typing import Any, Self, final
 
-import torch
-from sentence_transformers import SentenceTransformer
-from sentence_transformers.base.modules import Dense, Module, Normalize
-
 from embcompat.aligners import AffineAligner, load_aligner
 from embcompat.artifact import Artifact, read_artifact
-from embcompat.errors import InputError
+from embcompat.errors import InputError, MissingExtraError
 from embcompat.runtime import OnnxAligner
 from embcompat_text.integrations import refuse_failed
+
+try:
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Dense, Module, Normalize
+except ImportError as error:
+    raise MissingExtraError(
+        error.name or "sentence-transformers", "embcompat-text[sentence-transformers]", "align_model"
+    ) from error
 
 
 def align_model(model: SentenceTransformer, artifact: str | Path | Artifact) -> SentenceTransformer:
