@@ -11,6 +11,7 @@ from embcompat.report.wording import (
     MISSING,
     NAMES,
     SCENARIOS,
+    TEXT_LINES,
     WHAT,
     as_difference,
     as_interval,
@@ -30,6 +31,7 @@ from embcompat.results import (
     RetrievalReport,
     ScenarioResult,
     Scored,
+    TextReport,
     Times,
     VerificationReport,
 )
@@ -130,6 +132,30 @@ def tabulate_hybrid(hybrid: HybridReport) -> Rows:
         if name in hybrid.lines
     ]
     return Rows(header, tuple(cells))
+
+
+def tabulate_texts(texts: TextReport) -> Rows:
+    """Return a conversion with texts beside those by the vectors alone and by the words alone."""
+    header = ("converted by", texts.metric, "against today", "vectors and words gain")
+    cells = [
+        (
+            TEXT_LINES[name],
+            as_number(line.value.value),
+            _with_interval(line.difference, as_difference),
+            _with_interval(line.gain, as_difference),
+        )
+        for name, line in texts.lines.items()
+    ]
+    return Rows(header, tuple(cells))
+
+
+def describe_texts(texts: TextReport) -> str:
+    """Say where a conversion with texts was measured, and what it costs."""
+    sentences = ["In the gallery without the fitted items, every row converted."]
+    if texts.rows_without_text:
+        sentences.append(f"{texts.rows_without_text:,} rows hold no known word and are converted by the vector alone.")
+    sentences.append(f"Converting a million documents takes {as_seconds(texts.seconds_per_million)}.")
+    return " ".join(sentences)
 
 
 def tabulate_changes(changes: Sequence[QueryChange], metric: str) -> Rows:

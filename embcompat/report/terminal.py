@@ -15,12 +15,14 @@ from embcompat.report.headline import make_tiles, make_verdict
 from embcompat.report.sections import describe_changes, make_notes
 from embcompat.report.tables import (
     Rows,
+    describe_texts,
     tabulate_backfill,
     tabulate_budget,
     tabulate_hybrid,
     tabulate_learning,
     tabulate_lines,
     tabulate_scenarios,
+    tabulate_texts,
 )
 from embcompat.report.wording import FIDELITY
 from embcompat.results import Check, LearningCurve, ResultFile, RetrievalReport, VerificationReport, parse_result
@@ -47,6 +49,9 @@ def show_result(result: ResultFile | Mapping[str, Any], console: Console) -> Non
         console.print(_table(_columns(rows, (0, 1, len(rows.header) - 1))))
     if checked.hybrid:
         console.print(_table(_columns(tabulate_hybrid(checked.hybrid), (0, 1, 2, 3))))
+    if checked.texts:
+        console.print(_table(tabulate_texts(checked.texts)))
+        console.print(Text(f" {describe_texts(checked.texts)}", style="dim"))
     headline = Table.grid(padding=(0, 2))
     for tile in make_tiles(checked):
         headline.add_row(Text(f" {tile.name}"), Text(tile.value, style="bold"), Text(tile.detail, style="dim"))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from embcompat.durations import format_duration
-from embcompat.results import Estimate, Line, Scenario
+from embcompat.results import Estimate, Line, Scenario, TextLineName
 
 LINES: Final[dict[Line, str]] = {
     "status_quo": "Status quo",
@@ -26,6 +26,13 @@ WHAT: Final[dict[Line, str]] = {
     "full_reindex": "new queries, new gallery",
 }
 """What each line searches with and in."""
+
+TEXT_LINES: Final[dict[TextLineName, str]] = {
+    "text_aware": "Vectors and words",
+    "plain": "Vectors alone",
+    "words_alone": "Words alone",
+}
+"""What a conversion with texts reads, and the simpler ones beside it."""
 
 FIDELITY: Final = "new_model_neighbours"
 """What says which items are relevant where a result measures fidelity to the new model, and no quality."""

@@ -18,6 +18,7 @@ from embcompat.results.retrieval import (
     Line,
     RetrievalReport,
 )
+from embcompat.results.texts import TEXT_LINES, TextLine, TextLineName, TextReport
 from embcompat.results.values import SCHEMA_VERSION, Estimate, Value
 from embcompat.results.verification import Point, Scenario, ScenarioResult, VerificationReport
 
@@ -28,6 +29,7 @@ __all__ = [
     "MIN_QUERIES",
     "MODES",
     "SCHEMA_VERSION",
+    "TEXT_LINES",
     "BackfillCurve",
     "BudgetPoint",
     "Check",
@@ -58,6 +60,9 @@ __all__ = [
     "Scenario",
     "ScenarioResult",
     "Scored",
+    "TextLine",
+    "TextLineName",
+    "TextReport",
     "Times",
     "Value",
     "VerificationReport",

@@ -33,6 +33,7 @@ from embcompat.results.curves import BackfillCurve, LearningCurve
 from embcompat.results.decision import Check, Decision, Judge, Option
 from embcompat.results.pictures import Example, Histogram, Projection
 from embcompat.results.retrieval import HybridReport, RetrievalReport
+from embcompat.results.texts import TextReport
 from embcompat.results.values import Value, first_fault
 from embcompat.results.verification import VerificationReport
 
@@ -83,6 +84,7 @@ class ResultFile(Value):
         workload: What the new model embeds (retrieval).
         budget: Quality against cost, for every mode (retrieval).
         hybrid: The lines beside a lexical run (retrieval).
+        texts: What the texts add to the vectors, and what they cost (retrieval).
         times: How long the steps took (retrieval).
         examples: Searches before and after (retrieval).
         candidates: The aligners that were tried, in prior order.
@@ -108,6 +110,7 @@ class ResultFile(Value):
     workload: Workload | None = None
     budget: tuple[BudgetPoint, ...] = ()
     hybrid: HybridReport | None = None
+    texts: TextReport | None = None
     times: Times = Field(default_factory=Times)
     examples: tuple[Example, ...] = ()
     candidates: tuple[Scored, ...] = ()

@@ -98,7 +98,7 @@ def fit_artifact(
         overwrite: Whether an artifact at the path may be replaced.
         seed: Seed of split, folds and fits.
         fit_words: Fits a text-aware aligner on train and validation (`fit_text_aware`), for the kind ``text_aware``;
-            or for ``auto``, which saves it where held-out pairs are surely better for it. It is never fitted again.
+            or for ``auto``, which saves it where held-out pairs are surely better for it.
         on_fit: Called with 1 after each fit of ``auto``.
         options: Options of the kind's fit, see `fit_aligner`.
 
@@ -114,8 +114,9 @@ def fit_artifact(
         return _fit_pair(split, Path(path), kind, seed=seed, overwrite=overwrite, **options)
     selection = gain = None
     words = None if fit_words is None else fit_words(split)
+    takes_words = words is not None
     if words is not None and kind != AUTO:
-        candidate, measured, refit = Candidate(kind, kind), words.aligner, False
+        candidate, measured = Candidate(kind, kind), words.aligner
     elif kind == AUTO:
         if options:
             raise InputError(f"options of a fit need a kind that takes them. Got {', '.join(options)} for 'auto'.")
@@ -131,8 +132,8 @@ def fit_artifact(
         candidate, measured = selection.candidate, selection.aligner
         if words is not None:
             gain = held_out_gain(words.held_out, candidate, split, seed=seed)
-            if gain.low > 0:
-                measured, refit = words.aligner, False
+            takes_words = gain.low > 0
+            measured = words.aligner if takes_words else measured
     else:
         candidate = parse_candidate(kind, options)
         measured = fit_corrected(candidate, split.train, split.validation, seed=seed)
@@ -140,7 +141,9 @@ def fit_artifact(
         refit = kind == AUTO or candidate.kind not in (*NEURAL_KINDS, "ensemble")
     refit = refit and len(split.test) > 0
     aligner = measured
-    if refit:
+    if refit and words is not None and takes_words:
+        aligner = words.fit_again(split.test)
+    elif refit:
         aligner = fit_corrected(candidate, stack_pairs(split.train, split.test), split.validation, seed=seed)
     artifact = save_artifact(
         aligner,

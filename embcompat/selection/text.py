@@ -63,11 +63,13 @@ class TextAwareFit:
         parts: What was tried, in that order.
         held_out: What was fitted on the training pairs alone, with the same parts: its figures on held-out pairs are a
             lower bound of the aligner's.
+        fit_again: Fits the same parts again, on further pairs as well.
     """
 
     aligner: Aligner
     parts: tuple[Part, ...]
     held_out: Aligner
+    fit_again: Callable[[PairedEmbeddings], Aligner]
 
     @property
     def unweighted(self) -> Aligner:
@@ -124,7 +126,11 @@ def fit_text_aware(
     trials.attempt_reweighting()
     variant = trials.variant
     aligner, held_out = (fits.assemble(variant, refit=refit) for refit in (True, False))
-    return TextAwareFit(aligner, tuple(trials.parts), held_out)
+
+    def fit_again(further: PairedEmbeddings) -> Aligner:
+        return fits.extended_by(further).assemble(variant, refit=True)
+
+    return TextAwareFit(aligner, tuple(trials.parts), held_out, fit_again)
 
 
 @dataclass(frozen=True)
@@ -148,6 +154,10 @@ class _Fits:
             encoder.encode([] if pairs.texts is None else pairs.texts.tolist()) for pairs in (train, validation)
         ]
         self._members: dict[tuple[_Variant, bool], Aligner] = {}
+
+    def extended_by(self, pairs: PairedEmbeddings) -> _Fits:
+        """Return nothing fitted yet, with further training pairs."""
+        return _Fits(stack_pairs(self.train, pairs), self.validation, self.encoder, self._fit)
 
     def assemble(self, variant: _Variant, *, refit: bool) -> Aligner:
         """Return the aligner with the given parts, ready to be saved."""

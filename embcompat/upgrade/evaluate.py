@@ -24,6 +24,7 @@ from embcompat.results import (
     Mode,
     Model,
     RetrievalReport,
+    TextReport,
     VerificationReport,
     Workload,
 )
@@ -62,6 +63,7 @@ class Evaluation:
         modes: The modes that re-embed a part of the gallery (retrieval).
         hybrid: The lines beside a lexical run (retrieval).
         workload: What the new model embeds (retrieval).
+        texts: What the texts add to the vectors, and what they cost, where the aligner reads them (retrieval).
     """
 
     task: Task
@@ -75,6 +77,7 @@ class Evaluation:
     modes: MeasuredModes | None = None
     hybrid: HybridReport | None = None
     workload: Workload | None = None
+    texts: TextReport | None = None
 
     @property
     def query_ids(self) -> tuple[str, ...]:
@@ -107,6 +110,8 @@ class Evaluation:
         if self.workload is not None:
             result["workload"] = self.workload.to_dict()
             result["budget"] = [point.to_dict() for point in self.budget]
+        if self.texts is not None:
+            result["texts"] = self.texts.to_dict()
         result["checks"] = [check.to_dict() for check in self.checks]
         return {**result, "notes": list(self.warnings), **self.decision.to_dict()}
 
@@ -150,7 +155,8 @@ def evaluate_upgrade(
         new_queries: The same queries under the new model.
         qrels: Which items are relevant to which queries (retrieval).
         lexical_run: Scores of a lexical search (BM25) for the same queries: the hybrid of each line is measured beside
-            the pure one (retrieval, with judgements). The decision rests on the pure lines.
+            the pure one (retrieval, with judgements). The decision rests on the pure lines. When None, BM25 of the
+            texts where queries and gallery have some.
         task: ``retrieval`` or ``verification``.
         fitted_ids: Items that the aligner was fitted or chosen on, for an aligner that was not saved; () where none of
             them is in the gallery. An artifact knows its own.
@@ -217,4 +223,5 @@ def evaluate_upgrade(
         search.modes,
         search.hybrid,
         workload,
+        search.texts,
     )

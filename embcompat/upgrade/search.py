@@ -18,12 +18,14 @@ from embcompat.results import (
     Mode,
     Model,
     RetrievalReport,
+    TextReport,
 )
 from embcompat.upgrade.cases import SearchCase
 from embcompat.upgrade.checks import check_fidelity, check_search
 from embcompat.upgrade.decision import QUALITY_FLOOR, SWAP_FLOOR, decide
 from embcompat.upgrade.modes import MeasuredModes, measure_modes
 from embcompat.upgrade.reasons import percent
+from embcompat.upgrade.texts import find_lexically, measure_texts, text_aligner
 
 REPORTED_METRICS = ("recall@1", "recall@5", "recall@10", "recall@20", "recall@50", "recall@100", "mrr", "map")
 """What is reported beside the metric of the decision."""
@@ -74,6 +76,7 @@ class SearchVerdict:
         warnings: What a reader must know before the figures.
         checks: What holds, and what does not.
         hybrid: The lines beside a lexical run, if there is one.
+        texts: What the texts add to the vectors, where the aligner reads them.
     """
 
     report: RetrievalReport
@@ -82,6 +85,7 @@ class SearchVerdict:
     warnings: tuple[str, ...]
     checks: tuple[Check, ...]
     hybrid: HybridReport | None = None
+    texts: TextReport | None = None
 
 
 def judge_search(
@@ -121,15 +125,18 @@ def judge_search(
             decision = replace(decision, because=(*decision.because, _UNWEIGHT))
     if unmatched is not None:
         warnings = (*warnings, unmatched)
-    if lexical_run is None:
-        return SearchVerdict(report, modes, decision, warnings, checks)
-    hybrid = _hybrid(case, report, lexical_run, seed)
+    aligner = text_aligner(case)
+    texts = None if aligner is None else measure_texts(case, aligner, metric=metric, seed=seed)
+    run = find_lexically(case) if lexical_run is None else lexical_run
+    if run is None:
+        return SearchVerdict(report, modes, decision, warnings, checks, texts=texts)
+    hybrid = _hybrid(case, report, run, seed)
     if hybrid.missing_queries:
         counted = (
             f"The lexical run lacks {hybrid.missing_queries} of {report.queries} held-out queries: their hybrid is"
         )
         warnings = (*warnings, f"{counted} the search by vectors alone.")
-    return SearchVerdict(report, modes, decision, warnings, checks, hybrid)
+    return SearchVerdict(report, modes, decision, warnings, checks, hybrid, texts)
 
 
 def _hybrid(case: SearchCase, report: RetrievalReport, run: Run, seed: int) -> HybridReport:

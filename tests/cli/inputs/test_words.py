@@ -59,7 +59,7 @@ def test_auto_takes_words_where_held_out_pairs_are_surely_better_for_them(folder
     fitted = run("fit", *sides, "-e", "static64", "--out", folder / "auto")
     assert fitted["kind"] == "text_aware"
     assert fitted["words_gain"]["low"] > 0
-    assert not fitted["refitted"]
+    assert fitted["refitted"]
     assert fitted["chosen"] in [row["name"] for row in fitted["candidates"]]
 
 
