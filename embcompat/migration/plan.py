@@ -103,7 +103,7 @@ def plan_migration(aligner: OnnxAligner, store: GalleryStore, *, options: RunOpt
     in_service = artifact.source if state.phase in ("untouched", "prepared") else artifact.target
     if state.space is not None:
         require_space(state.space, in_service, what=store.url)
-    if store.dim() != in_service.dim:
+    if store.dim() not in (0, in_service.dim):
         raise InputError(f"{store.url} must hold vectors of length {in_service.dim}. Got {store.dim()}.")
     check_canary(artifact, aligner.transform_canary)
     converting = state.phase in ("untouched", "prepared")

@@ -113,7 +113,7 @@ def prepare(aligner: OnnxAligner, store: GalleryStore, job: Job, journal: Journa
     state = store.require_phase(job, "untouched", "prepared", to="be converted")
     if state.space is not None:  # before the length, which is the worse explanation
         require_space(state.space, artifact.source, what=store.url)
-    if store.dim() != artifact.source.dim:
+    if store.dim() not in (0, artifact.source.dim):
         raise InputError(
             f"{store.url} must hold vectors of length {artifact.source.dim}, as space {artifact.source.id!r} has. "
             f"Got {store.dim()}."

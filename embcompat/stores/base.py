@@ -96,9 +96,11 @@ class GalleryStore(ABC):
         if state.space is not None:
             require_space(state.space, job.source, what=self.url)
         if state.phase == "prepared":
+            self._resume(job)
             return False
         self._require_no_obstacles(job)
         self._prepare(job)
+        self._resume(job)
         return True
 
     @final
@@ -179,7 +181,7 @@ class GalleryStore(ABC):
 
     @abstractmethod
     def dim(self) -> int:
-        """Return the length of the vectors in service."""
+        """Return the length of the vectors in service; 0 where only a vector would tell, and there is none."""
 
     @abstractmethod
     def state(self, job: Job) -> State:
@@ -260,6 +262,9 @@ class GalleryStore(ABC):
     @abstractmethod
     def _prepare(self, job: Job) -> None:
         """Make the target side."""
+
+    def _resume(self, job: Job) -> None:  # noqa: B027 - few stores have anything to do
+        """Go on, before every run, with what the target side needs besides converted rows; by default nothing."""
 
     @abstractmethod
     def _cutover(self, job: Job, finish: Finish) -> None:

@@ -138,7 +138,7 @@ def sample_gallery(
 
 
 def _reading_job(store: GalleryStore, text_column: str | None) -> Job:
-    anything = SpaceVersion(name="any", version="1", dim=store.dim(), similarity="dot")
+    anything = SpaceVersion(name="any", version="1", dim=store.dim() or 1, similarity="dot")
     return Job(_NO_JOB, anything, anything, text_column=text_column)
 
 

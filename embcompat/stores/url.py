@@ -19,7 +19,7 @@ FORMS: Final = {
     "faiss": "faiss:///folder/index.faiss",
     "file": "folder/vectors.parquet#vector?key=id, folder/vectors.npy",
     "lancedb": "lancedb:///folder#table.column?key=id",
-    "postgresql": "postgresql://user@host/database#schema.table.column?key=id&target=column&type=halfvec",
+    "postgresql": "postgresql://user@host/database#schema.table.column?key=id&target=column&type=halfvec&where=lang='en'",
     "qdrant+http": "qdrant+http://host:port#alias.vector?target=collection",
     "qdrant+https": "qdrant+https://host:port#alias.vector?target=collection",
     "qdrant+local": "qdrant+local:///folder#alias.vector?target=collection",
@@ -33,7 +33,7 @@ ENTRY_POINTS: Final = "embcompat.stores"
 _FILE: Final = re.compile(r"\.(parquet|pq|npy)$", re.IGNORECASE)
 """How a file that is a gallery ends."""
 
-_OPTIONS: Final = {"postgresql": {"key", "target", "type"}, "qdrant": {"target"}}
+_OPTIONS: Final = {"postgresql": {"key", "target", "type", "where"}, "qdrant": {"target"}}
 """What may follow ``?``, where it is not ``key``."""
 
 _MODULES: Final = {

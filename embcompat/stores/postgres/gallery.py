@@ -15,10 +15,11 @@ from psycopg import sql
 from embcompat.stores.base import GalleryStore
 from embcompat.stores.keys import KeyCodec
 from embcompat.stores.postgres import spaces as pg_spaces
+from embcompat.stores.postgres.catalog.conditions import read_condition
 from embcompat.stores.postgres.catalog.indexes import index_kind
 from embcompat.stores.postgres.catalog.notes import switch_notes
 from embcompat.stores.postgres.catalog.obstacles import common_obstacles, require_every_row
-from embcompat.stores.postgres.catalog.tables import VectorTable, read_table
+from embcompat.stores.postgres.catalog.tables import VectorTable, find_oid, read_table
 from embcompat.stores.postgres.connection import in_our_words
 from embcompat.stores.postgres.locks import one_at_a_time, with_locks
 from embcompat.stores.postgres.names import Names
@@ -74,11 +75,12 @@ class PgGallery(GalleryStore):
         self._reader, self._writer = reader, writer
         self._versions = Versions()
         self._kind = cast(Kind | None, address.options.get("type"))
+        self._condition = self._read_condition(address.options.get("where"))
         table = self._table()
         require_every_row(writer, table, where=self.url)
         self._codec = KeyCodec(table.key_kinds)
         self.tolerance = 2e-3 if "halfvec" in (table.vector.kind, self._kind) else 1e-4
-        self.batch_size = max(500, self.batch_bytes // (4 * table.vector.dim))
+        self.batch_size = max(500, self.batch_bytes // (4 * max(1, table.vector.dim)))
 
     def dim(self) -> int:
         """Return the length of the vectors in service."""
@@ -86,7 +88,8 @@ class PgGallery(GalleryStore):
 
     def state(self, job: Job) -> State:
         """Return how far the job is, read from the names of tables and columns."""
-        space, artifact = pg_spaces.recorded(self._writer, self._schema, self._name, self._column, where=self.url)
+        place = (self._schema, self._name, self._column, self._condition)
+        space, artifact = pg_spaces.recorded(self._writer, *place, where=self.url)
         phase = self._phase(self._session(job))
         return State("finished" if phase == "untouched" and artifact == job.artifact_id else phase, space)
 
@@ -210,16 +213,15 @@ class PgGallery(GalleryStore):
 
     def _sweep(self, job: Job) -> Iterator[Sequence[str]]:
         """Find rows that got past the trigger, which refuses them as long as it is on."""
-        table = self._table()
-        source = sql.SQL("FROM {} s WHERE s.{} IS NOT NULL AND s.{} IS DISTINCT FROM {}").format(
-            table.identifier, table.vectors, table.provenance("space"), job.target.id
-        )
+        table = self._session(job).table
+        unknown = sql.SQL(" AND s.{} IS DISTINCT FROM {}").format(table.provenance("space"), job.target.id)
+        source = pg_reader.every_row(table) + unknown
         for keys, _ in pg_reader.pages(self._reader, table, [], source, 10_000):
             yield self._codec.ids(keys)
 
     def written_rows(self, job: Job) -> Iterator[TargetRows]:
         """Read the vectors that applications wrote after the cutover: those without a record of an old vector."""
-        table = self._table()
+        table = self._session(job).table
         for keys, vectors in pg_reader.written_pages(self._reader, table, job.target.id):
             yield TargetRows(self._codec.ids(keys), vectors, np.ones(len(vectors), bool))
 
@@ -272,12 +274,21 @@ class PgGallery(GalleryStore):
         """Return kind and length of the target vectors."""
         return Column(self._kind or table.vector.kind, job.target.dim)
 
-    def _table(self) -> VectorTable:
-        return read_table(self._writer, self._schema, self._name, self._column, self._keys, where=self.url)
+    def _read_condition(self, text: str | None) -> str:
+        table, known = sql.Identifier(self._schema, self._name), find_oid(self._writer, self._schema, self._name)
+        return (
+            read_condition(self._writer, table, self._column, text, where=self.url)
+            if text is not None and known
+            else ""
+        )
+
+    def _table(self, empty_dim: int | None = None) -> VectorTable:
+        place = (self._schema, self._name, self._column, self._keys)
+        return read_table(self._writer, *place, where=self.url, empty_dim=empty_dim, condition=self._condition)
 
     def _session(self, job: Job) -> Session:
-        table = self._table()
-        names = Names(self._schema, self._name, self._column, job, earlier=True)
+        table = self._table(job.source.dim if self._condition else None)
+        names = Names(self._schema, self._name, self._column, job, earlier=True, condition=self._condition)
         if not pg_spaces.belongs(self._writer, names):
             names = replace(names, earlier=False)
         return Session(self._writer, names, table, self._beside(names, table), self.url)

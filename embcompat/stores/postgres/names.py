@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, LiteralString, final
@@ -44,6 +45,7 @@ class Names:
         column: Name of the vector column in service.
         job: The job.
         earlier: Whether the migration began when names did not tell columns apart.
+        condition: Which rows of the table the job takes, as `read_condition` gives it; all of them when empty.
     """
 
     schema: str
@@ -51,13 +53,14 @@ class Names:
     column: str
     job: Job
     earlier: bool = False
+    condition: str = ""
 
     @property
     def tag(self) -> str:
         """What tells this job on this column from all others."""
         if self.earlier:
             return self.job.suffix
-        place = f"{self.table}\0{self.column}"
+        place = "\0".join(filter(None, (self.table, self.column, self.condition)))
         return f"{self.job.suffix}_{hashlib.blake2b(place.encode(), digest_size=3).hexdigest()}"
 
     def name(self, ending: str = "") -> str:
@@ -87,9 +90,16 @@ class Names:
 
     @property
     def _column_parts(self) -> tuple[str, str]:
-        if len(self.column.encode()) <= _COLUMN_BYTES:
+        if len(self.column.encode()) <= _COLUMN_BYTES and not self.condition:
             return self.column, self.job.suffix
         return _cut(self.column, _COLUMN_BYTES if self.earlier else _CUT_COLUMN_BYTES), self.tag
+
+    def rivals(self, columns: Iterable[str]) -> list[str]:
+        """Return the columns that another migration of this vector column has made, if either takes a part alone."""
+        bases = {re.escape(_cut(self.column, size)) for size in (_COLUMN_BYTES, _CUT_COLUMN_BYTES)}
+        ending = "(_[0-9a-f]{6})?" if self.condition else "_[0-9a-f]{6}"
+        pattern = re.compile(f"({'|'.join(bases)})__(old_)?[0-9a-f]{{12}}{ending}")
+        return [name for name in columns if pattern.fullmatch(name) and name not in (self.new_column, self.old_column)]
 
     def identifier(self, name: str) -> sql.Identifier:
         """Return a name with its schema."""
@@ -106,12 +116,17 @@ class Names:
         return self.identifier(self.name("_parts"))
 
     def trigger(self, kind: str) -> str:
-        """Return the name of a trigger or constraint: ``log``, ``log_all``, ``guard``, ``zz_stale``, ``not_null``."""
+        """Return the name of a trigger or constraint: ``log``, ``log_all``, ``guard``, ``not_null`` and the like."""
         return f"{OWN_PREFIX.removeprefix('~') if self.earlier else OWN_PREFIX}{kind}_{self.tag}"
 
     def function(self, kind: str) -> sql.Identifier:
         """Return what a trigger of this table calls; other tables of the schema have their own."""
         return self.identifier(self.name(f"_{kind}"))
+
+
+def part_of(column: str, condition: str) -> str:
+    """Return what a part of a vector column is called in `GALLERIES`; the whole column without a condition."""
+    return f"{column} WHERE {condition}" if condition else column
 
 
 def listed(names: Iterable[str], prefix: LiteralString = "") -> sql.Composed:

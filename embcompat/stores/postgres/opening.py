@@ -6,7 +6,8 @@ follow a swap of tables (policies, materialized views, functions that name the t
 
 Either side says in four more columns, named after the vector column, where each vector came from: ``vector__space``,
 ``vector__artifact`` (NULL for a native vector), ``vector__source`` and ``vector__digest``. ``embcompat_galleries`` says
-which vectors are in which space.
+which vectors are in which space. With ``?where=``, a new column takes a part of the table: the rows that are left out
+have the same vector in both columns.
 
 After the cutover a trigger refuses vectors from applications that have not declared which space they write: in the
 connection's options (``-c embcompat.space=name@version``), in the settings of its role, or in the transaction
@@ -28,10 +29,10 @@ from embcompat.stores.url import StoreUrl
 
 
 def open_gallery(address: StoreUrl) -> GalleryStore:
-    """Open ``postgresql://user@host/database#schema.table.column?key=a,b&target=column&type=halfvec``.
+    """Open ``postgresql://user@host/database#schema.table.column?key=a,b&target=column&type=halfvec&where=…``.
 
     By default the schema is ``public``, the key is the primary key, the target is a new table, and new vectors have the
-    type of the old ones.
+    type of the old ones; ``where`` is a condition in SQL on columns of a row.
 
     Raises:
         InputError: If the address is wrong, or the table or a column is not there.
@@ -46,6 +47,8 @@ def open_gallery(address: StoreUrl) -> GalleryStore:
         raise InputError(f"{address.public}: target must be {' or '.join(galleries)}. Got {target!r}.")
     if (kind := address.options.get("type", "vector")) not in ("vector", "halfvec"):
         raise InputError(f"{address.public}: type must be vector or halfvec. Got {kind!r}.")
+    if "where" in address.options and target != "column":
+        raise InputError(f"{address.public}: a part of a table (where) is migrated in a new column. Add target=column.")
     with ExitStack() as opened:
         reader, writer = (
             opened.enter_context(closing(connect(address.location, where=address.public))) for _ in range(2)

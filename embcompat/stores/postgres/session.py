@@ -58,6 +58,10 @@ class Session:
         row = self.execute(sql.SQL("SELECT count(*) {}").format(source)).fetchone()
         return int(row[0]) if row is not None else 0
 
+    def exists(self, source: sql.Composable) -> bool:
+        """Return whether there is a row; ``source`` is FROM and WHERE."""
+        return self.execute(sql.SQL("SELECT 1 {} LIMIT 1").format(source)).fetchone() is not None
+
     def unconverted(self, count: int) -> StoreError:
         """Return the error of a cutover that would leave vectors empty that may not be."""
         return StoreError(

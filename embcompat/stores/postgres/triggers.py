@@ -18,7 +18,7 @@ _LOGGED: Final[dict[str, LiteralString]] = {
 _STAMP: Final = sql.SQL("extract(epoch FROM now())::text")
 """What tells a transaction from the others of its connection: when it began, to the microsecond."""
 
-_READ_DECLARATION: Final = sql.SQL(
+READ_DECLARATION: Final = sql.SQL(
     "declared := string_to_array(current_setting('embcompat.transaction', true), ','); "
     "IF declared[1] IS DISTINCT FROM {stamp} THEN SET LOCAL embcompat.space TO DEFAULT; "
     "declared := {stamp} || string_to_array(current_setting('embcompat.space', true), ','); "
@@ -108,7 +108,7 @@ def add_guard(session: Session, *, old_column: str | None = None) -> None:
         "not count. An application of an old model must not write here any more"
     ).replace("%", "%%")
     body = sql.SQL(
-        "DECLARE declared text[]; BEGIN {parked} IF NEW.{c} IS NULL OR (TG_OP = 'UPDATE' "
+        "DECLARE declared text[]; BEGIN {parked} {left_out} IF NEW.{c} IS NULL OR (TG_OP = 'UPDATE' "
         "AND OLD.{c} IS NOT NULL AND NEW.{c} OPERATOR({e}.=) OLD.{c}) "
         "THEN RETURN NEW; END IF; {read} IF NOT {space} = ANY (declared) "
         "THEN RAISE EXCEPTION {message} USING ERRCODE = 'check_violation'; END IF; "
@@ -116,9 +116,10 @@ def add_guard(session: Session, *, old_column: str | None = None) -> None:
         "NEW.{s} := {space}; NEW.{a} := NULL; NEW.{o} := NULL; NEW.{d} := NULL; RETURN NEW; END"
     ).format(
         parked=sql.SQL("") if old_column is None else _parked_column(session, old_column),
+        left_out=about_row(session, "NEW", "IF ({}) IS NOT TRUE THEN RETURN NEW; END IF;"),
         c=session.table.vectors,
         e=equality_schema(session),
-        read=_READ_DECLARATION,
+        read=READ_DECLARATION,
         space=sql.Literal(space),
         message=sql.Literal(message),
         s=session.table.provenance("space"),
@@ -170,6 +171,14 @@ def declare_backfill(session: Session) -> None:
     statement = sql.SQL("SELECT set_config('embcompat.transaction', {} || ',' || {}, true)")
     session.execute(statement.format(_STAMP, sql.Literal(session.job.target.id)))
     session.execute("SET LOCAL embcompat.backfill = 'on'")
+
+
+def about_row(session: Session, row: LiteralString, statement: LiteralString) -> sql.Composable:
+    """Return a statement of a trigger in which ``{}`` is the job's condition on NEW or OLD; nothing without one."""
+    if not session.table.condition:
+        return sql.SQL("")
+    block = sql.SQL("DECLARE s ALIAS FOR " + row + "; BEGIN " + statement + " END;")
+    return block.format(sql.SQL(session.table.condition))
 
 
 def equality_schema(session: Session) -> sql.Identifier:

@@ -217,6 +217,59 @@ def test_the_default_table_of_langchain(
         drop_old(aligner, store)
 
 
+def test_two_collections_of_langchain_in_one_table(
+    database: Any, aligner: OnnxAligner, engines: tuple[sqlalchemy.Engine, sqlalchemy.Engine]
+) -> None:
+    def library(engine: sqlalchemy.Engine, name: str, embeddings: Model) -> PGVector:
+        return PGVector(embeddings=embeddings, collection_name=name, connection=engine, use_jsonb=True)
+
+    def answers(collection: PGVector) -> list[tuple[str, float]]:
+        results = (collection.similarity_search_with_score(text, k=5) for text in TEXTS[:8])
+        return [(document.page_content, score) for result in results for document, score in result]
+
+    names = ("manuals", "letters")
+    old = {name: library(engines[0], name, Model()) for name in names}
+    new = {name: library(engines[1], name, Model(aligner)) for name in names}
+    for name, collection in old.items():
+        collection.add_texts([f"{text} of {name}" for text in TEXTS], ids=[f"{text} of {name}" for text in TEXTS])
+    letters = answers(old["letters"])
+    schema = database.one("SELECT current_schema()")
+
+    def gallery(name: str) -> Any:
+        number = database.one(f"SELECT uuid FROM langchain_pg_collection WHERE name = '{name}'")
+        url = (
+            f"{database.server}#{schema}.langchain_pg_embedding.embedding?target=column&where=collection_id='{number}'"
+        )
+        return closing(open_store(url))
+
+    with gallery("manuals") as store:
+        assert run_migration(aligner, store).rows == len(TEXTS)
+        old["manuals"].add_texts(["late of manuals"], ids=["late"])
+        assert answers(old["letters"]) == letters
+        cut_over(aligner, store)
+        assert answers(old["letters"]) == letters
+        for text in (f"{TEXTS[3]} of manuals", "late of manuals"):
+            assert new["manuals"].similarity_search(text, k=1)[0].page_content == text
+        with pytest.raises(sqlalchemy.exc.IntegrityError, match="vectors must be in space made-new@1"):
+            old["manuals"].add_texts(["of the old model"], ids=["refused"])
+        new["manuals"].add_texts(["of the new model"], ids=["native"])
+        old["letters"].add_texts(["a late letter"], ids=["late letter"])
+        assert old["letters"].similarity_search("a late letter", k=1)[0].page_content == "a late letter"
+        old["letters"].delete(ids=["late letter"])
+        assert roll_back(aligner, store) == 1
+        assert answers(old["letters"]) == letters
+        assert old["manuals"].similarity_search("late of manuals", k=1)[0].page_content == "late of manuals"
+        cut_over(aligner, store)
+        drop_old(aligner, store)
+    with gallery("letters") as store:
+        run_migration(aligner, store)
+        cut_over(aligner, store)
+        drop_old(aligner, store)
+    for name, collection in new.items():
+        text = f"{TEXTS[3]} of {name}"
+        assert collection.similarity_search(text, k=1)[0].page_content == text
+
+
 @TARGETS
 def test_the_table_of_llama_index(database: Any, aligner: OnnxAligner, target: str) -> None:
     """As llama-index-vector-stores-postgres 0.9 makes and queries it with hybrid_search and an HNSW index."""

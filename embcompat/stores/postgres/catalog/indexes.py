@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any, Final, LiteralString
 
 from psycopg import Connection, sql
@@ -62,6 +63,8 @@ def too_long(session: Session) -> list[str]:
     source, target = session.table, session.target
     sentences = []
     for name, definition in definitions(session.connection, source, of_column=True).items():
+        if not _serves_migrated(session, name):
+            continue
         text = _moved(session.connection, definition, source, target, None)
         kind = next((each for each in _LONGEST if f"{each}_" in _TEXT.sub("", text)), None)
         if kind is None or target.vector.dim <= _LONGEST[kind]:
@@ -87,7 +90,10 @@ def create_indexes(session: Session, *, concurrently: bool) -> None:
     present = list(definitions(connection, target, of_column=concurrently).values())
     moved = definitions(connection, source, of_column=True)
     for name, definition in definitions(connection, source, of_column=concurrently).items():
-        text = _moved(connection, definition, source, target, session.job.metric) if name in moved else definition
+        text = definition
+        if name in moved:
+            definition_for = _of_migrated if _serves_migrated(session, name) else _of_left_out
+            text = definition_for(session, definition)
         if text in present:
             present.remove(text)
             continue
@@ -99,6 +105,53 @@ def create_indexes(session: Session, *, concurrently: bool) -> None:
         finally:
             if not connection.closed:
                 connection.execute("SET default_tablespace = ''")
+
+
+def shared_indexes(session: Session) -> list[str]:
+    """List the vector indexes that hold rows with and without the condition and cannot serve both, a sentence each."""
+    source = session.table
+    return [
+        f"Index {name} holds rows that are migrated and rows that are left out, and the new vectors need another "
+        "length or metric. Replace it by one for either: CREATE INDEX … WHERE …."
+        for name, definition in definitions(session.connection, source, of_column=True).items()
+        if _of_left_out(session, definition) != _of_migrated(session, definition)
+        and _serves_migrated(session, name)
+        and _holds(session, _predicate(session, name), source.left_out)
+    ]
+
+
+def _serves_migrated(session: Session, index: str) -> bool:
+    """Return whether an index of the table in service holds rows that are migrated, or is made for them."""
+    condition = session.table.condition
+    predicate = _predicate(session, index)
+    made_for = re.sub(r"\bs\.", "", condition).strip("()") == predicate.strip("()")
+    return not condition or made_for or _holds(session, predicate, session.table.chosen)
+
+
+def _predicate(session: Session, index: str) -> str:
+    """Return the condition of an index of the table in service; ``true`` where it holds every row."""
+    place = session.text(sql.Identifier(session.table.schema, index))
+    row = session.execute(
+        "SELECT pg_get_expr(indpred, indrelid) FROM pg_index WHERE indexrelid = to_regclass(%s)", (place,)
+    ).fetchone()
+    return "true" if row is None or row[0] is None else str(row[0])
+
+
+def _holds(session: Session, predicate: str, which: sql.Composable) -> bool:
+    """Return whether an index with a condition holds a row of a kind."""
+    condition = sql.SQL(predicate)
+    return session.exists(sql.SQL("FROM {} s WHERE {}{}").format(session.table.identifier, condition, which))
+
+
+def _of_migrated(session: Session, definition: str) -> str:
+    """Return the definition of an index for the rows that are migrated, on the target vectors."""
+    return _moved(session.connection, definition, session.table, session.target, session.job.metric)
+
+
+def _of_left_out(session: Session, definition: str) -> str:
+    """Return the definition of an index for the rows that are left out: their vectors stay as they are."""
+    target = replace(session.target, vector=session.table.vector)
+    return _moved(session.connection, definition, session.table, target, None)
 
 
 def index_details(connection: Connection[Any], table: VectorTable) -> dict[str, list[sql.SQL]]:

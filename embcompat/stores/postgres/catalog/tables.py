@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, LiteralString, cast
 
 from psycopg import Connection, sql
@@ -45,6 +45,7 @@ class VectorTable:
         others: Names of all other columns that can be inserted, in order.
         storage: How the column holds the vectors. Where its type does not say their length, that is the length of the
             first that was found.
+        condition: Which rows of the table are migrated, as `read_condition` gives it; all of them when empty.
     """
 
     schema: str
@@ -58,6 +59,7 @@ class VectorTable:
     key_kinds: tuple[KeyKind, ...]
     others: tuple[str, ...]
     storage: Storage = "sized"
+    condition: str = ""
 
     @property
     def identifier(self) -> sql.Identifier:
@@ -86,6 +88,16 @@ class VectorTable:
         """Return the vector of a row; the server raises an error where it has another length than the others."""
         vector = sql.SQL(alias + ".{}").format(self.vectors)
         return vector if self.storage == "sized" else sql.SQL("{}::{}").format(vector, self.sized_type)
+
+    @property
+    def chosen(self) -> sql.SQL:
+        """The condition that a row ``s`` is one that is migrated, to be added to others."""
+        return sql.SQL(f" AND {self.condition}" if self.condition else "")
+
+    @property
+    def left_out(self) -> sql.SQL:
+        """The condition that a row ``s`` is none of those, to be added to others."""
+        return sql.SQL(f" AND {self.condition or 'true'} IS NOT TRUE")
 
     def provenance(self, kind: str) -> sql.Identifier:
         """Return the column that says this of the vectors: a key of `PROVENANCE`."""
@@ -121,6 +133,7 @@ def read_table(
     *,
     where: str,
     empty_dim: int | None = None,
+    condition: str = "",
 ) -> VectorTable:
     """Read what the catalog says, and the length of a vector where it does not say that.
 
@@ -131,7 +144,9 @@ def read_table(
         column: Name of the vector column.
         keys: Names of the key columns; the primary key when empty.
         where: What to call the gallery in errors.
-        empty_dim: The length of the vectors where neither the column's type nor a row says it.
+        empty_dim: The length of the vectors where neither the column's type nor a row says it. Without it the length
+            is 0 where a condition takes no row with a vector.
+        condition: Which rows are migrated.
 
     Raises:
         InputError: If the table or a column is missing, or of a type that cannot be migrated.
@@ -155,36 +170,40 @@ def read_table(
     if match is None:
         raise InputError(f"{where}: column {column!r} must be vector, halfvec or real[]. Got {types[column]}.")
     storage: Storage = "sized" if match[2] else "array" if match[3] else "unsized"
-    dim = int(match[2] or _length(connection, sql.Identifier(schema, name), column, storage) or empty_dim or 0)
-    if not dim:
-        raise InputError(
-            f"{where}: column {column!r} is {types[column]} and holds no vector, so its length is unknown."
-        )
     plain = {key: types[key].split("(")[0] for key in keys}
     for key, kind in plain.items():
         if kind not in KEY_KINDS:
             raise InputError(f"{where}: a key must be one of {', '.join(KEY_KINDS)}. Column {key!r} is {kind}.")
     nullable = not next(notnull for attribute, _, notnull, _ in rows if attribute == column)
-    return VectorTable(
+    table = VectorTable(
         schema=schema,
         name=name,
         oid=oid,
         column=column,
-        vector=Column(cast(Kind, match[1] or "vector"), dim),
+        vector=Column(cast(Kind, match[1] or "vector"), int(match[2] or 0)),
         nullable=nullable,
         keys=keys,
         key_columns=tuple(Column(KEY_KINDS[plain[key]][0]) for key in keys),
         key_kinds=tuple(KEY_KINDS[plain[key]][1] for key in keys),
         others=tuple(name for name, _, _, generated in rows if name not in (column, *keys) and not generated),
         storage=storage,
+        condition=condition,
     )
+    if table.vector.dim:
+        return table
+    dim = _length(connection, table) or empty_dim or 0
+    if not dim and not condition:
+        raise InputError(
+            f"{where}: column {column!r} is {types[column]} and holds no vector, so its length is unknown."
+        )
+    return replace(table, vector=Column(table.vector.kind, dim))
 
 
-def _length(connection: Connection[Any], table: sql.Identifier, column: str, storage: Storage) -> int | None:
+def _length(connection: Connection[Any], table: VectorTable) -> int | None:
     """Return the length of the first vector that a table holds."""
-    length = sql.SQL("array_length({}, 1)" if storage == "array" else "vector_dims({})").format(sql.Identifier(column))
-    statement = sql.SQL("SELECT {} FROM {} WHERE {} IS NOT NULL LIMIT 1")
-    row = connection.execute(statement.format(length, table, sql.Identifier(column))).fetchone()
+    length: LiteralString = "array_length({0}, 1)" if table.storage == "array" else "vector_dims({0})"
+    statement = sql.SQL("SELECT " + length + " FROM {1} s WHERE {0} IS NOT NULL{2} LIMIT 1")
+    row = connection.execute(statement.format(table.vectors, table.identifier, table.chosen)).fetchone()
     return None if row is None else row[0]
 
 
@@ -192,10 +211,10 @@ def other_lengths(connection: Connection[Any], table: VectorTable) -> int:
     """Count the vectors of another length than the first, which only a column without a dimension can hold."""
     if table.storage == "sized":
         return 0
-    length = "coalesce(array_length({}, 1), 0)" if table.storage == "array" else "vector_dims({})"
-    statement = sql.SQL("SELECT count(*) FROM {} WHERE {} IS NOT NULL AND " + length + " <> {}")
+    length: LiteralString = "coalesce(array_length({0}, 1), 0)" if table.storage == "array" else "vector_dims({0})"
+    statement = sql.SQL("SELECT count(*) FROM {1} s WHERE {0} IS NOT NULL{2} AND " + length + " <> {3}")
     row = connection.execute(
-        statement.format(table.identifier, table.vectors, table.vectors, table.vector.dim)
+        statement.format(table.vectors, table.identifier, table.chosen, table.vector.dim)
     ).fetchone()
     return 0 if row is None else int(row[0])
 

@@ -7,7 +7,7 @@ to be converted is what is empty.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import final
@@ -21,16 +21,17 @@ from embcompat.stores.postgres.catalog.indexes import create_indexes
 from embcompat.stores.postgres.catalog.tables import VectorTable, find_oid
 from embcompat.stores.postgres.column import rows as pg_rows
 from embcompat.stores.postgres.column import side as pg_side
-from embcompat.stores.postgres.column.obstacles import column_obstacles
+from embcompat.stores.postgres.column.following import add_part_trigger, add_stale_trigger
+from embcompat.stores.postgres.column.obstacles import column_obstacles, part_obstacles
 from embcompat.stores.postgres.column.swap import swap_columns
 from embcompat.stores.postgres.gallery import PgGallery
 from embcompat.stores.postgres.names import Names
-from embcompat.stores.postgres.rows.parts import WHOLE, take_parts
+from embcompat.stores.postgres.rows.parts import WHOLE, Part, take_parts
 from embcompat.stores.postgres.rows.reader import every_row, key_list
 from embcompat.stores.postgres.rows.scan import Scan
 from embcompat.stores.postgres.rows.staging import Written
 from embcompat.stores.postgres.session import Session
-from embcompat.stores.values import Coverage, Finish, Job, Phase
+from embcompat.stores.values import Coverage, Finish, Job, Obstacle, Phase
 
 
 @final
@@ -50,6 +51,19 @@ class ColumnGallery(PgGallery):
         """Count the rows with either vector."""
         return pg_rows.count_rows(self._session(job), self._target_side(job))
 
+    def obstacles(self, job: Job) -> list[Obstacle]:
+        """List what would not follow a cutover, and what keeps a part of a table from being migrated alone."""
+        return [*super().obstacles(job), *map(Obstacle, part_obstacles(self._session(job)))]
+
+    def notes(self, job: Job) -> list[str]:
+        """List what the switch changes, and how many rows are left out."""
+        session = self._session(job)
+        if not session.table.condition:
+            return super().notes(job)
+        count = session.count(pg_rows.left_out_rows(session))
+        left_out = f"{count:,} rows are left out: their vectors are copied to the new column as they are."
+        return [left_out, *super().notes(job)]
+
     def copied_bytes(self) -> int:
         """Return what the old versions of all rows take until they are vacuumed; vectors kept aside are not copied."""
         return pg_tables.heap_bytes(self._writer, self._table())
@@ -65,12 +79,15 @@ class ColumnGallery(PgGallery):
             session.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(table.identifier))
             for rows in self._read(session, Scan([pg_rows.empty_rows(session, WHOLE)]), self.batch_size):
                 self.write(job, *finish(rows))
+            self._copy_left_out(session, [WHOLE])
             pg_rows.settle_rows(session)
             session.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(table.identifier))
             pg_triggers.drop_trigger(session, "zz_stale")
             later[:] = swap_columns(session, incoming=names.new_column, parked=names.old_column)
             pg_side.enable_other_guards(session, on=False)
             pg_triggers.add_guard(session, old_column=names.old_column)
+            if table.condition:
+                add_part_trigger(session, old_column=names.old_column)
 
         self._locked(swap)
         for statement in later:
@@ -87,15 +104,26 @@ class ColumnGallery(PgGallery):
             session.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(session.table.identifier))
             without[:] = [pg_rows.return_rows(session, silent=self._silent)]
             session.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(session.table.identifier))
-            pg_triggers.drop_trigger(session, "guard")
+            for kind in ("guard", "zz_part"):
+                pg_triggers.drop_trigger(session, kind)
             later[:] = swap_columns(session, incoming=names.old_column, parked=names.new_column)
             pg_side.enable_other_guards(session, on=True)
-            pg_side.add_stale_trigger(session)
+            add_stale_trigger(session)
 
         self._locked(swap)
         for statement in later:
             session.execute(statement)
         return without[0]
+
+    def _resume(self, job: Job) -> None:
+        """Copy the vectors of the rows that are left out, a range of keys at a time."""
+        session = replace(self._session(job), connection=self._reader)
+        self._copy_left_out(session, take_parts(session, claim=False))
+
+    def _copy_left_out(self, session: Session, parts: Iterable[Part]) -> None:
+        if session.table.condition:
+            for part in parts:
+                pg_rows.copy_left_out(session, part, silent=self._silent)
 
     @cached_property
     def _silent(self) -> bool:

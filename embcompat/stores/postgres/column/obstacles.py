@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from psycopg import sql
+
+from embcompat.stores.postgres.catalog.indexes import shared_indexes
 from embcompat.stores.postgres.catalog.obstacles import HIDDEN_ROWS, HINDRANCES, VIEW_NEEDS
+from embcompat.stores.postgres.catalog.tables import has_default
+from embcompat.stores.postgres.column.side import other_guards
 from embcompat.stores.postgres.session import Session
+from embcompat.stores.postgres.spaces import recorded, recorded_parts
 
 
 def column_obstacles(session: Session, *, fire: bool) -> list[str]:
@@ -49,3 +55,55 @@ def column_obstacles(session: Session, *, fire: bool) -> list[str]:
             },
         )
     ]
+
+
+def part_obstacles(session: Session) -> list[str]:
+    """List what keeps a part of a column, or a whole one beside earlier parts, from being migrated, a sentence each."""
+    table, target, names = session.table, session.target, session.names
+    sentences = []
+    if rivals := names.rivals(table.others):
+        sentences.append(
+            f"Another migration of this column is not finished (column {rivals[0]}): drop its old side, or roll it "
+            "back and abort it. Parts of a column are migrated one after the other."
+        )
+    if not table.condition:
+        if parts := recorded_parts(session):
+            sentences.append(f"Parts of this column have a space of their own: migrate each with ?where=. {parts[0]}.")
+        return sentences
+    old, new = (session.text(side.vector_type) for side in (table, target))
+    if old != new:
+        sentences.append(
+            f"Column {table.column!r} is {old}, and the rows that are left out need it to stay so, beside vectors of "
+            f"{new}. ALTER TABLE {session.text(table.identifier)} ALTER {session.text(table.vectors)} TYPE vector "
+            "rewrites no row and takes vectors of any length."
+        )
+    if has_default(session.connection, table):
+        sentences.append(f"The default of column {table.column!r} would be lost for the rows that are left out.")
+    return [*sentences, *shared_indexes(session), *_mixed_spaces(session)]
+
+
+def _mixed_spaces(session: Session) -> list[str]:
+    """List what earlier migrations say against the one of this part, a sentence each."""
+    table, names = session.table, session.names
+    space, _ = recorded(
+        session.connection, names.schema, names.table, names.column, names.condition, where=session.where
+    )
+    sentences = []
+    if table.side[1] in table.others:
+        source = None if space is None else session.job.source.id  # rows of an unknown part have no provenance
+        count = session.count(
+            sql.SQL("FROM {} s WHERE s.{} IS NOT NULL AND s.{} IS DISTINCT FROM {}{}").format(
+                table.identifier, table.provenance("space"), table.provenance("space"), source, table.chosen
+            )
+        )
+        if count:
+            sentences.append(
+                f"{count} rows of this part are recorded as of another space, or belong to a part that was migrated "
+                "before: change the condition so that it takes none of them."
+            )
+    if guards := other_guards(session, of_part=False):
+        sentences.append(
+            f"Trigger {guards[0][0]} of a migration of the whole column would refuse the vectors of this part. Drop it "
+            "first; from then on nothing refuses wrong vectors of the rows that are left out."
+        )
+    return sentences

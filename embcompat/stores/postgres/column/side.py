@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
 
 from psycopg import sql
 
@@ -11,12 +10,10 @@ from embcompat.stores.postgres import spaces as pg_spaces
 from embcompat.stores.postgres import triggers as pg_triggers
 from embcompat.stores.postgres.catalog.objects import column_settings, raw
 from embcompat.stores.postgres.catalog.tables import VectorTable
+from embcompat.stores.postgres.column.following import add_part_trigger, add_stale_trigger, create_stale_function
 from embcompat.stores.postgres.names import PROVENANCE
 from embcompat.stores.postgres.rows.parts import create_parts
 from embcompat.stores.postgres.session import Session
-
-CHANGED: Final = ""
-"""What stands for the space of an empty vector in the new column whose source the application wrote."""
 
 
 def create_column(session: Session) -> None:
@@ -30,7 +27,7 @@ def create_column(session: Session) -> None:
     carry_settings(session, session.table, session.target)
     create_parts(session)
     pg_spaces.record(session)
-    _create_stale_function(session)
+    create_stale_function(session)
     add_stale_trigger(session)
 
 
@@ -41,20 +38,6 @@ def carry_settings(session: Session, before: VectorTable, after: VectorTable) ->
         if column == before.column and (after.column, action) not in settings:
             change = sql.SQL("ALTER TABLE {} ALTER {} {}")
             session.execute(change.format(after.identifier, after.vectors, raw(action)))
-
-
-def add_stale_trigger(session: Session) -> None:
-    """Empty the new column of every row whose vector in service, or the text beside it, changes from now on.
-
-    Triggers run in the order of their names: this one comes behind those that may set the vector.
-    """
-    trigger = sql.Identifier(session.names.trigger("zz_stale"))
-    session.execute(
-        sql.SQL("CREATE TRIGGER {} BEFORE INSERT OR UPDATE ON {} FOR EACH ROW EXECUTE FUNCTION {}()").format(
-            trigger, session.table.identifier, session.names.function("stale")
-        )
-    )
-    session.execute(sql.SQL("ALTER TABLE {} ENABLE ALWAYS TRIGGER {}").format(session.table.identifier, trigger))
 
 
 def drop_broken_indexes(session: Session) -> None:
@@ -81,7 +64,7 @@ def needs_vector(session: Session) -> bool:
 def enable_other_guards(session: Session, *, on: bool) -> None:
     """Turn the guard of an earlier migration, which knows the names before the cutover, on or off."""
     word = sql.SQL("ENABLE" if on else "DISABLE")
-    for name, _ in _other_guards(session):
+    for name, _ in other_guards(session):
         session.execute(
             sql.SQL("ALTER TABLE {} {} TRIGGER {}").format(session.table.identifier, word, sql.Identifier(name))
         )
@@ -91,8 +74,10 @@ def drop_old_column(session: Session) -> None:
     """Drop the old column, earlier guards and the parts, in the transaction that is open."""
     run = session.execute
     pg_triggers.add_guard(session)  # the one from the cutover looks at the old column
+    if session.table.condition:
+        add_part_trigger(session, old_column=None)
     _drop_columns(session, side_columns(session, session.names.old_column))
-    for name, function in _other_guards(session):
+    for name, function in other_guards(session):
         run(sql.SQL("DROP TRIGGER {} ON {}").format(sql.Identifier(name), session.table.identifier))
         run(sql.SQL("DROP FUNCTION {}").format(raw(function)))
     run(sql.SQL("DROP FUNCTION {}()").format(session.names.function("stale")))
@@ -104,7 +89,7 @@ def drop_new_column(session: Session) -> None:
     """Drop the new column, its trigger and the parts, in the transaction that is open."""
     run = session.execute
     pg_triggers.drop_trigger(session, "zz_stale")
-    for kind in ("stale", "guard"):
+    for kind in ("stale", "guard", "part"):
         run(sql.SQL("DROP FUNCTION IF EXISTS {}()").format(session.names.function(kind)))
     _drop_columns(session, side_columns(session, session.target.column))
     run(sql.SQL("DROP TABLE IF EXISTS {}").format(session.names.parts))
@@ -121,35 +106,23 @@ def _drop_columns(session: Session, columns: list[str]) -> None:
     session.execute(sql.SQL("ALTER TABLE {} {}").format(session.table.identifier, drops))
 
 
-def _create_stale_function(session: Session) -> None:
-    body = sql.SQL(
-        "BEGIN IF TG_OP = 'UPDATE' AND (NEW.{c} IS NULL) = (OLD.{c} IS NULL) "
-        "AND (NEW.{c} IS NULL OR NEW.{c} OPERATOR({e}.=) OLD.{c}){same_text} THEN RETURN NEW; END IF; {clear} "
-        "IF NEW.{c} IS NOT NULL THEN NEW.{space} := {changed}; END IF; RETURN NEW; END"
-    ).format(
-        space=session.target.provenance("space"),
-        changed=sql.Literal(CHANGED),
-        c=session.table.vectors,
-        e=pg_triggers.equality_schema(session),
-        same_text=sql.SQL("")
-        if session.job.text_column is None
-        else sql.SQL(" AND NEW.{0} IS NOT DISTINCT FROM OLD.{0}").format(sql.Identifier(session.job.text_column)),
-        clear=sql.SQL(" ").join(
-            sql.SQL("NEW.{} := NULL;").format(sql.Identifier(name)) for name in session.target.side
-        ),
-    )
-    pg_triggers.create_function(session, "stale", body)
+def other_guards(session: Session, *, of_part: bool = True) -> list[tuple[str, str]]:
+    """Return trigger and function of guards that other migrations have left.
 
-
-def _other_guards(session: Session) -> list[tuple[str, str]]:
-    """Return trigger and function of guards that other migrations have left."""
+    Args:
+        session: The session.
+        of_part: Those of the same rows; otherwise those of the whole column where the job takes a part of it.
+    """
+    condition = session.table.condition
     return session.execute(
-        "SELECT tgname, tgfoid::regprocedure::text FROM pg_trigger WHERE tgrelid = %s::regclass "
-        "AND tgname ~ '^~?embcompat_guard_' AND tgname <> %s "
-        "AND position(%s IN pg_get_functiondef(tgfoid)) > 0",
+        "SELECT tgname, tgfoid::regprocedure::text FROM pg_trigger, pg_get_functiondef(tgfoid) body "
+        "WHERE tgrelid = %s::regclass AND tgname ~ '^~?embcompat_guard_' AND tgname <> %s "
+        "AND position(%s IN body) > 0 AND position(%s IN body) > 0 AND (%s OR position('ALIAS FOR NEW' IN body) = 0)",
         (
             session.text(session.table.identifier),
             session.names.trigger("guard"),
             session.text(sql.SQL("NEW.{}").format(session.table.provenance("space"))),
+            condition if of_part else "",
+            of_part,
         ),
     ).fetchall()

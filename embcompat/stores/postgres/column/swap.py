@@ -13,7 +13,7 @@ from psycopg import sql
 from embcompat.stores.postgres.catalog.indexes import index_details, pairs
 from embcompat.stores.postgres.catalog.objects import create_view, exchange_names, grants_on, raw, views_of
 from embcompat.stores.postgres.column.side import carry_settings, needs_vector
-from embcompat.stores.postgres.names import GALLERIES, PROVENANCE
+from embcompat.stores.postgres.names import GALLERIES, PROVENANCE, part_of
 from embcompat.stores.postgres.session import Session
 
 
@@ -71,17 +71,18 @@ def _swap_index_names(session: Session, incoming: str) -> None:
 
 
 def _rename(session: Session, name: str, new_name: str) -> None:
-    """Rename a vector column, the provenance that it has, and what `GALLERIES` says of it."""
+    """Rename a vector column, the provenance that it has, and what `GALLERIES` says of it, or of its part."""
     endings = ["", *(f"__{kind}" for kind in PROVENANCE if f"{name}__{kind}" in session.table.others)]
     for ending in endings:
         rename = sql.SQL("ALTER TABLE {} RENAME COLUMN {} TO {}")
         old, new = sql.Identifier(name + ending), sql.Identifier(new_name + ending)
         session.execute(rename.format(session.table.identifier, old, new))
+    condition = session.table.condition
     session.execute(
         sql.SQL("UPDATE {} SET attribute = %s WHERE relation = %s AND attribute = %s").format(
             session.names.identifier(GALLERIES)
         ),
-        (new_name, session.table.oid, name),
+        (part_of(new_name, condition), session.table.oid, part_of(name, condition)),
     )
 
 

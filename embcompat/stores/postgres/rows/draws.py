@@ -59,8 +59,9 @@ def _keys(
     order = sql.SQL(" ORDER BY hashtextextended(ROW({})::text, {}) LIMIT {}").format(
         listed(session.keys), seed, sql.SQL("ALL") if count is None else sql.Literal(count)
     )
-    chosen = sql.SQL("SELECT {} FROM {}{}").format(listed(session.keys), session.table.identifier, part)
-    present = sql.SQL("{} IS NOT NULL").format(session.table.vectors)
+    alias = sql.SQL(" s" if session.table.condition else "")  # without one, a user's condition may name the table
+    chosen = sql.SQL("SELECT {} FROM {}{}{}").format(listed(session.keys), session.table.identifier, alias, part)
+    present = sql.SQL("{} IS NOT NULL{}").format(session.table.vectors, session.table.chosen)
     if where is None:
         rows = session.execute(chosen + sql.SQL(" WHERE ") + present + order).fetchall()
     else:

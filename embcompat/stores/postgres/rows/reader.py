@@ -111,13 +111,14 @@ def read_both(
     """
     table, target = session.table, session.target
     here, there = sql.SQL("s.{}").format(table.vectors), sql.SQL("t.{}").format(target.vectors)
-    rest = sql.SQL("FROM {} s JOIN {} t ON {} WHERE {} IS NOT NULL AND {} IS NOT NULL AND {}{}").format(
+    rest = sql.SQL("FROM {} s JOIN {} t ON {} WHERE {} IS NOT NULL AND {} IS NOT NULL AND {}{}{}").format(
         table.identifier,
         target.identifier,
         matched(session.keys, "s", "t"),
         here,
         there,
         key_list(table, keys),
+        table.chosen,
         unchanged,
     )
     vectors: list[tuple[sql.Composable, Column]] = [
@@ -142,12 +143,13 @@ def read_side(
         side: The table and column that hold the target vectors.
         keys: Key columns of the rows.
     """
-    rest = sql.SQL("FROM {} s WHERE s.{} IS NOT NULL AND s.{} = {} AND {}").format(
+    rest = sql.SQL("FROM {} s WHERE s.{} IS NOT NULL AND s.{} = {} AND {}{}").format(
         side.identifier,
         side.vectors,
         side.provenance("space"),
         sql.Literal(session.job.target.id),
         key_list(side, keys),
+        side.chosen,
     )
     fields = [*key_fields(side), (side.vector_of("s"), side.vector), _is_native(side, "s")]
     *key_columns, vectors, native = read_rows(session.connection, fields, rest)
@@ -158,8 +160,8 @@ def written_pages(
     connection: Connection[Any], table: VectorTable, space: str
 ) -> Iterator[tuple[list[Any], NDArray[np.float32]]]:
     """Page through vectors in service that an application declared to be of a space; return keys and vectors."""
-    source = sql.SQL("FROM {} s WHERE s.{} IS NOT NULL AND s.{} = {} AND s.{} IS NULL").format(
-        table.identifier, table.vectors, table.provenance("space"), sql.Literal(space), table.provenance("source")
+    source = sql.SQL("{} AND s.{} = {} AND s.{} IS NULL").format(
+        every_row(table), table.provenance("space"), sql.Literal(space), table.provenance("source")
     )
     for keys, (vectors,) in pages(connection, table, [(table.vector_of("s"), table.vector)], source, _WRITTEN_ROWS):
         yield keys, vectors
@@ -167,7 +169,7 @@ def written_pages(
 
 def every_row(table: VectorTable) -> sql.Composed:
     """Return FROM and WHERE of all rows with a vector."""
-    return sql.SQL("FROM {} s WHERE s.{} IS NOT NULL").format(table.identifier, table.vectors)
+    return sql.SQL("FROM {} s WHERE s.{} IS NOT NULL{}").format(table.identifier, table.vectors, table.chosen)
 
 
 def _is_native(side: VectorTable, alias: LiteralString) -> tuple[sql.Composable, Column]:
@@ -190,14 +192,15 @@ def sample_keys(session: Session, count: int, *, seed: int) -> list[list[Any]]:
     percent = 100.0 if estimate < _SMALL_TABLE_ROWS else min(100.0, 100.0 * 20 * count / estimate)
     rows = session.execute(
         sql.SQL(
-            "SELECT {keys} FROM {target} TABLESAMPLE SYSTEM ({percent}) REPEATABLE ({seed}) "
-            "WHERE {artifact} IS NOT NULL ORDER BY hashtext(ROW({keys})::text || {salt}) LIMIT {count}"
+            "SELECT {keys} FROM {target} s TABLESAMPLE SYSTEM ({percent}) REPEATABLE ({seed}) "
+            "WHERE {artifact} IS NOT NULL{chosen} ORDER BY hashtext(ROW({keys})::text || {salt}) LIMIT {count}"
         ).format(
             keys=listed(session.keys),
             target=target.identifier,
             percent=percent,
             seed=seed,
             artifact=target.provenance("artifact"),
+            chosen=target.chosen,
             salt=str(seed),
             count=count,
         )

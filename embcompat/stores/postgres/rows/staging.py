@@ -132,7 +132,7 @@ def write_native_rows(
         return session.execute(
             sql.SQL(
                 "UPDATE {side} s SET {column} = g.vector, {space} = {id}, {artifact} = NULL, {digest} = g.digest "
-                "FROM {staging} g WHERE {same} AND s.{column} IS NOT NULL"
+                "FROM {staging} g WHERE {same} AND s.{column} IS NOT NULL{chosen}"
             ).format(
                 side=side.identifier,
                 column=side.vectors,
@@ -142,5 +142,6 @@ def write_native_rows(
                 digest=side.provenance("digest"),
                 staging=staging,
                 same=same,
+                chosen=side.chosen,
             )
         ).rowcount
