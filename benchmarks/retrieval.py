@@ -18,9 +18,9 @@ from machine import alternate, describe, line_at_most, median_ratio, write_resul
 from numpy.typing import NDArray
 
 from embcompat.embeddings import normalize_rows
+from embcompat.evaluation.nearest import GALLERY_BLOCK, QUERY_BLOCK, search
 from embcompat.evaluation.retrieval.qrels import Qrels, match_qrels
 from embcompat.evaluation.retrieval.ranks import ScoreTerm, rank_relevant
-from embcompat.evaluation.search import GALLERY_BLOCK, QUERY_BLOCK, search
 
 DIM, K = 384, 10
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import embcompat as ec
 from embcompat.backfill import look_up
-from embcompat.evaluation.search import search
+from embcompat.evaluation import search
 from embcompat.migration import job_of, run_migration
 from embcompat.stores import open_store
 from embcompat.testing import make_pairs

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import embcompat as ec
-from embcompat.evaluation.search import search
+from embcompat.evaluation import search
 from embcompat.serving import QueryBridge
 from embcompat.testing import make_pairs
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
+from difflib import unified_diff
 from pathlib import Path
 
 import pytest
 
 import embcompat
+from tests.public_api import SNAPSHOT, describe
 
 
 def test_the_lists_in_init_agree() -> None:
@@ -39,3 +42,20 @@ def test_names_are_listed_and_unknown_ones_refused() -> None:
     assert set(embcompat.__all__) <= set(dir(embcompat))
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         embcompat.nonsense  # noqa: B018
+
+
+def test_no_public_name_or_signature_changes_unnoticed() -> None:
+    expected, actual = SNAPSHOT.read_text(encoding="utf-8").splitlines(), describe().splitlines()
+    changes = list(unified_diff(expected, actual, "recorded", "actual", n=0, lineterm=""))
+    assert not changes, "\n".join([*changes, "If that is meant, renew the record: python tests/public_api.py"])
+
+
+def test_docs_and_examples_import_nothing_deeper_than_a_package() -> None:
+    root = Path(__file__).parents[1]
+    pages = [root / "README.md", *root.glob("docs/**/*.md"), *root.glob("examples/*.py")]
+    modules = {
+        name for page in pages for name in re.findall(r"^(?:from|import) (embcompat\.[\w.]+)", page.read_text(), re.M)
+    }
+    assert len(modules) > 5
+    deep = [name for name in modules if not (root / name.replace(".", "/")).is_dir() and name.count(".") > 1]
+    assert deep == []

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from embcompat.aligners.affine import AffineAligner, fit_affine, fit_affine_sums
-from embcompat.aligners.base import Aligner, AlignerPair, parameter_count
+from embcompat.aligners.base import Aligner, AlignerPair, check_source, parameter_count
 from embcompat.aligners.canonical import fit_canonical
 from embcompat.aligners.ensemble import EnsembleAligner
 from embcompat.aligners.kernel import KernelAligner, fit_kernel
@@ -89,6 +89,7 @@ __all__ = [
     "GramSums",
     "KernelAligner",
     "ReweightedAligner",
+    "check_source",
     "fit_affine",
     "fit_affine_sums",
     "fit_canonical",

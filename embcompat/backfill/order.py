@@ -23,7 +23,7 @@ from embcompat.backfill.backlog import Backlog, HeldOut
 from embcompat.backfill.residuals import predict_errors
 from embcompat.embeddings import Embeddings
 from embcompat.errors import InputError, MissingExtraError, UnknownNameError
-from embcompat.evaluation.search import search
+from embcompat.evaluation import search
 from embcompat.evaluation.similarity import row_scores
 
 Float64 = NDArray[np.float64]

@@ -1,6 +1,7 @@
 """What vectors are worth: scores, exact search, retrieval figures and their uncertainty. numpy only."""
 
 from embcompat.evaluation.bootstrap import bootstrap_difference, bootstrap_mean, bootstrap_ratio
+from embcompat.evaluation.nearest import search
 from embcompat.evaluation.retrieval.evaluate import FUSED_WEIGHTS, evaluate_retrieval
 from embcompat.evaluation.retrieval.judgements import read_qrels
 from embcompat.evaluation.retrieval.metrics import METRICS, metric_per_query
@@ -32,5 +33,6 @@ __all__ = [
     "read_qrels",
     "row_scores",
     "scenario_pairs",
+    "search",
     "transfer_threshold",
 ]

@@ -5,7 +5,7 @@ from embcompat.selection.artifacts import FittedArtifact, fit_artifact, leave_ou
 from embcompat.selection.candidates import CANDIDATES, Candidate, Task, default_candidates, parse_candidate
 from embcompat.selection.choose import Selection, fit_corrected, select_aligner
 from embcompat.selection.curve import learning_curve
-from embcompat.selection.fitting import KINDS, NEURAL_KINDS, fit_aligner
+from embcompat.selection.fitting import KINDS, NEURAL_KINDS, fit_aligner, fit_ensemble
 from embcompat.selection.scoring import Objective
 from embcompat.selection.text import Part, TextAwareFit, fit_text_aware
 
@@ -26,6 +26,7 @@ __all__ = [
     "fit_aligner",
     "fit_artifact",
     "fit_corrected",
+    "fit_ensemble",
     "fit_text_aware",
     "learning_curve",
     "leave_out",

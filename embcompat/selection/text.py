@@ -17,8 +17,8 @@ from embcompat.aligners.output import reweight
 from embcompat.aligners.text import StaticEncoder, TextAwareAligner
 from embcompat.embeddings import Embeddings, PairedEmbeddings, piece_rows, split_pairs, stack_pairs
 from embcompat.errors import InputError
+from embcompat.evaluation import search
 from embcompat.evaluation.bootstrap import bootstrap_difference, bootstrap_mean
-from embcompat.evaluation.search import search
 from embcompat.evaluation.similarity import pairwise_scores
 from embcompat.results import Estimate
 from embcompat.spaces import SpaceVersion

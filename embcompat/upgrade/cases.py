@@ -12,11 +12,11 @@ from embcompat.artifact import Artifact
 from embcompat.backfill.backlog import HeldOut
 from embcompat.embeddings import Embeddings, pair_embeddings
 from embcompat.errors import InputError
+from embcompat.evaluation import search
 from embcompat.evaluation.retrieval.evaluate import WAYS_OUT
 from embcompat.evaluation.retrieval.lines import Sides
 from embcompat.evaluation.retrieval.neighbours import NEIGHBOURS
 from embcompat.evaluation.retrieval.qrels import Qrels
-from embcompat.evaluation.search import search
 from embcompat.results import Judge
 from embcompat.upgrade.maps import Maps, Upgrade, open_upgrade
 

@@ -27,10 +27,10 @@ from recipe import ROOT, make_parser, write_result
 from relaxation import draw_relaxation
 
 import embcompat as ec
+from embcompat.evaluation import search
 from embcompat.evaluation.retrieval.metrics import metric_per_query
 from embcompat.evaluation.retrieval.qrels import match_qrels
 from embcompat.evaluation.retrieval.ranks import ScoreTerm, rank_relevant
-from embcompat.evaluation.search import search
 
 sys.path.append(str(ROOT / "recipes" / "text"))
 

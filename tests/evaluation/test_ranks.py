@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from embcompat.evaluation import search
 from embcompat.evaluation.retrieval import ranks as ranks_module
 from embcompat.evaluation.retrieval.qrels import Relevance
 from embcompat.evaluation.retrieval.ranks import ScoreTerm, rank_relevant
-from embcompat.evaluation.search import search
 from embcompat.evaluation.similarity import SIMILARITIES, row_scores
 from embcompat.spaces import Similarity
 

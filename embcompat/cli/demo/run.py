@@ -16,9 +16,8 @@ from embcompat.cli.demo.sides import Sides, Stopwatch, embed, embed_sides
 from embcompat.cli.demo.story import Cost, tell
 from embcompat.cli.demo.texts import Docstring, read_docstrings
 from embcompat.embeddings import Embeddings
-from embcompat.evaluation import RetrievalReport
+from embcompat.evaluation import RetrievalReport, search
 from embcompat.evaluation.retrieval.qrels import Qrels
-from embcompat.evaluation.search import search
 from embcompat.export import save_artifact
 from embcompat.extractors import Extractor, load_extractor
 from embcompat.migration import convert_file

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embcompat.errors import InputError
-from embcompat.evaluation.search import search
+from embcompat.evaluation import search
 from embcompat.spaces import Similarity
 
 NEIGHBOURS = 10

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from embcompat.evaluation.nearest import GALLERY_BLOCK, QUERY_BLOCK, RESCORE_ROWS
 from embcompat.evaluation.retrieval.qrels import Relevance
-from embcompat.evaluation.search import GALLERY_BLOCK, QUERY_BLOCK, RESCORE_ROWS
 from embcompat.evaluation.similarity import pairwise_scores, rounding_bound, row_scores
 from embcompat.spaces import Similarity
 

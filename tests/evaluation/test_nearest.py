@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
 
 from embcompat.errors import InputError
-from embcompat.evaluation import search as search_module
-from embcompat.evaluation.search import search
+from embcompat.evaluation import nearest, search
 from embcompat.evaluation.similarity import SIMILARITIES, row_scores
 from embcompat.spaces import Similarity
 
@@ -36,7 +35,7 @@ def naive(queries, gallery, k, similarity, own=None):
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"QUERY_BLOCK": 3, "GALLERY_BLOCK": 7, "RESCORE_ROWS": 5, "_POOL_EXTRA": 2}.items():
-        monkeypatch.setattr(search_module, name, value)
+        monkeypatch.setattr(nearest, name, value)
 
 
 @pytest.mark.parametrize("similarity", SIMILARITIES)
@@ -95,11 +94,9 @@ def test_equal_rows_come_in_their_order_wherever_they_stand(similarity: Similari
 
 def test_a_gallery_of_one_vector_repeated_keeps_memory_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     widths = []
-    settle = search_module._settle
-    monkeypatch.setattr(
-        search_module, "_settle", lambda pool, *rest: widths.append(pool[0].shape[1]) or settle(pool, *rest)
-    )
-    monkeypatch.setattr(search_module, "GALLERY_BLOCK", 600)
+    settle = nearest._settle
+    monkeypatch.setattr(nearest, "_settle", lambda pool, *rest: widths.append(pool[0].shape[1]) or settle(pool, *rest))
+    monkeypatch.setattr(nearest, "GALLERY_BLOCK", 600)
     rows = search(np.ones((2, 4)), np.ones((6_000, 4)), k=3, similarity="dot")[1]
     assert rows.tolist() == [[0, 1, 2]] * 2
     assert max(widths) <= 2 * 3 + 1_024 + 600
