@@ -12,6 +12,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from embcompat.errors import EmbcompatError, InputError, StoreError
+from embcompat.stores.base import GalleryStore
 
 SETTINGS: Final = {
     "row_security": "off",
@@ -117,6 +118,20 @@ def explain(error: psycopg.Error, where: str) -> StoreError:
     elif isinstance(error, psycopg.OperationalError):
         text += " Run the same command again: it resumes where it stopped."
     return StoreError(f"{where}: {text}")
+
+
+_SPOKEN: Final = [
+    name
+    for name, member in vars(GalleryStore).items()
+    if callable(member) and not name.startswith("__") and not getattr(member, "__final__", False)
+]
+"""Methods of a gallery that the base does not keep for itself."""
+
+
+def speak_in_our_words(gallery: type[GalleryStore]) -> None:
+    """Let every method of a gallery, and every hook that a verb of the base calls, raise our own errors."""
+    for name in _SPOKEN:
+        setattr(gallery, name, in_our_words(getattr(gallery, name)))
 
 
 def in_our_words(method: Callable[Parameters, Result]) -> Callable[Parameters, Result]:

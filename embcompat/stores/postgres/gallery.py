@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Final, cast
 
 import numpy as np
 import psycopg
@@ -20,7 +20,7 @@ from embcompat.stores.postgres.catalog.indexes import index_kind
 from embcompat.stores.postgres.catalog.notes import switch_notes
 from embcompat.stores.postgres.catalog.obstacles import common_obstacles, require_every_row
 from embcompat.stores.postgres.catalog.tables import VectorTable, find_oid, read_table
-from embcompat.stores.postgres.connection import in_our_words
+from embcompat.stores.postgres.connection import speak_in_our_words
 from embcompat.stores.postgres.locks import one_at_a_time, with_locks
 from embcompat.stores.postgres.names import Names
 from embcompat.stores.postgres.rows import reader as pg_reader
@@ -31,14 +31,10 @@ from embcompat.stores.postgres.rows.staging import Written, write_native_rows
 from embcompat.stores.postgres.rows.versions import Versions
 from embcompat.stores.postgres.session import Session
 from embcompat.stores.url import StoreUrl
-from embcompat.stores.values import Job, Obstacle, Pairs, Phase, Rows, State, TargetRows, no_target_side
+from embcompat.stores.values import Finish, Job, Obstacle, Pairs, Phase, Rows, State, TargetRows, no_target_side
 
-_SPOKEN = [
-    name
-    for name, member in vars(GalleryStore).items()
-    if callable(member) and not name.startswith("__") and not getattr(member, "__final__", False)
-]
-"""Methods of a gallery that the base does not keep for itself."""
+CATCH_UP_PASSES: Final = 3
+"""How often a cutover converts the rows that changed while it compared, before it lets writers wait [ours]."""
 
 
 class PgGallery(GalleryStore):
@@ -57,15 +53,13 @@ class PgGallery(GalleryStore):
     batch_bytes: ClassVar[int]
     _one_table: ClassVar[bool]
     """Whether both sides are columns of one table."""
-
     _way_out: ClassVar[str] = ""
     """What to do about obstacles, where there is another way."""
 
     def __init_subclass__(cls) -> None:
         """Let every method of a gallery, and every hook that a verb of the base calls, raise our own errors."""
         super().__init_subclass__()
-        for name in _SPOKEN:
-            setattr(cls, name, in_our_words(getattr(cls, name)))
+        speak_in_our_words(cls)
 
     def __init__(self, address: StoreUrl, reader: psycopg.Connection[Any], writer: psycopg.Connection[Any]) -> None:
         *schema, self._name, self._column = address.names
@@ -96,11 +90,10 @@ class PgGallery(GalleryStore):
     def obstacles(self, job: Job) -> list[Obstacle]:
         """List what would not follow a cutover, and a missing unique index on the key."""
         session = self._session(job)
-        obstacles = [Obstacle(f"In the way of a migration: {phrase}.") for phrase in self._hindrances(session)]
-        if obstacles and self._way_out:
-            obstacles.append(Obstacle(self._way_out))
-        obstacles += common_obstacles(session, untouched=self.state(job).phase == "untouched")
-        return obstacles
+        phrases = self._hindrances(session)
+        obstacles = [Obstacle(f"In the way of a migration: {phrase}.") for phrase in phrases]
+        obstacles += [Obstacle(self._way_out)] if phrases and self._way_out else []
+        return obstacles + common_obstacles(session, untouched=self.state(job).phase == "untouched")
 
     def notes(self, job: Job) -> list[str]:
         """List what the switch changes for prepared statements, statements without names of columns, and functions."""
@@ -145,6 +138,12 @@ class PgGallery(GalleryStore):
         versions, changes = self._versions.of(ids)
         self._write(self._session(job), Written(self._codec.columns(ids), vectors, digests, versions, changes))
         self._versions.discard(ids)
+
+    def _convert(self, session: Session, scan: Scan, finish: Finish, *, passes: int = 1) -> None:
+        """Convert the rows of a scan; with more passes, those again that changed during the one before."""
+        for _ in range(passes):
+            for rows in self._read(session, scan, self.batch_size):
+                self.write(session.job, *finish(rows))
 
     def write_native(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32]) -> int:
         """Update vectors of the target side, in one transaction."""
@@ -275,12 +274,10 @@ class PgGallery(GalleryStore):
         return Column(self._kind or table.vector.kind, job.target.dim)
 
     def _read_condition(self, text: str | None) -> str:
-        table, known = sql.Identifier(self._schema, self._name), find_oid(self._writer, self._schema, self._name)
-        return (
-            read_condition(self._writer, table, self._column, text, where=self.url)
-            if text is not None and known
-            else ""
-        )
+        if text is None or find_oid(self._writer, self._schema, self._name) is None:
+            return ""
+        place = (sql.Identifier(self._schema, self._name), self._column)
+        return read_condition(self._writer, *place, text, where=self.url)
 
     def _table(self, empty_dim: int | None = None) -> VectorTable:
         place = (self._schema, self._name, self._column, self._keys)

@@ -116,7 +116,7 @@ class Names:
         return self.identifier(self.name("_parts"))
 
     def trigger(self, kind: str) -> str:
-        """Return the name of a trigger or constraint: ``log``, ``log_all``, ``guard``, ``not_null`` and the like."""
+        """Return the name of a trigger, constraint or index: ``log``, ``guard``, ``waiting`` and the like."""
         return f"{OWN_PREFIX.removeprefix('~') if self.earlier else OWN_PREFIX}{kind}_{self.tag}"
 
     def function(self, kind: str) -> sql.Identifier:

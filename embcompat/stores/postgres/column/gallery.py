@@ -24,7 +24,8 @@ from embcompat.stores.postgres.column import side as pg_side
 from embcompat.stores.postgres.column.following import add_part_trigger, add_stale_trigger
 from embcompat.stores.postgres.column.obstacles import column_obstacles, part_obstacles
 from embcompat.stores.postgres.column.swap import swap_columns
-from embcompat.stores.postgres.gallery import PgGallery
+from embcompat.stores.postgres.column.waiting import create_waiting_index, drop_waiting_index
+from embcompat.stores.postgres.gallery import CATCH_UP_PASSES, PgGallery
 from embcompat.stores.postgres.names import Names
 from embcompat.stores.postgres.rows.parts import WHOLE, Part, take_parts
 from embcompat.stores.postgres.rows.reader import every_row, key_list
@@ -73,15 +74,18 @@ class ColumnGallery(PgGallery):
         session = self._session(job)
         table, names = session.table, session.names
         pg_triggers.create_declaration(session)
+        create_waiting_index(session)
+        empty = Scan([pg_rows.empty_rows(session, WHOLE)])
+        self._convert(session, empty, finish, passes=CATCH_UP_PASSES)
         later: list[sql.Composed] = []
 
         def swap() -> None:
             session.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(table.identifier))
-            for rows in self._read(session, Scan([pg_rows.empty_rows(session, WHOLE)]), self.batch_size):
-                self.write(job, *finish(rows))
+            self._convert(session, empty, finish)
             self._copy_left_out(session, [WHOLE])
             pg_rows.settle_rows(session)
             session.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(table.identifier))
+            drop_waiting_index(session)
             pg_triggers.drop_trigger(session, "zz_stale")
             later[:] = swap_columns(session, incoming=names.new_column, parked=names.old_column)
             pg_side.enable_other_guards(session, on=False)

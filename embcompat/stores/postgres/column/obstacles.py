@@ -39,6 +39,7 @@ def column_obstacles(session: Session, *, fire: bool) -> list[str]:
                 LEFT JOIN pg_constraint c ON w.classid = 'pg_constraint'::regclass AND c.oid = w.objid
                 WHERE w.refclassid = 'pg_class'::regclass AND w.refobjid = %(oid)s
                 AND w.refobjsubid = (SELECT attnum FROM place) AND m.oid IS NULL
+                AND x.relname IS DISTINCT FROM %(waiting)s
                 AND d.adnum IS DISTINCT FROM (SELECT attnum FROM place) AND c.contype IS DISTINCT FROM 'n'
                 AND (v.oid IS NULL OR EXISTS (SELECT 1 FROM pg_depend n JOIN pg_rewrite o
                     ON n.classid = 'pg_rewrite'::regclass AND o.oid = n.objid
@@ -52,6 +53,7 @@ def column_obstacles(session: Session, *, fire: bool) -> list[str]:
                 "tag": session.names.tag,
                 "hidden": HIDDEN_ROWS,
                 "others": "^~?embcompat_log_",
+                "waiting": session.names.trigger("waiting"),
             },
         )
     ]

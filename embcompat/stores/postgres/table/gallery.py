@@ -17,7 +17,7 @@ from embcompat.stores.postgres import triggers as pg_triggers
 from embcompat.stores.postgres.catalog import tables as pg_tables
 from embcompat.stores.postgres.catalog.indexes import create_indexes
 from embcompat.stores.postgres.catalog.tables import VectorTable, find_oid, read_table
-from embcompat.stores.postgres.gallery import PgGallery
+from embcompat.stores.postgres.gallery import CATCH_UP_PASSES, PgGallery
 from embcompat.stores.postgres.names import Names, matched
 from embcompat.stores.postgres.rows.parts import take_parts
 from embcompat.stores.postgres.rows.reader import key_list
@@ -79,14 +79,14 @@ class TableGallery(PgGallery):
         with self._writer.transaction():
             settle_rows(session)
         session.execute(sql.SQL("ANALYZE {}").format(target.identifier))  # or the first queries are planned blindly
+        self._convert(session, self._changed(session), finish, passes=CATCH_UP_PASSES)
         validations: list[sql.Composed] = []
 
         def swap() -> None:
             session.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(table.identifier))
             require_alike(session, target)
             probe_by_key(session)
-            for rows in self._read(session, self._changed(session), self.batch_size):
-                self.write(job, *finish(rows))
+            self._convert(session, self._changed(session), finish)
             settle_changes(session)
             session.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(table.identifier))
             pg_triggers.drop_log_triggers(session)

@@ -11,7 +11,16 @@ import psycopg
 import pytest
 
 from embcompat.errors import InputError, StoreError
-from embcompat.migration import cut_over, drop_old, job_of, roll_back, run_migration, verify_migration
+from embcompat.migration import (
+    abort,
+    cut_over,
+    drop_old,
+    job_of,
+    plan_migration,
+    roll_back,
+    run_migration,
+    verify_migration,
+)
 from embcompat.runtime import OnnxAligner
 from embcompat.stores import vector_digests
 from embcompat.stores.postgres.column import rows as rows_module
@@ -199,6 +208,32 @@ def test_an_index_whose_building_was_interrupted_is_built_again(
         assert database.one("SELECT count(*) FROM pg_index WHERE indrelid = 'docs'::regclass") == 3
         assert database.one("SELECT bool_and(indisvalid) FROM pg_index WHERE indrelid = 'docs'::regclass") is True
         assert not verify_migration(aligner, store).problems
+
+
+def interrupt(*_: object, **__: object) -> list[object]:
+    raise KeyboardInterrupt
+
+
+def test_the_index_of_a_killed_cutover_hinders_nothing(
+    database: Any, aligner: OnnxAligner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database.execute(f"CREATE TABLE docs (id integer PRIMARY KEY, v vector({DIM}))")
+    database.fill("docs", 20)
+    count = "SELECT count(*) FROM pg_index WHERE indrelid = 'docs'::regclass"
+    with database.opened(NEW) as store:
+        run_migration(aligner, store)
+        for step in (cut_over, abort):
+            with monkeypatch.context() as patch:
+                patch.setattr("embcompat.stores.postgres.column.gallery.swap_columns", interrupt)
+                with pytest.raises(KeyboardInterrupt):
+                    cut_over(aligner, store)
+            assert database.one(count) == 2
+            database.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid::regclass::text ~ 'waiting'")
+            assert not plan_migration(aligner, store).obstacles
+            step(aligner, store)
+            assert database.one(count) == 1
+            if step is cut_over:
+                roll_back(aligner, store)
 
 
 def test_workers_that_finish_at_once_build_one_index(database: Any, aligner: OnnxAligner) -> None:
