@@ -16,7 +16,7 @@ from embcompat.errors import GateError
 from embcompat.migration.checks import CanaryResult, check_canary
 from embcompat.migration.foreign import foreign_written_ids
 from embcompat.migration.journal import Journal
-from embcompat.migration.options import RunOptions, RunReport, job_of, require_text_column
+from embcompat.migration.options import RunOptions, RunReport, job_of, require_texts
 from embcompat.migration.progress import ProgressFactory
 from embcompat.migration.rows import Shard, convert_rows
 from embcompat.migration.run import read_back, run_migration
@@ -81,7 +81,7 @@ def verify_migration(
         MigrationError: If the migration is not under way, a sampled vector is wrong, or the canary check fails.
     """
     job = job_of(aligner.artifact, options)
-    require_text_column(aligner, store, job)
+    require_texts(aligner, store, job)
     store.require_phase(job, "prepared", to="be verified")
     coverage = store.coverage(job)
     counts = {"missing": coverage.missing, "orphans": coverage.orphans}
@@ -151,7 +151,7 @@ def cut_over(
     """
     options = replace(options or RunOptions(), shard=RunOptions().shard)
     job = job_of(aligner.artifact, options)
-    require_text_column(aligner, store, job)
+    require_texts(aligner, store, job)
     store.require_phase(job, "prepared", to="be cut over")
     # The first run accepted the aligner already.
     catch_up = partial(run_migration, aligner, store, options=options, force=True)
@@ -250,7 +250,7 @@ def sweep(aligner: OnnxAligner, store: GalleryStore, *, options: RunOptions | No
         MigrationError: If the gallery was not cut over.
     """
     job = job_of(aligner.artifact, options)
-    require_text_column(aligner, store, job)
+    require_texts(aligner, store, job)
     for ids in store.sweep(job):
         yield from ids
     yield from foreign_written_ids(aligner.artifact, store, job)

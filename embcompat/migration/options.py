@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -64,6 +65,7 @@ class RunOptions:
         metric: Metric of the index on the target side; the one in service when None.
         accept_changes: Whether to continue although the store cannot keep everything (`MigrationPlan.obstacles`).
         text_column: Column of the texts that a text-aware aligner reads beside the vectors, or None.
+        texts: These texts by id, for a gallery that has no such column (FAISS, ``.npy``, Parquet); None otherwise.
     """
 
     batch_size: int | None = None
@@ -75,6 +77,7 @@ class RunOptions:
     metric: Similarity | None = None
     accept_changes: bool = False
     text_column: str | None = None
+    texts: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "threads", "max_rows_per_second"):
@@ -93,23 +96,36 @@ def job_of(artifact: Artifact, options: RunOptions | None = None) -> Job:
         metric=options.metric,
         accept_changes=options.accept_changes,
         text_column=options.text_column,
+        texts=options.texts,
     )
 
 
-def require_text_column(aligner: OnnxAligner, store: GalleryStore, job: Job) -> None:
-    """Check that the job names a column of texts if the artifact reads texts, and only then.
+def require_texts(aligner: OnnxAligner, store: GalleryStore, job: Job) -> None:
+    """Check that the job names a column of texts, or brings them, if the artifact reads texts, and only then.
 
     Raises:
-        InputError: If not, or if the store gives no texts.
+        InputError: If not, or if the store gives or takes no texts.
     """
-    if aligner.reads_texts and job.text_column is None:
+    named, brought = job.text_column is not None, job.texts is not None
+    if aligner.reads_texts and not (named or brought):
         raise InputError(
-            f"{aligner!r} reads the text of each row beside its vector. Name the column of the texts: --text-column "
-            "(RunOptions.text_column), the same in every step of the migration."
+            f"{aligner!r} reads the text of each row beside its vector. Name the column of the texts, --text-column "
+            "(RunOptions.text_column), or for FAISS and files give them by id, --items (RunOptions.texts); the same in "
+            "every step of the migration."
         )
-    if job.text_column is not None and not aligner.reads_texts:
-        raise InputError(f"{aligner!r} reads no texts. Leave --text-column (RunOptions.text_column) out.")
-    if job.text_column is not None and not store.reads_texts:
+    if (named or brought) and not aligner.reads_texts:
+        raise InputError(
+            f"{aligner!r} reads no texts. Leave --text-column (RunOptions.text_column) and --items (RunOptions.texts) "
+            "out."
+        )
+    if named and brought:
+        raise InputError("texts come from a column of the gallery or by id, not from both. Got text_column and texts.")
+    if brought and not store.takes_texts:
+        raise InputError(
+            f"{store.url} takes no texts by id: an application may change its texts, and only their column would tell. "
+            "Name the column: --text-column (RunOptions.text_column)."
+        )
+    if named and not store.reads_texts:
         raise InputError(
             f"{store.url} gives vectors without texts, and {aligner!r} reads texts. Convert files with it."
         )

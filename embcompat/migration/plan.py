@@ -14,7 +14,7 @@ from embcompat.errors import InputError
 from embcompat.evaluation.similarity import pairwise_scores
 from embcompat.migration.checks import check_canary
 from embcompat.migration.foreign import foreign_obstacle
-from embcompat.migration.options import RunOptions, job_of, require_text_column
+from embcompat.migration.options import RunOptions, job_of, require_texts
 from embcompat.migration.rows import Shard, convert_rows
 from embcompat.runtime import OnnxAligner
 from embcompat.spaces import Similarity, require_space
@@ -98,7 +98,7 @@ def plan_migration(aligner: OnnxAligner, store: GalleryStore, *, options: RunOpt
     """
     artifact = aligner.artifact
     job = job_of(artifact, options)
-    require_text_column(aligner, store, job)
+    require_texts(aligner, store, job)
     state = store.state(job)
     in_service = artifact.source if state.phase in ("untouched", "prepared") else artifact.target
     if state.space is not None:

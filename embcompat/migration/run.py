@@ -15,7 +15,7 @@ from embcompat.evaluation.chance import require_better_than_chance
 from embcompat.migration.checks import SAMPLE_TOLERANCE, check_canary, relative_error
 from embcompat.migration.foreign import foreign_obstacle
 from embcompat.migration.journal import Journal
-from embcompat.migration.options import RunOptions, RunReport, job_of, require_text_column
+from embcompat.migration.options import RunOptions, RunReport, job_of, require_texts
 from embcompat.migration.pipeline import run_pipeline
 from embcompat.migration.progress import Advance, ProgressFactory, silent
 from embcompat.migration.rows import Converted, Failure, convert_rows
@@ -118,7 +118,7 @@ def prepare(aligner: OnnxAligner, store: GalleryStore, job: Job, journal: Journa
             f"{store.url} must hold vectors of length {artifact.source.dim}, as space {artifact.source.id!r} has. "
             f"Got {store.dim()}."
         )
-    require_text_column(aligner, store, job)
+    require_texts(aligner, store, job)
     check_canary(artifact, aligner.transform_canary)
     if state.phase == "untouched" and not (job.accept_changes or store.obstacles(job)):
         foreign = foreign_obstacle(artifact, store, job)

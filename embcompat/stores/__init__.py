@@ -2,6 +2,7 @@
 
 from embcompat.stores.base import GalleryStore
 from embcompat.stores.digests import row_digests, vector_digests
+from embcompat.stores.engine import StoreEngine
 from embcompat.stores.sampling import SampledRows, gallery_space, sample_gallery, sample_rows
 from embcompat.stores.url import StoreUrl, open_store, parse_store_url
 from embcompat.stores.values import (
@@ -30,6 +31,7 @@ __all__ = [
     "Rows",
     "SampledRows",
     "State",
+    "StoreEngine",
     "StoreUrl",
     "TargetRows",
     "gallery_space",

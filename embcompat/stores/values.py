@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -29,6 +29,7 @@ class Job:
         metric: Metric of the index on the target side, where the user chose one; the metric in service when None.
         accept_changes: Whether the user accepts what the migration cannot keep; see `Obstacle`.
         text_column: Column of the texts that the aligner reads beside the vectors, or None.
+        texts: These texts by id, for a store that has no such column; None otherwise.
     """
 
     artifact_id: str
@@ -37,6 +38,7 @@ class Job:
     metric: Similarity | None = None
     accept_changes: bool = False
     text_column: str | None = None
+    texts: Mapping[str, str] | None = field(default=None, repr=False, compare=False)
 
     @property
     def suffix(self) -> str:
@@ -92,7 +94,7 @@ class Rows:
         vectors: Array (n, source_dim), float32; not checked, it may hold NaN.
         recorded: Array (n,), int64: digest of the source row that the target row was made from; 0 where there is
             no target row.
-        texts: n texts where the job names a text column, otherwise None; a row without a text has "".
+        texts: n texts where the job names a text column or brings texts, otherwise None; a row without a text has "".
     """
 
     ids: Sequence[str]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from embcompat.migration import (
     plan_migration,
     roll_back,
     run_migration,
+    sweep,
 )
 from embcompat.runtime import OnnxAligner
 from embcompat.stores import open_store
@@ -157,23 +158,59 @@ def test_what_a_kill_leaves_of_files_being_written_goes_with_the_job(aligner: On
     }
 
 
-@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
-def test_an_array_keeps_its_type(kind: type, aligner: OnnxAligner, tmp_path: Path) -> None:
-    vectors = np.random.default_rng(0).standard_normal((20, DIM)).astype(kind)
-    np.save(tmp_path / "a.npy", vectors)
-    with closing(open_store(str(tmp_path / "a.npy"))) as store:
+@pytest.mark.parametrize("ending", ["npy", "parquet"])
+@pytest.mark.parametrize("kind", ["float16", "float32", "float64"])
+def test_numbers_keep_their_type(kind: str, ending: str, aligner: OnnxAligner, tmp_path: Path) -> None:
+    path, job = tmp_path / f"a.{ending}", job_of(aligner.artifact)
+    if ending == "npy":
+        old = np.random.default_rng(0).standard_normal((20, DIM)).astype(kind)
+        np.save(path, old)
+    else:
+        old = save(path, 20, kind=kind).astype(kind)
+    with closing(open_store(str(path))) as store:
+        plan = plan_migration(aligner, store)
+        assert not plan.obstacles
+        assert (plan.neighbours_kept is not None) == (kind == "float16")
         run_migration(aligner, store)
         cut_over(aligner, store)
-    assert np.load(tmp_path / "a.npy").dtype == kind
+        assert not list(sweep(aligner, store))
+        assert store.coverage(job).converted == 20
+        ids = [str(row) if ending == "npy" else f"item-{row}" for row in (3, 5)]
+        native = np.full((2, DIM), 0.1, np.float32)
+        assert store.write_native(job, ids, native) == 2
+        assert not list(sweep(aligner, store))
+        assert store.coverage(job).native == 2
+    if ending == "npy":
+        served = np.load(path)
+    else:
+        table = pq.ParquetFile(path).read()
+        assert table.schema.field("vector").type.value_type == pa.from_numpy_dtype(kind)
+        served = np.array(table["vector"].to_pylist(), kind)
+    assert served.dtype == kind
+    expected = aligner.transform(old.astype(np.float32)).astype(kind)
+    expected[[3, 5]] = native
+    np.testing.assert_allclose(served, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_a_number_that_the_type_of_the_file_cannot_hold_is_a_failed_row(aligner: OnnxAligner, tmp_path: Path) -> None:
+    vectors = np.ones((20, DIM), np.float16)
+    vectors[7] = 65_000
+    np.save(tmp_path / "a.npy", vectors)
+    with closing(open_store(str(tmp_path / "a.npy"))) as store:
+        (failure,) = run_migration(aligner, store).failures
+        assert failure.id == "7"
+        assert "too large for float16" in failure.reason
 
 
 def test_a_column_of_another_type_is_planned_and_needs_a_word(aligner: OnnxAligner, tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
-    old = save(path, 20, kind="float64")
+    old = np.random.default_rng(0).integers(-9, 9, (20, DIM)).astype(np.float32)
+    column = pa.array(old.astype(np.int8).tolist(), pa.list_(pa.int8()))
+    pq.write_table(pa.table({"id": [f"item-{row}" for row in range(20)], "vector": column}), path)
     with closing(open_store(str(path))) as store:
         (obstacle,) = plan_migration(aligner, store).obstacles
         assert obstacle.acceptable
-        with pytest.raises(StoreError, match="Column vector holds double; the converted vectors are float"):
+        with pytest.raises(StoreError, match="Column vector holds int8; the converted vectors are float"):
             run_migration(aligner, store)
         options = RunOptions(accept_changes=True)
         run_migration(aligner, store, options=options)
@@ -200,3 +237,35 @@ def test_a_text_that_changes_is_found_where_texts_are_read(aligner: OnnxAligner,
         pytest.raises(StoreError, match="There is no column 'note' with texts"),
     ):
         store.prepare(job)
+
+
+def test_a_kill_while_native_vectors_replace_the_file_in_service_loses_no_row(
+    aligner: OnnxAligner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, job = tmp_path / "a.parquet", job_of(aligner.artifact)
+    save(path, 20)
+    ids = [f"item-{row}" for row in range(20)]
+    with closing(open_store(str(path))) as store:
+        run_migration(aligner, store)
+        cut_over(aligner, store)
+
+    replace, calls = os.replace, 0
+    for number in range(4):  # before each rename of the replacement, and once not at all
+
+        def counted(source: Path, target: Path, number: int = number) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == number + 1:
+                raise KeyboardInterrupt
+            replace(source, target)
+
+        calls = 0
+        with closing(open_store(str(path))) as store, monkeypatch.context() as patch:
+            patch.setattr(os, "replace", counted)
+            with suppress(KeyboardInterrupt):
+                store.write_native(job, ids[:3], np.full((3, DIM), 0.1 * (number + 1), np.float32))
+        with closing(open_store(str(path))) as store:
+            assert list(store.read_target(job, ids).ids) == ids
+            assert store.coverage(job).converted == 20
+            assert not list(sweep(aligner, store))
+    assert calls > 2

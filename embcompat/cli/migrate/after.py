@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from embcompat.cli.console import messages, output, print_json
+from embcompat.cli.inputs.words import ItemsFile
 from embcompat.cli.migrate.options import (
     ArtifactPath,
     JournalPath,
@@ -19,6 +20,7 @@ from embcompat.cli.migrate.options import (
     default_journal,
     files,
     open_both,
+    texts,
 )
 from embcompat.errors import GateError, InputError
 
@@ -112,7 +114,9 @@ def drop_old(
     output().print("The old side is gone.")
 
 
-def sweep(artifact: ArtifactPath, url: Url, text_column: TextColumn = None, as_json: Json = False) -> None:
+def sweep(
+    artifact: ArtifactPath, url: Url, text_column: TextColumn = None, items: ItemsFile = None, as_json: Json = False
+) -> None:
     """List rows in service that neither the migration nor the new model wrote. Exit code 3 if there are any.
 
     An old application wrote them during or after the cutover, or had deleted them and they came back. In PostgreSQL,
@@ -126,7 +130,7 @@ def sweep(artifact: ArtifactPath, url: Url, text_column: TextColumn = None, as_j
     from embcompat.migration import RunOptions, sweep
 
     with open_both(artifact, url) as (aligner, store):
-        ids = list(sweep(aligner, store, options=RunOptions(text_column=text_column)))
+        ids = list(sweep(aligner, store, options=RunOptions(**texts(items, text_column))))
     if as_json:
         print_json({"rows": ids})
     else:

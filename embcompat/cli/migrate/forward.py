@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from embcompat.cli.console import output, print_json, track
+from embcompat.cli.inputs.words import ItemsFile
 from embcompat.cli.migrate.options import (
     AcceptChanges,
     ArtifactPath,
@@ -27,6 +28,7 @@ from embcompat.cli.migrate.options import (
     print_notes,
     show_step,
     size,
+    texts,
 )
 from embcompat.durations import format_duration
 from embcompat.errors import GateError
@@ -37,6 +39,7 @@ def plan(
     url: Url,
     metric: Metric = None,
     text_column: TextColumn = None,
+    items: ItemsFile = None,
     as_json: Json = False,
 ) -> None:
     """Estimate rows, bytes, time and disk of a migration, and list what it cannot do or keep. Writes nothing.
@@ -48,7 +51,7 @@ def plan(
     """
     from embcompat.migration import RunOptions, plan_migration
 
-    options = RunOptions(metric=metric, text_column=text_column)
+    options = RunOptions(metric=metric, **texts(items, text_column))
     with open_both(artifact, url) as (aligner, store):
         cost = plan_migration(aligner, store, options=options)
     if as_json:
@@ -96,6 +99,7 @@ def run(
     metric: Metric = None,
     accept_changes: AcceptChanges = False,
     text_column: TextColumn = None,
+    items: ItemsFile = None,
     journal: JournalPath = None,
     dead_letters: DeadLetters = None,
     as_json: Json = False,
@@ -120,7 +124,7 @@ def run(
             max_rows_per_second=max_rows_per_second,
             metric=metric,
             accept_changes=accept_changes,
-            text_column=text_column,
+            **texts(items, text_column),
             **files(aligner, journal, dead_letters),
         )
         report = run_migration(
@@ -179,6 +183,7 @@ def verify(
     url: Url,
     max_failures: MaxFailures = 0,
     text_column: TextColumn = None,
+    items: ItemsFile = None,
     as_json: Json = False,
 ) -> None:
     """Count both sides, read a sample back and map the canary. Exit code 3 if a cutover would be blocked.
@@ -190,7 +195,7 @@ def verify(
     """
     from embcompat.migration import RunOptions, verify_migration
 
-    options = RunOptions(text_column=text_column)
+    options = RunOptions(**texts(items, text_column))
     with open_both(artifact, url) as (aligner, store):
         report = verify_migration(aligner, store, max_failures=max_failures, options=options)
     if as_json:
@@ -212,6 +217,7 @@ def cutover(
     metric: Metric = None,
     accept_changes: AcceptChanges = False,
     text_column: TextColumn = None,
+    items: ItemsFile = None,
     lock_timeout: LockTimeout = 0.15,
     tries: Tries = 30,
     journal: JournalPath = None,
@@ -235,7 +241,7 @@ def cutover(
             threads=threads,
             metric=metric,
             accept_changes=accept_changes,
-            text_column=text_column,
+            **texts(items, text_column),
             **files(aligner, journal, dead_letters),
         )
         report = cut_over(

@@ -33,7 +33,10 @@ Metric = Annotated[
 AcceptChanges = Annotated[
     bool, typer.Option("--accept-changes", help="Continue although something cannot be kept; see migrate plan.")
 ]
-TextColumn = Annotated[str | None, typer.Option(help="Column of the texts that a text-aware aligner reads.")]
+TextColumn = Annotated[
+    str | None,
+    typer.Option(help="Column of the texts that a text-aware aligner reads: of the gallery, or of --items if given."),
+]
 MaxFailures = Annotated[int, typer.Option(min=0, help="Rows that may stay without a converted vector.")]
 
 LockTimeout = Annotated[
@@ -43,6 +46,13 @@ LockTimeout = Annotated[
 Tries = Annotated[
     int, typer.Option(min=1, help="Number of attempts to get the lock, with growing pauses (PostgreSQL).")
 ]
+
+
+def texts(items: Path | None, text_column: str | None) -> dict[str, Any]:
+    """Return where a text-aware aligner finds the texts: in a file of items by id, or in a column of the gallery."""
+    from embcompat.cli.inputs.words import read_texts
+
+    return {"text_column": text_column} if items is None else {"texts": read_texts(items, text_column)}
 
 
 @contextmanager

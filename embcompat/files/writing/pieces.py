@@ -48,6 +48,7 @@ class ParquetFormat:
         space: Space of the vectors that are written.
         provenance: Where they came from.
         vector: The column of vectors.
+        numbers: Type of their numbers, a type of floats.
     """
 
     def __init__(
@@ -57,14 +58,15 @@ class ParquetFormat:
         provenance: Mapping[str, JsonValue],
         *,
         vector: str = "vector",
+        numbers: pa.DataType = pa.float32(),  # noqa: B008 - a constant
     ) -> None:
         index = schema.get_field_index(vector)
         kept = {key: value for key, value in (schema.metadata or {}).items() if key not in _FOREIGN_KEYS}
         kept[SPACE_KEY] = space.to_json().encode()
         kept[PROVENANCE_KEY] = json.dumps(provenance, sort_keys=True).encode()
-        field = pa.field(vector, vector_type(space.dim))
+        field = pa.field(vector, vector_type(space.dim, numbers))
         self.schema: pa.Schema = schema.set(index, field).with_metadata(kept)
-        self._index = index
+        self._index, self._numbers = index, numbers
         self._others = [name for name in schema.names if name != vector]
 
     def head(self) -> bytes:
@@ -76,7 +78,7 @@ class ParquetFormat:
         if others is None:
             raise InputError("rows of a Parquet file must have ids. Got vectors alone.")
         columns = others.columns
-        columns.insert(self._index, vectors_to_arrow(vectors))
+        columns.insert(self._index, vectors_to_arrow(vectors, self._numbers))
         table = pa.Table.from_arrays(columns, schema=self.schema)
         try:
             buffer = pa.allocate_buffer(2 * others.nbytes + vectors.nbytes + vectors.nbytes // 16 + _SPARE_BYTES)

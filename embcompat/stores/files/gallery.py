@@ -23,7 +23,7 @@ from embcompat.errors import StoreError
 from embcompat.files.writing.atomic import atomic_path
 from embcompat.stores.base import GalleryStore
 from embcompat.stores.digests import row_digests
-from embcompat.stores.files.layouts import Contents, FileLayout
+from embcompat.stores.files.layouts import Contents, FileLayout, require_range, text_obstacles, texts_of
 from embcompat.stores.files.names import JobFiles
 from embcompat.stores.files.notes import FileNotes, identity_key
 from embcompat.stores.files.records import RecordFile
@@ -49,11 +49,11 @@ class FileGallery(GalleryStore):
         url: As given.
         batch_size: Rows of one write.
         keeps_norms: Always.
-        tolerance: Vectors are stored as float32.
+        tolerance: Vectors are stored as float32 until the cutover, then in the type of the old ones.
     """
 
     keeps_norms = True
-    reads_texts = True
+    reads_texts = takes_texts = True
     tolerance = 1e-4
 
     def __init__(self, url: str, path: Path, layout: FileLayout) -> None:
@@ -82,10 +82,7 @@ class FileGallery(GalleryStore):
     def obstacles(self, job: Job) -> list[Obstacle]:
         """Return what a file of this kind cannot hold of the new space."""
         contents = self._read()
-        obstacles = self._layout.obstacles(job, contents)
-        if job.text_column is not None and self._layout.texts(contents, job.text_column) is None:
-            obstacles.append(Obstacle(f"There is no column {job.text_column!r} with texts for the aligner to read."))
-        return obstacles
+        return [*self._layout.obstacles(job, contents), *text_obstacles(self._layout, contents, job)]
 
     def _prepare(self, job: Job) -> None:
         """Start the file of target vectors."""
@@ -98,7 +95,7 @@ class FileGallery(GalleryStore):
         hits, places = latest.find(contents.keys)
         recorded = np.zeros(len(contents.keys), np.int64)
         recorded[hits] = latest.sources[places]
-        texts = self._texts(job, contents)
+        texts = texts_of(self._layout, contents, job)
         chosen = np.flatnonzero(~hits if missing_only else recorded != row_digests(contents.vectors, texts))
         for start in range(0, len(chosen), batch_size):
             rows = chosen[start : start + batch_size]
@@ -114,6 +111,7 @@ class FileGallery(GalleryStore):
         replaceable[hits] = ~(latest.native[places] & (latest.sources[places] == digests[hits]))
         if not replaceable.all():
             keys, digests, vectors = keys[replaceable], digests[replaceable], vectors[replaceable]
+        require_range(self._read(), vectors, where=self.url)
         self._records(job).append(keys, digests, vectors)
 
     def write_native(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32]) -> int:
@@ -121,6 +119,7 @@ class FileGallery(GalleryStore):
         phase, keys = self.state(job).phase, self._layout.keys(ids)
         if phase == "untouched":
             raise no_target_side(self.url)
+        require_range(self._read(), vectors, where=self.url)
         written = 0
         if phase in ("prepared", "cut_over"):
             latest = self._records(job).latest()
@@ -157,7 +156,7 @@ class FileGallery(GalleryStore):
         common = keys[contents.find(keys)[0] & latest.find(keys)[0]]
         here, there = contents.find(common)[1], latest.find(common)[1]
         target = self._records(job).vectors(latest.numbers[there])
-        texts = self._texts(job, contents)
+        texts = texts_of(self._layout, contents, job)
         chosen = None if texts is None else list(texts[here])
         return Pairs(contents.ids(here), contents.vectors[here], target, latest.native[there], chosen)
 
@@ -197,7 +196,8 @@ class FileGallery(GalleryStore):
         vectors = self._records(job).vectors(latest.numbers[places])
         with atomic_path(self._files(job).new) as temporary:
             self._layout.write(temporary, contents, np.flatnonzero(convertible), vectors, job)
-        save_served(self._files(job).rows, contents.keys[convertible], vectors, latest.native[places])
+        written = self._layout.read(self._files(job).new)
+        save_served(self._files(job).rows, written, contents.keys[convertible], latest.keys[latest.native])
         self._notes.add(job, self._files(job).new, stamp=stamp)
 
     def try_write(self, job: Job, rows: Rows, vectors: NDArray[np.float32]) -> float:
@@ -211,6 +211,10 @@ class FileGallery(GalleryStore):
             again = records.vectors(records.latest().numbers[places])
             self._layout.write(Path(folder) / self._path.name, contents, contents.find(keys)[1][hits], again, job)
             return time.perf_counter() - start
+
+    def stored(self, job: Job, vectors: NDArray[np.float32]) -> NDArray[np.float32]:  # noqa: ARG002
+        """Return vectors as the numbers of the file hold them."""
+        return self._read().rounded(vectors)
 
     def _cutover(self, job: Job, finish: Finish) -> None:
         """Give the old file a second name and the new one the first, once they are of the same rows."""
@@ -271,25 +275,20 @@ class FileGallery(GalleryStore):
             self._contents = identity, self._layout.read(self._path)
         return self._contents[1]
 
-    def _texts(self, job: Job, contents: Contents) -> NDArray[np.object_] | None:
-        if job.text_column is None:
-            return None
-        texts = self._layout.texts(contents, job.text_column)
-        if texts is None:
-            raise StoreError(f"{self.url}: there is no column {job.text_column!r} with texts.")
-        return texts
-
     def _replace_served(self, job: Job, keys: NDArray[np.int64], vectors: NDArray[np.float32]) -> int:
         contents = self._read()
         hits, places = contents.find(keys)
         replaced = contents.vectors.copy()
         replaced[places] = vectors[hits]
-        ours, native = load_served(self._files(job).rows).match(contents.keys, contents.vectors)
+        before, file = load_served(self._files(job).rows), self._files(job).rows
+        ours, native = before.match(contents.keys, contents.vectors)
         ours[places] = native[places] = True
         with atomic_path(self._path) as temporary:
             self._layout.write(temporary, contents, np.arange(len(contents.keys)), replaced, job)
             self._notes.add(job, temporary)
-            save_served(self._files(job).rows, contents.keys[ours], replaced[ours], native[ours])
+            written = self._layout.read(temporary)
+            save_served(file, written, contents.keys[ours], contents.keys[native], before=before)
+        save_served(file, written, contents.keys[ours], contents.keys[native])
         return len(places)
 
     def _files(self, job: Job) -> JobFiles:

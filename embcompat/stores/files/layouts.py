@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from embcompat.errors import StoreError
 from embcompat.spaces import SpaceVersion
 from embcompat.stores.values import Job, Obstacle
+
+FLOAT32: Final[np.dtype[Any]] = np.dtype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Contents:
         vectors: Array (n, dim), float32.
         positional: Whether the keys are nothing but places in the file.
         names: Ids of the rows, where they are not the keys written out.
+        numbers: Type of the numbers in the file.
         whole: Everything else of the file, for the layout to write another one like it.
     """
 
@@ -32,6 +35,7 @@ class Contents:
     vectors: NDArray[np.float32]
     positional: bool
     names: NDArray[np.object_] | None = None
+    numbers: np.dtype[Any] = FLOAT32
     whole: Any = None
 
     @cached_property
@@ -50,6 +54,13 @@ class Contents:
         if self.names is not None:
             return list(self.names[places])
         return list(map(str, self.keys[places].tolist()))
+
+    def rounded(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return what vectors become in a file of this type of numbers; too large ones become infinite."""
+        if self.numbers.itemsize >= FLOAT32.itemsize:
+            return vectors
+        with np.errstate(over="ignore"):
+            return vectors.astype(self.numbers).astype(np.float32)
 
 
 class FileLayout(Protocol):
@@ -100,6 +111,36 @@ def among(values: NDArray[np.int64], ascending: NDArray[np.int64]) -> NDArray[np
         return np.zeros(len(values), bool)
     place = np.minimum(np.searchsorted(ascending, values), len(ascending) - 1)
     return np.asarray(ascending[place] == values)
+
+
+def texts_of(layout: FileLayout, contents: Contents, job: Job) -> NDArray[np.object_] | None:
+    """Return the text of each row, "" where there is none: what the job brings for its id, or what its column holds.
+
+    None where the job reads no texts, or the file has no such column.
+    """
+    if job.texts is not None:
+        ids = contents.ids(np.arange(len(contents.keys)))
+        return np.array([job.texts.get(identifier, "") for identifier in ids], dtype=object)
+    return None if job.text_column is None else layout.texts(contents, job.text_column)
+
+
+def text_obstacles(layout: FileLayout, contents: Contents, job: Job) -> list[Obstacle]:
+    """List why the texts that the aligner is to read cannot be found."""
+    texts = texts_of(layout, contents, job)
+    if texts is None and job.text_column is not None:
+        text = f"There is no column {job.text_column!r} with texts for the aligner to read."
+        return [Obstacle(f"{text} Texts in a file of items are given by the ids of the rows (--items).")]
+    if job.texts is not None and texts is not None and len(texts) and not texts.any():
+        first = contents.ids(np.arange(min(3, len(contents.keys))))
+        text = f"None of the {len(job.texts):,} texts belongs to a row."
+        return [Obstacle(f"{text} The ids of the rows are like {', '.join(map(repr, first))}.")]
+    return []
+
+
+def require_range(contents: Contents, vectors: NDArray[np.float32], *, where: str) -> None:
+    """Raise StoreError if a number is too large for the type of numbers in the file."""
+    if not np.isfinite(contents.rounded(vectors)).all():
+        raise StoreError(f"{where}: a number is too large for {contents.numbers}, the type of numbers in the file.")
 
 
 def require_unique(keys: NDArray[np.int64], *, where: str) -> None:

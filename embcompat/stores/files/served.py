@@ -10,14 +10,19 @@ from numpy.typing import NDArray
 
 from embcompat.files.writing.atomic import atomic_path
 from embcompat.stores.digests import vector_digests
+from embcompat.stores.files.layouts import Contents
+
+_KEY_WEIGHT = np.uint64(0x9E3779B97F4A7C15)  # odd, so that no two keys fall together
 
 
 @dataclass(frozen=True)
 class ServedRows:
     """Rows that were put into service.
 
+    While a file is replaced, a row is here as it was and as it will be, so that a kill before or after is all right.
+
     Attributes:
-        keys: Array (n,), int64, ascending.
+        keys: Array (n,), int64.
         digests: Array (n,), int64: digests of the vectors.
         native: Array (n,), bool.
     """
@@ -32,8 +37,10 @@ class ServedRows:
         """Return of each row in service whether it is as it was put there, and whether it is native."""
         if not len(self.keys):
             return np.zeros(len(keys), bool), np.zeros(len(keys), bool)
-        place = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-        same = (self.keys[place] == keys) & (self.digests[place] == vector_digests(vectors))
+        ours = _mixed(self.keys, self.digests)
+        order, rows = np.argsort(ours), _mixed(keys, vector_digests(vectors))
+        place = order[np.minimum(np.searchsorted(ours[order], rows), len(ours) - 1)]
+        same = ours[place] == rows
         return same, same & self.native[place]
 
 
@@ -43,8 +50,32 @@ def load_served(path: Path) -> ServedRows:
     return ServedRows(keys, digests, native != 0)
 
 
-def save_served(path: Path, keys: NDArray[np.int64], vectors: NDArray[np.float32], native: NDArray[np.bool_]) -> None:
-    """Write what is put into service, in one step."""
-    order = np.argsort(keys)
+def save_served(
+    path: Path,
+    written: Contents,
+    keys: NDArray[np.int64],
+    native: NDArray[np.int64],
+    *,
+    before: ServedRows | None = None,
+) -> None:
+    """Write what is put into service, in one step.
+
+    Args:
+        path: Where.
+        written: The file that is put into service, as it reads back: its kind may have rounded the vectors.
+        keys: Keys of the rows that the migration or the new model made.
+        native: Keys of those that the new model made.
+        before: What the file that is to be replaced holds, as long as it is there.
+    """
+    mask = np.isin(written.keys, keys)
+    ours = written.keys[mask]
+    rows = np.stack([ours, vector_digests(written.vectors[mask]), np.isin(ours, native).astype(np.int64)])
+    if before is not None:
+        rows = np.concatenate([rows, np.stack([before.keys, before.digests, before.native.astype(np.int64)])], axis=1)
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        np.save(stream, np.stack([keys, vector_digests(vectors), native.astype(np.int64)])[:, order])
+        np.save(stream, rows)
+
+
+def _mixed(keys: NDArray[np.int64], digests: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Return one number of key and digest."""
+    return keys.view(np.uint64) * _KEY_WEIGHT + digests.view(np.uint64)

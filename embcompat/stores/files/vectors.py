@@ -103,7 +103,10 @@ class ParquetLayout:
         names = strings_from_arrow(table.column(key), where=f"{path}: column {key}")
         keys = self.keys(names)
         require_unique(keys, where=str(path))
-        return Contents(keys, vectors, positional=False, names=np.array(names, dtype=object), whole=table)
+        kind = _numbers(table.schema.field(vector).type)
+        numbers = np.dtype(kind.to_pandas_dtype())
+        objects = np.array(names, dtype=object)
+        return Contents(keys, vectors, positional=False, names=objects, numbers=numbers, whole=table)
 
     def texts(self, contents: Contents, column: str) -> NDArray[np.object_] | None:
         """Return the column as texts."""
@@ -118,11 +121,11 @@ class ParquetLayout:
         return np.frombuffer(digests, dtype="<i8").astype(np.int64)
 
     def obstacles(self, job: Job, contents: Contents) -> list[Obstacle]:  # noqa: ARG002
-        """Return that the new vectors are float32, where the old ones are not."""
+        """Return that the new vectors are float32, where the old ones are no floats."""
         table: pa.Table = contents.whole
         _, vector = self._names(table.schema, "the file")
         kind = table.schema.field(vector).type.value_type
-        if kind == pa.float32():
+        if pa.types.is_floating(kind):
             return []
         return [Obstacle(f"Column {vector} holds {kind}; the converted vectors are float.", acceptable=True)]
 
@@ -135,7 +138,8 @@ class ParquetLayout:
         _, vector = self._names(table.schema, path)
         roles = find_roles(table.schema, self._columns, where=str(path))
         schema = table.schema.with_metadata({**(table.schema.metadata or {}), **roles.metadata()})
-        layout = ParquetFormat(schema, job.target, provenance, vector=vector)
+        numbers = _numbers(table.schema.field(vector).type)
+        layout = ParquetFormat(schema, job.target, provenance, vector=vector, numbers=numbers)
         others = table.drop_columns(vector).take(pa.array(places))
         ends = []
         with path.open("wb") as stream:
@@ -170,7 +174,8 @@ class NpyLayout:
         """Read the file."""
         stored = read_npy(path)
         vectors = np.array(stored, dtype=np.float32)
-        return Contents(np.arange(len(vectors), dtype=np.int64), vectors, positional=True, whole=stored.dtype)
+        keys = np.arange(len(vectors), dtype=np.int64)
+        return Contents(keys, vectors, positional=True, numbers=stored.dtype)
 
     def texts(self, contents: Contents, column: str) -> None:
         """Return None: the file holds no texts."""
@@ -196,4 +201,9 @@ class NpyLayout:
     ) -> None:
         """Write the array in the type of the old one."""
         with path.open("wb") as stream:
-            np.save(stream, vectors.astype(like.whole, copy=False))
+            np.save(stream, vectors.astype(like.numbers, copy=False))
+
+
+def _numbers(kind: pa.DataType) -> pa.DataType:
+    """Return the type of the numbers of new vectors: that of the old ones if those are floats."""
+    return kind.value_type if pa.types.is_floating(kind.value_type) else pa.float32()

@@ -42,7 +42,7 @@ from embcompat.testing.stores.promises import (
     check_metric_and_queries,
     check_two_vectors,
 )
-from embcompat.testing.stores.texts import check_texts
+from embcompat.testing.stores.texts import check_texts, check_texts_by_id
 from embcompat.testing.stores.trouble import (
     check_bad_rows,
     check_damage_is_found,
@@ -204,5 +204,6 @@ STORE_CHECKS: tuple[StoreCheck, ...] = (
     check_late_writes,
     check_two_vectors,
     check_texts,
+    check_texts_by_id,
     check_kill_points,
 )

@@ -11,11 +11,20 @@ from numpy.typing import NDArray
 
 from embcompat.aligners import AffineAligner
 from embcompat.aligners.text import TextAwareAligner, build_static_encoder
-from embcompat.errors import EmbcompatError, InputError
+from embcompat.errors import EmbcompatError, InputError, StoreError
 from embcompat.export import save_artifact
 from embcompat.migration import RunOptions, cut_over, plan_migration, roll_back, run_migration, sweep, verify_migration
 from embcompat.runtime import OnnxAligner
-from embcompat.testing.stores.check import SOURCE_DIM, TARGET_DIM, Gallery, StoreBench, in_service, refused, require
+from embcompat.testing.stores.check import (
+    SOURCE_DIM,
+    TARGET_DIM,
+    Gallery,
+    StoreBench,
+    in_service,
+    refused,
+    require,
+    skip_unless,
+)
 
 WORD_DIM = 8
 
@@ -62,6 +71,33 @@ def check_texts(bench: StoreBench) -> None:
     with bench.store(url) as store:
         roll_back(aligner, store)
     in_service(bench, url, old, "the old vectors must be back after a rollback")
+
+
+def check_texts_by_id(bench: StoreBench) -> None:
+    """Texts that the gallery does not hold are given by id; a row whose text changes is converted again."""
+    old = bench.gallery(60)
+    url = bench.harness.create(old)
+    with bench.store(url) as store:
+        skip_unless(store.takes_texts, "this store reads its texts from a column")
+    notes = bench.harness.notes(url)
+    texts = {str(key): note for key, note in notes.items()}
+    aligner = _worded(bench, notes)
+    with bench.store(url) as store:
+        both = RunOptions(texts=texts, text_column="note")
+        refused(InputError, lambda: run_migration(aligner, store, options=both), "texts come from one place")
+        strange = RunOptions(texts={f"other {key}": text for key, text in texts.items()})
+        refused(StoreError, lambda: run_migration(aligner, store, options=strange), "no text belongs to a row")
+        require(bool(plan_migration(aligner, store, options=strange).obstacles), "a plan must list that")
+        report = run_migration(aligner, store, options=RunOptions(texts=texts))
+        require(report.rows == len(old), f"every row must be converted once. Got {report.rows} of {len(old)}")
+        require(report.rows_without_text == 0, f"every row has a text. Got {report.rows_without_text} without")
+    changed = dict.fromkeys(list(notes)[3:8], "note note") | dict.fromkeys(list(notes)[20:22], "")
+    texts |= {str(key): text for key, text in changed.items()}
+    options = RunOptions(texts=texts)
+    with bench.store(url) as store:
+        cut_over(aligner, store, options=options)
+        require(not list(sweep(aligner, store, options=options)), "nothing must be swept when all rows were converted")
+    in_service(bench, url, _converted(aligner, old, notes | changed), "texts must count as they are now")
 
 
 def _worded(bench: StoreBench, notes: Mapping[Any, str]) -> OnnxAligner:
