@@ -50,12 +50,12 @@ def belongs(connection: Connection[Any], names: Names) -> bool:
     needed = (names.name("_parts"), GALLERIES)
     if names.condition or any(find_oid(connection, names.schema, name) is None for name in needed):
         return False
-    served, target = (find_oid(connection, names.schema, name) for name in (names.table, names.name()))
+    table, target = (find_oid(connection, names.schema, name) for name in (names.table, names.name()))
     statement = sql.SQL(
         "SELECT 1 FROM {} WHERE artifact = %s AND relation IN (%s, %s) AND (attribute = %s OR attribute LIKE %s)"
     ).format(names.identifier(GALLERIES))
     beside = f"{names.column}__%{names.job.suffix}"
-    parameters = (names.job.artifact_id, served, target or 0, names.column, beside)
+    parameters = (names.job.artifact_id, table, target or 0, names.column, beside)
     return connection.execute(statement, parameters).fetchone() is not None
 
 

@@ -88,10 +88,10 @@ def create_indexes(session: Session, *, concurrently: bool) -> None:
     """
     connection, source, target = session.connection, session.table, session.target
     present = list(definitions(connection, target, of_column=concurrently).values())
-    moved = definitions(connection, source, of_column=True)
+    of_vector = definitions(connection, source, of_column=True)
     for name, definition in definitions(connection, source, of_column=concurrently).items():
         text = definition
-        if name in moved:
+        if name in of_vector:
             definition_for = _of_migrated if _serves_migrated(session, name) else _of_left_out
             text = definition_for(session, definition)
         if text in present:

@@ -31,13 +31,13 @@ def create_column(session: Session) -> None:
     add_stale_trigger(session)
 
 
-def carry_settings(session: Session, before: VectorTable, after: VectorTable) -> None:
-    """Give a column the storage, compression and statistics target of another one of the table."""
-    settings = column_settings(session.connection, before.oid)
-    for column, action in settings:
-        if column == before.column and (after.column, action) not in settings:
+def carry_settings(session: Session, model: VectorTable, column: VectorTable) -> None:
+    """Give a column the storage, compression and statistics target of another one of the table, the model."""
+    settings = column_settings(session.connection, model.oid)
+    for name, action in settings:
+        if name == model.column and (column.column, action) not in settings:
             change = sql.SQL("ALTER TABLE {} ALTER {} {}")
-            session.execute(change.format(after.identifier, after.vectors, raw(action)))
+            session.execute(change.format(column.identifier, column.vectors, raw(action)))
 
 
 def drop_broken_indexes(session: Session) -> None:

@@ -6,7 +6,6 @@ from typing import Final
 
 from psycopg import sql
 
-from embcompat.stores.postgres.column.side import drop_broken_indexes
 from embcompat.stores.postgres.names import listed
 from embcompat.stores.postgres.session import Session
 
@@ -20,8 +19,10 @@ def create_waiting_index(session: Session) -> None:
     Next to none are left before a cutover. Without the index, the cutover would have to read the whole table to find
     them, while writers wait.
     """
-    drop_broken_indexes(session)
-    target = session.target
+    target, name = session.target, session.names.identifier(_name(session))
+    broken = "SELECT 1 FROM pg_index WHERE indexrelid = to_regclass(%s) AND NOT indisvalid"
+    if session.execute(broken, (session.text(name),)).fetchone() is not None:
+        session.execute(sql.SQL("DROP INDEX CONCURRENTLY {}").format(name))
     session.execute(sql.SQL("ANALYZE {} ({})").format(target.identifier, target.vectors))  # or the index is not chosen
     session.execute(sql.SQL("SET lock_timeout = {}").format(1_000 * _LONGEST_WAIT_SECONDS))
     try:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import psycopg
 import pytest
+from psycopg import sql
 
 from embcompat.errors import InputError, StoreError
 from embcompat.migration import (
@@ -24,6 +25,8 @@ from embcompat.migration import (
 from embcompat.runtime import OnnxAligner
 from embcompat.stores import vector_digests
 from embcompat.stores.postgres.column import rows as rows_module
+from embcompat.stores.postgres.column.waiting import create_waiting_index
+from embcompat.stores.postgres.rows.parts import WHOLE
 
 DIM = 24
 NEW = "?target=column"
@@ -208,6 +211,22 @@ def test_an_index_whose_building_was_interrupted_is_built_again(
         assert database.one("SELECT count(*) FROM pg_index WHERE indrelid = 'docs'::regclass") == 3
         assert database.one("SELECT bool_and(indisvalid) FROM pg_index WHERE indrelid = 'docs'::regclass") is True
         assert not verify_migration(aligner, store).problems
+
+
+def test_the_last_rows_of_a_cutover_are_found_by_an_index(database: Any, aligner: OnnxAligner) -> None:
+    database.execute(f"CREATE TABLE docs (id integer PRIMARY KEY, v vector({DIM}))")
+    vector = str([0.5] * DIM)
+    database.execute("INSERT INTO docs SELECT number, %s FROM generate_series(1, 3000) number", (vector,))
+    with database.opened(NEW) as store:
+        run_migration(aligner, store)
+        session = store._session(job_of(aligner.artifact))
+        plan = (
+            sql.SQL("EXPLAIN SELECT id ") + rows_module.empty_rows(session, WHOLE) + sql.SQL(" ORDER BY id LIMIT 500")
+        )
+        create_waiting_index(session)
+        lines = " ".join(line for (line,) in session.execute(plan))
+    assert "waiting" in lines
+    assert "Seq Scan" not in lines
 
 
 def interrupt(*_: object, **__: object) -> list[object]:
