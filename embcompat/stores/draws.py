@@ -1,4 +1,4 @@
-"""A uniform sample from one scan of a store."""
+"""A uniform sample, or the given rows, from one scan of a store."""
 
 from __future__ import annotations
 
@@ -35,9 +35,7 @@ def scan_sample(
     Raises:
         StoreError: If a column is asked for that a scan does not read.
     """
-    if unreadable := [name for name in columns if name != job.text_column]:
-        raise StoreError(f"{store.url}: only a text column can be read from such a store. Got {unreadable[0]!r}.")
-    batches: list[Rows] = [Rows([], np.empty((0, store.dim()), np.float32), np.empty(0, np.int64))]
+    batches = _start(store, job, columns)
     hashes = [np.empty(0, np.uint64)]
     waiting = 0
     for rows in store.scan(job, batch_size=_SCAN_ROWS, missing_only=False):
@@ -49,6 +47,30 @@ def scan_sample(
             waiting = count
     if count is not None:
         batches, hashes = _smallest(batches, hashes, count)
+    return _with_texts(store, batches, columns)
+
+
+def scan_selection(
+    store: Scannable, job: Job, ids: Sequence[str], *, columns: Sequence[str]
+) -> tuple[Rows, dict[str, Sequence[Any]]]:
+    """Scan a store once and keep the given rows.
+
+    Raises:
+        StoreError: As `scan_sample`.
+    """
+    batches, chosen = _start(store, job, columns), frozenset(ids)
+    for rows in store.scan(job, batch_size=_SCAN_ROWS, missing_only=False):
+        batches.append(rows.select(np.array([identifier in chosen for identifier in rows.ids], dtype=bool)))
+    return _with_texts(store, batches, columns)
+
+
+def _start(store: Scannable, job: Job, columns: Sequence[str]) -> list[Rows]:
+    if unreadable := [name for name in columns if name != job.text_column]:
+        raise StoreError(f"{store.url}: only a text column can be read from such a store. Got {unreadable[0]!r}.")
+    return [Rows([], np.empty((0, store.dim()), np.float32), np.empty(0, np.int64))]
+
+
+def _with_texts(store: Scannable, batches: list[Rows], columns: Sequence[str]) -> tuple[Rows, dict[str, Sequence[Any]]]:
     whole = _stack(batches)
     if columns and whole.texts is None and len(whole):
         raise StoreError(f"{store.url}: this store does not read other columns. Got {columns[0]!r}.")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embcompat.errors import StoreError
-from embcompat.stores.draws import scan_sample
+from embcompat.stores.draws import scan_sample, scan_selection
 from embcompat.stores.values import (
     Coverage,
     Finish,
@@ -256,6 +256,15 @@ class StoreEngine(ABC):
         if where is not None:
             raise StoreError(f"{self.url}: a sample of such a store takes no condition (--where). Got {where!r}.")
         return scan_sample(self, job, count, seed=seed, columns=columns)
+
+    def look_up(
+        self, job: Job, ids: Sequence[str], *, columns: Sequence[str] = ()
+    ) -> tuple[Rows, dict[str, Sequence[Any]]]:
+        """Read the given rows of the side in service that have a vector, and other columns of them.
+
+        Here the store is scanned once; a store that can reach rows by key reads only those. See `draw`.
+        """
+        return scan_selection(self, job, ids, columns=columns)
 
     def close(self) -> None:  # noqa: B027 - a store may hold nothing open
         """Let go of files and connections; by default nothing is held open."""

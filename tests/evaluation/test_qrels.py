@@ -156,3 +156,25 @@ def test_judgements_as_people_have_them(tmp_path: Path) -> None:
         stream.write("1 0 7 2\n1 0 8 0\n2 0 7 1\n")
     for path in sorted(tmp_path.iterdir()):
         assert read_qrels(path).gains == expected, path.name
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("x.jsonl", '{"qid": 1, "docid": null}', r"row 0 must have a value in 'docid'"),
+        ("x.jsonl", '{"qid": 1, "docid": 2, "rel": 1}\n{"qid": 1, "docid": 3}', r"row 1 must have a value in 'rel'"),
+        (
+            "x.jsonl",
+            '{"qid": 1, "docid": 2}\n{"qid": 1, "docid": 3, "rel": 0}',
+            r"row 1 has 'rel', which the first row",
+        ),
+        ("x.json", '{"q1": {"d1": 1}, "q1": {"d2": 1}}', r"must name each field once. It holds 'q1' twice"),
+        ("x.json", '{"q1": 3}', r"must hold \{query: \{item: gain\}\}"),
+        ("x.json", "[3]", r"must hold \{query: \{item: gain\}\}"),
+        ("x.json", "7", r"must hold \{query: \{item: gain\}\}"),
+    ],
+)
+def test_what_would_be_passed_over_is_refused(tmp_path: Path, name: str, text: str, message: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(FileFormatError, match=message):
+        read_qrels(tmp_path / name)

@@ -22,8 +22,13 @@ def test_keys_are_drawn_first_and_their_rows_read(database: Database) -> None:
         few = sample_gallery(store, rows=5, space="ada@2", text_column="body")
         drawn = sample_gallery(store, rows=400, space="ada@2", text_column="body")
         assert sample_gallery(store, rows=5, space="ada@2").ids.tolist() == few.ids.tolist()
+        wide = sample_gallery(store, rows=5, space="ada@2", text_column="body", include=["3", "11", "900"])
         with pytest.raises(StoreError, match="nothing"):
             sample_gallery(store, rows=5, space="ada@2", label_column="nothing")
+    assert len(wide) == 6
+    assert wide.texts is not None
+    assert wide.texts[wide.ids.tolist().index("11")] == "text 11"
+    np.testing.assert_allclose(wide.vectors, vectors[wide.ids.astype(int)], rtol=1e-6)
     rows = drawn.ids.astype(int)
     assert sorted(rows) == [row for row in range(300) if row != 3]
     np.testing.assert_allclose(drawn.vectors, vectors[rows], rtol=1e-6)

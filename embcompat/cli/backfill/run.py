@@ -148,6 +148,8 @@ def _embedder(
 
     model, option, id_column, text_column = options
     read = read_items(items, id_column=id_column, text_column=text_column)
+    for note in read.notes:
+        messages().print(note, soft_wrap=True)
     with messages().status(f"Loading {extractor}"):
         loaded = load_extractor(extractor, *([] if model is None else [model]), **parse_options(extractor, option))
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from embcompat.cli.console import output, print_json
 from embcompat.cli.inputs.options import Json, NpySimilarity
 from embcompat.errors import InputError
+
+if TYPE_CHECKING:
+    from embcompat.spaces import SpaceVersion
 
 
 def sample(
@@ -22,13 +25,22 @@ def sample(
     label_column: Annotated[str | None, typer.Option(help="Column with the labels.")] = None,
     where: Annotated[
         str | None,
-        typer.Option(help="A condition in the store's own language (SQL in LanceDB and PostgreSQL): only such rows."),
+        typer.Option(
+            help="Only rows that meet a condition: SQL in LanceDB and PostgreSQL, a filter as JSON in Qdrant."
+        ),
     ] = None,
     keep_out: Annotated[
         Path | None, typer.Option(help="Judgements whose relevant items must not be drawn, so that they stay held out.")
     ] = None,
+    include: Annotated[
+        Path | None,
+        typer.Option(help="Judgements whose relevant items must be in the sample, on top of --rows, to judge by them."),
+    ] = None,
     space: Annotated[
-        str | None, typer.Option(help="name@version of the vectors in service, where the store was never told.")
+        str | None,
+        typer.Option(
+            help="name@version of the vectors in service, where the store was never told; or a file in that space."
+        ),
     ] = None,
     similarity: NpySimilarity = "cosine",
     seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
@@ -53,19 +65,15 @@ def sample(
     from embcompat.stores import sample_gallery
 
     check_out(out, overwrite=overwrite)
-    banned: tuple[str, ...] = ()
-    if keep_out is not None:
-        from embcompat.evaluation import read_qrels
-
-        banned = tuple(sorted(read_qrels(keep_out).relevant_items()))
     drawn = sample_gallery(
         gallery,
         rows=rows,
         text_column=text_column,
         label_column=label_column,
         where=where,
-        keep_out=banned,
-        space=space,
+        keep_out=_relevant(keep_out),
+        include=_relevant(include),
+        space=_space(space),
         similarity=similarity,
         seed=seed,
     )
@@ -74,6 +82,26 @@ def sample(
         print_json({"out": str(out), "rows": len(drawn), "space": drawn.space.model_dump()})
         return
     output().print(f"{out}: {len(drawn):,} rows in {drawn.space.id}", soft_wrap=True)
+
+
+def _relevant(path: Path | None) -> list[str]:
+    if path is None:
+        return []
+    from embcompat.evaluation import read_qrels
+
+    return sorted(read_qrels(path).relevant_items())
+
+
+def _space(text: str | None) -> SpaceVersion | str | None:
+    """Return the space that a file of embeddings names, or what is no file as it is."""
+    if text is None or not Path(text).is_file():
+        return text
+    from embcompat.files import read_space
+
+    space = read_space(Path(text))
+    if space is None:
+        raise InputError(f"{text} must name its space (--space). Pass what `embcompat embed` wrote, or name@version.")
+    return space
 
 
 def check_out(out: Path, *, overwrite: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -102,11 +103,11 @@ def _require_unicode(ids: Sequence[str], path: Path) -> None:
             ) from error
 
 
-Asked = tuple[str | None, str | None, str | None]
+Choice = tuple[str | None, str | None, str | None]
 
 
-def _read_images(path: Path, asked: Asked, level: int | None, limit: int | None) -> Items:
-    _refuse_columns(path, asked)
+def _read_images(path: Path, choice: Choice, level: int | None, limit: int | None) -> Items:
+    _refuse_columns(path, choice)
     files, skipped = list_images(path, limit)
     labels = label_images(path, files, level)
     origin = "ids are relative paths, labels are folders" if labels else "ids are relative paths"
@@ -114,21 +115,21 @@ def _read_images(path: Path, asked: Asked, level: int | None, limit: int | None)
     return Items([path / file for file in files], [file.as_posix() for file in files], labels, origin, notes=notes)
 
 
-def _read_lines(path: Path, asked: Asked, limit: int | None) -> Items:
-    _refuse_columns(path, asked)
+def _read_lines(path: Path, choice: Choice, limit: int | None) -> Items:
+    _refuse_columns(path, choice)
     texts = list(islice(read_lines(path), limit))
     return Items(texts, [str(row) for row in range(len(texts))], None, "ids are row numbers from 0", row_numbers=True)
 
 
-def _refuse_columns(path: Path, asked: Asked) -> None:
-    if any(asked):
+def _refuse_columns(path: Path, choice: Choice) -> None:
+    if any(choice):
         raise InputError(f"columns can be chosen in tables: .jsonl, .csv, .parquet. {path} has none.")
 
 
-def _read_rows(path: Path, columns: Sequence[str], rows: Rows, asked: Asked, limit: int | None) -> Items:
-    id_column = _choose(path, columns, asked[0], ID_COLUMNS, "--id-column")
-    label_column = _choose(path, columns, asked[2], LABEL_COLUMNS, "--label-column")
-    text_column = _choose(path, columns, asked[1], TEXT_COLUMNS, "--text-column")
+def _read_rows(path: Path, columns: Sequence[str], rows: Rows, choice: Choice, limit: int | None) -> Items:
+    id_column = _choose(path, columns, choice[0], ID_COLUMNS, "--id-column")
+    label_column = _choose(path, columns, choice[2], LABEL_COLUMNS, "--label-column")
+    text_column = _choose(path, columns, choice[1], TEXT_COLUMNS, "--text-column")
     if text_column is None:
         left = [column for column in columns if column not in (id_column, label_column)]
         if len(left) != 1:
@@ -141,6 +142,7 @@ def _read_rows(path: Path, columns: Sequence[str], rows: Rows, asked: Asked, lim
     ids: list[str] = []
     labels: list[str] = []
     for row, values in islice(rows, limit):
+        _refuse_late(values.keys() - set(columns), path, row)
         items.append(values.get(text_column))
         ids.append(str(len(ids)) if id_column is None else _key(values, id_column, path, row))
         if label_column is not None:
@@ -154,12 +156,18 @@ def _read_rows(path: Path, columns: Sequence[str], rows: Rows, asked: Asked, lim
     return Items(items, ids, labels if label_column else None, origin, row_numbers=id_column is None, notes=notes)
 
 
-def _choose(path: Path, columns: Sequence[str], asked: str | None, usual: Sequence[str], option: str) -> str | None:
-    if asked is None:
+def _refuse_late(fields: AbstractSet[str], path: Path, row: int) -> None:
+    """Refuse an id, a label or a text that the first row lacks: it would be passed over."""
+    if late := sorted(fields & {*ID_COLUMNS, *LABEL_COLUMNS, *TEXT_COLUMNS}):
+        raise FileFormatError(f"{path}: row {row} has {late[0]!r}, which the first row lacks. Each row must have it.")
+
+
+def _choose(path: Path, columns: Sequence[str], choice: str | None, usual: Sequence[str], option: str) -> str | None:
+    if choice is None:
         return next((column for column in usual if column in columns), None)
-    if asked not in columns:
-        raise FileFormatError(f"{path} has no column {asked!r} ({option}). It has {', '.join(columns) or 'none'}.")
-    return asked
+    if choice not in columns:
+        raise FileFormatError(f"{path} has no column {choice!r} ({option}). It has {', '.join(columns) or 'none'}.")
+    return choice
 
 
 def _key(values: dict[str, Any], column: str, path: Path, row: int) -> str:

@@ -1,28 +1,32 @@
 """``embcompat upgrade``: the whole line, from a gallery in use to a new model in service, step by step.
 
 State is files in one folder: what each step writes, and ``steps.json`` with the command that wrote it. A step whose
-command has not changed and whose file is there is not repeated.
+command and inputs have not changed and whose file is there is not repeated.
 """
 
 from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from embcompat.cli.console import messages, output
-from embcompat.cli.inputs.options import ModelPath
-from embcompat.errors import InputError, MigrationError
+from embcompat.cli.inputs.options import ExtractorOptions, ModelPath
+from embcompat.errors import InputError
+from embcompat.redaction import redact
 
 if TYPE_CHECKING:
-    from embcompat.cli.upgrade.line import Step, UpgradeLine
+    from embcompat.upgrade.line import StepState, UpgradeLine
 
 app = typer.Typer(name="upgrade", help="From a gallery in use to the new model in service.", no_args_is_help=True)
 
-UpgradeFile = Annotated[Path, typer.Argument(metavar="FILE", help="The file that `embcompat upgrade init` wrote.")]
+UpgradeFile = Annotated[
+    Path, typer.Argument(metavar="FILE", help="The file that `embcompat upgrade init` writes.", show_default=True)
+]
 DEFAULT = Path("upgrade.toml")
 
 
@@ -35,62 +39,102 @@ def init(
         str | None, typer.Option("--extractor", "-e", help="The new model, as `embcompat extractors` lists it.")
     ] = None,
     model: ModelPath = None,
+    option: ExtractorOptions = None,
     old_space: Annotated[
         str | None, typer.Option(help="name@version of the vectors in use, where the store was never told.")
     ] = None,
-    rows: Annotated[int, typer.Option(min=100, help="Rows to sample for the pairs.")] = 5_000,
-    old_queries: Annotated[str | None, typer.Option(help="Queries under the old model.")] = None,
+    rows: Annotated[int | None, typer.Option(min=100, help="Rows to sample for the pairs; 5,000 if left out.")] = None,
+    qrels: Annotated[str | None, typer.Option(help="Judgements: which items answer the queries.")] = None,
+    queries: Annotated[str | None, typer.Option(help="File with the texts of the queries.")] = None,
+    old_extractor: Annotated[str | None, typer.Option(help="The old model, which embeds the queries, too.")] = None,
+    old_model: Annotated[str | None, typer.Option(help="Its path or name.")] = None,
+    old_option: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of the old model; repeatable.")
+    ] = None,
+    old_queries: Annotated[str | None, typer.Option(help="Queries embedded already, under the old model.")] = None,
     new_queries: Annotated[str | None, typer.Option(help="The same queries under the new model.")] = None,
-    qrels: Annotated[str | None, typer.Option(help="Which items answer them.")] = None,
+    items: Annotated[
+        str | None, typer.Option(help="File with titles and texts, where nobody has judged: a title asks for its item.")
+    ] = None,
+    title_column: Annotated[str | None, typer.Option(help="Its column with the titles.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
 ) -> None:
-    r"""Write the file that describes an upgrade; on a terminal, what is not given is asked for.
+    r"""Write the file that describes an upgrade. On a terminal, it asks for what is missing.
 
-    Example:
+    Each option may also be an environment variable, `EMBCOMPAT_GALLERY` and so on; in `run` and the other commands
+    these go before the lines of the file.
+
+    Examples:
     ```bash
     embcompat upgrade init --gallery lancedb:///data/lance#docs.vector \
         --text-column body --extractor minilm --old-space ada@2
+    embcompat upgrade init --gallery postgresql:///shop#items.embedding \
+        --text-column body --extractor minilm --queries queries.jsonl \
+        --qrels qrels.tsv --old-extractor onnx-text --old-model ada.onnx
     ```
     """
-    from embcompat.cli.upgrade.line import Upgrade
+    import os
+
+    from embcompat.upgrade.line.description import environment_values, make_upgrade
 
     if file.exists() and not overwrite:
         raise InputError(f"{file} exists already. Choose another, or pass --overwrite to replace it.")
-    upgrade = Upgrade(
-        gallery=_ask(gallery, "Address of the gallery in use", "--gallery"),
-        text_column=_ask(text_column, "Its column with the texts", "--text-column"),
-        extractor=_ask(extractor, "The new model's extractor", "--extractor"),
-        model=model,
-        old_space=old_space,
-        rows=rows,
-        old_queries=old_queries,
-        new_queries=new_queries,
-        qrels=qrels,
-    )
+    options = {
+        "gallery": gallery,
+        "text_column": text_column,
+        "extractor": extractor,
+        "model": model,
+        "options": option,
+        "old_space": old_space,
+        "rows": rows,
+        "qrels": qrels,
+        "queries": queries,
+        "old_extractor": old_extractor,
+        "old_model": old_model,
+        "old_options": old_option,
+        "old_queries": old_queries,
+        "new_queries": new_queries,
+        "items": items,
+        "title_column": title_column,
+    }
+    values = environment_values(os.environ) | {name: value for name, value in options.items() if value is not None}
+    for name, question in QUESTIONS.items():
+        if name not in values:
+            values[name] = _ask(question, f"--{name.replace('_', '-')}")
+    upgrade = make_upgrade(values, where="embcompat upgrade init")
     file.write_text(upgrade.to_toml(), encoding="utf-8")
-    output().print(f"{file} is written. Next: embcompat upgrade run {file}", soft_wrap=True)
+    console = output()
+    console.print(f"{file} is written.", soft_wrap=True)
+    if upgrade.qrels is None and upgrade.items is None:
+        console.print("It names no judged queries, so there will be figures and no verdict.", soft_wrap=True)
+    console.print(f"Next: embcompat upgrade run {file}", soft_wrap=True)
+
+
+QUESTIONS = {
+    "gallery": "Address of the gallery in use",
+    "text_column": "Its column with the texts",
+    "extractor": "The new model's extractor",
+}
 
 
 @app.command()
 def run(file: UpgradeFile = DEFAULT) -> None:
     """Sample the gallery, embed the sample with the new model, fit, evaluate and report; resumes where it stopped.
 
+    A step whose command or input has changed since is stale: it is repeated, with all steps after it.
+
     Example:
     ```bash
     embcompat upgrade run upgrade.toml
     ```
     """
-    from embcompat.cli.upgrade.line import CONVERTING_MODES
+    from embcompat.upgrade.line import run_upgrade
 
-    line = _open(file)
-    for step in line.measuring():
-        _do(line, step)
-    verdict = line.verdict()
+    line = run_upgrade(file, run=_call, on_step=_show_step)
     console = output()
-    console.print(verdict["reason"], soft_wrap=True)
+    console.print(line.verdict()["reason"], soft_wrap=True)
     console.print(f"The pictures are in {line.report}.", soft_wrap=True)
-    if verdict["decision"] in CONVERTING_MODES:
-        console.print(f"Next: embcompat upgrade apply {file}", soft_wrap=True)
+    _show_next(line)
 
 
 @app.command()
@@ -102,17 +146,11 @@ def apply(file: UpgradeFile = DEFAULT) -> None:
     embcompat upgrade apply upgrade.toml
     ```
     """
-    from embcompat.cli.upgrade.line import CONVERTING_MODES
+    from embcompat.upgrade.line import apply_upgrade, upgrade_line
 
-    line = _open(file)
-    mode = line.verdict()["decision"]
-    if mode not in CONVERTING_MODES:
-        raise MigrationError(f"the verdict is {mode!r}: there is nothing to convert. See {line.report}.")
-    if unweighting := line.unweighting():
-        _call(unweighting)
-    for words in line.migration("run", "verify"):
-        _call(words)
-    output().print(f"Next: embcompat upgrade cutover {file}", soft_wrap=True)
+    line = upgrade_line(file)
+    apply_upgrade(line, run=_call)
+    _show_next(line)
 
 
 @app.command()
@@ -124,8 +162,13 @@ def cutover(file: UpgradeFile = DEFAULT) -> None:
     embcompat upgrade cutover upgrade.toml
     ```
     """
-    for words in _open(file).migration("cutover"):
+    from embcompat.upgrade.line import upgrade_line
+
+    line = upgrade_line(file)
+    line.require_converting()
+    for words in line.migration("cutover"):
         _call(words)
+    _show_next(line)
 
 
 @app.command()
@@ -137,58 +180,62 @@ def rollback(file: UpgradeFile = DEFAULT) -> None:
     embcompat upgrade rollback upgrade.toml
     ```
     """
-    for words in _open(file).migration("rollback"):
+    from embcompat.upgrade.line import upgrade_line
+
+    line = upgrade_line(file)
+    for words in line.migration("rollback"):
         _call(words)
+    _show_next(line)
 
 
 @app.command()
 def status(file: UpgradeFile = DEFAULT) -> None:
-    """Show which steps are done, and the plain command of each.
+    """Show which steps are done or stale, the plain command of each, how far the gallery is, and what comes next.
 
     Example:
     ```bash
     embcompat upgrade status upgrade.toml
     ```
     """
-    line = _open(file)
-    for step in line.measuring():
-        output().print(f"{'done' if line.is_done(step) else 'to do'}  {_shown(step.words)}", soft_wrap=True)
-    if line.artifact_exists():
-        for words in line.migration("status"):
-            _call(words)
+    from embcompat.upgrade.line import upgrade_line
+
+    line = upgrade_line(file)
+    for each in line.states():
+        reason = f"  ({each.reason})" if each.reason else ""
+        output().print(f"{each.state:<5}  {_plain(each.step.words)}{reason}", soft_wrap=True)
+    _show_next(line)
 
 
-def _ask(value: str | None, question: str, option: str) -> str:
-    if value is not None:
-        return value
+def _ask(question: str, option: str) -> str:
     if not sys.stdin.isatty():
         raise InputError(f"{option} is needed: {question[0].lower()}{question[1:]}.")
     return str(typer.prompt(question))
 
 
-def _open(file: Path) -> UpgradeLine:
-    from embcompat.cli.upgrade.line import UpgradeLine, read_upgrade
-
-    return UpgradeLine(file, read_upgrade(file))
-
-
-def _do(line: UpgradeLine, step: Step) -> None:
-    if line.is_done(step):
-        messages().print(f"Done already: {_shown(step.words)}", soft_wrap=True)
-        return
-    _call(line.begin(step))
-    line.finish(step)
+def _show_step(each: StepState) -> None:
+    if each.state == "done":
+        messages().print(f"Done already: {_plain(each.step.words)}", soft_wrap=True)
+    elif each.state == "stale":
+        messages().print(f"Again, because {each.reason}:", soft_wrap=True)
 
 
-def _call(words: list[str]) -> Any:
+def _show_next(line: UpgradeLine) -> None:
+    phase = line.phase()
+    if phase != "untouched":
+        output().print(f"The migration is {phase.replace('_', ' ')}.")
+    command = line.next_step(phase)
+    output().print("Nothing is left to do." if command is None else f"Next: {command}", soft_wrap=True)
+
+
+def _call(words: Sequence[str]) -> Any:
     """Print a command and run it; the exit code of a gate that is not met ends the line."""
     from embcompat.cli import app as root
 
-    messages().print(f"$ {_shown(words)}", soft_wrap=True)
-    code = root(words, standalone_mode=False)
+    messages().print(f"$ {_plain(words)}", soft_wrap=True)
+    code = root(list(words), standalone_mode=False)
     if code:
         raise typer.Exit(code)
 
 
-def _shown(words: list[str]) -> str:
-    return shlex.join(["embcompat", *words])
+def _plain(words: Sequence[str]) -> str:
+    return redact(shlex.join(["embcompat", *words]))

@@ -11,7 +11,7 @@ from embcompat.errors import FileFormatError
 from embcompat.evaluation.retrieval.clicks import is_click_log, parse_clicks
 from embcompat.evaluation.retrieval.qrels import Qrels
 from embcompat.files.formats import ending_of
-from embcompat.files.reading.text import read_lines, read_table
+from embcompat.files.reading.text import read_lines, read_table, unambiguous
 
 QUERY_COLUMNS: Final = ("query-id", "query_id", "qid", "query", "topic")
 ITEM_COLUMNS: Final = ("corpus-id", "corpus_id", "docid", "doc_id", "doc-id", "pid", "item_id", "item", "id")
@@ -78,17 +78,32 @@ def _rows(path: Path, columns: list[str], rows: Iterable[tuple[int, dict[str, An
         chosen.append(name)
     query, item, gain = chosen
     for number, values in rows:
+        place = f"{path}, row {number}"
+        absent = next((name for name in chosen if name is not None and values.get(name) is None), None)
+        if absent is not None:
+            raise FileFormatError(f"{place} must have a value in {absent!r}, as the first row has. Got none.")
+        late = next((name for name in values if gain is None and name.lower() in GAIN_COLUMNS), None)
+        if late is not None:
+            raise FileFormatError(
+                f"{place} has {late!r}, which the first row lacks. Every row must have the same fields."
+            )
         written = 1 if gain is None else values[gain]
-        yield _key(values[str(query)]), _key(values[str(item)]), written, f"{path}, row {number}"
+        yield _key(values[str(query)]), _key(values[str(item)]), written, place
 
 
 def _json(path: Path) -> Iterator[Judgement]:
     import json
 
     try:
-        content = json.loads("\n".join(read_lines(path)))
+        content = json.loads("\n".join(read_lines(path)), object_pairs_hook=unambiguous)
     except ValueError as error:
-        raise FileFormatError(f"{path} is not JSON: {error}.") from error
+        raise FileFormatError(f"{path} is not JSON with judgements: {error}.") from error
+    tables = content if isinstance(content, list) else list(content.values()) if isinstance(content, dict) else None
+    if tables is None or not all(isinstance(entry, dict | list) for entry in tables):
+        raise FileFormatError(
+            f"{path} must hold {{query: {{item: gain}}}}, {{query: [items]}}, or a list of rows. "
+            f"Got {json.dumps(content)[:60]}."
+        )
     if isinstance(content, list):
         yield from _rows(path, list(content[0]) if content else [], enumerate(content))
         return

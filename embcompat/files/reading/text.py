@@ -79,7 +79,7 @@ def _json_lines(path: Path) -> Rows:
     number = -1
     for number, line in enumerate(line for line in read_lines(path) if line.strip()):
         try:
-            values = json.loads(line, object_pairs_hook=_unambiguous)
+            values = json.loads(line, object_pairs_hook=unambiguous)
         except json.JSONDecodeError as error:
             raise FileFormatError(
                 f"{path}: row {number} is not JSON: {error}. A file holds one object a line, or one list of objects."
@@ -91,7 +91,7 @@ def _json_lines(path: Path) -> Rows:
 
 def _json_array(path: Path) -> Rows:
     try:
-        rows = json.loads("\n".join(read_lines(path)), object_pairs_hook=_unambiguous)
+        rows = json.loads("\n".join(read_lines(path)), object_pairs_hook=unambiguous)
     except json.JSONDecodeError as error:
         raise FileFormatError(f"{path} is not JSON: {error}.") from error
     except ValueError as error:
@@ -100,7 +100,12 @@ def _json_array(path: Path) -> Rows:
         yield number, _json_row(values, path, number)
 
 
-def _unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make a JSON object of its fields, for ``object_pairs_hook``.
+
+    Raises:
+        ValueError: If a field stands twice.
+    """
     values = dict(pairs)
     if len(values) < len(pairs):
         names = [name for name, _ in pairs]

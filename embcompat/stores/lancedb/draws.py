@@ -1,4 +1,4 @@
-"""Rows at random places of a Lance table."""
+"""Rows at random places of a Lance table, and rows by key."""
 
 from __future__ import annotations
 
@@ -56,19 +56,44 @@ def draw_rows(
     table: Any, keys: LanceKeys, vector: str, places: Places, count: int | None, *, columns: Sequence[str], url: str
 ) -> tuple[Rows, dict[str, Sequence[Any]]]:
     """Take rows at random places until there are ``count`` with a vector; only those rows are read."""
-    schema = table.schema
-    if absent := [name for name in columns if name not in schema.names]:
-        raise StoreError(f"{url}: there is no column {absent[0]!r}. The table has {', '.join(schema.names)}.")
-    names = list(dict.fromkeys([*keys.names, vector, *columns]))
+    names = _names(table, keys, vector, columns, url)
     most = len(places.numbers) if count is None else count
     pages: list[pa.Table] = []
     rows = start = 0
     while rows < most and start < len(places.numbers):
         size = min(most - rows, _PAGE_ROWS)
-        page = places.take(table, start, size).select(names).to_arrow()
-        page = page.filter(page.column(vector).is_valid())
-        pages.append(page)
-        rows, start = rows + len(page), start + size
+        pages.append(_present(places.take(table, start, size), names, vector))
+        rows, start = rows + len(pages[-1]), start + size
+    return _joined(table, keys, vector, pages, columns)
+
+
+def look_up_rows(
+    table: Any, keys: LanceKeys, vector: str, ids: Sequence[str], *, columns: Sequence[str], url: str
+) -> tuple[Rows, dict[str, Sequence[Any]]]:
+    """Read the given rows that have a vector, and nothing else of the table."""
+    names = _names(table, keys, vector, columns, url)
+    filters = (keys.among(ids[start : start + _PAGE_ROWS]) for start in range(0, len(ids), _PAGE_ROWS))
+    pages = [_present(table.search().where(condition), names, vector) for condition in filters]
+    return _joined(table, keys, vector, pages, columns)
+
+
+def _names(table: Any, keys: LanceKeys, vector: str, columns: Sequence[str], url: str) -> list[str]:
+    schema = table.schema
+    if absent := [name for name in columns if name not in schema.names]:
+        raise StoreError(f"{url}: there is no column {absent[0]!r}. The table has {', '.join(schema.names)}.")
+    return list(dict.fromkeys([*keys.names, vector, *columns]))
+
+
+def _present(query: Any, names: list[str], vector: str) -> pa.Table:
+    page = query.select(names).to_arrow()
+    return page.filter(page.column(vector).is_valid())
+
+
+def _joined(
+    table: Any, keys: LanceKeys, vector: str, pages: list[pa.Table], columns: Sequence[str]
+) -> tuple[Rows, dict[str, Sequence[Any]]]:
+    schema = table.schema
+    names = list(dict.fromkeys([*keys.names, vector, *columns]))
     whole = pa.concat_tables(pages) if pages else schema.empty_table().select(names)
     column = pa.concat_arrays(whole.column(vector).chunks or [pa.array([], schema.field(vector).type)])
     values = {name: whole.column(name).to_pylist() for name in columns}

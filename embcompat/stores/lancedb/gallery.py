@@ -26,7 +26,7 @@ from embcompat.spaces import SpaceVersion
 from embcompat.stores.base import GalleryStore
 from embcompat.stores.keys import KeyCodec
 from embcompat.stores.lancedb.columns import family, key_kind, literal, quoted, storage_type
-from embcompat.stores.lancedb.draws import draw_rows, random_places
+from embcompat.stores.lancedb.draws import draw_rows, look_up_rows, random_places
 from embcompat.stores.lancedb.exchange import REQUIRED_KEY, add_target, exchange, require_vectors
 from embcompat.stores.lancedb.indexes import METRICS, vector_index
 from embcompat.stores.lancedb.obstacles import notes_of, obstacles_of
@@ -179,18 +179,18 @@ class LanceGallery(GalleryStore):
         return pairs.select(~pairs.native).ids[:count]
 
     def draw(
-        self,
-        job: Job,  # noqa: ARG002
-        count: int | None,
-        *,
-        seed: int,
-        columns: Sequence[str] = (),
-        where: str | None = None,
+        self, _job: Job, count: int | None, *, seed: int, columns: Sequence[str] = (), where: str | None = None
     ) -> tuple[Rows, dict[str, Sequence[Any]]]:
         """Take rows at random places of the table, and nothing else of it."""
         table = self._table.latest()
         places = random_places(table, self._keys, where, seed=seed, url=self.url)
         return draw_rows(table, self._keys, self._column, places, count, columns=columns, url=self.url)
+
+    def look_up(
+        self, _job: Job, ids: Sequence[str], *, columns: Sequence[str] = ()
+    ) -> tuple[Rows, dict[str, Sequence[Any]]]:
+        """Read the rows with the given keys."""
+        return look_up_rows(self._table.latest(), self._keys, self._column, ids, columns=columns, url=self.url)
 
     def coverage(self, job: Job) -> Coverage:
         """Count the rows of both sides; of the column in service once that is the new one."""

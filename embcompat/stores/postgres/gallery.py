@@ -180,9 +180,14 @@ class PgGallery(GalleryStore):
     ) -> tuple[Rows, dict[str, Sequence[Any]]]:
         """Choose keys first, on random pages of a large table, and read the vectors of the chosen rows alone."""
         session = replace(self._session(job), connection=self._reader)
-        keys = draw_keys(session, count, seed=seed, where=where)
-        key_columns, vectors, values = read_drawn(session, keys, columns)
-        return Rows(self._codec.ids(key_columns), vectors, np.zeros(len(vectors), np.int64)), values
+        return read_drawn(session, draw_keys(session, count, seed=seed, where=where), columns, self._codec)
+
+    def look_up(
+        self, job: Job, ids: Sequence[str], *, columns: Sequence[str] = ()
+    ) -> tuple[Rows, dict[str, Sequence[Any]]]:
+        """Read the rows with the given keys."""
+        session = replace(self._session(job), connection=self._reader)
+        return read_drawn(session, self._codec.columns(ids), columns, self._codec)
 
     def stored(self, job: Job, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """Round to half precision where the target side is a halfvec."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 from qdrant_client import QdrantClient, models
 
 from embcompat.stores.base import GalleryStore
 from embcompat.stores.qdrant.configuration import text_obstacles, unconvertible, vector_params
-from embcompat.stores.qdrant.points import PAGE_ROWS
-from embcompat.stores.values import Job, Obstacle
+from embcompat.stores.qdrant.draws import draw_ids, look_up_points
+from embcompat.stores.qdrant.points import PAGE_ROWS, point_id
+from embcompat.stores.values import Job, Obstacle, Rows
 
 _BATCH_BYTES: Final = 4 << 20
 _POLL_SECONDS: Final = 0.5
@@ -38,6 +40,7 @@ class QdrantGallery(GalleryStore):
 
     keeps_norms = False
     reads_texts = True
+    draws_directly = True
 
     def __init__(self, url: str, client: QdrantClient, name: str, vector: str = "") -> None:
         self.url = url
@@ -62,6 +65,23 @@ class QdrantGallery(GalleryStore):
         """Return what keeps the vectors from being converted, or compared as they are."""
         collection, vector = self._old_side(job)
         return [*unconvertible(self._params(collection, vector), job), *text_obstacles(self._client, collection, job)]
+
+    def draw(
+        self, _job: Job, count: int | None, *, seed: int, columns: Sequence[str] = (), where: str | None = None
+    ) -> tuple[Rows, dict[str, Sequence[Any]]]:
+        """Choose ids first, and read the vectors of the chosen points alone; ``where`` is a filter as JSON."""
+        collection, vector = self._current()
+        ids = draw_ids(self._client, collection, vector, count, seed=seed, where=where, url=self.url)
+        return look_up_points(self._client, collection, vector, ids, columns=columns, dim=self.dim())
+
+    def look_up(
+        self, _job: Job, ids: Sequence[str], *, columns: Sequence[str] = ()
+    ) -> tuple[Rows, dict[str, Sequence[Any]]]:
+        """Retrieve the points with the given ids."""
+        collection, vector = self._current()
+        return look_up_points(
+            self._client, collection, vector, list(map(point_id, ids)), columns=columns, dim=self.dim()
+        )
 
     def index_kind(self) -> str | None:
         """Return HNSW where a server builds one by itself, from its own threshold on."""

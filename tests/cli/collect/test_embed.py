@@ -338,3 +338,11 @@ def test_pieces_stand_behind_their_texts_and_carry_their_label() -> None:
     assert (cut.ids, cut.labels) == (["x", "y", "x#0", "x#1"], ["x", "y", "x", "x"])
     with pytest.raises(InputError, match="must have no labels of their own"):
         with_pieces(Items(["a b"], ["x"], ["l"], "a file"), 2)
+
+
+@pytest.mark.parametrize("field", ["id", "label", "text"])
+def test_a_field_that_the_first_row_lacks_is_not_passed_over(tmp_path: Path, field: str) -> None:
+    rows = [{"body": "one"}, {"body": "two", field: "x"}]
+    (tmp_path / "x.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(FileFormatError, match=f"row 1 has '{field}', which the first row lacks"):
+        read_items(tmp_path / "x.jsonl", text_column="body")

@@ -83,3 +83,23 @@ def test_a_condition_chooses_among_the_rows(url: str, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", VECTORS)
     with pytest.raises(StoreError, match=r"takes no condition \(--where\). Got 'kind = 2'"):
         sample_gallery(str(tmp_path / "x.npy"), rows=10, space="ada@2", where="kind = 2")
+
+
+def test_a_sample_includes_what_answers_queries(url: str, tmp_path: Path) -> None:
+    (tmp_path / "qrels.tsv").write_text("q1 0 3 1\nq1 0 6 1\nq2 0 600 1\nq2 0 9999 1\nq2 0 9 0\n")
+    words = ["sample", url, "--rows", "20", "--text-column", "body", "--space", "ada@2"]
+    words += ["--include", str(tmp_path / "qrels.tsv"), "--out", str(tmp_path / "old.parquet")]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.exception
+    drawn = Embeddings.load(tmp_path / "old.parquet")
+    assert len(drawn) == 23
+    assert {"3", "6", "600"} <= set(drawn.ids.tolist())
+    rows = drawn.ids.astype(int) // 3
+    np.testing.assert_array_equal(drawn.vectors, VECTORS[rows])
+    assert drawn.texts is not None
+    assert drawn.texts.tolist() == [f"text {row}" for row in rows]
+    np.save(tmp_path / "x.npy", VECTORS)
+    scanned = sample_gallery(str(tmp_path / "x.npy"), rows=20, space="ada@2", include=["7", "399"])
+    assert len(scanned) == 22
+    assert {"7", "399"} <= set(scanned.ids.tolist())
+    np.testing.assert_array_equal(scanned.vectors, VECTORS[scanned.ids.astype(int)])

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 from psycopg import DatabaseError, sql
 
 from embcompat.errors import InputError
+from embcompat.stores.keys import KeyCodec
 from embcompat.stores.postgres.names import listed
 from embcompat.stores.postgres.rows.copy import Column
 from embcompat.stores.postgres.rows.reader import key_fields, key_list, read_rows
 from embcompat.stores.postgres.session import Session
+from embcompat.stores.values import Rows
 
 _OVERSAMPLING = 20
 """Rows on the random pages of a large table for each row that is drawn: so that few come from one page [ours]."""
@@ -84,8 +85,9 @@ def read_drawn(
     session: Session,
     keys: Sequence[Sequence[Any]],
     columns: Sequence[str],
-) -> tuple[list[list[Any]], NDArray[np.float32], dict[str, Sequence[Any]]]:
-    """Read key columns, vectors and other columns (as text) of the rows with the given keys."""
+    codec: KeyCodec,
+) -> tuple[Rows, dict[str, Sequence[Any]]]:
+    """Read the rows with the given keys that have a vector, and other columns of them as text."""
     vector = (session.table.vector_of("s"), session.table.vector)
     others = [(sql.SQL("s.{}::text").format(sql.Identifier(name)), Column("text")) for name in columns]
     key_columns: list[list[Any]] = [[] for _ in session.keys]
@@ -102,4 +104,5 @@ def read_drawn(
         vectors.append(result[len(session.keys)])
         for name, more in zip(columns, result[len(session.keys) + 1 :], strict=True):
             values[name] += list(more)
-    return key_columns, np.concatenate(vectors), dict(values)
+    whole = np.concatenate(vectors)
+    return Rows(codec.ids(key_columns), whole, np.zeros(len(whole), np.int64)), dict(values)
