@@ -25,7 +25,7 @@ FLAGS = (
     "--hide-scrollbars",
 )
 SCHEMES = {"light": "1", "dark": "0"}
-SIZE = (1120, 1260)
+SIZE = (1120, 1120)
 
 
 def take(program: str, page: Path, image: Path, scheme: str) -> None:

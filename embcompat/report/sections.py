@@ -23,7 +23,7 @@ from embcompat.report.plots.retrieval import (
     draw_times,
 )
 from embcompat.report.plots.verification import draw_det, draw_histograms, draw_scenarios
-from embcompat.report.tables import Rows, tabulate_changes
+from embcompat.report.tables import Rows, describe_texts, tabulate_changes, tabulate_texts
 from embcompat.report.wording import FIDELITY
 from embcompat.results import (
     Check,
@@ -75,6 +75,7 @@ class Section:
         notes: What to know about the figures.
         tiles: Further figures.
         pictures: Further drawings.
+        texts: What the texts add to the vectors: a sentence and the figures, or None.
         changes: Queries that got better and worse, or None.
         examples: Searches before and after.
         provenance: Names and values of what made the figures.
@@ -91,6 +92,7 @@ class Section:
     notes: tuple[str, ...]
     tiles: tuple[Tile, ...]
     pictures: tuple[Picture, ...]
+    texts: tuple[str, Rows] | None
     changes: ChangedQueries | None
     examples: tuple[Example, ...]
     provenance: tuple[tuple[str, tuple[str, ...]], ...]
@@ -102,6 +104,7 @@ class Section:
         parts = {
             "evidence": ("Evidence", evidence),
             "pictures": ("Pictures", self.pictures),
+            "texts": ("Words", self.texts),
             "queries": ("Queries", self.changes),
             "examples": ("Examples", self.examples),
             "provenance": ("Provenance", self.provenance),
@@ -140,6 +143,7 @@ def make_section(result: ResultFile, key: str) -> Section:
         notes=tuple(make_notes(result)),
         tiles=tuple(tiles[HEADLINE:]),
         pictures=tuple(others),
+        texts=None if result.texts is None else (describe_texts(result.texts), tabulate_texts(result.texts)),
         changes=_changes(result),
         examples=result.examples,
         provenance=tuple(_flatten(provenance)),

@@ -93,7 +93,7 @@ def test_pictures_have_names_and_the_same_figures_as_tables(page: str, outline: 
     assert len(drawings) == 13
     assert all(attributes["role"] == "img" and attributes["aria-labelledby"] for attributes in drawings)
     assert page.count("<desc ") == len(drawings)
-    assert len([tag for tag, _ in outline.tags if tag == "table"]) == 13
+    assert len([tag for tag, _ in outline.tags if tag == "table"]) == 14
 
 
 def test_headings_descend_by_one(outline: Outline) -> None:
@@ -133,6 +133,8 @@ def test_the_page_says_what_was_found(outline: Outline) -> None:
         "No fused: this reason is made up.",
         "500 are enough (dotted)",
         "embcompat 0",
+        "What the words add",
+        "7 rows hold no known word",
     ):
         assert said in text
 
@@ -161,7 +163,7 @@ def test_verdict_and_three_numbers_stand_above_the_first_picture(demo: dict[str,
 
 def test_the_contents_lead_to_every_part(demo: dict[str, Any]) -> None:
     contents = re.findall(r"<nav.*?</nav>", render_report([demo]), flags=re.DOTALL)[0]
-    parts = ["", "-evidence", "-pictures", "-queries", "-examples", "-provenance"]
+    parts = ["", "-evidence", "-pictures", "-texts", "-queries", "-examples", "-provenance"]
     assert re.findall(r'href="#part1([^"]*)"', contents) == parts
 
 
