@@ -132,10 +132,10 @@ def _column(table: pa.Table | None, name: str | None) -> pa.ChunkedArray | None:
 
 def _check_items(left: _Block, right: _Block, source: Path, target: Path) -> None:
     for what in ("ids", "labels"):
-        ours, theirs = getattr(left, what), getattr(right, what)
-        if ours is None or theirs is None or ours.equals(theirs):
+        column, partner = getattr(left, what), getattr(right, what)
+        if column is None or partner is None or column.equals(partner):
             continue
-        pairs = list(zip(ours.to_pylist(), theirs.to_pylist(), strict=True))
+        pairs = list(zip(column.to_pylist(), partner.to_pylist(), strict=True))
         row = next((row for row, (one, other) in enumerate(pairs) if one != other), None)
         if row is None:  # equal strings of two Arrow types
             continue

@@ -79,11 +79,11 @@ def select_aligner(
             lacks labels.
     """
     pairs = stack_pairs(train, validation)
-    tried = candidate_list(pairs, task, candidates)
-    if not tried:
+    entrants = candidate_list(pairs, task, candidates)
+    if not entrants:
         raise InputError("at least one candidate is needed. Got none.")
     metric, score = _score_of(task, objective, pairs, seed)
-    values, fits = _cross_fitted_scores(tried, pairs, score, seed, progress)
+    values, fits = _cross_fitted_scores(entrants, pairs, score, seed, progress)
     best = values[int(np.argmax([each.mean() for each in values]))]
     against = [bootstrap_difference(each, best, seed=seed) for each in values]
     rows = tuple(
@@ -96,11 +96,13 @@ def select_aligner(
             against_best=difference,
             as_good=difference.high >= 0,
         )
-        for candidate, fit, each, difference in zip(tried, fits, values, against, strict=True)
+        for candidate, fit, each, difference in zip(entrants, fits, values, against, strict=True)
     )
     number = next(number for number, row in enumerate(rows) if row.as_good)
-    aligner = fit_candidate(tried[number], train, validation, seed=seed)
-    return Selection(correct(aligner, tried[number], fits[number], pairs), tried[number], rows[number], rows, metric)
+    aligner = fit_candidate(entrants[number], train, validation, seed=seed)
+    return Selection(
+        correct(aligner, entrants[number], fits[number], pairs), entrants[number], rows[number], rows, metric
+    )
 
 
 def fit_corrected(
@@ -162,27 +164,28 @@ def _score_of(task: Task, objective: Objective, pairs: PairedEmbeddings, seed: i
 
 
 def _cross_fitted_scores(
-    tried: Sequence[Candidate],
+    entrants: Sequence[Candidate],
     pairs: PairedEmbeddings,
     score: _Score,
     seed: int,
     progress: Callable[[int], None] | None,
 ) -> tuple[list[NDArray[np.float64]], list[CrossFit]]:
     """Return the values of each candidate, the mean over repeats, and the first repeat's fits."""
-    repeats = REPEATS if len(pairs) <= FEW_PAIRS and not _has_network(tried) else 1
+    repeats = REPEATS if len(pairs) <= FEW_PAIRS and not _has_network(entrants) else 1
     rounds = [
-        cross_fit(tried, pairs, folds=_folds(tried), seed=seed + number, progress=progress) for number in range(repeats)
+        cross_fit(entrants, pairs, folds=_folds(entrants), seed=seed + number, progress=progress)
+        for number in range(repeats)
     ]
     values = [
         np.mean([score(correct_folds(candidate, fits[position], pairs)) for fits in rounds], axis=0)
-        for position, candidate in enumerate(tried)
+        for position, candidate in enumerate(entrants)
     ]
     return values, rounds[0]
 
 
-def _folds(tried: Sequence[Candidate]) -> int:
-    return NEURAL_FOLDS if _has_network(tried) else FOLDS
+def _folds(entrants: Sequence[Candidate]) -> int:
+    return NEURAL_FOLDS if _has_network(entrants) else FOLDS
 
 
-def _has_network(tried: Sequence[Candidate]) -> bool:
-    return any(candidate.kind in (*NEURAL_KINDS, "ensemble") for candidate in tried)
+def _has_network(entrants: Sequence[Candidate]) -> bool:
+    return any(candidate.kind in (*NEURAL_KINDS, "ensemble") for candidate in entrants)

@@ -73,16 +73,16 @@ def piece_scores(converted: NDArray[np.float32], pairs: PairedEmbeddings) -> NDA
     row_of = {pairs.ids[row]: number for number, row in enumerate(np.flatnonzero(~pieces)[:SCORED_ROWS])}
     texts = converted[np.flatnonzero(~pieces)[:SCORED_ROWS]]
     asking = np.array([row for row in np.flatnonzero(pieces) if labels[row] in row_of], dtype=np.intp)
-    wanted = np.array([row_of[label] for label in labels[asking]], dtype=np.intp)
+    owners = np.array([row_of[label] for label in labels[asking]], dtype=np.intp)
     reciprocal = np.empty(len(asking))
     for start in range(0, len(asking), _BLOCK_ROWS):
         block = slice(start, start + _BLOCK_ROWS)
         scores = pairwise_scores(pairs.target.vectors[asking[block]], texts, pairs.target.space.similarity)
-        mark = scores[np.arange(len(scores)), wanted[block], np.newaxis]
+        mark = scores[np.arange(len(scores)), owners[block], np.newaxis]
         # Half of the ties count as better: a map that sends everything to one place finds nothing.
         reciprocal[block] = 1 / (1 + np.sum(scores > mark, axis=1) + (np.sum(scores == mark, axis=1) - 1) / 2)
-    counts = np.bincount(wanted, minlength=len(texts))
-    sums = np.bincount(wanted, weights=reciprocal, minlength=len(texts))
+    counts = np.bincount(owners, minlength=len(texts))
+    sums = np.bincount(owners, weights=reciprocal, minlength=len(texts))
     return np.asarray(sums[counts > 0] / counts[counts > 0])
 
 

@@ -216,8 +216,8 @@ class _Fits:
         """Return all target vectors with their labels, where the pairs have some."""
         if self.train.labels is None or self.validation.labels is None:
             return None
-        both = stack_pairs(self.train, self.validation)
-        return Embeddings.trusted(both.target.vectors, both.ids, both.target.space, both.labels)
+        pairs = stack_pairs(self.train, self.validation)
+        return Embeddings.trusted(pairs.target.vectors, pairs.ids, pairs.target.space, pairs.labels)
 
 
 class _Trials:
@@ -249,15 +249,15 @@ class _Trials:
         rows = [np.array([row_of[name] for name in half.ids.tolist()]) for half in (halves.train, halves.test)]
         aligner = self.fits.map(self.variant, refit=False)
         without, weighted = [], []
-        for this, other, half in ((0, 1, halves.test), (1, 0, halves.train)):
-            corrected = reweight(aligner, half, labelled=self.fits._labelled(), converted=converted[rows[other]])
-            without.append(scorers[this].margins(converted[rows[this]]))
-            weighted.append(scorers[this].margins(corrected.transform(pairs.source.vectors[rows[this]])))
+        for part, rest, half in ((0, 1, halves.test), (1, 0, halves.train)):
+            corrected = reweight(aligner, half, labelled=self.fits._labelled(), converted=converted[rows[rest]])
+            without.append(scorers[part].margins(converted[rows[part]]))
+            weighted.append(scorers[part].margins(corrected.transform(pairs.source.vectors[rows[part]])))
         if self._record("reweighting", np.concatenate(weighted), np.concatenate(without), surely=False):
             self.variant = replace(self.variant, reweighted=True)
 
-    def _record(self, name: str, values: NDArray[np.float64], before: NDArray[np.float64], *, surely: bool) -> bool:
-        gain = bootstrap_difference(values, before, seed=self.seed)
+    def _record(self, name: str, values: NDArray[np.float64], base: NDArray[np.float64], *, surely: bool) -> bool:
+        gain = bootstrap_difference(values, base, seed=self.seed)
         used = (gain.low if surely else gain.value) > 0
         self.parts.append(Part(name, bootstrap_mean(values, seed=self.seed), gain, used))
         return used
@@ -281,16 +281,16 @@ class _Queries:
 
     def score(self, converted: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return, for each query, the share of its native neighbours found among the converted pairs (n, dim)."""
-        found = self._search(converted[self._rows])
-        hits = self._native[:, :, np.newaxis] == found[:, np.newaxis, :]
+        neighbours = self._search(converted[self._rows])
+        hits = self._native[:, :, np.newaxis] == neighbours[:, np.newaxis, :]
         return np.asarray(hits.sum(axis=(1, 2)) / self._depth)
 
     def margins(self, converted: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return how far the own item of each piece stands out among the converted pairs (n, dim)."""
         scores = pairwise_scores(self._queries, converted[self._rows], self._similarity).astype(np.float64)
-        mine = self._owners[:, np.newaxis] == self._items
-        genuine = scores[mine]
-        scores[mine] = np.nan
+        own = self._owners[:, np.newaxis] == self._items
+        genuine = scores[own]
+        scores[own] = np.nan
         return np.asarray((genuine - np.nanmean(scores, axis=1)) / np.nanstd(scores, axis=1))
 
     def _search(self, gallery: NDArray[np.float32]) -> NDArray[np.intp]:

@@ -98,7 +98,7 @@ def measure_modes(
 def _lazy_options(galleries: list[_Gallery], metric: str, seed: int) -> list[tuple[Option, LazyCurve]]:
     options = []
     items_of_reindex = int(np.count_nonzero(~galleries[0].fitted))
-    served = np.random.default_rng(seed).permutation(len(galleries[0].relevance)) < MAX_SERVED
+    drawn = np.random.default_rng(seed).permutation(len(galleries[0].relevance)) < MAX_SERVED
     searches = [(weight, needs, DEFAULT_DEPTH) for _, weight, needs in _SEARCHES]
     searches += [(None, ("new",), depth) for depth in LAZY_DEPTHS]
     for weight, needs, depth in searches:
@@ -106,13 +106,13 @@ def _lazy_options(galleries: list[_Gallery], metric: str, seed: int) -> list[tup
         cold: list[Part] = []
         curves = []
         for gallery in galleries:
-            chosen = gallery.relevance.select(served)
+            chosen = gallery.relevance.select(drawn)
             curve = replay_lazy(
                 gallery.sides, chosen, gallery.fitted, metric=metric, depth=depth, weight=weight, seed=seed
             )
-            before = _values(_lines(gallery, "status_quo"), (), chosen, metric)["status_quo"]
-            parts.append((curve.values, before, curve.reindex))
-            cold.append((curve.cold, before, curve.reindex))
+            today = _values(_lines(gallery, "status_quo"), (), chosen, metric)["status_quo"]
+            parts.append((curve.values, today, curve.reindex))
+            cold.append((curve.cold, today, curve.reindex))
             curves.append(curve)
         items = int(curves[0].embedded[-1])
         share = items / items_of_reindex
@@ -142,8 +142,8 @@ def _part_options(galleries: list[_Gallery], metric: str, seed: int) -> list[Opt
             measured.append(_values(lines, (DEFAULT_WEIGHT,), gallery.relevance, metric))
         for line, _, needs in _SEARCHES:
             parts = [
-                (values[line], before["status_quo"], before["full_reindex"])
-                for values, before in zip(measured, base, strict=True)
+                (values[line], ends["status_quo"], ends["full_reindex"])
+                for values, ends in zip(measured, base, strict=True)
             ]
             share = items / (count - fitted)
             options.append(
@@ -164,14 +164,14 @@ def _values(lines: Lines, weights: tuple[float, ...], relevance: Relevance, metr
 
 def _without_fitted(gallery: _Gallery) -> _Gallery:
     """Leave the fitted items out of a gallery; no relevant item is among them."""
-    kept = np.flatnonzero(~gallery.fitted)
+    others = np.flatnonzero(~gallery.fitted)
     row_of = np.cumsum(~gallery.fitted) - 1
     sides, relevance = gallery.sides, gallery.relevance
     numbers, rows = relevance.left_out
     there = ~gallery.fitted[rows]
 
     def take(embeddings: Embeddings) -> Embeddings:
-        return embeddings.select(kept)
+        return embeddings.select(others)
 
     return _Gallery(
         Sides(
@@ -188,6 +188,6 @@ def _without_fitted(gallery: _Gallery) -> _Gallery:
             relevance.gains,
             (numbers[there], row_of[rows[there]]),
         ),
-        np.zeros(len(kept), dtype=bool),
+        np.zeros(len(others), dtype=bool),
         row_of[gallery.order],
     )

@@ -104,7 +104,7 @@ def _cold_start(parts: Sequence[Part], seed: int) -> ColdStart:
 
 def _least(parts: Sequence[Part], seed: int) -> tuple[Estimate, Estimate]:
     """Return difference and retention, each of the gallery in which it is lowest."""
-    differences = [bootstrap_difference(values, before, seed=seed) for values, before, _ in parts]
+    differences = [bootstrap_difference(values, today, seed=seed) for values, today, _ in parts]
     retentions = [bootstrap_ratio(values, goal, seed=seed) if goal.any() else _NOTHING for values, _, goal in parts]
     return min(differences, key=_low), min(retentions, key=_low)
 

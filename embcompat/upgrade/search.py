@@ -198,11 +198,11 @@ def _warnings(report: RetrievalReport, judge: Judge) -> tuple[str, ...]:
             "Judged by labels: an item is relevant when it has the query's label. The verdict holds only if that is "
             "what people search for; otherwise pass judged queries."
         )
-    lost = 0 if report.residual else report.in_sample_queries
-    judged = report.queries + lost
-    if judge == "qrels" and lost > MOST_LOST * judged:
+    fitted = 0 if report.residual else report.in_sample_queries
+    judged = report.queries + fitted
+    if judge == "qrels" and fitted > MOST_LOST * judged:
         warnings.append(
-            f"{lost} of {judged} judged queries have a fitted item among their answers and cannot judge, so "
+            f"{fitted} of {judged} judged queries have a fitted item among their answers and cannot judge, so "
             f"{report.queries} are left. Fit on items that answer no query: `embcompat fit --keep-out QRELS`."
         )
     loss = None if report.loss is None else f"{report.loss}."

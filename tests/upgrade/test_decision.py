@@ -242,6 +242,7 @@ def test_an_option_takes_the_gallery_that_speaks_least_for_it() -> None:
     assert json.loads(json.dumps(made.to_dict())) == {
         "mode": "backfill",
         "needs": ["new"],
+        "depth": None,
         "fraction": 0.1,
         "items": 3,
         "items_embedded": 3,

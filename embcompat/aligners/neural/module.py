@@ -123,13 +123,13 @@ class NeuralAligner(nn.Module, ABC):
         options: dict[str, Any] = dict(config)
         with torch.random.fork_rng(devices=[]):
             aligner = cls(**options)
-        wanted = {name: tuple(tensor.shape) for name, tensor in aligner._tensors().items()}
-        found = {name: np.shape(array) for name, array in state.items()}
-        for name in sorted(wanted.keys() | found.keys()):
-            if wanted.get(name) != found.get(name):
+        expected = {name: tuple(tensor.shape) for name, tensor in aligner._tensors().items()}
+        actual = {name: np.shape(array) for name, array in state.items()}
+        for name in sorted(expected.keys() | actual.keys()):
+            if expected.get(name) != actual.get(name):
                 raise InputError(
                     f"the arrays must be those of a {cls.kind} aligner with these options. {name!r} must have shape "
-                    f"{wanted.get(name, 'none')}. Got {found.get(name, 'none')}."
+                    f"{expected.get(name, 'none')}. Got {actual.get(name, 'none')}."
                 )
         aligner.load_state_dict({name: torch.tensor(array) for name, array in state.items()}, strict=False)
         return aligner.eval()

@@ -270,5 +270,5 @@ def _hidden_layers(
     return layers
 
 
-def _width(name: str, given: int | None, default: int, cap: int) -> int:
-    return min(default, cap) if given is None else check_size(name, given)
+def _width(name: str, size: int | None, default: int, cap: int) -> int:
+    return min(default, cap) if size is None else check_size(name, size)

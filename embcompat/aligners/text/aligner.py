@@ -127,8 +127,8 @@ def check_texts(texts: Sequence[str] | None, count: int) -> Sequence[str]:
             "command line --items, or a text column); an empty text is converted from the vector alone."
         )
     if isinstance(texts, str) or len(texts) != count:
-        got = "one string" if isinstance(texts, str) else f"{len(texts)}"
-        raise InputError(f"texts must have one entry for each of the {count} vectors. Got {got}.")
+        actual = "one string" if isinstance(texts, str) else f"{len(texts)}"
+        raise InputError(f"texts must have one entry for each of the {count} vectors. Got {actual}.")
     return texts
 
 

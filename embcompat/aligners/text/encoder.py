@@ -19,7 +19,7 @@ SMOOTHING = 1e-3
 _BLOCK_CHARACTERS = 1 << 18
 """Characters of texts that are encoded together; bounds the memory."""
 
-_FREQUENT_ROWS = 512
+_FREQUENT_ROWS = 256
 """Rows of a table that are weighed by one matrix product: gathering them text by text takes longer."""
 
 
@@ -129,7 +129,9 @@ class StaticEncoder:
             for number, means in enumerate(self._means(texts[rows])):
                 part = result[rows, number * self._tables[0].dim :][:, : self._tables[0].dim]
                 known: NDArray[np.bool_] = np.asarray(means.any(axis=1))
-                part[:] = normalize_rows(np.where(known[:, np.newaxis], means - self._tables[number].mean, 0))
+                means -= self._tables[number].mean
+                means[~known] = 0
+                part[:] = normalize_rows(means)
         return result
 
     def centred_on(self, texts: Iterable[str]) -> Self:
@@ -171,8 +173,8 @@ def _blocks(texts: Sequence[str]) -> Iterator[slice]:
     ends = np.cumsum(np.fromiter(map(len, texts), dtype=np.int64, count=len(texts)))
     start = 0
     while start < len(texts):
-        before = 0 if start == 0 else ends[start - 1]
-        stop = max(start + 1, int(np.searchsorted(ends, before + _BLOCK_CHARACTERS, side="right")))
+        characters = 0 if start == 0 else ends[start - 1]
+        stop = max(start + 1, int(np.searchsorted(ends, characters + _BLOCK_CHARACTERS, side="right")))
         yield slice(start, stop)
         start = stop
 
@@ -198,9 +200,8 @@ class _Table:
             raise InputError(
                 f"vectors, weights and mean of the {what} must have the shapes (n, dim), (n,) and (dim,). Got {shapes}."
             )
-        self._weighted = self.vectors * self.weights[:, np.newaxis]
         frequent = np.argsort(self.weights, kind="stable")[:_FREQUENT_ROWS]
-        self._frequent = self._weighted[frequent]
+        self._frequent = self.vectors[frequent] * self.weights[frequent, np.newaxis]
         self._column_of = np.full(len(self.vectors), -1, dtype=np.int64)
         self._column_of[frequent] = np.arange(len(frequent))
 
@@ -227,11 +228,12 @@ class _Table:
         counts = np.bincount(places, minlength=count * width).reshape(count, width)
         result = counts.astype(np.float32) @ self._frequent  # most words are of the few frequent ones
         rare, sizes = rows[~frequent], np.bincount(text_of[~frequent], minlength=count)
-        ends = np.cumsum(sizes)
+        weights, ends = self.weights[rare], np.cumsum(sizes)
         gathered = np.empty((int(sizes.max(initial=0)), self.dim), dtype=np.float32)
-        for text in np.flatnonzero(sizes).tolist():  # a text's rows stay in the processor's cache: faster than at once
-            part = gathered[: sizes[text]]
-            np.take(self._weighted, rare[ends[text] - sizes[text] : ends[text]], axis=0, out=part, mode="clip")
-            result[text] += np.add.reduce(part, axis=0)
+        texts = np.flatnonzero(sizes)
+        for text, start, end in zip(texts, (ends - sizes)[texts].tolist(), ends[texts].tolist(), strict=True):
+            part = gathered[: end - start]  # a text's rows stay in the processor's cache: faster than all at once
+            self.vectors.take(rare[start:end], 0, part, "clip")
+            result[text] += weights[start:end] @ part
         result /= np.maximum(totals, 1e-12)[:, np.newaxis].astype(np.float32)
         return result
