@@ -304,7 +304,7 @@ def test_an_unknown_name_lists_the_known_ones_and_their_packages(plugin: Callabl
 
 
 def test_a_name_of_our_own_plugin_tells_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("embcompat.extractors.discovery.entry_points", lambda **_: [])
+    monkeypatch.setattr("embcompat.plugins.entry_points", lambda **_: [])
     with pytest.raises(MissingExtraError, match="pip install 'embcompat-face'"):
         load_extractor("dlib")
     with pytest.raises(UnknownNameError, match=r"minilm \(pip install embcompat-text\)"):

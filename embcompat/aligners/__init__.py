@@ -16,6 +16,7 @@ from embcompat.aligners.canonical import fit_canonical
 from embcompat.aligners.ensemble import EnsembleAligner
 from embcompat.aligners.kernel import KernelAligner, fit_kernel
 from embcompat.aligners.output import match_variance, reweight
+from embcompat.aligners.plugins import PluginAligner, find_plugin_aligner, list_plugin_aligners
 from embcompat.aligners.reweighted import ReweightedAligner, unweight
 from embcompat.aligners.shared import shared_space
 from embcompat.aligners.sums import GramSums
@@ -49,6 +50,26 @@ ALIGNERS: dict[str, Loader] = {
 }
 
 
+def known_kinds() -> list[str]:
+    """List the kinds that can be loaded: ours, and those of installed packages."""
+    return [*ALIGNERS, *(plugin.name for plugin in list_plugin_aligners())]
+
+
+def find_loader(kind: str) -> Loader:
+    """Return what builds an aligner of a kind from its options and arrays.
+
+    Raises:
+        UnknownNameError: If no aligner is of that kind.
+        InputError: If several packages bring the kind.
+    """
+    if kind in ALIGNERS:
+        return ALIGNERS[kind]
+    plugin = find_plugin_aligner(kind)
+    if plugin is None:
+        raise UnknownNameError("aligner", kind, known_kinds())
+    return plugin.from_state
+
+
 def load_aligner(path: str | Path | Artifact) -> Aligner:
     """Load the aligner of an artifact, with its arrays, ready to be used or changed; `OnnxAligner` is for serving.
 
@@ -59,11 +80,12 @@ def load_aligner(path: str | Path | Artifact) -> Aligner:
     """
     artifact = path if isinstance(path, Artifact) else read_artifact(path)
     manifest = artifact.manifest
-    if manifest.kind not in ALIGNERS:
-        raise UnknownNameError("aligner", manifest.kind, ALIGNERS)
+    load = find_loader(manifest.kind)
     try:
-        aligner = ALIGNERS[manifest.kind](manifest.config, artifact.weights())
+        aligner = load(manifest.config, artifact.weights())
         dims = aligner.source_dim, aligner.target_dim
+    except UnknownNameError:  # of a part
+        raise
     except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
         raise ArtifactError(f"the weights of {artifact.path} do not make a {manifest.kind} aligner: {error}") from error
     if dims != (artifact.source.dim, artifact.target.dim):
@@ -88,12 +110,17 @@ __all__ = [
     "EnsembleAligner",
     "GramSums",
     "KernelAligner",
+    "PluginAligner",
     "ReweightedAligner",
     "check_source",
+    "find_loader",
+    "find_plugin_aligner",
     "fit_affine",
     "fit_affine_sums",
     "fit_canonical",
     "fit_kernel",
+    "known_kinds",
+    "list_plugin_aligners",
     "load_aligner",
     "match_variance",
     "parameter_count",

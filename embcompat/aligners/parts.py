@@ -23,11 +23,11 @@ def state_of_parts(parts: Iterable[Aligner]) -> State:
 
 def build_parts(described: Sequence[Mapping[str, Any]], state: Mapping[str, NDArray[Any]]) -> list[Aligner]:
     """Build the parts again from `describe_parts` and `state_of_parts`."""
-    from embcompat.aligners import ALIGNERS
+    from embcompat.aligners import find_loader
 
     parts = []
     for number, part in enumerate(described):
         prefix = f"{number}."
         arrays = {name.removeprefix(prefix): array for name, array in state.items() if name.startswith(prefix)}
-        parts.append(ALIGNERS[part["kind"]](part["config"], arrays))
+        parts.append(find_loader(part["kind"])(part["config"], arrays))
     return parts

@@ -226,12 +226,17 @@ GRAPHS: dict[str, Callable[[Any], onnx.ModelProto]] = {
     "reweighted": reweighted_graph,
     "text_aware": text_aware_graph,
 }
-"""Builders for the numpy kinds; every other kind is a torch module."""
+"""Builders for the numpy kinds; every other kind is a torch module, or brings its own ``build_graph``."""
 
 
 def build_graph(aligner: Aligner) -> onnx.ModelProto:
     """Build the ONNX model of an aligner: input standardisation, map and output normalization in one graph."""
-    return GRAPHS.get(aligner.kind, module_graph)(aligner)
+    if aligner.kind in GRAPHS:
+        return GRAPHS[aligner.kind](aligner)
+    if hasattr(aligner, "build_graph"):  # of a plug-in
+        graph: onnx.ModelProto = aligner.build_graph()
+        return graph
+    return module_graph(aligner)
 
 
 def graph_case(aligner: Aligner, rows: NDArray[Any]) -> tuple[list[NDArray[Any]], list[NDArray[np.float32]]]:

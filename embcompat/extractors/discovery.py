@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import ast
-import importlib.util
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from embcompat.errors import InputError, MissingExtraError, UnknownNameError
 from embcompat.extractors.base import Extractor
+from embcompat.plugins import Plugin, find_plugin, list_plugins
 
 ENTRY_POINT_GROUP = "embcompat.extractors"
 
@@ -52,11 +49,10 @@ class ExtractorInfo:
 
 def list_extractors() -> list[ExtractorInfo]:
     """List the installed extractors by name. Imports none of them."""
-    found = [
-        ExtractorInfo(point.name, *_distribution(point), _first_doc_line(point))
-        for point in entry_points(group=ENTRY_POINT_GROUP)
+    return [
+        ExtractorInfo(plugin.name, plugin.distribution, plugin.version, plugin.first_doc_line())
+        for plugin in list_plugins(ENTRY_POINT_GROUP, "extractor")
     ]
-    return sorted(found, key=lambda info: (info.name, info.distribution))
 
 
 def load_extractor(extractor: str, /, *args: Any, **options: Any) -> Extractor:
@@ -75,8 +71,8 @@ def load_extractor(extractor: str, /, *args: Any, **options: Any) -> Extractor:
     Example:
         ``load_extractor("sentence-transformers", "my-model", encode="query")``
     """
-    point = _find(extractor)
-    factory = _import(point)
+    plugin = _find(extractor)
+    factory = plugin.load()
     _check_call(extractor, factory, args, options)
     try:
         made = factory(*args, **options)
@@ -86,7 +82,7 @@ def load_extractor(extractor: str, /, *args: Any, **options: Any) -> Extractor:
         raise InputError(f"the extractor {extractor!r} cannot name its space. {field}: {first['msg']}.") from error
     if not isinstance(made, Extractor):
         raise InputError(
-            f"the extractor {extractor!r} of package {_distribution(point)[0]} must have space, chunk_size and "
+            f"the extractor {extractor!r} of package {plugin.distribution} must have space, chunk_size and "
             f"extract. Got {type(made).__name__}. Check it with embcompat.testing.check_extractor."
         )
     return made
@@ -100,41 +96,22 @@ def extractor_signature(extractor: str) -> inspect.Signature:
         MissingExtraError: As `load_extractor`.
         InputError: If two packages claim the name.
     """
-    return inspect.signature(_import(_find(extractor)))
+    return inspect.signature(_find(extractor).load())
 
 
-def _import(point: EntryPoint) -> Callable[..., Any]:
-    try:
-        factory: Callable[..., Any] = point.load()
-    except MissingExtraError:
-        raise
-    except ImportError as error:
-        package = error.name or point.module
-        distribution, _ = _distribution(point)
-        raise MissingExtraError(package, distribution, f"The extractor {point.name!r}") from error
-    return factory
-
-
-def _find(name: str) -> EntryPoint:
-    points = entry_points(group=ENTRY_POINT_GROUP)
-    named = [point for point in points if point.name == name]
-    if len(named) > 1:
-        packages = ", ".join(sorted(_distribution(point)[0] for point in named))
-        raise InputError(f"several packages bring an extractor called {name!r}: {packages}. Uninstall all but one.")
-    if named:
-        return named[0]
+def _find(name: str) -> Plugin:
+    plugin = find_plugin(ENTRY_POINT_GROUP, "extractor", name)
+    if plugin is not None:
+        return plugin
     for distribution, names in PLUGINS.items():
         if name in names:
             raise MissingExtraError(distribution, distribution, f"The extractor {name!r}")
-    known = {f"{point.name} (from {_distribution(point)[0]})" for point in points}
-    installed = {point.name for point in points}
+    plugins = list_plugins(ENTRY_POINT_GROUP, "extractor")
+    known = {f"{each.name} (from {each.distribution})" for each in plugins}
+    installed = {each.name for each in plugins}
     for distribution, names in PLUGINS.items():
         known |= {f"{each} (pip install {distribution})" for each in names if each not in installed}
     raise UnknownNameError("extractor", name, known)
-
-
-def _distribution(point: EntryPoint) -> tuple[str, str]:
-    return (point.dist.name, point.dist.version) if point.dist else ("unknown", "unknown")
 
 
 def _check_call(name: str, factory: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> None:
@@ -149,23 +126,3 @@ def _check_call(name: str, factory: Callable[..., Any], args: tuple[Any, ...], o
         raise InputError(
             f"the extractor {name!r} cannot be called like this: {error}. It takes: {taken or 'nothing'}."
         ) from error
-
-
-def _first_doc_line(point: EntryPoint) -> str:
-    """Read the first docstring line of a function or class from its source, without importing it."""
-    package, *rest = point.module.split(".")
-    try:
-        spec = importlib.util.find_spec(package)  # a top-level name: finding it runs no code of the package
-        if spec is None or spec.origin is None:
-            return ""
-        path = Path(spec.origin)
-        if rest:
-            module = path.parent.joinpath(*rest)
-            path = module / "__init__.py" if module.is_dir() else module.with_suffix(".py")
-        tree = ast.parse(path.read_bytes())
-    except (ImportError, OSError, SyntaxError, ValueError):
-        return ""
-    for node in tree.body:
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name == point.attr:
-            return (ast.get_docstring(node) or "").partition("\n")[0]
-    return ""

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import final
 
-from embcompat.aligners import ALIGNERS as ALIGNER_KINDS
+from embcompat.aligners import known_kinds
 from embcompat.artifact import Artifact, parse_manifest, read_artifact
 from embcompat.errors import ArtifactError, InputError, RegistryConflictError, RegistryError, UnknownNameError
 from embcompat.registry import blobs, upkeep
@@ -112,8 +112,8 @@ class Registry:
             RegistryError: If it was retired.
         """
         artifact = read_artifact(path.path if isinstance(path, Artifact) else path)
-        if artifact.manifest.kind not in ALIGNER_KINDS:
-            raise UnknownNameError("kind of aligner", artifact.manifest.kind, ALIGNER_KINDS)
+        if artifact.manifest.kind not in known_kinds():
+            raise UnknownNameError("kind of aligner", artifact.manifest.kind, known_kinds())
         artifact.graph()
         self._refuse_other(artifact.source, artifact.target)
         if artifact.id in self._log.standing().retired:

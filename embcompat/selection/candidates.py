@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from embcompat.embeddings import PairedEmbeddings, piece_rows
 from embcompat.errors import UnknownNameError
-from embcompat.selection.fitting import KINDS, NEURAL_KINDS
+from embcompat.selection.fitting import NEURAL_KINDS, fit_kinds
 
 Task = Literal["retrieval", "verification"]
 
@@ -25,7 +25,7 @@ class Candidate:
 
     Attributes:
         name: What to call it.
-        kind: One of `KINDS` that gives a single aligner.
+        kind: One of `KINDS`, or of an installed package, that gives a single aligner.
         options: Options of its fit.
         correction: What is done to the output after the fit, if anything: ``reweighted`` (unreliable directions weigh
             less, see `reweight`) or ``stretched`` (the output varies as much as the target, see `match_variance`).
@@ -48,8 +48,8 @@ def parse_candidate(name: str, options: Mapping[str, Any] | None = None) -> Cand
         Candidate(name='kernel, reweighted', kind='kernel', options={}, correction='reweighted')
     """
     kind, comma, rest = (part.strip() for part in name.partition(","))
-    if kind not in KINDS:
-        raise UnknownNameError("kind of aligner", kind, KINDS)
+    if kind not in fit_kinds():
+        raise UnknownNameError("kind of aligner", kind, fit_kinds())
     correction = next((each for each in _CORRECTIONS if each == rest), None)
     if comma and correction is None:
         raise UnknownNameError("correction", rest, _CORRECTIONS)

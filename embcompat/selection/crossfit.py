@@ -21,12 +21,12 @@ from embcompat.aligners import (
 from embcompat.embeddings import Embeddings, PairedEmbeddings, piece_rows, split_pairs, transform_embeddings
 from embcompat.errors import InputError
 from embcompat.selection.candidates import Candidate
-from embcompat.selection.fitting import NEURAL_KINDS, fit_aligner, single_aligner
+from embcompat.selection.fitting import SOLVER_KINDS, fit_aligner, single_aligner
 
 INNER_VALIDATION = 0.175
 """Share of the pairs of a fit that chooses its penalties, or when to stop; as in `split_pairs`."""
 
-_NO_REFIT = (*NEURAL_KINDS, "ensemble")
+_REFITTED = (*SOLVER_KINDS, "kernel", "pieces")
 
 _Key = tuple[str, str]
 
@@ -79,7 +79,7 @@ def fit_candidate(
     options: dict[str, Any] = dict(candidate.options)
     if candidate.kind == "ensemble":
         options |= members or {}
-    elif candidate.kind not in _NO_REFIT and candidate.kind not in ("canonical", "bidirectional"):
+    elif candidate.kind in _REFITTED:
         options["refit"] = True
     return single_aligner(fit_aligner(candidate.kind, train, validation, seed=seed, **options), candidate.kind)
 

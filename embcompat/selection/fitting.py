@@ -9,9 +9,11 @@ from embcompat.aligners import (
     AlignerPair,
     EnsembleAligner,
     KernelAligner,
+    find_plugin_aligner,
     fit_affine,
     fit_canonical,
     fit_kernel,
+    list_plugin_aligners,
 )
 from embcompat.embeddings import PairedEmbeddings, piece_rows
 from embcompat.errors import InputError, UnknownNameError
@@ -32,14 +34,14 @@ def fit_aligner(
     part of the rows is then held out for what the fit chooses.
 
     Args:
-        kind: One of `KINDS`, or ``auto`` for what `select_aligner` chooses.
+        kind: One of `KINDS`, a kind that an installed package brings, or ``auto`` for what `select_aligner` chooses.
         train: Pairs to fit on; or old vectors (n, source_dim).
         validation: Held-out pairs for whatever the fit chooses: a penalty, when to stop; or new vectors
             (n, target_dim).
         seed: Seed of the kinds that draw at random.
         options: Options of the kind's own fit: `fit_affine`, `fit_canonical`, `fit_kernel`, `fit_pieces`, `fit_neural`,
-            `fit_ensemble` or `fit_bidirectional`. With ``refit=True`` the closed forms and the ensemble's kernel are
-            fitted on the validation pairs too, once those have chosen the penalties.
+            `fit_ensemble`, `fit_bidirectional`, or the ``fit`` of a package. With ``refit=True`` the closed forms and
+            the ensemble's kernel are fitted on the validation pairs too, once those have chosen the penalties.
 
     Returns:
         An aligner; a pair for ``canonical`` and ``bidirectional``, whose two maps meet in a third space.
@@ -72,7 +74,15 @@ def fit_aligner(
         from embcompat.training import fit_bidirectional
 
         return fit_bidirectional(train, validation, seed=seed, **options)
-    raise UnknownNameError("kind of aligner", kind, KINDS)
+    plugin = find_plugin_aligner(kind)
+    if plugin is None:
+        raise UnknownNameError("kind of aligner", kind, fit_kinds())
+    return plugin.fit(train, validation, seed=seed, **options)
+
+
+def fit_kinds() -> list[str]:
+    """List the kinds that can be fitted: `KINDS`, and those of installed packages."""
+    return [*KINDS, *(plugin.name for plugin in list_plugin_aligners() if plugin.name not in KINDS)]
 
 
 def fit_ensemble(

@@ -48,7 +48,7 @@ def fit(
         typer.Option(
             help="auto, identity, ridge, procrustes, low_rank, canonical, kernel, pieces, residual, dense, "
             "multi_branch, ensemble, bidirectional, text_aware, or one with a correction ('kernel, reweighted'): "
-            "`embcompat aligners` says what each is for."
+            "`embcompat aligners` lists them, those of installed packages included."
         ),
     ] = "auto",
     preset: Annotated[str | None, typer.Option(help="A recipe of a neural kind, for instance fc_aligner.")] = None,

@@ -40,9 +40,15 @@ def aligners(
     embcompat aligners --source-dim 384 --target-dim 768 --json
     ```
     """
+    from embcompat.aligners import list_plugin_aligners
+
     rows = [
         {"kind": kind, "parameters": count_floats(kind, source_dim, target_dim), "purpose": purpose}
         for kind, purpose in PURPOSES.items()
+    ]
+    rows += [
+        {"kind": plugin.name, "parameters": None, "purpose": f"{plugin.first_doc_line()} ({plugin.distribution})"}
+        for plugin in list_plugin_aligners()
     ]
     if as_json:
         print_json({"source_dim": source_dim, "target_dim": target_dim, "aligners": rows})
@@ -53,9 +59,10 @@ def aligners(
     table.columns[1].justify = "right"
     for row in rows:
         count: Any = row["parameters"]
-        table.add_row(str(row["kind"]), "needs train" if count is None else f"{count:,}", str(row["purpose"]))
+        unknown = "needs train" if row["kind"] in PURPOSES else "its own"
+        table.add_row(str(row["kind"]), unknown if count is None else f"{count:,}", str(row["purpose"]))
     output().print(table)
-    if any(row["parameters"] is None for row in rows):
+    if any(row["parameters"] is None for row in rows if row["kind"] in PURPOSES):
         output().print("\nThe neural kinds need: pip install 'embcompat[train]'")
 
 
