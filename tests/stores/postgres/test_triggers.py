@@ -70,7 +70,7 @@ def test_an_application_may_name_its_space_in_its_address_role_or_transaction(
         with application(database, user="writing_app") as connection:
             assert is_refused(connection, 100)
             with connection.transaction():
-                connection.execute(DECLARE)
+                connection.execute("SELECT embcompat_space(%s)", ("made-new@1",))
                 connection.execute(WRITE, (101,))
         database.execute("ALTER ROLE writing_app SET embcompat.space = 'made-new@1'")
         with application(database, user="writing_app") as connection:
