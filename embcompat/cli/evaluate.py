@@ -94,8 +94,8 @@ def evaluate(
     there is no verdict: what the new model itself ranks first is relevant, which measures the fidelity to that model.
 
     Items that the artifact was fitted on are served native and never judge. Lazy backfill at depth 10, 20 and 50 is
-    measured as well, and so is re-embedding 5, 10, 20 and 50 % of the gallery, each with what it costs. The verdict is the cheapest mode that beats today
-    and keeps the quality floor.
+    measured as well, and so is re-embedding 5, 10, 20 and 50 % of the gallery, each with what it costs. The verdict is
+    the cheapest mode that beats today and keeps the quality floor.
 
     Examples:
     ```bash
