@@ -1,4 +1,4 @@
-"""Text collections that packages carry, and what the recipes with words share: pieces, static encoders, BM25.
+"""Text collections that packages carry, and what the recipes with words share: pieces and static encoders.
 
 Nothing here is downloaded. ``libraries`` are the docstrings of installed packages, ``manpages`` the manual pages of the
 operating system (Debian's ``manpages``, ``manpages-dev`` and whatever else is installed), both as known-item searches:
@@ -11,7 +11,6 @@ from __future__ import annotations
 import gzip
 import json
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -189,33 +188,6 @@ def load_encoder(options: Options, collection: Collection, model: str) -> Static
         np.savez(cache, **encoder.state())
     with np.load(cache) as arrays:
         return StaticEncoder.from_state(dict(arrays))
-
-
-def search_lexically(
-    queries: Mapping[str, str], documents: Mapping[str, str], *, k1: float = 1.2, b: float = 0.75
-) -> dict[str, dict[str, float]]:
-    """Return the BM25 scores of the documents that share a word with each query.
-
-    Robertson and Zaragoza, The Probabilistic Relevance Framework: BM25 and Beyond (2009); the idf is
-    log(1 + (N - n + 0.5) / (n + 0.5)), which is never negative.
-    """
-    counts = {name: Counter(tokenize(text)) for name, text in documents.items()}
-    postings: dict[str, list[tuple[str, int]]] = {}
-    for name, words in counts.items():
-        for word, count in words.items():
-            postings.setdefault(word, []).append((name, count))
-    lengths = {name: words.total() for name, words in counts.items()}
-    mean = sum(lengths.values()) / len(lengths)
-    run: dict[str, dict[str, float]] = {}
-    for query, text in queries.items():
-        scores = run.setdefault(query, {})
-        for word in set(tokenize(text)):
-            rows = postings.get(word, [])
-            rarity = np.log(1 + (len(documents) - len(rows) + 0.5) / (len(rows) + 0.5))
-            for name, count in rows:
-                saturated = count * (k1 + 1) / (count + k1 * (1 - b + b * lengths[name] / mean))
-                scores[name] = scores.get(name, 0.0) + float(rarity * saturated)
-    return run
 
 
 def count_words(texts: Iterable[str]) -> int:

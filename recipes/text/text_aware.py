@@ -25,6 +25,7 @@ import embcompat as ec
 from embcompat.aligners.text import StaticEncoder
 from embcompat.embeddings import piece_rows
 from embcompat.evaluation.retrieval.hybrid import HybridReport, Run, evaluate_hybrid
+from embcompat.evaluation.retrieval.lexical import search_lexically
 from embcompat.evaluation.retrieval.lines import Sides
 from embcompat.evaluation.retrieval.qrels import Relevance, match_qrels
 from embcompat.selection.text import TextAwareFit, fit_text_aware
@@ -125,7 +126,7 @@ def cost_shares(
 def measure(case: Case, model: str, options: Options) -> dict:
     """Measure what each line is worth, with its cost as a share of a reindex, and what a budget adds."""
     texts = {name: case.collection.texts[name] for name in case.sides.old_gallery.ids.tolist()}
-    run = corpora.search_lexically(case.collection.questions, texts)
+    run = search_lexically(case.collection.questions, texts)
     text_aware, plain, words = case.report(case.sides.converted), case.report(case.plain), case.report(case.words)
     today, goal = text_aware.per_query["status_quo"], text_aware.per_query["full_reindex"]
     fitted, table = case.shares["pairs"] + case.shares["pieces"], case.shares["table"]

@@ -272,6 +272,7 @@ def test_a_decision_is_json_and_one_sentence(world: World) -> None:
         "reason": made.reason,
         "because": list(made.because),
         "needs": ["new"],
+        "depth": None,
         "fraction": None,
     }
     assert made.reason.endswith(".")
