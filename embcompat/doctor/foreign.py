@@ -26,6 +26,7 @@ ALLOWED_OUTLIERS = 0.005
 OUTLIER_DEVIATIONS = 3.5
 """Robust standard deviations of the log distance beyond which a row is unlike the reference [ours]."""
 
+_FARTHEST = float(np.finfo(np.float32).max) / 2
 _MIN_SKETCH = 50
 _SIMULATED_ROWS = 1_000
 _MARGIN = 0.8
@@ -117,7 +118,8 @@ def _outliers(
     home: SpaceReference, distances: NDArray[np.float32], usable: NDArray[np.bool_], claimed: NDArray[np.bool_]
 ) -> tuple[Separation, list[Finding]]:
     """Find rows that are far from the gallery's space, and near no registered one."""
-    judged = distances[usable].astype(np.float64)
+    # Rows so far off that their distance overflows are as far as can be.
+    judged = np.nan_to_num(distances[usable].astype(np.float64), nan=_FARTHEST, posinf=_FARTHEST)
     if len(judged) == 0:
         return Separation(None, None, None, 0.0, can_tell=False), []
     noise = _MARGIN * home.distances(_structureless(home)).astype(np.float64)
@@ -125,7 +127,7 @@ def _outliers(
     logs = np.log(np.maximum(judged, 1e-12))
     typical = float(np.median(logs))
     spread = 1.4826 * float(np.median(np.abs(logs - typical)))
-    threshold = math.exp(typical + OUTLIER_DEVIATIONS * spread)
+    threshold = math.exp(min(typical + OUTLIER_DEVIATIONS * spread, math.log(_FARTHEST)))
     familiar = 2.0 * home.space.dim  # a Gaussian's own rows are at dim on average
     alarms = None
     if held_out is not None:
@@ -142,7 +144,7 @@ def _outliers(
         )
         message += "space, or a reference that does not fit."
         return gap, [Finding("unlike_reference", "error", message, np.flatnonzero(usable))]
-    rows = np.flatnonzero(usable & (distances > threshold) & ~claimed)
+    rows = np.flatnonzero(usable & ~(distances <= threshold) & ~claimed)
     if len(rows) == 0:
         return gap, []
     sick = len(rows) > ALLOWED_OUTLIERS * len(judged)
