@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import inspect
 import re
 from difflib import unified_diff
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import embcompat
+from embcompat.results import Estimate, RetrievalReport
 from tests.public_api import SNAPSHOT, describe
 
 
@@ -59,3 +61,27 @@ def test_docs_and_examples_import_nothing_deeper_than_a_package() -> None:
     assert len(modules) > 5
     deep = [name for name in modules if not (root / name.replace(".", "/")).is_dir() and name.count(".") > 1]
     assert deep == []
+
+
+LONG = ("NDArray", "Mapping", "dict[", "list[", "tuple[str, ...]", "Manifest", "Report")
+
+
+@pytest.mark.parametrize("name", embcompat.__all__)
+def test_every_public_value_shows_itself_in_short(name: str) -> None:
+    thing = getattr(embcompat, name)
+    if not inspect.isclass(thing) or getattr(thing, "_is_protocol", False):
+        return
+    assert thing.__repr__ is not object.__repr__, f"{name} shows its address"
+    own = thing.__dict__.get("__repr__")
+    generated = dataclasses.is_dataclass(thing) and (own is None or hasattr(own, "__wrapped__"))
+    if generated and name != "Decision":  # its reasons are sentences to be read
+        fields = [field.name for field in dataclasses.fields(thing) if any(each in str(field.type) for each in LONG)]
+        assert not fields, f"{name} shows all of {', '.join(fields)}"
+
+
+def test_values_show_what_matters() -> None:
+    figure = Estimate(value=0.4, low=0.3, high=0.5)
+    report = RetrievalReport(metric="ndcg@10", queries=3, gallery_size=9, metrics={"ndcg@10": {"converted": figure}})
+    assert repr(report) == "RetrievalReport('ndcg@10', queries=3, gallery_size=9, converted=0.400)"
+    assert repr(embcompat.Qrels({"a": {"x": 1, "y": 0}, "b": {"x": 1}})) == "Qrels(queries=2, judgements=3)"
+    assert repr(embcompat.cut_texts(["a b c d"], ["1"], words=2)).startswith("CutTexts(n=")

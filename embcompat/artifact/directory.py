@@ -46,6 +46,10 @@ class Artifact:
     id: str
     manifest: Manifest
 
+    def __repr__(self) -> str:
+        spaces = f"{self.source.id} -> {self.target.id}"
+        return f"Artifact({str(self.path)!r}, {self.manifest.kind!r}, {spaces!r}, id={self.id[:12]!r})"
+
     @property
     def source(self) -> SpaceVersion:
         """Space of the vectors that go in."""

@@ -88,6 +88,9 @@ class BackfillPlan:
     target_retention: float | None
     curve: Mapping[str, JsonValue] | None
 
+    def __repr__(self) -> str:
+        return f"BackfillPlan(items={len(self.ids)}, gallery_size={self.gallery_size}, order={self.order!r})"
+
     @property
     def fraction(self) -> float:
         """Share of the gallery to re-embed."""

@@ -47,6 +47,9 @@ class CutTexts:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def __repr__(self) -> str:
+        return f"CutTexts(n={len(self)}, items={len(set(self.labels))})"
+
 
 def cut_texts(texts: Sequence[str], ids: Sequence[str], *, words: int = PIECE_WORDS) -> CutTexts:
     """Cut each text into pieces of about ``words`` words, which stand behind the whole texts.

@@ -101,8 +101,14 @@ class RetrievalReport(Value):
     unjudged_queries: int = 0
     changes: QueryChanges | None = None
     reasons: Mapping[str, str] = Field(default_factory=dict)
+
     per_query: Mapping[Line, NDArray[np.float64]] = Field(default_factory=dict, exclude=True)
     query_ids: tuple[str, ...] = Field(default=(), exclude=True)
+
+    def __repr__(self) -> str:
+        figures = self.metrics.get(self.metric, {})
+        lines = "".join(f", {line}={figure.value:.3f}" for line, figure in figures.items())
+        return f"RetrievalReport({self.metric!r}, queries={self.queries}, gallery_size={self.gallery_size}{lines})"
 
     @model_validator(mode="before")
     @classmethod

@@ -107,6 +107,10 @@ class VerificationReport(Value):
     similarity: str
     seed: int
 
+    def __repr__(self) -> str:
+        scenarios = ", ".join(self.scenarios)
+        return f"VerificationReport({scenarios!r}, subjects={self.subjects}, target_frr={self.target_frr})"
+
     def in_order(self) -> dict[Scenario, ScenarioResult]:
         """Return the scenarios in their order, the status quo first."""
         first: dict[Scenario, ScenarioResult] = {"old": self.old}

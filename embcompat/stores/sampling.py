@@ -45,6 +45,9 @@ class SampledRows:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def __repr__(self) -> str:
+        return f"SampledRows(n={len(self)}, space={None if self.space is None else self.space.id!r})"
+
 
 def sample_rows(
     gallery: str | GalleryStore,

@@ -79,6 +79,9 @@ class Evaluation:
     workload: Workload | None = None
     texts: TextReport | None = None
 
+    def __repr__(self) -> str:
+        return f"Evaluation({self.task!r}, {' -> '.join(self.spaces)!r}, decision={self.decision.mode!r})"
+
     @property
     def query_ids(self) -> tuple[str, ...]:
         """Ids of the held-out queries; none for a verification."""

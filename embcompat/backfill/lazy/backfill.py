@@ -98,6 +98,9 @@ class LazyBackfill:
         """What was done so far."""
         return self._worker.counters
 
+    def __repr__(self) -> str:
+        return f"LazyBackfill(depth={self._depth}, rows_embedded={self.counters.rows_embedded})"
+
     def search(
         self, new_queries: NDArray[np.float32], old_queries: NDArray[np.float32] | None = None, *, k: int = 10
     ) -> tuple[NDArray[np.float64], NDArray[Any]]:

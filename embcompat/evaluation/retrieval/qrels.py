@@ -40,6 +40,9 @@ class Qrels:
     def __len__(self) -> int:
         return len(self.gains)
 
+    def __repr__(self) -> str:
+        return f"Qrels(queries={len(self)}, judgements={sum(map(len, self.gains.values()))})"
+
     def relevant_items(self) -> set[str]:
         """Return the items that are relevant to some query: fit on others to keep every query held-out."""
         return {item for items in self.gains.values() for item, gain in items.items() if gain > 0}

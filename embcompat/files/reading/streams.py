@@ -45,6 +45,9 @@ class Block:
     vectors: NDArray[np.float32]
     others: pa.Table | None
 
+    def __repr__(self) -> str:
+        return f"Block(start={self.start}, rows={len(self)})"
+
     def __len__(self) -> int:
         return len(self.vectors)
 
@@ -66,6 +69,10 @@ class VectorFile:
         self.path, self.source, self.roles, self.space = source.path, source, roles, space
         self.rows = source.rows
         self.dim = _dim_of(source, roles) if space is None else space.dim
+
+    def __repr__(self) -> str:
+        space = None if self.space is None else self.space.id
+        return f"VectorFile({str(self.path)!r}, rows={self.rows}, dim={self.dim}, space={space!r})"
 
     @property
     def schema(self) -> pa.Schema:
