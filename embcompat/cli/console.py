@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import typer
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -31,6 +31,22 @@ _printed: list[bool] = []
 
 _command: list[str] = []
 """The words of the command line, where a command line runs."""
+
+_FLAGS: Final = {
+    "delimiter": "--delimiter",
+    "id_column": "--id-column",
+    "ids": "--ids",
+    "label_column": "--label-column",
+    "labels": "--labels",
+    "on_skip": "--skip-errors",
+    "space": "--space, or --old-space and --new-space",
+    "text_column": "--text-column",
+    "vector_column": "--vector-column",
+    "where": "--where",
+}
+"""What errors of the library call an argument (``ids=…``), and which option stands for it here."""
+
+_ARGUMENT = re.compile(rf"\b({'|'.join(_FLAGS)})=…")
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Characters that a terminal obeys instead of showing, those that reverse the text's direction, and half characters."""
@@ -112,10 +128,20 @@ def fail_json(error: Exception) -> None:
     """
     if _printed:
         return
-    message = redact(str(error))
+    message = name_options(redact(str(error)))
     hint = re.search(r"Got .*?\. (\S.*)$", message, flags=re.DOTALL)
     description = {"type": type(error).__name__, "message": message, "hint": None if hint is None else hint[1]}
     print_json({"error": description})
+
+
+def name_options(text: str) -> str:
+    """Replace the arguments that an error of the library names by options of the command line.
+
+    Example:
+        >>> name_options("Say which column holds the ids (id_column=…).")
+        'Say which column holds the ids (--id-column).'
+    """
+    return _ARGUMENT.sub(lambda match: _FLAGS[match[1]], text)
 
 
 def print_version(requested: bool) -> None:
@@ -133,7 +159,7 @@ def fail(error: Exception) -> None:
     if not isinstance(error, (EmbcompatError, OSError)):  # OSError: a full disk, a folder that may not be written
         kind = f"Unexpected{kind}"
     title = "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in kind).strip()
-    messages().print(Panel(Text(redact(str(error))), title=title, border_style="red", title_align="left"))
+    messages().print(Panel(Text(name_options(redact(str(error)))), title=title, border_style="red", title_align="left"))
 
 
 @contextmanager

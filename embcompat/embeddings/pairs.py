@@ -136,7 +136,7 @@ def _require_comparable_ids(source: Embeddings, target: Embeddings) -> None:
     ]
     raise InputError(
         "ids that are only row numbers must stand for the same rows on both sides. Got "
-        f"{sides[0]} and {sides[1]}. Give both sides ids: a column of ids, or a file of them (--ids, ids=…)."
+        f"{sides[0]} and {sides[1]}. Give both sides ids: a column of ids, or a file of them (ids=…)."
     )
 
 

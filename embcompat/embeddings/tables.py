@@ -67,8 +67,7 @@ def read_embeddings(
         raise InputError(f"{file.path} must be in space {space!r}. It says {file.space.id!r}.")
     if file.space is None and space is None:
         raise FileFormatError(
-            f"{file.path} does not name its space. Say which one it is: space=…, or on the command line "
-            "--space, --old-space or --new-space: name@version, for instance ada@2."
+            f"{file.path} does not name its space. Say which one it is (space=…): name@version, for instance ada@2."
         )
     vectors = np.empty((file.rows, file.dim), dtype=np.float32)
     ids: list[str] = []

@@ -173,6 +173,6 @@ def _skip(item: SkippedItem, on_skip: Callable[[SkippedItem], None] | None) -> N
     if on_skip is None:
         raise ExtractionError(
             f"item {item.id!r} (row {item.row}) cannot be embedded: {item.reason}. "
-            "Remove it, or have such items skipped and listed (on_skip=…; on the command line --skip-errors)."
+            "Remove it, or have such items skipped and listed (on_skip=…)."
         )
     on_skip(item)

@@ -101,15 +101,15 @@ def find_roles(schema: pa.Schema, chosen: Columns, *, where: str) -> Roles:
     usual_ids, usual_labels = (
         [name for name in usual if name not in PLURALS & lists] for usual in (ID_COLUMNS, LABEL_COLUMNS)
     )
-    id_column = _pick(names, chosen.id, noted.get("id"), usual_ids, where, "--id-column")
+    id_column = _pick(names, chosen.id, noted.get("id"), usual_ids, where, "id_column=…")
     if id_column is None:
         id_column = _pandas_index(schema, where)
     vectors = _find_vectors(schema, chosen.vector or noted.get("vector"), where)
     return Roles(
         id=id_column,
         vectors=vectors,
-        label=_pick(names, chosen.label, noted.get("label"), usual_labels, where, "--label-column"),
-        text=_pick(names, chosen.text, noted.get("text"), TEXT_COLUMNS, where, "--text-column"),
+        label=_pick(names, chosen.label, noted.get("label"), usual_labels, where, "label_column=…"),
+        text=_pick(names, chosen.text, noted.get("text"), TEXT_COLUMNS, where, "text_column=…"),
         row_numbers=id_column is None or (ROW_NUMBERS_KEY in (schema.metadata or {}) and chosen.id is None),
     )
 
@@ -146,7 +146,7 @@ def _pandas_index(schema: pa.Schema, where: str) -> str | None:
     if len(stored) > 1:
         raise FileFormatError(
             f"{where} must have one column of ids. Its index has the levels {', '.join(stored)}. Make one column of "
-            "them, or say which column holds the ids (--id-column)."
+            "them, or say which column holds the ids (id_column=…)."
         )
     if stored:
         return stored[0]
@@ -161,7 +161,7 @@ def _find_vectors(schema: pa.Schema, chosen: str | None, where: str) -> tuple[st
         if chosen.endswith("*") and wide:
             return wide
         raise FileFormatError(
-            f"{where} has no column {chosen!r} (--vector-column). It has {', '.join(schema.names) or 'none'}."
+            f"{where} has no column {chosen!r} (vector_column=…). It has {', '.join(schema.names) or 'none'}."
         )
     named = [name for name in VECTOR_COLUMNS if name in schema.names]
     if named[:1] == ["vector"] or len(named) == 1:
@@ -171,13 +171,13 @@ def _find_vectors(schema: pa.Schema, chosen: str | None, where: str) -> tuple[st
         return (lists[0],)
     if len(lists) > 1:
         raise FileFormatError(
-            f"{where} has several columns that could be the vectors: {', '.join(lists)}. Say which (--vector-column)."
+            f"{where} has several columns that could be the vectors: {', '.join(lists)}. Say which (vector_column=…)."
         )
     wide = _numbered_columns(schema, re.compile(r".*?(\d+)"))
     if wide:
         return wide
     raise FileFormatError(
-        f"{where} must have a column of vectors: {', '.join(VECTOR_COLUMNS)}, or one named by --vector-column. "
+        f"{where} must have a column of vectors: {', '.join(VECTOR_COLUMNS)}, or one named by vector_column=…. "
         f"Got {', '.join(schema.names) or 'none'}."
     )
 

@@ -254,7 +254,7 @@ class StoreEngine(ABC):
             InputError: If the store does not understand the condition.
         """
         if where is not None:
-            raise StoreError(f"{self.url}: a sample of such a store takes no condition (--where). Got {where!r}.")
+            raise StoreError(f"{self.url}: a sample of such a store takes no condition (where=…). Got {where!r}.")
         return scan_sample(self, job, count, seed=seed, columns=columns)
 
     def look_up(

@@ -137,7 +137,9 @@ def sample_gallery(
             raise InputError(f"{where} must be in space {space!r}. It says {stated.id!r}.")
         stated = stated or describe_space(vectors, space, similarity)
     if stated is None:
-        raise InputError(f"{where} was never told its space. Say which one it is: --space name@version.")
+        raise InputError(
+            f"{where} was never told its space. Say which one it is (space=…): name@version, for instance ada@2."
+        )
     return Embeddings(vectors, sample.ids, stated, sample.labels, sample.texts)
 
 

@@ -10,7 +10,8 @@ from rich.text import Text
 from rich.tree import Tree
 
 from embcompat.cli import console as console_module
-from embcompat.cli.console import show_controls
+from embcompat.cli.console import fail, fail_json, show_controls
+from embcompat.errors import InputError
 
 HOSTILE = "[/b] [link=http://a]x[/link] :smile: \x1b[2J\x1b]0;title\x07 \x9b31m \u202eabc \r\ud800"
 SHOWN = r"[/b] [link=http://a]x[/link] :smile: \x1b[2J\x1b]0;title\x07 \x9b31m \u202eabc \r\ud800"
@@ -51,3 +52,15 @@ def test_both_consoles_are_plain(capsys: pytest.CaptureFixture[str]) -> None:
     assert "[red]x[/red]" in streams.out
     assert "[red]y[/red]" in streams.err
     assert r"[/b]\x1b" in streams.err
+
+
+def test_an_error_of_the_library_names_options_here(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console_module, "_printed", [])
+    fail(InputError("x has no column 'c' (vector_column=…). Or pass split=…."))
+    shown = capsys.readouterr().err
+    assert "(--vector-column)" in shown
+    assert "split=…" in shown
+    fail_json(InputError("Got nothing. Say which one it is (space=…)."))
+    assert "(--space, or --old-space and --new-space)" in capsys.readouterr().out

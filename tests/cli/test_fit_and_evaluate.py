@@ -99,7 +99,7 @@ def test_npy_files_need_their_space(tmp_path: Path) -> None:
     paths = tmp_path / "old.npy", tmp_path / "new.npy"
     for path, side in zip(paths, (pairs.source, pairs.target), strict=True):
         np.save(path, side.vectors)
-    with pytest.raises(InputError, match=r"old\.npy does not name its space.*--old-space"):
+    with pytest.raises(InputError, match=r"old\.npy does not name its space.*space=…"):
         fit(tmp_path, paths, "--kind", "ridge")
     fit(tmp_path, paths, "--kind", "ridge", "--old-space", "a@1", "--new-space", "b@2")
     artifact = read_artifact(tmp_path / "a")

@@ -198,7 +198,7 @@ def test_what_cannot_be_told_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileFormatError, match="several columns that could be the vectors: a, b"):
         Embeddings.load(tmp_path / "two.parquet", space="ada@2")
     assert len(Embeddings.load(tmp_path / "two.parquet", space="ada@2", vector_column="b")) == 7
-    with pytest.raises(FileFormatError, match=r"has no column 'c' \(--vector-column\). It has a, b"):
+    with pytest.raises(FileFormatError, match=r"has no column 'c' \(vector_column=…\). It has a, b"):
         Embeddings.load(tmp_path / "two.parquet", space="ada@2", vector_column="c")
     for name, match in (("x.pkl", r"numpy.save\('x.npy'"), ("x.doc", r"must end in one of \.parquet, \.pq")):
         (tmp_path / name).write_bytes(b"x")

@@ -94,11 +94,11 @@ def _map(path: Path, kind: np.dtype[Any]) -> np.ndarray[Any, Any]:
 
 def _matching(path: Path, arrays: Mapping[str, Any], vector: str | None) -> ArraySource:
     """Take the array of vectors and every array with as many rows."""
-    name = pick_column(list(arrays), vector, VECTOR_COLUMNS, where=str(path), option="--vector-column")
+    name = pick_column(list(arrays), vector, VECTOR_COLUMNS, where=str(path), option="vector_column=…")
     candidates = [key for key, array in arrays.items() if len(array.shape) == 2 and array.dtype.kind in "fiu"]
     if name is None and len(candidates) != 1:
         listed = ", ".join(f"{key} {array.shape}" for key, array in arrays.items()) or "none"
-        raise FileFormatError(f"{path} must hold one array of vectors, or say which (--vector-column). Got {listed}.")
+        raise FileFormatError(f"{path} must hold one array of vectors, or say which (vector_column=…). Got {listed}.")
     name = name or candidates[0]
     rows = len(arrays[name])
     return ArraySource(

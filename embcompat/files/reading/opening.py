@@ -110,7 +110,7 @@ def _with_ids(source: Source, ids: Strings, columns: Columns, where: str) -> Sou
     stored = find_roles(source.schema, columns, where=where)
     if stored.id not in (None, INDEX_COLUMN) and not stored.row_numbers:
         if columns.required:
-            raise FileFormatError(f"{where} must have no ids, or no file of ids (--ids). It has column {stored.id!r}.")
+            raise FileFormatError(f"{where} must have no ids, or no file of ids (ids=…). It has column {stored.id!r}.")
         return source
     keys = read_strings(Path(ids), what="id") if isinstance(ids, str | Path) else ids
     named = WithColumns(source, {stored.id or "id": column_of(keys)})
@@ -137,7 +137,7 @@ def open_source(path: Path, *, columns: Columns = Columns(), delimiter: str | No
     """Open a file of vectors without saying yet which columns are which; see `open_vectors`."""
     kind = format_of(path)
     if delimiter is not None and kind != "csv":
-        raise InputError(f"--delimiter is for .csv and .tsv files. Got {path}.")
+        raise InputError(f"delimiter=… is for .csv and .tsv files. Got {path}.")
     if kind in ("csv", "jsonl"):
         return open_text_table(path, delimiter)
     if kind == "npz":

@@ -42,7 +42,7 @@ def read_table(path: Path, *, delimiter: str | None = None) -> tuple[list[str], 
     if ending_of(path) in (".csv", ".tsv"):
         return _read_csv(path, delimiter)
     if delimiter is not None:
-        raise InputError(f"--delimiter is for .csv and .tsv files. Got {path}.")
+        raise InputError(f"delimiter=… is for .csv and .tsv files. Got {path}.")
     return _read_json(path)
 
 
@@ -144,12 +144,12 @@ def _read_csv(path: Path, delimiter: str | None) -> tuple[list[str], Rows]:
         raise FileFormatError(f"{path} must end its lines with \\n or \\r\\n. Got a bare \\r.")
     delimiter = delimiter or ("\t" if ending_of(path) == ".tsv" else _sniff(first))
     if len(delimiter) != 1:
-        raise InputError(f"--delimiter must be one character. Got {delimiter!r}.")
+        raise InputError(f"delimiter=… must be one character. Got {delimiter!r}.")
     header = next(csv.reader([first], delimiter=delimiter), [])
     if len(header) == 1 and (other := next((sign for sign in DELIMITERS if sign in header[0]), None)):
         raise FileFormatError(
             f"{path} must have the delimiter {delimiter!r}. Its header is one column that holds {other!r}: "
-            f"{first.strip()[:_EXAMPLE_CHARACTERS]!r}. Pass --delimiter {other!r}."
+            f"{first.strip()[:_EXAMPLE_CHARACTERS]!r}. It needs delimiter=… {other!r}."
         )
     if header and all(_is_number(cell) for cell in header):  # rows of numbers without a header
         columns = [str(place) for place in range(len(header))]

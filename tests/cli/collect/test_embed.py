@@ -181,7 +181,7 @@ def test_tables_with_other_delimiters(folder: Path) -> None:
     Path("in.tsv").write_text("id\ttext\na\tone, two\n")
     for name in ("in.csv", "in.tsv"):
         assert read_items(Path(name)).items == ["one, two"]
-    with pytest.raises(FileFormatError, match=r"one column that holds ';'.*--delimiter ';'"):
+    with pytest.raises(FileFormatError, match=r"one column that holds ';'.*delimiter=… ';'"):
         read_items(Path("in.csv"), delimiter=",")
 
 

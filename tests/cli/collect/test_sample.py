@@ -81,7 +81,7 @@ def test_a_condition_chooses_among_the_rows(url: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not understand the condition 'nothing = 2'"):
         sample_gallery(url, rows=10, space="ada@2", where="nothing = 2")
     np.save(tmp_path / "x.npy", VECTORS)
-    with pytest.raises(StoreError, match=r"takes no condition \(--where\). Got 'kind = 2'"):
+    with pytest.raises(StoreError, match=r"takes no condition \(where=…\). Got 'kind = 2'"):
         sample_gallery(str(tmp_path / "x.npy"), rows=10, space="ada@2", where="kind = 2")
 
 

@@ -188,7 +188,7 @@ def test_ids_from_a_file_are_for_what_has_none(tmp_path: Path) -> None:
     copy = Embeddings.load(tmp_path / "c.parquet")
     assert (copy.ids.tolist(), copy.row_numbers) == (names, False)
     assert (copy.vectors * NEW).sum(axis=1).mean() > 0.8
-    with pytest.raises(Exception, match=r"must have no ids, or no file of ids \(--ids\). It has column 'id'"):
+    with pytest.raises(Exception, match=r"must have no ids, or no file of ids \(ids=…\). It has column 'id'"):
         Embeddings.load(tmp_path / "new.parquet", ids=names)
 
 
