@@ -19,7 +19,8 @@ from embcompat.stores.postgres.catalog.conditions import read_condition
 from embcompat.stores.postgres.catalog.indexes import index_kind
 from embcompat.stores.postgres.catalog.notes import switch_notes
 from embcompat.stores.postgres.catalog.obstacles import common_obstacles, require_every_row
-from embcompat.stores.postgres.catalog.tables import VectorTable, find_oid, read_table
+from embcompat.stores.postgres.catalog.partitions import members
+from embcompat.stores.postgres.catalog.tables import VectorTable, read_table
 from embcompat.stores.postgres.connection import speak_in_our_words
 from embcompat.stores.postgres.locks import one_at_a_time, with_locks
 from embcompat.stores.postgres.names import Names
@@ -69,7 +70,8 @@ class PgGallery(GalleryStore):
         self._reader, self._writer = reader, writer
         self._versions = Versions()
         self._kind = cast(Kind | None, address.options.get("type"))
-        self._condition = self._read_condition(address.options.get("where"))
+        place = (self._schema, self._name, self._column)
+        self._condition = read_condition(writer, *place, address.options.get("where"), where=self.url)
         table = self._table()
         require_every_row(writer, table, where=self.url)
         self._codec = KeyCodec(table.key_kinds)
@@ -198,7 +200,10 @@ class PgGallery(GalleryStore):
 
     def index_kind(self) -> str | None:
         """Return the kind of the vector column's index."""
-        return index_kind(self._writer, self._table(), of_column=self._one_table)
+        tables = members(self._writer, self._table())
+        return next(
+            filter(None, (index_kind(self._writer, table, of_column=self._one_table) for table in tables)), None
+        )
 
     def build_index(self, job: Job) -> None:
         """Build an index of the same kind and options on the target vectors, for the new similarity."""
@@ -277,12 +282,6 @@ class PgGallery(GalleryStore):
     def _target_vector(self, table: VectorTable, job: Job) -> Column:
         """Return kind and length of the target vectors."""
         return Column(self._kind or table.vector.kind, job.target.dim)
-
-    def _read_condition(self, text: str | None) -> str:
-        if text is None or find_oid(self._writer, self._schema, self._name) is None:
-            return ""
-        place = (sql.Identifier(self._schema, self._name), self._column)
-        return read_condition(self._writer, *place, text, where=self.url)
 
     def _table(self, empty_dim: int | None = None) -> VectorTable:
         place = (self._schema, self._name, self._column, self._keys)

@@ -6,6 +6,7 @@ from typing import Final, LiteralString
 
 from psycopg import sql
 
+from embcompat.stores.postgres.catalog.partitions import is_partitioned
 from embcompat.stores.postgres.connection import extension_schema
 from embcompat.stores.postgres.names import SPACE_FUNCTION, listed, matched, row_of
 from embcompat.stores.postgres.session import Session
@@ -110,7 +111,7 @@ def add_guard(session: Session, *, old_column: str | None = None) -> None:
     body = sql.SQL(
         "DECLARE declared text[]; BEGIN {parked} {left_out} IF NEW.{c} IS NULL OR (TG_OP = 'UPDATE' "
         "AND OLD.{c} IS NOT NULL AND NEW.{c} OPERATOR({e}.=) OLD.{c}) "
-        "THEN RETURN NEW; END IF; {read} IF NOT {space} = ANY (declared) "
+        "THEN RETURN NEW; END IF; {moved} {read} IF NOT {space} = ANY (declared) "
         "THEN RAISE EXCEPTION {message} USING ERRCODE = 'check_violation'; END IF; "
         "IF current_setting('embcompat.backfill', true) = 'on' THEN RETURN NEW; END IF; "
         "NEW.{s} := {space}; NEW.{a} := NULL; NEW.{o} := NULL; NEW.{d} := NULL; RETURN NEW; END"
@@ -119,6 +120,11 @@ def add_guard(session: Session, *, old_column: str | None = None) -> None:
         left_out=about_row(session, "NEW", "IF ({}) IS NOT TRUE THEN RETURN NEW; END IF;"),
         c=session.table.vectors,
         e=equality_schema(session),
+        moved=sql.SQL(
+            "IF TG_OP = 'INSERT' AND NEW.{} = {} THEN RETURN NEW; END IF;"  # from another partition, or with its record
+        ).format(session.table.provenance("space"), sql.Literal(space))
+        if is_partitioned(session.connection, session.table)
+        else sql.SQL(""),
         read=READ_DECLARATION,
         space=sql.Literal(space),
         message=sql.Literal(message),

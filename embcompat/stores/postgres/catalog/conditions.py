@@ -8,6 +8,7 @@ import psycopg
 from psycopg import sql
 
 from embcompat.errors import InputError
+from embcompat.stores.postgres.catalog.tables import find_oid
 from embcompat.stores.postgres.names import PROVENANCE
 
 _COLUMNS: Final[LiteralString] = """
@@ -22,7 +23,7 @@ _BEFORE: Final = "\n  WHERE "
 
 
 def read_condition(
-    connection: psycopg.Connection[Any], table: sql.Identifier, column: str, text: str, *, where: str
+    connection: psycopg.Connection[Any], schema: str, name: str, column: str, text: str | None, *, where: str
 ) -> str:
     """Let the server check a condition that a user wrote, and write it in its own form.
 
@@ -32,17 +33,22 @@ def read_condition(
 
     Args:
         connection: A connection.
-        table: The table.
-        column: Its vector column.
-        text: The condition, on bare names of columns. Times without a zone are in UTC.
+        schema: Name of the schema.
+        name: Name of the table.
+        column: Name of its vector column.
+        text: The condition, on bare names of columns, or None. Times without a zone are in UTC.
         where: What to call the gallery in errors.
 
     Returns:
-        The condition on columns of the alias ``s``, true or false whatever the search path is.
+        The condition on columns of the alias ``s``, whatever the search path is; nothing where there is none, or no
+        such table.
 
     Raises:
         InputError: If it cannot be used.
     """
+    if text is None or find_oid(connection, schema, name) is None:
+        return ""
+    table = sql.Identifier(schema, name)
     try:
         _check_syntax(connection, table, text)
         condition, columns = _read_form(connection, table, text)
@@ -57,11 +63,11 @@ def read_condition(
     if not columns:
         raise InputError(f"{where}: where must name a column of the table. Got {text!r}.")
     own = {column, *(f"{column}__{kind}" for kind in PROVENANCE)}
-    for name, generated in columns:
-        if name in own:
-            raise InputError(f"{where}: where must not depend on column {name!r}, which the migration changes.")
+    for attribute, generated in columns:
+        if attribute in own:
+            raise InputError(f"{where}: where must not depend on column {attribute!r}, which the migration changes.")
         if generated:
-            raise InputError(f"{where}: where must not depend on the generated column {name!r}. Name what it is from.")
+            raise InputError(f"{where}: where must not depend on generated column {attribute!r}. Name what it is from.")
     return condition
 
 

@@ -90,10 +90,7 @@ def create_indexes(session: Session, *, concurrently: bool) -> None:
     present = list(definitions(connection, target, of_column=concurrently).values())
     of_vector = definitions(connection, source, of_column=True)
     for name, definition in definitions(connection, source, of_column=concurrently).items():
-        text = definition
-        if name in of_vector:
-            definition_for = _of_migrated if _serves_migrated(session, name) else _of_left_out
-            text = definition_for(session, definition)
+        text = _definition_for(session, name, definition) if name in of_vector else definition
         if text in present:
             present.remove(text)
             continue
@@ -105,6 +102,34 @@ def create_indexes(session: Session, *, concurrently: bool) -> None:
         finally:
             if not connection.closed:
                 connection.execute("SET default_tablespace = ''")
+
+
+def attach_indexes(session: Session) -> None:
+    """Make the vector indexes of a partitioned table over those that its partitions have on the target vectors.
+
+    Nothing is built: the indexes of the partitions are there. Runs in the transaction that is open.
+    """
+    connection, source, target = session.connection, session.table, session.target
+    present = list(definitions(connection, target, of_column=True).values())
+    for name, definition in definitions(connection, source, of_column=True).items():
+        text = _definition_for(session, name, definition)
+        if text in present:
+            present.remove(text)
+            continue
+        connection.execute(sql.SQL("CREATE INDEX ON ONLY {}{}").format(target.identifier, sql.SQL(text)))
+        (parent,) = connection.execute(
+            "SELECT max(indexrelid)::regclass::text FROM pg_index WHERE indrelid = %s", (source.oid,)
+        ).fetchone() or ("",)
+        for oid, schema, table, index in connection.execute(
+            "SELECT t.oid, n.nspname, t.relname, c.relname FROM pg_inherits JOIN pg_index i ON i.indexrelid = inhrelid "
+            "JOIN pg_class c ON c.oid = inhrelid JOIN pg_class t ON t.oid = i.indrelid "
+            "JOIN pg_namespace n ON n.oid = t.relnamespace WHERE inhparent = to_regclass(%s)",
+            (session.text(sql.Identifier(source.schema, name)),),
+        ).fetchall():
+            place = {"oid": oid, "schema": schema, "name": table}
+            counterparts = dict(pairs(connection, replace(source, **place), replace(target, **place)))
+            attach = sql.SQL("ALTER INDEX {} ATTACH PARTITION {}")
+            connection.execute(attach.format(sql.SQL(parent), sql.Identifier(schema, counterparts[index])))
 
 
 def shared_indexes(session: Session) -> list[str]:
@@ -141,6 +166,11 @@ def _holds(session: Session, predicate: str, which: sql.Composable) -> bool:
     """Return whether an index with a condition holds a row of a kind."""
     condition = sql.SQL(predicate)
     return session.exists(sql.SQL("FROM {} s WHERE {}{}").format(session.table.identifier, condition, which))
+
+
+def _definition_for(session: Session, index: str, definition: str) -> str:
+    """Return what an index of the table in service becomes over the target vectors."""
+    return (_of_migrated if _serves_migrated(session, index) else _of_left_out)(session, definition)
 
 
 def _of_migrated(session: Session, definition: str) -> str:

@@ -8,6 +8,7 @@ from psycopg import Connection
 
 from embcompat.errors import StoreError
 from embcompat.stores.postgres.catalog.indexes import too_long
+from embcompat.stores.postgres.catalog.partitions import family
 from embcompat.stores.postgres.catalog.tables import VectorTable, has_default, has_unique_key, other_lengths
 from embcompat.stores.postgres.session import Session
 from embcompat.stores.values import Obstacle
@@ -18,15 +19,11 @@ HIDDEN_ROWS: Final = (
 )
 
 HINDRANCES: Final[LiteralString] = """
-    SELECT 'it is partitioned' FROM pg_class WHERE oid = %(oid)s AND relkind = 'p'
-    UNION ALL SELECT 'it is temporary' FROM pg_class WHERE oid = %(oid)s AND relpersistence = 't'
+    SELECT 'it is temporary' FROM pg_class WHERE oid = %(oid)s AND relpersistence = 't'
     UNION ALL SELECT replace(%(hidden)s, '{}', current_user::text) FROM pg_class
         WHERE oid = %(oid)s AND row_security_active(oid)
     UNION ALL SELECT 'the role ' || current_user || ' must own it; it belongs to ' || pg_get_userbyid(relowner)
         FROM pg_class WHERE oid = %(oid)s AND NOT pg_has_role(relowner, 'USAGE')
-    UNION ALL SELECT 'it inherits from or is inherited by ' || CASE WHEN inhrelid = %(oid)s
-        THEN inhparent::regclass ELSE inhrelid::regclass END
-        FROM pg_inherits WHERE %(oid)s IN (inhrelid, inhparent)
     UNION ALL SELECT 'publication ' || pubname FROM pg_publication_rel r JOIN pg_publication p
         ON p.oid = r.prpubid WHERE r.prrelid = %(oid)s
     UNION ALL SELECT 'publication ' || pubname || ' for all tables' FROM pg_publication WHERE puballtables
@@ -89,7 +86,8 @@ def common_obstacles(session: Session, *, untouched: bool) -> list[Obstacle]:
     if untouched and (others := other_lengths(connection, table)):
         text = f"{others} vectors are not of length {table.vector.dim}: rows of another model, which must "
         obstacles.append(Obstacle(f"{text}be deleted or moved to a table of their own."))
-    return [*obstacles, *map(Obstacle, _about_texts(session)), *map(Obstacle, too_long(session))]
+    sentences = [sentence for member in family(session) for sentence in too_long(member)]
+    return [*obstacles, *map(Obstacle, [*_about_texts(session), *sentences])]
 
 
 def _about_texts(session: Session) -> list[str]:

@@ -249,8 +249,12 @@ def total_bytes(connection: Connection[Any], table: VectorTable) -> int:
 
 
 def heap_bytes(connection: Connection[Any], table: VectorTable) -> int:
-    """Return the size of a table without its indexes and what is kept aside."""
-    return _number(connection, "SELECT pg_relation_size(%s)", table)
+    """Return the size of a table, partitions included, without its indexes and what is kept aside."""
+    query: LiteralString = (
+        "SELECT greatest(sum(pg_relation_size(relid)), max(pg_relation_size(root))) "
+        "FROM (SELECT %s::oid AS root) r LEFT JOIN pg_partition_tree(root) ON true"
+    )
+    return _number(connection, query, table)
 
 
 def vector_bytes(connection: Connection[Any], table: VectorTable) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import final
 
 from psycopg import sql
@@ -17,7 +17,8 @@ from psycopg import sql
 from embcompat.errors import StoreError
 from embcompat.stores.postgres import triggers as pg_triggers
 from embcompat.stores.postgres.catalog import tables as pg_tables
-from embcompat.stores.postgres.catalog.indexes import create_indexes
+from embcompat.stores.postgres.catalog.indexes import attach_indexes, create_indexes
+from embcompat.stores.postgres.catalog.partitions import family, is_partitioned
 from embcompat.stores.postgres.catalog.tables import VectorTable, find_oid
 from embcompat.stores.postgres.column import rows as pg_rows
 from embcompat.stores.postgres.column import side as pg_side
@@ -156,8 +157,12 @@ class ColumnGallery(PgGallery):
         return Scan([every_row(session.table)], recorded)
 
     def _build_index(self, session: Session) -> None:
-        pg_side.drop_broken_indexes(session)
-        create_indexes(session, concurrently=True)
+        for member in family(session):
+            pg_side.drop_broken_indexes(member)
+            if is_partitioned(member.connection, member.table):
+                self._locked(partial(attach_indexes, member), readers=False)
+            else:
+                create_indexes(member, concurrently=True)
 
     def _write(self, session: Session, rows: Written) -> None:
         pg_rows.write_rows(session, rows, silent=self._silent)

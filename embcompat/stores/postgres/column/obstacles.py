@@ -6,8 +6,10 @@ from psycopg import sql
 
 from embcompat.stores.postgres.catalog.indexes import shared_indexes
 from embcompat.stores.postgres.catalog.obstacles import HIDDEN_ROWS, HINDRANCES, VIEW_NEEDS
+from embcompat.stores.postgres.catalog.partitions import family, family_obstacles
 from embcompat.stores.postgres.catalog.tables import has_default
 from embcompat.stores.postgres.column.side import other_guards
+from embcompat.stores.postgres.column.waiting import waiting_name
 from embcompat.stores.postgres.session import Session
 from embcompat.stores.postgres.spaces import recorded, recorded_parts
 
@@ -19,6 +21,14 @@ def column_obstacles(session: Session, *, fire: bool) -> list[str]:
         session: The session.
         fire: Whether the application's triggers fire while rows are filled.
     """
+    phrases = family_obstacles(session)
+    for member in family(session):
+        mark = "" if member.table.oid == session.table.oid else f"partition {member.table.name}: "
+        phrases += [mark + text for text in _table_obstacles(member, fire=fire)]
+    return list(dict.fromkeys(phrases))
+
+
+def _table_obstacles(session: Session, *, fire: bool) -> list[str]:
     return [
         str(text)
         for (text,) in session.execute(
@@ -28,7 +38,8 @@ def column_obstacles(session: Session, *, fire: bool) -> list[str]:
             + """
             UNION ALL SELECT 'trigger ' || tgname || ', which would fire for every row and which this user may not '
                 'hold back' FROM pg_trigger WHERE %(fire)s AND tgrelid = %(oid)s AND NOT tgisinternal
-                AND tgenabled NOT IN ('D', 'R') AND tgtype & 16 <> 0 AND tgattr = '' AND tgname !~ '^~?embcompat_'
+                AND tgenabled NOT IN ('D', 'R') AND tgparentid = 0 AND tgtype & 16 <> 0 AND tgattr = ''
+                AND tgname !~ '^~?embcompat_'
             UNION ALL SELECT DISTINCT pg_describe_object(w.classid, w.objid, 0) FROM pg_depend w
                 LEFT JOIN pg_rewrite r ON w.classid = 'pg_rewrite'::regclass AND r.oid = w.objid
                 LEFT JOIN pg_class v ON v.oid = r.ev_class AND v.relkind = 'v'
@@ -53,7 +64,7 @@ def column_obstacles(session: Session, *, fire: bool) -> list[str]:
                 "tag": session.names.tag,
                 "hidden": HIDDEN_ROWS,
                 "others": "^~?embcompat_log_",
-                "waiting": session.names.trigger("waiting"),
+                "waiting": waiting_name(session),
             },
         )
     ]
@@ -81,7 +92,8 @@ def part_obstacles(session: Session) -> list[str]:
         )
     if has_default(session.connection, table):
         sentences.append(f"The default of column {table.column!r} would be lost for the rows that are left out.")
-    return [*sentences, *shared_indexes(session), *_mixed_spaces(session)]
+    shared = [sentence for member in family(session) for sentence in shared_indexes(member)]
+    return [*sentences, *shared, *_mixed_spaces(session)]
 
 
 def _mixed_spaces(session: Session) -> list[str]:

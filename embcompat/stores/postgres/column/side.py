@@ -9,6 +9,7 @@ from psycopg import sql
 from embcompat.stores.postgres import spaces as pg_spaces
 from embcompat.stores.postgres import triggers as pg_triggers
 from embcompat.stores.postgres.catalog.objects import column_settings, raw
+from embcompat.stores.postgres.catalog.partitions import family
 from embcompat.stores.postgres.catalog.tables import VectorTable
 from embcompat.stores.postgres.column.following import add_part_trigger, add_stale_trigger, create_stale_function
 from embcompat.stores.postgres.names import PROVENANCE
@@ -24,7 +25,8 @@ def create_column(session: Session) -> None:
         for name, kind in zip(session.target.side, kinds, strict=True)
     ]
     session.execute(sql.SQL("ALTER TABLE {} {}").format(session.table.identifier, sql.SQL(", ").join(added)))
-    carry_settings(session, session.table, session.target)
+    for member in family(session):
+        carry_settings(member, member.table, member.target)
     create_parts(session)
     pg_spaces.record(session)
     create_stale_function(session)
@@ -36,7 +38,7 @@ def carry_settings(session: Session, model: VectorTable, column: VectorTable) ->
     settings = column_settings(session.connection, model.oid)
     for name, action in settings:
         if name == model.column and (column.column, action) not in settings:
-            change = sql.SQL("ALTER TABLE {} ALTER {} {}")
+            change = sql.SQL("ALTER TABLE ONLY {} ALTER {} {}")
             session.execute(change.format(column.identifier, column.vectors, raw(action)))
 
 

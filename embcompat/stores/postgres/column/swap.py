@@ -12,6 +12,7 @@ from psycopg import sql
 
 from embcompat.stores.postgres.catalog.indexes import index_details, pairs
 from embcompat.stores.postgres.catalog.objects import create_view, exchange_names, grants_on, raw, views_of
+from embcompat.stores.postgres.catalog.partitions import family
 from embcompat.stores.postgres.column.side import carry_settings, needs_vector
 from embcompat.stores.postgres.names import GALLERIES, PROVENANCE, part_of
 from embcompat.stores.postgres.session import Session
@@ -28,33 +29,31 @@ def swap_columns(session: Session, *, incoming: str, parked: str) -> list[sql.Co
     Returns:
         Statements that look at every row for NOT NULL; to be run after the transaction.
     """
-    run, table = session.execute, session.table.identifier
-    views = views_of(session.connection, session.table.oid, session.table.column)
-    grants = grants_on(session.connection, session.table.oid, table, of=session.table.column)
-    comment = _comment(session)
-    for view in reversed(views):
-        run(sql.SQL("DROP VIEW {}").format(raw(view.name)))
-    _swap_index_names(session, incoming)
-    carry_settings(session, session.table, replace(session.table, column=incoming))
-    _rename(session, session.table.column, parked)
-    _rename(session, incoming, session.table.column)
-    for grant in grants:
-        run(grant)
-    if comment is not None:
-        column = sql.Identifier(session.names.schema, session.names.table, session.table.column)
-        run(sql.SQL("COMMENT ON COLUMN {} IS {}").format(column, sql.Literal(comment)))
-    for view in views:
+    run, table, column = session.execute, session.table.identifier, session.table.column
+    members = family(session)
+    views = {view.name: view for each in members for view in views_of(each.connection, each.table.oid, column)}
+    details = [statement for each in members for statement in _details(each)]
+    for name in reversed(views):
+        run(sql.SQL("DROP VIEW {}").format(raw(name)))
+    for each in members:
+        _swap_index_names(each, incoming)
+        carry_settings(each, each.table, replace(each.table, column=incoming))
+    _rename(session, column, parked)
+    _rename(session, incoming, column)
+    for detail in details:
+        run(detail)
+    for view in views.values():
         create_view(session.connection, view)
     if not needs_vector(session):
         return []
-    column, constraint = session.table.vectors, sql.Identifier(session.names.trigger("not_null"))
+    constraint = sql.Identifier(session.names.trigger("not_null"))
     run(sql.SQL("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {}").format(table, constraint))
     run(sql.SQL("ALTER TABLE {} ALTER {} DROP NOT NULL").format(table, sql.Identifier(parked)))
     add = sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} CHECK ({} IS NOT NULL) NOT VALID")
-    run(add.format(table, constraint, column))
+    run(add.format(table, constraint, session.table.vectors))
     return [
         sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}").format(table, constraint),
-        sql.SQL("ALTER TABLE {} ALTER {} SET NOT NULL").format(table, column),
+        sql.SQL("ALTER TABLE {} ALTER {} SET NOT NULL").format(table, session.table.vectors),
         sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(table, constraint),
     ]
 
@@ -86,9 +85,15 @@ def _rename(session: Session, name: str, new_name: str) -> None:
     )
 
 
-def _comment(session: Session) -> str | None:
+def _details(session: Session) -> list[sql.Composed]:
+    """Return the statements that give the vector column its grants and its comment again."""
+    table = session.table
+    statements = grants_on(session.connection, table.oid, table.identifier, of=table.column)
     row = session.execute(
         "SELECT col_description(attrelid, attnum) FROM pg_attribute WHERE attrelid = %s AND attname = %s",
-        (session.table.oid, session.table.column),
+        (table.oid, table.column),
     ).fetchone()
-    return None if row is None else row[0]
+    if row is not None and row[0] is not None:
+        column = sql.Identifier(table.schema, table.name, table.column)
+        statements.append(sql.SQL("COMMENT ON COLUMN {} IS {}").format(column, sql.Literal(row[0])))
+    return statements

@@ -6,6 +6,7 @@ from typing import Final
 
 from psycopg import sql
 
+from embcompat.stores.postgres.catalog.partitions import family, is_partitioned
 from embcompat.stores.postgres.names import listed
 from embcompat.stores.postgres.session import Session
 
@@ -14,12 +15,29 @@ _LONGEST_WAIT_SECONDS: Final = 30
 
 
 def create_waiting_index(session: Session) -> None:
-    """Index the rows without a new vector, while applications read and write.
+    """Index the rows without a new vector, in each partition, while applications read and write.
 
     Next to none are left before a cutover. Without the index, the cutover would have to read the whole table to find
     them, while writers wait.
     """
-    target, name = session.target, session.names.identifier(_name(session))
+    for member in family(session):
+        if not is_partitioned(member.connection, member.table):
+            _create_index(member)
+
+
+def drop_waiting_index(session: Session) -> None:
+    """Drop the index, in the transaction that holds the table."""
+    for member in family(session):
+        session.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(_identifier(member)))
+
+
+def waiting_name(session: Session) -> str:
+    """Return the name of the index of one table."""
+    return f"{session.names.trigger('waiting')}_{session.table.oid}"
+
+
+def _create_index(session: Session) -> None:
+    target, name = session.target, _identifier(session)
     broken = "SELECT 1 FROM pg_index WHERE indexrelid = to_regclass(%s) AND NOT indisvalid"
     if session.execute(broken, (session.text(name),)).fetchone() is not None:
         session.execute(sql.SQL("DROP INDEX CONCURRENTLY {}").format(name))
@@ -28,7 +46,7 @@ def create_waiting_index(session: Session) -> None:
     try:
         session.execute(
             sql.SQL("CREATE INDEX CONCURRENTLY IF NOT EXISTS {} ON {} ({}) WHERE {} IS NOT NULL AND {} IS NULL").format(
-                sql.Identifier(_name(session)),
+                sql.Identifier(waiting_name(session)),
                 session.table.identifier,
                 listed(session.keys),
                 session.table.vectors,
@@ -40,10 +58,5 @@ def create_waiting_index(session: Session) -> None:
             session.execute("SET lock_timeout = 0")
 
 
-def drop_waiting_index(session: Session) -> None:
-    """Drop the index, in the transaction that holds the table."""
-    session.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(session.names.identifier(_name(session))))
-
-
-def _name(session: Session) -> str:
-    return session.names.trigger("waiting")
+def _identifier(session: Session) -> sql.Identifier:
+    return sql.Identifier(session.table.schema, waiting_name(session))

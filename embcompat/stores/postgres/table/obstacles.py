@@ -14,6 +14,10 @@ def swap_obstacles(session: Session) -> list[str]:
             HINDRANCES
             + VIEW_NEEDS
             + """
+            UNION ALL SELECT 'it is partitioned' FROM pg_class WHERE oid = %(oid)s AND relkind = 'p'
+            UNION ALL SELECT 'it inherits from or is inherited by ' || CASE WHEN inhrelid = %(oid)s
+                THEN inhparent::regclass ELSE inhrelid::regclass END
+                FROM pg_inherits WHERE %(oid)s IN (inhrelid, inhparent)
             UNION ALL SELECT 'row security policy ' || polname FROM pg_policy WHERE polrelid = %(oid)s
             UNION ALL SELECT 'row security is on' FROM pg_class WHERE oid = %(oid)s AND relrowsecurity
             UNION ALL SELECT 'generated column ' || quote_ident(a.attname) || ', made from the vector' FROM pg_depend d
