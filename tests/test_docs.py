@@ -80,7 +80,8 @@ def test_relative_links_lead_somewhere(page: Path) -> None:
 
 def test_the_navigation_leads_to_every_page() -> None:
     listed = re.findall(r"(\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), flags=re.MULTILINE)
-    assert sorted(listed) == sorted(str(page.relative_to(ROOT / "docs")) for page in ROOT.glob("docs/**/*.md"))
+    pages = {str(page.relative_to(ROOT / "docs")) for page in ROOT.glob("docs/**/*.md")}
+    assert sorted(listed) == sorted(pages | {"reference/cli.md"})  # `make docs` writes this one from the code
 
 
 def test_pages_of_the_site_link_to_the_site_alone() -> None:
