@@ -13,7 +13,7 @@ from embcompat.cli.inputs.options import ArtifactPath, Json
 
 def unweight(
     artifact: ArtifactPath,
-    out: Annotated[Path, typer.Option(help="The artifact directory to make.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The artifact directory to make.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an artifact at --out.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -23,8 +23,10 @@ def unweight(
     than reweighted ones, whatever they hold. `embcompat evaluate` measures each mode with the aligner that suits it;
     convert the gallery with this artifact where the verdict is one of those two.
 
-    Examples:
-    `embcompat unweight old-to-new --out old-to-new-unweighted`
+    Example:
+    ```bash
+    embcompat unweight old-to-new --out old-to-new-unweighted
+    ```
     """
     from embcompat.export import unweight_artifact
 

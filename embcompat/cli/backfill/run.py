@@ -70,6 +70,12 @@ def run(
 
     planned, ids = read_plan(plan)
     maps = _open(planned, artifact)
+    if maps.artifact.manifest.is_reweighted:
+        messages().print(
+            "this artifact is reweighted, so native rows will push its rows back in a search. "
+            "Convert such a gallery with what `embcompat unweight` makes, and plan for that.",
+            soft_wrap=True,
+        )
     reasons: dict[str, str] = {}
     if new_vectors is not None and extractor is None and items is None:
         embed = _known(new_vectors, maps.new_space)
