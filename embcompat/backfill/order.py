@@ -103,12 +103,12 @@ def order_rows(scores: Float64, *, seed: int) -> NDArray[np.intp]:
 
 def available_orders(backlog: Backlog) -> list[str]:
     """Return the orders for which the backlog holds what they need, ``recommended`` apart."""
-    held = {
+    available = {
         "predicted_error": backlog.held_out is not None,
         "convertibility": backlog.convertibility is not None,
         "usefulness": backlog.queries is not None or backlog.visits is not None,
     }
-    return [kind for kind in SCORERS if kind != "recommended" and held.get(kind, True)]
+    return [kind for kind in SCORERS if kind != "recommended" and available.get(kind, True)]
 
 
 def _random(backlog: Backlog) -> Float64:

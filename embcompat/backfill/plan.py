@@ -43,17 +43,17 @@ class Budget:
 
     def __post_init__(self) -> None:
         limits = {name: getattr(self, name) for name in ("rows", "fraction", "seconds", "money", "target_retention")}
-        given = {name: value for name, value in limits.items() if value is not None}
-        if len(given) != 1:
-            raise InputError(f"a budget is exactly one of {', '.join(limits)}. Got {', '.join(given) or 'none'}.")
-        for name, value in (given | {"seconds_per_item": self.seconds_per_item}).items():
+        amounts = {name: value for name, value in limits.items() if value is not None}
+        if len(amounts) != 1:
+            raise InputError(f"a budget is exactly one of {', '.join(limits)}. Got {', '.join(amounts) or 'none'}.")
+        for name, value in (amounts | {"seconds_per_item": self.seconds_per_item}).items():
             if value is not None and not (value >= 0 and np.isfinite(value)):
                 raise InputError(f"{name} must be a number from 0 upwards. Got {value}.")
         for name in ("fraction", "target_retention"):
-            if given.get(name, 0) > 1:
-                raise InputError(f"{name} must be a fraction up to 1. Got {given[name]}.")
+            if amounts.get(name, 0) > 1:
+                raise InputError(f"{name} must be a fraction up to 1. Got {amounts[name]}.")
         for limit, cost in (("seconds", "seconds_per_item"), ("money", "price_per_item")):
-            if limit in given and not (getattr(self, cost) or 0) > 0:
+            if limit in amounts and not (getattr(self, cost) or 0) > 0:
                 raise InputError(f"a budget in {limit} needs {cost}, a positive number. Got {getattr(self, cost)}.")
 
 
@@ -99,29 +99,29 @@ class BackfillPlan:
     @property
     def sentence(self) -> str:
         """The plan in words."""
-        said = f"Re-embed these {len(self.ids):,} items ({self.fraction:.0%} of the gallery)"
+        text = f"Re-embed these {len(self.ids):,} items ({self.fraction:.0%} of the gallery)"
         if self.expected is None:
-            said += "; no curve says what that buys"
+            text += "; no curve says what that buys"
         elif self.target_retention is not None:
-            said += f" to reach {self.target_retention:.0%} of a full reindex, expected {_between(self.expected)}"
+            text += f" to reach {self.target_retention:.0%} of a full reindex, expected {_between(self.expected)}"
         else:
-            said += f": {self.expected.value:.0%} of a full reindex, expected {_between(self.expected)}"
+            text += f": {self.expected.value:.0%} of a full reindex, expected {_between(self.expected)}"
         if self.seconds is not None:
-            said += f"; takes {format_duration(self.seconds)}"
+            text += f"; takes {format_duration(self.seconds)}"
         if self.money is not None:
-            said += f"; costs {self.money:,.2f}"
-        return f"{said}."
+            text += f"; costs {self.money:,.2f}"
+        return f"{text}."
 
     @property
     def advice(self) -> str:
         """When to stop, in words; empty where no curve says."""
-        said = []
+        sentences = []
         if self.sure_rows is not None and self.sure_rows > len(self.ids):
-            said.append(f"To be sure of the target takes {self.sure_rows:,} items.")
+            sentences.append(f"To be sure of the target takes {self.sure_rows:,} items.")
         if self.stop_rows is not None:
             more = f"after {self.stop_rows:,} items" if self.stop_rows else "now"
-            said.append(f"Stop {more}: from there on the data show no difference from a full reindex.")
-        return " ".join(said)
+            sentences.append(f"Stop {more}: from there on the data show no difference from a full reindex.")
+        return " ".join(sentences)
 
 
 def time_per_item(extractor: Extractor, items: Sequence[Any]) -> float:

@@ -87,7 +87,7 @@ def save_plan(
     with atomic_path(ids_where) as temporary:
         temporary.write_bytes(text)
     beside = ids_where.resolve().parent == where.resolve().parent
-    kept = PlanFile(
+    plan_file = PlanFile(
         artifact=artifact,
         artifact_path=None if artifact_path is None else str(Path(artifact_path).resolve()),
         source=source,
@@ -108,8 +108,8 @@ def save_plan(
         curve=None if plan.curve is None else dict(plan.curve),
     )
     with atomic_path(where) as temporary:
-        temporary.write_text(kept.model_dump_json(indent=2) + "\n")
-    return kept
+        temporary.write_text(plan_file.model_dump_json(indent=2) + "\n")
+    return plan_file
 
 
 def read_plan(path: str | Path) -> tuple[PlanFile, list[str]]:
@@ -121,7 +121,7 @@ def read_plan(path: str | Path) -> tuple[PlanFile, list[str]]:
     where = Path(path)
     try:
         raw = json.loads(where.read_bytes())
-        kept = PlanFile.model_validate(raw)
+        plan_file = PlanFile.model_validate(raw)
     except OSError as error:
         raise FileFormatError(f"{path} cannot be read: {error.strerror}.") from error
     except ValidationError as error:
@@ -130,11 +130,11 @@ def read_plan(path: str | Path) -> tuple[PlanFile, list[str]]:
         raise FileFormatError(f"{path} is not a backfill plan. {field}: {first['msg']}.") from error
     except (ValueError, RecursionError) as error:
         raise FileFormatError(f"{path} is not JSON: {error}") from error
-    ids_path = where.parent / kept.ids_file
+    ids_path = where.parent / plan_file.ids_file
     try:
         text = ids_path.read_bytes()
     except OSError as error:
         raise FileFormatError(f"{ids_path}, the ids of {path}, cannot be read: {error.strerror}.") from error
-    if hashlib.sha256(text).hexdigest() != kept.ids_digest:
+    if hashlib.sha256(text).hexdigest() != plan_file.ids_digest:
         raise FileFormatError(f"{ids_path} does not hold the ids that {path} planned. Make the plan again.")
-    return kept, text.decode().splitlines()
+    return plan_file, text.decode().splitlines()

@@ -62,14 +62,14 @@ def plan_turns(
     Returns:
         Turns by name: the random draws, the given orders, and the mixtures.
     """
-    wanted = dict(scores)
+    orders = dict(scores)
     if mixed:
-        ranks = {kind: standardize(found) for kind, found in scores.items()}
+        ranks = {kind: standardize(numbers) for kind, numbers in scores.items()}
         for name, weights in mixtures(list(scores)).items():
-            wanted.setdefault(name, np.sum([weight * ranks[kind] for kind, weight in weights.items()], axis=0))
+            orders.setdefault(name, np.sum([weight * ranks[kind] for kind, weight in weights.items()], axis=0))
     for number, name in enumerate(draw_names()):
-        wanted[name] = np.random.default_rng([seed, number]).random(len(native))
-    return {name: take_turns(found, native, steps=steps, seed=seed) for name, found in wanted.items()}
+        orders[name] = np.random.default_rng([seed, number]).random(len(native))
+    return {name: take_turns(numbers, native, steps=steps, seed=seed) for name, numbers in orders.items()}
 
 
 def take_turns(scores: NDArray[np.float64], native: NDArray[np.bool_], *, steps: int, seed: int) -> Turns:

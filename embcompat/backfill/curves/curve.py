@@ -58,22 +58,22 @@ def backfill_curve(
     available = available_orders(backlog)
     if isinstance(task, SearchTask) and "usefulness" not in available:
         available.append("usefulness")
-    wanted = [*available, "recommended"] if orders is None else list(dict.fromkeys(orders))
-    usable = wanted if orders is not None and "recommended" not in wanted else [*available, *wanted]
+    names = [*available, "recommended"] if orders is None else list(dict.fromkeys(orders))
+    usable = names if orders is not None and "recommended" not in names else [*available, *names]
     kinds = [kind for kind in dict.fromkeys(usable) if kind not in ("random", "recommended")]
     fitted = set(native_ids)
     native = np.fromiter((item in fitted for item in new_gallery.ids.tolist()), bool, len(new_gallery))
     left = int(np.count_nonzero(~native))
     if left == 0:
         raise InputError("there must be converted rows to re-embed. Every row of the gallery was fitted.")
-    measured = task.measure(backlog, new_gallery, native, kinds, steps=steps, recommend="recommended" in wanted)
+    measured = task.measure(backlog, new_gallery, native, kinds, steps=steps, recommend="recommended" in names)
     if not measured.full.values[0] > 0:
         raise InputError(f"a full reindex must find something to compare with. Its {task.metric} is 0.")
     fixed, total = fitted_elsewhere + len(native) - left, fitted_elsewhere + len(native)
     fractions = tuple(float(each) for each in (fixed + np.round(np.linspace(0, 1, steps) * left)) / total)
     return BackfillCurve(
         metric=task.metric,
-        orders={name: _order(name, measured, fractions) for name in measured.curves if name in {"random", *wanted}},
+        orders={name: _order(name, measured, fractions) for name in measured.curves if name in {"random", *names}},
         status_quo=measured.status_quo,
         full_reindex=measured.full.points()[0],
         weights=measured.weights,

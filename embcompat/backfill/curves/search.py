@@ -127,9 +127,9 @@ class _MixedSearch:
             chosen = np.zeros(len(self._relevance), dtype=bool)
             chosen[start : start + rows] = True
             block = self._relevance.select(chosen)
-            found = self._block_ranks(block, stacked, fold[chosen], scales)
+            ranks = self._block_ranks(block, stacked, fold[chosen], scales)
             for place in np.ndindex(values.shape[:2]):
-                values[place][chosen] = metric_per_query(self._task.metric, found[place], block)
+                values[place][chosen] = metric_per_query(self._task.metric, ranks[place], block)
         return dict(zip(names, values, strict=True))
 
     def _block_ranks(
@@ -139,18 +139,18 @@ class _MixedSearch:
         native, converted = self._scores(block, np.array([scales[part] for part in fold], dtype=np.float32))
         ranks = np.empty((len(turns[0]), self.steps, len(block.rows)), dtype=np.int64)
         for query in range(len(block)):
-            mine = slice(block.offsets[query], block.offsets[query + 1])
-            ranks[..., mine] = mixed_ranks(
-                native[query], converted[query], block.rows[mine], turns[fold[query]], self.steps, self._depth
+            relevant = slice(block.offsets[query], block.offsets[query + 1])
+            ranks[..., relevant] = mixed_ranks(
+                native[query], converted[query], block.rows[relevant], turns[fold[query]], self.steps, self._depth
             )
         return ranks
 
     def _scores(self, block: Relevance, scales: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Score every row natively and converted, calibrated and fused: two arrays (q, n)."""
         task, similarity = self._task, self._new.space.similarity
-        asked = task.new_queries.vectors[block.queries]
-        native = pairwise_scores(asked, self._new.vectors, similarity)
-        converted = pairwise_scores(asked, self._backlog.converted.vectors, similarity)
+        queries = task.new_queries.vectors[block.queries]
+        native = pairwise_scores(queries, self._new.vectors, similarity)
+        converted = pairwise_scores(queries, self._backlog.converted.vectors, similarity)
         converted = converted * scales[:, :1] + scales[:, 1:]
         if task.fused_weight is not None and task.old_queries is not None:
             old = self._backlog.old
@@ -190,14 +190,14 @@ def mixed_ranks(
         reached = np.partition(lowest, count - depth)[count - depth]
         rows = np.flatnonzero(np.maximum(native, converted) >= reached)
     inside = np.isin(relevant, rows)
-    wanted = np.searchsorted(rows, relevant[inside])
+    columns = np.searchsorted(rows, relevant[inside])
     ranks = np.full((len(turns), steps, len(relevant)), count, dtype=np.int64)
-    for number, mine in enumerate(turns[:, rows]):
-        is_native = mine <= np.arange(steps)[:, np.newaxis]
+    for number, turn in enumerate(turns[:, rows]):
+        is_native = turn <= np.arange(steps)[:, np.newaxis]
         order = np.argsort(-np.where(is_native, native[rows], converted[rows]), axis=1, kind="stable")
         places = np.empty_like(order)
         np.put_along_axis(places, order, np.arange(1, len(rows) + 1)[np.newaxis], axis=1)
-        ranks[number][:, inside] = places[:, wanted]
+        ranks[number][:, inside] = places[:, columns]
     return ranks
 
 
@@ -229,28 +229,30 @@ def _choose_scales(
     if backlog.held_out is None:
         return [plain] * FOLDS
     turns = [plan_turns({}, native, steps=search.steps, mixed=False, seed=backlog.seed)] * FOLDS
-    tried = backlog.held_out.calibrate()
-    values = [np.mean(list(search.run(turns, fold, [scale] * FOLDS).values()), axis=0) for scale in (plain, tried)]
+    calibration = backlog.held_out.calibrate()
+    values = [
+        np.mean(list(search.run(turns, fold, [scale] * FOLDS).values()), axis=0) for scale in (plain, calibration)
+    ]
     chosen = []
     for part in range(FOLDS):
         others = fold != part
         resampled = resample(int(others.sum()), seed=backlog.seed)
-        before, after = (replicate(each[:, others], resampled) for each in values)
-        chosen.append(tried if after.auc_over(before).low > 0 else plain)
+        uncalibrated, calibrated = (replicate(each[:, others], resampled) for each in values)
+        chosen.append(calibration if calibrated.auc_over(uncalibrated).low > 0 else plain)
     return chosen
 
 
 def _cross_fit(
-    values: Mapping[str, Float64], tried: Mapping[str, Mapping[str, float]], fold: NDArray[np.intp], seed: int
+    values: Mapping[str, Float64], weights: Mapping[str, Mapping[str, float]], fold: NDArray[np.intp], seed: int
 ) -> tuple[Float64, Mapping[str, float]]:
     """Give each fold the mixture that is best on the others; also return the weights that are best on all."""
 
     def choose(part: NDArray[np.bool_]) -> str:
         resampled = resample(int(part.sum()), seed=seed)
-        curves = {name: replicate(values[name][:, part], resampled) for name in tried}
+        curves = {name: replicate(values[name][:, part], resampled) for name in weights}
         return choose_mixture(curves, replicate(values["random"][:, part], resampled)) or "random"
 
     recommended = np.empty_like(values["random"])
     for number in range(FOLDS):
         recommended[:, fold == number] = values[choose(fold != number)][:, fold == number]
-    return recommended, tried.get(choose(np.ones(len(fold), dtype=bool)), {})
+    return recommended, weights.get(choose(np.ones(len(fold), dtype=bool)), {})

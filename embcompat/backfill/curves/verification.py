@@ -71,13 +71,13 @@ class VerificationTask:
         scores = {kind: score_rows(kind, backlog) for kind in kinds}
         turns = plan_turns(scores, native, steps=steps, mixed=recommend, seed=backlog.seed)
         scale = _choose_scale(parts[0], backlog, turns, steps)
-        tried = mixtures(kinds) if recommend else {}
+        weights = mixtures(kinds) if recommend else {}
         chosen = None
         if recommend:
-            curves = parts[0].measure(scale, {name: turns[name] for name in (*tried, *draw_names())}, steps)
-            chosen = choose_mixture({name: curves[name] for name in tried}, _random(curves))
-        wanted = {*kinds, *draw_names()} | ({chosen} if chosen else set())
-        curves = parts[1].measure(scale, {name: turns[name] for name in wanted}, steps)
+            curves = parts[0].measure(scale, {name: turns[name] for name in (*weights, *draw_names())}, steps)
+            chosen = choose_mixture({name: curves[name] for name in weights}, _random(curves))
+        names = {*kinds, *draw_names()} | ({chosen} if chosen else set())
+        curves = parts[1].measure(scale, {name: turns[name] for name in names}, steps)
         reported = {"random": _random(curves), **{kind: curves[kind] for kind in kinds}}
         if recommend:
             reported["recommended"] = curves[chosen] if chosen else reported["random"]
@@ -86,7 +86,7 @@ class VerificationTask:
             reported,
             Replicated(full.values[-1:], full.replicates[:, -1:]),
             parts[1].status_quo(backlog.old),
-            tried.get(chosen or "", {}),
+            weights.get(chosen or "", {}),
             float(scale != (1.0, 0.0)),
             int(np.count_nonzero(parts[1].native.rows_of_subjects()[0])),
         )
@@ -132,10 +132,10 @@ class _People:
         tail = _Tail.of(self.far, self.native, self.converted, scale)
         curves = {}
         for name, each in turns.items():
-            mine = each[self.rows]
+            places = each[self.rows]
             points = []
             for step in range(steps):
-                is_native = mine <= step
+                is_native = places <= step
                 scores = np.where(is_native[positives], genuine[0], genuine[1])
                 points.append(self._point(scores, self.native.anchor_subjects[anchors], tail.select(is_native)))
             curves[name] = Replicated(
@@ -159,8 +159,8 @@ class _People:
 
         draws, native = self.draws, self.native
         replicates = [
-            true_accepts(drawn.astype(np.float64), impostor, own)
-            for drawn, impostor, own in zip(draws.drawn, draws.impostor_votes, draws.genuine_votes, strict=True)
+            true_accepts(drawn.astype(np.float64), impostor, genuine)
+            for drawn, impostor, genuine in zip(draws.drawn, draws.impostor_votes, draws.genuine_votes, strict=True)
         ]
         value = true_accepts(np.ones(native.subjects), native.impostor_votes, native.genuine_votes)
         return value, np.array(replicates)
@@ -202,10 +202,10 @@ def _choose_scale(people: _People, backlog: Backlog, turns: dict[str, Turns], st
     """Return the calibration of converted scores if it helps the random orders, else none."""
     if backlog.held_out is None:
         return 1.0, 0.0
-    tried = backlog.held_out.calibrate()
+    calibration = backlog.held_out.calibrate()
     draws = {name: turns[name] for name in draw_names()}
-    before, after = (_random(people.measure(scale, draws, steps)) for scale in ((1.0, 0.0), tried))
-    return tried if after.auc_over(before).low > 0 else (1.0, 0.0)
+    uncalibrated, calibrated = (_random(people.measure(scale, draws, steps)) for scale in ((1.0, 0.0), calibration))
+    return calibration if calibrated.auc_over(uncalibrated).low > 0 else (1.0, 0.0)
 
 
 def _random(curves: dict[str, Replicated]) -> Replicated:

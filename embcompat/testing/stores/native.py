@@ -92,8 +92,8 @@ def _run_and_cut_over(bench: StoreBench, url: str, ids: Ids) -> None:
     job = job_of(bench.shrink.artifact)
     with bench.store(url) as store:
         run_migration(bench.shrink, store)
-        found = store.read_target(job, ids[:5])
-        native = {text for text, flag in zip(found.ids, found.native.tolist(), strict=True) if flag}
+        rows = store.read_target(job, ids[:5])
+        native = {text for text, flag in zip(rows.ids, rows.native.tolist(), strict=True) if flag}
         require(native == {ids[0], ids[3], ids[4]}, f"rows 0, 3 and 4 must still be native. Got {native}")
         cut_over(bench.shrink, store)
 

@@ -148,8 +148,8 @@ class Sides:
     def known(self, points: Sequence[Point]) -> dict[PointId, dict[str, Any]]:
         """Return the provenance of the target points of some source points."""
         ids = [point.id for point in points]
-        found = retrieve(self.client, self.target, ids, with_payload=[PAYLOAD_KEY], with_vectors=False)
-        return {identifier: provenance_of(point) for identifier, point in found.items()}
+        targets = retrieve(self.client, self.target, ids, with_payload=[PAYLOAD_KEY], with_vectors=False)
+        return {identifier: provenance_of(point) for identifier, point in targets.items()}
 
     def orphans(self, points: Sequence[Point]) -> list[PointId]:
         """Return target points that were converted from a source point or vector that is gone."""
