@@ -23,7 +23,7 @@ NO_CREDENTIALS: Final = (
 
 _SECRET_WORDS: Final = "pass|pwd|secret|token|api[_-]?key|access[_-]?key|credential|signature|authorization"
 _OPTION: Final = re.compile(rf"(?i)(?<=[?&;\s])([\w.-]*(?:{_SECRET_WORDS})[\w.-]*)=([^&\s]*(?=#[^#\s]*$)|[^&#\s]*)")
-_USER: Final = re.compile(r"(?<=://)([^/\s:@]*):([^\s]*)@")
+_USER: Final = re.compile(r"(?<=:/)(/?[^/\s:@]*):([^\s]*)@")  # a path has one slash there
 _NESTED: Final = re.compile(r"lancedb://\w+://")
 _SHORTEST: Final = 4  # shorter secrets are words of every message
 _secrets: set[str] = set()

@@ -66,6 +66,11 @@ def test_addresses_without_secrets_stay_as_they_are(url: str) -> None:
     assert split_secrets(url).full == split_secrets(url).public == redact(url) == url
 
 
+def test_a_path_that_was_made_of_an_address_is_redacted() -> None:
+    path = Path("s3://key:hunter2@bucket/team")
+    assert redact(f"{path} is not there") == "s3:/key@bucket/team is not there"
+
+
 def test_a_store_gets_the_password_that_was_meant() -> None:
     url = parse_store_url("postgresql://me:a/b@c@host/base#docs.v")
     assert url.location == "postgresql://me:a%2Fb%40c@host/base"

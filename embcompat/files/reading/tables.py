@@ -34,7 +34,11 @@ def open_text_table(path: Path, delimiter: str | None) -> TableSource:
     while chunk := list(itertools.islice(rows, _ROWS)):
         for _, values in chunk:
             names += [name for name in values if name not in names]
-        tables.append([_column([values.get(name) for _, values in chunk]) for name in names])
+        try:
+            tables.append([_column([values.get(name) for _, values in chunk]) for name in names])
+        except UnicodeEncodeError as error:
+            half = error.object[error.start]
+            raise FileFormatError(f"{path} must hold Unicode text. Got half a character, {half!r}.") from error
     return TableSource(
         path,
         pa.table(
