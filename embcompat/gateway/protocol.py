@@ -68,8 +68,8 @@ def parse_request(body: Any, *, dims: Mapping[str, int]) -> EmbeddingRequest:
     return EmbeddingRequest(model, _parse_inputs(body.get("input")), encoding)
 
 
-def _parse_inputs(given: Any) -> list[Input]:
-    inputs = given if isinstance(given, list) and not _is_tokens(given) else [given]
+def _parse_inputs(value: Any) -> list[Input]:
+    inputs = value if isinstance(value, list) and not _is_tokens(value) else [value]
     if not 1 <= len(inputs) <= MAX_INPUTS:
         raise RequestError(f"input must hold 1 to {MAX_INPUTS} texts. Got {len(inputs)}.")
     for row, entry in enumerate(inputs):

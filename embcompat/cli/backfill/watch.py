@@ -67,10 +67,10 @@ class Watch:
 
     def advance(self, count: int) -> None:
         """Take note that so many more of the planned items are done."""
-        before, self._done = self._done, self._done + count
-        self._read(self._planned[before : self._done])
+        start, self._done = self._done, self._done + count
+        self._read(self._planned[start : self._done])
         total = len(self._planned)
-        if before * STEPS // total != self._done * STEPS // total:
+        if start * STEPS // total != self._done * STEPS // total:
             self._measure()
 
     def _read(self, ids: Sequence[str]) -> None:

@@ -148,7 +148,7 @@ def _run(extractor: Extractor, items: Items, out: Path, *, skip_errors: bool) ->
     on_skip = skipped.append if skip_errors else None
     start = time.perf_counter()
     with track("Embedding", len(items.items), unit="items") as advance:
-        found = extract_embeddings(
+        embeddings = extract_embeddings(
             extractor,
             items.items,
             ids=None if items.row_numbers else items.ids,
@@ -157,9 +157,9 @@ def _run(extractor: Extractor, items: Items, out: Path, *, skip_errors: bool) ->
             progress=advance,
             parts=parts_path(out),
         )
-    if not len(found):
+    if not len(embeddings):
         raise ExtractionError(f"not one of {len(skipped)} items could be embedded. The first: {skipped[0].reason}.")
-    return _Run(found, skipped, time.perf_counter() - start)
+    return _Run(embeddings, skipped, time.perf_counter() - start)
 
 
 def parts_path(out: Path) -> Path:

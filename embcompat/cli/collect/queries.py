@@ -56,22 +56,22 @@ def known_item(
     if titled.ids != bodies.ids:
         raise InputError(f"{items} must hold a row for each item in both columns. The ids of the two columns differ.")
     titles, texts = (["" if each is None else str(each) for each in side.items] for side in (titled, bodies))
-    made = make_known_items(bodies.ids, titles, texts, keep_verbatim=keep_verbatim, limit=limit, seed=seed)
+    result = make_known_items(bodies.ids, titles, texts, keep_verbatim=keep_verbatim, limit=limit, seed=seed)
     out.mkdir(parents=True, exist_ok=True)
-    lines = (json.dumps({"id": query, "text": text}, ensure_ascii=False) for query, text in made.queries.items())
-    judged = (f"{query}\t0\t{item}\t1" for query, gains in made.qrels.gains.items() for item in gains)
+    lines = (json.dumps({"id": query, "text": text}, ensure_ascii=False) for query, text in result.queries.items())
+    judged = (f"{query}\t0\t{item}\t1" for query, gains in result.qrels.gains.items() for item in gains)
     for name, rows in (("queries.jsonl", lines), ("qrels.tsv", judged)):
         with atomic_path(out / name) as temporary:
             temporary.write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
-    counts = {"queries": len(made.queries), "verbatim": made.verbatim, "untitled": made.untitled}
+    counts = {"queries": len(result.queries), "verbatim": result.verbatim, "untitled": result.untitled}
     if as_json:
         print_json({"kind": "known_item_queries", **counts, "out": str(out)})
         return
     console = output()
     console.print(f"{counts['queries']:,} queries, a proxy for what people ask: each title asks for its item.")
-    if made.verbatim:
+    if result.verbatim:
         fate = "kept: --no-keep-verbatim leaves them out" if keep_verbatim else "left out"
-        console.print(f"{made.verbatim:,} titles stand in the body word by word; they are {fate}.")
-    if made.untitled:
-        console.print(f"{made.untitled:,} items have no title, so no query asks for them.")
+        console.print(f"{result.verbatim:,} titles stand in the body word by word; they are {fate}.")
+    if result.untitled:
+        console.print(f"{result.untitled:,} items have no title, so no query asks for them.")
     console.print(f"Written to {out / 'queries.jsonl'} and {out / 'qrels.tsv'}.", soft_wrap=True, markup=False)

@@ -90,8 +90,8 @@ def _fit(sides: Sides, new_model: Extractor, watch: Stopwatch, seed: int) -> tup
         fit = fit_text_aware(sides.split.train, sides.split.validation, encoder=encoder, seed=seed)
     lengths = {text.name: len(tokenize(text.body)) for text in sides.texts}
     pairs = sum(length for name, length in lengths.items() if name in sides.fitted)
-    both = sum(len(tokenize(text)) for text in sides.pair_texts)
-    return fit, Cost(pairs, both - pairs, len(encoder.words), sum(lengths.values()), len(lengths))
+    total = sum(len(tokenize(text)) for text in sides.pair_texts)
+    return fit, Cost(pairs, total - pairs, len(encoder.words), sum(lengths.values()), len(lengths))
 
 
 def _convert(artifact: Artifact, sides: Sides, folder: Path, watch: Stopwatch) -> Embeddings:

@@ -173,7 +173,7 @@ def _print_report(report: DoctorReport) -> None:
             console.print(f"       first: {', '.join(finding.examples[:5])}")
     for apart in report.separations:
         if apart.recall is not None and apart.other is not None and apart.can_tell:
-            told = f"told apart from {apart.other}: {apart.recall:.1%} of its rows would be found."
-            console.print(Text(told, style="dim"))
+            line = f"told apart from {apart.other}: {apart.recall:.1%} of its rows would be found."
+            console.print(Text(line, style="dim"))
     for note in report.notes:
         console.print(Text(f"note: {note}", style="dim"))

@@ -215,9 +215,9 @@ def _require_no_file_options(url: str, reading: Reading) -> None:
         "--ids": reading.ids,
         "--delimiter": reading.delimiter,
     }
-    if given := next((name for name, value in options.items() if value is not None), None):
+    if option := next((name for name, value in options.items() if value is not None), None):
         raise InputError(
-            f"{given} is for files. The address of a store names its key and its column of vectors. Got {url}."
+            f"{option} is for files. The address of a store names its key and its column of vectors. Got {url}."
         )
 
 

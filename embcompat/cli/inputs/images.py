@@ -67,9 +67,9 @@ def label_images(folder: Path, files: list[Path], level: int | None) -> list[str
             raise InputError(f"--label-level {level} needs images at least {level} folders deep. Got {shallow}.")
         return [file.parts[level - 1] for file in files]
     if len(depths) > 1:
-        shown = [next(file for file in files if len(file.parts) - 1 == depth) for depth in sorted(depths)[:2]]
+        examples = [next(file for file in files if len(file.parts) - 1 == depth) for depth in sorted(depths)[:2]]
         raise InputError(
             f"{folder} must hold its images all at one depth, because the folder of an image is its label. Got "
-            f"{shown[0]} and {shown[1]}. Say which folder is the label: --label-level 1 is the first."
+            f"{examples[0]} and {examples[1]}. Say which folder is the label: --label-level 1 is the first."
         )
     return None if depths <= {0} else [file.parts[-2] for file in files]

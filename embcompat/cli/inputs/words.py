@@ -121,7 +121,7 @@ def show_parts(parts: list[dict[str, Any]], console: Console) -> None:
     table = Table("part", "score", "gain (95 %)", "", box=None, header_style="bold")
     for part in parts:
         gain = part["gain"]
-        shown = "" if gain is None else f"{gain['value']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f})"
-        table.add_row(part["name"], f"{part['score']['value']:.3f}", shown, "kept" if part["used"] else "left out")
+        interval = "" if gain is None else f"{gain['value']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f})"
+        table.add_row(part["name"], f"{part['score']['value']:.3f}", interval, "kept" if part["used"] else "left out")
     console.print(table)
     console.print("Each part is compared with what was kept before it, on held-out pairs.\n")

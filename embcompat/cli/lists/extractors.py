@@ -25,14 +25,14 @@ def extractors(
 
     from embcompat.extractors import list_extractors
 
-    found = list_extractors()
+    infos = list_extractors()
     if as_json:
-        print_json({"extractors": [asdict(info) for info in found]})
+        print_json({"extractors": [asdict(info) for info in infos]})
         return
-    if not found:
+    if not infos:
         output().print("No extractor is installed. Try: pip install embcompat-text, embcompat-face or embcompat-api")
         return
     table = Table("name", "package", "description", box=None, header_style="bold", pad_edge=False)
-    for info in found:
+    for info in infos:
         table.add_row(info.name, f"{info.distribution} {info.version}", info.description)
     output().print(table)

@@ -61,11 +61,11 @@ class ParquetFormat:
         numbers: pa.DataType = pa.float32(),  # noqa: B008 - a constant
     ) -> None:
         index = schema.get_field_index(vector)
-        kept = {key: value for key, value in (schema.metadata or {}).items() if key not in _FOREIGN_KEYS}
-        kept[SPACE_KEY] = space.to_json().encode()
-        kept[PROVENANCE_KEY] = json.dumps(provenance, sort_keys=True).encode()
+        metadata = {key: value for key, value in (schema.metadata or {}).items() if key not in _FOREIGN_KEYS}
+        metadata[SPACE_KEY] = space.to_json().encode()
+        metadata[PROVENANCE_KEY] = json.dumps(provenance, sort_keys=True).encode()
         field = pa.field(vector, vector_type(space.dim, numbers))
-        self.schema: pa.Schema = schema.set(index, field).with_metadata(kept)
+        self.schema: pa.Schema = schema.set(index, field).with_metadata(metadata)
         self._index, self._numbers = index, numbers
         self._others = [name for name in schema.names if name != vector]
 

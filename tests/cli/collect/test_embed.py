@@ -327,7 +327,7 @@ def test_extractors_are_listed(folder: Path) -> None:
 
 
 def test_no_extractor_installed_tells_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("embcompat.extractors.discovery.entry_points", lambda **_: [])
+    monkeypatch.setattr("embcompat.plugins.entry_points", lambda **_: [])
     assert "pip install embcompat-text" in run("extractors").stdout
 
 
