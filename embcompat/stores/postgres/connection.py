@@ -122,8 +122,10 @@ def explain(error: psycopg.Error, where: str) -> StoreError:
 
 _SPOKEN: Final = [
     name
-    for name, member in vars(GalleryStore).items()
-    if callable(member) and not name.startswith("__") and not getattr(member, "__final__", False)
+    for name in dir(GalleryStore)
+    if callable(member := getattr(GalleryStore, name))
+    and not name.startswith("__")
+    and not getattr(member, "__final__", False)
 ]
 """Methods of a gallery that the base does not keep for itself."""
 
