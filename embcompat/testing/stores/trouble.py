@@ -96,7 +96,7 @@ def check_refused_rows(bench: StoreBench) -> None:
     with bench.store(url) as store:
         store.write = picky  # type: ignore[method-assign]
         refuse.update(every)
-        refused(MigrationError, lambda: run_migration(bench.shrink, store), "the store refuses every row")
+        refused(StoreError, lambda: run_migration(bench.shrink, store), "the store refuses every row")
 
 
 def check_wrong_artifact(bench: StoreBench) -> None:
