@@ -19,7 +19,7 @@ from embcompat.report.wording import (
     as_share,
 )
 from embcompat.results import Option, ResultFile, RetrievalReport, VerificationReport
-from embcompat.upgrade.options import measured_options
+from embcompat.upgrade.decision.options import measured_options
 
 _KEEPS: Final = ("stay", "reindex", "unjudged")
 HEADLINE: Final = 3

@@ -10,11 +10,11 @@ from embcompat.upgrade.cases import (
     judge_by_neighbours,
     unseen_subjects,
 )
-from embcompat.upgrade.decision import QUALITY_FLOOR, decide
+from embcompat.upgrade.decision.decide import QUALITY_FLOOR, decide
+from embcompat.upgrade.decision.options import measured_options, option_from
 from embcompat.upgrade.evaluate import Evaluation, evaluate_upgrade
 from embcompat.upgrade.maps import OnnxMaps, open_maps
 from embcompat.upgrade.modes import MeasuredModes, measure_modes
-from embcompat.upgrade.options import measured_options, option_from
 from embcompat.upgrade.search import MIXED_MODES
 
 __all__ = [

@@ -29,16 +29,16 @@ from embcompat.results import (
     Workload,
 )
 from embcompat.similarities import Weight
-from embcompat.upgrade.budget import weigh_modes
 from embcompat.upgrade.cases import build_search_case, join_galleries, unseen_subjects
-from embcompat.upgrade.checks import check_verification
-from embcompat.upgrade.decision import MOST_EMBEDDED, QUALITY_FLOOR
+from embcompat.upgrade.cost.budget import weigh_modes
+from embcompat.upgrade.cost.workload import count_workload
+from embcompat.upgrade.decision.checks import check_verification
+from embcompat.upgrade.decision.decide import MOST_EMBEDDED, QUALITY_FLOOR
+from embcompat.upgrade.decision.reasons import aligner_cost
 from embcompat.upgrade.maps import OnnxMaps, Upgrade
 from embcompat.upgrade.modes import MeasuredModes
-from embcompat.upgrade.reasons import aligner_cost
 from embcompat.upgrade.search import Costs, judge_search
 from embcompat.upgrade.verification import decide_verification, verification_warnings
-from embcompat.upgrade.workload import count_workload
 
 Task = Literal["retrieval", "verification"]
 TASKS: tuple[Task, ...] = ("retrieval", "verification")

@@ -18,7 +18,7 @@ from embcompat.evaluation.retrieval.metrics import metric_per_query
 from embcompat.evaluation.retrieval.qrels import Qrels, Relevance, match_qrels
 from embcompat.results import Line, Mode, Model, Option
 from embcompat.serving import DEFAULT_WEIGHT
-from embcompat.upgrade.options import Part, option_from
+from embcompat.upgrade.decision.options import Part, option_from
 
 FRACTIONS = (0.05, 0.1, 0.2, 0.5)
 """Shares of the gallery that are native, fitted items included, in the modes that re-embed some rows at once [ours]."""

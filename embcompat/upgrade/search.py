@@ -21,10 +21,10 @@ from embcompat.results import (
     TextReport,
 )
 from embcompat.upgrade.cases import SearchCase
-from embcompat.upgrade.checks import check_fidelity, check_search
-from embcompat.upgrade.decision import QUALITY_FLOOR, SWAP_FLOOR, decide
+from embcompat.upgrade.decision.checks import check_fidelity, check_search
+from embcompat.upgrade.decision.decide import QUALITY_FLOOR, SWAP_FLOOR, decide
+from embcompat.upgrade.decision.reasons import percent
 from embcompat.upgrade.modes import MeasuredModes, measure_modes
-from embcompat.upgrade.reasons import percent
 from embcompat.upgrade.texts import find_lexically, measure_texts, text_aligner
 
 REPORTED_METRICS = ("recall@1", "recall@5", "recall@10", "recall@20", "recall@50", "recall@100", "mrr", "map")

@@ -14,8 +14,8 @@ from embcompat.results import (
     RetrievalReport,
     VerificationReport,
 )
-from embcompat.upgrade.options import measured_options
-from embcompat.upgrade.reasons import describe, percent, share, signed
+from embcompat.upgrade.decision.options import measured_options
+from embcompat.upgrade.decision.reasons import describe, percent, share, signed
 from embcompat.upgrade.verification import MIN_SUBJECTS
 
 

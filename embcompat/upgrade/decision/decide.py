@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 
 from embcompat.errors import InputError
 from embcompat.results import MIN_QUERIES, Decision, Mode, Model, Option, RetrievalReport
-from embcompat.upgrade import reasons
-from embcompat.upgrade.costs import Costs
-from embcompat.upgrade.options import NEEDS, measured_options
+from embcompat.upgrade.cost.cheapest import Costs
+from embcompat.upgrade.decision import reasons
+from embcompat.upgrade.decision.options import NEEDS, measured_options
 
 QUALITY_FLOOR = 0.8
 """Share of a full reindex that a mode must keep, by the lower end of its interval [ours]."""

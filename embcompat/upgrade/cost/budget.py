@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from embcompat.results import BudgetPoint, Option, RetrievalReport, Workload
-from embcompat.upgrade.options import measured_options
+from embcompat.upgrade.decision.options import measured_options
 
 
 def weigh_modes(report: RetrievalReport, options: Sequence[Option], workload: Workload) -> tuple[BudgetPoint, ...]:

@@ -9,7 +9,7 @@ import embcompat as ec
 from embcompat.aligners.text import TextAwareAligner, build_static_encoder
 from embcompat.embeddings import PairedEmbeddings, normalize_rows
 from embcompat.results import BudgetPoint, Workload
-from embcompat.upgrade.reasons import aligner_cost
+from embcompat.upgrade.decision.reasons import aligner_cost
 
 ITEMS, QUERIES, PAIRS, DIM = 240, 40, 80, 8
 IDS = [f"d{row}" for row in range(ITEMS)]

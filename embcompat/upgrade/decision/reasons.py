@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from embcompat.durations import format_duration
 from embcompat.results import Estimate, Option, RetrievalReport, Workload
-from embcompat.upgrade.costs import Costs
+from embcompat.upgrade.cost.cheapest import Costs
 
 
 def swap(option: Option) -> str:

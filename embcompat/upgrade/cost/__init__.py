@@ -1,0 +1,1 @@
+"""What the modes cost: what the new model embeds, and quality against cost."""

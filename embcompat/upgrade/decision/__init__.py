@@ -1,0 +1,1 @@
+"""The verdict: the modes that could be chosen, which one, and why."""
