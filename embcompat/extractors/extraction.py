@@ -80,14 +80,14 @@ def extract_embeddings(
         raise InputError(
             f"items must be a sequence of items. Got {type(items).__name__}. Pass a list; [item] for a single one."
         )
-    given = [str(row) for row in range(len(items))] if ids is None else ids
-    names = validate_strings(given, len(items), what="ids", unique=True)
+    keys = [str(row) for row in range(len(items))] if ids is None else ids
+    names = validate_strings(keys, len(items), what="ids", unique=True)
     marks = validate_strings(labels, len(items), what="labels")
     vectors = np.empty((len(items), extractor.space.dim), dtype=np.float32)
     missing, keep = _resume(vectors, items, extractor.space, parts)
     if progress is not None and len(missing) < len(items):
         progress(len(items) - len(missing))
-    kept = np.ones(len(items), dtype=bool)
+    survivors = np.ones(len(items), dtype=bool)
     for start in range(0, len(missing), extractor.chunk_size):
         rows = missing[start : start + extractor.chunk_size]
         whole = len(missing) == len(items)
@@ -97,7 +97,7 @@ def extract_embeddings(
             for row, outcome in zip(rows, _embed_chunk(extractor, chunk), strict=True):
                 if isinstance(outcome, str):
                     _skip(SkippedItem(row, names[row], outcome), on_skip)
-                    kept[row] = False
+                    survivors[row] = False
                 else:
                     vectors[row] = outcome
                     fresh.append(row)
@@ -105,8 +105,8 @@ def extract_embeddings(
             keep(fresh)
         if progress is not None:
             progress(len(chunk))
-    if not kept.all():
-        vectors, names, marks = vectors[kept], names[kept], None if marks is None else marks[kept]
+    if not survivors.all():
+        vectors, names, marks = vectors[survivors], names[survivors], None if marks is None else marks[survivors]
     return Embeddings(vectors, names, extractor.space, marks, row_numbers=ids is None)
 
 

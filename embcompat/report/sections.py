@@ -153,8 +153,8 @@ def make_section(result: ResultFile, key: str) -> Section:
 def make_notes(result: ResultFile) -> list[str]:
     """Return what to know about the figures, and why some are absent."""
     absent = result.measured.reasons if isinstance(result.measured, RetrievalReport) else {}
-    shown = {name: why for name, why in absent.items() if name != "gap"}  # the verdict says what a gap would
-    return [*result.notes, *(f"No {name.replace('_', ' ')}: {why}." for name, why in shown.items())]
+    reasons = {name: why for name, why in absent.items() if name != "gap"}  # the verdict says what a gap would
+    return [*result.notes, *(f"No {name.replace('_', ' ')}: {why}." for name, why in reasons.items())]
 
 
 def describe_changes(changes: QueryChanges) -> str:

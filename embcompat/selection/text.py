@@ -288,9 +288,9 @@ class _Queries:
     def margins(self, converted: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return how far the own item of each piece stands out among the converted pairs (n, dim)."""
         scores = pairwise_scores(self._queries, converted[self._rows], self._similarity).astype(np.float64)
-        own = self._owners[:, np.newaxis] == self._items
-        genuine = scores[own]
-        scores[own] = np.nan
+        diagonal = self._owners[:, np.newaxis] == self._items
+        genuine = scores[diagonal]
+        scores[diagonal] = np.nan
         return np.asarray((genuine - np.nanmean(scores, axis=1)) / np.nanstd(scores, axis=1))
 
     def _search(self, gallery: NDArray[np.float32]) -> NDArray[np.intp]:

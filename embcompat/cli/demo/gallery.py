@@ -74,12 +74,12 @@ def migrate(
 
     aligner, store = OnnxAligner(artifact), open_store(f"lancedb://{folder}#{TABLE}.vector")
     options = RunOptions(text_column="text" if aligner.reads_texts else None)
-    before = find(old_query)
+    first = find(old_query)
     report = run_migration(
         aligner, store, options=options, progress=lambda total: track("Migrating", total, unit="rows")
     )
     missing = verify_migration(aligner, store, options=options).coverage.missing
     cut_over(aligner, store, options=options)
-    after = find(new_query)
+    second = find(new_query)
     roll_back(aligner, store)
-    return Migration(store.url, report.rows, missing, before, after, find(old_query))
+    return Migration(store.url, report.rows, missing, first, second, find(old_query))

@@ -216,10 +216,10 @@ def _named_kind(kind: str, task: Task, reweight: bool | None) -> tuple[str, list
     return (f"{base}, reweighted" if reweight else base), None
 
 
-def _kind_options(kind: str, **given: float | None) -> dict[str, Any]:
+def _kind_options(kind: str, **values: float | None) -> dict[str, Any]:
     """Return the options of a closed form that were given, and refuse those that the kind does not take."""
     takes = {"penalty": PENALTY_KINDS, "landmarks": LANDMARK_KINDS}
-    options = {name: value for name, value in given.items() if value is not None}
+    options = {name: value for name, value in values.items() if value is not None}
     for name in options:
         if kind not in takes[name]:
             raise InputError(f"--{name} is for the kinds {', '.join(takes[name])}. Got --kind {kind}.")

@@ -128,21 +128,21 @@ def _inline(svg: str, key: str, title: str, description: str) -> str:
 
 
 def _attributes(attributes: dict[str, str], key: str, referenced: set[str]) -> dict[str, str]:
-    kept = {}
+    result = {}
     for name, value in attributes.items():
         if name == "id":
             if value in referenced:
-                kept["id"] = f"{key}-{value}"
+                result["id"] = f"{key}-{value}"
             continue
         text = value.replace("url(#", f"url(#{key}-")
         if _local(name) == "href":
             text = text.replace("#", f"#{key}-", 1)
         if name == "style":
             text = ";".join(part.strip() for part in text.split(";") if "font-family" not in part)
-            for stand_in, own in _COLOURS.items():
-                text = text.replace(stand_in, own)
-        kept[_local(name)] = _DECIMAL.sub(lambda found: f"{float(found[0]):.2f}", text).replace("\n", "")
-    return kept
+            for stand_in, colour in _COLOURS.items():
+                text = text.replace(stand_in, colour)
+        result[_local(name)] = _DECIMAL.sub(lambda match: f"{float(match[0]):.2f}", text).replace("\n", "")
+    return result
 
 
 def _local(name: object) -> str:

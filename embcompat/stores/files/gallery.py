@@ -280,14 +280,14 @@ class FileGallery(GalleryStore):
         hits, places = contents.find(keys)
         replaced = contents.vectors.copy()
         replaced[places] = vectors[hits]
-        before, file = load_served(self._files(job).rows), self._files(job).rows
-        ours, native = before.match(contents.keys, contents.vectors)
+        previous, file = load_served(self._files(job).rows), self._files(job).rows
+        ours, native = previous.match(contents.keys, contents.vectors)
         ours[places] = native[places] = True
         with atomic_path(self._path) as temporary:
             self._layout.write(temporary, contents, np.arange(len(contents.keys)), replaced, job)
             self._notes.add(job, temporary)
             written = self._layout.read(temporary)
-            save_served(file, written, contents.keys[ours], contents.keys[native], before=before)
+            save_served(file, written, contents.keys[ours], contents.keys[native], before=previous)
         save_served(file, written, contents.keys[ours], contents.keys[native])
         return len(places)
 

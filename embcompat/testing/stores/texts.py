@@ -83,8 +83,8 @@ def check_texts_by_id(bench: StoreBench) -> None:
     texts = {str(key): note for key, note in notes.items()}
     aligner = _worded(bench, notes)
     with bench.store(url) as store:
-        both = RunOptions(texts=texts, text_column="note")
-        refused(InputError, lambda: run_migration(aligner, store, options=both), "texts come from one place")
+        options = RunOptions(texts=texts, text_column="note")
+        refused(InputError, lambda: run_migration(aligner, store, options=options), "texts come from one place")
         strange = RunOptions(texts={f"other {key}": text for key, text in texts.items()})
         refused(StoreError, lambda: run_migration(aligner, store, options=strange), "no text belongs to a row")
         require(bool(plan_migration(aligner, store, options=strange).obstacles), "a plan must list that")

@@ -62,9 +62,9 @@ def read_condition(
         ) from error
     if not columns:
         raise InputError(f"{where}: where must name a column of the table. Got {text!r}.")
-    own = {column, *(f"{column}__{kind}" for kind in PROVENANCE)}
+    changing = {column, *(f"{column}__{kind}" for kind in PROVENANCE)}
     for attribute, generated in columns:
-        if attribute in own:
+        if attribute in changing:
             raise InputError(f"{where}: where must not depend on column {attribute!r}, which the migration changes.")
         if generated:
             raise InputError(f"{where}: where must not depend on generated column {attribute!r}. Name what it is from.")
