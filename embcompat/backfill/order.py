@@ -4,7 +4,7 @@
 order                what comes first
 ===================  =================================================================================================
 ``random``           anything: what every other order must beat
-``class_mean``       rows far from the mean of their class (Ricci et al., λ-orthogonality, 2025)
+``class_mean``       rows far from the mean of the others of their class (after Ricci et al., λ-orthogonality, 2025)
 ``predicted_error``  rows whose conversion is likely far off (after FastFill, Jaeckle et al., 2023; closed form [ours])
 ``convertibility``   rows far from what the aligner was fitted on [ours]
 ``usefulness``       rows that a sample of queries, or an access log, retrieves most [ours]
@@ -72,7 +72,7 @@ def backfill_order(
         >>> from embcompat.spaces import SpaceVersion
         >>> space = SpaceVersion(name="x", version="1", dim=1, similarity="euclidean")
         >>> rows = Embeddings([[0.0], [1.0], [8.0]], ["a", "b", "c"], space, ["z", "z", "z"])
-        >>> backfill_order("class_mean", rows, rows).tolist()  # the mean is 3
+        >>> backfill_order("class_mean", rows, rows).tolist()  # the others' means are 4.5, 4 and 0.5
         ['c', 'a', 'b']
     """
     ids = old.ids.tolist()
@@ -116,7 +116,12 @@ def _random(backlog: Backlog) -> Float64:
 
 
 def _class_mean(backlog: Backlog) -> Float64:
-    """Score by the distance from the mean of the class, over the converted gallery."""
+    """Score by the distance from the mean of the class, over the converted gallery, the row itself left out.
+
+    Ricci et al. (2025) take the mean with the row in it. Of a class of two, that is half as far as from the other row,
+    and of a class of one no distance at all, so that large classes come first whatever their rows are. A row without
+    others stands in the middle: nothing is known of it. [ours]
+    """
     vectors = backlog.converted.vectors
     labels = backlog.labels
     if labels is None:
@@ -126,8 +131,13 @@ def _class_mean(backlog: Backlog) -> Float64:
     counts = np.bincount(codes)
     sums = np.zeros((len(counts), vectors.shape[1]))
     np.add.at(sums, codes, vectors)
-    means = sums / np.maximum(counts, 1)[:, np.newaxis]
-    return -row_scores(vectors, means[codes], backlog.converted.space.similarity).astype(np.float64)
+    several = np.flatnonzero(counts[codes] > 1)
+    classes = codes[several]
+    others = (sums[classes] - vectors[several]) / (counts[classes] - 1)[:, np.newaxis]
+    scores = np.zeros(len(codes))
+    scores[several] = -row_scores(vectors[several], others, backlog.converted.space.similarity)
+    scores[counts[codes] == 1] = scores[several].mean() if len(several) else 0.0
+    return scores
 
 
 def pseudo_classes(vectors: NDArray[np.float32], *, seed: int) -> NDArray[np.intp]:

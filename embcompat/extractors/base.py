@@ -16,7 +16,9 @@ from embcompat.spaces import SpaceVersion
 class Extractor(Protocol):
     """A model that turns items (texts, images) into vectors of one space.
 
-    Any class with these three members is one; `embcompat.testing.check_extractor` tells whether it keeps its word.
+    Any class with these three members is one; `embcompat.testing.check_extractor` tells whether it keeps its word. One
+    that has a fourth, ``notes(items)``, tells what a user should know of how it reads these items; see
+    `extraction_notes`.
     """
 
     @property
@@ -40,6 +42,16 @@ class Extractor(Protocol):
             ExtractionError: If an item cannot be embedded; says which and why. Nothing stands in for its vector.
             ServiceError: If the model runs in a service that is down, refuses or is at a limit.
         """
+
+
+def extraction_notes(extractor: Extractor, items: Sequence[Any]) -> list[str]:
+    """Return what a user should know of how an extractor reads items, a sentence each; nothing is embedded.
+
+    For instance how many texts are longer than the model reads, or that a model which treats queries and documents
+    differently was told neither.
+    """
+    notes = getattr(extractor, "notes", None)
+    return [] if notes is None else list(notes(items))
 
 
 @dataclass(frozen=True)

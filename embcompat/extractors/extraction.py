@@ -72,8 +72,8 @@ def extract_embeddings(
         ...     def extract(self, items):
         ...         return np.array([[len(item)] for item in items], dtype=np.float32)
         >>> skipped = []
-        >>> found = extract_embeddings(Lengths(), ["one", "", "three"], on_skip=skipped.append)
-        >>> found.vectors.tolist(), found.ids.tolist(), skipped[0].reason
+        >>> embedded = extract_embeddings(Lengths(), ["one", "", "three"], on_skip=skipped.append)
+        >>> embedded.vectors.tolist(), embedded.ids.tolist(), skipped[0].reason
         ([[3.0], [5.0]], ['0', '2'], 'the extractor returned all zeros')
     """
     if isinstance(items, (str, bytes)) or not hasattr(items, "__len__"):

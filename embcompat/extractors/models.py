@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     import onnxruntime as ort
 
 
+_FLOATS = ("tensor(float)", "tensor(float16)", "tensor(double)")
+
+
 @dataclass(frozen=True)
 class PackagedFile:
     """A file inside a package that somebody else publishes; its code is never imported.
@@ -54,6 +57,10 @@ class PackagedFile:
         return path
 
 
+_MOST_BYTES = 2**31
+"""Largest message of Protocol Buffers, and so the largest ONNX file."""
+
+
 @dataclass(frozen=True)
 class OnnxModel:
     """An ONNX file ready to run.
@@ -82,16 +89,24 @@ def open_onnx(path: Path) -> OnnxModel:
     from google.protobuf.message import DecodeError
     from onnx.external_data_helper import uses_external_data
 
-    if not path.is_file():
-        raise InputError(f"{path} does not exist. Pass the path of an ONNX file.")
+    if path.is_dir() or not path.exists():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise InputError(f"{path} {what}. Pass the path of an ONNX file.")
+    if path.suffix.lower() == ".json":
+        raise InputError(f"{path} is not an ONNX model but JSON, as a tokenizer is. Pass the .onnx file that it fits.")
     try:
         model = onnx.load(path, load_external_data=False)
     except (DecodeError, ValueError) as error:
         raise InputError(f"{path} is not an ONNX model: {error}.") from error
-    if any(uses_external_data(tensor) for tensor in model.graph.initializer):
+    outside = sum(
+        int({entry.key: entry.value for entry in tensor.external_data}.get("length", 0))
+        for tensor in model.graph.initializer
+        if uses_external_data(tensor)
+    )
+    if outside or any(uses_external_data(tensor) for tensor in model.graph.initializer):
         raise InputError(
-            f"{path} must hold all its weights. Got weights in other files, which the digest would not cover. "
-            "Save it as one file: onnx.save(onnx.load(path), new_path)."
+            f"{path} must hold all its weights. Got weights in other files, which the digest would not "
+            f"cover. {_one_file(outside)}"
         )
     operators = {node.op_type for node in model.graph.node}
     options = ort.SessionOptions()
@@ -102,6 +117,16 @@ def open_onnx(path: Path) -> OnnxModel:
         raise InputError(f"onnxruntime cannot load {path}: {error}") from error
     dynamic = {"DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"}
     return OnnxModel(session, sha256_of(path), bool(operators & dynamic))
+
+
+def _one_file(size: int) -> str:
+    """Say how weights of so many bytes get into one file."""
+    if size < _MOST_BYTES:
+        return "Save it as one file: onnx.save(onnx.load(path), new_path)."
+    return (
+        f"They take {size / 2**30:.1f} GiB, and one ONNX file holds at most 2. Export the model in half precision, or "
+        "quantized to 8 bits."
+    )
 
 
 def choose_output(model: OnnxModel, output: str | None, *, rank: int, where: str) -> str:
@@ -116,7 +141,7 @@ def choose_output(model: OnnxModel, output: str | None, *, rank: int, where: str
     Raises:
         InputError: If there is no such output, or more than one to choose from.
     """
-    outputs = {str(out.name): out.shape for out in model.session.get_outputs() if out.type == "tensor(float)"}
+    outputs = {str(out.name): out.shape for out in model.session.get_outputs() if out.type in _FLOATS}
     fitting = [name for name, shape in outputs.items() if len(shape) == rank and output in (None, name)]
     if len(fitting) == 1:
         return fitting[0]

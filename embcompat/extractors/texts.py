@@ -74,3 +74,32 @@ def check_texts(items: Sequence[Any]) -> list[str]:
         except UnicodeEncodeError as error:
             raise ExtractionError(f"a text must be valid Unicode. Got {item!r:.80}: {error.reason}") from error
     return list(items)
+
+
+def length_notes(lengths: Sequence[int], limit: int) -> list[str]:
+    """Say how many texts are longer than the model reads; nothing where none is.
+
+    Args:
+        lengths: Tokens of each text.
+        limit: Tokens that the model reads.
+
+    Example:
+        >>> length_notes([3, 600, 512], 512)
+        ['1 of 3 texts is longer than 512 tokens; the rest of it is not read.']
+    """
+    long = sum(length > limit for length in lengths)
+    if not long:
+        return []
+    end = "is longer than {:,} tokens; the rest of it" if long == 1 else "are longer than {:,} tokens; the rest of each"
+    return [f"{long:,} of {len(lengths):,} texts {end.format(limit)} is not read."]
+
+
+def usable_texts(items: Sequence[Any]) -> list[str]:
+    """Return the items that are texts at all: what `check_texts` refuses is left out."""
+    texts = []
+    for item in items:
+        try:
+            texts += check_texts([item])
+        except ExtractionError:
+            continue
+    return texts

@@ -12,6 +12,7 @@ from embcompat.backfill.recommend import mixtures, take_turns
 from embcompat.backfill.residuals import predict_errors
 from embcompat.embeddings import Embeddings, PairSplit
 from embcompat.errors import InputError, MissingExtraError, UnknownNameError
+from embcompat.spaces import SpaceVersion
 from embcompat.testing import make_pairs
 
 
@@ -47,12 +48,26 @@ def test_every_order_holds_every_converted_row_once(kind: str, backlog: Backlog)
         assert (found[0] == found[2]) == (kind == "class_mean")
 
 
+def test_class_mean_does_not_follow_the_size_of_the_class() -> None:
+    # Rows of every class lie equally far from each other, whatever their number; one row is alone.
+    rng = np.random.default_rng(0)
+    codes = np.repeat(np.arange(60), [2] * 30 + [20] * 29 + [1])
+    centres = 5 * np.eye(60)[codes]
+    vectors = (centres + 0.3 * rng.standard_normal(centres.shape)).astype(np.float32)
+    space = SpaceVersion(name="x", version="1", dim=60, similarity="cosine")
+    rows = Embeddings(vectors, [str(row) for row in range(len(codes))], space, [f"c{code}" for code in codes])
+    scores = score_rows("class_mean", Backlog(rows, rows))
+    small, large = scores[codes < 30], scores[(codes >= 30) & (codes < 59)]
+    assert small.mean() > large.mean()  # with the row in its own mean, small classes would come last
+    assert scores[-1] == pytest.approx(scores[:-1].mean())
+
+
 def test_class_mean_is_the_naive_distance_farthest_first(backlog: Backlog) -> None:
     vectors, labels = backlog.converted.vectors.astype(np.float64), backlog.old.labels
     assert labels is not None
     distances = np.empty(len(vectors))
     for row, label in enumerate(labels):
-        mean = vectors[labels == label].mean(axis=0)
+        mean = vectors[(labels == label) & (np.arange(len(labels)) != row)].mean(axis=0)
         distances[row] = 1 - vectors[row] @ mean / np.linalg.norm(vectors[row]) / np.linalg.norm(mean)
     assert np.allclose(score_rows("class_mean", backlog) + 1, distances, atol=1e-6)
     found = backfill_order("class_mean", backlog.old, backlog.converted)

@@ -365,6 +365,11 @@ def test_files_that_are_no_whole_onnx_model_are_refused(tmp_path: Path) -> None:
         open_onnx(tmp_path / "absent.onnx")
     with pytest.raises(InputError, match="must hold all its weights"):
         open_onnx(graph(tmp_path / "outside.onnx", external=True))
+    large = onnx.load(tmp_path / "outside.onnx", load_external_data=False)
+    next(entry for entry in large.graph.initializer[0].external_data if entry.key == "length").value = str(3 << 30)
+    onnx.save(large, tmp_path / "large.onnx")
+    with pytest.raises(InputError, match="They take 3.0 GiB, and one ONNX file holds at most 2. Export the model in"):
+        open_onnx(tmp_path / "large.onnx")
     with pytest.raises(InputError, match="onnxruntime cannot load"):
         open_onnx(graph(tmp_path / "unknown.onnx", operator="NoSuchOperator"))
 

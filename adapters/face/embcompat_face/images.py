@@ -5,16 +5,22 @@ from __future__ import annotations
 import io
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from embcompat.errors import ExtractionError
+from embcompat.errors import ExtractionError, InputError
 
 MAX_PIXELS = 50_000_000
-"""Largest image that is decoded: 50 megapixels, 150 MB as RGB [ours]."""
+"""Largest image that is decoded unless told otherwise: 50 megapixels, 150 MB as RGB [ours]."""
+
+_PILLOW_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+"""Pillow itself opens no larger image; that limit belongs to the whole process, so it is left alone."""
+
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+"""Bytes 8 to 12 of a HEIF file (ISO/IEC 23008-12)."""
 
 
 _TURNS = {
@@ -57,13 +63,19 @@ def load_image(item: Any, *, convert: bool = False, max_pixels: int = MAX_PIXELS
     else:
         raise ExtractionError(f"{name} is not an image. Pass a path, bytes, a PIL image or a uint8 array")
     if image.width * image.height > max_pixels:
-        raise ExtractionError(f"{name} must have at most {max_pixels:,} pixels. Got {image.width} x {image.height}")
+        raise ExtractionError(
+            f"{name} must have at most {max_pixels:,} pixels. Got {image.width} x {image.height}. Scale it down, or "
+            "raise the limit: max_pixels=… (--option max_pixels=…)"
+        )
     if image.width * image.height == 0:
         raise ExtractionError(f"{name} has no pixels: {image.width} x {image.height}")
     if image.mode.startswith(("I", "F")):
         raise ExtractionError(f"{name} must have 8 bits a channel. Got mode {image.mode!r}. Scale it to 8 bits first")
     if image.mode != "RGB" and not convert:
-        raise ExtractionError(f"{name} must be an RGB image. Got mode {image.mode!r}. Pass convert=True to convert it")
+        raise ExtractionError(
+            f"{name} must be an RGB image. Got mode {image.mode!r}. Pass convert=True (--option convert=true) "
+            "to convert it"
+        )
     try:
         pixels = np.array(_to_rgb(_upright(image)), dtype=np.uint8)
     except ExtractionError:
@@ -107,11 +119,38 @@ def _open(item: str | Path | bytes, name: str) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about bombs, where our own limit is lower, and about odd EXIF
-            return Image.open(io.BytesIO(data))
+            return _open_heif(data, name) if _is_heif(data) else Image.open(io.BytesIO(data))
+    except ExtractionError:
+        raise
     except Image.DecompressionBombError as error:
-        raise ExtractionError(f"{name} is too big: {error}") from error
+        raise ExtractionError(f"{name} is too big: Pillow opens at most {_PILLOW_PIXELS:,} pixels") from error
     except Exception as error:  # decoders raise whatever they like
         raise ExtractionError(f"{name} is not an image that Pillow can read") from error
+
+
+def _is_heif(data: bytes) -> bool:
+    return data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS
+
+
+def _open_heif(data: bytes, name: str) -> Image.Image:
+    """Open an image of an iPhone; libheif turns it upright itself."""
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise ExtractionError(f"{name} is HEIC. To read it: pip install 'embcompat-face[heic]'") from error
+    opener: Any = pillow_heif.HeifImageFile  # it has no types
+    return cast(Image.Image, opener(io.BytesIO(data)))
+
+
+def check_max_pixels(max_pixels: int) -> int:
+    """Refuse a limit that is not positive, or that Pillow would not go along with.
+
+    Raises:
+        InputError: If it is neither.
+    """
+    if not isinstance(max_pixels, int) or not 1 <= max_pixels <= _PILLOW_PIXELS:
+        raise InputError(f"max_pixels must be from 1 to {_PILLOW_PIXELS:,}, which Pillow opens. Got {max_pixels!r}.")
+    return max_pixels
 
 
 def _from_array(array: NDArray[Any], name: str) -> Image.Image:

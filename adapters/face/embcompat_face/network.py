@@ -14,7 +14,7 @@ from embcompat.embeddings import normalize_rows
 from embcompat.errors import ExtractionError, InputError
 from embcompat.extractors.models import OnnxModel, choose_output
 from embcompat.spaces import Similarity, SpaceVersion
-from embcompat_face.images import load_image
+from embcompat_face.images import check_max_pixels, load_image
 from embcompat_face.inputs import FaceInput, image_input
 
 
@@ -29,6 +29,7 @@ class FaceNetwork:
         output: Name of its output (n, dim); its only one when None.
         normalize: Whether vectors are scaled to unit norm.
         convert: Whether images that are not RGB are converted.
+        max_pixels: Largest image that is decoded.
         batch_size: Images that go through together; 1 where the graph allows no more.
 
     Raises:
@@ -44,12 +45,13 @@ class FaceNetwork:
         output: str | None,
         normalize: bool,
         convert: bool,
+        max_pixels: int,
         batch_size: int,
     ) -> None:
         if not isinstance(batch_size, int) or batch_size < 1:
             raise InputError(f"batch_size must be a positive integer. Got {batch_size!r}.")
         self._session, self._sha256, self._taken = model.session, model.sha256, face_input
-        self._normalize, self._convert = normalize, convert
+        self._normalize, self._convert, self._max_pixels = normalize, convert, check_max_pixels(max_pixels)
         self._output = choose_output(model, output, rank=2, where=str(path))
         image = image_input(model, path)
         self._image, fixed = str(image.name), image.shape[0]
@@ -96,7 +98,8 @@ class FaceNetwork:
         result = np.empty((len(items), self.dim), dtype=np.float32)
         for start in range(0, len(items), self.batch_size):
             batch = items[start : start + self.batch_size]
-            result[start : start + len(batch)] = self._run([load_image(item, convert=self._convert) for item in batch])
+            images = [load_image(item, convert=self._convert, max_pixels=self._max_pixels) for item in batch]
+            result[start : start + len(batch)] = self._run(images)
         return result
 
     def _run(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
@@ -105,4 +108,5 @@ class FaceNetwork:
             (embedding,) = self._session.run([self._output], {self._image: batch, **self._switches})
         except Exception as error:  # onnxruntime raises its own classes, without a common base
             raise ExtractionError(f"the graph fails on {len(batch)} images: {error}") from error
-        return normalize_rows(embedding) if self._normalize else np.asarray(embedding)
+        vectors = np.asarray(embedding, np.float32)
+        return normalize_rows(vectors) if self._normalize else vectors

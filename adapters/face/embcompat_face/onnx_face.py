@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from embcompat.errors import InputError
 from embcompat.extractors.models import open_onnx, space_name
 from embcompat.spaces import Similarity, SpaceVersion
+from embcompat_face.images import MAX_PIXELS
 from embcompat_face.inputs import Channels, FaceInput, Layout, Standardization, declared_size
 from embcompat_face.network import FaceNetwork
 
@@ -37,6 +38,7 @@ class OnnxFaceExtractor:
         normalize: Whether vectors are scaled to unit norm.
         similarity: How vectors of the space are compared.
         convert: Whether images that are not RGB are converted; refused otherwise. See `load_image`.
+        max_pixels: Largest image that is decoded.
         batch_size: Images that go through the network together.
         name: Name of the space; made from the file name when None.
         version: Version of the space; the first 12 digits of the graph's digest when None.
@@ -58,6 +60,7 @@ class OnnxFaceExtractor:
         normalize: bool = True,
         similarity: Similarity = "cosine",
         convert: bool = False,
+        max_pixels: int = MAX_PIXELS,
         batch_size: int = BATCH_SIZE,
         name: str | None = None,
         version: str | None = None,
@@ -69,7 +72,14 @@ class OnnxFaceExtractor:
         height, width, order = declared_size(opened, path, size=size, layout=layout)
         face_input = FaceInput(height, width, order, channels=channels, mean=mean, scale=scale)
         self._network = FaceNetwork(
-            opened, path, face_input, output=output, normalize=normalize, convert=convert, batch_size=batch_size
+            opened,
+            path,
+            face_input,
+            output=output,
+            normalize=normalize,
+            convert=convert,
+            max_pixels=max_pixels,
+            batch_size=batch_size,
         )
         self._space = self._network.space(name or space_name(path.stem), version, similarity)
 
@@ -111,6 +121,7 @@ class FaceNetExtractor:
             older ones. The wrong one gives vectors that look right and match badly.
         output: Name of the graph's output (n, dim); its only one when None.
         convert: Whether images that are not RGB are converted; refused otherwise. See `load_image`.
+        max_pixels: Largest image that is decoded.
         batch_size: Images that go through the network together.
         version: Version of the space, for instance the date in the name of the weights; the first 12 digits of the
             graph's digest when None.
@@ -126,6 +137,7 @@ class FaceNetExtractor:
         standardization: Standardization = "fixed",
         output: str | None = None,
         convert: bool = False,
+        max_pixels: int = MAX_PIXELS,
         batch_size: int = BATCH_SIZE,
         version: str | None = None,
     ) -> None:
@@ -136,7 +148,14 @@ class FaceNetExtractor:
         height, width, layout = declared_size(opened, path, size=FACENET_SIZE, layout=None)
         face_input = FaceInput(height, width, layout, standardization=standardization, mean=127.5, scale=1 / 128)
         self._network = FaceNetwork(
-            opened, path, face_input, output=output, normalize=True, convert=convert, batch_size=batch_size
+            opened,
+            path,
+            face_input,
+            output=output,
+            normalize=True,
+            convert=convert,
+            max_pixels=max_pixels,
+            batch_size=batch_size,
         )
         self._space = self._network.space("facenet", version, "euclidean")
 

@@ -2,17 +2,19 @@ from __future__ import annotations
 
 import io
 import struct
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pillow_heif
 import pytest
-from embcompat_face import load_image
+from embcompat_face import DlibExtractor, load_image
 from numpy.typing import NDArray
 from PIL import Image
 
-from embcompat.errors import ExtractionError
+from embcompat.errors import ExtractionError, InputError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
 
@@ -48,7 +50,10 @@ def exif(*, orientation: int) -> Image.Exif:
 def test_what_is_not_rgb_is_refused_or_converted_when_asked(mode: str, tmp_path: Path) -> None:
     path = tmp_path / f"{mode[0]}.tiff"
     Image.fromarray(PIXELS[:, :, 0]).convert(mode).save(path)
-    with pytest.raises(ExtractionError, match=rf"{path} must be an RGB image. Got mode '{mode}'. Pass convert=True"):
+    with pytest.raises(
+        ExtractionError,
+        match=rf"{path} must be an RGB image. Got mode '{mode}'. Pass convert=True .--option convert=true.",
+    ):
         load_image(path)
     assert load_image(path, convert=True).shape == (6, 9, 3)
 
@@ -86,11 +91,47 @@ def png_header(width: int, height: int) -> bytes:
 def test_huge_images_are_refused_before_they_are_decoded() -> None:
     with pytest.raises(ExtractionError, match="at most 50,000,000 pixels. Got 10000 x 10000"):
         load_image(png_header(10_000, 10_000))
-    with pytest.raises(ExtractionError, match="is too big"):
+    with pytest.raises(ExtractionError, match="is too big: Pillow opens at most 178,956,970 pixels"):
         load_image(png_header(60_000, 60_000))
-    with pytest.raises(ExtractionError, match="at most 53 pixels. Got 9 x 6"):
+    with pytest.raises(
+        ExtractionError, match=r"at most 53 pixels. Got 9 x 6. Scale it down, or raise the limit: .*--option max_pixels"
+    ):
         load_image(PIXELS, max_pixels=53)
     assert load_image(PIXELS, max_pixels=54).shape == (6, 9, 3)
+
+
+def test_the_limit_of_pixels_is_an_option_of_the_extractor() -> None:
+    extractor = DlibExtractor(detect=False, max_pixels=53)
+    with pytest.raises(ExtractionError, match="at most 53 pixels"):
+        extractor.extract([PIXELS])
+    for limit in (0, 178_956_971, 1.5):
+        with pytest.raises(InputError, match=f"max_pixels must be from 1 to 178,956,970.* Got {limit}"):
+            DlibExtractor(max_pixels=limit)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_heic_is_read_and_turned_as_other_photos(orientation: int, tmp_path: Path) -> None:
+    image = Image.fromarray(np.repeat(np.repeat(PIXELS // 64 * 64, 16, axis=0), 16, axis=1))
+    tags = exif(orientation=orientation)
+    stream = io.BytesIO()
+    pillow_heif.from_pillow(image).save(stream, quality=-1, exif=tags.tobytes())
+    (tmp_path / "IMG_0001.HEIC").write_bytes(stream.getvalue())
+    expected = load_image(encoded(image, exif=tags)).astype(int)
+    pixels = load_image(tmp_path / "IMG_0001.HEIC").astype(int)
+    assert pixels.shape == expected.shape
+    assert np.abs(pixels - expected).mean() < 20  # colour is stored at half the resolution
+    with pytest.raises(ExtractionError, match="at most 100 pixels"):
+        load_image(stream.getvalue(), max_pixels=100)
+    with pytest.raises(ExtractionError, match=r"is damaged|is not an image"):
+        load_image(stream.getvalue()[:200])
+
+
+def test_heic_without_its_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.BytesIO()
+    pillow_heif.from_pillow(Image.fromarray(PIXELS)).save(stream)
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(ExtractionError, match=r"is HEIC. To read it: pip install 'embcompat-face\[heic\]'"):
+        load_image(stream.getvalue())
 
 
 def test_damaged_files_are_named(tmp_path: Path) -> None:

@@ -1,8 +1,11 @@
-"""How texts go through a network together: in batches of like length."""
+"""How texts go into a network: tokenized, and together in batches of like length."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tokenizers import Tokenizer
 
 from embcompat.errors import InputError
 
@@ -34,3 +37,17 @@ def check_batch_size(batch_size: int) -> int:
     if not isinstance(batch_size, int) or batch_size < 1:
         raise InputError(f"batch_size must be a positive integer. Got {batch_size!r}.")
     return batch_size
+
+
+def read_tokenizer(path: Path) -> Tokenizer:
+    """Read a ``tokenizer.json``.
+
+    Raises:
+        InputError: If there is no such file, or it is not one.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} does not exist. Pass the tokenizer.json that fits the model.")
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # tokenizers raises plain Exception
+        raise InputError(f"{path} is not a tokenizer.json: {error}.") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, final, get_args
+from typing import Any, Final, Literal, final, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +12,10 @@ from tokenizers import Encoding, Tokenizer
 
 from embcompat.embeddings import normalize_rows
 from embcompat.errors import ExtractionError, InputError
-from embcompat.extractors import Side, check_texts, choose_prompt
+from embcompat.extractors import Side, check_texts, choose_prompt, length_notes, usable_texts
 from embcompat.extractors.models import OnnxModel, choose_output, open_onnx, sha256_of, space_name
 from embcompat.spaces import Similarity, SpaceVersion
-from embcompat_text.batches import CHUNK_BATCHES, batches_by_length, check_batch_size
+from embcompat_text.batches import CHUNK_BATCHES, batches_by_length, check_batch_size, read_tokenizer
 
 Pooling = Literal["mean", "cls", "last", "none"]
 
@@ -24,6 +24,7 @@ MAX_LENGTH = 512
 """Length limit where neither the caller nor the tokenizer file gives one: what BERT-like encoders take [ours]."""
 
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
+_NUMBERS: Final[dict[str, type[np.generic]]] = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
 
 
 @final
@@ -75,10 +76,10 @@ class OnnxTextExtractor:
         model, tokenizer = Path(model), Path(tokenizer)
         self._pooling, self._normalize = pooling, normalize
         self._prompt = choose_prompt(prompt, encode)
-        self._tokenizer, limit = _open_tokenizer(tokenizer, max_length)
+        self._tokenizer, self._limit = _open_tokenizer(tokenizer, max_length)
         opened = open_onnx(model)
         self._session = opened.session
-        self._inputs = _input_names(opened, model)
+        self._inputs = _input_types(opened, model)
         self._output = choose_output(opened, output, rank=2 if pooling == "none" else 3, where=str(model))
         self._batch_size = check_batch_size(
             (1 if opened.batch_dependent else BATCH_SIZE) if batch_size is None else batch_size
@@ -96,7 +97,7 @@ class OnnxTextExtractor:
                 "output": self._output,
                 "pooling": pooling,
                 "prompt": self._prompt.fingerprint,
-                "max_length": limit,
+                "max_length": self._limit,
                 "normalize": normalize,
             },
         )
@@ -130,6 +131,13 @@ class OnnxTextExtractor:
             result[rows] = self._embed([encoded[row] for row in rows])
         return result
 
+    def notes(self, items: Sequence[Any]) -> list[str]:
+        """Say how many texts are longer than the model reads."""
+        tokenizer = Tokenizer.from_str(self._tokenizer.to_str())
+        tokenizer.no_truncation()
+        texts = [self._prompt.prefix + text for text in usable_texts(items)]
+        return length_notes([len(encoding.ids) for encoding in tokenizer.encode_batch(texts)], self._limit)
+
     def _probe(self, model: Path, tokenizer: Path) -> int:
         """Return the length of the vectors."""
         try:
@@ -148,10 +156,12 @@ class OnnxTextExtractor:
             feeds["attention_mask"][row, :count] = 1
             feeds["token_type_ids"][row, :count] = encoding.type_ids
         try:
-            (output,) = self._session.run([self._output], {name: feeds[name] for name in self._inputs})
+            (output,) = self._session.run(
+                [self._output], {name: feeds[name].astype(kind, copy=False) for name, kind in self._inputs.items()}
+            )
         except Exception as error:  # onnxruntime raises its own classes, without a common base
             raise ExtractionError(f"the graph fails on {length} tokens: {error}") from error
-        vectors = _pool(output, feeds["attention_mask"], self._pooling)
+        vectors = _pool(np.asarray(output, np.float32), feeds["attention_mask"], self._pooling)
         return normalize_rows(vectors) if self._normalize else vectors
 
 
@@ -170,12 +180,7 @@ def _pool(states: NDArray[np.float32], mask: NDArray[np.int64], pooling: Pooling
 
 def _open_tokenizer(path: Path, max_length: int | None) -> tuple[Tokenizer, int]:
     """Return the tokenizer without padding, cutting texts at the limit, and the limit."""
-    if not path.is_file():
-        raise InputError(f"{path} does not exist. Pass the tokenizer.json that fits the model.")
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # tokenizers raises plain Exception
-        raise InputError(f"{path} is not a tokenizer.json: {error}.") from error
+    tokenizer = read_tokenizer(path)
     if max_length is None:
         max_length = int((tokenizer.truncation or {"max_length": MAX_LENGTH})["max_length"])
     if max_length < 1:
@@ -185,11 +190,15 @@ def _open_tokenizer(path: Path, max_length: int | None) -> tuple[Tokenizer, int]
     return tokenizer, max_length
 
 
-def _input_names(model: OnnxModel, path: Path) -> list[str]:
-    names = [entry.name for entry in model.session.get_inputs()]
-    unknown = [entry.name for entry in model.session.get_inputs() if entry.name not in _INPUTS or len(entry.shape) != 2]
-    if unknown or "input_ids" not in names:
+def _input_types(model: OnnxModel, path: Path) -> dict[str, type[np.generic]]:
+    """Return the graph's inputs, and which numbers each takes."""
+    inputs = model.session.get_inputs()
+    unknown = [
+        each.name for each in inputs if each.name not in _INPUTS or len(each.shape) != 2 or each.type not in _NUMBERS
+    ]
+    if unknown or "input_ids" not in [each.name for each in inputs]:
         raise InputError(
-            f"{path} must take input_ids and may take {', '.join(_INPUTS[1:])}, each (texts, tokens). Got {names}."
+            f"{path} must take input_ids and may take {', '.join(_INPUTS[1:])}, each int64 or int32 of shape (texts, "
+            f"tokens). Got {', '.join(f'{each.name} {each.type} {each.shape}' for each in inputs) or 'none'}."
         )
-    return names
+    return {each.name: _NUMBERS[each.type] for each in inputs}

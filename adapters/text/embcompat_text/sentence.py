@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embcompat.errors import InputError, MissingExtraError
-from embcompat.extractors import Side, check_texts, choose_prompt
+from embcompat.extractors import Side, check_texts, choose_prompt, length_notes, usable_texts
 from embcompat.extractors.models import sha256_of, space_name
 from embcompat.spaces import SpaceVersion
 from embcompat_text.batches import CHUNK_BATCHES, check_batch_size
@@ -73,6 +73,7 @@ class SentenceTransformerExtractor:
             self._prompt = choose_prompt(_default_prompt(self._model) if prompt is None else prompt, encode)
         else:
             self._prompt = choose_prompt(_own_prompts(self._model), encode)
+        self._unchosen = prompt is None and encode is None and not self._prompt.prefix and _is_asymmetric(self._model)
         modules = [type(module).__name__ for module in self._model]
         self._normalize = "Normalize" in modules
         self._truncate_dim = truncate_dim
@@ -123,6 +124,22 @@ class SentenceTransformerExtractor:
         if not texts:
             return np.empty((0, self._space.dim), dtype=np.float32)
         return self._encode_texts(texts)
+
+    def notes(self, items: Sequence[Any]) -> list[str]:
+        """Say how many texts are longer than the model reads, and whether it has prompts of which none is used."""
+        notes = []
+        if self._unchosen:
+            own = ", ".join(f"{side} {prompt!r}" for side, prompt in _own_prompts(self._model).items())
+            notes.append(
+                f"The model treats queries and documents differently ({own}), and no side is chosen: texts are "
+                "embedded without a prompt. Pass encode='query' or encode='document' (--option encode=document)."
+            )
+        limit, tokenizer = self._model.max_seq_length, self._model.tokenizer
+        texts = [self._prompt.prefix + text for text in usable_texts(items)]
+        if not texts or not isinstance(limit, int) or not callable(tokenizer):
+            return notes
+        encoded = tokenizer(texts, truncation=False, padding=False, verbose=False)["input_ids"]
+        return [*notes, *length_notes([len(ids) for ids in encoded], limit)]
 
     def _encode_texts(self, texts: list[str]) -> NDArray[np.float32]:
         method = "encode" if self._encode is None else f"encode_{self._encode}"
@@ -177,6 +194,11 @@ def _default_prompt(model: SentenceTransformer) -> str:
 def _own_prompts(model: SentenceTransformer) -> dict[str, str]:
     """Return the model's prompt for each side; sentence-transformers has both in every model."""
     return {side: model.prompts.get(side) or "" for side in ("query", "document")}
+
+
+def _is_asymmetric(model: SentenceTransformer) -> bool:
+    """Say whether a model has another prompt for queries than for documents."""
+    return len(set(_own_prompts(model).values())) > 1
 
 
 def _folder(model: str, revision: str | None) -> Path:

@@ -13,9 +13,10 @@ from tokenizers import Tokenizer
 
 from embcompat.embeddings import normalize_rows
 from embcompat.errors import ExtractionError, InputError
-from embcompat.extractors import check_texts
+from embcompat.extractors import check_texts, length_notes, usable_texts
 from embcompat.extractors.models import sha256_of, space_name
 from embcompat.spaces import SpaceVersion
+from embcompat_text.batches import read_tokenizer
 
 MAX_LENGTH = 512
 """Tokens of a text that are read."""
@@ -42,10 +43,9 @@ class StaticTextExtractor:
         self, model: str | Path, tokenizer: str | Path, *, name: str | None = None, version: str | None = None
     ) -> None:
         model, tokenizer = Path(model), Path(tokenizer)
-        for path in (model, tokenizer):
-            if not path.is_file():
-                raise InputError(f"{path} does not exist. Pass a model.safetensors and the tokenizer.json that fits.")
-        self._tokenizer = Tokenizer.from_file(str(tokenizer))
+        if not model.is_file():
+            raise InputError(f"{model} does not exist. Pass a model.safetensors and the tokenizer.json that fits.")
+        self._tokenizer = read_tokenizer(tokenizer)
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()  # the cut is made on the ids, which is what the model was trained with
         self._unknown = _unknown_token(self._tokenizer)
@@ -97,6 +97,11 @@ class StaticTextExtractor:
                 raise ExtractionError(f"a text must have at least one token that is known. Got {texts[row]!r:.80}")
             result[row] = self._weights[ids] @ self._table[self._mapping[ids]]
         return normalize_rows(result)  # the mean and the weighted sum differ in length only
+
+    def notes(self, items: Sequence[Any]) -> list[str]:
+        """Say how many texts are longer than the model reads."""
+        encoded = self._tokenizer.encode_batch(usable_texts(items), add_special_tokens=False)
+        return length_notes([len(encoding.ids) for encoding in encoded], MAX_LENGTH)
 
 
 def _unknown_token(tokenizer: Tokenizer) -> int | None:

@@ -31,14 +31,22 @@ def tokenizer(tmp_path: Path) -> Path:
     return tmp_path / "tokenizer.json"
 
 
-def write(path: Path, nodes: list[onnx.NodeProto], *, inputs: tuple[str, ...], outputs: dict[str, int]) -> Path:
+def write(
+    path: Path,
+    nodes: list[onnx.NodeProto],
+    *,
+    inputs: tuple[str, ...],
+    outputs: dict[str, int],
+    numbers: int = TensorProto.INT64,
+    floats: int = TensorProto.FLOAT,
+) -> Path:
     """Write a graph from token ids to float outputs with the given numbers of axes."""
     shapes = {2: ("n", 4), 3: ("n", "t", 4)}
     graph = helper.make_graph(
         nodes,
         "g",
-        [helper.make_tensor_value_info(name, TensorProto.INT64, ("n", "t")) for name in inputs],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shapes[axes]) for name, axes in outputs.items()],
+        [helper.make_tensor_value_info(name, numbers, ("n", "t")) for name in inputs],
+        [helper.make_tensor_value_info(name, floats, shapes[axes]) for name, axes in outputs.items()],
         [numpy_helper.from_array(TABLE, "table"), numpy_helper.from_array(np.array([1]), "axis")],
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
@@ -128,6 +136,37 @@ def test_long_texts_are_cut(model: Path, tokenizer: Path) -> None:
     assert OnnxTextExtractor(model, tokenizer).space.fingerprint["max_length"] == 3
 
 
+def test_texts_that_are_longer_than_the_model_reads_are_counted(model: Path, tokenizer: Path, tmp_path: Path) -> None:
+    extractor = OnnxTextExtractor(model, tokenizer, max_length=2)
+    assert extractor.notes(TEXTS) == ["1 of 4 texts is longer than 2 tokens; the rest of it is not read."]
+    assert extractor.notes(["one two", "one"]) == []
+    two = extractor.notes(["one two three", "", None, "one one one one", "five"])  # what is no text is another matter
+    assert two == ["2 of 3 texts are longer than 2 tokens; the rest of each is not read."]
+    prompted = OnnxTextExtractor(model, tokenizer, max_length=2, prompt="five ")
+    assert prompted.notes(["one", "two three"]) == ["1 of 2 texts is longer than 2 tokens; the rest of it is not read."]
+    save_file({"embeddings": TABLE}, tmp_path / "static.safetensors")
+    static = StaticTextExtractor(tmp_path / "static.safetensors", tokenizer)
+    long = static.notes(["one " * 513, "one " * 512])
+    assert long == ["1 of 2 texts is longer than 512 tokens; the rest of it is not read."]
+
+
+@pytest.mark.parametrize("numbers", [TensorProto.INT32, TensorProto.INT64])
+@pytest.mark.parametrize("floats", [TensorProto.FLOAT16, TensorProto.FLOAT, TensorProto.DOUBLE])
+def test_graphs_with_other_numbers_give_the_same_vectors(
+    tmp_path: Path, model: Path, tokenizer: Path, numbers: int, floats: int
+) -> None:
+    nodes = [
+        helper.make_node("Gather", ["table", "input_ids"], ["float32"]),
+        helper.make_node("Cast", ["float32"], ["states"], to=floats),
+    ]
+    path = write(
+        tmp_path / "other.onnx", nodes, inputs=("input_ids",), outputs={"states": 3}, numbers=numbers, floats=floats
+    )
+    extractor = OnnxTextExtractor(path, tokenizer)
+    check_extractor(extractor, TEXTS, tolerance=1e-3)
+    np.testing.assert_allclose(extractor.extract(TEXTS), OnnxTextExtractor(model, tokenizer).extract(TEXTS), atol=2e-3)
+
+
 def test_a_blank_text_is_refused(model: Path, tokenizer: Path) -> None:
     with pytest.raises(ExtractionError, match="a text must not be empty or blank. Got ''"):
         OnnxTextExtractor(model, tokenizer).extract(["one", ""])
@@ -157,6 +196,8 @@ def test_bad_arguments(model: Path, tokenizer: Path, tmp_path: Path) -> None:
         ({"tokenizer": tmp_path / "bad.json"}, "bad.json is not a tokenizer.json"),
         ({"tokenizer": MINILM_TOKENIZER.locate(purpose="A test")}, "tokenizer.json does not fit .*My Model.onnx"),
         ({"model": tmp_path / "none.onnx"}, "none.onnx does not exist"),
+        ({"model": tmp_path}, f"{tmp_path} is a folder. Pass the path of an ONNX file"),
+        ({"model": tokenizer}, "tokenizer.json is not an ONNX model but JSON, as a tokenizer is"),
     ):
         with pytest.raises(InputError, match=message):
             OnnxTextExtractor(**{"model": model, "tokenizer": tokenizer, **options})
@@ -165,7 +206,7 @@ def test_bad_arguments(model: Path, tokenizer: Path, tmp_path: Path) -> None:
 def test_a_graph_with_other_inputs_is_refused(tmp_path: Path, tokenizer: Path) -> None:
     nodes = [helper.make_node("Gather", ["table", "pixels"], ["out"])]
     path = write(tmp_path / "other.onnx", nodes, inputs=("pixels",), outputs={"out": 3})
-    with pytest.raises(InputError, match=r"must take input_ids and may take .* Got \['pixels'\]"):
+    with pytest.raises(InputError, match=r"must take input_ids and may take .* Got pixels tensor\(int64\)"):
         OnnxTextExtractor(path, tokenizer)
 
 
@@ -183,6 +224,16 @@ def test_a_static_table_is_a_weighted_mean(tmp_path: Path, tokenizer: Path) -> N
     np.testing.assert_allclose(extractor.extract(["two three"])[0], expected / np.linalg.norm(expected), atol=1e-6)
 
 
+def test_a_static_table_in_bfloat16_is_read(tmp_path: Path, tokenizer: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from safetensors.torch import save_file as save_tensors
+
+    save_tensors({"embeddings": torch.tensor(TABLE).bfloat16()}, tmp_path / "half.safetensors")
+    save_file({"embeddings": TABLE}, tmp_path / "whole.safetensors")
+    half, whole = (StaticTextExtractor(tmp_path / f"{name}.safetensors", tokenizer) for name in ("half", "whole"))
+    np.testing.assert_allclose(half.extract(TEXTS), whole.extract(TEXTS), atol=0.02)
+
+
 def test_a_static_table_that_does_not_fit_is_refused(tmp_path: Path, tokenizer: Path) -> None:
     path = tmp_path / "static.safetensors"
     with pytest.raises(InputError, match="static.safetensors does not exist"):
@@ -196,3 +247,7 @@ def test_a_static_table_that_does_not_fit_is_refused(tmp_path: Path, tokenizer: 
     save_file({"embeddings": TABLE[:4]}, path)
     with pytest.raises(InputError, match="must have a row for each of the tokenizer's 6 tokens. Got 4 tokens"):
         StaticTextExtractor(path, tokenizer)
+    save_file({"embeddings": TABLE}, path)
+    (tmp_path / "bad.json").write_text("{}")
+    with pytest.raises(InputError, match="bad.json is not a tokenizer.json"):
+        StaticTextExtractor(path, tmp_path / "bad.json")

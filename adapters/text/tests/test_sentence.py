@@ -116,6 +116,23 @@ def test_a_very_long_text_is_cut_at_the_limit(minilm: SentenceTransformerExtract
     np.testing.assert_allclose(long[1:], long[[0, 0]], atol=1e-6)
 
 
+def test_what_a_user_should_know_of_a_model_and_its_texts(
+    folder: Path, minilm: SentenceTransformerExtractor, tmp_path: Path
+) -> None:
+    limit = minilm.space.fingerprint["max_length"]
+    long = minilm.notes(
+        ["word " * (int(str(limit)) - 2), "word " * (int(str(limit)) - 1), " "]
+    )  # and two special tokens
+    assert long == [f"1 of 2 texts is longer than {limit} tokens; the rest of it is not read."]
+    assert minilm.notes(TEXTS) == []
+    config = {"prompts": {"query": "find: ", "document": "text: "}}
+    unchosen = copy(folder, tmp_path, config_sentence_transformers=json.dumps(config))
+    (note,) = make(unchosen).notes(TEXTS)
+    assert note.startswith("The model treats queries and documents differently (query 'find: ', document 'text: ')")
+    for options in ({"encode": "query"}, {"prompt": ""}, {"prompt": "x: "}):
+        assert make(unchosen, **options).notes(TEXTS) == []
+
+
 def test_no_texts(minilm: SentenceTransformerExtractor) -> None:
     assert minilm.extract([]).shape == (0, 384)
 

@@ -73,7 +73,7 @@ def embed(
     ```
     """
     from embcompat.cli.inputs.items import read_items
-    from embcompat.extractors import load_extractor
+    from embcompat.extractors import extraction_notes, load_extractor
 
     check_out(out, overwrite=overwrite)
     options = parse_options(extractor, option or [])
@@ -90,14 +90,15 @@ def embed(
     )
     if pieces is not None:
         items = with_pieces(items, pieces)
-    for note in items.notes:
-        messages().print(note, soft_wrap=True)
     with messages().status(f"Loading {extractor}"):
         loaded = load_extractor(extractor, *([] if model is None else [model]), **options)
     if source.is_dir() and loaded.space.modality == "text":
         raise InputError(f"{extractor} embeds texts, so INPUT must be a file. Got the directory {source}.")
+    notes = [*items.notes, *extraction_notes(loaded, items.items)]
+    for note in notes:
+        messages().print(note, soft_wrap=True)
     _show_estimate(loaded, items)
-    run = _run(loaded, items, out, skip_errors=skip_errors)
+    run = _run(loaded, items, out, notes, skip_errors=skip_errors)
     run.embeddings.save(out)
     parts_path(out).unlink(missing_ok=True)
     if as_json:
@@ -139,9 +140,10 @@ class _Run:
     embeddings: Embeddings
     skipped: list[SkippedItem]
     seconds: float
+    notes: list[str]
 
 
-def _run(extractor: Extractor, items: Items, out: Path, *, skip_errors: bool) -> _Run:
+def _run(extractor: Extractor, items: Items, out: Path, notes: list[str], *, skip_errors: bool) -> _Run:
     from embcompat.extractors import extract_embeddings
 
     skipped: list[SkippedItem] = []
@@ -159,7 +161,7 @@ def _run(extractor: Extractor, items: Items, out: Path, *, skip_errors: bool) ->
         )
     if not len(embeddings):
         raise ExtractionError(f"not one of {len(skipped)} items could be embedded. The first: {skipped[0].reason}.")
-    return _Run(embeddings, skipped, time.perf_counter() - start)
+    return _Run(embeddings, skipped, time.perf_counter() - start, notes)
 
 
 def parts_path(out: Path) -> Path:
@@ -200,6 +202,7 @@ def _result(out: Path, run: _Run) -> dict[str, Any]:
         "space": run.embeddings.space.model_dump(),
         "seconds": run.seconds,
         "skipped": [asdict(item) for item in run.skipped],
+        "notes": run.notes,
     }
 
 

@@ -20,7 +20,8 @@ _CACHES: Final = frozenset({"@eadir", "__macosx", "thumbnails", "__pycache__"})
 def list_images(folder: Path, limit: int | None) -> tuple[list[Path], Counter[str]]:
     """List the images in a folder and below, and count what is left out, by kind.
 
-    Links are followed, each folder once. Hidden folders and the caches of other programs are left out.
+    Links are followed, each folder once; a second link to a folder is counted. Hidden folders and the caches of
+    other programs are left out.
 
     Returns:
         Paths relative to the folder, in order; and how many files of each kind were left out.
@@ -31,12 +32,13 @@ def list_images(folder: Path, limit: int | None) -> tuple[list[Path], Counter[st
     for parent, folders, names in os.walk(folder, followlinks=True):
         status = os.stat(parent)
         if (status.st_dev, status.st_ino) in visited:
+            skipped["links to a folder that is read already"] += 1
             folders.clear()
             continue
         visited.add((status.st_dev, status.st_ino))
         hidden = [name for name in folders if name.startswith(".") or name.lower() in _CACHES]
         skipped.update({f"hidden or cache folder {name}": 1 for name in hidden})
-        folders[:] = [name for name in folders if name not in hidden]
+        folders[:] = sorted(name for name in folders if name not in hidden)
         for name in names:
             path = Path(parent) / name
             if name.startswith("."):

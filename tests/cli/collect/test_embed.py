@@ -39,6 +39,9 @@ class Lengths:
             raise ExtractionError("there is nothing in it")
         return np.array([[len(str(getattr(item, "name", item)))] for item in items], dtype=np.float32).reshape(-1, 1)
 
+    def notes(self, items: Sequence[Any]) -> list[str]:
+        return [f"{sum(len(str(item)) > 100 for item in items)} of {len(items)} texts are long."]
+
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -139,6 +142,11 @@ def test_a_folder_of_images(folder: Path) -> None:
     shown = run("embed", "photos", "-e", "lengths", "-o", "out.parquet", "--overwrite", "--option", "modality=face")
     assert "Left out: 1 .txt." in shown.stderr
     assert "Left out: 1 hidden or cache folder .thumbnails." in shown.stderr
+    Path("photos/again").symlink_to("ann")
+    linked = run("embed", "photos", "-e", "lengths", "-o", "out.parquet", "--overwrite", "--option", "modality=face")
+    assert "Left out: 1 links to a folder that is read already." in linked.stderr
+    assert len(Embeddings.load("out.parquet")) == 3
+    Path("photos/again").unlink()
     Path("photos/train").mkdir()
     Path("photos/ann").rename("photos/train/ann")
     with pytest.raises(InputError, match=r"all at one depth.*Got bob/3.jpg and train/ann/1.jpg"):
@@ -241,7 +249,11 @@ def test_json_for_machines(folder: Path) -> None:
         "labels": False,
         "space": Embeddings.load("out.parquet").space.model_dump(),
         "skipped": [{"row": 1, "id": "1", "reason": "there is nothing in it"}],
+        "notes": ["0 of 3 texts are long."],
     }
+    assert (
+        "0 of 3 texts are long." in run("embed", "in.txt", "-e", "lengths", "-o", "o.parquet", "--skip-errors").stderr
+    )
 
 
 def test_an_interrupted_run_keeps_what_was_there(folder: Path) -> None:
