@@ -96,9 +96,8 @@ class OnnxAligner:
             raise ArtifactError(f"onnxruntime cannot load the graph of {path}: {error}") from error
         dims = [self._source_dim, *features.values()]
         if [value.shape[1:] for value in inputs] != [[dim] for dim in dims] or {*_types(inputs)} != {_FLOATS}:
-            signature = " and ".join(
-                f"{name} (n, {dim})" for name, dim in zip(("vectors", *features), dims, strict=True)
-            )
+            arguments = zip(("vectors", *features), dims, strict=True)
+            signature = " and ".join(f"{name} (n, {dim})" for name, dim in arguments)
             raise ArtifactError(f"the graph of {path} must take float {signature}.")
         if outputs[0].shape[1:] != [self._target_dim] or outputs[0].type != _FLOATS:
             raise ArtifactError(f"the graph of {path} must return float vectors (n, {self._target_dim}).")

@@ -109,6 +109,23 @@ def check_source(vectors: ArrayLike, source_dim: int) -> NDArray[np.float32]:
     return np.ascontiguousarray(array, dtype=np.float32)
 
 
+def check_output_map(
+    weight: ArrayLike | None, bias: ArrayLike | None, dim: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Check the affine map behind an aligner of ``dim`` outputs, and return it as float32; what is None does nothing.
+
+    Raises:
+        InputError: If ``weight`` or ``bias`` has another shape than (dim, dim) and (dim,).
+    """
+    matrix = np.ascontiguousarray(np.eye(dim) if weight is None else weight, dtype=np.float32)
+    offset = np.ascontiguousarray(np.zeros(dim) if bias is None else bias, dtype=np.float32)
+    if (matrix.shape, offset.shape) != ((dim, dim), (dim,)):
+        raise InputError(
+            f"weight and bias must have the shapes ({dim}, {dim}) and ({dim},). Got {matrix.shape} and {offset.shape}."
+        )
+    return matrix, offset
+
+
 def parameter_count(aligner: Aligner) -> int:
     """Count the floats that an aligner stores."""
     return int(sum(array.size for array in aligner.state().values() if array.dtype.kind == "f"))

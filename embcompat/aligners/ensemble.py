@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import JsonValue
 
-from embcompat.aligners.base import Aligner, Config, State, check_source
+from embcompat.aligners.base import Aligner, Config, State, check_output_map, check_source
 from embcompat.aligners.parts import build_parts, describe_parts, state_of_parts
 from embcompat.embeddings import normalize_rows
 from embcompat.errors import InputError
@@ -54,15 +54,8 @@ class EnsembleAligner:
         dims = {(member.source_dim, member.target_dim) for member in self.members}
         if len(dims) > 1:
             raise InputError(f"the members of an ensemble must map the same dimensions. Got {sorted(dims)}.")
-        dim = self.target_dim
-        self.weight = np.ascontiguousarray(np.eye(dim) if weight is None else weight, dtype=np.float32)
-        self.bias = np.ascontiguousarray(np.zeros(dim) if bias is None else bias, dtype=np.float32)
+        self.weight, self.bias = check_output_map(weight, bias, self.target_dim)
         self._normalize = normalize
-        if (self.weight.shape, self.bias.shape) != ((dim, dim), (dim,)):
-            raise InputError(
-                f"weight and bias must have the shapes ({dim}, {dim}) and ({dim},). "
-                f"Got {self.weight.shape} and {self.bias.shape}."
-            )
 
     @property
     def source_dim(self) -> int:

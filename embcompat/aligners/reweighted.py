@@ -10,10 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import JsonValue
 
 from embcompat.aligners.affine import AffineAligner
-from embcompat.aligners.base import Aligner, Config, State
+from embcompat.aligners.base import Aligner, Config, State, check_output_map
 from embcompat.aligners.parts import build_parts, describe_parts, state_of_parts
 from embcompat.embeddings import normalize_rows
-from embcompat.errors import InputError
 
 
 @final
@@ -43,16 +42,9 @@ class ReweightedAligner:
     def __init__(
         self, base: Aligner, weight: ArrayLike, bias: ArrayLike | None = None, *, normalize: bool = False
     ) -> None:
-        dim = base.target_dim
         self.base = base
-        self.weight = np.ascontiguousarray(weight, dtype=np.float32)
-        self.bias = np.ascontiguousarray(np.zeros(dim) if bias is None else bias, dtype=np.float32)
+        self.weight, self.bias = check_output_map(weight, bias, base.target_dim)
         self._normalize = normalize
-        if (self.weight.shape, self.bias.shape) != ((dim, dim), (dim,)):
-            raise InputError(
-                f"weight and bias must have the shapes ({dim}, {dim}) and ({dim},). "
-                f"Got {self.weight.shape} and {self.bias.shape}."
-            )
 
     @property
     def source_dim(self) -> int:

@@ -8,7 +8,9 @@ from functools import cached_property
 
 import numpy as np
 
-from embcompat.artifact import Artifact
+from embcompat.aligners import load_aligner
+from embcompat.aligners.text import TextAwareAligner
+from embcompat.artifact import TEXT_AWARE, Artifact
 from embcompat.backfill.backlog import HeldOut
 from embcompat.embeddings import Embeddings, pair_embeddings
 from embcompat.errors import InputError
@@ -18,7 +20,7 @@ from embcompat.evaluation.retrieval.lines import Sides
 from embcompat.evaluation.retrieval.neighbours import NEIGHBOURS
 from embcompat.evaluation.retrieval.qrels import Qrels
 from embcompat.results import Judge
-from embcompat.upgrade.maps import Maps, Upgrade, open_upgrade
+from embcompat.upgrade.maps import AlignerMaps, Maps, Upgrade, open_upgrade
 
 HELD_OUT_SHARE = 0.25
 """Share of the test pairs in a gallery that backfill orders may learn from [ours]."""
@@ -51,6 +53,17 @@ class Galleries:
     def mixable(self) -> Embeddings | None:
         """The same items, converted without the aligner's reweighting; None where it has none."""
         return self.maps.convert_unweighted(self.old)
+
+    @cached_property
+    def text_aligner(self) -> TextAwareAligner | None:
+        """The aligner, where it reads texts."""
+        if isinstance(self.maps, AlignerMaps):
+            aligner: object = self.maps.aligner
+        elif self.artifact is not None and self.artifact.manifest.kind == TEXT_AWARE:
+            aligner = load_aligner(self.artifact)
+        else:
+            return None
+        return aligner if isinstance(aligner, TextAwareAligner) else None
 
     @property
     def mixed(self) -> Embeddings:

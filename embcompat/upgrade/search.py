@@ -25,7 +25,7 @@ from embcompat.upgrade.decision.checks import check_fidelity, check_search
 from embcompat.upgrade.decision.decide import QUALITY_FLOOR, SWAP_FLOOR, decide
 from embcompat.upgrade.decision.reasons import percent
 from embcompat.upgrade.modes import MeasuredModes, measure_modes
-from embcompat.upgrade.texts import find_lexically, measure_texts, text_aligner
+from embcompat.upgrade.texts import find_lexically, measure_texts
 
 REPORTED_METRICS = ("recall@1", "recall@5", "recall@10", "recall@20", "recall@50", "recall@100", "mrr", "map")
 """What is reported beside the metric of the decision."""
@@ -125,7 +125,7 @@ def judge_search(
             decision = replace(decision, because=(*decision.because, _UNWEIGHT))
     if unmatched is not None:
         warnings = (*warnings, unmatched)
-    aligner = text_aligner(case)
+    aligner = case.galleries.text_aligner
     texts = None if aligner is None else measure_texts(case, aligner, metric=metric, seed=seed)
     run = find_lexically(case) if lexical_run is None else lexical_run
     if run is None:

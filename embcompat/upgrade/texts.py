@@ -7,9 +7,7 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from embcompat.aligners import load_aligner
 from embcompat.aligners.text import TextAwareAligner
-from embcompat.artifact import TEXT_AWARE
 from embcompat.embeddings import Embeddings, normalize_rows
 from embcompat.evaluation.bootstrap import bootstrap_difference, bootstrap_mean
 from embcompat.evaluation.retrieval.evaluate import held_out_relevance
@@ -20,26 +18,12 @@ from embcompat.evaluation.retrieval.qrels import match_qrels
 from embcompat.evaluation.retrieval.ranks import ScoreTerm, rank_relevant
 from embcompat.results import TEXT_LINES, TextLine, TextLineName, TextReport
 from embcompat.upgrade.cases import SearchCase
-from embcompat.upgrade.maps import AlignerMaps
 
 TIMED_ROWS = 1_000
 """Rows on which the time of a conversion is measured [ours]."""
 
-
 MOST_LEXICAL = 100_000
 """Items of a gallery that BM25 searches at most: it takes seconds for that many [ours]."""
-
-
-def text_aligner(case: SearchCase) -> TextAwareAligner | None:
-    """Return the aligner of a case where it reads texts."""
-    maps = case.galleries.maps
-    if isinstance(maps, AlignerMaps):
-        return maps.aligner if isinstance(maps.aligner, TextAwareAligner) else None
-    artifact = case.galleries.artifact
-    if artifact is None or artifact.manifest.kind != TEXT_AWARE:
-        return None
-    aligner = load_aligner(artifact)
-    return aligner if isinstance(aligner, TextAwareAligner) else None
 
 
 def measure_texts(case: SearchCase, aligner: TextAwareAligner, *, metric: str, seed: int) -> TextReport:

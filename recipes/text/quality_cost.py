@@ -38,8 +38,8 @@ SHADES = {
 
 def read_upgrades(options: Options) -> dict[str, Any]:
     """Read the figures of text_aware.py."""
-    own = options.output / "text_text_aware.json"
-    return dict(json.loads((own if own.is_file() else RECORDED).read_text())["upgrades"])
+    fresh = options.output / "text_text_aware.json"
+    return dict(json.loads((fresh if fresh.is_file() else RECORDED).read_text())["upgrades"])
 
 
 def collect_points(row: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -70,8 +70,8 @@ def service_error(error: openai.OpenAIError, *, host: str, texts: int, key_varia
         hint = "Check the name of the model, and base_url, which mostly ends in /v1."
     elif status == 429:
         wait = error.response.headers.get("retry-after")
-        asked = "" if wait is None else f"It asks to wait {wait} s. "
-        hint = f"{asked}Run the same again later, with requests_per_minute or tokens_per_minute below your limits."
+        pause = "" if wait is None else f"It asks to wait {wait} s. "
+        hint = f"{pause}Run the same again later, with requests_per_minute or tokens_per_minute below your limits."
     else:
         hint = "Run the same again later."
     return ServiceError(f"{host} answered {status}: {message} {hint}")

@@ -100,9 +100,9 @@ class Budget:
         Raises:
             ServiceError: If it would.
         """
-        if self._price is None or self._max_cost is None:
+        spent, more = self.cost_of(self.tokens), self.cost_of(tokens)
+        if spent is None or more is None or self._max_cost is None:
             return
-        spent, more = self.tokens * self._price / 1e6, tokens * self._price / 1e6
         if spent + more > self._max_cost:
             raise ServiceError(
                 f"the next request of about {tokens:,} tokens would cost {more:.4g}; {spent:.4g} is spent, and "

@@ -144,10 +144,10 @@ def test_a_text_that_is_refused_is_found_and_named(service: Any) -> None:
     with pytest.raises(ExtractionError, match=r"item '12' \(row 12\) cannot be embedded: a text must not be empty"):
         extract_embeddings(extractor, texts)
     skipped: list[Any] = []
-    found = extract_embeddings(extractor, texts, on_skip=skipped.append)
+    embeddings = extract_embeddings(extractor, texts, on_skip=skipped.append)
     assert [item.row for item in skipped] == [12, 21]
     assert "refuses the text (400): maximum context length is 8192 tokens." in skipped[1].reason
-    np.testing.assert_allclose(found.vectors, load_extractor("static64").extract(TEXTS[:20]), atol=1e-6)
+    np.testing.assert_allclose(embeddings.vectors, load_extractor("static64").extract(TEXTS[:20]), atol=1e-6)
 
 
 def answered(data: list[tuple[int, Any]]) -> Response:

@@ -129,9 +129,9 @@ class SentenceTransformerExtractor:
         """Say how many texts are longer than the model reads, and whether it has prompts of which none is used."""
         notes = []
         if self._unchosen:
-            own = ", ".join(f"{side} {prompt!r}" for side, prompt in _own_prompts(self._model).items())
+            prompts = ", ".join(f"{side} {prompt!r}" for side, prompt in _own_prompts(self._model).items())
             notes.append(
-                f"The model treats queries and documents differently ({own}), and no side is chosen: texts are "
+                f"The model treats queries and documents differently ({prompts}), and no side is chosen: texts are "
                 "embedded without a prompt. Pass encode='query' or encode='document' (--option encode=document)."
             )
         limit, tokenizer = self._model.max_seq_length, self._model.tokenizer

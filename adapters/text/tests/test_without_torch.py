@@ -37,9 +37,9 @@ except MissingExtraError as error:
 
 
 def test_onnx_and_static_models_need_neither() -> None:
-    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+    process = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    lines = process.stdout.splitlines()
     assert len(lines) == 3
     hint = "which is not installed. Install it with: pip install 'embcompat-text[sentence-transformers]'"
     assert all(line.endswith(hint) for line in lines)

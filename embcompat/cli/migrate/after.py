@@ -163,9 +163,13 @@ def history(artifact: ArtifactPath, journal: JournalPath = None, as_json: Json =
         print_json({"steps": steps})
         return
     for step in steps:
-        moment = datetime.fromtimestamp(step.pop("time"), UTC).isoformat(sep=" ", timespec="seconds")
+        moment = _moment(step.pop("time"))
         event = step.pop("event").replace("_", " ")
         if "until" in step:
-            step["until"] = datetime.fromtimestamp(step["until"], UTC).isoformat(sep=" ", timespec="seconds")
+            step["until"] = _moment(step["until"])
         values = ", ".join(f"{name} {value}" for name, value in step.items() if not isinstance(value, dict | list))
         output().print(f"{moment}  {event:<14}{values}".rstrip(), soft_wrap=True, markup=False, highlight=False)
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(sep=" ", timespec="seconds")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Final, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import psycopg
@@ -33,9 +33,6 @@ from embcompat.stores.postgres.rows.versions import Versions
 from embcompat.stores.postgres.session import Session
 from embcompat.stores.url import StoreUrl
 from embcompat.stores.values import Finish, Job, Obstacle, Pairs, Phase, Rows, State, TargetRows, no_target_side
-
-CATCH_UP_PASSES: Final = 3
-"""How often a cutover converts the rows that changed while it compared, before it lets writers wait [ours]."""
 
 
 class PgGallery(GalleryStore):
@@ -66,12 +63,12 @@ class PgGallery(GalleryStore):
         *schema, self._name, self._column = address.names
         self.url = address.public
         self._schema = schema[0] if schema else "public"
+        self._place = (self._schema, self._name, self._column)
         self._keys = address.option("key", "") if "key" in address.options else ()
         self._reader, self._writer = reader, writer
         self._versions = Versions()
         self._kind = cast(Kind | None, address.options.get("type"))
-        place = (self._schema, self._name, self._column)
-        self._condition = read_condition(writer, *place, address.options.get("where"), where=self.url)
+        self._condition = read_condition(writer, *self._place, address.options.get("where"), where=self.url)
         table = self._table()
         require_every_row(writer, table, where=self.url)
         self._codec = KeyCodec(table.key_kinds)
@@ -84,18 +81,14 @@ class PgGallery(GalleryStore):
 
     def state(self, job: Job) -> State:
         """Return how far the job is, read from the names of tables and columns."""
-        place = (self._schema, self._name, self._column, self._condition)
-        space, artifact = pg_spaces.recorded(self._writer, *place, where=self.url)
-        phase = self._phase(self._session(job))
-        return State("finished" if phase == "untouched" and artifact == job.artifact_id else phase, space)
+        return self._state(self._session(job))
 
     def obstacles(self, job: Job) -> list[Obstacle]:
         """List what would not follow a cutover, and a missing unique index on the key."""
         session = self._session(job)
-        phrases = self._hindrances(session)
-        obstacles = [Obstacle(f"In the way of a migration: {phrase}.") for phrase in phrases]
-        obstacles += [Obstacle(self._way_out)] if phrases and self._way_out else []
-        return obstacles + common_obstacles(session, untouched=self.state(job).phase == "untouched")
+        obstacles = [Obstacle(f"In the way of a migration: {phrase}.") for phrase in self._hindrances(session)]
+        obstacles += [Obstacle(self._way_out)] if obstacles and self._way_out else []
+        return obstacles + common_obstacles(session, untouched=self._state(session).phase == "untouched")
 
     def notes(self, job: Job) -> list[str]:
         """List what the switch changes for prepared statements, statements without names of columns, and functions."""
@@ -109,7 +102,7 @@ class PgGallery(GalleryStore):
     def scan(self, job: Job, *, batch_size: int, missing_only: bool, claim: bool = False) -> Iterator[Rows]:
         """Page through rows that have no target vector, or that the application changed."""
         session = self._session(job)
-        if self.state(job).phase == "untouched":
+        if self._state(session).phase == "untouched":
             scan = Scan([pg_reader.every_row(session.table)])
         else:
             scan = self._sources(session, missing_only=missing_only, claim=claim)
@@ -149,16 +142,18 @@ class PgGallery(GalleryStore):
 
     def write_native(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32]) -> int:
         """Update vectors of the target side, in one transaction."""
-        if (side := self._target_side(job)) is None:
+        session = self._session(job)
+        if (side := self._target_side(session)) is None:
             raise no_target_side(self.url)
-        return write_native_rows(self._session(job), side, self._codec.columns(ids), vectors)
+        return write_native_rows(session, side, self._codec.columns(ids), vectors)
 
     def read_target(self, job: Job, ids: Sequence[str]) -> TargetRows:
         """Read the target side of the given rows, where it says that it is of the new space."""
-        side = self._target_side(job)
+        session = self._session(job)
+        side = self._target_side(session)
         if side is None or not ids:
             return TargetRows([], np.empty((0, job.target.dim), np.float32), np.empty(0, bool))
-        keys, vectors, native = pg_reader.read_side(self._session(job), side, self._codec.columns(ids))
+        keys, vectors, native = pg_reader.read_side(session, side, self._codec.columns(ids))
         return TargetRows(self._codec.ids(keys), vectors, native)
 
     def read(self, job: Job, ids: Sequence[str]) -> Pairs:
@@ -174,8 +169,7 @@ class PgGallery(GalleryStore):
 
     def sample(self, job: Job, count: int, *, seed: int) -> Sequence[str]:
         """Return ids from random pages of the table that holds the target side."""
-        keys = pg_reader.sample_keys(self._session(job), count, seed=seed)
-        return self._codec.ids(keys)
+        return self._codec.ids(pg_reader.sample_keys(self._session(job), count, seed=seed))
 
     def draw(
         self, job: Job, count: int | None, *, seed: int, columns: Sequence[str] = (), where: str | None = None
@@ -200,10 +194,8 @@ class PgGallery(GalleryStore):
 
     def index_kind(self) -> str | None:
         """Return the kind of the vector column's index."""
-        tables = members(self._writer, self._table())
-        return next(
-            filter(None, (index_kind(self._writer, table, of_column=self._one_table) for table in tables)), None
-        )
+        tables, of_column = members(self._writer, self._table()), self._one_table
+        return next(filter(None, (index_kind(self._writer, each, of_column=of_column) for each in tables)), None)
 
     def build_index(self, job: Job) -> None:
         """Build an index of the same kind and options on the target vectors, for the new similarity."""
@@ -284,20 +276,24 @@ class PgGallery(GalleryStore):
         return Column(self._kind or table.vector.kind, job.target.dim)
 
     def _table(self, empty_dim: int | None = None) -> VectorTable:
-        place = (self._schema, self._name, self._column, self._keys)
-        return read_table(self._writer, *place, where=self.url, empty_dim=empty_dim, condition=self._condition)
+        options: dict[str, Any] = {"where": self.url, "empty_dim": empty_dim, "condition": self._condition}
+        return read_table(self._writer, *self._place, self._keys, **options)
 
     def _session(self, job: Job) -> Session:
         table = self._table(job.source.dim if self._condition else None)
-        names = Names(self._schema, self._name, self._column, job, earlier=True, condition=self._condition)
+        names = Names(*self._place, job, earlier=True, condition=self._condition)
         if not pg_spaces.belongs(self._writer, names):
             names = replace(names, earlier=False)
         return Session(self._writer, names, table, self._beside(names, table), self.url)
 
-    def _target_side(self, job: Job) -> VectorTable | None:
+    def _target_side(self, session: Session) -> VectorTable | None:
         """Return where the target vectors are; None where nothing is made."""
-        phase, session = self.state(job).phase, self._session(job)
-        return {"untouched": None, "prepared": session.target}.get(phase, session.table)
+        return {"untouched": None, "prepared": session.target}.get(self._state(session).phase, session.table)
+
+    def _state(self, session: Session) -> State:
+        space, artifact = pg_spaces.recorded(self._writer, *self._place, self._condition, where=self.url)
+        phase = self._phase(session)
+        return State("finished" if phase == "untouched" and artifact == session.job.artifact_id else phase, space)
 
     def _locked(self, action: Callable[[], None], *, readers: bool = True) -> None:
         table = sql.Identifier(self._schema, self._name)

@@ -16,6 +16,9 @@ from embcompat.stores.values import LockWait
 _LONGEST_PAUSE_SECONDS: Final = 2.0
 _POLL_SECONDS: Final = 0.5
 
+CATCH_UP_PASSES: Final = 3
+"""How often a cutover converts the rows that changed while it compared, before it lets writers wait [ours]."""
+
 
 def with_locks(
     connection: psycopg.Connection[Any],

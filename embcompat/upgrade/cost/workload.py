@@ -8,12 +8,9 @@ from typing import Final
 
 import numpy as np
 
-from embcompat.aligners.text import StaticEncoder, TextAwareAligner, encoder_from_state
 from embcompat.aligners.text.tokens import split_words
-from embcompat.artifact import TEXT_AWARE
 from embcompat.results import Workload
 from embcompat.upgrade.cases import Galleries
-from embcompat.upgrade.maps import AlignerMaps
 
 _PIECE: Final = re.compile(r"(.+)#[0-9]+", flags=re.DOTALL)
 """The id of a piece that `embcompat.cut_texts` cut."""
@@ -40,7 +37,7 @@ def count_workload(galleries: Galleries, *, seconds_per_item: float | None = Non
     lengths = _count_words(gallery.texts.tolist()) if worded and gallery.texts is not None else np.ones(len(gallery))
     average = float(lengths.mean()) or 1.0
     length_of = dict(zip(gallery.ids.tolist(), lengths.tolist(), strict=True))
-    encoder = _read_encoder(galleries)
+    encoder = None if galleries.text_aligner is None else galleries.text_aligner.encoder
     return Workload(
         unit="words" if worded else "items",
         items=len(gallery),
@@ -54,12 +51,3 @@ def count_workload(galleries: Galleries, *, seconds_per_item: float | None = Non
 
 def _count_words(texts: Sequence[str]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     return np.bincount(split_words(texts).text_of, minlength=len(texts)).astype(np.float64)
-
-
-def _read_encoder(galleries: Galleries) -> StaticEncoder | None:
-    """Return the words that the aligner knows; None where it reads none."""
-    if galleries.artifact is not None:
-        reads_words = galleries.artifact.manifest.kind == TEXT_AWARE
-        return encoder_from_state(galleries.artifact.weights()) if reads_words else None
-    aligner = galleries.maps.aligner if isinstance(galleries.maps, AlignerMaps) else None
-    return aligner.encoder if isinstance(aligner, TextAwareAligner) else None

@@ -26,7 +26,8 @@ from embcompat.stores.postgres.column.following import add_part_trigger, add_sta
 from embcompat.stores.postgres.column.obstacles import column_obstacles, part_obstacles
 from embcompat.stores.postgres.column.swap import swap_columns
 from embcompat.stores.postgres.column.waiting import create_waiting_index, drop_waiting_index
-from embcompat.stores.postgres.gallery import CATCH_UP_PASSES, PgGallery
+from embcompat.stores.postgres.gallery import PgGallery
+from embcompat.stores.postgres.locks import CATCH_UP_PASSES
 from embcompat.stores.postgres.names import Names
 from embcompat.stores.postgres.rows.parts import WHOLE, Part, take_parts
 from embcompat.stores.postgres.rows.reader import every_row, key_list
@@ -51,7 +52,8 @@ class ColumnGallery(PgGallery):
 
     def coverage(self, job: Job) -> Coverage:
         """Count the rows with either vector."""
-        return pg_rows.count_rows(self._session(job), self._target_side(job))
+        session = self._session(job)
+        return pg_rows.count_rows(session, self._target_side(session))
 
     def obstacles(self, job: Job) -> list[Obstacle]:
         """List what would not follow a cutover, and what keeps a part of a table from being migrated alone."""

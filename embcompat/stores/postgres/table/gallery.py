@@ -17,7 +17,8 @@ from embcompat.stores.postgres import triggers as pg_triggers
 from embcompat.stores.postgres.catalog import tables as pg_tables
 from embcompat.stores.postgres.catalog.indexes import create_indexes
 from embcompat.stores.postgres.catalog.tables import VectorTable, find_oid, read_table
-from embcompat.stores.postgres.gallery import CATCH_UP_PASSES, PgGallery
+from embcompat.stores.postgres.gallery import PgGallery
+from embcompat.stores.postgres.locks import CATCH_UP_PASSES
 from embcompat.stores.postgres.names import Names, matched
 from embcompat.stores.postgres.rows.parts import take_parts
 from embcompat.stores.postgres.rows.reader import key_list
@@ -58,7 +59,8 @@ class TableGallery(PgGallery):
 
     def coverage(self, job: Job) -> Coverage:
         """Count the rows of both sides."""
-        return pg_rows.count_rows(self._session(job), phase=self.state(job).phase)
+        session = self._session(job)
+        return pg_rows.count_rows(session, phase=self._state(session).phase)
 
     def copied_bytes(self) -> int:
         """Return what a copy of everything but the vectors takes, the indexes included."""
