@@ -67,8 +67,12 @@ class StoreUrl:
 
     @property
     def path(self) -> Path:
-        """The path of a store on this machine."""
-        return Path(unquote(urlsplit(self.location).path) if "://" in self.location else self.location)
+        """The path of a store on this machine: with three slashes from the root, with two from the current folder."""
+        if "://" not in self.location:
+            return Path(self.location)
+        parts = urlsplit(self.location)
+        host = "" if parts.netloc == "localhost" else parts.netloc
+        return Path(unquote(host + parts.path))
 
     def option(self, name: str, default: str) -> tuple[str, ...]:
         """Return an option as a list of names separated by commas."""

@@ -33,7 +33,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("demo")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(import_module("embcompat.cli.demo.run"), "read_docstrings", read_short)
-        outcome = CliRunner().invoke(app, ["demo", "--limit", str(TEXTS), "--out", str(path)])
+        patch.chdir(path.parent)
+        outcome = CliRunner().invoke(
+            app, ["demo", "--limit", str(TEXTS), "--out", path.name]
+        )  # relative, as by default
     assert outcome.exit_code == 0, outcome.output
     return path
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from pathlib import Path
 from uuid import UUID
 
 import numpy as np
@@ -64,6 +65,13 @@ def test_urls_are_taken_apart_and_hide_passwords() -> None:
     assert url.public == "postgresql://me@host:5432/base#public.docs%2Eold.vector?key=tenant,id"
     assert "cret" in url.location
     assert parse_store_url("lancedb:///a%20b#t.v").path.name == "a b"
+
+
+@pytest.mark.parametrize("address", ["lancedb://{}#t.v", "faiss://{}", "qdrant+local://{}#a.v"])
+def test_a_local_path_is_absolute_with_three_slashes_and_relative_with_two(address: str) -> None:
+    assert parse_store_url(address.format("/data/a%23b")).path == Path("/data/a#b")
+    assert parse_store_url(address.format("Demo-out/a%23b")).path == Path("Demo-out/a#b")
+    assert parse_store_url(address.format("localhost/data")).path == Path("/data")
 
 
 def test_bad_urls_say_what_is_known() -> None:

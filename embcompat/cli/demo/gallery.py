@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import lancedb
 import numpy as np
@@ -72,7 +73,7 @@ def migrate(
         search = database.open_table(TABLE).search(query, vector_column_name="vector")
         return tuple(str(row["id"]) for row in search.limit(hits).to_list())
 
-    aligner, store = OnnxAligner(artifact), open_store(f"lancedb://{folder}#{TABLE}.vector")
+    aligner, store = OnnxAligner(artifact), open_store(f"lancedb://{quote(str(folder))}#{TABLE}.vector")
     options = RunOptions(text_column="text" if aligner.reads_texts else None)
     first = find(old_query)
     report = run_migration(
