@@ -13,6 +13,7 @@ from pydantic import JsonValue
 from embcompat.aligners.affine import AffineAligner
 from embcompat.aligners.base import Aligner, Config, State, check_source
 from embcompat.aligners.parts import build_parts, describe_parts, state_of_parts
+from embcompat.aligners.reweighted import unweight
 from embcompat.errors import InputError
 
 
@@ -54,6 +55,13 @@ class ChainAligner:
     def normalize(self) -> bool:
         """Whether the output is scaled to unit norm."""
         return self.steps[-1].normalize
+
+    @property
+    def unweighted(self) -> Self:
+        """The same without the reweighting of the last step; itself where that is not reweighted."""
+        *first, last = self.steps
+        bare = unweight(last)
+        return self if bare is last else type(self)([*first, bare])
 
     def config(self) -> Config:
         """Return kind and options of every step; ``normalize`` is the last step's and rules it."""

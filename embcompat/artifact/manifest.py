@@ -98,8 +98,9 @@ class Manifest(BaseModel):
     @property
     def is_reweighted(self) -> bool:
         """Whether native rows must not stand among the rows that the aligner makes."""
-        parts = self.config.get("parts")
-        kinds = [part.get("kind") for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
+        parts, steps = (self.config.get(name) for name in ("parts", "steps"))  # of a chain, the last step decides
+        inner = [*(parts if isinstance(parts, list) else ()), *(steps[-1:] if isinstance(steps, list) else ())]
+        kinds = [part.get("kind") for part in inner if isinstance(part, dict)]
         return REWEIGHTED in (self.kind, *kinds)
 
     def to_bytes(self) -> bytes:

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from embcompat.aligners import Aligner, load_aligner
+from embcompat.aligners import Aligner, load_aligner, unweight
 from embcompat.aligners.chain import chain_aligners
-from embcompat.artifact import CHANCE, Artifact
+from embcompat.artifact import CHANCE, TEXT_AWARE, Artifact
 from embcompat.chains.graph import path
 from embcompat.embeddings import Embeddings, PairedEmbeddings
 from embcompat.errors import InputError
@@ -22,7 +22,7 @@ from embcompat.evaluation.retrieval.metrics import metric_per_query
 from embcompat.evaluation.retrieval.qrels import Qrels, Relevance, match_qrels
 from embcompat.evaluation.retrieval.ranks import ScoreTerm, rank_relevant
 from embcompat.evaluation.similarity import pairwise_scores
-from embcompat.export import save_artifact
+from embcompat.export import convert_unweighted, save_artifact
 from embcompat.registry import Registry
 from embcompat.results import Estimate
 from embcompat.runtime import OnnxAligner
@@ -61,26 +61,38 @@ class PathReport:
 def convert_through(steps: Sequence[Artifact], embeddings: Embeddings) -> Embeddings:
     """Convert embeddings through artifacts, one after the other; each is checked against the space it reads.
 
+    A reweighted step is used without its reweighting unless it is the last: the next step was fitted on vectors as the
+    middle model makes them. Texts travel with the vectors, so any step may read them.
+
     Raises:
         SpaceMismatchError: If a step reads another space than it is given.
+        InputError: If a step reads texts and the embeddings have none.
     """
-    for step in steps:
-        embeddings = OnnxAligner(step).convert(embeddings)
-    return embeddings
+    for step in steps[:-1]:
+        embeddings = convert_unweighted(OnnxAligner(step), embeddings)
+    return OnnxAligner(steps[-1]).convert(embeddings) if steps else embeddings
 
 
 def compose(steps: Sequence[Artifact]) -> Aligner:
     """Make one aligner of several artifacts.
 
     Affine neighbours become one matrix where no normalization lies between; what cannot be folded stays a step of a
-    chain, whose graph is the steps' graphs stacked. Loading neural steps needs torch; serving the result does not.
+    chain, whose graph is the steps' graphs stacked. A reweighted step loses its reweighting unless it is the last.
+    Loading neural steps needs torch; serving the result does not.
 
     Raises:
-        InputError: If there is no step.
+        InputError: If there is no step, or one of several reads texts.
         SpaceMismatchError: If a step reads another space than the one before writes.
     """
     _check_joints(steps)
-    return chain_aligners([load_aligner(step) for step in steps])
+    readers = [step for step in steps if step.manifest.kind == TEXT_AWARE]
+    if readers and len(steps) > 1:
+        raise InputError(
+            f"a composed chain reads vectors alone. {readers[0].id[:12]} reads texts too. Convert step by step with "
+            "convert_through."
+        )
+    *first, last = [load_aligner(step) for step in steps]
+    return chain_aligners([*map(unweight, first), last])
 
 
 def save_composed(steps: Sequence[Artifact], destination: str | Path, *, overwrite: bool = False) -> Artifact:
@@ -91,7 +103,7 @@ def save_composed(steps: Sequence[Artifact], destination: str | Path, *, overwri
     with a step at chance level is marked as that step is.
 
     Raises:
-        InputError: If there is no step, or the destination is taken.
+        InputError: If there is no step, one of several reads texts, or the destination is taken.
         SpaceMismatchError: If a step reads another space than the one before writes.
     """
     aligner = compose(steps)

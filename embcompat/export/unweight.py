@@ -17,6 +17,7 @@ from embcompat.artifact import (
     GRAPH,
     MANIFEST,
     PAIRS,
+    TEXT_AWARE,
     WEIGHTS,
     Artifact,
     Manifest,
@@ -25,12 +26,15 @@ from embcompat.artifact import (
     read_arrays,
     read_artifact,
 )
+from embcompat.embeddings import Embeddings, convert_embeddings
 from embcompat.errors import InputError
 from embcompat.export.directory import fresh_directory
 from embcompat.export.files import write_weights
 from embcompat.export.graphs import build_graph
 from embcompat.export.parity import check_parity, parity_rows
 from embcompat.graphs import check_graph
+from embcompat.runtime import OnnxAligner
+from embcompat.spaces import require_space
 
 UNWEIGHTED = "unweighted_"
 """What precedes the names of the figures that a reweighted artifact records of its aligner without the reweighting."""
@@ -87,6 +91,33 @@ def unweight_artifact(artifact: str | Path | Artifact, path: str | Path, *, over
         )
         (directory / MANIFEST).write_bytes(copy.to_bytes())
     return read_artifact(path)
+
+
+def convert_unweighted(aligner: OnnxAligner, embeddings: Embeddings) -> Embeddings:
+    """Convert embeddings without the aligner's reweighting, where it has one.
+
+    It is undone after the conversion, so that a neural base needs no torch: y = W f / ‖W f‖ gives f back as
+    W⁻¹ y / ‖W⁻¹ y‖. A text-aware aligner, whose two maps have a weighting each, is loaded without them instead.
+
+    Args:
+        aligner: What converts.
+        embeddings: Vectors of the artifact's source space, with texts where it reads texts.
+
+    Raises:
+        SpaceMismatchError: If the embeddings are in another space than the artifact's source.
+    """
+    artifact, manifest = aligner.artifact, aligner.artifact.manifest
+    if not manifest.is_reweighted:
+        return aligner.convert(embeddings)
+    if manifest.kind == TEXT_AWARE:
+        require_space(embeddings.space, artifact.source, what="The vectors to convert")
+        return convert_embeddings(unweight(load_aligner(artifact)), embeddings, artifact.target)
+    weights, steps = artifact.weights(), manifest.config.get("steps")
+    prefix = f"{len(steps) - 1}." if isinstance(steps, list) else ""
+    undo = undo_weighting(
+        weights[f"{prefix}weight"], weights[f"{prefix}bias"], normalize=bool(manifest.config["normalize"])
+    )
+    return convert_embeddings(undo, aligner.convert(embeddings), artifact.target)
 
 
 def _unweighted_metrics(manifest: Manifest) -> tuple[Metric, ...]:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, final
 
-from embcompat.aligners import Aligner, AlignerPair, load_aligner, unweight
-from embcompat.aligners.reweighted import undo_weighting
+from embcompat.aligners import Aligner, AlignerPair, unweight
 from embcompat.aligners.shared import shared_space
-from embcompat.artifact import MANIFEST, TEXT_AWARE, Artifact
+from embcompat.artifact import MANIFEST, Artifact
 from embcompat.embeddings import Embeddings, convert_embeddings
+from embcompat.export import convert_unweighted
 from embcompat.runtime import OnnxAligner
 from embcompat.spaces import SpaceVersion, require_space
 
@@ -46,7 +46,8 @@ class AlignerMaps:
 
     def convert_unweighted(self, old: Embeddings) -> Embeddings | None:
         """Convert old vectors without the aligner's reweighting; None where there is none."""
-        return _convert_unweighted(self._forward, old, self.target)
+        bare = unweight(self._forward)
+        return None if bare is self._forward else convert_embeddings(bare, old, self.target)
 
     @property
     def _forward(self) -> Aligner:
@@ -91,19 +92,8 @@ class OnnxMaps:
         return self.forward.convert(old)
 
     def convert_unweighted(self, old: Embeddings) -> Embeddings | None:
-        """Convert old vectors without the aligner's reweighting; None where there is none.
-
-        Undone after the conversion, but for texts, so that a neural base needs no torch: y = W f / ‖W f‖ gives f back
-        as W⁻¹ y / ‖W⁻¹ y‖.
-        """
-        manifest, target = self.artifact.manifest, self.artifact.target
-        if not manifest.is_reweighted:
-            return None
-        if manifest.kind == TEXT_AWARE:
-            return _convert_unweighted(load_aligner(self.artifact), old, target)
-        weights, normalize = self.artifact.weights(), bool(manifest.config["normalize"])
-        undo = undo_weighting(weights["weight"], weights["bias"], normalize=normalize)
-        return convert_embeddings(undo, self.convert(old), target)
+        """Convert old vectors without the aligner's reweighting; None where there is none."""
+        return convert_unweighted(self.forward, old) if self.artifact.manifest.is_reweighted else None
 
     def into_target(self, new: Embeddings) -> Embeddings:
         """Bring new vectors into the target space; where that is the new model's own they stay as they are.
@@ -146,8 +136,3 @@ def open_upgrade(upgrade: Upgrade, old: SpaceVersion, new: SpaceVersion) -> tupl
     target = maps.artifact.target if maps.backward is None else maps.backward.artifact.source
     require_space(new, target, what="The new gallery")
     return maps, maps.artifact
-
-
-def _convert_unweighted(aligner: Aligner, old: Embeddings, target: SpaceVersion) -> Embeddings | None:
-    bare = unweight(aligner)
-    return None if bare is aligner else convert_embeddings(bare, old, target)

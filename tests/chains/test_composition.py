@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embcompat.aligners import AffineAligner, fit_affine, load_aligner
+from embcompat.aligners import AffineAligner, ReweightedAligner, fit_affine, load_aligner
+from embcompat.aligners.text import StaticEncoder, TextAwareAligner
 from embcompat.artifact import Artifact, Metric
 from embcompat.chains import (
     Edge,
@@ -26,7 +28,7 @@ from embcompat.embeddings import Embeddings, PairedEmbeddings, PairSplit, normal
 from embcompat.errors import InputError, RegistryError, SpaceMismatchError, UnknownNameError
 from embcompat.evaluation.chance import is_at_chance
 from embcompat.evaluation.similarity import pairwise_scores
-from embcompat.export import save_artifact
+from embcompat.export import convert_unweighted, save_artifact, unweight_artifact
 from embcompat.registry import Registry
 from embcompat.runtime import OnnxAligner
 from embcompat.spaces import SpaceVersion
@@ -180,6 +182,113 @@ def test_a_chain_with_a_step_at_chance_level_is_marked(versions: dict[str, Embed
     good, bad = fit(mixed, "3", "11", tmp_path), fit(mixed, "11", "46.4", tmp_path)
     assert is_at_chance(save_composed([good, bad], tmp_path / "marked"))
     assert not is_at_chance(save_composed([good], tmp_path / "unmarked"))
+
+
+# --- steps that are reweighted
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def random_map(seed: int, size: int) -> AffineAligner:
+    rng = np.random.default_rng(seed)
+    return AffineAligner(rng.standard_normal((size, size)), rng.standard_normal(size), normalize=True)
+
+
+def reweighted_steps(versions: Sequence[str], folder: Path) -> list[Artifact]:
+    """Maps of unit vectors, each with a weighting that turns and squeezes its output."""
+    steps = []
+    for number, (source, target) in enumerate(itertools.pairwise(versions)):
+        weight = np.random.default_rng(50 + number).standard_normal((DIM, DIM)) + 3 * np.eye(DIM)
+        aligner = ReweightedAligner(random_map(number, DIM), weight, normalize=True)
+        ends = space(source, normalized=True), space(target, normalized=True)
+        steps.append(save_artifact(aligner, folder / f"{source}-{target}", source=ends[0], target=ends[1]))
+    return steps
+
+
+def walk(steps: Sequence[Artifact], vectors: np.ndarray, *, last_weighted: bool = True) -> np.ndarray:
+    """What the steps' own arrays make of vectors, where only the last step is weighted."""
+    for number, step in enumerate(steps, start=1):
+        arrays = step.weights()
+        vectors = unit(vectors @ arrays["0.weight"].T + arrays["0.bias"])
+        if number == len(steps) and last_weighted:
+            vectors = unit(vectors @ arrays["weight"].T + arrays["bias"])
+    return vectors
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_an_earlier_step_hands_on_vectors_of_the_middle_space(count: int, tmp_path: Path) -> None:
+    vectors = make_versions(normalized=True)["3"]
+    steps = reweighted_steps(VERSIONS[: count + 1], tmp_path)
+    expected = walk(steps, vectors.vectors)
+    np.testing.assert_allclose(convert_through(steps, vectors).vectors, expected, atol=2e-5)
+    np.testing.assert_allclose(compose(steps).transform(vectors.vectors), expected, atol=2e-5)
+    saved = save_composed(steps, tmp_path / "composed")
+    np.testing.assert_allclose(OnnxAligner(saved).transform(vectors.vectors), expected, atol=2e-5)
+    assert saved.manifest.is_reweighted
+
+
+def test_a_composed_chain_keeps_the_last_weighting_apart(tmp_path: Path) -> None:
+    vectors = make_versions(normalized=True)["3"]
+    steps = reweighted_steps(VERSIONS, tmp_path)
+    start = save_composed(steps[:2], tmp_path / "start")
+    bare = unweight_artifact(start, tmp_path / "bare")
+    expected = walk(steps[:2], vectors.vectors, last_weighted=False)
+    np.testing.assert_allclose(OnnxAligner(bare).transform(vectors.vectors), expected, atol=2e-5)
+    np.testing.assert_allclose(convert_unweighted(OnnxAligner(start), vectors).vectors, expected, atol=2e-5)
+    assert not bare.manifest.is_reweighted
+    # A chain as the first step of another one is no different from its steps.
+    np.testing.assert_allclose(
+        convert_through([start, steps[2]], vectors).vectors, walk(steps, vectors.vectors), atol=2e-5
+    )
+    np.testing.assert_allclose(
+        compose([start, steps[2]]).transform(vectors.vectors), walk(steps, vectors.vectors), atol=2e-5
+    )
+
+
+def test_a_chain_whose_last_step_is_not_reweighted_is_not(tmp_path: Path) -> None:
+    first = reweighted_steps(VERSIONS[:2], tmp_path)
+    ends = space("11", normalized=True), space("16", normalized=True)
+    second = save_artifact(random_map(9, DIM), tmp_path / "plain", source=ends[0], target=ends[1])
+    saved = save_composed([*first, second], tmp_path / "composed")
+    assert not saved.manifest.is_reweighted
+    with pytest.raises(InputError, match="must be reweighted. It is not"):
+        unweight_artifact(saved, tmp_path / "bare")
+
+
+def test_steps_with_texts_convert_but_do_not_compose(tmp_path: Path) -> None:
+    vectors = make_versions(normalized=True)["3"]
+    texts = [("wing", "flow", "")[row % 3] for row in range(len(vectors))]
+    encoder = StaticEncoder(["wing", "flow"], np.eye(2, 4), [1, 1], np.full(4, 0.1), [], np.empty((0, 4)), [], [0] * 4)
+    parts = [
+        AffineAligner(np.random.default_rng(dim).standard_normal((DIM, dim)), np.zeros(DIM), normalize=True)
+        for dim in (DIM + 4, DIM)
+    ]
+    weights = [np.random.default_rng(seed).standard_normal((DIM, DIM)) + 3 * np.eye(DIM) for seed in (3, 4)]
+    weighted = [ReweightedAligner(part, weight, normalize=True) for part, weight in zip(parts, weights, strict=True)]
+    versions = [space(version, normalized=True) for version in VERSIONS[:3]]
+    first = save_artifact(
+        TextAwareAligner(encoder, *weighted), tmp_path / "first", source=versions[0], target=versions[1]
+    )
+    second = save_artifact(random_map(7, DIM), tmp_path / "second", source=versions[1], target=versions[2])
+    words = {"wing": unit(np.eye(2, 4)[:1] - 0.1)[0], "flow": unit(np.eye(2, 4)[1:] - 0.1)[0]}
+    middle = np.array(
+        [
+            parts[0].weight @ np.concatenate([row, words[text]]) if text else parts[1].weight @ row
+            for row, text in zip(vectors.vectors, texts, strict=True)
+        ]
+    )
+    arrays = second.weights()
+    expected = unit(unit(middle) @ arrays["weight"].T + arrays["bias"])
+    with_texts = vectors.with_texts(dict(zip(vectors.ids.tolist(), texts, strict=True)))
+    np.testing.assert_allclose(convert_through([first, second], with_texts).vectors, expected, atol=2e-5)
+    with pytest.raises(InputError, match="reads vectors alone. .* reads texts too. Convert step by step"):
+        compose([first, second])
+    with pytest.raises(InputError, match="needs the text of each item"):
+        convert_through([first, second], vectors)
+    with pytest.raises(SpaceMismatchError, match="The vectors to convert must be in space"):
+        convert_through([first, second], make_versions(normalized=True)["11"])
 
 
 def test_steps_that_do_not_meet_are_refused(versions: dict[str, Embeddings], tmp_path: Path) -> None:
