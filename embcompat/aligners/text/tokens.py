@@ -17,6 +17,15 @@ _OTHER, _LETTER, _DIGIT, _UNSEPARATED, _MARK = range(5)
 _UPPER = 8  # is added to _LETTER: what ASCII capitals are, at which a hump begins
 
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_IGNORABLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200c-\u200f\u202a-\u202e\u2060-\u206f\u3164"
+    "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]+"
+)
+"""Unicode's Default_Ignorable_Code_Point but for the zero-width space, which separates words."""
+
+_JOINERS = "\u200c\u200d"  # the zero-width non-joiner and joiner
+_VIRAMA = 9  # the combining class of what joins two consonants of an Indic script
+
 _LAST_CODE = 0x40000  # above it no character is part of a word
 
 
@@ -45,7 +54,11 @@ def tokenize(text: str) -> list[str]:
 
     A word is a run of letters, or a run of digits; identifiers are split where a hump, an underscore or a digit begins
     a new part. Scripts that put no space between words (Chinese, Japanese, Thai, Lao, Khmer, Burmese) give every
-    two neighbouring characters. Compatibility forms are made plain first (Unicode NFKC).
+    two neighbouring characters. Compatibility forms are made plain first (Unicode NFKC). What no reader sees (soft
+    hyphens, byte order marks, direction marks, variation selectors) is left out and splits no word; a zero-width space
+    does. The zero-width joiner and non-joiner stay where they spell a word: the non-joiner between two letters of a
+    cursive script such as Persian, both beside the virama of an Indic script (after rules A1, A2 and B of Unicode
+    Standard Annex 31); elsewhere they are left out too.
 
     Example:
         >>> tokenize("parseHTTPHeader(max_size=2048)")
@@ -102,8 +115,21 @@ def is_unseparated(word: str) -> bool:
 
 
 def _plain(text: str) -> str:
-    """Split humps, make compatibility forms plain, and lower the case."""
-    return unicodedata.normalize("NFKC", _HUMP.sub(" ", text)).lower()
+    """Leave out what no reader sees, split humps, make compatibility forms plain, and lower the case."""
+    return unicodedata.normalize("NFKC", _HUMP.sub(" ", _IGNORABLE.sub(_spelled_joiner, text))).lower()
+
+
+def _spelled_joiner(run: re.Match[str]) -> str:
+    """Return the joiner of a run of ignorable characters where it spells a word, and nothing elsewhere."""
+    joiner = next((character for character in run[0] if character in _JOINERS), "")
+    before = run.string[max(0, run.start() - 1) : run.start()]
+    after = run.string[run.end() : run.end() + 1]
+    if not joiner or is_unseparated(before + after):
+        return ""
+    if any(unicodedata.combining(side) == _VIRAMA for side in before + after):
+        return joiner
+    cursive = [unicodedata.bidirectional(side) if side else "" for side in (before, after)]
+    return joiner if joiner == _JOINERS[0] and cursive[0] in ("AL", "NSM") and cursive[1] == "AL" else ""
 
 
 def _runs(kinds: NDArray[np.uint8]) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.uint8]]:
@@ -153,7 +179,7 @@ def _kinds() -> NDArray[np.uint8]:
             kinds[code] = _DIGIT
         elif character.isalnum():
             kinds[code] = _LETTER + (_UPPER if "A" <= character <= "Z" else 0)
-        elif unicodedata.category(character) in ("Mn", "Mc") and code < 0x3000:
+        elif (unicodedata.category(character) in ("Mn", "Mc") and code < 0x3000) or character in _JOINERS:
             kinds[code] = _MARK
     kinds[0x20000:_LAST_CODE] = _UNSEPARATED
     return kinds

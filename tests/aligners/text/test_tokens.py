@@ -33,6 +33,20 @@ def words_of(text: str) -> list[str]:
     return words
 
 
+UNSEEN = (
+    0x34F,
+    0x115F,
+    0x1160,
+    0x17B4,
+    0x17B5,
+    0x3164,
+    0xFFA0,
+    *range(0x180B, 0x1810),
+    *range(0xFE00, 0xFE10),
+    *range(0xFFF0, 0xFFF9),
+    0x2065,
+    *range(0xE0000, 0xE1000),
+)
 SAMPLE = st.text(alphabet="aAbBzZ09_ -.\n\u0301éÉßΣς机器ไทย\u0e31ｗ½²①हि\u0130\ud800\U00020001\U0010ffff")
 
 
@@ -56,10 +70,42 @@ SAMPLE = st.text(alphabet="aAbBzZ09_ -.\n\u0301éÉßΣς机器ไทย\u0e31�
         ("ภาษาไทย", ["ภา", "าษ", "ษา", "าไ", "ไท", "ทย"]),
         ("v2は", ["v", "2", "は"]),
         ("😀 — ©", []),
+        ("co\u00adope\u00adration", ["cooperation"]),  # soft hyphens
+        ("\ufeffword\u2060joiner", ["wordjoiner"]),  # a byte order mark, a word joiner
+        ("\u200fשלום\u200e עולם", ["שלום", "עולם"]),  # direction marks
+        ("get\u00adHTTP", ["get", "http"]),
+        ("葛\U000e0100城", ["葛城"]),  # a variation selector
+        ("ไทย\u200bไทย", ["ไท", "ทย", "ไท", "ทย"]),  # a zero-width space separates words
+        ("zero\u200bwidth", ["zero", "width"]),
+        (
+            "می\u200cروم به خانه\u200cها",
+            ["می\u200cروم", "به", "خانه\u200cها"],
+        ),  # Persian: the non-joiner spells the word
+        ("خانهٔ\u200cما", ["خانهٔ\u200cما"]),
+        ("ه\u200d. می\u200c", ["ه", "می"]),  # at the end of a word it spells nothing
+        ("क्\u200dष क्\u200cष", ["क्\u200dष", "क्\u200cष"]),  # beside a virama both are spelled
+        ("ශ්\u200dරී", ["ශ්\u200dරී"]),
+        ("র\u200d্য", ["র\u200d্য"]),  # Bengali: before the virama
+        ("कर\u200cता", ["करता"]),  # and not elsewhere
+        ("auf\u200clage wo\u200drd", ["auflage", "word"]),
+        ("可\u200c能", ["可能"]),
+        ("👩\u200d💻 coder", ["coder"]),
+        ("\u200c\u200d\u00ad", []),
     ],
 )
 def test_words_of_many_languages(text: str, words: list[str]) -> None:
     assert tokenize(text) == words
+
+
+HIDDEN = "\u00ad\u034f\u061c\u115f\u180e\u200c\u200d\u200e\u202e\u2060\u2064\u3164\ufe0f\ufeff\uffa0\U000e0061"
+VISIBLE = st.text(alphabet="aBz9_ -éßΣя机ทक\u200b")
+
+
+@given(st.lists(st.tuples(VISIBLE, st.text(alphabet=HIDDEN))))
+def test_what_no_reader_sees_changes_no_word(parts: list[tuple[str, str]]) -> None:
+    shown = "".join(text for text, _ in parts)
+    assert tokenize("".join(text + hidden for text, hidden in parts)) == tokenize(shown)
+    assert tokenize(shown) == tokenize(shown.replace("\u200b", " "))
 
 
 @given(st.text())
@@ -74,7 +120,10 @@ def test_words_of_two_texts_are_the_words_of_both(left: str, right: str) -> None
     assert tokenize(f"{left} é {right}") == [*tokenize(left), "é", *tokenize(right)]
 
 
-@given(st.one_of(st.text(), SAMPLE, st.text(alphabet="abXYZ019_ ")))
+SEEN = st.characters(exclude_categories=("Cf", "Cs"), exclude_characters="".join(map(chr, UNSEEN)))
+
+
+@given(st.one_of(st.text(alphabet=SEEN), SAMPLE, st.text(alphabet="abXYZ019_ ")))
 def test_a_regular_expression_finds_the_same_words(text: str) -> None:
     assert tokenize(text) == words_of(text)
 
