@@ -134,7 +134,7 @@ def affine_line(folder: Path, suffix: str, dims: tuple[int, int], rows: int, rep
             "matrix product": lambda: matrix_product(vectors, weight),
         },
         repeats=repeats,
-        before=lambda: target.unlink(missing_ok=True),  # replacing a large file takes the system a while
+        prepare=lambda: target.unlink(missing_ok=True),  # replacing a large file takes the system a while
     )
     slower = min(("reading and writing", "matrix product"), key=lambda name: median_ratio(seconds, "convert", name))
     return line_at_most(
@@ -158,7 +158,7 @@ def network_line(folder: Path, kind: str, suffix: str, rows: int, repeats: int) 
             "onnxruntime loop": onnx_loop(artifact, vectors),
         },
         repeats=repeats,
-        before=lambda: target.unlink(missing_ok=True),  # replacing a large file takes the system a while
+        prepare=lambda: target.unlink(missing_ok=True),  # replacing a large file takes the system a while
     )
     return line_at_least(
         f"conversion, {kind} 128 → 128, {suffix[1:]}, {rows:,} rows",

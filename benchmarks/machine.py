@@ -29,16 +29,16 @@ def describe(*packages: str) -> dict[str, Any]:
 
 
 def alternate(
-    runs: dict[str, Callable[[], object]], *, repeats: int, before: Callable[[], object] = lambda: None
+    runs: dict[str, Callable[[], object]], *, repeats: int, prepare: Callable[[], object] = lambda: None
 ) -> dict[str, list[float]]:
     """Time several runs in turn, ``repeats`` times round, so that a slow moment of the machine hits all of them.
 
-    What is to be done before each run, such as removing what the last one wrote, takes no part in its time.
+    `prepare` runs before each run, for example to remove what the last one wrote; its time is not counted.
     """
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(repeats):
         for name, run in runs.items():
-            before()
+            prepare()
             start = time.perf_counter()
             run()
             seconds[name].append(time.perf_counter() - start)

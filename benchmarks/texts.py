@@ -79,17 +79,17 @@ def main() -> None:
     options = parser.parse_args()
     rng = np.random.default_rng(0)
     texts = corpus(400 if options.smoke else options.texts, rng)
-    both = build_static_encoder(vectors_of, texts)
-    words = both.without_bigrams()
+    encoder = build_static_encoder(vectors_of, texts)
+    words = encoder.without_bigrams()
     np.testing.assert_allclose(loop(words, texts[:100]), words.encode(texts[:100]), atol=1e-5)
     vectors = rng.standard_normal((len(texts), DIM)).astype(np.float32)
     with tempfile.TemporaryDirectory() as folder:
-        aligner = artifact_of(both, Path(folder), 300 if options.smoke else 3_000, rng)
+        aligner = artifact_of(encoder, Path(folder), 300 if options.smoke else 3_000, rng)
         seconds = alternate(
             {
                 "loop": lambda: loop(words, texts),
                 "words": lambda: words.encode(texts),
-                "words and pairs": lambda: both.encode(texts),
+                "words and pairs": lambda: encoder.encode(texts),
                 "plain": lambda: aligner.transform_plain(vectors),
                 "with texts": lambda: aligner.transform(vectors, texts),
             },

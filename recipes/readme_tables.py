@@ -196,10 +196,10 @@ def face_table(result: dict[str, Any]) -> list[str]:
         "| upgrade | old/old | new/new | Dense | Dense, unit | ours | ours, normalized | ours / better Dense (95 %) |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for name, found in result["upgrades"].items():
+    for name, upgrade in result["upgrades"].items():
         lines_shown = ["old", "S1", *(f"S3: {line}" for line in (*baselines, ours)), f"S3, queries normalized: {ours}"]
-        rates = [found["lines"][line]["far_at_frr"]["value"] for line in lines_shown]
-        ratio = max((found["ratios"][f"S3: {ours} / {base}"] for base in baselines), key=lambda each: each["value"])
+        rates = [upgrade["lines"][line]["far_at_frr"]["value"] for line in lines_shown]
+        ratio = max((upgrade["ratios"][f"S3: {ours} / {base}"] for base in baselines), key=lambda each: each["value"])
         cells = [f"1/{1 / rate:,.0f}" for rate in rates]
         interval = f"{ratio['value']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})"
         lines.append(f"| {name} | {' | '.join(cells)} | {interval} |")

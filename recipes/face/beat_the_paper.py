@@ -104,30 +104,30 @@ def measure_fold(split: ec.PairSplit, folder: Path, *, seed: int, smoke: bool) -
     draws = draw_subjects(native, seed=seed, replicates=50 if smoke else 1_000)
     fixed = threshold_at_frr(native.genuine.scores, FRR, votes=native.genuine.votes)
     new_train = train.target
-    found: dict[str, Any] = {"S1": count_errors(native, fixed, draws)}
+    errors: dict[str, Any] = {"S1": count_errors(native, fixed, draws)}
     fixed_normalized = {}
     for line, queries_only in NORMALIZATIONS.items():
         plain = normalized(native, train, (new_train, new_train), seed=seed, queries_only=queries_only)
         fixed_normalized[line] = threshold_at_frr(plain.genuine.scores, FRR, votes=plain.genuine.votes)
-        found[f"S1, {line}"] = count_errors(plain, fixed_normalized[line], draws)
+        errors[f"S1, {line}"] = count_errors(plain, fixed_normalized[line], draws)
     for name, aligner in lines.items():
         scenarios = scenario_pairs(old, new, convert(aligner, split.test), all_images=True)
         for scenario in ("S2", "S3"):
-            found[f"{scenario}: {name}"] = count_errors(scenarios[scenario], fixed, draws)
+            errors[f"{scenario}: {name}"] = count_errors(scenarios[scenario], fixed, draws)
         if name in NORMALIZED:
             sides = convert(aligner, train), new_train
             for line, queries_only in NORMALIZATIONS.items():
                 scored = normalized(scenarios["S3"], train, sides, seed=seed, queries_only=queries_only)
-                found[f"S3, {line}: {name}"] = count_errors(scored, fixed_normalized[line], draws)
+                errors[f"S3, {line}: {name}"] = count_errors(scored, fixed_normalized[line], draws)
         if name == OURS:
             for weight in FUSED_WEIGHTS:
-                both = fused(scenarios["S3"], scenarios["old"], weight)
-                own = threshold_at_frr(both.genuine.scores, FRR, votes=both.genuine.votes)
-                found[f"S3, fused {weight:g}: {name}"] = count_errors(both, own, draws)
-            own = threshold_at_frr(scenarios["old"].genuine.scores, FRR, votes=scenarios["old"].genuine.votes)
-            found["old"] = count_errors(scenarios["old"], own, draws)
+                sums = fused(scenarios["S3"], scenarios["old"], weight)
+                threshold = threshold_at_frr(sums.genuine.scores, FRR, votes=sums.genuine.votes)
+                errors[f"S3, fused {weight:g}: {name}"] = count_errors(sums, threshold, draws)
+            threshold = threshold_at_frr(scenarios["old"].genuine.scores, FRR, votes=scenarios["old"].genuine.votes)
+            errors["old"] = count_errors(scenarios["old"], threshold, draws)
     return {
-        "lines": found,
+        "lines": errors,
         "impostor_votes": draws.impostor_votes.tolist(),
         "people": int(np.count_nonzero(native.rows_of_subjects()[0])),
         "images": len(new),
@@ -137,10 +137,10 @@ def measure_fold(split: ec.PairSplit, folder: Path, *, seed: int, smoke: bool) -
 
 def fold_errors(split: ec.PairSplit, folder: Path, *, seed: int, smoke: bool) -> dict[str, Any]:
     """Measure a fold, or read what an earlier run measured."""
-    kept = folder / "errors.json"
-    if not kept.exists():
-        kept.write_text(json.dumps(measure_fold(split, folder, seed=seed, smoke=smoke)))
-    return json.loads(kept.read_text())
+    record = folder / "errors.json"
+    if not record.exists():
+        record.write_text(json.dumps(measure_fold(split, folder, seed=seed, smoke=smoke)))
+    return json.loads(record.read_text())
 
 
 def summarize(folds: list[dict[str, Any]]) -> dict[str, Any]:
@@ -169,10 +169,10 @@ def summarize(folds: list[dict[str, Any]]) -> dict[str, Any]:
 
 def show(name: str, summary: dict[str, Any]) -> None:
     print(f"\n{name}: FAR at FRR 5 % in each scenario, and at scenario 1's fixed threshold")
-    for line, found in summary["lines"].items():
-        own = one_in(found["far_at_frr"]["value"], trials=found["impostor_pairs"])
-        fixed = one_in(found["fixed_far"], trials=found["impostor_pairs"])
-        print(f"  {line:52s} {own:>16s} | FRR {found['fixed_frr']:6.2%}  FAR {fixed}")
+    for line, row in summary["lines"].items():
+        at_own_threshold = one_in(row["far_at_frr"]["value"], trials=row["impostor_pairs"])
+        fixed = one_in(row["fixed_far"], trials=row["impostor_pairs"])
+        print(f"  {line:52s} {at_own_threshold:>16s} | FRR {row['fixed_frr']:6.2%}  FAR {fixed}")
     for what, ratio in summary["ratios"].items():
         aim = AIMS["score normalization" if "normalization" in what else "plain"]
         if ratio["value"] is None:
@@ -184,27 +184,27 @@ def show(name: str, summary: dict[str, Any]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = make_parser(__doc__).parse_args(arguments)
-    made: dict[str, Any] = {}
+    summaries: dict[str, Any] = {}
     folds, upgrades = (2, MODEL_PAIRS[:1]) if options.smoke else (FOLDS, MODEL_PAIRS)
     for old, new in upgrades:
         pairs = stand_in_pairs(seed=options.seed) if options.data is None else load_pairs(options.data, old, new)
         name = "stand-in" if options.data is None else f"{old} → {new}"
         if options.smoke and len(pairs) > 1_500:
             pairs = pairs.select(np.arange(1_500))
-        found = []
+        errors = []
         splits = person_folds(pairs, folds=folds, seed=options.seed)
         for fold, split in enumerate(splits[:1] if options.smoke else splits):
-            kept = "smoke" if options.smoke else "fits"
-            folder = options.output / f"beat_the_paper-{kept}" / f"{old}-{new}" / f"fold-{fold}"
-            found.append(fold_errors(split, folder, seed=options.seed + fold, smoke=options.smoke))
-            rates = [found[-1]["lines"][f"S3: {line}"]["far"] for line in (*BASES, OURS)]
+            fits = "smoke" if options.smoke else "fits"
+            folder = options.output / f"beat_the_paper-{fits}" / f"{old}-{new}" / f"fold-{fold}"
+            errors.append(fold_errors(split, folder, seed=options.seed + fold, smoke=options.smoke))
+            rates = [errors[-1]["lines"][f"S3: {line}"]["far"] for line in (*BASES, OURS)]
             print(
                 f"{name}, fold {fold}: FAR in S3 of {', '.join(BASES)} and ours: {[one_in(rate) for rate in rates]}",
                 flush=True,
             )
-        made[name] = summarize(found)
-        show(name, made[name])
-    figures = {"frr": FRR, "recommended": OURS, "baselines": list(BASES), "aims": AIMS, "upgrades": made}
+        summaries[name] = summarize(errors)
+        show(name, summaries[name])
+    figures = {"frr": FRR, "recommended": OURS, "baselines": list(BASES), "aims": AIMS, "upgrades": summaries}
     write_result(options, "beat_the_paper", figures)
 
 

@@ -66,19 +66,19 @@ def kept_parts() -> dict[str, tuple[float, float]]:
     """Return `shared_parts` of each version and the one before it."""
     to_11, to_16, to_27, to_46 = (shared_parts(rows) for rows in (STEP_TO_11, STEP_TO_16, STEP_TO_27, STEP_TO_46))
     steps = {"11": (to_11, (1.0, 1.0)), "16": (to_16, (1.0, 1.0)), "27": (to_27, to_16), "46.4": (to_46, to_27)}
-    return {"3": (0.0, 0.0)} | {name: (way[0] / before[0], way[1] / before[1]) for name, (way, before) in steps.items()}
+    return {"3": (0.0, 0.0)} | {name: (part[0] / last[0], part[1] / last[1]) for name, (part, last) in steps.items()}
 
 
 def improve(versions: dict[str, Version], *, seeds: int, subjects: int) -> dict[str, Version]:
     """Take one step of the search, on the mean of several samples of people."""
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in versions}
+    measurements: dict[str, list[dict[str, float]]] = {name: [] for name in versions}
     for seed in range(seeds):
         faces = simulate(list(versions), subjects, part="test", seed=seed, versions=versions)
         for name, aim in AIMS.items():
-            found[name].append(scenario_1(faces[name], frr=aim.frr, seed=seed))
+            measurements[name].append(scenario_1(faces[name], frr=aim.frr, seed=seed))
     better = {}
     for name, version in versions.items():
-        aim, lines = AIMS[name], found[name]
+        aim, lines = AIMS[name], measurements[name]
         genuine, impostor, far = (
             float(np.mean([line[key] for line in lines])) for key in ("mean_genuine", "mean_impostor", "far")
         )
@@ -99,7 +99,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="samples of people; seed 0 is the one recipes report")
     parser.add_argument("--subjects", type=int, default=TEST_SUBJECTS)
     options = parser.parse_args()
-    versions = {name: Version(name, *kept, 0.68, 0.445, 0.08) for name, kept in kept_parts().items()}
+    versions = {name: Version(name, *parts, 0.68, 0.445, 0.08) for name, parts in kept_parts().items()}
     for step in range(options.steps):
         print(f"step {step + 1} of {options.steps}: mean genuine, mean impostor, FAR", flush=True)
         versions = improve(versions, seeds=options.seeds, subjects=options.subjects)

@@ -55,9 +55,9 @@ def draw_scatter(
 ) -> None:
     """Draw Figure 3: old vectors in their own principal plane, new and converted ones in that of the new."""
     old, new = test.source.vectors, test.target.vectors
-    own, common = principal_plane(old), principal_plane(new)
+    old_plane, common = principal_plane(old), principal_plane(new)
     panels = {
-        f"{names[0]}\n(its own plane)": (own(old), "old"),
+        f"{names[0]}\n(its own plane)": (old_plane(old), "old"),
         names[1]: (common(new), "new"),
         **{f"{names[0]} converted:\n{KINDS[kind]}": (common(rows), kind) for kind, rows in converted.items()},
     }
@@ -75,9 +75,9 @@ def draw_samples(test: ec.PairedEmbeddings, converted: dict[str, Vectors], subje
     """Draw Figure 4: two images a subject, each extracted and converted, connected."""
     rows = two_images_each(test, subjects)
     for place, (kind, vectors) in enumerate(converted.items()):
-        extracted, moved = test.target.vectors[rows], vectors[rows]
-        plane = principal_plane(np.concatenate([extracted, moved]))
-        ends = np.stack([plane(extracted), plane(moved)], axis=1)
+        extracted, mapped = test.target.vectors[rows], vectors[rows]
+        plane = principal_plane(np.concatenate([extracted, mapped]))
+        ends = np.stack([plane(extracted), plane(mapped)], axis=1)
         axes = figure.add_subplot(1, 2, place + 1)
         for number, line in enumerate(ends):
             shade = mpl.colormaps["tab10"](number // 2)
@@ -126,8 +126,8 @@ def save(paint: Callable[[Figure], None], path: Path, size: tuple[float, float])
 def load_splits(options: argparse.Namespace) -> dict[str, tuple[ec.PairSplit, tuple[str, str]]]:
     """Return what Figures 3 and 4 show: the pairs, and the names of the two models."""
     subjects = 300 if options.smoke else options.subjects
-    made = ec.split_pairs(simulated_pairs("11", "46.4", subjects, part="train", seed=options.seed), seed=options.seed)
-    splits = {"": (made, ("simulated 11", "simulated 46.4"))}
+    pairs = ec.split_pairs(simulated_pairs("11", "46.4", subjects, part="train", seed=options.seed), seed=options.seed)
+    splits = {"": (pairs, ("simulated 11", "simulated 46.4"))}
     if options.data is not None:
         faces = load_pairs(options.data, "mfn_a", "mfn_b", normalized=False)
         splits["_lfw"] = ec.split_pairs(faces, seed=options.seed), ("mfn_a", "mfn_b")
@@ -142,15 +142,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     files = save(draw_production, options.output / "figure1", (8.4, 4.4))
     files += save(draw_multi_branch, options.output / "figure2", (9.2, 3.4))
-    shown = {}
+    counts = {}
     for suffix, (split, names) in load_splits(options).items():
         converted = convert_test(split, epochs=1 if options.smoke else options.epochs, seed=options.seed)
         scatter = partial(draw_scatter, split.test, converted, names)
         files += save(scatter, options.output / f"figure3{suffix}", (11, 3.2))
         samples = partial(draw_samples, split.test, converted, SUBJECTS)
         files += save(samples, options.output / f"figure4{suffix}", (9, 4.6))
-        shown[" → ".join(names)] = {"fitted": len(split.train), "test": len(split.test)}
-    write_result(options, "figures", {"files": files, "pairs": shown, "most_epochs": options.epochs})
+        counts[" → ".join(names)] = {"fitted": len(split.train), "test": len(split.test)}
+    write_result(options, "figures", {"files": files, "pairs": counts, "most_epochs": options.epochs})
 
 
 if __name__ == "__main__":

@@ -32,9 +32,9 @@ def fit_or_load(name: str, split: ec.PairSplit, folder: Path, *, seed: int, **op
     """
     record = folder / f"{name}.json"
     if record.exists():
-        kept = json.loads(record.read_text())
+        entry = json.loads(record.read_text())
         with np.load(folder / f"{name}.npz") as arrays:
-            return ALIGNERS[kept["kind"]](kept["config"], dict(arrays)), kept["seconds"]
+            return ALIGNERS[entry["kind"]](entry["config"], dict(arrays)), entry["seconds"]
     start = time.perf_counter()
     aligner = fit(name, split, seed=seed, **options)
     seconds = time.perf_counter() - start

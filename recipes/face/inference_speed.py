@@ -45,13 +45,13 @@ def measure(kind: str, rows: np.ndarray, *, count: int, full: bool, folder: Path
     aligner = create_aligner(kind, source_dim=DIM, target_dim=DIM, seed=0)
     spaces = [ec.SpaceVersion(name=name, version="1", dim=DIM, similarity="euclidean") for name in ("old", "new")]
     artifact = ec.save_artifact(aligner, folder / kind, source=spaces[0], target=spaces[1])
-    served = ec.OnnxAligner(artifact)
+    onnx = ec.OnnxAligner(artifact)
     seconds = {
         "torch": convert_all(aligner.transform, rows, count),
-        "onnx": convert_all(served.transform, rows, count),
+        "onnx": convert_all(onnx.transform, rows, count),
     }
-    many = convert_all(served.transform, rows, MANY) if full else seconds["onnx"] * MANY / count
-    parity = np.linalg.norm(aligner.transform(rows[:BATCH]) - served.transform(rows[:BATCH]), axis=1)
+    many = convert_all(onnx.transform, rows, MANY) if full else seconds["onnx"] * MANY / count
+    parity = np.linalg.norm(aligner.transform(rows[:BATCH]) - onnx.transform(rows[:BATCH]), axis=1)
     return {
         "floats": parameter_count(aligner),
         "vectors": count,
@@ -71,19 +71,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     count = 2 * BATCH if options.smoke else VECTORS
     rows = np.random.default_rng(options.seed).standard_normal((min(count, 10 * BATCH), DIM), dtype=np.float32)
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         for kind in ("dense",) if options.smoke else tuple(PAPER):
             paper = PAPER[kind]
-            found[kind] = measure(kind, rows, count=count, full=options.full, folder=Path(folder))
-            ours, mine = found[kind], found[kind]["seconds"]
+            results[kind] = measure(kind, rows, count=count, full=options.full, folder=Path(folder))
+            ours, seconds = results[kind], results[kind]["seconds"]
             print(f"{kind}: {count:,} vectors, batch {BATCH:,} (in brackets: the paper, on another machine)")
-            print(f"  torch {mine['torch']:.1f} s ({paper['torch_seconds']:.1f} s)", end="")
-            print(f"   ONNX {mine['onnx']:.1f} s ({paper['onnx_seconds']:.1f} s)")
+            print(f"  torch {seconds['torch']:.1f} s ({paper['torch_seconds']:.1f} s)", end="")
+            print(f"   ONNX {seconds['onnx']:.1f} s ({paper['onnx_seconds']:.1f} s)")
             print(f"  file {ours['graph_bytes'] / 1e6:.1f} MB ({paper['file_megabytes']} MB)", end="")
             print(f"   parity {ours['parity_mean_euclidean']:.2e} ({paper['parity']:.2e})")
             print(f"  20 million: {ours['seconds_of_20_million'] / 60:.0f} minutes, {ours['20_million']} (55 minutes)")
-    write_result(options, "inference_speed", {"paper": PAPER, "batch": BATCH, "kinds": found})
+    write_result(options, "inference_speed", {"paper": PAPER, "batch": BATCH, "kinds": results})
 
 
 if __name__ == "__main__":

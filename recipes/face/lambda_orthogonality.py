@@ -64,9 +64,9 @@ def top1(queries: np.ndarray, gallery: np.ndarray, labels: np.ndarray) -> float:
     """Share of queries whose closest other item has their label; queries without a second item are left out."""
     dim = min(queries.shape[1], gallery.shape[1])
     _, people, counts = np.unique(labels.astype(str), return_inverse=True, return_counts=True)
-    asked = np.flatnonzero(counts[people] > 1)
-    found = search(queries[asked, :dim], gallery[:, :dim], k=1, similarity="cosine", exclude_self=asked)[1][:, 0]
-    return float(np.mean(people[found] == people[asked]))
+    rows = np.flatnonzero(counts[people] > 1)
+    nearest = search(queries[rows, :dim], gallery[:, :dim], k=1, similarity="cosine", exclude_self=rows)[1][:, 0]
+    return float(np.mean(people[nearest] == people[rows]))
 
 
 def deviation(pair: ec.AlignerPair) -> float:
@@ -126,21 +126,21 @@ def split_rows(pairs: ec.PairedEmbeddings, *, seed: int) -> ec.PairSplit:
 
 
 def run_faces(options: argparse.Namespace, lambdas: tuple[str | float, ...]) -> dict[str, Any]:
-    found = {}
+    results = {}
     for old, new in MODEL_PAIRS[:1] if options.smoke else MODEL_PAIRS:
         name = f"{old} → {new}" if options.data else "stand-in"
         pairs = load_pairs(options.data, old, new) if options.data else stand_in_pairs(seed=options.seed)
         print(f"{name}, other people:", flush=True)
         split = ec.split_pairs(pairs, validation=0.1, test=0.3, seed=options.seed)
         epochs = 1 if options.smoke else EPOCHS["faces"]
-        found[name] = ablate(split, lambdas, {}, seed=options.seed, epochs=epochs)
-    return found
+        results[name] = ablate(split, lambdas, {}, seed=options.seed, epochs=epochs)
+    return results
 
 
 def run_texts(options: argparse.Namespace, lambdas: tuple[str | float, ...]) -> dict[str, Any]:
     settings = loading.Options(options.data, options.output, options.seed, options.smoke)
     options.output.mkdir(parents=True, exist_ok=True)
-    found = {}
+    results = {}
     for old, new in (loading.QUICK,) if options.smoke else TEXT_PAIRS:
         labelled = loading.load_labelled(settings, (old, new))
         others = {
@@ -150,8 +150,8 @@ def run_texts(options: argparse.Namespace, lambdas: tuple[str | float, ...]) -> 
         print(f"{old} → {new}, intents; the original capability on {', '.join(others)}:", flush=True)
         split = split_rows(ec.pair_embeddings(labelled[old], labelled[new]), seed=options.seed)
         epochs = 1 if options.smoke else EPOCHS["texts"]
-        found[f"{old} → {new}"] = ablate(split, lambdas, others, seed=options.seed, epochs=epochs)
-    return found
+        results[f"{old} → {new}"] = ablate(split, lambdas, others, seed=options.seed, epochs=epochs)
+    return results
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -160,10 +160,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--parts", nargs="+", choices=parts, default=parts, help="what to measure")
     options = parser.parse_args(arguments)
     lambdas = ("strict", 12.0, math.inf) if options.smoke else LAMBDAS
-    kept = options.output / "lambda_orthogonality.json"
-    before = json.loads(kept.read_text()) if kept.exists() and not options.smoke else {}
+    record = options.output / "lambda_orthogonality.json"
+    recorded = json.loads(record.read_text()) if record.exists() and not options.smoke else {}
     figures: dict[str, Any] = {"paper": PAPER, "epochs": EPOCHS}
-    figures |= {part: before[part] for part in parts if part in before}
+    figures |= {part: recorded[part] for part in parts if part in recorded}
     for part in options.parts:
         if part == "picture":
             figures[part] = draw_relaxation(options.output, epochs=5 if options.smoke else 200, seed=options.seed)

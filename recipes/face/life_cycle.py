@@ -103,18 +103,18 @@ def simulate(
     ids = [f"{label}-{'ab'[row % 2]}" for row, label in enumerate(labels)]
     quality = np.exp(QUALITY_SPREAD * rng.standard_normal((2 * subjects, 1), dtype=np.float32))
     look_of = rng.integers(LOOKS, size=subjects)
-    seen: list[NDArray[np.float32]] = []
-    found = {}
+    views: list[NDArray[np.float32]] = []
+    faces = {}
     for version in versions.values():
         fresh = [rng.standard_normal((rows, DIM), dtype=np.float32) for rows in (LOOKS, subjects, 2 * subjects)]
-        kept = version.kept_identity, version.kept_identity, version.kept_image
-        seen = [_mix(old, new, share) for old, new, share in zip(seen or fresh, fresh, kept, strict=True)]
+        shares = version.kept_identity, version.kept_identity, version.kept_image
+        views = [_mix(old, new, share) for old, new, share in zip(views or fresh, fresh, shares, strict=True)]
         if version.name in names:
-            look, own, image = seen
-            person = _mix(look[look_of], own, version.likeness)
+            look, identity, image = views
+            person = _mix(look[look_of], identity, version.likeness)
             latent = np.repeat(person, 2, axis=0) + version.image_noise * quality * image
-            found[version.name] = ec.Embeddings(encode(version, latent), ids, version.space, labels)
-    return {name: found[name] for name in names}
+            faces[version.name] = ec.Embeddings(encode(version, latent), ids, version.space, labels)
+    return {name: faces[name] for name in names}
 
 
 def _mix(old: NDArray[np.float32], new: NDArray[np.float32], share: float) -> NDArray[np.float32]:
@@ -136,8 +136,8 @@ def encode(version: Version, latent: NDArray[np.float32]) -> NDArray[np.float32]
 
 def simulated_pairs(source: str, target: str, subjects: int, *, part: Part, seed: int) -> PairedEmbeddings:
     """Pair the vectors of two versions, see `simulate`."""
-    made = simulate([source, target], subjects, part=part, seed=seed)
-    return PairedEmbeddings(made[source], made[target])
+    faces = simulate([source, target], subjects, part=part, seed=seed)
+    return PairedEmbeddings(faces[source], faces[target])
 
 
 def scenario_1(faces: ec.Embeddings, *, frr: float, seed: int = 0) -> dict[str, float]:
@@ -162,19 +162,19 @@ def _rotation(name: str, number: int) -> NDArray[np.float64]:
 def compare(subjects: int, seed: int) -> dict[str, Any]:
     """Put scenario 1 of each version beside the paper's."""
     faces = simulate(list(SCENARIO_1), subjects, part="test", seed=seed)
-    found: dict[str, Any] = {}
+    comparison: dict[str, Any] = {}
     for name, paper in SCENARIO_1.items():
         ours = scenario_1(faces[name], frr=paper.frr, seed=seed)
-        theirs = {**vars(paper), "far": 1 / paper.one_in}
-        ratios = {key: ours[key] / theirs[key] for key in ("mean_genuine", "mean_impostor", "far")}
-        found[name] = {"simulated": ours, "paper": theirs, "simulated_to_paper": ratios}
-    return found
+        published = {**vars(paper), "far": 1 / paper.one_in}
+        ratios = {key: ours[key] / published[key] for key in ("mean_genuine", "mean_impostor", "far")}
+        comparison[name] = {"simulated": ours, "paper": published, "simulated_to_paper": ratios}
+    return comparison
 
 
-def print_versions(found: dict[str, Any], *, smoke: bool) -> None:
+def print_versions(comparison: dict[str, Any], *, smoke: bool) -> None:
     """Print scenario 1 of each version, with the paper's in brackets but in a smoke run."""
     print(f"{'version':9}{'mean genuine':>20}{'mean impostor':>20}{'FRR':>18}{'FAR':>22}")
-    for name, each in found.items():
+    for name, each in comparison.items():
         columns = []
         for values in (each["simulated"], each["paper"]):
             far = f"1/{1 / values['far']:,.0f}" if values["far"] else "none"
@@ -188,10 +188,10 @@ def print_versions(found: dict[str, Any], *, smoke: bool) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     options = make_parser(__doc__).parse_args(arguments)
     subjects = 500 if options.smoke else TEST_SUBJECTS
-    found = compare(subjects, options.seed)
+    comparison = compare(subjects, options.seed)
     print(f"Simulated life-cycle, scenario 1, {subjects:,} subjects{'' if options.smoke else ' (paper)'}")
-    print_versions(found, smoke=options.smoke)
-    write_result(options, "life_cycle", {"test_subjects": subjects, "versions": found})
+    print_versions(comparison, smoke=options.smoke)
+    write_result(options, "life_cycle", {"test_subjects": subjects, "versions": comparison})
 
 
 if __name__ == "__main__":

@@ -45,11 +45,11 @@ def time_extractor(name: str, items: Sequence[Any], *, seconds: float) -> dict[s
         extractor.extract(list(items))
     except EmbcompatError as error:
         return {"not_run": f"{error}".split(". ")[0]}
-    done, start = 0, time.perf_counter()
-    while (spent := time.perf_counter() - start) < seconds or done == 0:
+    count, start = 0, time.perf_counter()
+    while (spent := time.perf_counter() - start) < seconds or count == 0:
         extractor.extract(list(items))
-        done += len(items)
-    return {"model": extractor.space.id, "items": done, "seconds": spent, "items_per_second": done / spent}
+        count += len(items)
+    return {"model": extractor.space.id, "items": count, "seconds": spent, "items_per_second": count / spent}
 
 
 def photographs() -> list[np.ndarray]:
@@ -119,20 +119,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     aligner = time_aligner(pairs=800 if options.smoke else 20_000, epochs=1 if options.smoke else 3, seed=options.seed)
     print(f"aligner: {aligner['vectors_per_second']:,.0f} vectors a second")
     galleries = {}
-    for name, found in extractors.items():
-        if "not_run" in found:
-            print(f"{name}: not run: {found['not_run']}")
+    for name, speed in extractors.items():
+        if "not_run" in speed:
+            print(f"{name}: not run: {speed['not_run']}")
             continue
-        galleries[name] = made = estimate(options, found["items_per_second"], aligner)
-        print(f"{name}: {found['items_per_second']:.1f} items a second; {options.items:,} items, ", end="")
+        galleries[name] = costs = estimate(options, speed["items_per_second"], aligner)
+        print(f"{name}: {speed['items_per_second']:.1f} items a second; {options.items:,} items, ", end="")
         print(f"{options.price_per_hour} an hour, {options.price_per_gigabyte_month} a GB and month:")
         for way in ("backfill", "align"):
-            print(f"  {way:9s} {made['hours'][way]:10,.1f} h  {made['bytes'][way] / 1e9:8,.1f} GB", end="")
-            print(f"  {made['cost'][way]:10,.2f}")
-        print(f"  {made['times_faster']:.1f}× faster (paper 11×), {made['times_cheaper']:.1f}× cheaper (paper 2.5×)")
+            print(f"  {way:9s} {costs['hours'][way]:10,.1f} h  {costs['bytes'][way] / 1e9:8,.1f} GB", end="")
+            print(f"  {costs['cost'][way]:10,.2f}")
+        print(f"  {costs['times_faster']:.1f}× faster (paper 11×), {costs['times_cheaper']:.1f}× cheaper (paper 2.5×)")
     names = ("items", "pairs", "epochs", "price_per_hour", "price_per_gigabyte_month", "item_bytes")
-    given = {name: getattr(options, name) for name in names}
-    figures = {"paper": PAPER, "given": given, "extractors": extractors, "aligner": aligner, "galleries": galleries}
+    prices = {name: getattr(options, name) for name in names}
+    figures = {"paper": PAPER, "given": prices, "extractors": extractors, "aligner": aligner, "galleries": galleries}
     write_result(options, "migration_cost", figures)
 
 

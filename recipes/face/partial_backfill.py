@@ -30,10 +30,10 @@ PAPER = {"FCT, random": 73.86, "FastFill": 75.06, "λ-orthogonality, farthest fr
 def shared_parts(pair: ec.AlignerPair, split: ec.PairSplit) -> dict[str, ec.PairedEmbeddings]:
     """Return each part as (old, B(new))."""
     space = shared_space(split.train.source.space, split.train.target.space, pair, method="bidirectional")
-    moved = {}
+    mapped = {}
     for name, part in split.parts().items():
-        moved[name] = ec.PairedEmbeddings(part.source, ec.convert_embeddings(pair.backward_map, part.target, space))
-    return moved
+        mapped[name] = ec.PairedEmbeddings(part.source, ec.convert_embeddings(pair.backward_map, part.target, space))
+    return mapped
 
 
 def measure(
@@ -57,10 +57,10 @@ def measure(
     return dict(curve.to_dict())
 
 
-def show(name: str, found: dict[str, Any]) -> None:
-    print(f"\n{name}: {found['metric']}, {found['judged']} people; status quo {found['status_quo']:.3f}, ", end="")
-    print(f"full reindex {found['full_reindex']:.3f}")
-    for order, curve in found["orders"].items():
+def show(name: str, curves: dict[str, Any]) -> None:
+    print(f"\n{name}: {curves['metric']}, {curves['judged']} people; status quo {curves['status_quo']:.3f}, ", end="")
+    print(f"full reindex {curves['full_reindex']:.3f}")
+    for order, curve in curves["orders"].items():
         low, high = curve["auc_interval"]
         points = " ".join(f"{value:.3f}" for value in curve["metric"][::2])
         print(f"  {order:16s} AUC {curve['auc']:.4f} ({low:.4f} to {high:.4f})  {points}")
@@ -69,7 +69,7 @@ def show(name: str, found: dict[str, Any]) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     options = make_parser(__doc__).parse_args(arguments)
     steps, far, epochs = (3, 0.1, 1) if options.smoke else (11, 1e-4, 30)
-    found: dict[str, Any] = {}
+    curves: dict[str, Any] = {}
     for old, new in MODEL_PAIRS[:1] if options.smoke else MODEL_PAIRS:
         upgrade = f"{old} → {new}" if options.data else "stand-in"
         pairs = load_pairs(options.data, old, new) if options.data else stand_in_pairs(seed=options.seed)
@@ -80,12 +80,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ways = {"kernel, reweighted": (ours, split.parts()), "F and B": (maps.forward_map, shared_parts(maps, split))}
         for way, (aligner, parts) in ways.items():
             name = f"{upgrade}, {way}"
-            found[name] = measure(aligner, parts, far=far, steps=steps, seed=options.seed)
-            show(name, found[name])
+            curves[name] = measure(aligner, parts, far=far, steps=steps, seed=options.seed)
+            show(name, curves[name])
     print("\nThe paper, ImageNet, ResNet-18 → ViT-L, AUC of CMC-Top1 in per cent:")
     for order, auc in PAPER.items():
         print(f"  {order:45s} {auc:.2f}")
-    write_result(options, "partial_backfill", {"paper": PAPER, "curves": found})
+    write_result(options, "partial_backfill", {"paper": PAPER, "curves": curves})
 
 
 if __name__ == "__main__":

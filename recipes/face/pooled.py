@@ -103,7 +103,7 @@ def pooled_ratio(
     """
     rates = [_mean(folds, "far", "impostor_votes") for folds in (line, base)]
     draws = [pooled_replicates(folds, impostor_votes) for folds in (line, base)]
-    by_fold = [mine["far"] / theirs["far"] if theirs["far"] else None for mine, theirs in zip(line, base, strict=True)]
+    by_fold = [ours["far"] / other["far"] if other["far"] else None for ours, other in zip(line, base, strict=True)]
     ratio = ratio_estimate(rates[0], rates[1], *draws).to_dict() if rates[1] else {"value": None}
     return {**ratio, "by_fold": by_fold}
 

@@ -85,20 +85,21 @@ def measure_conversions(test: Faces, artifacts: Artifacts) -> dict[str, Any]:
     older, new = list(test)[:-1], test[NEWEST].vectors
     native = far_at_frr(pair_up(new, new), FRR)
     direct = {name: convert(test[name], [artifacts[name, NEWEST]]) for name in older} | {NEWEST: new}
-    found: dict[str, Any] = {"native": figures(pair_up(new, new), native.threshold), "equation_1": {}, "equation_2": {}}
+    results: dict[str, Any] = {"native": figures(pair_up(new, new), native.threshold)}
+    results |= {"equation_1": {}, "equation_2": {}}
     for name in older:
         steps = steps_to_newest(name, artifacts)
         line = {"direct": figures(pair_up(direct[name], new), native.threshold)}
         if len(steps) > 1:
             composed = compose(steps).transform(test[name].vectors)
             line["composed"] = figures(pair_up(composed, new), native.threshold)
-        found["equation_1"][name] = line
+        results["equation_1"][name] = line
     for old, newer in combinations(older, 2):
-        found["equation_2"][f"{old}, {newer}"] = figures(pair_up(direct[old], direct[newer]), native.threshold)
+        results["equation_2"][f"{old}, {newer}"] = figures(pair_up(direct[old], direct[newer]), native.threshold)
     version_of = np.arange(len(new)) // 2 % len(direct)
     gallery = np.choose(version_of[:, None], list(direct.values()))
-    found["one_gallery"] = figures(pair_up(gallery, new), native.threshold)
-    return found
+    results["one_gallery"] = figures(pair_up(gallery, new), native.threshold)
+    return results
 
 
 def measure_compatibility(test: Faces, artifacts: Artifacts) -> CompatibilityMatrix:
@@ -114,13 +115,13 @@ def measure_compatibility(test: Faces, artifacts: Artifacts) -> CompatibilityMat
 
 def measure_chains(test: Faces, artifacts: Artifacts, *, seed: int) -> dict[str, Any]:
     """Ask how often a converted vector finds its own image among 2,000, direct and composed."""
-    found = {}
+    chains = {}
     for name in list(test)[:-2]:
         pairs = ec.PairedEmbeddings(test[name], test[NEWEST]).select(np.arange(min(2_000, len(test[name]))))
         steps, direct = steps_to_newest(name, artifacts), artifacts[name, NEWEST]
         report = evaluate_path(steps, direct, pairs, metric="recall@1", seed=seed)
-        found[name] = report.to_dict()
-    return found
+        chains[name] = report.to_dict()
+    return chains
 
 
 def measure_faces(data: Path, kind: str, *, seed: int) -> dict[str, Any]:
@@ -148,26 +149,26 @@ def one_in(rate: float) -> str:
     return f"1/{1 / rate:,.0f}" if rate else "none"
 
 
-def print_tables(found: dict[str, Any]) -> None:
+def print_tables(results: dict[str, Any]) -> None:
     """Print what was found."""
     print(f"\nAll converted to {NEWEST}; FAR at an FRR of 5 % | FRR and FAR at the threshold of {NEWEST} among itself")
-    lines = {f"{NEWEST} among itself": found["native"]}
-    for name, line in found["equation_1"].items():
+    lines = {f"{NEWEST} among itself": results["native"]}
+    for name, line in results["equation_1"].items():
         lines |= {f"eq. 1: {name} ({how}) against {NEWEST}": each for how, each in line.items()}
-    lines |= {f"eq. 2: {names}": each for names, each in found["equation_2"].items()}
-    lines |= {f"one gallery of all versions against {NEWEST}": found["one_gallery"]}
+    lines |= {f"eq. 2: {names}": each for names, each in results["equation_2"].items()}
+    lines |= {f"one gallery of all versions against {NEWEST}": results["one_gallery"]}
     for name, each in lines.items():
         print(f"{name:46}{one_in(each['far_at_frr']):>12} |{each['frr']:8.2%}{one_in(each['far']):>12}")
     print("\nA converted vector finds its own image among 2,000: composed / direct")
-    for name, each in found["chains"].items():
+    for name, each in results["chains"].items():
         print(f"{name:>6} → {NEWEST}: {each['chain']['value']:.3f} / {each['direct']['value']:.3f}")
-    matrix = found["compatibility"]
+    matrix = results["compatibility"]
     print("\n1 − FRR at a FAR of 1/10,000; row = version of the queries, column = version of the gallery")
     print(" " * 6 + "".join(f"{name:>8}" for name in matrix["versions"]))
     for name, row in zip(matrix["versions"], matrix["values"], strict=True):
         print(f"{name:6}" + "".join(f"{value:8.3f}" for value in row))
     print(f"average compatibility {matrix['average_compatibility']:.2f}")
-    if (faces := found.get("faces")) is not None:
+    if (faces := results.get("faces")) is not None:
         print(f"\nLFW, held-out people, all converted to {faces['newest']}: FAR at an FRR of 5 %")
         print(f"{faces['newest']} among itself {one_in(faces['native'])}")
         for equation in ("equation_1", "equation_2"):
@@ -184,12 +185,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     test = simulate(versions, tested, part="test", seed=options.seed)
     with tempfile.TemporaryDirectory() as folder:
         artifacts = fit_all(kind, train, Path(folder), seed=options.seed)
-        found = measure_conversions(test, artifacts)
-        found["chains"] = measure_chains(test, artifacts, seed=options.seed)
-        found["compatibility"] = measure_compatibility(test, artifacts).to_dict()
+        results = measure_conversions(test, artifacts)
+        results["chains"] = measure_chains(test, artifacts, seed=options.seed)
+        results["compatibility"] = measure_compatibility(test, artifacts).to_dict()
     if options.data is not None:
-        found["faces"] = measure_faces(options.data, kind, seed=options.seed)
-    return {"kind": kind, "fitted_subjects": fitted, "test_subjects": tested, **found}
+        results["faces"] = measure_faces(options.data, kind, seed=options.seed)
+    return {"kind": kind, "fitted_subjects": fitted, "test_subjects": tested, **results}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -197,9 +198,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--kind", default="kernel", help="kind of the aligners")
     parser.add_argument("--subjects", type=int, default=5_000, help="subjects to fit on")
     options = parser.parse_args(arguments)
-    found = run(options)
-    print_tables(found)
-    write_result(options, "several_versions", found)
+    results = run(options)
+    print_tables(results)
+    write_result(options, "several_versions", results)
 
 
 if __name__ == "__main__":

@@ -21,22 +21,22 @@ def beaten(result: dict[str, Any]) -> list[str]:
     """Write every line of the comparison: its own threshold, and scenario 1's."""
     ours = result["recommended"]
     lines = []
-    for upgrade, found in result["upgrades"].items():
+    for upgrade, comparison in result["upgrades"].items():
         lines += [f"**{upgrade}**", "", "| scenario 3 | FAR at FRR 5 % | FRR at S1's threshold | FAR there |"]
         lines.append("|---|---|---|---|")
-        for line, row in found["lines"].items():
+        for line, row in comparison["lines"].items():
             if line.startswith("S2"):
                 continue
             name = line.removeprefix("S3: ")
             for short, long in NAMES.items():
                 name = long if name == short else name.replace(f": {short}", f": {long}").replace("S3, ", "")
-            own = one_in(row["far_at_frr"]["value"])
+            at_own_threshold = one_in(row["far_at_frr"]["value"])
             fixed = (
                 "– | –" if "fused" in line or line == "old" else f"{row['fixed_frr']:.1%} | {one_in(row['fixed_far'])}"
             )
-            lines.append(f"| {f'**{name}**' if ours in name else name} | {own} | {fixed} |")
+            lines.append(f"| {f'**{name}**' if ours in name else name} | {at_own_threshold} | {fixed} |")
         lines += ["", "| FAR of ours as a multiple of | value (95 %) | fold by fold |", "|---|---|---|"]
-        for what, ratio in found["ratios"].items():
+        for what, ratio in comparison["ratios"].items():
             scenario, _, base = what.partition(f": {ours} / ")
             plain = base.removeprefix("S3: ")
             scenario += ", Dense without" if plain != base else ""
@@ -64,7 +64,7 @@ def one_in(rate: float) -> str:
 def fill(text: str, name: str, lines: list[str]) -> str:
     """Put lines between the page's markers of a table."""
     marked = re.compile(rf"(<!-- {name}: recipes/face/study_tables.py -->\n).*?(<!-- end -->)", re.DOTALL)
-    return marked.sub(lambda found: "\n".join([found[1], *lines, "", found[2]]), text)
+    return marked.sub(lambda mark: "\n".join([mark[1], *lines, "", mark[2]]), text)
 
 
 def make_page() -> str:

@@ -136,24 +136,24 @@ def run(job: Job, options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def print_cell(name: str, found: dict[str, Any]) -> None:
+def print_cell(name: str, cell: dict[str, Any]) -> None:
     """Print the four scenarios of a cell, each above the paper's."""
-    print(f"\n{name}" + ("" if "not_run" not in found else f": not run, {found['not_run']}"))
-    if "not_run" in found:
+    print(f"\n{name}" + ("" if "not_run" not in cell else f": not run, {cell['not_run']}"))
+    if "not_run" in cell:
         return
-    print(f"  {'':8}{'genuine':>9}{'impostor':>10}{'FRR':>9}{'FAR':>12}{'FAR at its own FRR threshold':>32}")
-    for number, (scenario, each) in enumerate(found["scenarios"].items()):
-        far, own = (f"1/{1 / each[key]:,.0f}" if each[key] else "none" for key in ("far", "far_at_frr"))
+    print(f"  {'':8}{'genuine':>9}{'impostor':>10}{'FRR':>9}{'FAR':>12}{'FAR at its own_far FRR threshold':>32}")
+    for number, (scenario, each) in enumerate(cell["scenarios"].items()):
+        far, own_far = (f"1/{1 / each[key]:,.0f}" if each[key] else "none" for key in ("far", "far_at_frr"))
         distances = f"{each['mean_genuine']:9.4f}{each['mean_impostor']:10.4f}"
-        print(f"  {scenario:8}{distances}{each['frr']:9.2%}{far:>12}{own:>32}")
-        if found["paper"] is not None:
-            row = found["paper"]["rows"][number]
+        print(f"  {scenario:8}{distances}{each['frr']:9.2%}{far:>12}{own_far:>32}")
+        if cell["paper"] is not None:
+            row = cell["paper"]["rows"][number]
             print(
                 f"  {'  paper':8}{row['mean_genuine']:9.4f}{row['mean_impostor']:10.4f}{row['frr']:9.2%}"
                 f"{'1/' + format(row['one_in'], ','):>12}"
             )
-    if found["paper"] is not None and found["paper"]["subjects"] != found["subjects"]:
-        print(f"  (the paper's cell: {found['paper']['subjects']:,} subjects)")
+    if cell["paper"] is not None and cell["paper"]["subjects"] != cell["subjects"]:
+        print(f"  (the paper's cell: {cell['paper']['subjects']:,} subjects)")
 
 
 def has_gpu() -> bool:
@@ -164,8 +164,8 @@ def has_gpu() -> bool:
 
 def read_cells(path: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Return the cells that an interrupted run with the same seed left."""
-    before = json.loads(path.read_text()) if path.exists() else {}
-    return before.get("cells", {}) if before.get("seed") == options.seed else {}
+    recorded = json.loads(path.read_text()) if path.exists() else {}
+    return recorded.get("cells", {}) if recorded.get("seed") == options.seed else {}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -56,8 +56,8 @@ class Fold:
         if not path.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
             aligner = self._fit(name)
-            found = {part: aligner.transform(pairs.source.vectors) for part, pairs in self.split.parts().items()}
-            np.savez(path, **found)
+            parts = {part: aligner.transform(pairs.source.vectors) for part, pairs in self.split.parts().items()}
+            np.savez(path, **parts)
         with np.load(path) as arrays:
             return {part: normalize_rows(arrays[part].astype(np.float64)) for part in self.new}
 
@@ -108,9 +108,9 @@ def lines(fold: Fold) -> Iterator[tuple[str, VerificationPairs]]:
         return fold.pairs(converted, new)
 
     for name in (PAPER, "dense", "kernel", "residual-0", "residual-1", "residual-2"):
-        found = fold.converted(name)
-        yield name, plain(found["test"])
-        yield f"{name}, reweighted", plain(found["test"] @ fold.reweighting(found).T)
+        parts = fold.converted(name)
+        yield name, plain(parts["test"])
+        yield f"{name}, reweighted", plain(parts["test"] @ fold.reweighting(parts).T)
     networks = [f"residual-{seed}" for seed in range(3)]
     means = {
         "three networks": networks,
@@ -120,27 +120,27 @@ def lines(fold: Fold) -> Iterator[tuple[str, VerificationPairs]]:
         "kernel fitted on validation too + network (recommended)": ["kernel-refit", "residual-0"],
     }
     for name, members in means.items():
-        found = fold.mean(*members)
-        yield f"{name}, reweighted", plain(found["test"] @ fold.reweighting(found).T)
+        parts = fold.mean(*members)
+        yield f"{name}, reweighted", plain(parts["test"] @ fold.reweighting(parts).T)
     others = "penalty0.05", "penalty0.6", "penalty2", "robust", "per_person", "class_mean_0.3", "class_mean_0.7"
     for name in others:
-        found = fold.converted(f"kernel-{name}")
-        yield f"kernel {name}, reweighted", plain(found["test"] @ fold.reweighting(found).T)
+        parts = fold.converted(f"kernel-{name}")
+        yield f"kernel {name}, reweighted", plain(parts["test"] @ fold.reweighting(parts).T)
     yield from _outputs(fold, plain)
 
 
 def _outputs(fold: Fold, plain: Callable[[np.ndarray], VerificationPairs]) -> Iterator[tuple[str, VerificationPairs]]:
     """Yield variants of what is done with the mean of kernel and network."""
-    found, new = fold.mean("kernel", "residual-0"), fold.new["test"]
+    parts, new = fold.mean("kernel", "residual-0"), fold.new["test"]
     for strength in (0.2, 0.5, 2.0, 4.0):
-        yield f"reweighted, strength {strength:g}", plain(found["test"] @ fold.reweighting(found, strength=strength).T)
+        yield f"reweighted, strength {strength:g}", plain(parts["test"] @ fold.reweighting(parts, strength=strength).T)
     for residual, within in ((0, 1), (1, 0), (1, 2), (2, 1)):
-        matrix = fold.reweighting(found, residual=residual, within=within)
-        yield f"reweighted, residual × {residual}, within × {within}", plain(found["test"] @ matrix.T)
-    matrix = fold.reweighting(found)
-    yield "centred, then reweighted", plain((found["test"] - found["validation"].mean(axis=0)) @ matrix.T)
+        matrix = fold.reweighting(parts, residual=residual, within=within)
+        yield f"reweighted, residual × {residual}, within × {within}", plain(parts["test"] @ matrix.T)
+    matrix = fold.reweighting(parts)
+    yield "centred, then reweighted", plain((parts["test"] - parts["validation"].mean(axis=0)) @ matrix.T)
     certain = np.linalg.norm(sum(fold.converted(name)["test"] for name in ("kernel", "residual-0")), axis=1)
-    ours = {part: normalize_rows(found[part] @ matrix.T) for part in ("train", "test")}
+    ours = {part: normalize_rows(parts[part] @ matrix.T) for part in ("train", "test")}
     yield "agreement of the members as length", fold.pairs(ours["test"] * certain[:, np.newaxis], new, "dot")
     old = fold.split.test.source.vectors
     for weight in (0.25, 0.5, 1.0):
@@ -176,15 +176,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         counts: dict[str, list[Any]] = {}
         for number in USED[:1] if options.smoke else USED:
             folder = options.output / ("tried-smoke" if options.smoke else "tried") / f"{old}-{new}-fold-{number}"
-            for line, found in lines(Fold(splits[number], folder, smoke=options.smoke)):
-                counts.setdefault(line, []).append(far_at_frr(found, FRR))
+            for line, folds in lines(Fold(splits[number], folder, smoke=options.smoke)):
+                counts.setdefault(line, []).append(far_at_frr(folds, FRR))
         result[name] = {
             line: {
-                "false_acceptances": [each.false_acceptances for each in found],
-                "impostor_pairs": [each.impostor_pairs for each in found],
-                "far_at_frr": sum(each.false_acceptances for each in found) / sum(e.impostor_pairs for e in found),
+                "false_acceptances": [each.false_acceptances for each in folds],
+                "impostor_pairs": [each.impostor_pairs for each in folds],
+                "far_at_frr": sum(each.false_acceptances for each in folds) / sum(e.impostor_pairs for e in folds),
             }
-            for line, found in counts.items()
+            for line, folds in counts.items()
         }
         print(f"\n{name}: FAR at FRR 5 % in scenario 3, and as a multiple of dense")
         for line, row in result[name].items():

@@ -43,10 +43,10 @@ def _refit(plain: KernelAligner, source: np.ndarray, target: np.ndarray, weights
     def similarities(units: np.ndarray) -> np.ndarray:
         return np.exp((units @ plain.landmarks.T - 1) * 2 / plain.bandwidth)
 
-    found = similarities(normalize_rows(source - plain.mean))
+    kernel = similarities(normalize_rows(source - plain.mean))
     residual = target - (source @ plain.weight.T + plain.bias)
-    gram = (found * weights[:, np.newaxis]).T @ found + PENALTY * similarities(plain.landmarks)
+    gram = (kernel * weights[:, np.newaxis]).T @ kernel + PENALTY * similarities(plain.landmarks)
     gram[np.diag_indices_from(gram)] += 1e-3 + 2e-6 * gram.diagonal().max()
-    coefficients = np.linalg.solve(gram, (found * weights[:, np.newaxis]).T @ residual).T
+    coefficients = np.linalg.solve(gram, (kernel * weights[:, np.newaxis]).T @ residual).T
     arrays = plain.state() | {"coefficients": coefficients.astype(np.float32)}
     return KernelAligner.from_state(plain.config(), arrays)

@@ -145,9 +145,9 @@ def read_intents(options: Options) -> tuple[dict, dict, dict]:
     for number, row in enumerate(rows):
         if number >= MOST_PAIRS:
             answers.setdefault(row["category"], []).append(f"d{number}")
-    asked = [parts["test"][row] for row in rng.choice(len(parts["test"]), QUERIES, replace=False)]
-    queries = {f"q{number}": row["text"] for number, row in enumerate(asked)}
-    gains = {f"q{number}": dict.fromkeys(answers.get(row["category"], ()), 1.0) for number, row in enumerate(asked)}
+    test_rows = [parts["test"][row] for row in rng.choice(len(parts["test"]), QUERIES, replace=False)]
+    queries = {f"q{number}": row["text"] for number, row in enumerate(test_rows)}
+    gains = {f"q{number}": dict.fromkeys(answers.get(row["category"], ()), 1.0) for number, row in enumerate(test_rows)}
     return queries, documents, gains
 
 

@@ -135,16 +135,16 @@ def draw_all(upgrades: Mapping[str, Mapping[str, Any]]) -> str:
 
 def main() -> None:
     options = read_options(__doc__)
-    rows = read_upgrades(options)
-    upgrades = {name: collect_points(row) for name, row in rows.items()}
-    costs = {name: aligner_costs(row) for name, row in rows.items()}
+    upgrade_rows = read_upgrades(options)
+    upgrades = {name: collect_points(row) for name, row in upgrade_rows.items()}
+    costs = {name: aligner_costs(row) for name, row in upgrade_rows.items()}
     means = average(upgrades)
-    shown = [
+    rows = [
         (name, f"{each['embedded']:.0%}", f"{each['gap']:+.2f}", f"{each['least']:+.2f}")
         for name, each in means.items()
         if not name.startswith(("random", "usefulness")) or "10%" in name or "20%" in name
     ]
-    show("mean of the document searches", ("mode", "re-embeds", "gap closed", "least"), shown)
+    show("mean of the document searches", ("mode", "re-embeds", "gap closed", "least"), rows)
     show(
         "what the aligner costs, of a reindex",
         ("upgrade", "of this collection", "of a million documents"),

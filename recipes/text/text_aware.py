@@ -179,9 +179,9 @@ def show_upgrade(name: str, result: Mapping) -> None:
         )
         for line, each in result["lines"].items()
     ]
-    kept = ", ".join(part["name"] for part in result["parts"] if part["used"])
+    used_parts = ", ".join(part["name"] for part in result["parts"] if part["used"])
     header = ("", "cost", METRIC, "against today (95 %)", "gap closed (95 %)")
-    show(f"{name}: {kept}", header, rows)
+    show(f"{name}: {used_parts}", header, rows)
     hybrid = result["hybrid"]
     rows = [
         (line.replace("_", " "), f"{each['chosen']['value']:.3f}", as_estimate(each["chosen_difference"]))

@@ -85,12 +85,12 @@ def upgrade(collection: Collection, old: str, new: str, options: Options) -> dic
 def close_lazily(evaluation: ec.Evaluation, seed: int) -> dict[str, dict]:
     """Say what share of the gap lazy backfill closes, searched fused and not; each query is judged as it was served."""
     report = evaluation.report
-    before, goal = report.per_query["status_quo"], report.per_query["full_reindex"]
+    status_quo, goal = report.per_query["status_quo"], report.per_query["full_reindex"]
     return {
         search: {
             "value": float(curve.values.mean()),
-            "difference": bootstrap_difference(curve.values, before, seed=seed).to_dict(),
-            "gap": bootstrap_ratio(curve.values - before, goal - before, seed=seed).to_dict(),
+            "difference": bootstrap_difference(curve.values, status_quo, seed=seed).to_dict(),
+            "gap": bootstrap_ratio(curve.values - status_quo, goal - status_quo, seed=seed).to_dict(),
             "native_fraction": float(curve.native_fraction()[-1]),
         }
         for search, curve in zip(("converted", "fused"), evaluation.modes.curves[:2], strict=True)  # at full depth

@@ -69,7 +69,7 @@ def rows(text: str) -> NDArray[np.float32]:
 
 @pytest.mark.parametrize("pooling", ["mean", "cls", "last"])
 def test_pooling_is_what_it_says(model: Path, tokenizer: Path, pooling: Any) -> None:
-    pools = {"mean": lambda found: found.mean(axis=0), "cls": lambda found: found[0], "last": lambda found: found[-1]}
+    pools = {"mean": lambda rows: rows.mean(axis=0), "cls": lambda rows: rows[0], "last": lambda rows: rows[-1]}
     extractor = OnnxTextExtractor(model, tokenizer, pooling=pooling, normalize=False, batch_size=2)
     expected = [pools[pooling](rows(text)) for text in TEXTS]
     np.testing.assert_allclose(extractor.extract(TEXTS), expected, atol=1e-6)

@@ -287,7 +287,7 @@ class FileGallery(GalleryStore):
             self._layout.write(temporary, contents, np.arange(len(contents.keys)), replaced, job)
             self._notes.add(job, temporary)
             written = self._layout.read(temporary)
-            save_served(file, written, contents.keys[ours], contents.keys[native], before=previous)
+            save_served(file, written, contents.keys[ours], contents.keys[native], previous=previous)
         save_served(file, written, contents.keys[ours], contents.keys[native])
         return len(places)
 

@@ -1,4 +1,4 @@
-"""What a migration put into service as a file, so that what an application changes there can be told apart."""
+"""The rows that a migration put into service as a file; they tell which rows an application changed later."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from embcompat.files.writing.atomic import atomic_path
 from embcompat.stores.digests import vector_digests
 from embcompat.stores.files.layouts import Contents
 
-_KEY_WEIGHT = np.uint64(0x9E3779B97F4A7C15)  # odd, so that no two keys fall together
+_KEY_WEIGHT = np.uint64(0x9E3779B97F4A7C15)  # odd, so that no two keys collide
 
 
 @dataclass(frozen=True)
 class ServedRows:
     """Rows that were put into service.
 
-    While a file is replaced, a row is here as it was and as it will be, so that a kill before or after is all right.
+    While a file is replaced, both its old and its new rows are listed, so a kill at any moment does no harm.
 
     Attributes:
         keys: Array (n,), int64.
@@ -34,7 +34,7 @@ class ServedRows:
     def match(
         self, keys: NDArray[np.int64], vectors: NDArray[np.float32]
     ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Return of each row in service whether it is as it was put there, and whether it is native."""
+        """Return for each row in service whether it is unchanged, and whether it is native."""
         if not len(self.keys):
             return np.zeros(len(keys), bool), np.zeros(len(keys), bool)
         ours = _mixed(self.keys, self.digests)
@@ -56,26 +56,27 @@ def save_served(
     keys: NDArray[np.int64],
     native: NDArray[np.int64],
     *,
-    before: ServedRows | None = None,
+    previous: ServedRows | None = None,
 ) -> None:
     """Write what is put into service, in one step.
 
     Args:
-        path: Where.
-        written: The file that is put into service, as it reads back: its kind may have rounded the vectors.
+        path: Where to write the record.
+        written: The file that is put into service, read back, because its format may have rounded the vectors.
         keys: Keys of the rows that the migration or the new model made.
-        native: Keys of those that the new model made.
-        before: What the file that is to be replaced holds, as long as it is there.
+        native: Keys of those rows that the new model made.
+        previous: The rows of the file that is replaced, while that file exists.
     """
     mask = np.isin(written.keys, keys)
     ours = written.keys[mask]
     rows = np.stack([ours, vector_digests(written.vectors[mask]), np.isin(ours, native).astype(np.int64)])
-    if before is not None:
-        rows = np.concatenate([rows, np.stack([before.keys, before.digests, before.native.astype(np.int64)])], axis=1)
+    if previous is not None:
+        replaced = np.stack([previous.keys, previous.digests, previous.native.astype(np.int64)])
+        rows = np.concatenate([rows, replaced], axis=1)
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
         np.save(stream, rows)
 
 
 def _mixed(keys: NDArray[np.int64], digests: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """Return one number of key and digest."""
+    """Combine key and digest in one number."""
     return keys.view(np.uint64) * _KEY_WEIGHT + digests.view(np.uint64)
