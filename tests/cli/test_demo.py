@@ -110,10 +110,10 @@ def test_the_report_is_written_and_nothing_half_done_is_left(folder: Path) -> No
 
 
 def test_texts_are_real_distinct_and_spread() -> None:
-    texts = read_docstrings(500)
-    assert len(texts) == 500
-    assert len({text.summary for text in texts}) == len({text.body for text in texts}) == 500
-    assert {"numpy", "scipy"} < {text.name.partition(".")[0] for text in texts}
+    texts = read_docstrings(100, packages=["unittest", "numpy.ma", "no_such_package"])
+    assert len(texts) == 100
+    assert len({text.summary for text in texts}) == len({text.body for text in texts}) == 100
+    assert {"unittest", "numpy"} == {text.name.partition(".")[0] for text in texts}
     assert [text.name for text in texts] == sorted(text.name for text in texts)
 
 
