@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from embcompat.evaluation.verification import VerificationReport, evaluate_verification
     from embcompat.export import save_aligner_pair, save_artifact
     from embcompat.extractors import Extractor, extract_embeddings, list_extractors, load_extractor
+    from embcompat.hub import push_to_hub
     from embcompat.migration import convert_file
     from embcompat.registry import Registry
     from embcompat.report import write_report
@@ -80,6 +81,7 @@ _HOMES = {
         "list_extractors",
         "load_extractor",
     ),
+    "embcompat.hub": ("push_to_hub",),
     "embcompat.migration": ("convert_file",),
     "embcompat.registry": ("Registry",),
     "embcompat.report": ("write_report",),
@@ -142,6 +144,7 @@ __all__ = [
     "load_extractor",
     "pair_embeddings",
     "plan_backfill",
+    "push_to_hub",
     "read_artifact",
     "read_qrels",
     "sample_gallery",

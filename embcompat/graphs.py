@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Any, Final
 
 from embcompat.errors import ArtifactError
@@ -98,3 +98,40 @@ def _has_broken_text(message: Any) -> bool:
     return any(
         isinstance(text, bytes) for value in texts for text in ([value] if isinstance(value, (str, bytes)) else value)
     )
+
+
+def split_outputs(graph: bytes, main: str, extra: Set[str]) -> dict[str, bytes]:
+    """Return the graph of each output alone: of the main one, and of those of the extra ones that it has.
+
+    onnxruntime computes every node of a graph, whichever outputs are asked for; so each gets its own session. What
+    belongs to an extra output alone has its name before the first dot of its own.
+
+    Args:
+        graph: The serialized model.
+        main: What to call the main output's graph.
+        extra: Names of outputs that the graph may have besides.
+    """
+    import onnx
+
+    model = onnx.load_model_from_string(graph)
+    present = extra & {output.name for output in model.graph.output}
+    if not present:
+        return {main: graph}
+    parts = {}
+    for name in (main, *present):
+        part = onnx.ModelProto()
+        part.CopyFrom(model)
+        for field in ("node", "initializer", "output"):
+            values = getattr(part.graph, field)
+            owners = [value.name.split(".")[0] for value in values]
+            chosen = [
+                value
+                for value, owner in zip(values, owners, strict=True)
+                if (owner if owner in present else main) == name
+            ]
+            del values[:]
+            values.extend(chosen)
+        if name != main:
+            del part.graph.input[1:]
+        parts[name] = part.SerializeToString()
+    return parts

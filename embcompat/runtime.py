@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, Self, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +15,7 @@ from embcompat.cohorts import Cohort, ScoreCohort
 from embcompat.embeddings import Embeddings, convert_embeddings
 from embcompat.errors import ArtifactError, InputError
 from embcompat.files.validation import as_array
+from embcompat.graphs import split_outputs
 from embcompat.spaces import require_space
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class OnnxAligner:
             if threads < 1:
                 raise InputError(f"threads must be at least 1. Got {threads}.")
             options.intra_op_num_threads = threads
-        graphs = _split_outputs(self.artifact.graph())
+        graphs = split_outputs(self.artifact.graph(), CONVERTED, {CONVERTIBILITY, PLAIN})
         self._convertibility_graph = graphs.get(CONVERTIBILITY)
         self._open: Callable[[bytes], Any] = partial(
             ort.InferenceSession, sess_options=options, providers=list(providers), enable_fallback=0
@@ -74,6 +75,32 @@ class OnnxAligner:
         worded = {} if self._encoder is None else {"features": self._encoder.dim}
         self._session = self._open_checked(graphs[CONVERTED], worded)
         self._plain_session = self._session if self._encoder is None else self._open_checked(graphs.get(PLAIN, b""), {})
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, *, revision: str | None = None, **options: Any) -> Self:
+        """Serve an artifact from a directory, or from the Hugging Face Hub, where `embcompat.push_to_hub` puts them.
+
+        Args:
+            name: A directory, or a repository ``owner/name``. A directory that exists comes first.
+            revision: A commit, tag or branch of the repository; the main branch when None. Only a commit never changes.
+            options: Passed on to the constructor: ``threads``, ``providers``.
+
+        Raises:
+            InputError: If there is no such directory, repository or revision, or it holds no artifact.
+            ArtifactError: If the artifact is damaged or its graph is refused.
+            ServiceError: If the Hub cannot be reached.
+            MissingExtraError: If huggingface_hub is not installed.
+
+        Example:
+            ``OnnxAligner.from_pretrained("my-team/old-to-new", revision="4f2c…")``
+        """
+        if isinstance(name, Path) or Path(name).is_dir():
+            if revision is not None:
+                raise InputError(f"revision is for repositories of the Hub. Got the directory {name} and {revision!r}.")
+            return cls(name, **options)
+        from embcompat.hub import download_artifact
+
+        return cls(download_artifact(name, revision=revision), **options)
 
     def _read_encoder(self) -> StaticEncoder | None:
         """Return the static encoder of an artifact that reads texts."""
@@ -267,34 +294,3 @@ def _reopen(path: Path, artifact_id: str, threads: int | None, providers: tuple[
 
 def _types(values: Sequence[Any]) -> list[str]:
     return [value.type for value in values]
-
-
-def _split_outputs(graph: bytes) -> dict[str, bytes]:
-    """Return the graph of each output alone: of the conversion, and of convertibility and plain map where there are.
-
-    onnxruntime computes every node of a graph, whichever outputs are asked for; so each gets its own session.
-    """
-    import onnx
-
-    model = onnx.load_model_from_string(graph)
-    extra = {CONVERTIBILITY, PLAIN} & {output.name for output in model.graph.output}
-    if not extra:
-        return {CONVERTED: graph}
-    parts = {}
-    for name in (CONVERTED, *extra):
-        part = onnx.ModelProto()
-        part.CopyFrom(model)
-        for field in ("node", "initializer", "output"):
-            values = getattr(part.graph, field)
-            owners = [value.name.split(".")[0] for value in values]
-            chosen = [
-                value
-                for value, owner in zip(values, owners, strict=True)
-                if (owner if owner in extra else CONVERTED) == name
-            ]
-            del values[:]
-            values.extend(chosen)
-        if name != CONVERTED:
-            del part.graph.input[1:]
-        parts[name] = part.SerializeToString()
-    return parts
