@@ -1,6 +1,6 @@
 """Models behind one small protocol, found by name among the installed plug-ins."""
 
-from embcompat.extractors.base import Estimate, EstimatingExtractor, Extractor, extraction_notes
+from embcompat.extractors.base import Estimate, EstimatingExtractor, Extractor, extraction_notes, extraction_remarks
 from embcompat.extractors.canary import CANARY_TEXTS, read_canary
 from embcompat.extractors.discovery import ENTRY_POINT_GROUP, ExtractorInfo, list_extractors, load_extractor
 from embcompat.extractors.extraction import SkippedItem, extract_embeddings
@@ -20,6 +20,7 @@ __all__ = [
     "choose_prompt",
     "extract_embeddings",
     "extraction_notes",
+    "extraction_remarks",
     "length_notes",
     "list_extractors",
     "load_extractor",

@@ -18,7 +18,7 @@ class Extractor(Protocol):
 
     Any class with these three members is one; `embcompat.testing.check_extractor` tells whether it keeps its word. One
     that has a fourth, ``notes(items)``, tells what a user should know of how it reads these items; see
-    `extraction_notes`.
+    `extraction_notes`. One that has ``remarks()`` tells what it noticed while it read them; see `extraction_remarks`.
     """
 
     @property
@@ -52,6 +52,15 @@ def extraction_notes(extractor: Extractor, items: Sequence[Any]) -> list[str]:
     """
     notes = getattr(extractor, "notes", None)
     return [] if notes is None else list(notes(items))
+
+
+def extraction_remarks(extractor: Extractor) -> list[str]:
+    """Return what an extractor noticed in the items that it has embedded so far, a sentence each.
+
+    For instance how many photographs held several faces, of which one was embedded.
+    """
+    remarks = getattr(extractor, "remarks", None)
+    return [] if remarks is None else list(remarks())
 
 
 @dataclass(frozen=True)

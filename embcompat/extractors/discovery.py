@@ -25,7 +25,7 @@ PLUGINS: dict[str, tuple[str, ...]] = {
         "sentence-transformers",
         "static64",
     ),
-    "embcompat-face": ("dlib", "facenet", "onnx-face"),
+    "embcompat-face": ("adaface", "dlib", "facenet", "insightface", "onnx-face", "sface"),
 }
 """The extractors that our own plug-ins bring, so that a name asked for too early tells what to install."""
 

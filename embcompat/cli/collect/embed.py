@@ -144,7 +144,7 @@ class _Run:
 
 
 def _run(extractor: Extractor, items: Items, out: Path, notes: list[str], *, skip_errors: bool) -> _Run:
-    from embcompat.extractors import extract_embeddings
+    from embcompat.extractors import extract_embeddings, extraction_remarks
 
     skipped: list[SkippedItem] = []
     on_skip = skipped.append if skip_errors else None
@@ -161,7 +161,10 @@ def _run(extractor: Extractor, items: Items, out: Path, notes: list[str], *, ski
         )
     if not len(embeddings):
         raise ExtractionError(f"not one of {len(skipped)} items could be embedded. The first: {skipped[0].reason}.")
-    return _Run(embeddings, skipped, time.perf_counter() - start, notes)
+    remarks = extraction_remarks(extractor)
+    for remark in remarks:
+        messages().print(remark, soft_wrap=True)
+    return _Run(embeddings, skipped, time.perf_counter() - start, [*notes, *remarks])
 
 
 def parts_path(out: Path) -> Path:

@@ -1,36 +1,42 @@
-"""Images from paths, bytes, arrays and PIL, as RGB arrays; what cannot be used is refused by name."""
+"""Images from paths, bytes, arrays and PIL, as RGB arrays; what cannot be used is refused by name.
+
+Pillow is imported where an image is read: the packages that bring image models depend on it, embcompat itself does not.
+"""
 
 from __future__ import annotations
 
 import io
 import warnings
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
 
 from embcompat.errors import ExtractionError, InputError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 MAX_PIXELS = 50_000_000
 """Largest image that is decoded unless told otherwise: 50 megapixels, 150 MB as RGB [ours]."""
 
-_PILLOW_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+_PILLOW_PIXELS = 178_956_970
 """Pillow itself opens no larger image; that limit belongs to the whole process, so it is left alone."""
 
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 """Bytes 8 to 12 of a HEIF file (ISO/IEC 23008-12)."""
 
+_ORIENTATION = 0x0112
 
 _TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
 }
 """EXIF orientation → what turns the image upright (CIPA DC-008, Exif 2.32, tag 274)."""
 
@@ -50,9 +56,11 @@ def load_image(item: Any, *, convert: bool = False, max_pixels: int = MAX_PIXELS
             not RGB; names the item.
 
     Example:
-        >>> load_image(Image.new("RGB", (4, 2), "red")).shape
+        >>> load_image(np.zeros((2, 4, 3), dtype=np.uint8)).shape
         (2, 4, 3)
     """
+    from PIL import Image
+
     name = describe(item)
     if isinstance(item, np.ndarray):
         image = _from_array(item, name)
@@ -87,14 +95,16 @@ def load_image(item: Any, *, convert: bool = False, max_pixels: int = MAX_PIXELS
 
 def _upright(image: Image.Image) -> Image.Image:
     """Turn an image as its EXIF orientation says; no other tag is read, and damaged EXIF says nothing."""
+    from PIL import Image
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            orientation = image.getexif().get(ExifTags.Base.Orientation)
+            orientation = image.getexif().get(_ORIENTATION)
     except Exception:  # odd EXIF is no reason to lose the photo
         return image
     method = _TURNS.get(orientation) if isinstance(orientation, int) else None
-    return image if method is None else image.transpose(method)
+    return image if method is None else image.transpose(Image.Transpose[method])
 
 
 def describe(item: Any) -> str:
@@ -110,6 +120,8 @@ def describe(item: Any) -> str:
 
 def _open(item: str | Path | bytes, name: str) -> Image.Image:
     """Open an image file without decoding it, apart from its header."""
+    from PIL import Image
+
     try:
         data = item if isinstance(item, bytes) else Path(item).read_bytes()
     except (OSError, ValueError) as error:
@@ -137,9 +149,10 @@ def _open_heif(data: bytes, name: str) -> Image.Image:
     try:
         import pillow_heif
     except ImportError as error:
-        raise ExtractionError(f"{name} is HEIC. To read it: pip install 'embcompat-face[heic]'") from error
+        raise ExtractionError(f"{name} is HEIC. To read it: pip install pillow-heif") from error
     opener: Any = pillow_heif.HeifImageFile  # it has no types
-    return cast(Image.Image, opener(io.BytesIO(data)))
+    image: Image.Image = opener(io.BytesIO(data))
+    return image
 
 
 def check_max_pixels(max_pixels: int) -> int:
@@ -158,6 +171,8 @@ def _from_array(array: NDArray[Any], name: str) -> Image.Image:
         raise ExtractionError(f"{name} is not an image. Pass uint8 of shape (height, width, 3) in RGB order")
     if array.size == 0:
         raise ExtractionError(f"{name} has no pixels")
+    from PIL import Image
+
     return Image.fromarray(np.ascontiguousarray(array))
 
 
@@ -165,6 +180,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB":
         return image
     if image.has_transparency_data:
+        from PIL import Image
+
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "black"), image).convert("RGB")
     return image.convert("RGB")
