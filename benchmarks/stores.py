@@ -26,9 +26,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from collection_galleries import COLLECTION_GALLERIES
 from machine import alternate, describe, line_at_least, median_ratio, write_results
 from store_clients import clients
-from store_galleries import DIM, GALLERIES, BareGallery, make_artifact, write_dataset
+from store_galleries import DIM, BareGallery, make_artifact, write_dataset
+from store_galleries import GALLERIES as SERVED_GALLERIES
 
 from embcompat.errors import EmbcompatError
 from embcompat.migration import convert_dataset, convert_file, cut_over, roll_back, run_migration
@@ -36,6 +38,7 @@ from embcompat.runtime import OnnxAligner
 from embcompat.stores import open_store
 
 HERE = Path(__file__)
+GALLERIES = SERVED_GALLERIES | COLLECTION_GALLERIES
 ROWS = {
     "lancedb": 200_000,
     "postgresql": 200_000,
@@ -43,6 +46,7 @@ ROWS = {
     "faiss": 300_000,
     "parquet": 1_000_000,
     "qdrant": 500,
+    "sqlite": 50_000,
 }
 CUTOVER_ROWS = {"postgresql": 1_000_000, "postgresql-column": 1_000_000, "lancedb": 1_000_000}
 BUSY_ROWS = {"postgresql": 100_000, "postgresql-column": 100_000}
@@ -240,7 +244,7 @@ def main() -> None:
         recorded = json.loads(options.out.read_text())["lines"] if options.out and options.out.exists() else []
         load = os.getloadavg()[0]
         named = {line["what"]: line for line in [*recorded, *({**line, "load_average": load} for line in fresh)]}
-        packages = ("lancedb", "psycopg", "qdrant-client", "faiss-cpu", "pyarrow", "ray")
+        packages = ("lancedb", "psycopg", "qdrant-client", "faiss-cpu", "pyarrow", "ray", "sqlite-vec")
         write_results({"machine": describe(*packages), "lines": list(named.values())}, options.out)
 
 

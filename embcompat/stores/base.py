@@ -89,6 +89,7 @@ class GalleryStore(StoreEngine, ABC):
             self.write(job, *finish(rows))
         for ids in self.revived(job):
             self.discard(job, ids)
+        self._settle(job)
 
     @final
     def rollback(self, job: Job) -> int:

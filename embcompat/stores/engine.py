@@ -143,6 +143,9 @@ class StoreEngine(ABC):
     def _cutover(self, job: Job, finish: Finish) -> None:
         """Put the target side into service in one step; convert the last rows where writers can be held meanwhile."""
 
+    def _settle(self, job: Job) -> None:  # noqa: B027 - few stores have anything to do
+        """End a cutover, once the rows of the moment of the switch have been converted; by default nothing."""
+
     @abstractmethod
     def _rollback(self, job: Job) -> int:
         """Put the old side back into service; return how many rows in service have no old vector."""

@@ -23,6 +23,7 @@ FORMS: Final = {
     "qdrant+http": "qdrant+http://host:port#alias.vector?target=collection",
     "qdrant+https": "qdrant+https://host:port#alias.vector?target=collection",
     "qdrant+local": "qdrant+local:///folder#alias.vector?target=collection",
+    "sqlite": "sqlite:///file.db#table.column",
 }
 """Form of the address of each built-in store."""
 
@@ -33,7 +34,7 @@ ENTRY_POINTS: Final = "embcompat.stores"
 _FILE: Final = re.compile(r"\.(parquet|pq|npy)$", re.IGNORECASE)
 """How a file that is a gallery ends."""
 
-_OPTIONS: Final = {"postgresql": {"key", "target", "type", "where"}, "qdrant": {"target"}}
+_OPTIONS: Final = {"postgresql": {"key", "target", "type", "where"}, "qdrant": {"target"}, "sqlite": set()}
 """What may follow ``?``, where it is not ``key``."""
 
 _MODULES: Final = {
@@ -44,6 +45,7 @@ _MODULES: Final = {
     "qdrant+http": ("embcompat.stores.qdrant.opening", "qdrant_client", "embcompat[qdrant]"),
     "qdrant+https": ("embcompat.stores.qdrant.opening", "qdrant_client", "embcompat[qdrant]"),
     "qdrant+local": ("embcompat.stores.qdrant.opening", "qdrant_client", "embcompat[qdrant]"),
+    "sqlite": ("embcompat.stores.sqlite.opening", "sqlite-vec", "embcompat[sqlite]"),
 }
 
 
@@ -111,7 +113,8 @@ def parse_store_url(url: str) -> StoreUrl:
         raise InputError(f"{address.public} is not an address: {error}.") from error
     known = _OPTIONS.get(scheme.partition("+")[0], {"key"})
     if unknown := options.keys() - known:
-        raise InputError(f"{scheme}:// takes only {' and '.join(sorted(known))} after ?. Got {', '.join(unknown)}.")
+        takes = f"takes only {' and '.join(sorted(known))}" if known else "takes nothing"
+        raise InputError(f"{scheme}:// {takes} after ?. Got {', '.join(unknown)}.")
     parts = tuple(unquote(part) for part in names.split(".")) if names else ()
     return StoreUrl(scheme, location, parts, options, address.public)
 

@@ -1,0 +1,61 @@
+"""Galleries for `stores.py` in stores that are converted into a second collection; see `store_galleries.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from store_galleries import DIM, BareGallery, chunks
+
+_PAGE_ROWS = 1_000
+
+
+class SqliteBare(BareGallery):
+    """A vec0 table of sqlite-vec; what is written becomes another one."""
+
+    name = "sqlite"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.path = folder / "docs.db"
+        self.url = f"sqlite://{self.path}#docs.vector"
+
+    @contextmanager
+    def connection(self) -> Iterator[Any]:
+        import sqlite_vec
+
+        from embcompat.stores.sqlite.connection import driver
+
+        connection = driver().connect(str(self.path))
+        try:
+            connection.enable_load_extension(True)
+            sqlite_vec.load(connection)
+            yield connection
+        finally:
+            connection.close()
+
+    def create(self, rows: int) -> None:
+        for path in self.folder.glob("docs.db*"):
+            path.unlink()
+        with self.connection() as connection, connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(f"CREATE VIRTUAL TABLE docs USING vec0(id INTEGER PRIMARY KEY, vector float[{DIM}])")
+            for start, vectors in chunks(rows):
+                connection.executemany(
+                    "INSERT INTO docs VALUES (?, ?)", [(key, v.tobytes()) for key, v in enumerate(vectors, start)]
+                )
+
+    def read_and_write(self) -> None:
+        with self.connection() as reading, self.connection() as writing:
+            writing.execute("DROP TABLE IF EXISTS copied")
+            writing.execute(f"CREATE VIRTUAL TABLE copied USING vec0(id INTEGER PRIMARY KEY, vector float[{DIM}])")
+            writing.commit()
+            cursor = reading.execute("SELECT id, vector FROM docs")
+            while rows := cursor.fetchmany(_PAGE_ROWS):
+                writing.executemany("INSERT INTO copied VALUES (?, ?)", rows)
+                writing.commit()
+
+
+COLLECTION_GALLERIES: dict[str, type[BareGallery]] = {each.name: each for each in (SqliteBare,)}

@@ -1,0 +1,106 @@
+"""What the engine of a second collection needs of a store: collections by name, and records by id."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from embcompat.similarities import Similarity
+from embcompat.stores.collections.records import Provenance, Record
+
+
+class Collections(ABC):
+    """The collections of a store, in which one vector of each record is looked at.
+
+    Each change of one call happens as a whole or not at all, as far as the store can do that, and may be repeated.
+
+    Attributes:
+        page_rows: Most ids of one `read`.
+    """
+
+    page_rows: int = 1_000
+
+    @abstractmethod
+    def exists(self, name: str) -> bool:
+        """Return whether there is a collection of this name."""
+
+    @abstractmethod
+    def dim(self, name: str) -> int:
+        """Return the length of its vectors."""
+
+    @abstractmethod
+    def count(self, name: str) -> int:
+        """Count its records."""
+
+    @abstractmethod
+    def memo(self, name: str) -> dict[str, Any]:
+        """Return what migrations have noted about a collection; empty where none has."""
+
+    @abstractmethod
+    def set_memo(self, name: str, memo: Mapping[str, Any]) -> None:
+        """Note something about a collection."""
+
+    @abstractmethod
+    def ids(self, name: str, *, where: str | None = None) -> Iterator[list[str]]:
+        """Read the ids of all records, or of those that meet a condition, at most ``page_rows`` at a time.
+
+        Raises:
+            InputError: If the store does not understand the condition.
+        """
+
+    @abstractmethod
+    def read(self, name: str, ids: Sequence[str]) -> list[Record]:
+        """Read the given records; those that are not there are left out."""
+
+    @abstractmethod
+    def provenances(self, name: str, ids: Sequence[str]) -> dict[str, Provenance]:
+        """Return the provenance of those of the given records that are there."""
+
+    @abstractmethod
+    def write(self, name: str, records: Sequence[Record]) -> None:
+        """Insert or replace whole records."""
+
+    @abstractmethod
+    def delete(self, name: str, ids: Sequence[str]) -> None:
+        """Delete records."""
+
+    @abstractmethod
+    def value(self, record: Record, column: str) -> Any:
+        """Return what a record holds under a name; None where it lacks that.
+
+        Raises:
+            StoreError: If no record of the store can hold anything under this name.
+        """
+
+    @abstractmethod
+    def create_like(
+        self, source: str, target: str, *, dim: int, metric: Similarity | None, memo: Mapping[str, Any]
+    ) -> None:
+        """Make an empty collection with the settings of another one, unless it is there.
+
+        Args:
+            source: The collection to resemble.
+            target: Name of the new one.
+            dim: Length of its vectors.
+            metric: How they are compared; as those of the other one when None.
+            memo: What to note about it.
+        """
+
+    @abstractmethod
+    def drop(self, name: str) -> None:
+        """Delete a collection, if it is there."""
+
+    @abstractmethod
+    def switch(self, name: str, *, parked: str, entering: str) -> None:
+        """Give a name to another collection, and the collection that had it the name ``parked``."""
+
+    def finish_index(self, name: str) -> None:  # noqa: B027 - most stores index what they are given
+        """Wait until the index of a collection is built; by default it always is."""
+
+    def index_kind(self, name: str) -> str | None:  # noqa: ARG002
+        """Return the kind of index of a collection; by default none."""
+        return None
+
+    def close(self) -> None:  # noqa: B027 - a store may hold nothing open
+        """Let go of files and connections."""

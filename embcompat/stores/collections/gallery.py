@@ -1,0 +1,300 @@
+"""A gallery that is converted into a second collection, which then takes over the name of the first.
+
+Provenance stands beside each converted record: ``space``, ``artifact`` (none for a native vector), ``source`` (digest
+of the source record), ``rest`` (digest of everything else of it) and ``digest`` (digest of the vector itself).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Final, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embcompat.spaces import SpaceVersion
+from embcompat.stores.base import GalleryStore
+from embcompat.stores.collections.backend import Collections
+from embcompat.stores.collections.records import Provenance, Record, rows_of
+from embcompat.stores.collections.sides import Sides, is_foreign
+from embcompat.stores.digests import vector_digests
+from embcompat.stores.values import Coverage, Finish, Job, Pairs, Rows, State, TargetRows, no_target_side
+
+_BATCH_BYTES: Final = 4 << 20
+
+
+class CollectionsGallery(GalleryStore):
+    """A vector of the records of a collection; see `GalleryStore`.
+
+    Args:
+        url: Where it is.
+        collections: The collections of the store.
+        name: The collection in service.
+        vector: Name of the vector, where records have several; empty where they have one.
+
+    Attributes:
+        url: As given.
+        batch_size: Rows of one write.
+        keeps_norms: Always.
+        tolerance: Vectors are stored as float32.
+    """
+
+    keeps_norms = True
+    reads_texts = True
+    draws_directly = True
+
+    def __init__(self, url: str, collections: Collections, name: str, vector: str = "") -> None:
+        self.url, self.tolerance = url, 1e-4
+        self._collections, self._name, self._vector = collections, name, vector
+        self.batch_size = max(100, min(collections.page_rows, _BATCH_BYTES // (4 * max(1, self.dim()))))
+        self._ahead: dict[str, Record] = {}
+
+    @final
+    def dim(self) -> int:
+        """Return the length of the vectors in service."""
+        return self._collections.dim(self._name)
+
+    @final
+    def state(self, job: Job) -> State:
+        """Return how far the job is, read from what is noted about the collection in service."""
+        memo = self._collections.memo(self._name)
+        converted = memo.get("vectors", {}).get(self._vector, {})
+        space = SpaceVersion.from_json(converted["space"], where=self.url) if "space" in converted else None
+        if converted.get("artifact") == job.artifact_id:
+            latest = memo.get("vector") == self._vector and self._collections.exists(self._old(job))
+            return State("cut_over" if latest else "finished", space)
+        return State("prepared" if self._collections.exists(self._target(job)) else "untouched", space)
+
+    def _prepare(self, job: Job) -> None:
+        memo = self._collections.memo(self._name)
+        vectors = {
+            **memo.get("vectors", {}),
+            self._vector: {"space": job.target.to_json(), "artifact": job.artifact_id},
+        }
+        noted = {"vector": self._vector, "vectors": vectors}
+        self._collections.create_like(self._name, self._target(job), dim=job.target.dim, metric=job.metric, memo=noted)
+
+    @final
+    def scan(self, job: Job, *, batch_size: int, missing_only: bool, claim: bool = False) -> Iterator[Rows]:  # noqa: ARG002
+        """Read the source collection, and look each page up in the target collection."""
+        sides = self._sides(job)
+        started = sides.source != sides.target
+        self._ahead = {}
+        for page in self._collections.ids(sides.source):
+            for start in range(0, len(page), batch_size):
+                ids = page[start : start + batch_size]
+                known = sides.known(ids) if started else {}
+                if missing_only:
+                    ids = [key for key in ids if key not in known]
+                records = self._collections.read(sides.source, ids)
+                if not records:
+                    continue
+                self._ahead |= {record.id: record for record in records} if missing_only and started else {}
+                yield sides.rows(records, [_recorded(record, known.get(record.id)) for record in records])
+
+    @final
+    def write(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32], digests: NDArray[np.int64]) -> None:
+        """Write records with everything else that the source records hold."""
+        if not len(ids):
+            return
+        if self.state(job).phase == "untouched":
+            raise no_target_side(self.url)
+        sides = self._sides(job)
+        sources = {key: self._ahead.pop(key) for key in ids if key in self._ahead}
+        unread = [key for key in ids if key not in sources]
+        sources |= {record.id: record for record in self._collections.read(sides.source, unread)}
+        records = [
+            Record(key, vector, sources[key].rest, Provenance(job.target.id, job.artifact_id, source))
+            for key, vector, source in zip(ids, vectors, digests.tolist(), strict=True)
+            if key in sources
+        ]
+        records = sides.reconciled(records, in_service=sides.target == self._name)
+        self._collections.write(sides.target, records)
+
+    @final
+    def write_native(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32]) -> int:
+        """Replace vectors of the target collection."""
+        if self.state(job).phase == "untouched":
+            raise no_target_side(self.url)
+        target = self._sides(job).target
+        rows = {key: row for row, key in enumerate(ids)}
+        digests = vector_digests(vectors).tolist()
+        records = [
+            replace(
+                record,
+                vector=vectors[rows[record.id]],
+                provenance=replace(
+                    record.provenance, space=job.target.id, artifact=None, digest=digests[rows[record.id]]
+                ),
+            )
+            for record in self._collections.read(target, ids)
+        ]
+        self._collections.write(target, records)
+        return len(records)
+
+    @final
+    def read(self, job: Job, ids: Sequence[str]) -> Pairs:
+        """Read both sides of the given records."""
+        return self._sides(job).read_both(ids)
+
+    @final
+    def read_target(self, job: Job, ids: Sequence[str]) -> TargetRows:
+        """Read the given records of the target collection that say that they are of the new space."""
+        started = self.state(job).phase != "untouched"
+        return self._sides(job).read_target(ids if started else [], job.target)
+
+    @final
+    def sample(self, job: Job, count: int, *, seed: int) -> Sequence[str]:
+        """Choose among the ids of all converted records."""
+        return self._sides(job).sample(job.artifact_id, count, seed=seed)
+
+    @final
+    def draw(
+        self, _job: Job, count: int | None, *, seed: int, columns: Sequence[str] = (), where: str | None = None
+    ) -> tuple[Rows, dict[str, Sequence[Any]]]:
+        """Choose ids first, and read the chosen records alone; ``where`` is a condition in the store's language."""
+        ids = [key for page in self._collections.ids(self._name, where=where) for key in page]
+        places = np.random.default_rng(seed).permutation(len(ids))[:count]
+        return self.look_up(_job, [ids[place] for place in places], columns=columns)
+
+    @final
+    def look_up(
+        self, _job: Job, ids: Sequence[str], *, columns: Sequence[str] = ()
+    ) -> tuple[Rows, dict[str, Sequence[Any]]]:
+        """Read the records with the given ids."""
+        size = self._collections.page_rows
+        records = [
+            record
+            for start in range(0, len(ids), size)
+            for record in self._collections.read(self._name, ids[start : start + size])
+        ]
+        values: dict[str, Sequence[Any]] = {
+            name: [self._collections.value(record, name) for record in records] for name in columns
+        }
+        return rows_of(records, [0] * len(records), None, self.dim()), values
+
+    @final
+    def coverage(self, job: Job) -> Coverage:
+        """Count the records of both sides, by id; of the collection in service once that is the new one."""
+        phase = self.state(job).phase
+        if phase == "prepared":
+            return self._sides(job).coverage(job.target.id)
+        rows = self._collections.count(self._name)
+        if phase == "untouched":
+            return Coverage(rows, 0, 0, 0, 0)
+        of_space = [
+            entry
+            for ids in self._collections.ids(self._name)
+            for entry in self._collections.provenances(self._name, ids).values()
+            if entry.space == job.target.id
+        ]
+        return Coverage(rows, 0, len(of_space), 0, sum(entry.artifact is None for entry in of_space))
+
+    @final
+    def remove_orphans(self, job: Job) -> int:
+        """Remove target records whose source record is gone."""
+        return self._sides(job).remove_orphans()
+
+    @final
+    def discard(self, job: Job, ids: Sequence[str]) -> None:
+        """Delete target records."""
+        self._collections.delete(self._sides(job).target, ids)
+
+    @final
+    def index_kind(self) -> str | None:
+        """Return the kind of index of the collection in service."""
+        return self._collections.index_kind(self._name)
+
+    @final
+    def build_index(self, job: Job) -> None:
+        """Wait until the target collection is indexed."""
+        self._collections.finish_index(self._target(job))
+
+    @final
+    def _cutover(self, job: Job, finish: Finish) -> None:
+        """Convert the last records and switch the collections; what comes in meanwhile follows as late rows."""
+        for rows in self.scan(job, batch_size=self.batch_size, missing_only=True):
+            self.write(job, *finish(rows))
+        self._ahead = {}
+        self._sides(job).unsettle()
+        self._collections.switch(self._name, parked=self._old(job), entering=self._target(job))
+
+    @final
+    def _settle(self, job: Job) -> None:
+        self._sides(job).settle()
+
+    @final
+    def _rollback(self, job: Job) -> int:
+        """Bring back what changed since the cutover, and switch the collections again."""
+        without, replaced = self._sides(job).bring_back()
+        self._collections.switch(self._name, parked=self._target(job), entering=self._old(job))
+        self.discard(job, replaced)
+        return without
+
+    @final
+    def leftovers(self, job: Job) -> list[str]:
+        """Return the target collection."""
+        target = self._target(job)
+        return [f"collection {target}"] if self._collections.exists(target) else []
+
+    @final
+    def _abort(self, job: Job) -> None:
+        self._collections.drop(self._target(job))
+
+    @final
+    def _drop_old(self, job: Job) -> None:
+        self._collections.drop(self._old(job))
+
+    @final
+    def late_rows(self, job: Job) -> Iterator[Rows]:
+        """Compare the records of the old collection with what those in service were made from."""
+        sides = self._sides(job)
+        for records, recorded in sides.late():
+            yield sides.rows(records, recorded)
+
+    @final
+    def revived(self, job: Job) -> Iterator[Sequence[str]]:
+        """Find converted records in service whose record in the old collection is gone."""
+        yield from self._sides(job).revived()
+
+    @final
+    def _sweep(self, job: Job) -> Iterator[Sequence[str]]:
+        """Find records that are not of the new space, or whose vector was replaced since."""
+        for records in self._sides(job).pages(self._name):
+            flagged = [
+                record.id
+                for record in records
+                if record.provenance.space != job.target.id
+                or (record.provenance.source is not None and is_foreign(record))
+            ]
+            if flagged:
+                yield flagged
+
+    @final
+    def close(self) -> None:
+        """Let go of files and connections."""
+        self._collections.close()
+
+    def _label(self, job: Job) -> str:
+        return f"{self._vector}__{job.suffix}" if self._vector else job.suffix
+
+    def _target(self, job: Job) -> str:
+        """Return the name of the collection that a job fills."""
+        return f"{self._name}__{self._label(job)}"
+
+    def _old(self, job: Job) -> str:
+        """Return the name of the collection that a job has taken out of service."""
+        return f"{self._name}__old_{self._label(job)}"
+
+    def _sides(self, job: Job) -> Sides:
+        """Return both collections; twice the one in service where there is no other."""
+        phase = self.state(job).phase
+        source = self._old(job) if phase == "cut_over" else self._name
+        target = self._target(job) if phase == "prepared" else self._name
+        return Sides(self._collections, source, target, job.text_column)
+
+
+def _recorded(record: Record, known: Provenance | None) -> int:
+    """Return the digest on record; 0 too where anything else of the record changed."""
+    return 0 if known is None or known.rest != record.rest_digest() else known.source or 0

@@ -1,0 +1,1 @@
+"""vec0 tables of sqlite-vec, in one SQLite file."""

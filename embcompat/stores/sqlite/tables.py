@@ -1,0 +1,243 @@
+"""vec0 tables as collections: a second table beside the first, and both renamed in one transaction.
+
+What migrations note about tables is in the table ``embcompat_memos`` of the same file, and where the vectors of a table
+came from in ``<table>__<column>__provenance``, which an application may fill in, too.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, final
+
+import numpy as np
+
+from embcompat.errors import InputError, StoreError
+from embcompat.similarities import Similarity
+from embcompat.stores.collections.backend import Collections
+from embcompat.stores.collections.records import UNKNOWN, Provenance, Record
+from embcompat.stores.sqlite.connection import SqliteFile, quoted
+from embcompat.stores.sqlite.definition import Definition, read_definition
+
+_MEMOS: Final = "embcompat_memos"
+_SHADOW: Final = re.compile(r"_(info|chunks|rowids|auxiliary|vector_chunks\d+|metadatachunks\d+|metadatatext\d+)")
+"""How the tables in which vec0 keeps a table's contents are called, after the name of the table."""
+
+
+@final
+class SqliteTables(Collections):
+    """The vec0 tables of a file; see `Collections`.
+
+    Args:
+        file: The file.
+        vector: The vector column that is looked at.
+        where: What to call the gallery in errors.
+    """
+
+    def __init__(self, file: SqliteFile, vector: str, *, where: str) -> None:
+        self._file, self._vector, self._where = file, vector, where
+
+    def definition(self, name: str) -> Definition:
+        """Return a table as it was declared."""
+        rows = self._file.query("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?", [name])
+        if not rows:
+            tables = self._file.query("SELECT name FROM sqlite_master WHERE sql LIKE 'CREATE VIRTUAL TABLE%vec0%'")
+            listed = ", ".join(table for (table,) in tables) or "none"
+            raise InputError(f"{self._where}: there is no table {name!r}. vec0 tables: {listed}.")
+        return read_definition(rows[0][0], self._vector, where=self._where)
+
+    def exists(self, name: str) -> bool:
+        """Return whether there is a table of this name."""
+        return bool(self._file.query("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", [name]))
+
+    def dim(self, name: str) -> int:
+        """Return the declared length of the vectors."""
+        return self.definition(name).dim
+
+    def count(self, name: str) -> int:
+        """Count the rows."""
+        return int(self._file.query(f"SELECT count(*) FROM {quoted(name + '_rowids')}")[0][0])
+
+    def memo(self, name: str) -> dict[str, Any]:
+        """Read the table's row in the table of memos."""
+        if not self.exists(_MEMOS):
+            return {}
+        rows = self._file.query(f"SELECT memo FROM {_MEMOS} WHERE name = ?", [name])
+        return dict(json.loads(rows[0][0])) if rows else {}
+
+    def set_memo(self, name: str, memo: Mapping[str, Any]) -> None:
+        """Replace the table's row in the table of memos."""
+        self._file.query(f"CREATE TABLE IF NOT EXISTS {_MEMOS} (name TEXT PRIMARY KEY, memo TEXT NOT NULL)")
+        self._file.query(f"REPLACE INTO {_MEMOS} VALUES (?, ?)", [name, json.dumps(memo)])
+
+    def ids(self, name: str, *, where: str | None = None) -> Iterator[list[str]]:
+        """Go through the keys in the order in which vec0 keeps them; no lock is held between pages."""
+        definition = self.definition(name)
+        if where is not None:
+            try:
+                rows = self._file.query(f"SELECT {quoted(definition.key)} FROM {quoted(name)} WHERE {where}")
+            except StoreError as error:
+                raise InputError(f"{self._where} does not understand the condition {where!r}: {error}") from error
+            yield from (
+                [str(key) for (key,) in rows[i : i + self.page_rows]] for i in range(0, len(rows), self.page_rows)
+            )
+            return
+        key = "id" if definition.text_key else "rowid"
+        statement = (
+            f"SELECT rowid, {key} FROM {quoted(name + '_rowids')} WHERE rowid > ? ORDER BY rowid LIMIT {self.page_rows}"
+        )
+        last = -(2**63)
+        while rows := self._file.query(statement, [last]):
+            yield [str(key) for _, key in rows]
+            last = rows[-1][0]
+
+    def read(self, name: str, ids: Sequence[str]) -> list[Record]:
+        """Read rows by key."""
+        definition = self.definition(name)
+        columns = ", ".join(map(quoted, (definition.key, definition.vector, *definition.others)))
+        with self._file.transaction(writes=False):
+            rows = self._file.query(
+                f"SELECT {columns} FROM {quoted(name)} WHERE {quoted(definition.key)} IN ({_marks(ids)})",
+                _keys(definition, ids),
+            )
+            entries = self._provenances(name, ids)
+        return [
+            Record(
+                str(key),
+                np.frombuffer(vector, dtype="<f4"),
+                dict(zip(definition.others, rest, strict=True)),
+                entries.get(str(key), UNKNOWN),
+            )
+            for key, vector, *rest in rows
+        ]
+
+    def provenances(self, name: str, ids: Sequence[str]) -> dict[str, Provenance]:
+        """Look up which keys are there, and their provenance."""
+        definition = self.definition(name)
+        key = "id" if definition.text_key else "rowid"
+        with self._file.transaction(writes=False):
+            present = self._file.query(
+                f"SELECT {key} FROM {quoted(name + '_rowids')} WHERE {key} IN ({_marks(ids)})", _keys(definition, ids)
+            )
+            entries = self._provenances(name, ids)
+        return {str(key): entries.get(str(key), UNKNOWN) for (key,) in present}
+
+    def write(self, name: str, records: Sequence[Record]) -> None:
+        """Delete rows and insert them again: vec0 replaces none."""
+        if not records:
+            return
+        definition = self.definition(name)
+        keys = _keys(definition, [record.id for record in records])
+        columns = [quoted(column) for column in (definition.key, definition.vector, *definition.others)]
+        rows = [
+            (
+                key,
+                np.ascontiguousarray(record.vector, dtype="<f4").tobytes(),
+                *(record.rest[n] for n in definition.others),
+            )
+            for key, record in zip(keys, records, strict=True)
+        ]
+        known = [record for record in records if record.provenance != UNKNOWN]
+        with self._file.transaction():
+            self._delete(name, definition, keys)
+            self._file.execute_many(
+                f"INSERT INTO {quoted(name)} ({', '.join(columns)}) VALUES ({_marks(columns)})", rows
+            )
+            if known:
+                self._record(name, known)
+
+    def delete(self, name: str, ids: Sequence[str]) -> None:
+        """Delete rows by key, with their provenance."""
+        definition = self.definition(name)
+        with self._file.transaction():
+            self._delete(name, definition, _keys(definition, ids))
+
+    def value(self, record: Record, column: str) -> Any:
+        """Return a column of a row."""
+        if column not in record.rest:
+            raise StoreError(f"{self._where}: there is no column {column!r}. Columns: {', '.join(record.rest)}.")
+        return record.rest[column]
+
+    def create_like(
+        self, source: str, target: str, *, dim: int, metric: Similarity | None, memo: Mapping[str, Any]
+    ) -> None:
+        """Declare a table with the arguments of another one."""
+        arguments = self.definition(source).arguments_for(dim, metric)
+        with self._file.transaction():
+            if not self.exists(target):
+                self._file.query(f"CREATE VIRTUAL TABLE {quoted(target)} USING vec0({arguments})")
+                self.set_memo(target, memo)
+
+    def drop(self, name: str) -> None:
+        """Delete a table, its provenance and its memo; and the table of memos once that is empty."""
+        with self._file.transaction():
+            self._file.query(f"DROP TABLE IF EXISTS {quoted(name)}")
+            self._file.query(f"DROP TABLE IF EXISTS {quoted(self._provenance_table(name))}")
+            if self.exists(_MEMOS):
+                self._file.query(f"DELETE FROM {_MEMOS} WHERE name = ?", [name])
+                if not self._file.query(f"SELECT 1 FROM {_MEMOS} LIMIT 1"):
+                    self._file.query(f"DROP TABLE {_MEMOS}")
+
+    def switch(self, name: str, *, parked: str, entering: str) -> None:
+        """Rename both tables in one transaction."""
+        with self._file.transaction():
+            for old, new in ((name, parked), (entering, name)):
+                self._rename(old, new)
+                if self.exists(self._provenance_table(old)):
+                    names = quoted(self._provenance_table(old)), quoted(self._provenance_table(new))
+                    self._file.query(f"ALTER TABLE {names[0]} RENAME TO {names[1]}")
+                self._file.query(f"UPDATE {_MEMOS} SET name = ? WHERE name = ?", [new, old])
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _rename(self, old: str, new: str) -> None:
+        """Rename a vec0 table with the tables of its contents, which vec0 itself leaves behind."""
+        self._file.query(f"ALTER TABLE {quoted(old)} RENAME TO {quoted(new)}")
+        for (table,) in self._file.query("SELECT name FROM sqlite_master WHERE type = 'table'"):
+            rest = table.removeprefix(old)
+            if table.startswith(old) and _SHADOW.fullmatch(rest):
+                self._file.query(f"ALTER TABLE {quoted(table)} RENAME TO {quoted(new + rest)}")
+
+    def _delete(self, name: str, definition: Definition, keys: Sequence[Any]) -> None:
+        rows = [(key,) for key in keys]
+        self._file.execute_many(f"DELETE FROM {quoted(name)} WHERE {quoted(definition.key)} = ?", rows)
+        if self.exists(self._provenance_table(name)):
+            texts = [(str(key),) for key in keys]
+            self._file.execute_many(f"DELETE FROM {quoted(self._provenance_table(name))} WHERE key = ?", texts)
+
+    def _record(self, name: str, records: Sequence[Record]) -> None:
+        table = quoted(self._provenance_table(name))
+        self._file.query(
+            f"CREATE TABLE IF NOT EXISTS {table} (key TEXT PRIMARY KEY, space TEXT, artifact TEXT, source INTEGER, "
+            "rest TEXT, digest INTEGER) WITHOUT ROWID"
+        )
+        entries = [(record.id, record.provenance) for record in records]
+        self._file.execute_many(
+            f"REPLACE INTO {table} VALUES (?, ?, ?, ?, ?, ?)",
+            [(key, entry.space, entry.artifact, entry.source, entry.rest, entry.digest) for key, entry in entries],
+        )
+
+    def _provenances(self, name: str, ids: Sequence[str]) -> dict[str, Provenance]:
+        table = self._provenance_table(name)
+        if not self.exists(table):
+            return {}
+        columns = "key, space, artifact, source, rest, digest"
+        rows = self._file.query(f"SELECT {columns} FROM {quoted(table)} WHERE key IN ({_marks(ids)})", list(ids))
+        return {key: Provenance(*values) for key, *values in rows}
+
+    def _provenance_table(self, name: str) -> str:
+        return f"{name}__{self._vector}__provenance"
+
+
+def _keys(definition: Definition, ids: Sequence[str]) -> list[Any]:
+    try:
+        return list(ids) if definition.text_key else [int(key) for key in ids]
+    except ValueError as error:
+        raise StoreError(f"keys of this table are integers. Got {', '.join(map(repr, ids[:3]))} …: {error}") from error
+
+
+def _marks(values: Sequence[Any]) -> str:
+    return ", ".join("?" * len(values))

@@ -1,0 +1,186 @@
+"""What a vec0 table holds besides the vector that is converted, and who looks at it meanwhile."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from embcompat.errors import InputError, MissingExtraError, StoreError
+from embcompat.migration import RunOptions, cut_over, drop_old, job_of, roll_back, run_migration, sweep
+from embcompat.runtime import OnnxAligner
+from embcompat.stores import open_store, sample_rows
+from embcompat.stores.sqlite import connection as connections
+from embcompat.stores.sqlite.definition import read_definition
+from tests.stores.sqlite.test_gallery import connection
+
+DIM = 24
+DECLARATION = (
+    "CREATE VIRTUAL TABLE docs USING vec0(id INTEGER PRIMARY KEY, tenant TEXT PARTITION KEY, v float[24] "
+    "distance_metric=cosine, stars FLOAT, good BOOLEAN, +note TEXT, +blob BLOB, chunk_size=16)"
+)
+
+
+def fill(path: Path, rows: int = 20, *, mode: str = "wal") -> np.ndarray:
+    """Make a table with one column of each kind, and a view of it; return its vectors."""
+    vectors = np.random.default_rng(rows).standard_normal((rows, DIM)).astype(np.float32)
+    with connection(path) as database:
+        database.execute(f"PRAGMA journal_mode = {mode}")
+        database.execute(DECLARATION)
+        database.execute("CREATE VIEW notes AS SELECT id, note FROM docs")
+        for key, vector in enumerate(vectors):
+            values = (key, f"t{key % 2}", vector.tobytes(), key / 4, key % 2, f"note {key}", bytes([key, 0]))
+            database.execute("INSERT INTO docs VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+    return vectors
+
+
+def others(path: Path) -> list[tuple[object, ...]]:
+    with connection(path) as database:
+        rows = database.execute("SELECT id, tenant, stars, good, note, blob FROM docs ORDER BY id").fetchall()
+        assert database.execute("SELECT * FROM notes ORDER BY id").fetchall() == [(row[0], row[4]) for row in rows]
+    return rows
+
+
+def declaration(path: Path) -> str:
+    with connection(path) as database:
+        return str(database.execute("SELECT sql FROM sqlite_master WHERE name = 'docs'").fetchone()[0])
+
+
+@pytest.mark.parametrize("mode", ["wal", "delete"])
+def test_a_migration_changes_the_vectors_and_nothing_else(mode: str, aligner: OnnxAligner, tmp_path: Path) -> None:
+    path = tmp_path / "docs.db"
+    vectors = fill(path, mode=mode)
+    before = others(path)
+    with closing(open_store(f"sqlite://{path}#docs.v")) as store:
+        run_migration(aligner, store)
+        cut_over(aligner, store)
+        assert others(path) == before
+        drop_old(aligner, store)
+    assert others(path) == before
+    changed = DECLARATION.replace("float[24]", f"float[{aligner.artifact.target.dim}]")
+    assert declaration(path).partition("vec0")[2] == changed.partition("vec0")[2]
+    with connection(path) as database:
+        rows = database.execute("SELECT id, v FROM docs WHERE tenant = 't1' ORDER BY id").fetchall()
+        tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    np.testing.assert_allclose(
+        [np.frombuffer(v, np.float32) for _, v in rows], aligner.transform(vectors)[1::2], rtol=1e-4, atol=1e-5
+    )
+    assert not [name for name in tables if "old" in name or aligner.artifact.id[:12] in name]
+
+
+def test_a_transaction_that_began_before_the_cutover_sees_the_old_table(aligner: OnnxAligner, tmp_path: Path) -> None:
+    path = tmp_path / "docs.db"
+    vectors = fill(path)
+    with connection(path) as reader, closing(open_store(f"sqlite://{path}#docs.v")) as store:
+        run_migration(aligner, store)
+        reader.execute("BEGIN")
+        query = "SELECT v FROM docs WHERE id = 3"
+        assert reader.execute(query).fetchone()[0] == vectors[3].tobytes()
+        cut_over(aligner, store)
+        assert reader.execute(query).fetchone()[0] == vectors[3].tobytes()
+        reader.commit()
+        assert len(reader.execute(query).fetchone()[0]) == 4 * aligner.artifact.target.dim
+
+
+def test_the_metric_changes_only_where_the_user_says_so(aligner: OnnxAligner, tmp_path: Path) -> None:
+    path = tmp_path / "docs.db"
+    fill(path)
+    job = job_of(aligner.artifact)
+    with closing(open_store(f"sqlite://{path}#docs.v")) as store:
+        assert [entry.text for entry in store.obstacles(replace(job, metric="dot"))] == [
+            "vec0 tables compare by cosine or euclidean, not by dot."
+        ]
+        assert ["no column 'text'" in entry.text for entry in store.obstacles(replace(job, text_column="text"))] == [
+            True
+        ]
+        run_migration(aligner, store, options=RunOptions(metric="euclidean"))
+        cut_over(aligner, store, options=RunOptions(metric="euclidean"))
+    assert "distance_metric=L2" in declaration(path)
+    assert "cosine" not in declaration(path)
+
+
+def test_a_rollback_keeps_what_was_changed_since(aligner: OnnxAligner, tmp_path: Path) -> None:
+    path = tmp_path / "docs.db"
+    vectors = fill(path)
+    new = np.ones(aligner.artifact.target.dim, np.float32).tobytes()
+    with closing(open_store(f"sqlite://{path}#docs.v")) as store:
+        run_migration(aligner, store)
+        cut_over(aligner, store)
+        with connection(path) as database:
+            database.execute("DELETE FROM docs WHERE id = 4")
+            database.execute("UPDATE docs SET note = 'touched' WHERE id = 5")
+            database.execute("UPDATE docs SET v = ? WHERE id = 6", (new,))
+            database.execute("INSERT INTO docs VALUES (50, 't0', ?, 1.0, 1, 'fresh', NULL)", (new,))
+            declared = (50, aligner.artifact.target.id)
+            database.execute("INSERT INTO docs__v__provenance (key, space) VALUES (?, ?)", declared)
+        assert list(sweep(aligner, store)) == ["6"]
+        assert roll_back(aligner, store) == 2
+        with connection(path) as database:
+            rows = {key: (v, note) for key, v, note in database.execute("SELECT id, v, note FROM docs").fetchall()}
+        assert sorted(rows) == [key for key in range(20) if key != 4]
+        assert rows[5] == (vectors[5].tobytes(), "touched")
+        assert rows[6] == (vectors[6].tobytes(), "note 6")
+        cut_over(aligner, store)
+    with connection(path) as database:
+        rows = {key: (v, note) for key, v, note in database.execute("SELECT id, v, note FROM docs").fetchall()}
+    assert rows[50] == (new, "fresh")
+    assert rows[5][1] == "touched"
+
+
+def test_a_sample_takes_conditions_and_columns(aligner: OnnxAligner, tmp_path: Path) -> None:
+    path = tmp_path / "docs.db"
+    vectors = fill(path)
+    url = f"sqlite://{path}#docs.v"
+    rows = sample_rows(url, rows=5, text_column="note", label_column="tenant", where="tenant = 't1' AND stars > 1")
+    assert len(rows) == 5
+    assert set(rows.labels or ()) == {"t1"}
+    for key, vector, note in zip(rows.ids, rows.vectors, rows.texts or (), strict=True):
+        assert note == f"note {key}"
+        np.testing.assert_array_equal(vector, vectors[int(key)])
+    with pytest.raises(InputError, match="does not understand the condition 'nonsense ='"):
+        sample_rows(url, where="nonsense =")
+    with pytest.raises(StoreError, match="there is no column 'colour'. Columns: tenant"):
+        sample_rows(url, text_column="colour")
+
+
+def test_addresses_that_lead_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "docs.db"
+    fill(path, 2)
+    with connection(path) as database:
+        database.execute("CREATE TABLE plain (id INTEGER PRIMARY KEY, v BLOB)")
+        database.execute("CREATE VIRTUAL TABLE bits USING vec0(v bit[8])")
+    for name, message in (
+        ("docs", "is written sqlite:///file.db#table.column"),
+        ("none.v", "there is no table 'none'. vec0 tables: docs, bits"),
+        ("plain.v", "only vec0 tables of sqlite-vec can be migrated"),
+        ("docs.w", "there is no vector column 'w'. Vector columns: v"),
+        ("bits.v", "column 'v' must hold floats. It holds bit"),
+        ("docs.v?key=id", "takes nothing after"),
+    ):
+        with pytest.raises(InputError, match=message):
+            open_store(f"sqlite://{path}#{name}")
+    with pytest.raises(InputError, match="there is no SQLite file"):
+        open_store("sqlite:///nowhere.db#docs.v")
+    (tmp_path / "text.db").write_text("no database, but long enough to be taken for one" * 9)
+    with pytest.raises(StoreError, match="file is not a database"):
+        open_store(f"sqlite://{tmp_path}/text.db#docs.v")
+    with (
+        closing(open_store(f"sqlite://{path}#docs.v")) as store,
+        pytest.raises(StoreError, match="keys .* are integers"),
+    ):
+        store.look_up(None, ["seven"])  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "pysqlite3", None)
+    monkeypatch.delattr(connections.sqlite3.Connection, "enable_load_extension", raising=False)
+    with pytest.raises(MissingExtraError, match=r"loads no extensions.*embcompat\[sqlite\]"):
+        open_store(f"sqlite://{path}#docs.v")
+
+
+def test_a_definition_without_a_key_has_row_numbers() -> None:
+    definition = read_definition("create virtual table t using vec0(\n  v FLOAT[3],\n w float[4])", "w", where="t")
+    assert (definition.key, definition.text_key, definition.others) == ("rowid", False, ("v",))
+    assert definition.metric == "l2"
+    assert definition.arguments_for(9, "cosine") == "v FLOAT[3], w float[9] distance_metric=cosine"
