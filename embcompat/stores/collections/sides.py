@@ -137,13 +137,21 @@ class Sides:
         grown = settled is None or self.collections.count(self.source) > settled["rows"]
         left_out = set() if settled is None else set(settled["left_out"])
         for records in self.pages(self.source):
-            present = {record.id: record for record in self.collections.read(self.target, [r.id for r in records])}
+            entries = self.collections.provenances(self.target, [record.id for record in records])
             digests = self.rows(records, [0] * len(records)).digests().tolist()
+            doubtful = [
+                record.id
+                for record, digest in zip(records, digests, strict=True)
+                if (entry := entries.get(record.id)) is not None
+                and (entry.source != digest or entry.rest != record.rest_digest())
+            ]
+            present = {record.id: record for record in self.collections.read(self.target, doubtful)}
             late: list[Record] = []
             recorded: list[int] = []
             for record, digest in zip(records, digests, strict=True):
                 served = present.get(record.id)
-                if (grown and record.id not in left_out) if served is None else _is_late(record, digest, served):
+                came_in = grown and record.id not in entries and record.id not in left_out
+                if came_in or (served is not None and _is_late(record, digest, served)):
                     late.append(record)
                     recorded.append(0 if served is None else served.provenance.source or 0)
             if late:
