@@ -11,9 +11,11 @@ import typer
 
 from embcompat.cli.console import describe_run, output, print_json, track, write_json
 from embcompat.cli.inputs.embeddings import Reading
+from embcompat.cli.inputs.groups import read_groups
 from embcompat.cli.inputs.options import (
     ArtifactPath,
     Delimiter,
+    GroupsFile,
     IdColumn,
     IdsFile,
     Json,
@@ -57,6 +59,7 @@ def evaluate(
     weight: Annotated[
         Weight, typer.Option(help="What has one vote (verification): each person, or each pair of images.")
     ] = "person",
+    groups: GroupsFile = None,
     id_column: IdColumn = None,
     vector_column: VectorColumn = None,
     label_column: LabelColumn = None,
@@ -130,6 +133,7 @@ def evaluate(
         frr=frr,
         all_images=all_images,
         weight=weight,
+        groups=None if groups is None else read_groups(groups),
         progress=lambda total: track("Comparing", total, unit="pairs"),
         quality_floor=quality_floor,
         models_alive=parse_models(models_alive),

@@ -10,8 +10,10 @@ import typer
 
 from embcompat.cli.console import output, print_json
 from embcompat.cli.inputs.embeddings import Reading
+from embcompat.cli.inputs.groups import read_groups
 from embcompat.cli.inputs.options import (
     Delimiter,
+    GroupsFile,
     IdColumn,
     IdsFile,
     LabelColumn,
@@ -25,7 +27,7 @@ from embcompat.cli.inputs.sides import artifact_spaces, load_sides
 from embcompat.similarities import Weight
 
 if TYPE_CHECKING:
-    from embcompat.evaluation.verification import ThresholdTransfer
+    from embcompat.evaluation.verification import GroupRates, Scenario, ThresholdTransfer
 
 
 def thresholds(
@@ -46,6 +48,7 @@ def thresholds(
     new_space: NewSpace = None,
     similarity: NpySimilarity = "cosine",
     weight: Annotated[Weight, typer.Option(help="What has one vote: each person, or each pair of images.")] = "person",
+    groups: GroupsFile = None,
     seed: Annotated[int, typer.Option(help="Seed of anchors and bootstrap.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -63,7 +66,13 @@ def thresholds(
         --new-gallery new.parquet --json
     ```
     """
-    from embcompat.evaluation.verification import normalized_scenarios, scenario_pairs, transfer_threshold
+    from embcompat.evaluation.verification import (
+        groups_of_subjects,
+        normalized_scenarios,
+        rates_by_group,
+        scenario_pairs,
+        transfer_threshold,
+    )
     from embcompat.upgrade import join_galleries, open_maps, unseen_subjects
 
     maps = open_maps(artifact)
@@ -79,6 +88,12 @@ def thresholds(
     subjects = unseen_subjects(join_galleries(maps, *galleries))
     pairs = scenario_pairs(*subjects, seed=seed, all_images=all_images, weight=weight)
     converted, new = (transfer_threshold(pairs["old"], pairs[name], threshold, seed=seed) for name in ("S3", "S1"))
+    by_group = {}
+    if groups is not None:
+        labelled = next((side for side in subjects if side.labels is not None), subjects[0])
+        members = groups_of_subjects(read_groups(groups), labelled, seed=seed, all_images=all_images)
+        cuts = {"old": threshold, "S3": converted.threshold.value, "S1": new.threshold.value}
+        by_group = rates_by_group(pairs, members, cuts, seed=seed)
     normalized = {}
     if (cohort := maps.forward.cohort()) is not None:
         scored = normalized_scenarios(pairs, cohort)
@@ -97,9 +112,14 @@ def thresholds(
         if normalized:
             named = {name.replace(" and ", "_against_"): each.to_dict() for name, each in normalized.items()}
             result["normalized"] = named
+        if by_group:
+            result["groups"] = {
+                group: {name: each.to_dict() for name, each in rates.items()} for group, rates in by_group.items()
+            }
         print_json(result)
     else:
         _print_transfers({"converted and new": converted, "new and new": new}, normalized)
+        _print_groups(by_group)
 
 
 def _print_transfers(plain: Mapping[str, ThresholdTransfer], normalized: Mapping[str, ThresholdTransfer]) -> None:
@@ -123,3 +143,20 @@ def _print_transfers(plain: Mapping[str, ThresholdTransfer], normalized: Mapping
     console.print(table)
     if first.warning is not None:
         console.print(Text(f"\n{first.warning}", style="yellow"))
+
+
+def _print_groups(groups: Mapping[str, Mapping[Scenario, GroupRates]]) -> None:
+    """Print the rates within each group of people at the old threshold and at the new ones."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from embcompat.report.verification import tabulate_groups
+
+    if not groups:
+        return
+    rows = tabulate_groups(groups)
+    table = Table(*rows.header, box=None, header_style="bold")
+    for cells in rows.cells:
+        table.add_row(*map(Text, cells))
+    output().print("\nWithin groups of people, at these thresholds:\n")
+    output().print(table)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from embcompat.report.tables import as_far
+from embcompat.report.verification import as_far
 from embcompat.report.wording import (
     DECISIONS,
     FIDELITY,

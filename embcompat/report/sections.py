@@ -22,7 +22,7 @@ from embcompat.report.plots.retrieval import (
     draw_sizes,
     draw_times,
 )
-from embcompat.report.plots.verification import draw_det, draw_histograms, draw_scenarios
+from embcompat.report.plots.verification import draw_det, draw_groups, draw_histograms, draw_scenarios
 from embcompat.report.tables import Rows, describe_texts, tabulate_changes, tabulate_texts
 from embcompat.report.wording import FIDELITY
 from embcompat.results import (
@@ -185,7 +185,7 @@ def _pictures(result: ResultFile, key: str) -> list[Picture]:
             partial(draw_times, result.times),
         ]
     elif isinstance(measured, VerificationReport):
-        drawings = [partial(draw_scenarios, measured), partial(draw_det, measured)]
+        drawings = [partial(draw, measured) for draw in (draw_scenarios, draw_groups, draw_det)]
     elif isinstance(measured, LearningCurve):
         drawings = [partial(draw_learning, measured)]
     else:

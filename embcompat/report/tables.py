@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from embcompat.evaluation.verification.figures import one_in
 from embcompat.report.wording import (
     LINES,
     MISSING,
-    NAMES,
-    SCENARIOS,
     TEXT_LINES,
     WHAT,
     as_difference,
@@ -29,11 +26,9 @@ from embcompat.results import (
     OrderCurve,
     QueryChange,
     RetrievalReport,
-    ScenarioResult,
     Scored,
     TextReport,
     Times,
-    VerificationReport,
 )
 
 
@@ -198,39 +193,6 @@ def tabulate_candidates(candidates: Sequence[Scored]) -> Rows:
         for each in candidates
     ]
     return Rows(header, tuple(cells))
-
-
-def tabulate_scenarios(result: VerificationReport) -> Rows:
-    """Return the figures of each verification scenario."""
-    header = (
-        "scenario",
-        "anchor – positive",
-        "false rejects",
-        "false accepts",
-        "false accepts, own threshold",
-        "mean genuine",
-        "mean impostor",
-        "threshold",
-    )
-    cells = [
-        (
-            NAMES.get(name, name),
-            SCENARIOS[name],
-            as_percent(each.frr.value),
-            as_far(each.far, each),
-            as_far(each.far_at_frr, each),
-            as_number(each.mean_genuine),
-            as_number(each.mean_impostor),
-            as_number(each.threshold),
-        )
-        for name, each in result.in_order().items()
-    ]
-    return Rows(header, tuple(cells))
-
-
-def as_far(rate: Estimate, scenario: ScenarioResult) -> str:
-    """Write a false accept rate of a scenario as one in so many."""
-    return one_in(rate.value, trials=scenario.impostor_pairs).replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def tabulate_learning(result: LearningCurve) -> Rows:

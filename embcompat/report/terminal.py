@@ -21,9 +21,9 @@ from embcompat.report.tables import (
     tabulate_hybrid,
     tabulate_learning,
     tabulate_lines,
-    tabulate_scenarios,
     tabulate_texts,
 )
+from embcompat.report.verification import tabulate_groups, tabulate_scenarios
 from embcompat.report.wording import FIDELITY
 from embcompat.results import Check, LearningCurve, ResultFile, RetrievalReport, VerificationReport, parse_result
 
@@ -44,6 +44,8 @@ def show_result(result: ResultFile | Mapping[str, Any], console: Console) -> Non
     console.print(_table(_figures(checked)))
     for sentence in _legend(checked):
         console.print(Text(f" {sentence}", style="dim"))
+    if isinstance(checked.measured, VerificationReport) and checked.measured.groups:
+        console.print(_table(_columns(tabulate_groups(checked.measured.groups), (0, 1, 2, 3, 5))))
     if checked.budget:
         rows = tabulate_budget(checked.budget)
         console.print(_table(_columns(rows, (0, 1, len(rows.header) - 1))))

@@ -20,7 +20,7 @@ from embcompat.results.retrieval import (
 )
 from embcompat.results.texts import TEXT_LINES, TextLine, TextLineName, TextReport
 from embcompat.results.values import SCHEMA_VERSION, Estimate, Value
-from embcompat.results.verification import Point, Scenario, ScenarioResult, VerificationReport
+from embcompat.results.verification import GroupRates, Point, Scenario, ScenarioResult, VerificationReport
 
 __all__ = [
     "ENOUGH_QUERIES",
@@ -40,6 +40,7 @@ __all__ = [
     "Example",
     "Figures",
     "GalleryPart",
+    "GroupRates",
     "Histogram",
     "Hit",
     "HybridLine",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import JsonValue, SerializerFunctionWrapHandler, model_serializer, model_validator
 
@@ -66,6 +66,30 @@ class ScenarioResult(Value):
         return fields | {"intervals": {name: interval for name, (_, interval) in pairs.items()}}
 
 
+class GroupRates(Value):
+    """False rates within a group of people, at one threshold for everybody.
+
+    JSON holds the rates as numbers beside their intervals.
+
+    Attributes:
+        people: How many people of the group were compared.
+        frr: False rejection rate of the group's genuine pairs; None where the group is too small.
+        far: False acceptance rate of the impostor pairs whose two people are both of the group; None likewise.
+        genuine_pairs: Number of genuine pairs.
+        impostor_pairs: Number of ordered impostor pairs within the group.
+        false_acceptances: How many of them match.
+    """
+
+    flat: ClassVar[Mapping[str, str]] = {"frr": "frr_interval", "far": "far_interval"}
+
+    people: int
+    frr: Estimate | None = None
+    far: Estimate | None = None
+    genuine_pairs: int = 0
+    impostor_pairs: int = 0
+    false_acceptances: int = 0
+
+
 class VerificationReport(Value):
     """What `embcompat.evaluation.evaluate_verification` measured.
 
@@ -78,6 +102,9 @@ class VerificationReport(Value):
             false acceptance.
         normalized: ``S1`` and ``S3`` with the scores of the positives, the new queries, normalized; None without a
             cohort. Both at thresholds of normalized scores.
+        groups: Rates of each group of people in ``old``, ``S1`` and ``S3``, each at the scenario's own threshold, which
+            is the same for all groups; None without groups.
+        ungrouped: How many of the compared people are in no group.
         reindex_ratio: FAR of scenario 1 as a multiple of the status quo's, likewise: above 1 the new model is worse
             than the old one.
         det: Points (far, frr) of the DET curve of each scenario, and of ``old``.
@@ -96,6 +123,8 @@ class VerificationReport(Value):
     old: ScenarioResult
     status_quo_ratio: Estimate | None = None
     normalized: Mapping[Scenario, ScenarioResult] | None = None
+    groups: Mapping[str, Mapping[Scenario, GroupRates]] | None = None
+    ungrouped: int = 0
     reindex_ratio: Estimate | None = None
     det: Mapping[Scenario, tuple[Point, ...]]
     same_item_distance: float
@@ -117,10 +146,12 @@ class VerificationReport(Value):
         return first | dict(sorted(self.scenarios.items()))
 
     def to_dict(self) -> dict[str, JsonValue]:
-        """Return the report as JSON; ``normalized`` only where there was a cohort."""
+        """Return the report as JSON; ``normalized`` only where there was a cohort, ``groups`` where there were any."""
         fields = super().to_dict()
         if self.normalized is None:
             del fields["normalized"]
+        if self.groups is None:
+            del fields["groups"], fields["ungrouped"]
         return fields
 
     @model_validator(mode="after")

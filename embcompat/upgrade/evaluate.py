@@ -134,6 +134,7 @@ def evaluate_upgrade(
     frr: float = 0.05,
     all_images: bool = False,
     weight: Weight = "person",
+    groups: Mapping[str, str] | None = None,
     progress: Progress | None = None,
     quality_floor: float = QUALITY_FLOOR,
     models_alive: Collection[Model] = ("old", "new"),
@@ -167,6 +168,7 @@ def evaluate_upgrade(
         frr: False rejection rate at which thresholds are set (verification).
         all_images: Whether to compare every image, not two of each subject (verification).
         weight: What has one vote (verification); see `evaluate_verification`.
+        groups: The group of each person, by label (verification); see `evaluate_verification`.
         progress: Shows the progress of a verification.
         quality_floor: As in `decide` (retrieval).
         models_alive: As in `decide` (retrieval).
@@ -194,6 +196,7 @@ def evaluate_upgrade(
             frr=frr,
             all_images=all_images,
             weight=weight,
+            groups=groups,
             progress=progress,
             seed=seed,
         )

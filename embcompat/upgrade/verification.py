@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from embcompat.evaluation.verification import one_in
+from embcompat.evaluation.verification import ENOUGH_ERRORS, one_in
 from embcompat.results import Decision, Estimate, ScenarioResult, VerificationReport
 
 MOST_OF_ONE = 0.1
@@ -63,12 +63,37 @@ def decide_verification(report: VerificationReport) -> Decision:
 
 def verification_warnings(report: VerificationReport) -> tuple[str, ...]:
     """Return what a reader must know before the figures of a verification."""
+    warnings = []
     if report.weight == "pairs" and report.largest_share > MOST_OF_ONE:
-        return (
+        warnings.append(
             f"One person makes {100 * report.largest_share:.0f} % of the genuine pairs, and each pair counts: the "
-            "figures are largely about this person. `--weight person` gives each person one vote.",
+            "figures are largely about this person. `--weight person` gives each person one vote."
         )
-    return ()
+    return (*warnings, *_group_warnings(report))
+
+
+def _group_warnings(report: VerificationReport) -> list[str]:
+    """Return what to know about groups of people: that there are none, or that they are too small to compare."""
+    if report.groups is None:
+        return [
+            "False rates can differ between groups of people, and these averages do not show it. `--groups` measures "
+            "each group, if you know who is in which."
+        ]
+    warnings = []
+    few = [
+        name
+        for name, scenarios in report.groups.items()
+        if any(rates.false_acceptances < ENOUGH_ERRORS for rates in scenarios.values())
+    ]
+    if few:
+        names = ", ".join(few)
+        warnings.append(
+            f"Too few false accepts to compare groups: fewer than {ENOUGH_ERRORS} within {names}. Compare more people, "
+            "or all their images: --all-images."
+        )
+    if report.ungrouped:
+        warnings.append(f"{report.ungrouped:,} of {report.subjects:,} people are in no group.")
+    return warnings
 
 
 def _thresholds(chosen: ScenarioResult, native: ScenarioResult, sides: str) -> tuple[str, ...]:

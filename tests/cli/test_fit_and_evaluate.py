@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -180,7 +181,14 @@ def test_verification_prints_the_scenarios(tmp_path: Path) -> None:
         assert {"threshold", "frr", "far", "far_at_frr", "mean_genuine", "mean_impostor"} <= set(scenario)
     assert scenarios["S1"]["frr"] <= 0.1
     words = ["--old-gallery", files[0], "--new-gallery", files[1], "--task", "verification"]
-    run("evaluate", tmp_path / "a", *words, "--all-images")
+    output = run("evaluate", tmp_path / "a", *words, "--all-images")
+    assert "False rates can differ between groups" in " ".join(output.output.split())
+    people = sorted({row["label"] for row in pq.read_table(files[0]).to_pylist()})
+    (tmp_path / "groups.tsv").write_text("".join(f"{name}\t{'ab'[row % 2]}\n" for row, name in enumerate(people)))
+    by_group = evaluate(tmp_path, files, "--task", "verification", "--all-images", "--groups", tmp_path / "groups.tsv")
+    assert set(by_group["groups"]) == {"a", "b"}
+    assert by_group["groups"]["a"]["S3"]["people"] + by_group["groups"]["b"]["S3"]["people"] == by_group["subjects"]
+    assert not any("False rates can differ" in note for note in by_group["notes"])
 
 
 def test_a_gate_that_is_not_met_raises(tmp_path: Path, files: tuple[Path, Path]) -> None:

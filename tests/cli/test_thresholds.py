@@ -14,7 +14,7 @@ from embcompat.aligners import fit_affine
 from embcompat.cli.fit import fit
 from embcompat.cli.thresholds import thresholds
 from embcompat.embeddings import PairSplit, split_pairs
-from embcompat.errors import InputError
+from embcompat.errors import FileFormatError, InputError
 from embcompat.evaluation.verification.pairs import VerificationPairs
 from embcompat.export import save_artifact
 from embcompat.testing import make_pairs
@@ -99,3 +99,24 @@ def test_an_artifact_with_a_cohort_transfers_the_threshold_to_normalized_scores(
         assert transfer["far"]["value"] == values["converted_against_new"]["far"]["value"]
         assert transfer["threshold"]["low"] <= transfer["threshold"]["value"] <= transfer["threshold"]["high"]
     assert run(tmp_path, "--threshold", "1.5", old="test-old.parquet", new="test-new.parquet").exit_code != 0
+
+
+def test_groups_are_measured_at_the_old_threshold_and_at_the_new_ones(folder: Path, people: PairSplit) -> None:
+    names = sorted(set(people.test.labels.tolist()))
+    lines = [f"{name}\t{'xy'[number % 2]}" for number, name in enumerate(names)]
+    (folder / "groups.tsv").write_text("\n".join(lines))
+    options = "--threshold", "-1.5", "--all-images", "--groups", str(folder / "groups.tsv")
+    result = run(folder, *options, "--json")
+    assert result.exit_code == 0, result.output
+    groups = json.loads(result.stdout)["groups"]
+    assert set(groups) == {"x", "y"}
+    for scenarios in groups.values():
+        assert set(scenarios) == {"old", "S1", "S3"}
+        assert scenarios["S3"]["frr"] == pytest.approx(scenarios["old"]["frr"], abs=0.05)
+        low, high = scenarios["S3"]["far_interval"]
+        assert low <= scenarios["S3"]["far"] <= high
+    assert "Within groups of people" in run(folder, *options).stdout
+    (folder / "list.txt").write_text("x\ny\n")
+    result = run(folder, "--threshold", "-1.5", "--groups", str(folder / "list.txt"))
+    assert isinstance(result.exception, FileFormatError)
+    assert "a person, a tab and a group on each line" in str(result.exception)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embcompat.embeddings import PairSplit
+from embcompat.embeddings import Embeddings, PairSplit
 from embcompat.errors import InputError, MissingExtraError
 from embcompat.report import write_report
 from embcompat.report.html import render_report
@@ -262,7 +262,6 @@ def test_importing_the_report_imports_no_matplotlib() -> None:
 
 def test_what_the_evaluations_return_is_shown(split: PairSplit) -> None:
     from embcompat.aligners import fit_affine
-    from embcompat.embeddings import Embeddings
     from embcompat.evaluation.retrieval.evaluate import evaluate_retrieval
     from embcompat.evaluation.retrieval.qrels import Qrels
     from embcompat.evaluation.verification.report import evaluate_verification
@@ -287,3 +286,21 @@ def test_what_the_evaluations_return_is_shown(split: PairSplit) -> None:
     assert f"{search.lines['converted'].value:.3f}" in page
     assert np.isfinite(faces.same_item_distance)
     assert f"{faces.same_item_distance:.3f} apart" in page
+
+
+def test_groups_of_people_get_a_picture_and_their_figures(split: PairSplit) -> None:
+    from embcompat.evaluation.verification import evaluate_verification
+
+    labels = [f"subject-{row // 2}" for row in range(len(split.test))]
+    old, new = (
+        Embeddings(side.vectors, side.ids, side.space, labels) for side in (split.test.source, split.test.target)
+    )
+    groups = {name: ("<i>one</i>", "two")[number % 2] for number, name in enumerate(sorted(set(labels)))}
+    faces = evaluate_verification(old, new, new, groups=groups, all_images=True, replicates=20)
+    page = render_report([{"kind": "verification", **faces.to_dict()}])
+    assert "Groups of people" in page
+    assert "<i>one</i>" not in page
+    assert page.count("&lt;i&gt;one&lt;/i&gt;") >= 3
+    without = faces.to_dict()
+    del without["groups"]
+    assert "Groups of people" not in render_report([{"kind": "verification", **without}])

@@ -40,3 +40,7 @@ ResultFile = Annotated[
     Path | None, typer.Option("--out", "-o", help="Also write the result as JSON, for `embcompat report`.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+GroupsFile = Annotated[
+    Path | None,
+    typer.Option(help="Measure false rates within groups: a person, a tab and a group on each line."),
+]

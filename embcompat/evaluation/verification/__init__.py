@@ -12,7 +12,7 @@ from embcompat.evaluation.verification.bootstrap import (
     replicate_far,
     replicate_frr,
 )
-from embcompat.evaluation.verification.calibration import ThresholdTransfer, transfer_threshold
+from embcompat.evaluation.verification.calibration import ENOUGH_ERRORS, ThresholdTransfer, transfer_threshold
 from embcompat.evaluation.verification.counts import (
     ImpostorCounts,
     ImpostorTail,
@@ -31,6 +31,7 @@ from embcompat.evaluation.verification.figures import (
     threshold_at_far,
     threshold_at_frr,
 )
+from embcompat.evaluation.verification.groups import GROUPED, groups_of_subjects, rates_by_group
 from embcompat.evaluation.verification.identification import (
     IdentificationScores,
     OpenSetRates,
@@ -51,18 +52,21 @@ from embcompat.evaluation.verification.report import (
     evaluate_verification,
     measure_scenario,
 )
-from embcompat.evaluation.verification.scenarios import SCENARIOS, anchor_rows, scenario_pairs
+from embcompat.evaluation.verification.scenarios import SCENARIOS, anchor_rows, scenario_pairs, subject_names
 from embcompat.evaluation.verification.subjects import SubjectFigures, subject_figures
-from embcompat.results import Scenario, ScenarioResult, VerificationReport
+from embcompat.results import GroupRates, Scenario, ScenarioResult, VerificationReport
 from embcompat.similarities import Weight
 
 __all__ = [
+    "ENOUGH_ERRORS",
+    "GROUPED",
     "SCENARIOS",
     "WEIGHTS",
     "Cohort",
     "CohortStatistics",
     "DetCurve",
     "ErrorRates",
+    "GroupRates",
     "IdentificationScores",
     "ImpostorCounts",
     "ImpostorTail",
@@ -89,6 +93,7 @@ __all__ = [
     "far_estimate",
     "far_ratio",
     "frr_at_far",
+    "groups_of_subjects",
     "identification_scores",
     "largest_impostors",
     "make_cohort",
@@ -101,11 +106,13 @@ __all__ = [
     "open_set_rates",
     "rank_accuracy",
     "rates_at",
+    "rates_by_group",
     "ratio_estimate",
     "replicate_far",
     "replicate_frr",
     "scenario_pairs",
     "subject_figures",
+    "subject_names",
     "threshold_at_far",
     "threshold_at_frr",
     "transfer_threshold",

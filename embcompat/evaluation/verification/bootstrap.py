@@ -188,7 +188,7 @@ def ratio_estimate(value: float, base: float, replicates: Float64, base_replicat
 def far_estimate(value: float, replicates: Float64, impostor_pairs: float) -> Estimate:
     """Estimate a FAR; where no error was seen the upper end is at least 3 / pairs, the rule of three."""
     estimate = estimate_from(value, replicates)
-    return estimate if value > 0 else Estimate(value, estimate.low, max(estimate.high, 3 / impostor_pairs))
+    return estimate if value > 0 else Estimate(value, estimate.low, max(estimate.high, min(1.0, 3 / impostor_pairs)))
 
 
 class _RejectedVotes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -25,6 +25,7 @@ from embcompat.evaluation.verification.bootstrap import (
 )
 from embcompat.evaluation.verification.counts import count_impostors
 from embcompat.evaluation.verification.figures import DetCurve, det_thresholds
+from embcompat.evaluation.verification.groups import GROUPED, groups_of_subjects, rates_by_group
 from embcompat.evaluation.verification.normalization import normalized_scenarios
 from embcompat.evaluation.verification.pairs import Float64, VerificationPairs, to_distance
 from embcompat.evaluation.verification.scenarios import scenario_pairs
@@ -61,6 +62,7 @@ def evaluate_verification(
     all_images: bool = False,
     weight: Weight = "person",
     cohort: ScoreCohort | None = None,
+    groups: Mapping[str, str] | None = None,
     replicates: int = REPLICATES,
     progress: Progress | None = None,
 ) -> VerificationReport:
@@ -78,11 +80,13 @@ def evaluate_verification(
             impostor pairs of two people, as if one anchor and one positive of each person were drawn at random.
             ``pairs``: each pair of images, so that people count by the square of their images.
         cohort: Also measure scores that are normalized at query time, new against converted and new against new.
+        groups: The group of each person, by label: also measure false rates within groups, see `rates_by_group`.
         replicates: How often the subjects are resampled for the intervals.
         progress: Shows progress.
 
     Raises:
-        InputError: If the items differ, there are no labels, or fewer than two subjects have two rows.
+        InputError: If the items differ, there are no labels, fewer than two subjects have two rows, or no person that
+            is compared has a group.
         SpaceMismatchError: If ``converted`` is not in the new space.
         UnknownNameError: If the weight is not known.
     """
@@ -103,6 +107,13 @@ def evaluate_verification(
             normalized[name] = measure_scenario(side, draws, frr, fixed=fixed, advance=advance).result
     if all_images:
         measured["S4"] = measured["S3"]  # the same pairs, seen from the other side
+    by_group, ungrouped = None, 0
+    if groups is not None:
+        labelled = next((side for side in (old, new, converted) if side.labels is not None), old)
+        memberships = groups_of_subjects(groups, labelled, seed=seed, all_images=all_images)
+        ungrouped = int(np.count_nonzero(memberships == ""))
+        thresholds = {name: measured[name].result.threshold_at_frr.value for name in GROUPED}
+        by_group = rates_by_group(pairs, memberships, thresholds, seed=seed, replicates=replicates)
     base = measured["old"]
 
     def against_today(side: Measurement) -> Estimate | None:
@@ -114,6 +125,8 @@ def evaluate_verification(
         scenarios={name: measured[name].result for name in pairs if name != "old"},
         old=base.result,
         normalized=normalized or None,
+        groups=by_group,
+        ungrouped=ungrouped,
         status_quo_ratio=against_today(measured["S3"]),
         reindex_ratio=against_today(measured["S1"]),
         det={name: measured[name].det.points() for name in pairs},

@@ -73,6 +73,22 @@ def scenario_pairs(
     }
 
 
+def subject_names(embeddings: Embeddings, *, seed: int = 0, all_images: bool = False) -> NDArray[np.str_]:
+    """Return the label of each subject code of `scenario_pairs`: array (subjects,).
+
+    Args:
+        embeddings: A labelled side of the scenarios.
+        seed: As in `scenario_pairs`.
+        all_images: As in `scenario_pairs`.
+
+    Raises:
+        InputError: If there are no labels, or fewer than two subjects have two rows.
+    """
+    codes = _subjects(embeddings)
+    names = np.unique(np.asarray(embeddings.labels).astype(str))
+    return names if all_images else names[codes[anchor_rows(codes, seed=seed)[0]]]
+
+
 def anchor_rows(subjects: NDArray[np.intp], *, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Draw one anchor row and one other row, the positive, of each subject that has two or more.
 

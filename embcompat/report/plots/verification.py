@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from embcompat.evaluation.verification.figures import one_in
 from embcompat.report.plots.picture import DASHES, Picture, add_legend, draw_interval, make_picture, name_rows, stroke
 from embcompat.report.plots.svg import colour
-from embcompat.report.tables import Rows, tabulate_scenarios
+from embcompat.report.tables import Rows
+from embcompat.report.verification import tabulate_groups, tabulate_scenarios
 from embcompat.report.wording import NAMES, SCENARIOS, as_number, as_share
-from embcompat.results import Histogram, Scenario, VerificationReport
+from embcompat.results import GroupRates, Histogram, Scenario, VerificationReport
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,6 +56,49 @@ def draw_scenarios(result: VerificationReport, key: str) -> Picture:
         height=80 + 46 * len(scenarios),
         wide=True,
     )
+
+
+def draw_groups(result: VerificationReport, key: str) -> Picture | None:
+    """Draw the false reject and false accept rates within each group of people; None without groups."""
+    groups = result.groups
+    if not groups:
+        return None
+
+    def paint(figure: Figure) -> None:
+        rejects, accepts = figure.subplots(1, 2, sharey=True)
+        name_rows(rejects, {name: f"{_people(rates)} people" for name, rates in groups.items()})
+        for row, scenarios in enumerate(groups.values()):
+            for number, (name, each) in enumerate(scenarios.items()):
+                shade, place = colour(_ROLES[name]), row + 0.22 * (number - (len(scenarios) - 1) / 2)
+                for axes, rate in ((rejects, each.frr), (accepts, each.far)):
+                    if rate is not None and (rate.value > 0 or axes is rejects):
+                        draw_interval(axes, rate, place, shade)
+                        label = f"{NAMES.get(name, name)}, {SCENARIOS[name]}" if not row and axes is rejects else None
+                        axes.plot([rate.value], [place], "o", color=shade, markersize=7, label=label)
+        rejects.set_title("False rejects")
+        rejects.set_xlim(left=0)
+        rejects.xaxis.set_major_formatter(lambda value, _: as_share(value))
+        accepts.set_title("False accepts within the group, one in …")
+        accepts.tick_params(axis="y", length=0)
+        accepts.spines["left"].set_visible(False)
+        accepts.grid(visible=False, axis="y")
+        _scale_far(accepts)
+        add_legend(figure)
+
+    return make_picture(
+        key,
+        "Groups of people",
+        "Each scenario has one threshold for everybody, its own. False accepts are between two people of one group. "
+        "Bars are 95 % intervals; further left is better.",
+        paint,
+        rows=tabulate_groups(groups),
+        height=120 + 60 * len(groups),
+        wide=True,
+    )
+
+
+def _people(rates: Mapping[Scenario, GroupRates]) -> str:
+    return f"{next(iter(rates.values())).people:,}"
 
 
 def draw_det(result: VerificationReport, key: str) -> Picture | None:
