@@ -92,7 +92,7 @@ def thresholds(
     if groups is not None:
         labelled = next((side for side in subjects if side.labels is not None), subjects[0])
         members = groups_of_subjects(read_groups(groups), labelled, seed=seed, all_images=all_images)
-        cuts = {"old": threshold, "S3": converted.threshold.value, "S1": new.threshold.value}
+        cuts: dict[Scenario, float] = {"old": threshold, "S3": converted.threshold.value, "S1": new.threshold.value}
         by_group = rates_by_group(pairs, members, cuts, seed=seed)
     normalized = {}
     if (cohort := maps.forward.cohort()) is not None:
