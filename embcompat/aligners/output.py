@@ -50,6 +50,7 @@ def reweight(
     labelled: Embeddings | None = None,
     strength: float | None = None,
     converted: NDArray[np.float32] | None = None,
+    centre: NDArray[np.floating] | None = None,
 ) -> ReweightedAligner:
     """Weigh down the directions in which converted vectors are unreliable.
 
@@ -60,6 +61,10 @@ def reweight(
     scores against native rows, and the two must not be ranked in one list as they stand: where native rows stand among
     converted ones (lazy or partial backfill), take `unweight` of the result. [ours]
 
+    Weighting shrinks a vector the more, the more of it lies in unreliable directions, and normalizing undoes that: of
+    documents, those that say little would then come near every query. Most of it is what all items have in common, so
+    where queries are of another kind than items, subtract the items' mean first: C⁻¹ (f − ``centre``). [ours]
+
     Args:
         aligner: What to correct.
         held_out: Pairs that the aligner was not fitted on; any pairs where ``converted`` is given.
@@ -69,6 +74,7 @@ def reweight(
         converted: What aligners of the same kind, each fitted without the pairs that it converts, make of the sources
             of ``held_out`` (n, target_dim): so that an aligner can be fitted on all pairs. The aligner's own
             conversions when None.
+        centre: The mean of converted items (target_dim,), subtracted before the weighting; nothing when None.
 
     Raises:
         InputError: If the target space compares lengths (the weighting keeps directions only), the aligner has another
@@ -101,8 +107,9 @@ def reweight(
     matrix = np.linalg.inv(spread + strength * level * np.eye(space.dim))
     # The length changes nothing where vectors are normalized, and stays what it was on average elsewhere.
     exact = converted.astype(np.float64)
-    matrix *= np.sqrt(np.sum(exact**2) / np.sum((exact @ matrix.T) ** 2))
-    return ReweightedAligner(aligner, matrix, normalize=aligner.normalize)
+    offset = np.zeros(space.dim) if centre is None else np.asarray(centre, dtype=np.float64)
+    matrix *= np.sqrt(np.sum(exact**2) / np.sum(((exact - offset) @ matrix.T) ** 2))
+    return ReweightedAligner(aligner, matrix, -matrix @ offset, normalize=aligner.normalize)
 
 
 def _covariance_within(vectors: NDArray[np.float32], labels: NDArray[np.object_]) -> Float64:

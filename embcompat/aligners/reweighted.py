@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import JsonValue
 
-from embcompat.aligners.affine import AffineAligner
 from embcompat.aligners.base import Aligner, Config, State, check_output_map
 from embcompat.aligners.parts import build_parts, describe_parts, state_of_parts
 from embcompat.embeddings import normalize_rows
@@ -100,10 +99,24 @@ def unweight(aligner: Aligner) -> Aligner:
     return getattr(aligner, "unweighted", aligner)
 
 
-def undo_weighting(weight: NDArray[Any], bias: NDArray[Any], *, normalize: bool) -> AffineAligner:
-    """Return what takes the weighting out of converted vectors: W⁻¹ (y − b), scaled to unit norm where y was.
+def undo_weighting(
+    vectors: NDArray[np.float32], weight: NDArray[Any], bias: NDArray[Any], *, normalize: bool
+) -> NDArray[np.float32]:
+    """Return what a `ReweightedAligner` weighted: f from y = W f + b, or from y = (W f + b) / ν where y has unit norm.
 
-    Exact where the weighted vectors were not normalized, or b is zero, as `reweight` makes it.
+    There f has unit norm too, which gives ν: f = ν W⁻¹ y − W⁻¹ b, and of the two ν that make ‖f‖ = 1 the larger is
+    positive, the other one is not, because ‖W⁻¹ b‖ < 1 where b is minus the weighted mean of unit vectors.
+
+    Args:
+        vectors: Array y (n, dim).
+        weight: Array W (dim, dim).
+        bias: Array b (dim,).
+        normalize: Whether y and f have unit norm.
     """
     inverse = np.linalg.inv(weight.astype(np.float64))
-    return AffineAligner(inverse, -inverse @ bias, normalize=normalize)
+    rows, shift = vectors.astype(np.float64) @ inverse.T, inverse @ bias.astype(np.float64)
+    if normalize:
+        along, squares = rows @ shift, np.sum(rows**2, axis=1)
+        norms = (along + np.sqrt(np.maximum(along**2 + squares * (1 - shift @ shift), 0))) / np.maximum(squares, 1e-300)
+        rows *= norms[:, np.newaxis]
+    return np.asarray(rows - shift, dtype=np.float32)

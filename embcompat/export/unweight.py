@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import numpy as np
 import onnx
 
 from embcompat.aligners import ReweightedAligner, load_aligner, unweight
@@ -96,8 +95,8 @@ def unweight_artifact(artifact: str | Path | Artifact, path: str | Path, *, over
 def convert_unweighted(aligner: OnnxAligner, embeddings: Embeddings) -> Embeddings:
     """Convert embeddings without the aligner's reweighting, where it has one.
 
-    It is undone after the conversion, so that a neural base needs no torch: y = W f / ‖W f‖ gives f back as
-    W⁻¹ y / ‖W⁻¹ y‖. A text-aware aligner, whose two maps have a weighting each, is loaded without them instead.
+    It is undone after the conversion, so that a neural base needs no torch (`undo_weighting`). A text-aware aligner,
+    whose two maps have a weighting each, is loaded without them instead.
 
     Args:
         aligner: What converts.
@@ -114,10 +113,12 @@ def convert_unweighted(aligner: OnnxAligner, embeddings: Embeddings) -> Embeddin
         return convert_embeddings(unweight(load_aligner(artifact)), embeddings, artifact.target)
     weights, steps = artifact.weights(), manifest.config.get("steps")
     prefix = f"{len(steps) - 1}." if isinstance(steps, list) else ""
-    undo = undo_weighting(
-        weights[f"{prefix}weight"], weights[f"{prefix}bias"], normalize=bool(manifest.config["normalize"])
+    weight, bias = weights[f"{prefix}weight"], weights[f"{prefix}bias"]
+    converted = aligner.convert(embeddings)
+    vectors = undo_weighting(converted.vectors, weight, bias, normalize=bool(manifest.config["normalize"]))
+    return Embeddings(
+        vectors, converted.ids, converted.space, converted.labels, converted.texts, row_numbers=converted.row_numbers
     )
-    return convert_embeddings(undo, aligner.convert(embeddings), artifact.target)
 
 
 def _unweighted_metrics(manifest: Manifest) -> tuple[Metric, ...]:
@@ -142,6 +143,6 @@ def _write_cohort(artifact: Artifact, aligner: ReweightedAligner, path: Path) ->
     from safetensors.numpy import save
 
     arrays = read_arrays((artifact.path / COHORT).read_bytes(), where=COHORT)
-    undo = undo_weighting(aligner.weight, aligner.bias, normalize=aligner.normalize)
-    arrays["converted"] = np.ascontiguousarray(undo.transform(arrays["converted"]))
+    weights = aligner.weight, aligner.bias
+    arrays["converted"] = undo_weighting(arrays["converted"], *weights, normalize=aligner.normalize)
     path.write_bytes(save(arrays))

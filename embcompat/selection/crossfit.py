@@ -158,7 +158,7 @@ def correct(aligner: Aligner, candidate: Candidate, fit: CrossFit, pairs: Paired
         return aligner
     correction = _correction(candidate, fit, pairs, np.ones(len(pairs), dtype=bool))
     if isinstance(correction, ReweightedAligner):
-        return ReweightedAligner(aligner, correction.weight, normalize=aligner.normalize)
+        return ReweightedAligner(aligner, correction.weight, correction.bias, normalize=aligner.normalize)
     state = correction.state()
     return aligner.with_output_map(state["weight"], state["bias"])
 
@@ -177,7 +177,10 @@ def _correction(candidate: Candidate, fit: CrossFit, pairs: PairedEmbeddings, ro
     if labels is None or len(set(labels.tolist())) == len(labels):
         return reweight(identity, converted)
     labelled = Embeddings.trusted(target.vectors, part.ids, target.space, labels)
-    return reweight(identity, converted.select(~piece_rows(part)), labelled=labelled)
+    pieces = piece_rows(part)
+    items = converted.select(~pieces)
+    centre = items.source.vectors.mean(axis=0) if pieces.any() else None
+    return reweight(identity, items, labelled=labelled, centre=centre)
 
 
 def _timed_fit(

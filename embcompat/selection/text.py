@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from embcompat.aligners import Aligner, unweight
+from embcompat.aligners import Aligner, ReweightedAligner, unweight
 from embcompat.aligners.ensemble import EnsembleAligner
 from embcompat.aligners.kernel import DEFAULT_LANDMARKS, fit_kernel
 from embcompat.aligners.output import reweight
@@ -172,17 +172,19 @@ class _Fits:
         if variant.reweighted:
             bare = replace(variant, reweighted=False)
             converted = self.converted(bare)
-            return reweight(
-                self.map(bare, refit=refit),
-                self.extended(1, variant),
-                labelled=self._labelled(),
-                converted=converted,
-            )
+            return self.reweighted(self.map(bare, refit=refit), self.extended(1, variant), converted)
         members = [self._member(replace(variant, pieces=False), refit=refit)]
         if not variant.pieces:
             return members[0]
         members.append(self._member(variant, refit=refit))
         return EnsembleAligner(members, normalize=self.train.target.space.normalized)
+
+    def reweighted(
+        self, aligner: Aligner, pairs: PairedEmbeddings, converted: NDArray[np.float32]
+    ) -> ReweightedAligner:
+        """Reweight a map by held-out pairs and what was made of them, about the mean of the whole items."""
+        centre = converted[~piece_rows(pairs)].mean(axis=0, dtype=np.float64)
+        return reweight(aligner, pairs, labelled=self._labelled(), converted=converted, centre=centre)
 
     def converted(self, variant: _Variant) -> NDArray[np.float32]:
         """Convert the validation pairs with what was fitted without them."""
@@ -250,7 +252,7 @@ class _Trials:
         aligner = self.fits.map(self.variant, refit=False)
         without, weighted = [], []
         for part, rest, half in ((0, 1, halves.test), (1, 0, halves.train)):
-            corrected = reweight(aligner, half, labelled=self.fits._labelled(), converted=converted[rows[rest]])
+            corrected = self.fits.reweighted(aligner, half, converted[rows[rest]])
             without.append(scorers[part].margins(converted[rows[part]]))
             weighted.append(scorers[part].margins(corrected.transform(pairs.source.vectors[rows[part]])))
         if self._record("reweighting", np.concatenate(weighted), np.concatenate(without), surely=False):

@@ -102,6 +102,16 @@ def test_reweighting_is_its_definition(labels: bool, strength: float) -> None:
     np.testing.assert_allclose(reweight(aligner, held_out, strength=strength).transform(rows), expected, atol=1e-5)
 
 
+def test_a_centre_is_subtracted_before_the_weighting() -> None:
+    split = labelled_split()
+    aligner = fit_affine(split.train, split.validation)
+    matrix = reweighted_by_hand(aligner, split.validation, 1.0)
+    rows, centre = split.test.source.vectors, aligner.transform(split.validation.source.vectors).mean(axis=0)
+    expected = normalize_rows((aligner.transform(rows) - centre) @ matrix.T)
+    centred = reweight(aligner, split.validation, centre=centre)
+    np.testing.assert_allclose(centred.transform(rows), expected, atol=1e-5)
+
+
 def test_labelled_vectors_take_the_place_of_the_held_out_ones() -> None:
     split = labelled_split()
     aligner = fit_affine(split.train, split.validation)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import embcompat as ec
+from embcompat.aligners import ReweightedAligner
 from embcompat.aligners.text import TextAwareAligner, build_static_encoder
 from embcompat.errors import InputError
 from embcompat.selection import fit_text_aware
@@ -74,6 +75,20 @@ def test_unweighted_rows_stand_beside_native_ones() -> None:
         assert cosines[0].mean() > cosines[1].mean(), "reweighting turns converted rows away from native ones"
     else:
         assert fit.unweighted is fit.aligner
+
+
+def test_reweighting_is_centred_on_whole_held_out_items() -> None:
+    split, texts = make_split(pieces=True)
+    fit = fit_text_aware(split.train, split.validation, encoder=build_static_encoder(new_model, texts), landmarks=50)
+    assert fit.parts[-1].used
+    assert isinstance(fit.aligner, TextAwareAligner)
+    assert isinstance(fit.held_out, TextAwareAligner)
+    whole = split.validation.select([row for row, name in enumerate(split.validation.ids) if "#" not in name])
+    plain = fit.held_out.plain
+    assert isinstance(plain, ReweightedAligner)
+    centre = plain.base.transform(whole.source.vectors).mean(axis=0)
+    np.testing.assert_allclose(plain.bias, -plain.weight @ centre, atol=1e-5)
+    assert np.linalg.norm(plain.bias) > 1e-3
 
 
 def test_pairs_without_texts_are_refused() -> None:
