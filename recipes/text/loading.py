@@ -13,6 +13,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,8 @@ QUICK = ("static64", "para_l3")
 
 COLLECTIONS = ("cranfield", "npl")
 TEXTS, SMOKE_TEXTS, SMOKE_CHARACTERS = 1_200, 240, 160
+SMOKE_PACKAGES = ("asyncio", "email", "unittest", "numpy.ma")
+"""Small packages: to read all that `read_docstrings` can read takes longer than a smoke run."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,7 @@ def docstrings(options: Options) -> list[dict[str, str]]:
     """Return summary lines and the rest of the docstrings, by name; OUTPUT keeps them for the next recipe."""
     cache = options.output / "embeddings" / f"docstrings{'_smoke' if options.smoke else ''}.json"
     if not cache.exists():
-        texts = read_docstrings(SMOKE_TEXTS if options.smoke else TEXTS)
+        texts = read_docstrings(SMOKE_TEXTS, packages=SMOKE_PACKAGES) if options.smoke else read_docstrings(TEXTS)
         most = SMOKE_CHARACTERS if options.smoke else None
         cache.parent.mkdir(exist_ok=True)
         cache.write_text(
@@ -172,6 +175,7 @@ def embed(options: Options, model: str, texts: Mapping[str, str], stem: str) -> 
     return embeddings
 
 
+@cache
 def load_model(model: str) -> ec.Extractor:
     if model != "sre":
         return ec.load_extractor(EXTRACTORS[model])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import subprocess
+import runpy
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,77 +17,87 @@ RECIPES = sorted(path.stem for path in (ROOT / "recipes" / "text").glob("*.py") 
 EXPECTED = ROOT / "recipes" / "expected"
 
 
+Run = Callable[[str], dict[str, Any]]
+
+
 @pytest.fixture(scope="module")
 def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One folder for all, so that the texts are embedded once."""
     return tmp_path_factory.mktemp("recipes")
 
 
-def run(recipe: str, output: Path) -> dict[str, Any]:
+@pytest.fixture
+def run(output: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a recipe as a script does, in this process, so that the models are loaded once."""
     pytest.importorskip("tokenizers", reason="the text models are not installed")
-    command = [sys.executable, "-W", "error", ROOT / "recipes" / "text" / f"{recipe}.py", "--smoke", "--output", output]
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert max(len(line) for line in done.stdout.splitlines() if line[:1].isspace()) <= 80
-    return dict(json.loads((output / f"text_{recipe}.smoke.json").read_text()))
+
+    def run_smoke(recipe: str) -> dict[str, Any]:
+        path = ROOT / "recipes" / "text" / f"{recipe}.py"
+        monkeypatch.syspath_prepend(str(path.parent))
+        monkeypatch.setattr(sys, "argv", [str(path), "--smoke", "--output", str(output)])
+        runpy.run_path(str(path), run_name="__main__")
+        assert max(len(line) for line in capsys.readouterr().out.splitlines() if line[:1].isspace()) <= 80
+        return dict(json.loads((output / f"text_{recipe}.smoke.json").read_text()))
+
+    return run_smoke
 
 
-def test_upgrade_search(output: Path) -> None:
-    (found,) = run("upgrade_search", output)["upgrades"].values()
-    assert found["status_quo"] < found["full_reindex"]
-    assert 0 <= found["converted"] <= 1
-    assert found["native_fraction"] == 0, "pairs stay out of the gallery"
+def test_upgrade_search(run: Run) -> None:
+    (upgrade,) = run("upgrade_search")["upgrades"].values()
+    assert upgrade["status_quo"] < upgrade["full_reindex"]
+    assert 0 <= upgrade["converted"] <= 1
+    assert upgrade["native_fraction"] == 0, "pairs stay out of the gallery"
 
 
-def test_similarity_search(output: Path) -> None:
-    (found,) = run("similarity_search", output)["upgrades"].values()
-    assert found["metric"] == "map"
-    assert found["status_quo"] < found["full_reindex"]
-    assert found["native_fraction"] > 0, "the fitted part of the gallery counts as re-embedded"
+def test_similarity_search(run: Run) -> None:
+    (upgrade,) = run("similarity_search")["upgrades"].values()
+    assert upgrade["metric"] == "map"
+    assert upgrade["status_quo"] < upgrade["full_reindex"]
+    assert upgrade["native_fraction"] > 0, "the fitted part of the gallery counts as re-embedded"
 
 
-def test_clustering(output: Path) -> None:
+def test_clustering(run: Run) -> None:
     pytest.importorskip("sklearn", reason="scikit-learn is not installed")
-    (found,) = run("clustering", output)["upgrades"].values()
-    assert found["new"]["ari_new"] == pytest.approx(1), "a clustering agrees with itself"
-    assert all(0 <= clustering["purity"] <= 1 for clustering in found.values())
-    assert found["old"]["nmi_new"] < found["new"]["nmi_new"]
+    (upgrade,) = run("clustering")["upgrades"].values()
+    assert upgrade["new"]["ari_new"] == pytest.approx(1), "a clustering agrees with itself"
+    assert all(0 <= clustering["purity"] <= 1 for clustering in upgrade.values())
+    assert upgrade["old"]["nmi_new"] < upgrade["new"]["nmi_new"]
 
 
-def test_same_family(output: Path) -> None:
-    found = run("same_family", output)["successors"]
-    assert found["para_l3"]["verdict"] == "no aligner needed", "the very same model"
-    assert found["static64"]["verdict"] == "stay", "a weaker model"
-    assert "naive_swap" not in found["static64"], "its vectors have another length"
+def test_same_family(run: Run) -> None:
+    successors = run("same_family")["successors"]
+    assert successors["para_l3"]["verdict"] == "no aligner needed", "the very same model"
+    assert successors["static64"]["verdict"] == "stay", "a weaker model"
+    assert "naive_swap" not in successors["static64"], "its vectors have another length"
 
 
-def test_out_of_domain(output: Path) -> None:
-    found = run("out_of_domain", output)["trainings"]
-    home, foreign = found["docstrings"], found["characters"]
+def test_out_of_domain(run: Run) -> None:
+    trainings = run("out_of_domain")["trainings"]
+    home, foreign = trainings["docstrings"], trainings["characters"]
     assert foreign["converted"] < home["converted"]
     assert foreign["gate"] == "not held"
     assert foreign["far_out"] > home["far_out"]
 
 
-def test_universal_aligner(output: Path) -> None:
-    found = run("universal_aligner", output)["aligners"]
-    each, stacked = found["ridge, each"], found["ridge, stacked"]
+def test_universal_aligner(run: Run) -> None:
+    aligners = run("universal_aligner")["aligners"]
+    each, stacked = aligners["ridge, each"], aligners["ridge, stacked"]
     assert stacked["floats"] < each["floats"], "one bias instead of two"
     for old, lines in each["nDCG@10"].items():
         near = stacked["nDCG@10"][old]["converted"]["value"]
         assert lines["converted"]["value"] == pytest.approx(near, abs=0.15), "side by side they hardly share anything"
 
 
-def test_pairs_needed(output: Path) -> None:
-    curves = run("pairs_needed", output)["curves"]
+def test_pairs_needed(run: Run) -> None:
+    curves = run("pairs_needed")["curves"]
     assert set(curves) == {"ridge", "kernel"}
     for curve in curves.values():
         assert curve["pairs"] == sorted(curve["pairs"])
         assert curve["enough"] in curve["pairs"]
 
 
-def test_text_aware(output: Path) -> None:
-    (result,) = run("text_aware", output)["upgrades"].values()
+def test_text_aware(run: Run) -> None:
+    (result,) = run("text_aware")["upgrades"].values()
     lines, budgets = result["lines"], result["budgets"]
     assert lines["today"]["value"]["value"] < lines["reindex"]["value"]["value"]
     assert lines["words alone"]["share_of_reindex"] < lines["text-aware"]["share_of_reindex"]
@@ -97,8 +108,8 @@ def test_text_aware(output: Path) -> None:
     assert ends[1.0]["gap"] == pytest.approx(1), "a gallery that is embedded anew is a reindex"
 
 
-def test_quality_cost(output: Path) -> None:
-    figures = run("quality_cost", output)
+def test_quality_cost(run: Run, output: Path) -> None:
+    figures = run("quality_cost")
     recorded = json.loads((EXPECTED / "text_text_aware.json").read_text())["upgrades"]
     assert set(figures["upgrades"]) == set(recorded)
     means = figures["means"]
