@@ -1,25 +1,25 @@
-"""Killing a migration: a child process that converts a gallery and is killed at a chosen point.
-
-Run as ``python -m embcompat.testing.stores.faults URL ARTIFACT POINT`` it migrates and cuts over, and kills itself with
-SIGKILL at the point: one of `KILL_POINTS`, ``after:SECONDS``, or ``never``.
-"""
+"""Killing a migration: a child process that converts a gallery and is killed at a chosen point."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from typing import Any, Final
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from embcompat.migration import RunOptions, cut_over, job_of, run_migration
 from embcompat.runtime import OnnxAligner
 from embcompat.stores import GalleryStore, open_store
 from embcompat.testing.stores.check import StoreBench, converted, require, require_gallery
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext
 
 KILL_POINTS: Final = {
     "prepared": "when the target side was made",
@@ -38,13 +38,13 @@ _MIDDLE_SECONDS = 0.002
 
 
 def check_kill_points(bench: StoreBench, *, points: Sequence[str] = QUICK_KILL_POINTS) -> None:
-    """Killed at fixed points one after the other, a migration goes on each time and ends right."""
+    """A migration that is killed at fixed points, one after the other, resumes each time and ends right."""
     old = bench.gallery()
     new = converted(bench.shrink, old)
     url = bench.harness.create(old)
     notes = bench.harness.notes(url)
     for point in points:
-        code = _child(bench, url, point)
+        code = run_child(url, bench.shrink.artifact.path, point)
         require(code == -signal.SIGKILL, f"the child must be killed {KILL_POINTS[point]}. It ended with code {code}")
         cut = _is_cut_over(bench, url)
         require(cut or point != "switched", "a cutover that has returned must hold")
@@ -58,7 +58,7 @@ def check_kill_points(bench: StoreBench, *, points: Sequence[str] = QUICK_KILL_P
 
 
 def check_random_kills(bench: StoreBench, *, kills: int = RANDOM_KILLS, seed: int = 0) -> None:
-    """Killed at random times, again and again, a migration ends right. Long; not among the checks of every run."""
+    """A migration that is killed at random times, again and again, ends right. Too long for the checks of every run."""
     check_kill_points(bench, points=tuple(KILL_POINTS))
     rng = random.Random(seed)
     killed = 0
@@ -66,7 +66,7 @@ def check_random_kills(bench: StoreBench, *, kills: int = RANDOM_KILLS, seed: in
         old = bench.gallery(seed=killed)
         url = bench.harness.create(old)
         while not _is_cut_over(bench, url):
-            code = _child(bench, url, f"after:{rng.uniform(0.0, 0.5):.4f}")
+            code = run_child(url, bench.shrink.artifact.path, f"after:{rng.uniform(0.0, 0.5):.4f}")
             killed += code == -signal.SIGKILL
             require(code in (0, -signal.SIGKILL), f"a child must end well or be killed. It ended with code {code}")
         require_gallery(bench.harness.get(url), converted(bench.shrink, old), bench.harness.tolerance, "after kills")
@@ -77,9 +77,29 @@ def _is_cut_over(bench: StoreBench, url: str) -> bool:
         return store.state(job_of(bench.shrink.artifact)).phase == "cut_over"
 
 
-def _child(bench: StoreBench, url: str, point: str) -> int:
-    command = [sys.executable, "-m", __name__, url, str(bench.shrink.artifact.path), point]
-    return subprocess.run(command, check=False).returncode
+def run_child(url: str, artifact: str | Path, point: str) -> int:
+    """Migrate a gallery and cut over in a child process that kills itself with SIGKILL at a point.
+
+    Args:
+        url: Address of the gallery.
+        artifact: Directory of the artifact.
+        point: One of `KILL_POINTS`, ``after:SECONDS``, or ``never``.
+
+    Returns:
+        The exit code: ``-SIGKILL`` where the child was killed.
+    """
+    child = _children().Process(target=_migrate, args=(url, str(artifact), point, dict(os.environ)))
+    child.start()
+    child.join()
+    return child.exitcode or 0
+
+
+@cache
+def _children() -> ForkServerContext:
+    """Return what starts children: forks of a server that has loaded this module, a process without threads."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
 
 
 def _kill() -> None:
@@ -113,8 +133,9 @@ _TRAPS: Final[dict[str, dict[str, Any]]] = {
 }
 
 
-def main(url: str, artifact: str, point: str) -> None:
+def _migrate(url: str, artifact: str, point: str, environment: dict[str, str]) -> None:
     """Migrate and cut over, and be killed at the point."""
+    os.environ.update(environment)  # the server keeps the one of its own start
     aligner = OnnxAligner(artifact, threads=1)
     with closing(open_store(url)) as store:
         if point.startswith("after:"):
@@ -125,7 +146,3 @@ def main(url: str, artifact: str, point: str) -> None:
         run_migration(aligner, store, options=RunOptions(batch_size=batch_size))
         cut_over(aligner, store)
     os._exit(0)  # without waiting for the timer
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
@@ -17,6 +15,7 @@ import pytest
 
 from embcompat.migration import job_of
 from embcompat.runtime import OnnxAligner
+from embcompat.testing.stores.faults import run_child
 
 DIM = 24
 ROWS = 400
@@ -61,7 +60,7 @@ def migrate_under_kills(database: Any, aligner: OnnxAligner, target: str, points
         {row: (vectors[row], "first") for row in range(writer, ROWS, WRITERS)} for writer in range(WRITERS)
     ]
     schema, stop = str(database.one("SELECT current_schema()")), Event()
-    command = [sys.executable, "-m", "embcompat.testing.stores.faults", f"{database.server}#{schema}.docs.v{target}"]
+    url = f"{database.server}#{schema}.docs.v{target}"
     with ThreadPoolExecutor(WRITERS) as pool, database.opened(target) as store:
         writers = [
             pool.submit(write_until_told, database.server, schema, writer, models[writer], stop)
@@ -71,7 +70,7 @@ def migrate_under_kills(database: Any, aligner: OnnxAligner, target: str, points
             for point in [*points, "never"]:
                 if store.state(job_of(aligner.artifact)).phase == "cut_over":
                     break
-                code = subprocess.run([*command, str(aligner.artifact.path), point], check=False).returncode
+                code = run_child(url, aligner.artifact.path, point)
                 assert code in (0, -signal.SIGKILL), f"{point}: the child ended with code {code}"
         finally:
             stop.set()
