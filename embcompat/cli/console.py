@@ -7,8 +7,9 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -31,6 +32,9 @@ _printed: list[bool] = []
 
 _command: list[str] = []
 """The words of the command line, where a command line runs."""
+
+_shows_next: ContextVar[bool] = ContextVar("shows_next", default=True)
+"""Whether commands print what comes next; not where one command runs others."""
 
 _FLAGS: Final = {
     "delimiter": "--delimiter",
@@ -97,6 +101,39 @@ def describe_run() -> dict[str, str]:
     command = {"command": redact(shlex.join(["embcompat", *_command]))} if _command else {}
     date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     return {"date": date, **command, "embcompat": version("embcompat")}
+
+
+def show_next(*words: str | Path, instead: Sequence[str | Path] = ()) -> None:
+    """Print the command that comes next, to standard error. Words in capitals are for the user to fill in.
+
+    Args:
+        words: The command, without ``embcompat``.
+        instead: Another command that may come instead.
+    """
+    if _shows_next.get():
+        commands = (redact(shlex.join(["embcompat", *map(str, each)])) for each in (words, instead) if each)
+        messages().print(f"Next: {', or '.join(commands)}", soft_wrap=True)
+
+
+@contextmanager
+def without_next() -> Iterator[None]:
+    """Run commands inside another one, which alone prints what comes next."""
+    token = _shows_next.set(False)
+    try:
+        yield
+    finally:
+        _shows_next.reset(token)
+
+
+def option_words(**options: str | Path | None) -> list[str]:
+    """Return options as words of a command line; those without a value are left out.
+
+    Example:
+        >>> option_words(text_column="body", items=None)
+        ['--text-column', 'body']
+    """
+    values = {f"--{name.replace('_', '-')}": str(value) for name, value in options.items() if value is not None}
+    return [word for pair in values.items() for word in pair]
 
 
 def print_json(result: Mapping[str, Any]) -> None:

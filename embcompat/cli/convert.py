@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from embcompat.cli.console import messages, output, print_json, track
+from embcompat.cli.console import messages, output, print_json, show_next, track
 from embcompat.cli.inputs.embeddings import Reading, assume_space, assumed_space, is_address, open_file, open_gallery
 from embcompat.cli.inputs.options import Delimiter, IdColumn, IdsFile, LabelColumn, LabelsFile, VectorColumn
 from embcompat.cli.inputs.words import ItemsFile, TextColumn, read_texts
@@ -91,6 +91,7 @@ def convert(
             print_json(folder.to_dict())
         else:
             _print_dataset_report(folder)
+            show_next("doctor", target)
         return
     options: dict[str, Any] = {
         "batch_size": batch_size,
@@ -113,6 +114,7 @@ def convert(
         print_json(report.to_dict())
     else:
         _print_report(report)
+        show_next("doctor", target)
 
 
 def _check_space(artifact: Artifact, old_space: str | None, similarity: Similarity | None) -> None:

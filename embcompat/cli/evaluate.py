@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from embcompat.cli.console import describe_run, output, print_json, track, write_json
+from embcompat.cli.console import describe_run, output, print_json, show_next, track, write_json
 from embcompat.cli.inputs.embeddings import Reading
 from embcompat.cli.inputs.groups import read_groups
 from embcompat.cli.inputs.options import (
@@ -150,7 +150,29 @@ def evaluate(
         from embcompat.report.terminal import show_result
 
         show_result(result, output())
+        _show_next(artifact, old_gallery, new_gallery, result)
     check_gate(result, min_retention)
+
+
+def _show_next(artifact: Path, old_gallery: str, new_gallery: str, result: Mapping[str, Any]) -> None:
+    """Print the command that carries out the verdict, or that leads to one; none where nothing is to be done."""
+    from embcompat.artifact import read_artifact
+    from embcompat.upgrade import MIXED_MODES
+
+    decision = result.get("decision")
+    forward = artifact / "forward" if (artifact / "forward").is_dir() else artifact
+    if result["kind"] == "verification":
+        galleries = ("--old-gallery", old_gallery, "--new-gallery", new_gallery)
+        show_next("thresholds", artifact, *galleries, "--threshold", "THRESHOLD")
+    elif decision in MIXED_MODES and read_artifact(forward).manifest.is_reweighted:
+        show_next("unweight", artifact, "--out", f"{artifact}-unweighted")
+    elif decision in ("convert", "fused", *MIXED_MODES):
+        show_next("migrate", "plan", forward, "STORE_URL", instead=("convert", forward, "GALLERY", "CONVERTED"))
+    elif decision == "reindex":
+        show_next("embed", "ITEMS", "--extractor", "NAME", "--out", "NEW-GALLERY.parquet")
+    elif decision not in ("stay", "swap"):
+        columns = ("--query-column", "TITLE", "--text-column", "BODY")
+        show_next("queries", "known-item", "ITEMS", *columns, "--out", "judged")
 
 
 def parse_models(text: str) -> list[Model]:

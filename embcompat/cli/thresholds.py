@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from embcompat.cli.console import output, print_json
+from embcompat.cli.console import output, print_json, show_next
 from embcompat.cli.inputs.embeddings import Reading
 from embcompat.cli.inputs.groups import read_groups
 from embcompat.cli.inputs.options import (
@@ -120,6 +120,8 @@ def thresholds(
     else:
         _print_transfers({"converted and new": converted, "new and new": new}, normalized)
         _print_groups(by_group)
+        forward = artifact / "forward" if (artifact / "forward").is_dir() else artifact
+        show_next("convert", forward, "GALLERY", "CONVERTED", instead=("migrate", "plan", forward, "STORE_URL"))
 
 
 def _print_transfers(plain: Mapping[str, ThresholdTransfer], normalized: Mapping[str, ThresholdTransfer]) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from embcompat.cli.console import output, print_json
+from embcompat.cli.console import output, print_json, show_next
 from embcompat.cli.inputs.options import ArtifactPath, Json
 
 
@@ -35,3 +35,4 @@ def unweight(
         print_json({"out": str(out), "id": copy.id, "kind": copy.manifest.kind})
     else:
         output().print(f"{out}: {copy.manifest.kind}, {copy.source.id} → {copy.target.id}, without reweighting")
+        show_next("migrate", "plan", out, "STORE_URL", instead=("convert", out, "GALLERY", "CONVERTED"))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from embcompat.cli.console import describe_run, output, print_json, write_json
+from embcompat.cli.console import describe_run, output, print_json, show_next, write_json
 from embcompat.cli.inputs.embeddings import Reading
 from embcompat.cli.inputs.options import (
     ArtifactPath,
@@ -115,6 +115,8 @@ def curve(
         from embcompat.report.terminal import show_result
 
         show_result(result, output())
+        known = ("CURVE.json" if out is None else out, "--target-retention", "0.95")
+        show_next("backfill", "plan", artifact, "GALLERY", "--curve", *known)
 
 
 def retrieval_curve(

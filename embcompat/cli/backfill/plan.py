@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from embcompat.cli.console import output, print_json
+from embcompat.cli.console import output, print_json, show_next
 from embcompat.cli.inputs.embeddings import Reading, load_embeddings
 from embcompat.cli.inputs.options import (
     ArtifactPath,
@@ -139,6 +139,7 @@ def plan(
         if line:
             console.print(line, soft_wrap=True)
     console.print(f"Written to {out} and {ids}.", soft_wrap=True)
+    show_next("backfill", "run", out, "STORE_URL", "--extractor", "NAME", "--items", "ITEMS")
 
 
 class _Source:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from embcompat.cli.console import messages, output, print_json, track
+from embcompat.cli.console import messages, output, print_json, show_next, track
 from embcompat.cli.inputs.options import ExtractorOptions, ModelPath
 from embcompat.errors import InputError
 
@@ -89,6 +89,7 @@ def run(
         print_json({"url": url, "artifact": maps.artifact.id, **result})
     else:
         _show(result)
+        show_next("migrate", "verify", maps.artifact.path, url)
 
 
 @dataclass(frozen=True)

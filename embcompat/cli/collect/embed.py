@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from embcompat.cli.collect.sample import check_out
-from embcompat.cli.console import messages, output, print_json, track
+from embcompat.cli.console import messages, output, print_json, show_next, track
 from embcompat.cli.inputs.options import Delimiter, ExtractorOptions, ModelPath
 from embcompat.durations import format_duration
 from embcompat.errors import ExtractionError, InputError
@@ -105,6 +105,7 @@ def embed(
         print_json(_result(out, run))
     else:
         _show(out, run, items.origin)
+        show_next("fit", "OLD.parquet", out, "--out", "old-to-new")
 
 
 def with_pieces(items: Items, words: int) -> Items:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from embcompat.cli.console import output, print_json
+from embcompat.cli.console import output, print_json, show_next
 
 app = typer.Typer(name="queries", help="Make queries and judgements where nobody has judged yet.", no_args_is_help=True)
 
@@ -75,3 +75,4 @@ def known_item(
     if result.untitled:
         console.print(f"{result.untitled:,} items have no title, so no query asks for them.")
     console.print(f"Written to {out / 'queries.jsonl'} and {out / 'qrels.tsv'}.", soft_wrap=True, markup=False)
+    show_next("embed", out / "queries.jsonl", "--extractor", "NAME", "--out", "QUERIES.parquet")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from embcompat.cli.console import output, print_json
+from embcompat.cli.console import output, print_json, show_next
 from embcompat.cli.inputs.options import Json, NpySimilarity
 from embcompat.errors import InputError
 
@@ -82,6 +82,8 @@ def sample(
         print_json({"out": str(out), "rows": len(drawn), "space": drawn.space.model_dump()})
         return
     output().print(f"{out}: {len(drawn):,} rows in {drawn.space.id}", soft_wrap=True)
+    source = ("ITEMS",) if drawn.texts is None else (out, "--text-column", "text")
+    show_next("embed", *source, "--extractor", "NAME", "--out", "NEW.parquet")
 
 
 def _relevant(path: Path | None) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from embcompat.cli.console import messages, output, print_json
+from embcompat.cli.console import messages, output, print_json, show_next
 from embcompat.errors import InputError
 
 MIN_TEXTS = 100
@@ -51,3 +51,5 @@ def demo(
         console.print(f"{number}. {point['title']}", style="bold")
         console.print(Padding(Text(point["text"]), (0, 0, 1, 3)))
     messages().print(f"The pictures are in {out / 'report.html'}, the figures in {out / 'demo.json'}.")
+    gallery = ("--gallery", "STORE_URL", "--text-column", "TEXTS")
+    show_next("upgrade", "init", *gallery, "--extractor", "NAME")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from embcompat.cli.console import messages, output, print_json
+from embcompat.cli.console import messages, output, print_json, show_next
 from embcompat.cli.doctor.about import print_about
 from embcompat.cli.inputs.embeddings import Reading, is_address, is_csv, load_embeddings, open_file, read_file
 from embcompat.cli.inputs.options import (
@@ -106,6 +106,10 @@ def doctor(
         print_json(report.to_dict())
     else:
         _print_report(report)
+        if report.sick and rows is None:
+            show_next("doctor", gallery, "--rows", "sick-rows.csv")
+        elif not report.sick:
+            show_next("sample", gallery, "--text-column", "TEXTS", "--out", "OLD.parquet")
     if report.sick:
         raise typer.Exit(EXIT_SICK)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from embcompat.cli.console import messages, print_json, track
+from embcompat.cli.console import messages, option_words, print_json, show_next, track
 from embcompat.cli.fit.output import fit_result, show_fit
 from embcompat.cli.inputs.embeddings import Reading
 from embcompat.cli.inputs.options import (
@@ -191,6 +191,28 @@ def fit(
         show_fit(result)
     if fitted.at_chance:
         raise GateError(f"{out} is written, and marked: {_CHANCE}")
+    if not as_json:
+        files = option_words(
+            id_column=id_column,
+            vector_column=vector_column,
+            label_column=label_column,
+            ids=ids,
+            labels=labels,
+            delimiter=delimiter,
+            items=items,
+            text_column=text_column,
+        )
+        _show_evaluation(out, old, new, task, keep_out, files)
+
+
+def _show_evaluation(out: Path, old: str, new: str, task: Task, keep_out: Path | None, files: list[str]) -> None:
+    """Print the command that evaluates the artifact, with the options by which the same files are read."""
+    if task == "verification":
+        judged = ["--task", task]
+    else:
+        queries = {"old_queries": "OLD-QUERIES.parquet", "new_queries": "NEW-QUERIES.parquet"}
+        judged = option_words(**queries, qrels=keep_out or "QRELS.tsv")
+    show_next("evaluate", out, "--old-gallery", old, "--new-gallery", new, *files, *judged)
 
 
 _CHANCE = (

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from embcompat.cli.console import output, print_json
+from embcompat.cli.console import output, print_json, show_next
 
 PURPOSES = {
     "identity": "no map at all: where the new model's vectors are nearly the old model's",
@@ -64,6 +64,7 @@ def aligners(
     output().print(table)
     if any(row["parameters"] is None for row in rows if row["kind"] in PURPOSES):
         output().print("\nThe neural kinds need: pip install 'embcompat[train]'")
+    show_next("fit", "OLD.parquet", "NEW.parquet", "--kind", "KIND", "--out", "old-to-new")
 
 
 def count_floats(kind: str, source_dim: int, target_dim: int) -> int | None:

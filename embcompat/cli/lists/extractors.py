@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from embcompat.cli.console import output, print_json
+from embcompat.cli.console import output, print_json, show_next
 
 
 def extractors(
@@ -36,3 +36,4 @@ def extractors(
     for info in infos:
         table.add_row(info.name, f"{info.distribution} {info.version}", info.description)
     output().print(table)
+    show_next("embed", "INPUT", "--extractor", "NAME", "--out", "NEW.parquet")

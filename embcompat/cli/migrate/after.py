@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from embcompat.cli.console import messages, output, print_json
+from embcompat.cli.console import messages, output, print_json, show_next
 from embcompat.cli.inputs.words import ItemsFile
 from embcompat.cli.migrate.options import (
     ArtifactPath,
@@ -20,6 +20,7 @@ from embcompat.cli.migrate.options import (
     default_journal,
     files,
     open_both,
+    show_verb,
     texts,
 )
 from embcompat.errors import GateError, InputError
@@ -50,6 +51,7 @@ def rollback(
         output().print(
             f"{without:,} rows came in after the cutover and have no old vector: embed them with the old model."
         )
+    show_next("migrate", "cutover", artifact, url, instead=("migrate", "abort", artifact, url, "--yes"))
 
 
 def abort(
@@ -88,7 +90,8 @@ def abort(
     elif native:
         output().print(f"{native:,} of these vectors {'were' if yes else 'are'} made by the new model itself.")
     if removed and not yes:
-        output().print("Nothing was removed. Pass --yes to remove it.")
+        output().print("Nothing was removed.")
+        show_verb("abort", artifact, url, None, None, "--yes")
 
 
 def drop_old(
@@ -111,7 +114,7 @@ def drop_old(
         raise InputError("drop-old deletes the old vectors for good. Pass --yes if that is what you want.")
     with open_both(artifact, url) as (aligner, store):
         drop_old(aligner, store, journal=files(aligner, journal, None)["journal"])
-    output().print("The old side is gone.")
+    output().print("The old side is gone. The migration is finished.")
 
 
 def sweep(
@@ -127,9 +130,10 @@ def sweep(
     embcompat migrate sweep old-to-new 'lancedb:///data/gallery#docs.vector'
     ```
     """
-    from embcompat.migration import RunOptions, sweep
+    from embcompat.migration import RunOptions, job_of, sweep
 
     with open_both(artifact, url) as (aligner, store):
+        phase = store.state(job_of(aligner.artifact)).phase
         ids = list(sweep(aligner, store, options=RunOptions(**texts(items, text_column))))
     if as_json:
         print_json({"rows": ids})
@@ -138,6 +142,9 @@ def sweep(
             output().print(identifier, soft_wrap=True)
     if not ids:
         messages().print(f"Every row in service is of space {aligner.artifact.target.id}.")
+        if phase == "cut_over" and not as_json:
+            messages().print("Once nobody needs the old vectors any more:")
+            show_verb("drop-old", artifact, url, None, None, "--yes")
     else:
         raise GateError(
             f"{len(ids):,} rows in service are not known to be of space {aligner.artifact.target.id}, "

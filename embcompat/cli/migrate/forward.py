@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
-from embcompat.cli.console import output, print_json, track
+from embcompat.cli.console import option_words, output, print_json, track
 from embcompat.cli.inputs.words import ItemsFile
 from embcompat.cli.migrate.options import (
     AcceptChanges,
@@ -27,6 +27,7 @@ from embcompat.cli.migrate.options import (
     print_coverage,
     print_notes,
     show_step,
+    show_verb,
     size,
     texts,
 )
@@ -80,6 +81,9 @@ def plan(
             if cost.write_seconds is None
             else f"the {cost.index} index will be rebuilt; the time of writing includes it, measured on few rows"
         )
+    if all(obstacle.acceptable for obstacle in cost.obstacles):
+        accepted = ["--accept-changes"] if cost.obstacles else []
+        show_verb("run", artifact, url, items, text_column, *option_words(metric=metric), *accepted)
 
 
 def run(
@@ -151,7 +155,8 @@ def run(
         console.print(f"{len(report.failures):,} rows failed, see {options.dead_letters}; {first.id!r} {first.reason}")
     print_coverage(report.coverage)
     if not report.coverage.missing:
-        console.print("The old vectors are still in service. Next: migrate cutover.")
+        console.print("The old vectors are still in service.")
+        show_verb("verify", artifact, url, items, text_column)
 
 
 def status(artifact: ArtifactPath, url: Url, as_json: Json = False) -> None:
@@ -176,6 +181,11 @@ def status(artifact: ArtifactPath, url: Url, as_json: Json = False) -> None:
     output().print(f"{store.url}: {state.phase.replace('_', ' ')}; space in service: {space}", soft_wrap=True)
     if coverage is not None:
         print_coverage(coverage)
+    show_verb(_AFTER[state.phase], artifact, url, None, None)
+
+
+_AFTER: Final = {"untouched": "plan", "prepared": "run", "cut_over": "sweep", "finished": "sweep"}
+"""What comes next in each phase. A prepared gallery may still have rows to convert, which `run` counts."""
 
 
 def verify(
@@ -206,6 +216,8 @@ def verify(
         output().print(f"{report.sampled_rows} rows read back, largest relative difference {report.sample_error:.2g}")
     if report.problems:
         raise GateError(" ".join(report.problems))
+    if not as_json:
+        show_verb("cutover", artifact, url, items, text_column)
 
 
 def cutover(
@@ -258,3 +270,4 @@ def cutover(
         print_coverage(report.coverage)
         print_notes(report.notes)
         output().print(f"{aligner.artifact.target.id} is in service. The old side is kept until migrate drop-old.")
+        show_verb("sweep", artifact, url, items, text_column)

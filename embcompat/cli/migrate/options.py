@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from embcompat.cli.console import messages, output
+from embcompat.cli.console import messages, option_words, output, show_next
 from embcompat.similarities import Similarity
 
 if TYPE_CHECKING:
@@ -105,6 +105,15 @@ def print_notes(notes: Sequence[str]) -> None:
     """Print what an application must know about the switch."""
     for note in notes:
         output().print(f"note: {note}", markup=False, soft_wrap=True)
+
+
+def show_verb(verb: str, artifact: Path, url: str, items: Path | None, text_column: str | None, *more: str) -> None:
+    """Print the step of the migration that comes next, with the texts that it reads."""
+    texts_read = option_words(text_column=text_column, items=items) if verb in _READ_TEXTS else []
+    show_next("migrate", verb, artifact, url, *texts_read, *more)
+
+
+_READ_TEXTS = ("run", "verify", "cutover", "sweep")
 
 
 def size(count: int) -> str:

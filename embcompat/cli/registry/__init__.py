@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from embcompat.cli.console import output, print_json
+from embcompat.cli.console import output, print_json, show_next
 from embcompat.cli.inputs.embeddings import load_embeddings
 from embcompat.cli.registry.options import Json, Name, Reason, Url
 from embcompat.cli.registry.paths import compose, path
@@ -50,6 +50,7 @@ def init(url: Url, as_json: Json = False) -> None:
         print_json({"registry": created.url})
     else:
         output().print(f"There is a registry at {created.url}.")
+        show_next("registry", "publish", url, "ARTIFACT", instead=("registry", "add-space", url, "VECTORS"))
 
 
 @registry.command()
@@ -73,6 +74,7 @@ def publish(
     else:
         for entry in entries:
             output().print(f"Published {entry.id[:12]}: {entry.source.id} → {entry.target.id} ({entry.manifest.kind}).")
+        show_next("registry", "promote", url, "production", entries[-1].target.id)
 
 
 @registry.command("add-space")
@@ -104,6 +106,7 @@ def add_space(
     else:
         rows = "without a reference" if fitted is None else f"with a reference of {fitted.count:,} vectors"
         output().print(f"Registered {embeddings.space.id} {rows}.")
+        show_next("doctor", "GALLERY", "--registry", url)
 
 
 @registry.command("list")
@@ -174,6 +177,7 @@ def promote(
         print_json({"label": label, "subject": subject})
     else:
         output().print(f"{label} is now {subject}.", soft_wrap=True)
+        show_next("registry", "show", url, label)
 
 
 @registry.command()
@@ -191,6 +195,7 @@ def retire(url: Url, name: Name, reason: Reason = "", as_json: Json = False) -> 
         print_json({"retired": subject})
     else:
         output().print(f"{subject} is retired.", soft_wrap=True)
+        show_next("registry", "list", url, "--retired")
 
 
 @registry.command()
@@ -242,6 +247,8 @@ def gc(
     what = "Deleted" if delete else "Would delete"
     files = "1 file" if len(garbage) == 1 else f"{len(garbage)} files"
     output().print(f"{what} {files}, {size:,} bytes.{'' if delete else ' Nothing was changed.'}")
+    if garbage and not delete:
+        show_next("registry", "gc", url, "--delete")
 
 
 @registry.command()
@@ -263,6 +270,8 @@ def get(
         print_json({"id": artifact.id, "path": str(artifact.path)})
     else:
         output().print(f"{artifact.source.id} → {artifact.target.id} is at {artifact.path}", soft_wrap=True)
+        migrating = ("migrate", "plan", artifact.path, "STORE_URL")
+        show_next("convert", artifact.path, "GALLERY", "CONVERTED", instead=migrating)
 
 
 def _artifact_paths(path: Path) -> list[Path]:

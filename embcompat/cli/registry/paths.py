@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from embcompat.cli.console import output, print_json
+from embcompat.cli.console import output, print_json, show_next
 from embcompat.cli.inputs.embeddings import load_embeddings
 from embcompat.cli.registry.options import Json, Url
 from embcompat.cli.registry.view import print_route
@@ -51,6 +51,8 @@ def path(
     elif (old_gallery, new_gallery) != (None, None):
         raise InputError("--old-gallery and --new-gallery must be given together: the same items, both models.")
     print_route(route, report, as_json=as_json)
+    if not as_json:
+        show_next("registry", "compose", url, source, target, "ARTIFACT")
 
 
 def compose(
@@ -81,6 +83,7 @@ def compose(
     else:
         ends = f"{artifact.source.id} → {artifact.target.id}"
         output().print(f"Composed {len(route.edges)} steps, {ends}, as {out} ({artifact.manifest.kind}).")
+        show_next("convert", out, "GALLERY", "CONVERTED", instead=("migrate", "plan", out, "STORE_URL"))
 
 
 def _measure(opened: Registry, aligners: list[str], old_gallery: Path, new_gallery: Path) -> PathReport:

@@ -6,6 +6,7 @@ command and inputs have not changed and whose file is there is not repeated.
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from embcompat.cli.console import messages, output
+from embcompat.cli.console import messages, output, without_next
 from embcompat.cli.inputs.options import ExtractorOptions, ModelPath
 from embcompat.errors import InputError
 from embcompat.redaction import redact
@@ -101,12 +102,23 @@ def init(
     for name, question in QUESTIONS.items():
         if name not in values:
             values[name] = _ask(question, f"--{name.replace('_', '-')}")
-    upgrade = make_upgrade(values, where="embcompat upgrade init")
+    try:
+        upgrade = make_upgrade(values, where="embcompat upgrade init")
+    except InputError as error:
+        flags = {name: f"--{name.replace('_', '-')}" for name in options if "_" in name}
+        names = re.compile(rf"\b({'|'.join(flags)})\b")
+        raise InputError(names.sub(lambda match: flags[match[1]], str(error))) from error
     file.write_text(upgrade.to_toml(), encoding="utf-8")
     console = output()
     console.print(f"{file} is written.", soft_wrap=True)
     if upgrade.qrels is None and upgrade.items is None:
         console.print("It names no judged queries, so there will be figures and no verdict.", soft_wrap=True)
+    if upgrade.old_space is None and upgrade.old_extractor is None:
+        console.print(
+            "It does not name the space of the vectors in use. If the store does not record it, pass --old-space "
+            "name@version, such as ada@2.",
+            soft_wrap=True,
+        )
     console.print(f"Next: embcompat upgrade run {file}", soft_wrap=True)
 
 
@@ -224,7 +236,11 @@ def _show_next(line: UpgradeLine) -> None:
     if phase != "untouched":
         output().print(f"The migration is {phase.replace('_', ' ')}.")
     command = line.next_step(phase)
-    output().print("Nothing is left to do." if command is None else f"Next: {command}", soft_wrap=True)
+    if command is None:
+        output().print("Nothing is left to do.")
+        return
+    converts_unjudged = command.startswith("embcompat migrate") and line.is_unjudged()
+    output().print(f"{'Next, without a verdict' if converts_unjudged else 'Next'}: {command}", soft_wrap=True)
 
 
 def _call(words: Sequence[str]) -> Any:
@@ -232,7 +248,8 @@ def _call(words: Sequence[str]) -> Any:
     from embcompat.cli import app as root
 
     messages().print(f"$ {_plain(words)}", soft_wrap=True)
-    code = root(list(words), standalone_mode=False)
+    with without_next():
+        code = root(list(words), standalone_mode=False)
     if code:
         raise typer.Exit(code)
 

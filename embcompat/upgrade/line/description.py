@@ -70,15 +70,18 @@ class Upgrade(BaseModel):
         """
         embedded, titles = self.old_queries is not None, self.items is not None
         if embedded != (self.new_queries is not None):
-            raise ValueError("old_queries and new_queries go together: the same queries under both models")
+            raise ValueError("old_queries and new_queries must be named together: the same queries under both models")
         if titles != (self.title_column is not None):
-            raise ValueError("items and title_column go together: the titles are the queries")
+            raise ValueError("items and title_column must be named together: the titles are the queries")
         if embedded + titles + (self.queries is not None) > 1:
-            raise ValueError("queries come from one place: queries, items, or old_queries with new_queries")
+            raise ValueError("queries must come from one place: queries, items, or old_queries with new_queries")
         if (self.qrels is not None) != (embedded or self.queries is not None):
-            raise ValueError("qrels and queries go together: qrels say which items answer the queries")
+            raise ValueError("qrels and queries must be named together: qrels list the items that answer the queries")
         if (self.old_extractor is not None) != (titles or self.queries is not None):
-            raise ValueError("old_extractor and the texts of queries (or items) go together: the old model embeds them")
+            raise ValueError(
+                "old_extractor must be named together with queries or items: the old model embeds these texts. "
+                "For vectors alone, name old_space instead"
+            )
         if self.old_extractor is not None and self.old_space is not None:
             raise ValueError("old_space must be left out where old_extractor is named: the old model names its space")
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, final
@@ -115,6 +116,11 @@ class UpgradeLine:
                 f"the measuring steps must be done, so that the verdict holds for what {self.file} says. "
                 f"{waiting.step.name} is {waiting.state}{because}. Run: embcompat upgrade run {self.file}"
             )
+        if self.is_unjudged():
+            raise MigrationError(
+                f"there is no verdict, because no queries are judged. Name judged queries in {self.file}, or convert "
+                f"without a verdict: {self.next_step('untouched')}"
+            )
         if verdict["decision"] not in CONVERTING_MODES:
             raise MigrationError(
                 f"the verdict is {verdict['decision']!r}: there is nothing to convert. See {self.report}."
@@ -176,9 +182,16 @@ class UpgradeLine:
             return None
         if any(each.state != "done" for each in self.states()):
             return f"{upgrade} run {self.file}"
+        if self.is_unjudged():
+            (words,) = self.migration("plan" if phase == "untouched" else "verify")
+            return redact(shlex.join(["embcompat", *words]))
         if self.verdict()["decision"] not in CONVERTING_MODES:
             return None
         return f"{upgrade} {'cutover' if phase == 'prepared' and self.applied() else 'apply'} {self.file}"
+
+    def is_unjudged(self) -> bool:
+        """Return whether there are figures without a verdict, because no queries are judged."""
+        return (self.folder / EVALUATION).is_file() and self.verdict()["decision"] == "unjudged"
 
     def applied(self) -> bool:
         """Return whether the gallery was converted and verified with the artifact that is there now."""

@@ -29,11 +29,11 @@ def test_the_environment_goes_before_the_file(tmp_path: Path) -> None:
     ("lines", "match"),
     [
         ("roows = 1\n", "upgrade.toml: roows: Extra inputs are not permitted"),
-        ('old_queries = "a"\n', "upgrade.toml: old_queries and new_queries go together"),
-        ('items = "a"\n', "items and title_column go together"),
-        ('qrels = "a"\n', "qrels and queries go together"),
-        ('queries = "a"\nqrels = "b"\n', "old_extractor and the texts of queries"),
-        ('queries = "a"\nqrels = "b"\nold_queries = "c"\nnew_queries = "d"\n', "queries come from one place"),
+        ('old_queries = "a"\n', "upgrade.toml: old_queries and new_queries must be named together"),
+        ('items = "a"\n', "items and title_column must be named together"),
+        ('qrels = "a"\n', "qrels and queries must be named together"),
+        ('queries = "a"\nqrels = "b"\n', "old_extractor must be named together with queries"),
+        ('queries = "a"\nqrels = "b"\nold_queries = "c"\nnew_queries = "d"\n', "queries must come from one place"),
         (
             'queries = "a"\nqrels = "b"\nold_extractor = "c"\nold_space = "d@1"\n',
             "old_space must be left out where old_extractor is named",

@@ -33,6 +33,12 @@ def switch_notes(session: Session, *, one_table: bool) -> list[str]:
             f"The table gains four columns at its end: change COPY {table} without names of columns before the "
             "cutover; SELECT * returns them."
         )
+    space = session.job.target.id
+    notes.append(
+        f"After the cutover, whoever writes vectors must declare their space, {space}: connect with "
+        f"options=-c embcompat.space={space}, or run SELECT embcompat_space('{space}') in the transaction. Vectors "
+        "without a declaration are refused."
+    )
     functions = session.execute(
         "SELECT p.oid::regprocedure::text FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace "
         "JOIN pg_language l ON l.oid = p.prolang WHERE l.lanname IN ('sql', 'plpgsql') "
