@@ -44,7 +44,7 @@ from embcompat.export.convertibility import (
 )
 from embcompat.export.directory import fresh_directory
 from embcompat.export.figures import HeldOutFigures, held_out_part, measure_held_out
-from embcompat.export.files import write_canary, write_cohort, write_pairs, write_weights
+from embcompat.export.files import Canary, write_canary, write_cohort, write_pairs, write_weights
 from embcompat.export.graphs import build_graph
 from embcompat.export.parity import check_parity, parity_rows
 from embcompat.export.quantize import check_int8, quantize_int8
@@ -67,7 +67,7 @@ def save_artifact(
     calibration: Mapping[str, JsonValue] | None = None,
     direction: Direction = "forward",
     int8: bool = False,
-    canary: bool = True,
+    canary: Canary = True,
     score_cohort: int = 0,
     overwrite: bool = False,
 ) -> Artifact:
@@ -93,8 +93,9 @@ def save_artifact(
         calibration: Fitted calibrations to record, by name.
         direction: Which side moves.
         int8: Whether the graph computes in int8; needs ``split``, whose held-out pairs say what that costs.
-        canary: Whether to store 64 held-out pairs, on which every conversion is tried. Choose False where vectors
-            are personal data that must not travel (face vectors are biometric data).
+        canary: Whether to store 64 held-out pairs, on which every conversion is tried. Where vectors are personal data
+            that must not travel (face vectors are biometric data), choose ``"blended"``, which stores blends of twenty
+            people each (`blend_people`), or False.
         score_cohort: How many fitted people to store, one vector each, converted and native, so that scores can be
             normalized where they are served; needs ``split`` with labels, in a space that is compared by cosine or
             dot. Face vectors are biometric data: such an artifact needs the protection that the gallery needs.
@@ -129,7 +130,7 @@ def save_artifact(
                 part_of = dict.fromkeys(part_of, "train")
                 recorded[REFIT] = {"fitted": len(part_of), "measured": len(split.train) + len(split.validation)}
             if canary and (held_out := held_out_part(split)) is not None:
-                write_canary(aligner, held_out, target, directory / CANARY)
+                write_canary(aligner, held_out, target, directory / CANARY, blended=canary == "blended")
         if score_cohort:
             recorded[SCORE_COHORT] = write_cohort(aligner, split, score_cohort, directory / COHORT)
         if part_of is not None:

@@ -14,7 +14,7 @@ from embcompat.artifact import Artifact
 from embcompat.embeddings import PairedEmbeddings, PairSplit, piece_rows, split_pairs, stack_pairs
 from embcompat.errors import InputError
 from embcompat.evaluation.chance import is_at_chance
-from embcompat.export import save_aligner_pair, save_artifact
+from embcompat.export import Canary, save_aligner_pair, save_artifact
 from embcompat.results import Estimate
 from embcompat.selection.candidates import Candidate, Task, parse_candidate
 from embcompat.selection.choose import Selection, fit_corrected, held_out_gain, select_aligner
@@ -67,7 +67,7 @@ def fit_artifact(
     test: float = 0.2,
     refit: bool | None = None,
     int8: bool = False,
-    canary: bool = True,
+    canary: Canary = True,
     score_cohort: int = 0,
     overwrite: bool = False,
     seed: int = 0,
@@ -93,7 +93,7 @@ def fit_artifact(
         refit: Whether to fit again on all pairs. When None, yes, but for a neural kind that is named: it trains long,
             and as its recipe says.
         int8: Whether the graph computes in int8.
-        canary: Whether to store 64 pairs, on which every conversion is tried.
+        canary: Whether to store 64 pairs, on which every conversion is tried, or ``"blended"``; see `save_artifact`.
         score_cohort: How many fitted people to store, see `save_artifact`.
         overwrite: Whether an artifact at the path may be replaced.
         seed: Seed of split, folds and fits.

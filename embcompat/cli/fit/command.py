@@ -108,6 +108,9 @@ def fit(
     canary: Annotated[
         bool, typer.Option(help="Store 64 held-out pairs, on which every conversion is tried. No for faces.")
     ] = True,
+    blended_canary: Annotated[
+        bool, typer.Option("--blended-canary", help="Store blends of 20 people each in place of pairs: nobody's face.")
+    ] = False,
     score_cohort: Annotated[
         int,
         typer.Option(
@@ -137,7 +140,7 @@ def fit(
     embcompat fit old.parquet new.parquet --keep-out qrels.tsv \
         --out old-to-new
     embcompat fit old.parquet new.parquet --out faces \
-        --kind "ensemble, reweighted" --no-canary
+        --kind "ensemble, reweighted" --blended-canary
     embcompat fit old.parquet new.parquet --out old-to-new \
         --items items.jsonl -e minilm
     ```
@@ -145,6 +148,8 @@ def fit(
     from embcompat.evaluation import read_qrels
     from embcompat.selection import fit_artifact, leave_out
 
+    if blended_canary and not canary:
+        raise InputError("--blended-canary and --no-canary exclude each other. Choose one.")
     kind, candidates = _named_kind(kind, task, reweight)
     base = kind.partition(",")[0]
     _check_options(base, preset, epochs, run_dir, out, resume=resume, overwrite=overwrite)
@@ -176,7 +181,7 @@ def fit(
             test=test,
             refit=refit,
             int8=quantize == "int8",
-            canary=canary,
+            canary="blended" if blended_canary else canary,
             score_cohort=score_cohort,
             overwrite=overwrite,
             seed=seed,
