@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,24 +13,15 @@ from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import InMemoryVectorStore
 
-import embcompat as ec
 from embcompat.errors import InputError
-from embcompat.extractors import Extractor, load_extractor
+from embcompat.extractors import Extractor
 from embcompat.integrations.langchain import FusedVectorStore, LazyVectorStore, MixedVectorStore, Side
 from embcompat.serving import FusedSearch, MixedGallery
+from tests.integrations.two_stores import NAMES, QUERIES, TEXTS, search_in
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # it is no longer developed, and still what people have
-    from langchain_community.vectorstores import FAISS
-
-DOCS = {
-    f"np.{name}": " ".join((inspect.getdoc(member) or "").split())[:150]
-    for name, member in sorted(vars(np).items())
-    if inspect.isroutine(member) and len(inspect.getdoc(member) or "") > 100
-}
-UNIQUE = {name: text for text, name in {text: name for name, text in DOCS.items()}.items()}  # aliases tie
-TEXTS = dict(list(UNIQUE.items())[:60])
-QUERIES = ["the largest element of an array", "join arrays along an axis", "random rounding of decimals"]
+    from langchain_community.vectorstores import FAISS, LanceDB
 
 
 class Model(Embeddings):
@@ -49,40 +39,13 @@ class Model(Embeddings):
         return self.extractor.extract([text])[0].tolist()
 
 
-@pytest.fixture(scope="module")
-def models() -> tuple[Extractor, Extractor]:
-    return load_extractor("static64"), load_extractor("paraphrase-minilm-l3")
-
-
-@pytest.fixture(scope="module")
-def vectors(models: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
-    old, new = (ec.extract_embeddings(model, list(TEXTS.values()), ids=list(TEXTS)) for model in models)
-    split = ec.split_pairs(ec.pair_embeddings(old, new), seed=0)
-    path = Path(tmp_path_factory.mktemp("artifact")) / "old-to-new"
-    aligner = ec.fit_aligner("ridge", split.train, split.validation)
-    ec.save_artifact(aligner, path, split=split, source=old.space, target=new.space)
-    return {"old": old.vectors, "new": new.vectors, "converted": ec.OnnxAligner(path).transform(old.vectors)}
-
-
 def faiss_store(model: Embeddings, rows: np.ndarray, names: list[str]) -> FAISS:
     pairs = zip([TEXTS[name] for name in names], rows.tolist(), strict=True)
     return FAISS.from_embeddings(list(pairs), model, ids=names)
 
 
-def search_in(rows: np.ndarray, names: list[str]) -> Any:
-    def search(queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        scores = queries @ rows.T
-        order = np.argsort(-scores, axis=1)[:, :k]
-        return np.take_along_axis(scores, order, axis=1), np.array(names, dtype=object)[order]
-
-    return search
-
-
 def names_of(documents: list[Document]) -> list[str | None]:
     return [document.id for document in documents]
-
-
-NAMES = list(TEXTS)
 
 
 def test_fused_over_faiss_and_memory_is_fused_search(models: Any, vectors: Any) -> None:
@@ -164,3 +127,23 @@ def test_ids_in_the_metadata_and_scores_of_the_wrong_kind(models: Any, vectors: 
         FusedVectorStore.from_texts(["a"], model)
     with pytest.raises(InputError, match="depth must be at least 1. Got 0"):
         LazyVectorStore(Side(store), Side(store), depth=0)
+
+
+def test_lancedb_tables_are_joined_by_the_id_in_the_metadata(models: Any, vectors: Any, tmp_path: Path) -> None:
+    sides = []
+    for name, model in (("converted", models[1]), ("old", models[0])):
+        store = LanceDB(uri=str(tmp_path), table_name=name, embedding=Model(model))
+        rows = zip(NAMES, vectors[name], strict=True)
+        store._connection.create_table(
+            name,
+            [{"id": each, "text": TEXTS[each], "vector": row, "metadata": {"doc": each}} for each, row in rows],
+        )
+        sides.append(Side(store, "squared_distance", key="doc"))
+    fused = FusedVectorStore(*sides, weight=0.7)
+    oracle = FusedSearch(search_in(vectors["converted"], NAMES), search_in(vectors["old"], NAMES), weight=0.7)
+    for query in QUERIES:
+        _, ids = oracle.search(models[1].extract([query]), models[0].extract([query]), 5)
+        hits = fused.similarity_search(query, k=5)
+        assert [document.metadata["doc"] for document in hits] == ids[0].tolist()
+        again = asyncio.run(fused.asimilarity_search(query, k=5))
+        assert [document.metadata["doc"] for document in again] == ids[0].tolist()

@@ -6,12 +6,10 @@ import asyncio
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any, Literal, NoReturn, final
-
-import numpy as np
+from typing import Any, NoReturn, final
 
 from embcompat.errors import InputError, MissingExtraError
+from embcompat.integrations.hits import LAZY_DEPTH, QUERY, Hits, Scores, as_search, check_depth, rank, read_hits
 from embcompat.serving import DEFAULT_DEPTH, DEFAULT_WEIGHT, FusedSearch, MixedGallery, Search
 
 try:
@@ -19,14 +17,6 @@ try:
     from langchain_core.vectorstores import VectorStore
 except ImportError as error:
     raise MissingExtraError("langchain-core", "embcompat[langchain]", "embcompat.integrations.langchain") from error
-
-Scores = Literal["similarity", "cosine_distance", "squared_distance"]
-"""What a store's ``similarity_search_with_score`` returns."""
-
-LAZY_DEPTH = 20
-"""Candidates of a query that are embedded with the new model [ours]."""
-
-_Hits = list[tuple[Document, float]]
 
 
 @final
@@ -46,11 +36,11 @@ class Side:
     scores: Scores = "similarity"
     key: str | None = None
 
-    def search(self, query: str, k: int) -> dict[str, tuple[Document, float]]:
+    def search(self, query: str, k: int) -> Hits[Document]:
         """Return the k best documents by id, with scores of which the larger is closer."""
         return self._read(self.store.similarity_search_with_score(query, k=k))
 
-    async def asearch(self, query: str, k: int) -> dict[str, tuple[Document, float]]:
+    async def asearch(self, query: str, k: int) -> Hits[Document]:
         """Return the k best documents by id, with scores of which the larger is closer."""
         return self._read(await self.store.asimilarity_search_with_score(query, k=k))
 
@@ -69,28 +59,16 @@ class Side:
             )
         return str(identifier)
 
-    def _read(self, hits: Sequence[tuple[Document, Any]]) -> dict[str, tuple[Document, float]]:
-        read = {self.id_of(document): (document, self._similarity(float(score))) for document, score in hits}
-        scores = [score for _, score in read.values()]
-        if any(later > score + 1e-6 for score, later in pairwise(scores)):
-            raise InputError(
-                f"scores of {type(self.store).__name__} must fall from hit to hit as {self.scores!r}. They rise. "
-                "Pass scores='squared_distance', 'cosine_distance' or 'similarity', as the store returns them."
-            )
-        return read
-
-    def _similarity(self, score: float) -> float:
-        if self.scores == "similarity":
-            return score
-        return 1 - score if self.scores == "cosine_distance" else 1 - score / 2
+    def _read(self, results: Sequence[tuple[Document, Any]]) -> Hits[Document]:
+        store = type(self.store).__name__
+        return read_hits(((self.id_of(each), each, float(score)) for each, score in results), self.scores, store)
 
 
 class _TwoStores(VectorStore):
     """What the three have in common."""
 
     def __init__(self, first: Side, second: Side, depth: int) -> None:
-        if depth < 1:
-            raise InputError(f"depth must be at least 1. Got {depth}.")
+        check_depth(depth)
         self._sides, self._depth = (first, second), depth
 
     def similarity_search(self, query: str, k: int = 4, **options: Any) -> list[Document]:
@@ -118,30 +96,20 @@ class _MergedStores(_TwoStores):
     def _merge(self, searches: tuple[Search, Search], k: int) -> tuple[Any, Any]:
         """Return scores and ids (1, k) of one query."""
 
-    def similarity_search_with_score(self, query: str, k: int = 4, **_options: Any) -> _Hits:
+    def similarity_search_with_score(self, query: str, k: int = 4, **_options: Any) -> list[tuple[Document, float]]:
         """Return the k best documents, the best first; the larger the score the closer."""
         depth = max(k, self._depth)
         return self._ranked([side.search(query, depth) for side in self._sides], k)
 
-    async def asimilarity_search_with_score(self, query: str, k: int = 4, **_options: Any) -> _Hits:
+    async def asimilarity_search_with_score(
+        self, query: str, k: int = 4, **_options: Any
+    ) -> list[tuple[Document, float]]:
         """Return the k best documents, both stores asked at once."""
         depth = max(k, self._depth)
         return self._ranked(await asyncio.gather(*(side.asearch(query, depth) for side in self._sides)), k)
 
-    def _ranked(self, hits: Sequence[dict[str, tuple[Document, float]]], k: int) -> _Hits:
-        scores, ids = self._merge((_search_of(hits[0]), _search_of(hits[1])), k)
-        documents = {identifier: document for side in reversed(hits) for identifier, (document, _) in side.items()}
-        return [(documents[name], float(score)) for name, score in zip(ids[0], scores[0], strict=True)]
-
-
-def _search_of(hits: dict[str, tuple[Document, float]]) -> Search:
-    """Return a search whose hits are there already."""
-    scores = np.array([[score for _, score in hits.values()]], dtype=np.float64).reshape(1, len(hits))
-    ids = np.array(list(hits), dtype=object).reshape(1, len(hits))
-    return lambda _queries, _k: (scores, ids)
-
-
-_QUERY = np.zeros((1, 1), dtype=np.float32)  # the stores have been asked already
+    def _ranked(self, hits: Sequence[Hits[Document]], k: int) -> list[tuple[Document, float]]:
+        return rank(hits, self._merge((as_search(hits[0]), as_search(hits[1])), k))
 
 
 @final
@@ -164,7 +132,7 @@ class FusedVectorStore(_MergedStores):
         self._weight = weight
 
     def _merge(self, searches: tuple[Search, Search], k: int) -> tuple[Any, Any]:
-        return FusedSearch(*searches, weight=self._weight, depth=self._depth).search(_QUERY, _QUERY, k)
+        return FusedSearch(*searches, weight=self._weight, depth=self._depth).search(QUERY, QUERY, k)
 
 
 @final
@@ -186,7 +154,7 @@ class MixedVectorStore(_MergedStores):
         self._scale, self._offset = scale, offset
 
     def _merge(self, searches: tuple[Search, Search], k: int) -> tuple[Any, Any]:
-        return MixedGallery(*searches, scale=self._scale, offset=self._offset).search(_QUERY, k)
+        return MixedGallery(*searches, scale=self._scale, offset=self._offset).search(QUERY, k)
 
 
 @final
@@ -205,7 +173,7 @@ class LazyVectorStore(_TwoStores):
     def __init__(self, native: Side, converted: Side, *, depth: int = LAZY_DEPTH) -> None:
         super().__init__(native, converted, depth)
 
-    def similarity_search_with_score(self, query: str, k: int = 4, **_options: Any) -> _Hits:
+    def similarity_search_with_score(self, query: str, k: int = 4, **_options: Any) -> list[tuple[Document, float]]:
         """Return the k best documents by native scores, after the candidates are embedded."""
         native, converted = self._sides
         candidates = converted.search(query, max(k, self._depth))
@@ -214,7 +182,9 @@ class LazyVectorStore(_TwoStores):
             native.store.add_documents(list(missing.values()), ids=list(missing))
         return list(native.search(query, k).values())
 
-    async def asimilarity_search_with_score(self, query: str, k: int = 4, **_options: Any) -> _Hits:
+    async def asimilarity_search_with_score(
+        self, query: str, k: int = 4, **_options: Any
+    ) -> list[tuple[Document, float]]:
         """Return the k best documents by native scores, after the candidates are embedded."""
         native, converted = self._sides
         candidates = await converted.asearch(query, max(k, self._depth))
@@ -223,7 +193,7 @@ class LazyVectorStore(_TwoStores):
             await native.store.aadd_documents(list(missing.values()), ids=list(missing))
         return list((await native.asearch(query, k)).values())
 
-    def _missing(self, candidates: dict[str, tuple[Document, float]], stored: list[Document]) -> dict[str, Document]:
+    def _missing(self, candidates: Hits[Document], stored: list[Document]) -> dict[str, Document]:
         known = {self._sides[0].id_of(document) for document in stored}
         return {
             name: document.model_copy(update={"id": name})
