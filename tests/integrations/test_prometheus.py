@@ -98,7 +98,8 @@ def test_the_counters_go_on_between_two_reads(lazy: LazyBackfill) -> None:
 def test_nothing_to_collect_and_a_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="at least one LazyBackfill"):
         LazyBackfillCollector({})
-    monkeypatch.delitem(sys.modules, "embcompat.integrations.prometheus")
+    for name in ("embcompat.integrations.prometheus", "embcompat.integrations.prometheus.collector"):
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "prometheus_client.core", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'embcompat\[prometheus\]'"):
         import embcompat.integrations.prometheus  # noqa: F401

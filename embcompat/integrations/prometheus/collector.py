@@ -1,4 +1,4 @@
-"""Counters of lazy backfills for Prometheus. Needs prometheus-client (``embcompat[prometheus]``)."""
+"""What a lazy backfill counts, as families of Prometheus."""
 
 from __future__ import annotations
 
