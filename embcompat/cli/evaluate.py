@@ -11,7 +11,6 @@ import typer
 
 from embcompat.cli.console import describe_run, output, print_json, show_next, track, write_json
 from embcompat.cli.inputs.embeddings import Reading
-from embcompat.cli.inputs.groups import read_groups
 from embcompat.cli.inputs.options import (
     ArtifactPath,
     Delimiter,
@@ -111,6 +110,7 @@ def evaluate(
     """
     from embcompat.evaluation.retrieval.hybrid import read_run
     from embcompat.evaluation.retrieval.judgements import read_qrels
+    from embcompat.evaluation.verification import read_groups
     from embcompat.upgrade import evaluate_upgrade
 
     spaces: dict[str, Any] = {"old_space": old_space, "new_space": new_space, "similarity": similarity}

@@ -10,7 +10,6 @@ import typer
 
 from embcompat.cli.console import output, print_json, show_next
 from embcompat.cli.inputs.embeddings import Reading
-from embcompat.cli.inputs.groups import read_groups
 from embcompat.cli.inputs.options import (
     Delimiter,
     GroupsFile,
@@ -70,6 +69,7 @@ def thresholds(
         groups_of_subjects,
         normalized_scenarios,
         rates_by_group,
+        read_groups,
         scenario_pairs,
         transfer_threshold,
     )

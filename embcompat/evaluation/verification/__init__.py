@@ -31,7 +31,7 @@ from embcompat.evaluation.verification.figures import (
     threshold_at_far,
     threshold_at_frr,
 )
-from embcompat.evaluation.verification.groups import GROUPED, groups_of_subjects, rates_by_group
+from embcompat.evaluation.verification.groups import GROUPED, groups_of_subjects, rates_by_group, read_groups
 from embcompat.evaluation.verification.identification import (
     IdentificationScores,
     OpenSetRates,
@@ -108,6 +108,7 @@ __all__ = [
     "rates_at",
     "rates_by_group",
     "ratio_estimate",
+    "read_groups",
     "replicate_far",
     "replicate_frr",
     "scenario_pairs",

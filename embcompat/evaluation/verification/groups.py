@@ -8,12 +8,13 @@ Source: Grother, Ngan, Hanaoka, Face Recognition Vendor Test, Part 3: Demographi
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from embcompat.embeddings import Embeddings
-from embcompat.errors import InputError
+from embcompat.errors import FileFormatError, InputError
 from embcompat.evaluation.bootstrap import estimate_from
 from embcompat.evaluation.verification.bootstrap import (
     REPLICATES,
@@ -76,6 +77,23 @@ def rates_by_group(
         }
         for group in members
     }
+
+
+def read_groups(path: str | Path) -> dict[str, str]:
+    """Read the group of each person: a person, a tab and a group on each line, or a table with ``id`` and ``label``.
+
+    Raises:
+        FileFormatError: If the file is missing or damaged, holds something else, or gives a person two groups.
+    """
+    from embcompat.files.reading.tables import read_labels
+
+    groups = read_labels(Path(path))
+    if isinstance(groups, dict):
+        return groups
+    raise FileFormatError(
+        f"{path} must hold a person, a tab and a group on each line, or a table with the columns id (the person, as in "
+        f"the labels) and label (the group). Got {groups[:1]}."
+    )
 
 
 def groups_of_subjects(
