@@ -2,7 +2,7 @@
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
-PROJECTS := pyproject.toml adapters/text/pyproject.toml adapters/face/pyproject.toml adapters/api/pyproject.toml constraints.txt
+PROJECTS := pyproject.toml adapters/text/pyproject.toml adapters/face/pyproject.toml adapters/api/pyproject.toml adapters/image/pyproject.toml constraints.txt
 
 .PHONY: help demo test soak check format docs dist bench bench-full clean
 
@@ -17,7 +17,7 @@ $(VENV)/.demo: $(PROJECTS) | $(BIN)/python
 	@touch $@
 
 $(VENV)/.dev: $(PROJECTS) | $(BIN)/python
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]' -e adapters/text -e adapters/face -e adapters/api
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]' -e adapters/text -e adapters/face -e adapters/api -e adapters/image
 	@touch $(VENV)/.demo $@
 
 $(VENV)/.docs: $(PROJECTS) | $(BIN)/python

@@ -25,6 +25,7 @@ PLUGINS: dict[str, tuple[str, ...]] = {
         "sentence-transformers",
         "static64",
     ),
+    "embcompat-image": ("image", "onnx-image"),
     "embcompat-face": ("adaface", "dlib", "facenet", "insightface", "onnx-face", "sface"),
 }
 """The extractors that our own plug-ins bring, so that a name asked for too early tells what to install."""

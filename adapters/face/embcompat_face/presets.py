@@ -32,7 +32,7 @@ def insightface(
     name: str | None = None,
     version: str | None = None,
 ) -> OnnxFaceExtractor:
-    """InsightFace's ArcFace models: ``w600k_r50.onnx``, ``w600k_mbf.onnx`` and its siblings.
+    """InsightFace's ArcFace models, such as w600k_r50.onnx and w600k_mbf.onnx.
 
     112 x 112, RGB, (pixel − 127.5) / 127.5, or plain pixels where the graph does that itself, which is told, as
     InsightFace tells it, by a subtraction and a multiplication among its first eight nodes.
@@ -114,7 +114,7 @@ def sface(
     name: str | None = None,
     version: str | None = None,
 ) -> OnnxFaceExtractor:
-    """OpenCV's SFace (Zhong et al., 2021), ``face_recognition_sface_2021dec.onnx``: 112 x 112, RGB, plain pixels.
+    """OpenCV's SFace (Zhong et al., 2021), face_recognition_sface_2021dec.onnx: 112 x 112, RGB, plain pixels.
 
     OpenCV pairs it with the detector ``face_detection_yunet_2023mar.onnx``. All options are those of
     `OnnxFaceExtractor`.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -10,16 +9,21 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from embcompat.errors import InputError, MissingExtraError
+from embcompat.errors import InputError
 from embcompat.extractors import Side, check_texts, choose_prompt, length_notes, usable_texts
-from embcompat.extractors.models import sha256_of, space_name
+from embcompat.extractors.checkpoints import (
+    checkpoint_folder,
+    model_similarity,
+    open_sentence_transformer,
+    tokenizer_digest,
+    weights_digest,
+)
+from embcompat.extractors.models import space_name
 from embcompat.spaces import SpaceVersion
 from embcompat_text.batches import CHUNK_BATCHES, check_batch_size
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
-
-_TOKENIZER_FILES = ("vocab.txt", "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model")
 
 
 @final
@@ -66,7 +70,13 @@ class SentenceTransformerExtractor:
             raise InputError(f"truncate_dim must be a positive integer. Got {truncate_dim}.")
         self._batch_size = check_batch_size(batch_size)
         self._progress, self._encode = progress, encode
-        self._model = _load(str(model_name_or_path), device, revision, quiet=not progress)
+        self._model = open_sentence_transformer(
+            model_name_or_path,
+            device=device,
+            revision=revision,
+            quiet=not progress,
+            extra="embcompat-text[sentence-transformers]",
+        )
         if isinstance(prompt, Mapping):
             self._prompt = choose_prompt(prompt, encode)
         elif prompt is not None or encode is None:
@@ -77,8 +87,8 @@ class SentenceTransformerExtractor:
         modules = [type(module).__name__ for module in self._model]
         self._normalize = "Normalize" in modules
         self._truncate_dim = truncate_dim
-        folder = _folder(str(model_name_or_path), revision)
-        weights = _weights_digest(folder)
+        folder = checkpoint_folder(str(model_name_or_path), revision)
+        weights = weights_digest(folder)
         dim = self._encode_texts([""]).shape[1]
         if truncate_dim is not None and dim != truncate_dim:
             raise InputError(f"truncate_dim must be at most {dim}, the length of the vectors. Got {truncate_dim}.")
@@ -86,12 +96,12 @@ class SentenceTransformerExtractor:
             name=name or space_name(str(model_name_or_path)),
             version=version or weights[:12],
             dim=dim,
-            similarity=_similarity(self._model),
+            similarity=model_similarity(self._model),
             normalized=self._normalize,
             modality="text",
             fingerprint={
                 "weights": f"sha256:{weights}",
-                "tokenizer": f"sha256:{_tokenizer_digest(folder)}",
+                "tokenizer": f"sha256:{tokenizer_digest(folder)}",
                 "modules": list(modules),
                 "pooling": _pooling(self._model),
                 "prompt": self._prompt.fingerprint,
@@ -154,39 +164,6 @@ class SentenceTransformerExtractor:
         return np.ascontiguousarray(vectors, dtype=np.float32)
 
 
-def _load(model: str, device: str | None, revision: str | None, *, quiet: bool) -> SentenceTransformer:
-    try:
-        from sentence_transformers import SentenceTransformer
-        from transformers.utils import logging
-    except ImportError as error:
-        raise MissingExtraError(
-            error.name or "sentence-transformers",
-            "embcompat-text[sentence-transformers]",
-            "A sentence-transformers model",
-        ) from error
-
-    switches: Any = logging  # its functions have no types
-    bars = quiet and switches.is_progress_bar_enabled()
-    if bars:
-        switches.disable_progress_bar()
-    try:
-        return SentenceTransformer(
-            model,
-            device=device,
-            revision=revision,
-            local_files_only=Path(model).is_dir(),
-            model_kwargs={"use_safetensors": True},
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(
-            f"{model!r} must be the folder of a sentence-transformers model with safetensors weights, or its name on "
-            f"the hub. It cannot be loaded: {error}"
-        ) from error
-    finally:
-        if bars:
-            switches.enable_progress_bar()
-
-
 def _default_prompt(model: SentenceTransformer) -> str:
     return model.prompts.get(model.default_prompt_name or "") or ""
 
@@ -201,49 +178,6 @@ def _is_asymmetric(model: SentenceTransformer) -> bool:
     return len(set(_own_prompts(model).values())) > 1
 
 
-def _folder(model: str, revision: str | None) -> Path:
-    """Return the folder that a loaded model came from."""
-    if Path(model).is_dir():
-        return Path(model)
-    from huggingface_hub import try_to_load_from_cache
-
-    for name in (model, f"sentence-transformers/{model}"):  # short names mean that organisation
-        for file in ("modules.json", "config.json"):
-            cached = try_to_load_from_cache(name, file, revision=revision)
-            if isinstance(cached, str):
-                return Path(cached).parent
-    raise InputError(f"{model!r} was loaded, but its files are not in the hub cache, so its weights have no digest.")
-
-
-def _weights_digest(folder: Path) -> str:
-    files = sorted(folder.rglob("*.safetensors"))
-    pickled = [path for path in folder.rglob("pytorch_model*.bin") if not any(path.parent.glob("*.safetensors"))]
-    if pickled or not files:
-        what = f"pickled weights in {pickled[0]}" if pickled else "none"
-        raise InputError(f"{folder} must hold its weights as safetensors. Got {what}. Save the model again.")
-    return _digest(folder, files)
-
-
-def _tokenizer_digest(folder: Path) -> str:
-    files = sorted(folder.rglob("tokenizer.json"))
-    return _digest(folder, files or [path for path in sorted(folder.rglob("*")) if path.name in _TOKENIZER_FILES])
-
-
-def _digest(folder: Path, files: list[Path]) -> str:
-    """Return the digest of one file, or of the list of names and digests of several."""
-    if len(files) == 1:
-        return sha256_of(files[0])
-    lines = [f"{path.relative_to(folder).as_posix()} {sha256_of(path)}\n" for path in files]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
 def _pooling(model: SentenceTransformer) -> str:
     modes = [str(module.pooling_mode) for module in model if type(module).__name__ == "Pooling"]
     return "+".join(modes) or "none"
-
-
-def _similarity(model: SentenceTransformer) -> Any:
-    name = str(model.similarity_fn_name)
-    if name not in ("cosine", "dot", "euclidean"):
-        raise InputError(f"the model must compare by cosine, dot product or Euclidean distance. Got {name}.")
-    return name

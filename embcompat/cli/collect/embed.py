@@ -69,6 +69,8 @@ def embed(
         --option tokenizer=tokenizer.json -o old.parquet
     embcompat embed docs.csv -e openai -m text-embedding-3-small \
         --option price=0.02 -o new.parquet
+    embcompat embed photos/ -e image -m openai/clip-vit-base-patch32 \
+        --out clip.parquet
     embcompat embed photos/ --extractor dlib --skip-errors --out faces.parquet
     ```
     """

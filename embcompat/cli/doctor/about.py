@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 
 import typer
 
-PACKAGES = ("embcompat", "embcompat-text", "embcompat-face", "embcompat-api")
+PACKAGES = ("embcompat", "embcompat-text", "embcompat-face", "embcompat-image", "embcompat-api")
 
 
 def print_about(requested: bool) -> None:

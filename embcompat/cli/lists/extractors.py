@@ -30,7 +30,7 @@ def extractors(
         print_json({"extractors": [asdict(info) for info in infos]})
         return
     if not infos:
-        output().print("No extractor is installed. Try: pip install embcompat-text, embcompat-face or embcompat-api")
+        output().print("No extractor is installed. Try: pip install embcompat-text, -image, -face or -api")
         return
     table = Table("name", "package", "description", box=None, header_style="bold", pad_edge=False)
     for info in infos:
