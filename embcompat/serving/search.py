@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from embcompat.embeddings import Transform
 from embcompat.errors import InputError
 from embcompat.serving.fusion import DEFAULT_WEIGHT, Model, check_same_queries, check_weight
+from embcompat.serving.merging import merge_hits
 
 Search = Callable[[NDArray[np.float32], int], tuple[NDArray[Any], NDArray[Any]]]
 """Takes queries (q, dim) and k; returns scores (q, k), larger is closer, and ids (q, k), the best first."""
@@ -81,8 +82,11 @@ class FusedSearch:
             search(queries, max(k, self.depth))
             for search, queries in ((self.search_converted, new_queries), (self.search_old, old_queries))
         ]
-        weights = self.weight, 1 - self.weight
-        return _rows([_add(_lists(sides, query), weights) for query in range(len(new_queries))], k)
+        floors = [
+            np.asarray(scores, dtype=np.float64).min(axis=1, initial=np.inf, keepdims=True) for scores, _ in sides
+        ]
+        fills = [np.where(np.isposinf(floor), 0.0, floor) for floor in floors]
+        return merge_hits(sides, fills, lambda new, old: self.weight * new + (1 - self.weight) * old, k)
 
 
 @final
@@ -115,11 +119,10 @@ class MixedGallery:
         """Return scores and ids (q, k), merged."""
         native, converted = self.search_native(new_queries, k), self.search_converted(new_queries, k)
         scaled = np.asarray(converted[0]) * self.scale + self.offset, converted[1]
-        merged = []
-        for query in range(len(new_queries)):
-            hits = {identifier: score for each in _lists([scaled, native], query) for identifier, score in each.items()}
-            merged.append(hits)
-        return _rows(merged, k)
+        missing = np.full((len(new_queries), 1), np.nan)
+        return merge_hits(
+            [scaled, native], [missing, missing], lambda guess, exact: np.where(np.isnan(exact), guess, exact), k
+        )
 
 
 def calibrate_scores(native_scores: ArrayLike, converted_scores: ArrayLike) -> tuple[float, float]:
@@ -153,32 +156,3 @@ def calibrate_scores(native_scores: ArrayLike, converted_scores: ArrayLike) -> t
     (native_low, native_high), (low, high) = ends
     scale = float((native_high - native_low) / (high - low))
     return scale, float(native_low - scale * low)
-
-
-def _lists(sides: Sequence[tuple[NDArray[Any], NDArray[Any]]], query: int) -> list[dict[Any, float]]:
-    return [
-        dict(zip(np.asarray(ids)[query].tolist(), np.asarray(scores, dtype=np.float64)[query].tolist(), strict=True))
-        for scores, ids in sides
-    ]
-
-
-def _add(lists: Sequence[dict[Any, float]], weights: Sequence[float]) -> dict[Any, float]:
-    floors = [min(each.values(), default=0.0) for each in lists]
-    every = dict.fromkeys(identifier for each in lists for identifier in each)
-    return {
-        identifier: sum(
-            weight * each.get(identifier, floor) for weight, each, floor in zip(weights, lists, floors, strict=True)
-        )
-        for identifier in every
-    }
-
-
-def _rows(hits: Sequence[dict[Any, float]], k: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Sort each query's rows, ties in the order found, and cut all to k (or the fewest that any query has)."""
-    width = min([k, *map(len, hits)])
-    ranked = [sorted(each.items(), key=lambda item: -item[1])[:width] for each in hits]
-    scores = np.array([[score for _, score in row] for row in ranked], dtype=np.float64).reshape(len(hits), width)
-    ids = np.empty((len(hits), width), dtype=object)
-    for number, row in enumerate(ranked):
-        ids[number] = [identifier for identifier, _ in row]
-    return scores, ids
