@@ -120,9 +120,7 @@ class MixedGallery:
         native, converted = self.search_native(new_queries, k), self.search_converted(new_queries, k)
         scaled = np.asarray(converted[0]) * self.scale + self.offset, converted[1]
         missing = np.full((len(new_queries), 1), np.nan)
-        return merge_hits(
-            [scaled, native], [missing, missing], lambda guess, exact: np.where(np.isnan(exact), guess, exact), k
-        )
+        return merge_hits([scaled, native], [missing, missing], _native_first, k)
 
 
 def calibrate_scores(native_scores: ArrayLike, converted_scores: ArrayLike) -> tuple[float, float]:
@@ -156,3 +154,7 @@ def calibrate_scores(native_scores: ArrayLike, converted_scores: ArrayLike) -> t
     (native_low, native_high), (low, high) = ends
     scale = float((native_high - native_low) / (high - low))
     return scale, float(native_low - scale * low)
+
+
+def _native_first(converted: NDArray[np.float64], native: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(np.isnan(native), converted, native)
