@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from embcompat.embeddings import Embeddings, PairedEmbeddings, piece_rows
 from embcompat.errors import InputError
+from embcompat.evaluation import search
 from embcompat.evaluation.retrieval.neighbours import NEIGHBOURS, neighbour_overlap
 from embcompat.evaluation.similarity import pairwise_scores
 from embcompat.evaluation.verification import frr_at_far, scenario_pairs, subject_figures
@@ -131,3 +132,44 @@ def subject_scores(
         return -1e4 * (figures.false_accepts if accepts else np.ones(len(rows)))
     figures = subject_figures(scenarios["S3"], np.inf)
     return np.asarray((figures.genuine[several] - figures.impostor_mean) / max(figures.impostor_deviation, 1e-12))
+
+
+class HeldOutQueries:
+    """Held-out queries and items, and which items the new model finds for each query.
+
+    Args:
+        pairs: Held-out pairs; their pieces are the queries, or the items themselves where there are none.
+
+    Raises:
+        InputError: If there are fewer than two whole items.
+    """
+
+    def __init__(self, pairs: PairedEmbeddings) -> None:
+        pieces = piece_rows(pairs)
+        items, self._similarity = pairs.select(~pieces), pairs.target.space.similarity
+        if len(items) < 2:
+            raise InputError(f"choosing needs two or more whole held-out items. Got {len(items)}.")
+        self._rows = np.flatnonzero(~pieces)
+        self._queries = pairs.target.vectors[pieces] if pieces.any() else items.target.vectors
+        self._items = items.ids
+        self._owners = np.empty(0) if pairs.labels is None else pairs.labels[pieces]
+        self._itself = None if pieces.any() else np.arange(len(items))
+        self._depth = min(NEIGHBOURS, len(items) - 1)
+        self._native = self._search(items.target.vectors)
+
+    def score(self, converted: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return, for each query, the share of its native neighbours found among the converted pairs (n, dim)."""
+        neighbours = self._search(converted[self._rows])
+        hits = self._native[:, :, np.newaxis] == neighbours[:, np.newaxis, :]
+        return np.asarray(hits.sum(axis=(1, 2)) / self._depth)
+
+    def margins(self, converted: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return how far the own item of each piece stands out among the converted pairs (n, dim)."""
+        scores = pairwise_scores(self._queries, converted[self._rows], self._similarity).astype(np.float64)
+        diagonal = self._owners[:, np.newaxis] == self._items
+        genuine = scores[diagonal]
+        scores[diagonal] = np.nan
+        return np.asarray((genuine - np.nanmean(scores, axis=1)) / np.nanstd(scores, axis=1))
+
+    def _search(self, gallery: NDArray[np.float32]) -> NDArray[np.intp]:
+        return search(self._queries, gallery, k=self._depth, similarity=self._similarity, exclude_self=self._itself)[1]

@@ -12,23 +12,22 @@ from pydantic import JsonValue
 
 from embcompat.aligners import Aligner, ReweightedAligner, unweight
 from embcompat.aligners.ensemble import EnsembleAligner
-from embcompat.aligners.kernel import DEFAULT_LANDMARKS, fit_kernel
+from embcompat.aligners.kernel import fit_kernel
 from embcompat.aligners.output import reweight
 from embcompat.aligners.text import StaticEncoder, TextAwareAligner
 from embcompat.embeddings import Embeddings, PairedEmbeddings, piece_rows, split_pairs, stack_pairs
 from embcompat.errors import InputError
-from embcompat.evaluation import search
 from embcompat.evaluation.bootstrap import bootstrap_difference, bootstrap_mean
-from embcompat.evaluation.similarity import pairwise_scores
 from embcompat.results import Estimate
+from embcompat.selection.prior import FitKernel, fit_towards_words
+from embcompat.selection.scoring import HeldOutQueries
 from embcompat.spaces import SpaceVersion
 
 PENALTY = 0.02
 """Penalty of the kernels [ours]: with words beside the vectors, little shrinkage is best from a hundred pairs on."""
 
-NEIGHBOURS = 10
-
-FitKernel = Callable[..., Aligner]
+LANDMARKS = 1_000
+"""Landmarks of each kernel [ours]: as good as 2,500 with words beside the vectors, and twice as fast."""
 
 
 @dataclass(frozen=True)
@@ -86,18 +85,19 @@ def fit_text_aware(
     validation: PairedEmbeddings,
     *,
     encoder: StaticEncoder,
-    landmarks: int = DEFAULT_LANDMARKS,
+    landmarks: int = LANDMARKS,
     seed: int = 0,
 ) -> TextAwareFit:
     """Fit kernel aligners of [old vector ; words ; pairs of words], and keep what held-out pairs are better for.
 
     The parts, each compared with what was kept before it: a second aligner, fitted on the pieces that `cut_texts` cut
-    too, averaged with the first; words beside the vector; frequent pairs of words; and, where there are pieces,
-    `reweight`. Words are kept where the interval of their paired gain is above 0, the others where their mean gain is.
-    The score is the share of native neighbours that a held-out query finds among the converted held-out items; the
-    queries are the pieces where there are some, since they resemble queries most, and the items otherwise. Reweighting
-    is meant to change which neighbours those are; it is scored by how far a piece's own item stands out: its score less
-    the mean of the others, in their standard deviations. What was kept is fitted again on all pairs. [ours]
+    too, averaged with the first; words beside the vector, towards which the map is shrunk (`fit_towards_words`);
+    frequent pairs of words; and, where there are pieces, `reweight`. Words are kept where the interval of their paired
+    gain is above 0, the others where their mean gain is. The score is the share of native neighbours that a held-out
+    query finds among the converted held-out items; the queries are the pieces where there are some, since they resemble
+    queries most, and the items otherwise. Reweighting is meant to change which neighbours those are; it is scored by
+    how far a piece's own item stands out: its score less the mean of the others, in their standard deviations. What was
+    kept is fitted again on all pairs. [ours]
 
     Args:
         train: Pairs to fit on, with texts; those without a known word serve the plain part alone.
@@ -211,7 +211,9 @@ class _Fits:
                 pairs = self.extended(part, variant)
                 rows = features.any(axis=1) if variant.words else np.ones(len(pairs), dtype=bool)
                 parts.append(pairs.select(rows if variant.pieces else rows & ~piece_rows(pairs)))
-            self._members[key] = self._fit(*parts, refit=refit)
+            width = parts[0].source.space.dim - self.train.source.space.dim
+            fit = partial(fit_towards_words, fit=self._fit, features=width) if width else self._fit
+            self._members[key] = fit(*parts, refit=refit)
         return self._members[key]
 
     def _labelled(self) -> Embeddings | None:
@@ -229,7 +231,7 @@ class _Trials:
         self.fits, self.seed = fits, seed
         self.has_pieces = bool(piece_rows(fits.train).any() and piece_rows(fits.validation).any())
         self.variant, self.parts = _Variant(), list[Part]()
-        self._queries = _Queries(fits.validation)
+        self._queries = HeldOutQueries(fits.validation)
         self._values = self._queries.score(fits.converted(self.variant))
         self.parts.append(Part("plain", bootstrap_mean(self._values, seed=seed), None, True))
 
@@ -246,7 +248,7 @@ class _Trials:
             return
         pairs, converted = self.fits.extended(1, self.variant), self.fits.converted(self.variant)
         halves = split_pairs(pairs, validation=0, test=0.5, seed=self.seed)
-        scorers = [_Queries(half) for half in (halves.train, halves.test)]
+        scorers = [HeldOutQueries(half) for half in (halves.train, halves.test)]
         row_of = {identifier: row for row, identifier in enumerate(pairs.ids.tolist())}
         rows = [np.array([row_of[name] for name in half.ids.tolist()]) for half in (halves.train, halves.test)]
         aligner = self.fits.map(self.variant, refit=False)
@@ -263,37 +265,3 @@ class _Trials:
         used = (gain.low if surely else gain.value) > 0
         self.parts.append(Part(name, bootstrap_mean(values, seed=self.seed), gain, used))
         return used
-
-
-class _Queries:
-    """Held-out queries and items, and which items the new model finds for each query."""
-
-    def __init__(self, pairs: PairedEmbeddings) -> None:
-        pieces = piece_rows(pairs)
-        items, self._similarity = pairs.select(~pieces), pairs.target.space.similarity
-        if len(items) < 2:
-            raise InputError(f"choosing needs two or more whole held-out items. Got {len(items)}.")
-        self._rows = np.flatnonzero(~pieces)
-        self._queries = pairs.target.vectors[pieces] if pieces.any() else items.target.vectors
-        self._items = items.ids
-        self._owners = np.empty(0) if pairs.labels is None else pairs.labels[pieces]
-        self._itself = None if pieces.any() else np.arange(len(items))
-        self._depth = min(NEIGHBOURS, len(items) - 1)
-        self._native = self._search(items.target.vectors)
-
-    def score(self, converted: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return, for each query, the share of its native neighbours found among the converted pairs (n, dim)."""
-        neighbours = self._search(converted[self._rows])
-        hits = self._native[:, :, np.newaxis] == neighbours[:, np.newaxis, :]
-        return np.asarray(hits.sum(axis=(1, 2)) / self._depth)
-
-    def margins(self, converted: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return how far the own item of each piece stands out among the converted pairs (n, dim)."""
-        scores = pairwise_scores(self._queries, converted[self._rows], self._similarity).astype(np.float64)
-        diagonal = self._owners[:, np.newaxis] == self._items
-        genuine = scores[diagonal]
-        scores[diagonal] = np.nan
-        return np.asarray((genuine - np.nanmean(scores, axis=1)) / np.nanstd(scores, axis=1))
-
-    def _search(self, gallery: NDArray[np.float32]) -> NDArray[np.intp]:
-        return search(self._queries, gallery, k=self._depth, similarity=self._similarity, exclude_self=self._itself)[1]

@@ -32,7 +32,7 @@ from embcompat.selection.text import TextAwareFit, fit_text_aware
 
 UPGRADES = (("para_l3", "minilm"), ("static64", "minilm"))
 COLLECTIONS = ("cranfield", "npl", "libraries", "manpages", "wordnet", "banking77")
-LANDMARKS, SMOKE_LANDMARKS = 2_500, 50
+LANDMARKS, SMOKE_LANDMARKS = 1_000, 50
 
 
 @dataclass(frozen=True)
