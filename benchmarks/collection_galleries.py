@@ -58,4 +58,44 @@ class SqliteBare(BareGallery):
                 writing.commit()
 
 
-COLLECTION_GALLERIES: dict[str, type[BareGallery]] = {each.name: each for each in (SqliteBare,)}
+class ChromaBare(BareGallery):
+    """A Chroma collection in a folder; what is written becomes another one."""
+
+    name = "chroma"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.url = f"chroma://{folder}/db#docs"
+
+    @contextmanager
+    def client(self) -> Iterator[Any]:
+        import chromadb
+        from chromadb.config import Settings
+
+        path = str(self.folder / "db")
+        with chromadb.PersistentClient(path, settings=Settings(anonymized_telemetry=False)) as client:
+            yield client
+
+    def create(self, rows: int) -> None:
+        with self.client() as client:
+            for collection in client.list_collections():
+                client.delete_collection(collection.name)
+            docs = client.create_collection("docs", metadata={"hnsw:space": "cosine"}, embedding_function=None)
+            for start, vectors in chunks(rows):
+                for first in range(0, len(vectors), _PAGE_ROWS):
+                    page = vectors[first : first + _PAGE_ROWS]
+                    docs.add(ids=[str(start + first + row) for row in range(len(page))], embeddings=page)
+
+    def read_and_write(self) -> None:
+        with self.client() as client:
+            if "copied" in [collection.name for collection in client.list_collections()]:
+                client.delete_collection("copied")
+            copied = client.create_collection("copied", metadata={"hnsw:space": "cosine"}, embedding_function=None)
+            docs = client.get_collection("docs", embedding_function=None)
+            ids = docs.get(include=[])["ids"]
+            for start in range(0, len(ids), _PAGE_ROWS):
+                rows = docs.get(ids=ids[start : start + _PAGE_ROWS], include=["embeddings"])
+                copied.upsert(ids=rows["ids"], embeddings=rows["embeddings"])
+
+
+COLLECTION_GALLERIES: dict[str, type[BareGallery]] = {each.name: each for each in (ChromaBare, SqliteBare)}

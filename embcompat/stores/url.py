@@ -16,6 +16,9 @@ from embcompat.redaction import redact, split_secrets
 from embcompat.stores.base import GalleryStore
 
 FORMS: Final = {
+    "chroma": "chroma:///folder#collection",
+    "chroma+http": "chroma+http://host:port#collection?tenant=name&database=name",
+    "chroma+https": "chroma+https://host:port#collection?tenant=name&database=name",
     "faiss": "faiss:///folder/index.faiss",
     "file": "folder/vectors.parquet#vector?key=id, folder/vectors.npy",
     "lancedb": "lancedb:///folder#table.column?key=id",
@@ -34,10 +37,18 @@ ENTRY_POINTS: Final = "embcompat.stores"
 _FILE: Final = re.compile(r"\.(parquet|pq|npy)$", re.IGNORECASE)
 """How a file that is a gallery ends."""
 
-_OPTIONS: Final = {"postgresql": {"key", "target", "type", "where"}, "qdrant": {"target"}, "sqlite": set()}
+_OPTIONS: Final[dict[str, set[str]]] = {
+    "chroma": {"tenant", "database"},
+    "postgresql": {"key", "target", "type", "where"},
+    "qdrant": {"target"},
+    "sqlite": set(),
+}
 """What may follow ``?``, where it is not ``key``."""
 
 _MODULES: Final = {
+    "chroma": ("embcompat.stores.chroma.opening", "chromadb", "embcompat[chroma]"),
+    "chroma+http": ("embcompat.stores.chroma.opening", "chromadb", "embcompat[chroma]"),
+    "chroma+https": ("embcompat.stores.chroma.opening", "chromadb", "embcompat[chroma]"),
     "faiss": ("embcompat.stores.faiss.gallery", "faiss", "embcompat[faiss]"),
     "file": ("embcompat.stores.files.vectors", "pyarrow", "embcompat"),
     "lancedb": ("embcompat.stores.lancedb.opening", "lancedb", "embcompat[lancedb]"),

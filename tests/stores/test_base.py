@@ -75,8 +75,8 @@ def test_a_local_path_is_absolute_with_three_slashes_and_relative_with_two(addre
 
 
 def test_bad_urls_say_what_is_known() -> None:
-    with pytest.raises(UnknownNameError, match=r"no store called 'chroma'.*lancedb:///folder#table.column"):
-        open_store("chroma:///x#y.z")
+    with pytest.raises(UnknownNameError, match=r"no store called 'weaviate'.*lancedb:///folder#table.column"):
+        open_store("weaviate:///x#y.z")
     with pytest.raises(InputError, match="takes only key after \\?. Got mode"):
         parse_store_url("lancedb:///x#y.z?mode=1")
     with pytest.raises(InputError, match="must be name=value"):

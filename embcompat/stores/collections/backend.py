@@ -6,8 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from embcompat.similarities import Similarity
 from embcompat.stores.collections.records import Provenance, Record
+from embcompat.stores.digests import vector_digests
 
 
 class Collections(ABC):
@@ -94,6 +98,14 @@ class Collections(ABC):
     @abstractmethod
     def switch(self, name: str, *, parked: str, entering: str) -> None:
         """Give a name to another collection, and the collection that had it the name ``parked``."""
+
+    def fingerprints(self, vectors: NDArray[np.float32]) -> list[int]:
+        """Return what tells each vector (n, dim) from others, once it is stored: 64 bits; by default its digest."""
+        return [int(digest) for digest in vector_digests(vectors)]
+
+    def same(self, fingerprint: int | None, other: int) -> bool:
+        """Return whether two fingerprints are of one vector; by default whether they are equal."""
+        return fingerprint == other
 
     def finish_index(self, name: str) -> None:  # noqa: B027 - most stores index what they are given
         """Wait until the index of a collection is built; by default it always is."""

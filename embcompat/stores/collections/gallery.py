@@ -17,8 +17,7 @@ from embcompat.spaces import SpaceVersion
 from embcompat.stores.base import GalleryStore
 from embcompat.stores.collections.backend import Collections
 from embcompat.stores.collections.records import Provenance, Record, rows_of
-from embcompat.stores.collections.sides import Sides, is_foreign
-from embcompat.stores.digests import vector_digests
+from embcompat.stores.collections.sides import Sides
 from embcompat.stores.values import Coverage, Finish, Job, Pairs, Rows, State, TargetRows, no_target_side
 
 _BATCH_BYTES: Final = 4 << 20
@@ -119,7 +118,7 @@ class CollectionsGallery(GalleryStore):
             raise no_target_side(self.url)
         target = self._sides(job).target
         rows = {key: row for row, key in enumerate(ids)}
-        digests = vector_digests(vectors).tolist()
+        digests = self._collections.fingerprints(vectors)
         records = [
             replace(
                 record,
@@ -261,12 +260,11 @@ class CollectionsGallery(GalleryStore):
     @final
     def _sweep(self, job: Job) -> Iterator[Sequence[str]]:
         """Find records that are not of the new space, or whose vector was replaced since."""
-        for records in self._sides(job).pages(self._name):
+        sides = self._sides(job)
+        for records in sides.pages(self._name):
+            replaced = {record.id for record in sides.foreign(records) if record.provenance.source is not None}
             flagged = [
-                record.id
-                for record in records
-                if record.provenance.space != job.target.id
-                or (record.provenance.source is not None and is_foreign(record))
+                record.id for record in records if record.id in replaced or record.provenance.space != job.target.id
             ]
             if flagged:
                 yield flagged

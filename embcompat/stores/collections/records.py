@@ -23,7 +23,7 @@ class Provenance:
         artifact: The artifact that converted it; None for a native vector.
         source: Digest of the source record; None where an application wrote the vector.
         rest: Digest of everything else of the source record when it was copied.
-        digest: Digest of the vector itself.
+        digest: Fingerprint of the vector itself.
     """
 
     space: str | None = None

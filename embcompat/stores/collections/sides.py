@@ -11,7 +11,6 @@ import numpy as np
 from embcompat.spaces import SpaceVersion
 from embcompat.stores.collections.backend import Collections
 from embcompat.stores.collections.records import UNKNOWN, Provenance, Record, rows_of, stacked
-from embcompat.stores.digests import vector_digests
 from embcompat.stores.values import Coverage, Pairs, Rows, TargetRows
 
 SETTLED: Final = "settled"
@@ -60,7 +59,7 @@ class Sides:
         """
         known = self.collections.provenances(self.target, [record.id for record in records])
         present = {record.id: record for record in self.collections.read(self.target, list(known))} if known else {}
-        digests = vector_digests(stacked(records, 1)).tolist()
+        digests = self.collections.fingerprints(stacked(records, 1))
         complete = []
         for record, digest in zip(records, digests, strict=True):
             target = present.get(record.id)
@@ -163,6 +162,15 @@ class Sides:
             if gone := self._without_source(self.collections.provenances(self.target, ids)):
                 yield gone
 
+    def foreign(self, records: Sequence[Record]) -> list[Record]:
+        """Return records whose vector neither the migration nor a native write of ours put there."""
+        fingerprints = self.collections.fingerprints(stacked(records, 1))
+        return [
+            record
+            for record, fingerprint in zip(records, fingerprints, strict=True)
+            if record.provenance.source is None or not self.collections.same(record.provenance.digest, fingerprint)
+        ]
+
     def settle(self) -> None:
         """Note what the cutover left in the old collection alone: records that cannot be converted."""
         left_out = [
@@ -197,8 +205,9 @@ class Sides:
         replaced: list[str] = []
         for records in self.pages(self.target):
             old = {record.id: record for record in self.collections.read(self.source, [r.id for r in records])}
-            without += sum(record.id not in old or is_foreign(record) for record in records)
-            replaced += [r.id for r in records if r.provenance.source is not None and is_foreign(r)]
+            foreign = self.foreign(records)
+            without += len({record.id for record in foreign} | {r.id for r in records if r.id not in old})
+            replaced += [record.id for record in foreign if record.provenance.source is not None]
             changed = [
                 replace(old[record.id], rest=record.rest)
                 for record in records
@@ -216,12 +225,6 @@ class Sides:
             return None
         values = [self.collections.value(record, self.text_column) for record in records]
         return [value if isinstance(value, str) else "" for value in values]
-
-
-def is_foreign(record: Record) -> bool:
-    """Return whether a vector is not the one that the migration or a native write put there."""
-    provenance, digest = record.provenance, int(vector_digests(record.vector[np.newaxis])[0])
-    return provenance.source is None or provenance.digest != digest
 
 
 def _is_late(record: Record, digest: int, served: Record) -> bool:

@@ -1,0 +1,1 @@
+"""Chroma collections, in a folder or behind a server."""
