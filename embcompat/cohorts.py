@@ -86,8 +86,54 @@ class Cohort:
 
 
 @dataclass(frozen=True, eq=False)
+class CohortMoments:
+    """The scores of a vector against many people, predicted from mean and covariance of their vectors.
+
+    Against people of mean m and covariance C, the scores of a vector q have the mean q·m and the variance qᵀCq. The
+    mean of its highest scores, and the logarithm of their deviation, are taken to be linear in 1, q·m and √(qᵀCq). No
+    vector of anybody is kept. [ours]
+
+    Attributes:
+        mean: Array m (dim,), float32; of unit vectors where the similarity is cosine.
+        covariance: Array C (dim, dim), float32.
+        weights: Array (2, 3), float32: what 1, q·m and √(qᵀCq) count in the mean, and in the logarithm of the
+            deviation.
+        similarity: How vectors are compared: cosine or dot.
+    """
+
+    mean: NDArray[np.float32]
+    covariance: NDArray[np.float32]
+    weights: NDArray[np.float32]
+    similarity: Similarity
+
+    def statistics(self, vectors: ArrayLike) -> CohortStatistics:
+        """Predict where the scores of vectors (n, dim) against the people lie.
+
+        Raises:
+            InputError: If the vectors have another shape.
+
+        Example:
+            >>> weights = np.array([[0.0, 1.0, 2.0], [0.0, 0.0, 0.0]], dtype=np.float32)
+            >>> moments = CohortMoments(np.array([0.5, 0.0]), np.diag([0.0, 0.25]), weights, "dot")
+            >>> moments.statistics([[1.0, 1.0]]).mean.tolist()
+            [1.5]
+        """
+        queries = np.asarray(vectors, dtype=np.float64)
+        if queries.ndim != 2 or queries.shape[1] != len(self.mean):
+            raise InputError(f"vectors must have shape (n, {len(self.mean)}), as the people. Got {queries.shape}.")
+        center, log_deviation = self.weights.astype(np.float64) @ self.features(queries).T
+        return CohortStatistics(center, np.exp(log_deviation))
+
+    def features(self, queries: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return 1, q·m and √(qᵀCq) of each vector: array (n, 3)."""
+        rows = normalize_rows(queries) if self.similarity == "cosine" else queries
+        spread = np.einsum("ij,jk,ik->i", rows, self.covariance.astype(np.float64), rows)
+        return np.stack([np.ones(len(rows)), rows @ self.mean, np.sqrt(np.maximum(spread, 0.0))], axis=1)
+
+
+@dataclass(frozen=True, eq=False)
 class ScoreCohort:
-    """The cohorts of an upgrade: the same people as converted and as native vectors of the new space.
+    """What the scores of an upgrade are normalized by: people as converted and as native vectors of the new space.
 
     New queries meet converted rows, and native rows where something was re-embedded.
 
@@ -96,5 +142,5 @@ class ScoreCohort:
         native: For scores against rows that the new model embedded.
     """
 
-    converted: Cohort
-    native: Cohort
+    converted: Cohort | CohortMoments
+    native: Cohort | CohortMoments

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from embcompat.artifact import CONVERTIBILITY, PLAIN, TEXT_AWARE, Artifact, read_artifact
-from embcompat.cohorts import Cohort, ScoreCohort
+from embcompat.cohorts import Cohort, CohortMoments, ScoreCohort
 from embcompat.embeddings import Embeddings, convert_embeddings
 from embcompat.errors import ArtifactError, InputError
 from embcompat.files.validation import as_array
@@ -203,15 +203,18 @@ class OnnxAligner:
         return convert_embeddings(self, embeddings, self.artifact.target)
 
     def cohort(self) -> ScoreCohort | None:
-        """Return the people against whom scores are normalized, or None where the artifact carries none.
+        """Return what scores are normalized by, people or their statistics, or None where the artifact carries none.
 
         `embcompat.serving.Scorer` normalizes with it.
         """
+        similarity = self.artifact.target.similarity
+        if (statistics := self.artifact.score_statistics()) is not None:
+            sides = (CohortMoments(*statistics[side], similarity) for side in ("converted", "native"))
+            return ScoreCohort(*sides)
         stored = self.artifact.cohort()
         if stored is None:
             return None
         converted, native, top = stored
-        similarity = self.artifact.target.similarity
         return ScoreCohort(Cohort(converted, similarity, top), Cohort(native, similarity, top))
 
     def convertibility(self, vectors: ArrayLike) -> NDArray[np.float32]:

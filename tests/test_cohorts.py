@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from embcompat.aligners.affine import fit_affine
-from embcompat.artifact import COHORT
+from embcompat.artifact import COHORT, STATISTICS
 from embcompat.cohorts import Cohort
-from embcompat.embeddings import PairSplit, split_pairs
+from embcompat.embeddings import PairSplit, normalize_rows, split_pairs
 from embcompat.errors import ArtifactError, InputError
 from embcompat.evaluation import scenario_pairs
 from embcompat.evaluation.verification import normalized_scenarios
@@ -69,6 +70,39 @@ def test_a_cohort_needs_pairs_and_a_plausible_file(split: PairSplit, tmp_path: P
     (tmp_path / "faces" / COHORT).write_bytes(b"no arrays")
     with pytest.raises(ArtifactError, match="not a readable safetensors file"):
         artifact.cohort()
+
+
+def test_statistics_hold_nobody_and_are_served_as_they_are_evaluated(tmp_path: Path) -> None:
+    pairs = make_pairs(600, source_dim=10, target_dim=8, subjects=300, noise=0.4, normalized=True).pairs
+    split = split_pairs(pairs, test=0.3)
+    aligner = save(split, tmp_path / "faces", score_statistics=True)
+    cohort = aligner.cohort()
+    assert cohort is not None
+    assert not (tmp_path / "faces" / COHORT).exists()
+    rows = load_file(tmp_path / "faces" / STATISTICS)
+    people = np.concatenate([split.train.target.vectors, aligner.convert(split.train.source).vectors])
+    for array in rows.values():
+        if array.shape[-1] == 8:
+            units = normalize_rows(np.atleast_2d(array))
+            assert (units @ people.T).max() < 0.999
+    old, new = split.test.source, split.test.target
+    gallery = aligner.convert(old)
+    scores = Scorer(cohort.converted).normalize(new.vectors, new.vectors @ gallery.vectors.T)
+    measured = normalized_scenarios(scenario_pairs(old, new, gallery, all_images=True), cohort)["S3"].genuine.scores
+    same = (new.labels[:, None] == new.labels) & ~np.eye(len(new), dtype=bool)
+    np.testing.assert_allclose(np.sort(scores[same]), measured, rtol=1e-4, atol=1e-5)
+
+
+def test_statistics_are_checked_and_exclude_a_cohort(split: PairSplit, tmp_path: Path) -> None:
+    pairs = make_pairs(400, source_dim=6, target_dim=8, subjects=200, normalized=True).pairs
+    with pytest.raises(InputError, match="Got both: choose one"):
+        save(split, tmp_path / "both", score_cohort=20, score_statistics=True)
+    with pytest.raises(InputError, match="at least 100 people"):
+        save(split, tmp_path / "few", score_statistics=True)
+    artifact = save(split_pairs(pairs), tmp_path / "faces", score_statistics=True).artifact
+    save_file({"converted.mean": np.zeros(8, dtype=np.float32)}, tmp_path / "faces" / STATISTICS)
+    with pytest.raises(ArtifactError, match="must hold mean, covariance and weights"):
+        artifact.score_statistics()
 
 
 def test_messages() -> None:

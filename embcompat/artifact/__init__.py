@@ -8,6 +8,7 @@ An artifact is a directory::
     pairs.parquet         id and split of every pair, so that no evaluation uses what was fitted
     canary.safetensors    a few held-out pairs that a conversion is tried on (optional)
     cohort.safetensors    fitted people, converted and native, against whom scores are normalized (optional)
+    statistics.safetensors  mean and covariance of such people instead (optional)
 
 The manifest lists the SHA-256 of every other file, so the id changes when any byte does. Digests detect damage, not
 attackers: whoever can write the directory can write a consistent one.
@@ -27,6 +28,7 @@ from embcompat.artifact.manifest import (
     REFIT,
     REWEIGHTED,
     SCORE_COHORT,
+    STATISTICS,
     TEXT_AWARE,
     WEIGHTS,
     Direction,
@@ -48,6 +50,7 @@ __all__ = [
     "REFIT",
     "REWEIGHTED",
     "SCORE_COHORT",
+    "STATISTICS",
     "TEXT_AWARE",
     "WEIGHTS",
     "Artifact",

@@ -21,6 +21,7 @@ from embcompat.artifact.manifest import (
     MAX_MANIFEST_BYTES,
     PAIRS,
     SCORE_COHORT,
+    STATISTICS,
     WEIGHTS,
     Manifest,
     parse_manifest,
@@ -127,6 +128,21 @@ class Artifact:
         if not isinstance(top, int) or not 2 <= top <= len(arrays["native"]):
             raise ArtifactError(f"the manifest of {self.path} must say how many scores of the cohort count.")
         return arrays["converted"], arrays["native"], top
+
+    def score_statistics(self) -> dict[str, tuple[NDArray[np.float32], ...]] | None:
+        """Return mean (dim,), covariance (dim, dim) and weights (2, 3) of people, ``converted`` and ``native``.
+
+        None where the artifact carries none.
+        """
+        if STATISTICS not in self.manifest.files:
+            return None
+        arrays, dim = _read_finite(self.path / STATISTICS), self.target.dim
+        shapes = {"mean": (dim,), "covariance": (dim, dim), "weights": (2, 3)}
+        sides = ("converted", "native")
+        expected = {f"{side}.{name}": (np.dtype(np.float32), shape) for side in sides for name, shape in shapes.items()}
+        if {name: (array.dtype, array.shape) for name, array in arrays.items()} != expected:
+            raise ArtifactError(f"{self.path / STATISTICS} must hold mean, covariance and weights in the target space.")
+        return {side: tuple(arrays[f"{side}.{name}"] for name in shapes) for side in sides}
 
 
 def read_artifact(path: str | Path) -> Artifact:

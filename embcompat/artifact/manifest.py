@@ -18,6 +18,7 @@ GRAPH = graphs.FILE
 PAIRS = "pairs.parquet"
 CANARY = "canary.safetensors"
 COHORT = "cohort.safetensors"
+STATISTICS = "statistics.safetensors"
 CONVERTIBILITY = "convertibility"
 SCORE_COHORT = "score_cohort"
 FEATURES = "features"
@@ -28,7 +29,7 @@ CHANCE = "chance"
 REFIT = "refit"
 
 REQUIRED_FILES = frozenset({WEIGHTS, GRAPH})
-OPTIONAL_FILES = frozenset({PAIRS, CANARY, COHORT})
+OPTIONAL_FILES = frozenset({PAIRS, CANARY, COHORT, STATISTICS})
 
 Direction = Literal["forward", "backward"]
 """forward: old vectors move to the new (or a shared) space. backward: new vectors move to the old or a shared one."""

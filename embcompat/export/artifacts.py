@@ -26,6 +26,7 @@ from embcompat.artifact import (
     PAIRS,
     REFIT,
     SCORE_COHORT,
+    STATISTICS,
     WEIGHTS,
     Artifact,
     Direction,
@@ -44,7 +45,7 @@ from embcompat.export.convertibility import (
 )
 from embcompat.export.directory import fresh_directory
 from embcompat.export.figures import HeldOutFigures, held_out_part, measure_held_out
-from embcompat.export.files import Canary, write_canary, write_cohort, write_pairs, write_weights
+from embcompat.export.files import Canary, write_canary, write_cohort, write_pairs, write_statistics, write_weights
 from embcompat.export.graphs import build_graph
 from embcompat.export.parity import check_parity, parity_rows
 from embcompat.export.quantize import check_int8, quantize_int8
@@ -69,6 +70,7 @@ def save_artifact(
     int8: bool = False,
     canary: Canary = True,
     score_cohort: int = 0,
+    score_statistics: bool = False,
     overwrite: bool = False,
 ) -> Artifact:
     """Save an aligner as an artifact directory; it appears only when it is complete and checked.
@@ -99,13 +101,18 @@ def save_artifact(
         score_cohort: How many fitted people to store, one vector each, converted and native, so that scores can be
             normalized where they are served; needs ``split`` with labels, in a space that is compared by cosine or
             dot. Face vectors are biometric data: such an artifact needs the protection that the gallery needs.
+        score_statistics: Whether to store what scores are normalized by as mean and covariance of at least a hundred
+            fitted people instead (`CohortMoments`), which hold nobody's vector.
         overwrite: Whether an artifact at the path may be replaced.
 
     Raises:
-        InputError: If the aligner does not map source to target, the path is taken, or no score cohort can be drawn.
+        InputError: If the aligner does not map source to target, the path is taken, no score cohort can be drawn, or
+            both a cohort and statistics are asked for.
         ParityError: If the exported graph does not compute what the aligner computes, or int8 costs too much.
     """
     _check_dims(aligner, source, target)
+    if score_cohort and score_statistics:
+        raise InputError("an artifact carries a score cohort or score statistics. Got both: choose one.")
     if refitted and (measured is None or split is None):
         raise InputError("an aligner that was fitted on all pairs needs split=… and measured=…, for its figures.")
     if int8 and (split is None or held_out_part(split) is None):
@@ -131,6 +138,8 @@ def save_artifact(
                 recorded[REFIT] = {"fitted": len(part_of), "measured": len(split.train) + len(split.validation)}
             if canary and (held_out := held_out_part(split)) is not None:
                 write_canary(aligner, held_out, target, directory / CANARY, blended=canary == "blended")
+        if score_statistics:
+            write_statistics(aligner, split, directory / STATISTICS)
         if score_cohort:
             recorded[SCORE_COHORT] = write_cohort(aligner, split, score_cohort, directory / COHORT)
         if part_of is not None:

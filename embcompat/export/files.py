@@ -80,6 +80,23 @@ def write_cohort(aligner: Aligner, split: PairSplit | None, people: int, path: P
     return {"people": len(cohort.native.vectors), "top": cohort.native.top}
 
 
+def write_statistics(aligner: Aligner, split: PairSplit | None, path: Path) -> None:
+    """Write what scores are normalized by as statistics of the fitted people."""
+    from safetensors.numpy import save
+
+    from embcompat.evaluation.verification import CohortMoments, make_score_moments
+
+    if split is None:
+        raise InputError("score statistics need the fitted pairs. Pass split=….")
+    train = split.train
+    cohort = make_score_moments(convert_embeddings(aligner, train.source, train.target.space), train.target)
+    arrays = {}
+    for name, side in (("converted", cohort.converted), ("native", cohort.native)):
+        if isinstance(side, CohortMoments):
+            arrays |= {f"{name}.{part}": getattr(side, part) for part in ("mean", "covariance", "weights")}
+    path.write_bytes(save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
+
+
 def blend_people(
     pairs: PairedEmbeddings, *, seed: int | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

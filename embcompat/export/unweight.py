@@ -44,7 +44,8 @@ def unweight_artifact(artifact: str | Path | Artifact, path: str | Path, *, over
 
     Reweighting is the best where every row is converted. Where native rows stand among converted ones (lazy or partial
     backfill), they would score higher than the others whatever they hold: convert the gallery with this artifact
-    instead. The artifact has an id of its own, so a gallery never holds rows of both by mistake.
+    instead. The artifact has an id of its own, so a gallery never holds rows of both by mistake. Score statistics hold
+    for reweighted rows alone and are left out; a score cohort is carried over.
 
     Args:
         artifact: The reweighted artifact, or its path.

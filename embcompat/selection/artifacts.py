@@ -69,6 +69,7 @@ def fit_artifact(
     int8: bool = False,
     canary: Canary = True,
     score_cohort: int = 0,
+    score_statistics: bool = False,
     overwrite: bool = False,
     seed: int = 0,
     on_fit: Callable[[int], None] | None = None,
@@ -95,6 +96,7 @@ def fit_artifact(
         int8: Whether the graph computes in int8.
         canary: Whether to store 64 pairs, on which every conversion is tried, or ``"blended"``; see `save_artifact`.
         score_cohort: How many fitted people to store, see `save_artifact`.
+        score_statistics: Whether to store statistics of fitted people instead, see `save_artifact`.
         overwrite: Whether an artifact at the path may be replaced.
         seed: Seed of split, folds and fits.
         fit_words: Fits a text-aware aligner on train and validation (`fit_text_aware`), for the kind ``text_aware``;
@@ -109,7 +111,7 @@ def fit_artifact(
     if kind in PAIR_KINDS:
         if int8:
             raise InputError(f"int8 is for single aligners. Got the kind {kind!r}, which fits a pair.")
-        if score_cohort:
+        if score_cohort or score_statistics:
             raise InputError(f"a score cohort is for single aligners. Got the kind {kind!r}, which fits a pair.")
         return _fit_pair(split, Path(path), kind, seed=seed, overwrite=overwrite, **options)
     selection = gain = None
@@ -156,6 +158,7 @@ def fit_artifact(
         int8=int8,
         canary=canary,
         score_cohort=score_cohort,
+        score_statistics=score_statistics,
         overwrite=overwrite,
     )
     return FittedArtifact(aligner, (artifact,), split, selection, refit, words, gain)

@@ -8,7 +8,7 @@ from typing import ClassVar, final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from embcompat.cohorts import Cohort
+from embcompat.cohorts import Cohort, CohortMoments
 from embcompat.errors import InputError
 from embcompat.serving.fusion import Model
 
@@ -28,7 +28,7 @@ class Scorer:
             against rows that the new model embedded.
     """
 
-    cohort: Cohort
+    cohort: Cohort | CohortMoments
     needs: ClassVar[tuple[Model, ...]] = ("new",)
 
     def normalize(self, new_queries: NDArray[np.float32], scores: ArrayLike) -> NDArray[np.float64]:

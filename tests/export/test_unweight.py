@@ -61,6 +61,13 @@ def test_its_figures_and_its_cohort_are_those_of_the_bare_aligner(tmp_path: Path
     np.testing.assert_allclose(cohorts[0][0], cohorts[1][0], atol=1e-4)
 
 
+def test_statistics_of_reweighted_rows_are_left_out(tmp_path: Path) -> None:
+    pairs = make_pairs(400, source_dim=6, target_dim=6, noise=0.6, subjects=200, normalized=True).pairs
+    fit_artifact(pairs, tmp_path / "weighted", kind="ridge, reweighted", score_statistics=True)
+    assert ec.OnnxAligner(tmp_path / "weighted").cohort() is not None
+    assert ec.OnnxAligner(unweight_artifact(tmp_path / "weighted", tmp_path / "bare")).cohort() is None
+
+
 def test_what_is_not_reweighted_is_refused(artifact: ec.Artifact, tmp_path: Path) -> None:
     bare = unweight_artifact(artifact, tmp_path / "bare")
     with pytest.raises(InputError, match="must be reweighted. It is not"):

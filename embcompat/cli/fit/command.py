@@ -117,6 +117,10 @@ def fit(
             min=0, help="Store one vector each of so many fitted people, to normalize scores by: biometric data."
         ),
     ] = 0,
+    score_statistics: Annotated[
+        bool,
+        typer.Option("--score-statistics", help="Store statistics of fitted people to normalize scores by: no vector."),
+    ] = False,
     old_space: OldSpace = None,
     new_space: NewSpace = None,
     similarity: NpySimilarity = "cosine",
@@ -183,6 +187,7 @@ def fit(
             int8=quantize == "int8",
             canary="blended" if blended_canary else canary,
             score_cohort=score_cohort,
+            score_statistics=score_statistics,
             overwrite=overwrite,
             seed=seed,
             on_fit=advance,

@@ -1,6 +1,6 @@
 """What a model change does to verification: pairs, exact counts, figures with intervals, thresholds. numpy only."""
 
-from embcompat.cohorts import Cohort, CohortStatistics, ScoreCohort
+from embcompat.cohorts import Cohort, CohortMoments, CohortStatistics, ScoreCohort
 from embcompat.evaluation.verification.bootstrap import (
     SubjectDraws,
     Threshold,
@@ -42,6 +42,7 @@ from embcompat.evaluation.verification.identification import (
 from embcompat.evaluation.verification.normalization import (
     make_cohort,
     make_score_cohort,
+    make_score_moments,
     normalize_scores,
     normalized_pairs,
     normalized_scenarios,
@@ -63,6 +64,7 @@ __all__ = [
     "SCENARIOS",
     "WEIGHTS",
     "Cohort",
+    "CohortMoments",
     "CohortStatistics",
     "DetCurve",
     "ErrorRates",
@@ -98,6 +100,7 @@ __all__ = [
     "largest_impostors",
     "make_cohort",
     "make_score_cohort",
+    "make_score_moments",
     "measure_scenario",
     "normalize_scores",
     "normalized_pairs",

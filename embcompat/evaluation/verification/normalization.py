@@ -10,11 +10,13 @@ nothing has to be stored beside the gallery. [ours]
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from embcompat.cohorts import Cohort, CohortStatistics, ScoreCohort
+from embcompat.cohorts import Cohort, CohortMoments, CohortStatistics, ScoreCohort
 from embcompat.embeddings import Embeddings, normalize_rows
 from embcompat.errors import InputError
 from embcompat.evaluation.verification.pairs import VerificationPairs
@@ -23,6 +25,15 @@ from embcompat.spaces import require_space
 
 TOP = 300
 """How many of the highest cohort scores count [ours]."""
+
+TOP_SHARE = 15
+"""One in so many scores counts where a cohort is stored as statistics [ours]."""
+
+MOST_PEOPLE = 4_096
+"""People, and rows of them, from which statistics are fitted at most [ours]."""
+
+FEWEST_PEOPLE = 100
+"""People below which no statistics are fitted [ours]."""
 
 
 def make_cohort(embeddings: Embeddings, *, top: int = TOP, seed: int = 0) -> Cohort:
@@ -63,6 +74,72 @@ def make_score_cohort(
             space is compared by the Euclidean distance.
         SpaceMismatchError: If the two are not of one space.
     """
+    labels = _check_cohort_sides(converted, native)
+    if people < 2:
+        raise InputError(f"a score cohort needs at least two people. Got {people}.")
+    shuffled = np.random.default_rng(seed).permutation(len(native))
+    _, first = np.unique(labels[shuffled].astype(str), return_index=True)
+    rows = shuffled[np.sort(first)[:people]]
+    top = min(top, len(rows))
+    similarity = native.space.similarity
+    return ScoreCohort(Cohort(converted.vectors[rows], similarity, top), Cohort(native.vectors[rows], similarity, top))
+
+
+def make_score_moments(
+    converted: Embeddings, native: Embeddings, *, people: int = MOST_PEOPLE, seed: int = 0
+) -> ScoreCohort:
+    """Fit what `make_score_cohort` draws, without anybody's vector: `CohortMoments` of both sides.
+
+    Native vectors are scored against the other people, and their highest scores, one in fifteen, are regressed on the
+    mean and the covariance of the people's vectors. [ours]
+
+    Args:
+        converted: As in `make_score_cohort`.
+        native: As in `make_score_cohort`.
+        people: How many people to draw at most, and how many of their rows to score.
+        seed: Seed of the draw.
+
+    Raises:
+        InputError: As `make_score_cohort`, and if there are fewer than a hundred people.
+        SpaceMismatchError: If the two are not of one space.
+    """
+    labels = _check_cohort_sides(converted, native)
+    shuffled = np.random.default_rng(seed).permutation(len(native))
+    _, first = np.unique(labels[shuffled].astype(str), return_index=True)
+    rows = shuffled[np.sort(first)[:people]]
+    if len(rows) < FEWEST_PEOPLE:
+        raise InputError(f"score statistics need at least {FEWEST_PEOPLE} people with a label. Got {len(rows)}.")
+    queries = shuffled[np.isin(labels[shuffled], labels[rows])][:people]
+    same = labels[queries][:, np.newaxis] == labels[rows]
+    sides = [_fit_moments(side.vectors[rows], native.vectors[queries], same, native) for side in (converted, native)]
+    return ScoreCohort(*sides)
+
+
+def _fit_moments(
+    people: NDArray[np.float32], queries: NDArray[np.float32], same: NDArray[np.bool_], space_of: Embeddings
+) -> CohortMoments:
+    """Regress the highest scores of queries (q, dim) against people (n, dim) on their moments; ``same`` is (q, n)."""
+    similarity = space_of.space.similarity
+    known, asked = people.astype(np.float64), queries.astype(np.float64)
+    if similarity == "cosine":
+        known, asked = normalize_rows(known), normalize_rows(asked)
+    scores = np.where(same, -np.inf, asked @ known.T)
+    top = max(2, len(known) // TOP_SHARE)
+    highest = np.partition(scores, -top, axis=1)[:, -top:]
+    moments = CohortMoments(
+        known.mean(axis=0).astype(np.float32),
+        np.cov(known, rowvar=False, ddof=0).astype(np.float32).reshape(known.shape[1], -1),
+        np.zeros((2, 3), dtype=np.float32),
+        similarity,
+    )
+    deviation = np.maximum(highest.std(axis=1), np.finfo(np.float64).tiny)
+    goals = np.stack([highest.mean(axis=1), np.log(deviation)], axis=1)
+    weights = np.linalg.lstsq(moments.features(asked), goals, rcond=None)[0].T
+    return replace(moments, weights=weights.astype(np.float32))
+
+
+def _check_cohort_sides(converted: Embeddings, native: Embeddings) -> NDArray[Any]:
+    """Check what a cohort is drawn from, and return the labels."""
     require_space(converted.space, native.space, what="The converted embeddings")
     if native.space.similarity == "euclidean":
         raise InputError(
@@ -74,14 +151,7 @@ def make_score_cohort(
         raise InputError("a score cohort needs labels that say who each row shows. Got none.")
     if not np.array_equal(converted.ids, native.ids):
         raise InputError("converted and native must hold the same ids in the same order. Got others.")
-    if people < 2:
-        raise InputError(f"a score cohort needs at least two people. Got {people}.")
-    shuffled = np.random.default_rng(seed).permutation(len(native))
-    _, first = np.unique(labels[shuffled].astype(str), return_index=True)
-    rows = shuffled[np.sort(first)[:people]]
-    top = min(top, len(rows))
-    similarity = native.space.similarity
-    return ScoreCohort(Cohort(converted.vectors[rows], similarity, top), Cohort(native.vectors[rows], similarity, top))
+    return labels
 
 
 def normalize_scores(scores: ArrayLike, queries: CohortStatistics, gallery: CohortStatistics) -> NDArray[np.float64]:

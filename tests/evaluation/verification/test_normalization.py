@@ -12,6 +12,7 @@ from embcompat.evaluation.verification.figures import far_at_frr
 from embcompat.evaluation.verification.normalization import (
     make_cohort,
     make_score_cohort,
+    make_score_moments,
     normalize_scores,
     normalized_pairs,
 )
@@ -155,3 +156,52 @@ def test_messages():
     pairs = VerificationPairs(vectors[:3], vectors[:3], np.arange(3), np.arange(3), "cosine")
     with pytest.raises(InputError, match="statistics for each anchor and each positive"):
         normalized_pairs(pairs, statistics, statistics)
+
+
+@pytest.fixture(scope="module")
+def people() -> Embeddings:
+    """People whose vectors are Gaussian, so that the scores of a vector are, too."""
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((3_000, 6)) * [2.0, 1.5, 1.0, 1.0, 0.5, 0.5] + [0.5, 0, 0, 0, 0, 0]
+    space = SpaceVersion(name="made", version="1", dim=6, similarity="dot")
+    names = [str(row) for row in range(3_000)]
+    return Embeddings(vectors.astype(np.float32), names, space, names)
+
+
+class TestMoments:
+    def test_they_predict_what_the_people_would_give(self, people):
+        cohort = make_cohort(people, top=200).statistics(people.vectors[:500] * np.float32(0.9))
+        moments = make_score_moments(people, people).native.statistics(people.vectors[:500] * np.float32(0.9))
+        assert np.allclose(moments.mean, cohort.mean, rtol=0.1, atol=0.1)
+        assert np.corrcoef(moments.deviation, cohort.deviation)[0, 1] > 0.9
+
+    def test_they_are_regressed_on_mean_and_spread_by_least_squares(self, people):
+        few = people.select(np.arange(200))
+        moments = make_score_moments(few, few).converted
+        vectors = few.vectors.astype(np.float64)
+        scores = vectors @ vectors.T
+        np.fill_diagonal(scores, -np.inf)
+        highest = np.sort(scores, axis=1)[:, -(200 // 15) :]
+        spread = np.sqrt(np.einsum("ij,jk,ik->i", vectors, np.cov(vectors.T, ddof=0), vectors))
+        table = np.stack([np.ones(200), vectors @ vectors.mean(axis=0), spread], axis=1)
+        for number, goal in enumerate((highest.mean(axis=1), np.log(highest.std(axis=1)))):
+            expected = np.linalg.solve(table.T @ table, table.T @ goal)
+            assert np.allclose(moments.weights[number], expected, rtol=1e-3, atol=1e-3)
+
+    def test_a_vector_alone_gets_what_it_gets_among_others(self, people):
+        moments = make_score_moments(people, people).native
+        whole, alone = moments.statistics(people.vectors[:40]), moments.statistics(people.vectors[17:18])
+        assert alone.mean[0] == pytest.approx(whole.mean[17])
+        assert alone.deviation[0] == pytest.approx(whole.deviation[17])
+
+    def test_vectors_of_another_length_and_too_few_people_are_refused(self, people):
+        moments = make_score_moments(people, people).native
+        with pytest.raises(InputError, match=r"vectors must have shape \(n, 6\)"):
+            moments.statistics(np.ones((3, 5)))
+        few = people.select(np.arange(99))
+        with pytest.raises(InputError, match="at least 100 people with a label. Got 99"):
+            make_score_moments(few, few)
+        euclidean = people.space.model_copy(update={"similarity": "euclidean"})
+        lengths = Embeddings(people.vectors, people.ids, euclidean, people.labels)
+        with pytest.raises(InputError, match="compared by cosine or dot"):
+            make_score_moments(lengths, lengths)
