@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -131,8 +132,14 @@ class CohortMoments:
         return np.stack([np.ones(len(rows)), rows @ self.mean, np.sqrt(np.maximum(spread, 0.0))], axis=1)
 
 
+AnyCohort = Cohort | CohortMoments
+"""People, or what is known of many of them."""
+
+_Kind = TypeVar("_Kind", bound=AnyCohort, covariant=True)
+
+
 @dataclass(frozen=True, eq=False)
-class ScoreCohort:
+class ScoreCohort(Generic[_Kind]):
     """What the scores of an upgrade are normalized by: people as converted and as native vectors of the new space.
 
     New queries meet converted rows, and native rows where something was re-embedded.
@@ -142,5 +149,5 @@ class ScoreCohort:
         native: For scores against rows that the new model embedded.
     """
 
-    converted: Cohort | CohortMoments
-    native: Cohort | CohortMoments
+    converted: _Kind
+    native: _Kind

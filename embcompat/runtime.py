@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from embcompat.artifact import CONVERTIBILITY, PLAIN, TEXT_AWARE, Artifact, read_artifact
-from embcompat.cohorts import Cohort, CohortMoments, ScoreCohort
+from embcompat.cohorts import AnyCohort, Cohort, CohortMoments, ScoreCohort
 from embcompat.embeddings import Embeddings, convert_embeddings
 from embcompat.errors import ArtifactError, InputError
 from embcompat.files.validation import as_array
@@ -202,15 +202,15 @@ class OnnxAligner:
         require_space(embeddings.space, self.artifact.source, what="The vectors to convert")
         return convert_embeddings(self, embeddings, self.artifact.target)
 
-    def cohort(self) -> ScoreCohort | None:
+    def cohort(self) -> ScoreCohort[AnyCohort] | None:
         """Return what scores are normalized by, people or their statistics, or None where the artifact carries none.
 
         `embcompat.serving.Scorer` normalizes with it.
         """
         similarity = self.artifact.target.similarity
         if (statistics := self.artifact.score_statistics()) is not None:
-            sides = (CohortMoments(*statistics[side], similarity) for side in ("converted", "native"))
-            return ScoreCohort(*sides)
+            moments = [CohortMoments(*statistics[side], similarity) for side in ("converted", "native")]
+            return ScoreCohort(*moments)
         stored = self.artifact.cohort()
         if stored is None:
             return None

@@ -32,6 +32,8 @@ from embcompat.spaces import SpaceVersion
 _MAX_FILE_BYTES = 2 << 30
 """Largest file of an artifact; an ONNX graph cannot be larger anyway."""
 
+_Moments = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
+
 
 @dataclass(frozen=True)
 class Artifact:
@@ -129,7 +131,7 @@ class Artifact:
             raise ArtifactError(f"the manifest of {self.path} must say how many scores of the cohort count.")
         return arrays["converted"], arrays["native"], top
 
-    def score_statistics(self) -> dict[str, tuple[NDArray[np.float32], ...]] | None:
+    def score_statistics(self) -> dict[str, _Moments] | None:
         """Return mean (dim,), covariance (dim, dim) and weights (2, 3) of people, ``converted`` and ``native``.
 
         None where the artifact carries none.
@@ -142,7 +144,9 @@ class Artifact:
         expected = {f"{side}.{name}": (np.dtype(np.float32), shape) for side in sides for name, shape in shapes.items()}
         if {name: (array.dtype, array.shape) for name, array in arrays.items()} != expected:
             raise ArtifactError(f"{self.path / STATISTICS} must hold mean, covariance and weights in the target space.")
-        return {side: tuple(arrays[f"{side}.{name}"] for name in shapes) for side in sides}
+        return {
+            side: (arrays[f"{side}.mean"], arrays[f"{side}.covariance"], arrays[f"{side}.weights"]) for side in sides
+        }
 
 
 def read_artifact(path: str | Path) -> Artifact:

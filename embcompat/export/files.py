@@ -84,16 +84,16 @@ def write_statistics(aligner: Aligner, split: PairSplit | None, path: Path) -> N
     """Write what scores are normalized by as statistics of the fitted people."""
     from safetensors.numpy import save
 
-    from embcompat.evaluation.verification import CohortMoments, make_score_moments
+    from embcompat.evaluation.verification import make_score_moments
 
     if split is None:
         raise InputError("score statistics need the fitted pairs. Pass split=….")
     train = split.train
     cohort = make_score_moments(convert_embeddings(aligner, train.source, train.target.space), train.target)
-    arrays = {}
+    arrays: dict[str, NDArray[np.float32]] = {}
     for name, side in (("converted", cohort.converted), ("native", cohort.native)):
-        if isinstance(side, CohortMoments):
-            arrays |= {f"{name}.{part}": getattr(side, part) for part in ("mean", "covariance", "weights")}
+        parts = {"mean": side.mean, "covariance": side.covariance, "weights": side.weights}
+        arrays |= {f"{name}.{part}": array for part, array in parts.items()}
     path.write_bytes(save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
 
 

@@ -8,7 +8,7 @@ from typing import ClassVar, final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from embcompat.cohorts import Cohort, CohortMoments
+from embcompat.cohorts import AnyCohort
 from embcompat.errors import InputError
 from embcompat.serving.fusion import Model
 
@@ -28,7 +28,7 @@ class Scorer:
             against rows that the new model embedded.
     """
 
-    cohort: Cohort | CohortMoments
+    cohort: AnyCohort
     needs: ClassVar[tuple[Model, ...]] = ("new",)
 
     def normalize(self, new_queries: NDArray[np.float32], scores: ArrayLike) -> NDArray[np.float64]:
@@ -38,6 +38,7 @@ class Scorer:
             InputError: If there is not one row of scores for each query, or the vectors are not of the cohort's space.
 
         Example:
+            >>> from embcompat.cohorts import Cohort
             >>> cohort = Cohort(np.array([[0.6, 0.8], [0.0, 1.0]], dtype=np.float32), "cosine", top=2)
             >>> Scorer(cohort).normalize(np.array([[1.0, 0.0]]), [[0.9]]).round(6).tolist()
             [[2.0]]

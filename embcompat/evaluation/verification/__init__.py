@@ -1,6 +1,6 @@
 """What a model change does to verification: pairs, exact counts, figures with intervals, thresholds. numpy only."""
 
-from embcompat.cohorts import Cohort, CohortMoments, CohortStatistics, ScoreCohort
+from embcompat.cohorts import AnyCohort, Cohort, CohortMoments, CohortStatistics, ScoreCohort
 from embcompat.evaluation.verification.bootstrap import (
     SubjectDraws,
     Threshold,
@@ -63,6 +63,7 @@ __all__ = [
     "GROUPED",
     "SCENARIOS",
     "WEIGHTS",
+    "AnyCohort",
     "Cohort",
     "CohortMoments",
     "CohortStatistics",

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from embcompat.cohorts import Cohort, CohortMoments, CohortStatistics, ScoreCohort
+from embcompat.cohorts import AnyCohort, Cohort, CohortMoments, CohortStatistics, ScoreCohort
 from embcompat.embeddings import Embeddings, normalize_rows
 from embcompat.errors import InputError
 from embcompat.evaluation.verification.pairs import VerificationPairs
@@ -59,7 +59,7 @@ def make_cohort(embeddings: Embeddings, *, top: int = TOP, seed: int = 0) -> Coh
 
 def make_score_cohort(
     converted: Embeddings, native: Embeddings, *, people: int, top: int = TOP, seed: int = 0
-) -> ScoreCohort:
+) -> ScoreCohort[Cohort]:
     """Draw the cohorts of an upgrade: one row of each of some people, converted and native.
 
     Args:
@@ -87,7 +87,7 @@ def make_score_cohort(
 
 def make_score_moments(
     converted: Embeddings, native: Embeddings, *, people: int = MOST_PEOPLE, seed: int = 0
-) -> ScoreCohort:
+) -> ScoreCohort[CohortMoments]:
     """Fit what `make_score_cohort` draws, without anybody's vector: `CohortMoments` of both sides.
 
     Native vectors are scored against the other people, and their highest scores, one in fifteen, are regressed on the
@@ -222,7 +222,7 @@ def normalized_pairs(
 
 
 def normalized_scenarios(
-    pairs: Mapping[Scenario, VerificationPairs], cohort: ScoreCohort
+    pairs: Mapping[Scenario, VerificationPairs], cohort: ScoreCohort[AnyCohort]
 ) -> dict[Scenario, VerificationPairs]:
     """Return ``S1`` and ``S3`` with the scores of the positives normalized: like with like, as a service would do it.
 

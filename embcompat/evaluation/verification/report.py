@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from embcompat.cohorts import ScoreCohort
+from embcompat.cohorts import AnyCohort, ScoreCohort
 from embcompat.embeddings import Embeddings
 from embcompat.evaluation.bootstrap import estimate_from
 from embcompat.evaluation.similarity import row_scores
@@ -61,7 +61,7 @@ def evaluate_verification(
     seed: int = 0,
     all_images: bool = False,
     weight: Weight = "person",
-    cohort: ScoreCohort | None = None,
+    cohort: ScoreCohort[AnyCohort] | None = None,
     groups: Mapping[str, str] | None = None,
     replicates: int = REPLICATES,
     progress: Progress | None = None,
