@@ -14,10 +14,22 @@ from pathlib import Path
 from machine import alternate, describe, line_at_most, median_ratio, write_results
 
 HELP = "import sys; from embcompat.cli import main; sys.argv = {}; main()"
+TYPER = """
+import typer
+app = typer.Typer(rich_markup_mode="markdown")
+@app.command()
+def fit(old: str, seed: int = 0):
+    "Fit."
+@app.command()
+def evaluate(old: str):
+    "Evaluate."
+app(["fit", "--help"])
+"""
 COMMANDS = {
     "import numpy": "import numpy",
     "import embcompat": "import embcompat",
     "embcompat --help": HELP.format(["embcompat", "--help"]),
+    "the help of a typer command": TYPER,
     "embcompat fit --help": HELP.format(["embcompat", "fit", "--help"]),
 }
 

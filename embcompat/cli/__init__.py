@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from copy import copy
 from typing import Annotated
 
 import typer
@@ -76,7 +77,7 @@ def main() -> None:
         try:
             if "--json" in words:
                 sys.exit(_run_for_machines(words))
-            app(args=words, prog_name="embcompat")
+            _app_of(words)(args=words, prog_name="embcompat")
         finally:
             sys.stdout.flush()  # or a full disk would be found out after the exit code
     except Exception as error:  # of drivers, servers and decoders, too: their classes cannot be listed
@@ -91,10 +92,23 @@ def main() -> None:
         sys.exit(EXIT_GATE if isinstance(error, GateError) else EXIT_FAILED)
 
 
+def _app_of(words: list[str]) -> typer.Typer:
+    """Return the command line with only the command that comes first: typer builds the options of all it is given."""
+    name = next(iter(words), None)
+    part = copy(app)
+    part.registered_commands = [
+        each for each in app.registered_commands if getattr(each.callback, "__name__", 0) == name
+    ]
+    part.registered_groups = [
+        each for each in app.registered_groups if each.typer_instance and each.typer_instance.info.name == name
+    ]
+    return part if part.registered_commands or part.registered_groups else app
+
+
 def _run_for_machines(words: list[str]) -> int:
     """Run a command with ``--json``: what typer refuses is JSON, too. Return the exit code."""
     try:
-        return int(app(args=words, prog_name="embcompat", standalone_mode=False) or 0)
+        return int(_app_of(words)(args=words, prog_name="embcompat", standalone_mode=False) or 0)
     except _UsageError as error:
         fail_json(InputError(error.format_message()))
         error.show()

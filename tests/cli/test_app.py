@@ -182,3 +182,16 @@ def test_a_result_that_misses_a_gate_stays_one_object(command: Command, tmp_path
     assert missed.returncode == 3
     assert json.loads(missed.stdout)["schema_version"] == 1
     assert "must reach 2" in missed.message
+
+
+@pytest.mark.parametrize("words", [["fit", "--help"], ["migrate", "plan", "--help"]])
+def test_a_command_that_is_built_alone_is_that_of_the_whole(
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SystemExit):
+        app(args=words, prog_name="embcompat")
+    whole = capsys.readouterr()
+    monkeypatch.setattr(sys, "argv", ["embcompat", *words])
+    with pytest.raises(SystemExit):
+        main()
+    assert capsys.readouterr() == whole

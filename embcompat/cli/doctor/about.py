@@ -6,7 +6,6 @@ import os
 import platform
 import re
 import sys
-from importlib.metadata import PackageNotFoundError, requires, version
 
 import typer
 
@@ -22,6 +21,8 @@ def print_about(requested: bool) -> None:
 
 def describe_installation() -> str:
     """One line each for the platform, Python, our packages and those of their dependencies that are installed."""
+    from importlib.metadata import requires
+
     dependencies = {
         re.split(r"[^\w.-]", requirement, maxsplit=1)[0].lower()
         for package in PACKAGES
@@ -38,6 +39,8 @@ def describe_installation() -> str:
 
 
 def _installed(name: str) -> str | None:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(name)
     except PackageNotFoundError:
