@@ -1,4 +1,4 @@
-"""How a duration is written, everywhere."""
+"""Durations as text."""
 
 from __future__ import annotations
 

@@ -241,7 +241,7 @@ class OnnxAligner:
         if self._convertibility_graph is None:
             raise InputError(
                 f"{self!r} has no convertibility. save_artifact adds it where split= holds held-out pairs; a composed "
-                "chain has none, because it was fitted on no pairs of its own: ask its first step."
+                "chain has none, because it was fitted on no pairs of its own: use its first step."
             )
         try:
             return self._open(self._convertibility_graph)

@@ -139,7 +139,7 @@ def parse_space_id(text: str) -> tuple[str, str]:
     """
     name, at, version = text.partition("@")
     if not (at and name and version):
-        raise InputError(f"a space is written name@version, for instance facenet@11. Got {text!r}.")
+        raise InputError(f"a space has the form name@version, for instance facenet@11. Got {text!r}.")
     return name, version
 
 

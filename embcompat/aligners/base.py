@@ -1,4 +1,4 @@
-"""What every aligner is."""
+"""The protocol of aligners, and the checks that all of them share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Canonical correlation: both sides are moved to where they agree. numpy only."""
+"""Canonical correlation analysis: maps both spaces into a common one. numpy only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The kernel aligner: a linear map and what Gaussian bumps around landmarks add to it. numpy only."""
+"""The kernel aligner: a linear map plus a sum of Gaussian kernels around landmarks. numpy only."""
 
 from __future__ import annotations
 

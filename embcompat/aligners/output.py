@@ -1,4 +1,4 @@
-"""Corrections of what an aligner puts out, fitted on pairs."""
+"""Corrections of an aligner's output, fitted on pairs."""
 
 from __future__ import annotations
 

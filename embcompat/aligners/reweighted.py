@@ -1,4 +1,4 @@
-"""A reweighted aligner: an aligner, and the last linear map that weighs its directions, each for itself."""
+"""A reweighted aligner: an aligner followed by a linear map that weights the directions of its output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The third space: where two maps that move both sides meet."""
+"""The third space, in which the two maps of a pair meet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an artifact says of itself."""
+"""The manifest of an artifact."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Backfill: which few items to re-embed with the new model, what it buys, and doing it, ahead or when queries come."""
+"""Backfill: which items to re-embed with the new model, what that gains, and how: ahead of time or as queries come."""
 
 from embcompat.backfill.backlog import Backlog, HeldOut
 from embcompat.backfill.curves.curve import backfill_curve

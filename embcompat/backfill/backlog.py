@@ -1,4 +1,4 @@
-"""What an order may look at: the rows that could be re-embedded, and what is known of them."""
+"""The rows that could be re-embedded, and what is known of them: the input of every order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where native vectors come from, and where they go: what eager and lazy backfill share."""
+"""Embed items and write their native vectors: shared by eager and lazy backfill."""
 
 from __future__ import annotations
 

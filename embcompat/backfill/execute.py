@@ -1,4 +1,4 @@
-"""Carry a backfill out: embed the planned items, and let their vectors take the place of converted ones."""
+"""Carry out a backfill: embed the planned items and replace their converted vectors by native ones."""
 
 from __future__ import annotations
 
@@ -159,6 +159,6 @@ def check_belonging(native: NDArray[np.float32], converted: NDArray[np.float32],
     if outranked > MAX_OUTRANKED:
         raise InputError(
             f"native vectors must lie close to the converted rows that they replace. On average {outranked:.0%} of the "
-            f"other rows are closer than the own one, and chance gives 50 %. Check that the ids of the items are those "
-            "of the gallery, and that the artifact is the one that converted it. Nothing was written."
+            "other rows are closer than its own vector, and chance gives 50 %. Check that the ids of the items are "
+            "those of the gallery, and that the artifact is the one that converted it. Nothing was written."
         )

@@ -1,4 +1,4 @@
-"""In which order to re-embed: one score for each row, the highest first. No torch.
+"""Orders of re-embedding: one score for each row, the highest first. No torch.
 
 ===================  =================================================================================================
 order                what comes first

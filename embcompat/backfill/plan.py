@@ -101,7 +101,7 @@ class BackfillPlan:
         """The plan in words."""
         text = f"Re-embed these {len(self.ids):,} items ({self.fraction:.0%} of the gallery)"
         if self.expected is None:
-            text += "; no curve says what that buys"
+            text += "; no curve shows what that gains"
         elif self.target_retention is not None:
             text += f" to reach {self.target_retention:.0%} of a full reindex, expected {_between(self.expected)}"
         else:

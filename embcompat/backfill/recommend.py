@@ -1,4 +1,4 @@
-"""What orders a curve tries, when each row has its turn, and which mixture of them is recommended."""
+"""The orders that a curve tries, when each row has its turn, and which mixture of orders is recommended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Predict how far off a conversion is, from how far off held-out ones were. numpy only."""
+"""Predict the conversion error of a row from the errors of held-out rows. numpy only."""
 
 from __future__ import annotations
 

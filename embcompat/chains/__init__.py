@@ -1,4 +1,4 @@
-"""Ways through the space graph: found, composed into one aligner, measured."""
+"""Paths through the space graph: found, composed into one aligner, measured."""
 
 from embcompat.chains.composition import (
     PathReport,

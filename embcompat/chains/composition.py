@@ -1,4 +1,4 @@
-"""Chains at work: composed into one aligner, measured, and used to compare old versions with each other."""
+"""Chains of aligners: composed into one, measured, and used to compare old versions with each other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The space graph: spaces, the aligners between them, and the best way from one to another."""
+"""The space graph: spaces, the aligners between them, and the best path from one to another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The doctor: what is wrong with a gallery, rows of another space among it."""
+"""Find problems in a gallery, such as rows of another space."""
 
 from embcompat.doctor.examination import examine
 from embcompat.doctor.reference import SpaceReference, fit_reference

@@ -73,14 +73,16 @@ def examine(
 def _stated_otherwise(opened: Gallery, space: SpaceVersion | None) -> list[Finding]:
     if space is None or opened.stated is None or not (lines := opened.stated.differences(space)):
         return []
-    message = f"The gallery says that it is in {opened.stated.id}, not in {space.id}: {'; '.join(lines)}."
+    message = f"The gallery names space {opened.stated.id}, not in {space.id}: {'; '.join(lines)}."
     return [Finding("space_changed", "error", message, np.empty(0, np.int64))]
 
 
 def _space_changed(opened: Gallery, home: SpaceReference) -> list[Finding]:
     if opened.stated is None or not (lines := opened.stated.differences(home.space)):
         return []
-    message = f"The gallery's {home.space.id} is not the registered one; gallery != registered: {'; '.join(lines)}."
+    message = (
+        f"The gallery's {home.space.id} differs from the registered one; gallery != registered: {'; '.join(lines)}."
+    )
     return [Finding("space_changed", "error", message, np.empty(0, np.int64))]
 
 

@@ -108,7 +108,7 @@ def _foreign_rows(
     message = f"{len(rows):,} of {count:,} rows fit space {other.space.id} better than {home.space.id}"
     message += f"; about {expected:,.0f} would by chance." if expected >= 0.5 else "."
     if len(rows) > count / 2:
-        message += f" That is most of them: is this a gallery of {other.space.id}?"
+        message += f" That is most of them. Is this a gallery of {other.space.id}?"
     elif not sick:
         message += " A few odd items can explain that."
     yield Finding("other_space", "error" if sick else "warning", message, rows)
@@ -148,8 +148,8 @@ def _outliers(
     if len(rows) == 0:
         return gap, []
     sick = len(rows) > ALLOWED_OUTLIERS * len(judged)
-    message = f"{len(rows):,} of {len(judged):,} rows are unlike the reference of {home.space.id} and like no other: "
-    message += "another space, or other content."
+    message = f"{len(rows):,} of {len(judged):,} rows are unlike the reference of {home.space.id} "
+    message += "and fit no other reference: another space, or other content."
     return gap, [Finding("unlike_reference", "error" if sick else "warning", message, rows)]
 
 

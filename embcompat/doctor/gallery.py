@@ -1,4 +1,4 @@
-"""A gallery as it is, block by block: also one that no other command would accept."""
+"""Read a gallery as it is, block by block, even one that other commands refuse."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the doctor knows a space by: mean, covariance and a small sketch."""
+"""The reference of a space: mean, covariance and a small sketch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the doctor found."""
+"""The report of an examination."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be said of each row without knowing its space."""
+"""Problems of single rows that show without knowledge of their space."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Vectors that know their ids and their space; pairs of them; the files they live in."""
+"""Vectors with ids and a space; pairs of them; reading and writing their files."""
 
 from embcompat.embeddings.conversion import Transform, convert_embeddings, transform_embeddings
 from embcompat.embeddings.pairs import PairedEmbeddings, PairSplit, pair_embeddings, split_pairs, stack_pairs

@@ -1,4 +1,4 @@
-"""What vectors are worth: scores, exact search, retrieval figures and their uncertainty. numpy only."""
+"""Evaluate vectors: scores, exact search, retrieval figures and their uncertainty. numpy only."""
 
 from embcompat.evaluation.bootstrap import bootstrap_difference, bootstrap_mean, bootstrap_ratio
 from embcompat.evaluation.nearest import search

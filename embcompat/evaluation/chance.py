@@ -1,4 +1,4 @@
-"""Are the pairs pairs at all? A permutation test of conversions against chance."""
+"""Check that pairs match at all: a permutation test of conversions against chance."""
 
 from __future__ import annotations
 

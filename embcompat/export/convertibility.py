@@ -1,4 +1,4 @@
-"""Convertibility: how far a vector lies from what its aligner was fitted on, as a second output of the graph.
+"""Convertibility: how far a vector lies from the fitted vectors, as a second output of the graph.
 
 The score is the Mahalanobis distance of the source vector from the training sources, divided by its median on held-out
 pairs: 1 is as far as a typical held-out item, and the larger, the less the conversion should be trusted. Mean and

@@ -1,4 +1,4 @@
-"""What a saved aligner is worth on pairs that it was not fitted on."""
+"""Figures of a saved aligner on pairs that it was not fitted on."""
 
 from __future__ import annotations
 

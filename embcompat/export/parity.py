@@ -1,4 +1,4 @@
-"""Does the exported graph compute what its aligner computes?"""
+"""Check that the exported graph computes what its aligner computes."""
 
 from __future__ import annotations
 

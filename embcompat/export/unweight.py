@@ -1,4 +1,4 @@
-"""Take the reweighting out of an artifact, for galleries in which native rows stand among converted ones."""
+"""Remove the reweighting from an artifact, for galleries that mix native and converted rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every extractor is."""
+"""The extractor protocol."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A few fixed texts whose vectors tell a model in a service from the one that stood there before."""
+"""Fixed texts whose vectors show whether a service still runs the same model."""
 
 from __future__ import annotations
 

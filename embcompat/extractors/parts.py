@@ -1,4 +1,4 @@
-"""Vectors that a model has computed already, kept in a file so that a stopped run loses none of them.
+"""Computed vectors, kept in a file so that a stopped run loses none of them.
 
 The file is a list of records of one size: the digest of an item in a space, and its vector. Whatever a kill has torn
 off at the end is cut before the next record is written. Items are found by their content, so a run may resume with

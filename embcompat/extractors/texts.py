@@ -1,4 +1,4 @@
-"""What every text extractor does with its texts: check them, and put the prompt before them."""
+"""What all text extractors share: checks of texts, and prompts."""
 
 from __future__ import annotations
 

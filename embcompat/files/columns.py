@@ -1,4 +1,4 @@
-"""Which columns of a table hold the ids, the vectors, the labels and the texts. Imports pyarrow."""
+"""Find the columns of ids, vectors, labels and texts in a table. Imports pyarrow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which format a file has, by its ending."""
+"""The format of a file, by its ending."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names by which columns are known; the first that is there is taken."""
+"""Column names that are recognized; the first one present is used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every array of vectors, and every list of ids or labels, must be."""
+"""Checks of arrays of vectors and of lists of ids, labels and texts."""
 
 from __future__ import annotations
 

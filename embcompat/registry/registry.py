@@ -69,7 +69,7 @@ class Registry:
             self._storage.create(MARKER, Marker().to_bytes())
             if self._storage.create(MARKER, Marker().to_bytes()):
                 raise RegistryError(
-                    f"{self.url} overwrites what it should not: it ignores conditional writes. Use another."
+                    f"{self.url} ignores conditional writes, so records could be overwritten. Use another store."
                 )
         marker = self._storage.read(MARKER)
         if marker is None:
@@ -202,7 +202,9 @@ class Registry:
             raise UnknownNameError("aligner", name, [entry.id[:12] for entry in entries] + list(labels))
         if len(matches) > 1:
             listed = ", ".join(entry.id[:16] for entry in matches)
-            raise InputError(f"{name!r} must begin one artifact id. Got {len(matches)}: {listed}. Give more digits.")
+            raise InputError(
+                f"{name!r} must be the beginning of one artifact id. Got {len(matches)}: {listed}. Pass more digits."
+            )
         return matches[0]
 
     def reference(self, space: SpaceVersion) -> bytes | None:

@@ -155,7 +155,7 @@ class _Check:
         known = self._spaces.keys() | {path.rpartition("/")[2].removesuffix(".json") for path in self._manifests}
         for path, subject in self._subjects:
             if subject not in known:
-                self._report(path, f"it speaks of {subject}, which is not registered")
+                self._report(path, f"it names {subject}, which is not registered")
         for path in sorted(self._blob_users.keys() - self._present_blobs):
             self._report(path, f"missing; {self._blob_users[path]} needs it")
 

@@ -113,7 +113,7 @@ class MixedGallery:
 
     def __post_init__(self) -> None:
         if not self.scale > 0:
-            raise InputError(f"scale must be positive, so that the order stays. Got {self.scale}.")
+            raise InputError(f"scale must be positive, so that the order is preserved. Got {self.scale}.")
 
     def search(self, new_queries: NDArray[np.float32], k: int) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return scores and ids (q, k), merged."""

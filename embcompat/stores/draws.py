@@ -1,4 +1,4 @@
-"""A uniform sample, or the given rows, from one scan of a store."""
+"""A uniform sample, or given rows, from one scan of a store."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def scan_selection(
 
 def _start(store: Scannable, job: Job, columns: Sequence[str]) -> list[Rows]:
     if unreadable := [name for name in columns if name != job.text_column]:
-        raise StoreError(f"{store.url}: only a text column can be read from such a store. Got {unreadable[0]!r}.")
+        raise StoreError(f"{store.url}: only a text column can be read from this store. Got {unreadable[0]!r}.")
     return [Rows([], np.empty((0, store.dim()), np.float32), np.empty(0, np.int64))]
 
 

@@ -254,10 +254,10 @@ class StoreEngine(ABC):
 
         Raises:
             StoreError: If the store cannot read a column, or takes no condition.
-            InputError: If the store does not understand the condition.
+            InputError: If the store cannot evaluate the condition.
         """
         if where is not None:
-            raise StoreError(f"{self.url}: a sample of such a store takes no condition (where=…). Got {where!r}.")
+            raise StoreError(f"{self.url}: this store cannot sample by a condition (where=…). Got {where!r}.")
         return scan_sample(self, job, count, seed=seed, columns=columns)
 
     def look_up(

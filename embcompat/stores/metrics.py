@@ -1,4 +1,4 @@
-"""The metric that a gallery is compared by: a migration keeps it wherever the new space allows that."""
+"""The metric of a gallery: a migration keeps it wherever the new space allows that."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which rows of a batch are to blame when the batch is refused."""
+"""Find the rows that cause a batch to be refused."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def isolate(
             in_a_row += 1
             if in_a_row >= limit:
                 raise StoreError(
-                    f"row after row is refused, so the rows are not to blame. The last reason: {error}. Check the "
+                    f"every row is refused, so the cause is not in the rows. The last reason: {error}. Check the "
                     "store, and the model if there is one."
                 ) from error
     return refusals

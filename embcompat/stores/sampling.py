@@ -138,7 +138,7 @@ def sample_gallery(
         stated = stated or describe_space(vectors, space, similarity)
     if stated is None:
         raise InputError(
-            f"{where} was never told its space. Say which one it is (space=…): name@version, for instance ada@2."
+            f"{where} does not name its space. Say which one it is (space=…): name@version, for instance ada@2."
         )
     return Embeddings(vectors, sample.ids, stated, sample.labels, sample.texts)
 

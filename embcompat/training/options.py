@@ -1,4 +1,4 @@
-"""How a training runs, apart from what it trains. No torch here."""
+"""The options of a training run, apart from what it trains. No torch here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an upgrade is judged on: both galleries joined and converted, the queries, and what counts as an answer."""
+"""What judges an upgrade: both galleries joined and converted, the queries, and what counts as an answer."""
 
 from __future__ import annotations
 

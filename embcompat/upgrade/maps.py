@@ -1,4 +1,4 @@
-"""What moves the vectors of an upgrade: a saved aligner, a pair of them, or one that was not saved."""
+"""The maps of an upgrade: a saved aligner, a pair of them, or one that was not saved."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def test_bad_urls_say_what_is_known() -> None:
         parse_store_url("lancedb:///x#y.z?mode=1")
     with pytest.raises(InputError, match="must be name=value"):
         parse_store_url("lancedb:///x#y.z?key")
-    with pytest.raises(InputError, match=r"is written lancedb:///folder#table.column"):
+    with pytest.raises(InputError, match=r"has the form lancedb:///folder#table.column"):
         open_store("lancedb:///x#y")
     with pytest.raises(InputError, match="there is no LanceDB folder"):
         open_store("lancedb:///nowhere/at/all#y.z")

@@ -1,1 +1,1 @@
-"""What re-embedding a part of a gallery buys: a metric against the fraction that is native."""
+"""What re-embedding a part of a gallery gains: a metric against the fraction that is native."""

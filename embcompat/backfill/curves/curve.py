@@ -1,4 +1,4 @@
-"""What re-embedding a part of the gallery buys: a metric against the fraction that is native, pairs included."""
+"""What re-embedding a part of the gallery gains: a metric against the fraction that is native, pairs included."""
 
 from __future__ import annotations
 
@@ -65,10 +65,10 @@ def backfill_curve(
     native = np.fromiter((item in fitted for item in new_gallery.ids.tolist()), bool, len(new_gallery))
     left = int(np.count_nonzero(~native))
     if left == 0:
-        raise InputError("there must be converted rows to re-embed. Every row of the gallery was fitted.")
+        raise InputError("there are no converted rows to re-embed: the aligner was fitted on every row of the gallery.")
     measured = task.measure(backlog, new_gallery, native, kinds, steps=steps, recommend="recommended" in names)
     if not measured.full.values[0] > 0:
-        raise InputError(f"a full reindex must find something to compare with. Its {task.metric} is 0.")
+        raise InputError(f"a full reindex must score above 0 to be compared with. Its {task.metric} is 0.")
     fixed, total = fitted_elsewhere + len(native) - left, fitted_elsewhere + len(native)
     fractions = tuple(float(each) for each in (fixed + np.round(np.linspace(0, 1, steps) * left)) / total)
     return BackfillCurve(

@@ -1,1 +1,1 @@
-"""Re-embed what queries bring up, and keep it."""
+"""Re-embed the items that queries retrieve, and keep their vectors."""

@@ -1,4 +1,4 @@
-"""Lazy backfill: embed an item when a query brings it up, and keep the vector.
+"""Lazy backfill: embed an item when a query retrieves it, and keep the vector.
 
 Source: ours; `embcompat.backfill.lazy.replay` measures what it is worth.
 """

@@ -1,4 +1,4 @@
-"""What a lazy backfill counts."""
+"""The counters of a lazy backfill."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Serve known queries from a lazy backfill, to see what it is worth and what it costs."""
+"""Replay known queries against a lazy backfill, to measure its quality and its cost."""
 
 from __future__ import annotations
 

@@ -136,13 +136,13 @@ class BackfillWorker:
             return
         reason = f"the store refused {len(left):,} vectors that were embedded: {self._counters.last_error}."
         if self._spill is None:
-            raise StoreError(f"{reason} They are still in memory: mend the store and call close() again.")
+            raise StoreError(f"{reason} They are still in memory: repair the store and call close() again.")
         Embeddings(np.stack(list(left.values())), list(left), self._job.target).save(self._spill)
         raise StoreError(f"{reason} They are in {self._spill}: pass spill= with this path again to write them.")
 
     def _submit(self, work: Callable[..., None], *arguments: Any) -> Future[None]:
         if self._closed:
-            raise InputError("this LazyBackfill was closed. Make another one to go on.")
+            raise InputError("this LazyBackfill was closed. Create a new one to continue.")
         return self._thread.submit(work, *arguments)
 
     def _work(self, ids: Sequence[str], deadline: float | None) -> None:

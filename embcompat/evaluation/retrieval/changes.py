@@ -1,4 +1,4 @@
-"""Which queries a conversion makes better, and which worse."""
+"""Which queries a conversion improves, and which it makes worse."""
 
 from __future__ import annotations
 

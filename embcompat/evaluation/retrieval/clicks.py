@@ -1,4 +1,4 @@
-"""Judgements from what people clicked."""
+"""Relevance judgements from click logs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Relevance judgements from files, as people have them."""
+"""Relevance judgements from files of many formats."""
 
 from __future__ import annotations
 

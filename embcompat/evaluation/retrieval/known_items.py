@@ -1,4 +1,4 @@
-"""Judgements without judges: the title of an item asks for the item."""
+"""Judgements without judges: the title of an item is the query for the item."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def make_known_items(
         gains.setdefault(query, {})[identifier] = 1.0
     if not queries:
         raise InputError(
-            f"no title is left to ask with: {untitled} of {len(ids)} items have none, and {verbatim} stand in the body."
+            f"no title can serve as a query: {untitled} of {len(ids)} items have none, and {verbatim} are in the body."
         )
     if limit is not None and limit < len(queries):
         rows = np.sort(np.random.default_rng(seed).choice(len(queries), size=limit, replace=False))

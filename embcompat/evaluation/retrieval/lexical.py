@@ -1,4 +1,4 @@
-"""BM25: a search by words alone, to compare with."""
+"""BM25: a search by words alone, for comparison."""
 
 from __future__ import annotations
 

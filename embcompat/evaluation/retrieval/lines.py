@@ -1,4 +1,4 @@
-"""The lines of a retrieval evaluation: who asks whom, and where everyone's relevant items rank."""
+"""The lines of a retrieval evaluation: which queries search which gallery, and the ranks of the relevant items."""
 
 from __future__ import annotations
 

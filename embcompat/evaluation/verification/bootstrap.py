@@ -1,4 +1,4 @@
-"""How sure verification figures are: a bootstrap over subjects. numpy only.
+"""Uncertainty of verification figures: a bootstrap over subjects. numpy only.
 
 The scores of one person depend on each other, so subjects are resampled, not pairs. A subject that is drawn w times
 counts w times: its genuine pairs have w times their votes, an impostor pair of subjects i and j w_i·w_j times its vote,

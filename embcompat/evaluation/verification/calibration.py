@@ -1,4 +1,4 @@
-"""Thresholds survive no model change: transfer them, on held-out pairs, and say how sure that is. numpy only."""
+"""No threshold survives a model change: transfer it on held-out pairs, with an interval. numpy only."""
 
 from __future__ import annotations
 

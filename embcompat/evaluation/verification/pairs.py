@@ -1,4 +1,4 @@
-"""Who is compared with whom in a verification test, and the exact score of one pair."""
+"""The comparisons of a verification test, and the exact score of one pair."""
 
 from __future__ import annotations
 

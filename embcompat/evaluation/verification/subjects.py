@@ -1,4 +1,4 @@
-"""How well each subject is kept apart from the others: one figure a subject, so that fits compare paired."""
+"""How well each subject is separated from the others: one figure a subject, so that fits can be compared in pairs."""
 
 from __future__ import annotations
 

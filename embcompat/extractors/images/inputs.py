@@ -1,4 +1,4 @@
-"""What a graph takes as an image, and pixels made into it."""
+"""The image input of a graph: its size, layout and normalization."""
 
 from __future__ import annotations
 

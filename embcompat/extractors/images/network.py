@@ -1,4 +1,4 @@
-"""An ONNX graph from images to vectors at work."""
+"""Run an ONNX graph that maps images to vectors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Opening a file or a folder of vectors, whatever its format. Imports pyarrow."""
+"""Open a file or a folder of vectors, whatever its format. Imports pyarrow."""
 
 from __future__ import annotations
 

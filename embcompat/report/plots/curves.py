@@ -38,7 +38,7 @@ def draw_learning(result: LearningCurve, key: str) -> Picture:
     return make_picture(
         key,
         "How many pairs are enough",
-        f"Where the curve is flat, more pairs buy nothing: {result.enough:,} are enough (dotted). "
+        f"Where the curve is flat, more pairs gain nothing: {result.enough:,} are enough (dotted). "
         "The band is the 95 % interval.",
         paint,
         rows=tabulate_learning(result),
@@ -69,7 +69,7 @@ def draw_backfill(result: BackfillCurve, key: str) -> Picture:
 
     return make_picture(
         key,
-        "What re-embedding a part buys",
+        "What re-embedding a part gains",
         "The rest of the gallery is converted. A curve above the random order knows which items matter.",
         paint,
         rows=tabulate_backfill(result),

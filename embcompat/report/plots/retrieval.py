@@ -97,14 +97,14 @@ def draw_recall(result: RetrievalReport, key: str) -> Picture | None:
             )
         scale_log(axes, depths)
         axes.set_ylim(0, 1.02)
-        axes.set_xlabel("k, the first items looked at")
+        axes.set_xlabel("k, the number of results")
         axes.set_ylabel("recall@k")
         add_legend(figure)
 
     return make_picture(
         key,
         "Recall",
-        "How much of what should be found is among the first k items.",
+        "The share of the relevant items that is among the first k results.",
         paint,
         rows=tabulate_recall(result),
     )
@@ -140,7 +140,7 @@ def draw_sizes(result: RetrievalReport, key: str) -> Picture | None:
     return make_picture(
         key,
         "Retention and gallery size",
-        "Small galleries flatter: the same lines on nested parts of the gallery, with 95 % intervals.",
+        "Small galleries give optimistic figures: the same lines on nested parts of the gallery, with 95 % intervals.",
         paint,
         rows=tabulate_sizes(result),
     )
@@ -206,7 +206,7 @@ def draw_candidates(candidates: Sequence[Scored], key: str) -> Picture | None:
     return make_picture(
         key,
         "Choice of the aligner",
-        "Chosen is the first that is not significantly worse than the best, by the paired difference.",
+        "The chosen candidate is the first that is not significantly worse than the best, by the paired difference.",
         paint,
         rows=tabulate_candidates(candidates),
         height=70 + 40 * len(candidates),

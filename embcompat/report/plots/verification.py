@@ -124,7 +124,7 @@ def draw_det(result: VerificationReport, key: str) -> Picture | None:
         axes.set_ylabel("false rejects")
         add_legend(figure)
 
-    caption = "False rejects against false accepts as the threshold moves. The lower left a curve, the better."
+    caption = "False rejects against false accepts as the threshold moves. Curves closer to the lower left are better."
     return make_picture(key, "Detection error tradeoff", caption, paint, height=400, wide=True)
 
 

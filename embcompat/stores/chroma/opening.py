@@ -22,7 +22,7 @@ def open_gallery(address: StoreUrl) -> ChromaGallery:
     """
     name = ".".join(address.names)
     if not name:
-        raise InputError(f"a Chroma gallery is written {FORMS['chroma']}. Got {address.public}.")
+        raise InputError(f"the address of a Chroma gallery has the form {FORMS['chroma']}. Got {address.public}.")
     if address.scheme == "chroma":
         if not (address.path / "chroma.sqlite3").is_file():
             raise InputError(f"there is no Chroma folder {address.path}.")

@@ -50,7 +50,7 @@ class Collections(ABC):
         """Read the ids of all records, or of those that meet a condition, at most ``page_rows`` at a time.
 
         Raises:
-            InputError: If the store does not understand the condition.
+            InputError: If the store cannot evaluate the condition.
         """
 
     @abstractmethod

@@ -40,7 +40,9 @@ def open_gallery(address: StoreUrl) -> FileGallery:
         InputError: If the file is not there or not an index.
     """
     if address.names or address.options:
-        raise InputError(f"a FAISS gallery is written faiss:///folder/index.faiss. Got {address.public}.")
+        raise InputError(
+            f"the address of a FAISS gallery has the form faiss:///folder/index.faiss. Got {address.public}."
+        )
     path = address.path
     if path.is_dir():
         path = path / "index.faiss"
@@ -99,7 +101,7 @@ class FaissLayout:
             ]
         metric = metric_of(index)
         if metric is None and job.metric is None:
-            text = "The index has a metric that no space is compared by."
+            text = "The index has a metric that no space uses."
             return [*obstacles, Obstacle(f"{text} Pass --metric {target.similarity} to change it.")]
         if metric is not None and not normalizes:
             obstacles += metric_obstacles(job, metric)

@@ -1,4 +1,4 @@
-"""What a file holds that is a gallery as a whole, and how another one like it is written."""
+"""The contents of a file that is a gallery, and how to write another file like it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of the files of a gallery: which of them is in which space."""
+"""A record of the files of a gallery: which of them is in which space."""
 
 from __future__ import annotations
 

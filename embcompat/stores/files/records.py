@@ -1,4 +1,4 @@
-"""Target vectors of a file gallery on their way: records of one size, appended to a file.
+"""Target vectors of a file gallery in progress: records of one size, appended to a file.
 
 A record is the key of the row, the digest of the source vector, whether the target vector is native, and the target
 vector. The last record of a key counts; one with digest 0 says that there is none any more. A record that a kill tore

@@ -40,7 +40,7 @@ def random_places(table: Any, keys: LanceKeys, where: str | None, *, seed: int, 
     """Return the places of all rows, or of those that meet a condition of Lance's SQL; vectors are not read.
 
     Raises:
-        InputError: If Lance does not understand the condition.
+        InputError: If Lance cannot evaluate the condition.
     """
     rng = np.random.default_rng(seed)
     if where is None:
@@ -48,7 +48,7 @@ def random_places(table: Any, keys: LanceKeys, where: str | None, *, seed: int, 
     try:
         matches = table.search().where(where).select(list(keys.names)).with_row_id(True).to_arrow()
     except Exception as error:  # lancedb has no class of its own
-        raise InputError(f"{url} does not understand the condition {where!r}: {error}") from error
+        raise InputError(f"{url} cannot evaluate the condition {where!r}: {error}") from error
     return Places(rng.permutation(matches.column("_rowid").to_numpy().astype(np.int64)), are_row_ids=True)
 
 

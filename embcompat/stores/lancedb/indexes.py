@@ -1,4 +1,4 @@
-"""Indexes of a Lance table: what they are, building one like another, and keeping them up while rows are written."""
+"""Indexes of a Lance table: their settings, building one like another, and keeping them up to date."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a Lance table has that a migration cannot do or cannot keep."""
+"""Properties of a Lance table that a migration cannot handle or cannot keep."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def open_gallery(address: StoreUrl) -> LanceGallery:
         InputError: If the table or a column is not there, or the address holds credentials.
     """
     if len(address.names) != 2:
-        raise InputError(f"a LanceDB gallery is written {FORM}. Got {address.public}.")
+        raise InputError(f"the address of a LanceDB gallery has the form {FORM}. Got {address.public}.")
     location = address.location.removeprefix("lancedb://")
     if "://" not in location:
         if not address.path.is_dir():

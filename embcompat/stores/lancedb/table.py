@@ -1,4 +1,4 @@
-"""A Lance table that others write too: its newest version, commits to it, and its indexes kept up."""
+"""A Lance table with other writers: its newest version, commits to it, and its indexes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Waiting for the locks of a PostgreSQL table without holding up everybody else."""
+"""Wait for the locks of a PostgreSQL table without blocking other sessions."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def open_gallery(address: StoreUrl) -> GalleryStore:
     """
     if len(address.names) not in (2, 3):
         form = "postgresql://user@host/database#schema.table.column?key=id"
-        raise InputError(f"a PostgreSQL gallery is written {form}. Got {address.public}.")
+        raise InputError(f"the address of a PostgreSQL gallery has the form {form}. Got {address.public}.")
     galleries: dict[str, type[TableGallery | ColumnGallery]] = {"table": TableGallery, "column": ColumnGallery}
     target = address.options.get("target", "table")
     if target not in galleries:

@@ -1,4 +1,4 @@
-"""A connection at work on one migration of one vector column."""
+"""A connection that works on one migration of one vector column."""
 
 from __future__ import annotations
 

@@ -28,7 +28,10 @@ def open_gallery(address: StoreUrl) -> QdrantGallery:
         StoreError: If the server cannot be reached, or another process has the folder open.
     """
     if len(address.names) not in (1, 2):
-        raise InputError(f"a Qdrant gallery is written qdrant+http://host:port#alias[.vector]. Got {address.public}.")
+        raise InputError(
+            "the address of a Qdrant gallery has the form qdrant+http://host:port#alias[.vector]. "
+            f"Got {address.public}."
+        )
     side = address.options.get("target", "collection")
     if side not in _GALLERIES:
         raise InputError(f"{address.public}: target must be collection or vector. Got {side!r}.")

@@ -32,6 +32,6 @@ class SqliteGallery(CollectionsGallery):
         elif definition.metric in similarities:
             obstacles += metric_obstacles(job, similarities[definition.metric])
         elif job.metric is None:
-            text = f"It compares by {definition.metric.upper()}, which no space is compared by. Choose --metric."
+            text = f"It compares by {definition.metric.upper()}, which no space uses. Choose --metric."
             obstacles.append(Obstacle(text))
         return obstacles

@@ -18,7 +18,7 @@ def open_gallery(address: StoreUrl) -> SqliteGallery:
         MissingExtraError: If no module of SQLite that loads extensions is installed.
     """
     if len(address.names) != 2:
-        raise InputError(f"a gallery of sqlite-vec is written {FORMS['sqlite']}. Got {address.public}.")
+        raise InputError(f"the address of a sqlite-vec gallery has the form {FORMS['sqlite']}. Got {address.public}.")
     if not address.path.is_file():
         raise InputError(f"there is no SQLite file {address.path}.")
     file = SqliteFile(address.path, where=address.public)

@@ -78,7 +78,7 @@ class SqliteTables(Collections):
             try:
                 rows = self._file.query(f"SELECT {quoted(definition.key)} FROM {quoted(name)} WHERE {where}")
             except StoreError as error:
-                raise InputError(f"{self._where} does not understand the condition {where!r}: {error}") from error
+                raise InputError(f"{self._where} cannot evaluate the condition {where!r}: {error}") from error
             yield from (
                 [str(key) for (key,) in rows[i : i + self.page_rows]] for i in range(0, len(rows), self.page_rows)
             )

@@ -1,4 +1,4 @@
-"""Applications and other workers that are at a gallery while it is migrated, and after."""
+"""Applications and other workers that use a gallery during and after its migration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows, artifacts and stores that are not as they should be."""
+"""Rows, artifacts and stores with faults."""
 
 from __future__ import annotations
 

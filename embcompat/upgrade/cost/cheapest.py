@@ -1,4 +1,4 @@
-"""What the modes cost, and which is the cheapest."""
+"""Costs of the modes, and the cheapest mode."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds of an upgrade and what does not, one sentence each: the evidence behind the verdict at a glance."""
+"""The evidence behind the verdict: what holds of an upgrade and what does not, one sentence each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far an upgrade is: which steps are done, which are out of date and why, and what comes next."""
+"""The state of an upgrade: which steps are done, which are out of date and why, and what comes next."""
 
 from __future__ import annotations
 

@@ -362,7 +362,7 @@ def test_without_a_spill_file_closing_can_be_repeated(world: World) -> None:
     lazy = world.lazy(depth=20)
     world.rows.down = True
     lazy.search(world.new_queries.vectors[:1], k=5)
-    with pytest.raises(StoreError, match=r"still in memory: mend the store and call close\(\) again"):
+    with pytest.raises(StoreError, match=r"still in memory: repair the store and call close\(\) again"):
         lazy.close()
     world.rows.down = False
     lazy.close()

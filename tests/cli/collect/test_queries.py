@@ -41,4 +41,4 @@ def test_verbatim_titles_can_be_left_out_and_queries_drawn(tmp_path: Path) -> No
 
 
 def test_without_titles_there_is_nothing_to_ask(tmp_path: Path) -> None:
-    assert "no title is left to ask with" in str(run(tmp_path, docs=DOCS[2:3]).exception)
+    assert "no title can serve as a query" in str(run(tmp_path, docs=DOCS[2:3]).exception)

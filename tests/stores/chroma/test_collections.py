@@ -154,7 +154,7 @@ def test_a_sample_takes_filters_documents_and_metadata(client: Any, tmp_path: Pa
 def test_addresses_that_lead_nowhere(client: Any, tmp_path: Path) -> None:
     fill(client)
     for address, message in (
-        (f"chroma://{tmp_path}", "is written chroma:///folder#collection"),
+        (f"chroma://{tmp_path}", "has the form chroma:///folder#collection"),
         (f"chroma://{tmp_path}#none", "there is no collection 'none'. Collections: docs"),
         ("chroma:///nowhere#docs", "there is no Chroma folder"),
         (f"chroma://{tmp_path}#docs?key=id", "takes only database and tenant"),

@@ -296,7 +296,7 @@ def test_addresses_that_lead_nowhere(tmp_path: Path) -> None:
     (tmp_path / "text.faiss").write_text("not an index")
     with pytest.raises(InputError, match="is not a FAISS index"):
         open_store(f"faiss://{tmp_path}/text.faiss")
-    with pytest.raises(InputError, match="a FAISS gallery is written"):
+    with pytest.raises(InputError, match="the address of a FAISS gallery has the form"):
         open_store(f"faiss://{tmp_path}/none.faiss#names")
 
 

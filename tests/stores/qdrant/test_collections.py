@@ -177,7 +177,7 @@ def test_addresses_that_lead_nowhere(client: QdrantClient, tmp_path: Path) -> No
         ("none", "there is no alias 'none'. Aliases: live"),
         ("live", r"there is no vector '\(unnamed\)'. Vectors: v"),
         ("live.w", "there is no vector 'w'. Vectors: v"),
-        ("a.b.c", "a Qdrant gallery is written"),
+        ("a.b.c", "the address of a Qdrant gallery has the form"),
         ("none.v?target=vector", "there is no collection 'none'. Collections: docs"),
         ("docs.w?target=vector", "there is no vector 'w'. Vectors: v"),
         ("docs.v?target=table", "target must be collection or vector. Got 'table'"),

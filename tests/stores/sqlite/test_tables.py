@@ -141,7 +141,7 @@ def test_a_sample_takes_conditions_and_columns(aligner: OnnxAligner, tmp_path: P
     for key, vector, note in zip(rows.ids, rows.vectors, rows.texts or (), strict=True):
         assert note == f"note {key}"
         np.testing.assert_array_equal(vector, vectors[int(key)])
-    with pytest.raises(InputError, match="does not understand the condition 'nonsense ='"):
+    with pytest.raises(InputError, match="cannot evaluate the condition 'nonsense ='"):
         sample_rows(url, where="nonsense =")
     with pytest.raises(StoreError, match="there is no column 'colour'. Columns: tenant"):
         sample_rows(url, text_column="colour")
@@ -154,7 +154,7 @@ def test_addresses_that_lead_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyP
         database.execute("CREATE TABLE plain (id INTEGER PRIMARY KEY, v BLOB)")
         database.execute("CREATE VIRTUAL TABLE bits USING vec0(v bit[8])")
     for name, message in (
-        ("docs", "is written sqlite:///file.db#table.column"),
+        ("docs", "has the form sqlite:///file.db#table.column"),
         ("none.v", "there is no table 'none'. vec0 tables: docs, bits"),
         ("plain.v", "only vec0 tables of sqlite-vec can be migrated"),
         ("docs.w", "there is no vector column 'w'. Vector columns: v"),

@@ -1,1 +1,1 @@
-"""What PostgreSQL's catalog says about a table and everything that hangs on it."""
+"""What PostgreSQL's catalog records of a table and of everything that depends on it."""

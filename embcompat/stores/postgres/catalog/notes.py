@@ -1,4 +1,4 @@
-"""What an application of a PostgreSQL table must know about the switch."""
+"""What applications of a PostgreSQL table must know about the switch."""
 
 from __future__ import annotations
 

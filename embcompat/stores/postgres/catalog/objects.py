@@ -1,4 +1,4 @@
-"""What hangs on a PostgreSQL table or column and is made again: views, triggers, grants, settings of columns."""
+"""Objects that depend on a PostgreSQL table or column and are made again: views, triggers, grants, column settings."""
 
 from __future__ import annotations
 

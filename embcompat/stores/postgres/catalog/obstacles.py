@@ -1,4 +1,4 @@
-"""What stands in the way of a migration, whatever its target side is."""
+"""Obstacles to a migration, whatever its target side is."""
 
 from __future__ import annotations
 

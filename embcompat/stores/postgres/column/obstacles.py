@@ -1,4 +1,4 @@
-"""What stands in the way of a migration whose target side is another column."""
+"""Obstacles to a migration whose target side is another column."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def part_obstacles(session: Session) -> list[str]:
         sentences.append(
             f"Column {table.column!r} is {old}, and the rows that are left out need it to stay so, beside vectors of "
             f"{new}. ALTER TABLE {session.text(table.identifier)} ALTER {session.text(table.vectors)} TYPE vector "
-            "rewrites no row and takes vectors of any length."
+            "rewrites no row and accepts vectors of any length."
         )
     if has_default(session.connection, table):
         sentences.append(f"The default of column {table.column!r} would be lost for the rows that are left out.")

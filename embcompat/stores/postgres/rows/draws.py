@@ -33,7 +33,7 @@ def draw_keys(session: Session, count: int | None, *, seed: int, where: str | No
             a single statement, in a transaction that writes nothing.
 
     Raises:
-        InputError: If the server does not understand the condition.
+        InputError: If the server cannot evaluate the condition.
     """
     estimate = session.execute(
         "SELECT reltuples FROM pg_class WHERE oid = %s::regclass", (session.text(session.table.identifier),)
@@ -78,7 +78,7 @@ def _filtered(session: Session, statement: str, where: str) -> list[Any]:
             session.connection.execute("SET TRANSACTION READ ONLY")
             return session.connection.execute(cast(Any, statement), (True,)).fetchall()
     except DatabaseError as error:
-        raise InputError(f"PostgreSQL does not understand the condition {where!r}: {error}") from error
+        raise InputError(f"PostgreSQL cannot evaluate the condition {where!r}: {error}") from error
 
 
 def read_drawn(

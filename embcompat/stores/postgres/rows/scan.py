@@ -1,4 +1,4 @@
-"""Where the rows of a scan are found."""
+"""Where a scan finds its rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which version of each row was read, until the row is written."""
+"""The version of each row that was read, kept until the row is written."""
 
 from __future__ import annotations
 

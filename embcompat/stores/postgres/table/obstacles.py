@@ -1,4 +1,4 @@
-"""What stands in the way of a migration whose target side is another table."""
+"""Obstacles to a migration whose target side is another table."""
 
 from __future__ import annotations
 

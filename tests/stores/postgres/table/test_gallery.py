@@ -346,7 +346,7 @@ def test_an_index_made_meanwhile_blocks_until_it_is_there_too(database: Any, ali
         ("docs.none", "there is no column 'none'"),
         ("docs.id", r"must be vector, halfvec or real\[\]. Got integer"),
         ("docs.v?key=price", "a key must be one of smallint"),
-        ("v", "a PostgreSQL gallery is written"),
+        ("v", "the address of a PostgreSQL gallery has the form"),
     ],
 )
 def test_addresses_that_lead_nowhere(database: Any, address: str, message: str) -> None:
