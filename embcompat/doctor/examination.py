@@ -73,7 +73,7 @@ def examine(
 def _stated_otherwise(opened: Gallery, space: SpaceVersion | None) -> list[Finding]:
     if space is None or opened.stated is None or not (lines := opened.stated.differences(space)):
         return []
-    message = f"The gallery names space {opened.stated.id}, not in {space.id}: {'; '.join(lines)}."
+    message = f"The gallery names space {opened.stated.id}, not {space.id}: {'; '.join(lines)}."
     return [Finding("space_changed", "error", message, np.empty(0, np.int64))]
 
 

@@ -117,7 +117,7 @@ def test_a_dead_model_stops_the_run_and_is_named(rows: Rows) -> None:
     def embed(ids: Sequence[str]) -> Embeddings:
         raise RuntimeError("no such device")
 
-    with pytest.raises(StoreError, match="rows are not to blame. The last reason: no such device"):
+    with pytest.raises(StoreError, match="the cause is not in the rows. The last reason: no such device"):
         run_backfill(IDS, rows, JOB, embed)
     assert rows.native == set()
 

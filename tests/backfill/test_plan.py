@@ -92,7 +92,7 @@ def test_below_the_curves_pairs_it_says_nothing_and_a_target_asks_for_them(curve
     fresh = [f"x{number}" for number in range(100)]
     plan = plan_backfill(fresh, Budget(rows=10), curve=curve)
     assert plan.expected is None
-    assert "no curve says" in plan.sentence
+    assert "no curve shows" in plan.sentence
     assert len(plan_backfill(fresh, Budget(target_retention=0.1), curve=curve).ids) == 20
 
 

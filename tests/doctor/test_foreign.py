@@ -70,7 +70,7 @@ def test_a_gallery_of_another_space_altogether(references: list[SpaceReference])
     report = examine(wrong, references)
     finding = report.finding("other_space")
     assert finding is not None
-    assert "is this a gallery of beta@1?" in finding.message
+    assert "Is this a gallery of beta@1?" in finding.message
     unknown = examine(wrong, references[:1])
     assert unknown.sick
     assert "as a whole" in unknown.findings[0].message

@@ -30,7 +30,7 @@ def test_a_store_that_refuses_everything_is_told_apart_from_bad_rows() -> None:
         attempts.append(rows)
         raise StoreError("the disk is full")
 
-    with pytest.raises(StoreError, match="rows are not to blame. The last reason: the disk is full"):
+    with pytest.raises(StoreError, match="the cause is not in the rows. The last reason: the disk is full"):
         isolate(1000, refuse, limit=8)
     assert sum(rows.stop - rows.start == 1 for rows in attempts) == 8
 
