@@ -67,7 +67,10 @@ class FaceReader:
             return self._crop(image, name)
         faces = self._detector.detect(image)
         self._count.check(image, name, len(faces))
-        return align_face(image, max(faces, key=lambda face: face.area).landmarks, self._size[0])
+        landmarks = max(faces, key=lambda face: face.area).landmarks
+        if not np.isfinite(landmarks).all() or np.ptp(landmarks, axis=0).max() < 1:
+            raise ExtractionError(f"the largest face in {name} has no usable landmarks. Got {landmarks.tolist()}")
+        return align_face(image, landmarks, self._size[0])
 
     def remarks(self) -> list[str]:
         """Say how many images held several faces."""

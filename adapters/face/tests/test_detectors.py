@@ -136,6 +136,15 @@ def test_yunet_aligns_the_face_for_a_model(write_image_graph: Any, tmp_path: Pat
     np.testing.assert_allclose(aligned, OnnxFaceExtractor(model).extract([photo[:56, :56]]), atol=1e-3)
 
 
+def test_landmarks_in_one_point_align_nothing(write_image_graph: Any, tmp_path: Path) -> None:
+    tables = yunet_tables()
+    tables["cls_8"][0, 9] = tables["obj_8"][0, 9] = 1
+    model = write_image_graph(tmp_path / "m.onnx", ("n", 3, 56, 56))
+    extractor = OnnxFaceExtractor(model, detector=write(tmp_path / "yunet.onnx", tables))
+    with pytest.raises(ExtractionError, match=r"the largest face in an array .* has no usable landmarks. Got \[\[8"):
+        extractor.extract([np.zeros((SIZE, SIZE, 3), dtype=np.uint8)])
+
+
 # other graphs
 
 

@@ -132,16 +132,20 @@ def test_a_directory_of_photographs(portraits: list[Photo], tmp_path: Path) -> N
     for name, image in zip(("ann/1.png", "ann/2.png", "eve/1.png"), portraits, strict=True):
         (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(tmp_path / "photos" / name)
+    pair = np.hstack([portraits[0][16:, :240][:, ::-1], portraits[0][:240]])
+    Image.fromarray(pair).save(tmp_path / "photos" / "eve" / "both.png")
     Image.new("RGB", (100, 100)).save(tmp_path / "photos" / "eve" / "nobody.png")
     (tmp_path / "photos" / "eve" / "zero.jpg").touch()
     out = tmp_path / "faces.parquet"
     command = ["embed", str(tmp_path / "photos"), "--extractor", "dlib", "--out", str(out), "--skip-errors", "--json"]
     result = CliRunner().invoke(app, command, standalone_mode=False, catch_exceptions=False)
     embeddings = Embeddings.load(out)
-    assert embeddings.ids.tolist() == ["ann/1.png", "ann/2.png", "eve/1.png"]
+    assert embeddings.ids.tolist() == ["ann/1.png", "ann/2.png", "eve/1.png", "eve/both.png"]
     assert embeddings.labels is not None
-    assert embeddings.labels.tolist() == ["ann", "ann", "eve"]
-    reasons = {item["id"]: item["reason"] for item in json.loads(result.stdout)["skipped"]}
+    assert embeddings.labels.tolist() == ["ann", "ann", "eve", "eve"]
+    summary = json.loads(result.stdout)
+    assert [note.partition(", and")[0] for note in summary["notes"]] == ["1 image holds several faces, 2 in all"]
+    reasons = {item["id"]: item["reason"] for item in summary["skipped"]}
     assert reasons == {
         "eve/nobody.png": f"no face found in {tmp_path / 'photos/eve/nobody.png'}",
         "eve/zero.jpg": f"{tmp_path / 'photos/eve/zero.jpg'} is empty: 0 bytes",

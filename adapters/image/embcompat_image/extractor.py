@@ -13,7 +13,7 @@ from embcompat.embeddings import normalize_rows
 from embcompat.errors import ExtractionError, InputError
 from embcompat.extractors import check_texts, length_notes, usable_texts
 from embcompat.extractors.checkpoints import checkpoint_folder, tokenizer_digest, weights_digest
-from embcompat.extractors.images import MAX_PIXELS, check_max_pixels, load_image
+from embcompat.extractors.images import MAX_PIXELS, check_max_pixels, describe, load_image
 from embcompat.extractors.models import space_name
 from embcompat.spaces import SpaceVersion
 from embcompat_image.encoders import Encoder, Library, Pooling, choose_library
@@ -23,7 +23,7 @@ ImageSide = Literal["image", "text"]
 
 @final
 class ImageExtractor:
-    """CLIP, SigLIP, DINOv2, ViT and other image models of sentence-transformers and transformers, by name or folder.
+    """CLIP, SigLIP, DINOv2, ViT and other models of sentence-transformers, transformers and timm, by name or folder.
 
     Weights are read from safetensors only. The fingerprint of the space covers the digests of weights and tokenizer,
     how images are prepared, pooling, length limit and normalization. Images and texts of one model are one space.
@@ -34,7 +34,7 @@ class ImageExtractor:
         pooling: What of a model of images alone is the vector: ``pooler``, its own pooled output, or ``cls``, its
             first token. When None, its pooled output, or the first token where it has no weights for that.
         normalize: Whether vectors are scaled to unit norm.
-        library: ``sentence-transformers`` or ``transformers``; the one that saved the model when None.
+        library: ``sentence-transformers``, ``transformers`` or ``timm``; the one that saved the model when None.
         convert: Whether images that are not RGB are converted; refused otherwise. See `load_image`.
         max_pixels: Largest image that is decoded.
         batch_size: Items that go through the network together.
@@ -136,20 +136,26 @@ class ImageExtractor:
         try:
             return self._encoder.encode_images(images)
         except Exception as error:  # a processor refuses what it likes, a line of one pixel for instance
-            raise ExtractionError(f"the model fails on {len(images)} images: {error}") from error
+            name = describe(items[0]) if len(items) == 1 else f"{len(items)} images"
+            raise ExtractionError(f"the model fails on {name}: {error}") from error
 
 
 def _open(
     model: str | Path, library: Library | None, *, pooling: Pooling | None, device: str | None, revision: str | None
 ) -> Encoder:
-    if library not in (None, "sentence-transformers", "transformers"):
-        raise InputError(f"library must be 'sentence-transformers' or 'transformers'. Got {library!r}.")
-    if (library or choose_library(model, revision)) == "transformers":
+    if library not in (None, "sentence-transformers", "transformers", "timm"):
+        raise InputError(f"library must be 'sentence-transformers', 'transformers' or 'timm'. Got {library!r}.")
+    library = library or choose_library(model, revision)
+    if library == "transformers":
         from embcompat_image.vision import TransformersEncoder
 
         return TransformersEncoder(model, pooling=pooling, device=device, revision=revision)
+    if pooling is not None:
+        raise InputError(f"pooling is part of a model of {library}. It can be chosen for models of transformers.")
+    if library == "timm":
+        from embcompat_image.backbones import TimmEncoder
+
+        return TimmEncoder(model, device=device, revision=revision)
     from embcompat_image.sentence import SentenceEncoder
 
-    if pooling is not None:
-        raise InputError("pooling is part of a model of sentence-transformers. Pass library='transformers' to choose.")
     return SentenceEncoder(model, device=device, revision=revision)

@@ -55,6 +55,7 @@ class SentenceEncoder:
             "library": "sentence-transformers",
             "modules": [type(module).__name__ for module in self._model],
             "images": describe_processor(self._model[0].processor),
+            "prompt": self._model.prompts.get(self._model.default_prompt_name or "") or "",
             "max_length": self._model.max_seq_length,
         }
 

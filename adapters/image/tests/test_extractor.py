@@ -171,14 +171,17 @@ def test_models_and_options_that_do_not_fit(models: Models, tmp_path: Path, writ
         ("clip", {"pooling": "cls"}, "pooling is for models of images alone"),
         ("vit", {"pooling": "mean"}, "pooling must be 'pooler' or 'cls'. Got 'mean'"),
         ("resnet", {"pooling": "cls"}, "pooling='cls' is for models of tokens. This one has maps"),
-        ("vit", {"library": "timm"}, "library must be 'sentence-transformers' or 'transformers'. Got 'timm'"),
+        ("vit", {"library": "torch"}, "library must be 'sentence-transformers', 'transformers' or 'timm'. Got 'torch'"),
         ("vit", {"batch_size": 0}, "batch_size must be a positive integer. Got 0"),
         ("vit", {"max_pixels": 0}, "max_pixels must be from 1"),
     ):
         with pytest.raises(InputError, match=message):
             make(models[name], **options)
-    with pytest.raises(InputError, match="must be the folder of an image model of transformers"):
-        make(tmp_path)
+    for damage in (None, "{", "[]"):
+        if damage is not None:
+            (tmp_path / "config.json").write_text(damage)
+        with pytest.raises(InputError, match="must be the folder of an image model of transformers"):
+            make(tmp_path)
 
 
 def test_a_model_of_texts_is_refused(tmp_path: Path) -> None:
@@ -231,6 +234,7 @@ def test_the_command_line(models: Models, files: Path, tmp_path: Path) -> None:
 def test_what_is_missing_is_named(models: Models, sentence_clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'embcompat-image\[transformers\]'"):
         load_extractor("image", models["vit"])
     with pytest.raises(MissingExtraError, match=r"pip install 'embcompat-image\[sentence-transformers\]'"):
@@ -257,5 +261,7 @@ def test_a_name_on_the_hub_is_found_in_its_cache(
     assert vit.space.fingerprint == make(models["vit"]).space.fingerprint
     clip = ImageExtractor("someone/Clip", device="cpu", revision=commit)
     assert clip.space.fingerprint == make(sentence_clip).space.fingerprint
+    with pytest.raises(InputError, match="'clip-ViT' must be the folder of a sentence-transformers model"):
+        ImageExtractor("clip-ViT", device="cpu")
     with pytest.raises(InputError, match="'someone/else' must be the folder of an image model .* or its name on the"):
         ImageExtractor("someone/else", device="cpu")
