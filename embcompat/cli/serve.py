@@ -68,7 +68,7 @@ def serve(
         raise MissingExtraError(error.name or "uvicorn", "embcompat[serve]", "embcompat serve") from error
     if (upstream is None) == (extractor is None):
         raise InputError("name the model: either --upstream URL --upstream-model NAME, or --extractor NAME.")
-    aligner = OnnxAligner(artifact)
+    aligner = OnnxAligner(artifact, threads=1)  # requests run beside each other already
     source: Upstream
     if upstream is not None:
         if upstream_model is None:

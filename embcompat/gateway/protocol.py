@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 MAX_INPUTS = 2_048
@@ -84,21 +85,21 @@ def _is_tokens(entry: Any) -> bool:
     return isinstance(entry, list) and bool(entry) and all(type(token) is int for token in entry)
 
 
-def encode_answer(
-    request: EmbeddingRequest, vectors: NDArray[np.float32], usage: Mapping[str, int] | None
-) -> dict[str, Any]:
-    """Make the JSON of an answer; base64 is little-endian float32, as OpenAI's."""
-    rows: list[Any]
+def encode_answer(request: EmbeddingRequest, vectors: NDArray[np.float32], usage: Mapping[str, int] | None) -> bytes:
+    """Make the JSON of an answer; base64 is little-endian float32, as OpenAI's.
+
+    Floats are the shortest decimals that read back as the same float32.
+    """
+    rows: list[Any] = list(np.ascontiguousarray(vectors, dtype=np.float32))
     if request.encoding == "base64":
         rows = [base64.b64encode(vector.astype("<f4").tobytes()).decode() for vector in vectors]
-    else:
-        rows = vectors.tolist()
-    return {
+    answer = {
         "object": "list",
         "model": request.model,
         "data": [{"object": "embedding", "index": index, "embedding": row} for index, row in enumerate(rows)],
         "usage": dict(usage or {"prompt_tokens": 0, "total_tokens": 0}),
     }
+    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def encode_error(message: str, *, status: int, code: str | None = None) -> dict[str, Any]:

@@ -7,12 +7,17 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, final
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
+import aiohttp
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
-from embcompat.errors import EmbcompatError, InputError, MissingExtraError, ServiceError
+from embcompat.errors import EmbcompatError, InputError, ServiceError
 from embcompat.gateway.protocol import Input, RequestError
 from embcompat.redaction import redact
 
@@ -112,53 +117,83 @@ class EndpointUpstream(Upstream):
 
     Raises:
         InputError: If the URL is none.
-        MissingExtraError: If httpx is not installed.
     """
 
     def __init__(
         self, url: str, model: str, *, key_variable: str = "OPENAI_API_KEY", timeout_seconds: float = 60
     ) -> None:
-        try:
-            import httpx
-        except ImportError as error:
-            raise MissingExtraError("httpx", "embcompat[serve]", "An upstream endpoint") from error
         if not url.startswith(("http://", "https://")):
             raise InputError(f"the upstream must be an address like https://host/v1. Got {url!r}.")
         self._url, self._model, self._key = url.rstrip("/") + "/embeddings", model, os.environ.get(key_variable)
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
-        self._client = httpx.AsyncClient(timeout=timeout_seconds, limits=limits)
+        self._timeout_seconds = timeout_seconds
+        self._session: aiohttp.ClientSession | None = None
 
     async def embed(self, inputs: Sequence[Input], headers: Mapping[str, str]) -> UpstreamAnswer:
         """Ask the endpoint, in base64, which is a third of the bytes."""
-        import httpx
-
         forwarded = {name: headers[name] for name in FORWARDED_HEADERS if name in headers}
         if self._key and "authorization" not in forwarded and "api-key" not in forwarded:
             forwarded["authorization"] = f"Bearer {self._key}"
-        body = {"model": self._model, "input": list(inputs), "encoding_format": "base64"}
+        body = orjson.dumps({"model": self._model, "input": inputs, "encoding_format": "base64"})
         try:
-            answer = await self._client.post(self._url, json=body, headers=forwarded)
-        except httpx.TimeoutException as error:
+            try:
+                answer = await self._post(body, forwarded)
+            except aiohttp.ServerDisconnectedError:  # it closed an idle connection at the moment of its use
+                answer = await self._post(body, forwarded)
+        except TimeoutError as error:
             raise UpstreamError(f"{redact(self._url)} did not answer in time.", status=504) from error
-        except httpx.HTTPError as error:
+        except (aiohttp.ClientError, ValueError) as error:  # ValueError: a header that cannot be sent
             raise UpstreamError(f"{redact(self._url)} cannot be reached: {redact(str(error))}", status=502) from error
-        try:
-            content = answer.json()
-        except ValueError:
-            content = None
-        if answer.status_code != httpx.codes.OK:
+        if answer.status != HTTPStatus.OK:
             headers_passed_on = {name: answer.headers[name] for name in ("retry-after",) if name in answer.headers}
             raise UpstreamError(
-                f"{redact(self._url)} answered {answer.status_code}.",
-                status=answer.status_code,
-                body=content,
+                f"{redact(self._url)} answered {answer.status}.",
+                status=answer.status,
+                body=answer.content,
                 headers=headers_passed_on,
             )
-        return _read_answer(content, len(inputs), redact(self._url))
+        return _read_answer(answer.content, len(inputs), redact(self._url))
+
+    async def _post(self, body: bytes, headers: Mapping[str, str]) -> _Answer:
+        headers = {"content-type": "application/json", **headers}
+        async with self._open().post(self._url, data=body, headers=headers, allow_redirects=False) as response:
+            data = await response.read()
+            try:
+                content = orjson.loads(data)
+            except ValueError:
+                content = None
+            return _Answer(response.status, response.headers, content)
+
+    def _open(self) -> aiohttp.ClientSession:
+        """Return the session, which belongs to the running loop: one for all requests, its connections kept open."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0),
+                cookie_jar=aiohttp.DummyCookieJar(),  # clients must not share a cookie of upstream's
+                timeout=aiohttp.ClientTimeout(total=self._timeout_seconds),
+                proxy=_proxy_of(self._url),  # once: the session would look it up in another thread, each time
+            )
+        return self._session
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+
+def _proxy_of(url: str) -> str | None:
+    """Return the proxy that the environment names for an address (HTTPS_PROXY, NO_PROXY and the like)."""
+    parts = urlsplit(url)
+    return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What the endpoint answered; its JSON is None where it is none."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: Any
 
 
 def _read_answer(content: Any, count: int, url: str) -> UpstreamAnswer:

@@ -31,6 +31,7 @@ from embcompat.cli.serve import listen
 from embcompat.errors import ExtractionError, InputError
 from embcompat.gateway import EndpointUpstream, ExtractorUpstream, create_app
 from embcompat.gateway.canary import canary_drift
+from embcompat.gateway.upstream import UpstreamError
 from embcompat.testing import make_pairs
 
 DIM, TARGET_DIM = 6, 4
@@ -191,7 +192,8 @@ def test_an_upstream_that_misbehaves(artifact: Path, behaviour: str, status: int
     async def embeddings(request: Request) -> Response:
         if request.headers.get("authorization") != "Bearer secret-key":
             return JSONResponse({"error": {"message": "no key"}}, status_code=401)
-        vector = {"wide": [1.0] * 9, "zeros": [0.0] * DIM, "nan": [float("nan")] * DIM}.get(behaviour, [1.0] * DIM)
+        not_numbers = base64.b64encode(np.full(DIM, np.nan, dtype="<f4").tobytes()).decode()
+        vector = {"wide": [1.0] * 9, "zeros": [0.0] * DIM, "nan": not_numbers}.get(behaviour, [1.0] * DIM)
         if behaviour == "slow":
             await asyncio.sleep(1)
         if behaviour == "limit":
@@ -225,6 +227,95 @@ def test_an_upstream_that_is_not_there(artifact: Path) -> None:
         pytest.raises(openai.InternalServerError, match="cannot be reached"),
     ):
         client(url).embeddings.create(model=aligner.artifact.target.id, input="a")
+
+
+def test_a_connection_that_upstream_closed_meanwhile_is_opened_again() -> None:
+    """The server answers once a connection, then reads the next request and closes without an answer."""
+    connections: list[int] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(len(connections))
+        for answers in (True, False):
+            head = await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(int(re.search(rb"(?i)content-length: (\d+)", head)[1]))
+            if answers:
+                body = json.dumps({"data": [{"index": 0, "embedding": [1.0] * DIM}]}).encode()
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
+                await writer.drain()
+        writer.close()
+
+    async def ask() -> None:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        upstream = EndpointUpstream(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1", "m")
+        for _ in range(3):
+            answer = await upstream.embed(["a"], {})
+            np.testing.assert_array_equal(answer.vectors, np.ones((1, DIM), dtype=np.float32))
+        await upstream.close()
+        server.close()
+        await server.wait_closed()
+
+    asyncio.run(ask())
+    assert len(connections) == 3
+
+
+def test_the_proxy_of_the_environment_is_used_where_it_applies(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        lines.append(await reader.readline())
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async def ask(url: str) -> None:
+        upstream = EndpointUpstream(url, "m")
+        with pytest.raises(UpstreamError):
+            await upstream.embed(["a"], {})
+        await upstream.close()
+
+    async def both() -> None:
+        proxy = await asyncio.start_server(serve, "127.0.0.1", 0)
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}")
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        await ask("http://model.invalid/v1")
+        await ask("http://127.0.0.1:9/v1")
+        proxy.close()
+        await proxy.wait_closed()
+
+    asyncio.run(both())
+    assert lines == [b"POST http://model.invalid/v1/embeddings HTTP/1.1\r\n"]
+
+
+def test_floats_read_back_as_the_same_float32(endpoint: str, artifact: Path) -> None:
+    model = ec.OnnxAligner(artifact).artifact.target.id
+    answers = [
+        httpx.post(f"{endpoint}/embeddings", json={"model": model, "input": ["a b", "c"], "encoding_format": encoding})
+        for encoding in ("float", "base64")
+    ]
+    floats, bytes_ = ([entry["embedding"] for entry in answer.json()["data"]] for answer in answers)
+    decoded = [np.frombuffer(base64.b64decode(row), dtype="<f4") for row in bytes_]
+    np.testing.assert_array_equal(np.array(floats, dtype=np.float32), np.stack(decoded))
+
+
+def test_cookies_of_upstream_do_not_reach_other_clients(artifact: Path) -> None:
+    cookies: list[str | None] = []
+
+    async def embeddings(request: Request) -> Response:
+        cookies.append(request.headers.get("cookie"))
+        answer = JSONResponse({"data": [{"index": 0, "embedding": [1.0] * DIM}]})
+        answer.set_cookie("session", "of-one-client")
+        return answer
+
+    aligner = ec.OnnxAligner(artifact)
+    with (
+        Served(Starlette(routes=[Route("/v1/embeddings", embeddings, methods=["POST"])])) as broken,
+        Served(create_app(aligner, EndpointUpstream(broken, "m"))) as url,
+    ):
+        for _ in range(2):
+            httpx.post(f"{url}/embeddings", json={"model": aligner.artifact.target.id, "input": "a"})
+    assert len(cookies) >= 2
+    assert set(cookies) == {None}
 
 
 def test_many_clients_at_once_get_their_own_vectors(endpoint: str, artifact: Path) -> None:
