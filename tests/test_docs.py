@@ -92,14 +92,14 @@ def test_pages_of_the_site_link_to_the_site_alone() -> None:
 
 def test_the_reference_shows_every_public_name() -> None:
     text = "".join(page.read_text() for page in ROOT.glob("docs/reference/*.md"))
-    shown = set(re.findall(r"^::: (\S+)$", text, flags=re.MULTILINE))
-    assert set(embcompat._HOMES) <= shown
+    output = set(re.findall(r"^::: (\S+)$", text, flags=re.MULTILINE))
+    assert set(embcompat._HOMES) <= output
 
 
 def test_the_citation_names_this_version() -> None:
-    found = re.search(r"^version: (\S+)$", (ROOT / "CITATION.cff").read_text(), flags=re.MULTILINE)
-    assert found is not None
-    assert found[1] == version("embcompat")
+    nearest = re.search(r"^version: (\S+)$", (ROOT / "CITATION.cff").read_text(), flags=re.MULTILINE)
+    assert nearest is not None
+    assert nearest[1] == version("embcompat")
 
 
 def test_files_that_contributing_names_exist() -> None:

@@ -12,8 +12,8 @@ HEAVY = {"torch", "lightning", "datasets", "pyarrow", "sentence_transformers", "
 
 def loaded_by(code: str) -> set[str]:
     program = f"import sys\n{code}\nprint(*{{name.partition('.')[0] for name in sys.modules}}, file=sys.stderr)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    return set(done.stderr.split())
+    process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return set(process.stderr.split())
 
 
 def test_import_embcompat_is_light() -> None:

@@ -54,9 +54,9 @@ def test_the_same_space_passes_the_border() -> None:
 
 
 def test_the_border_shows_both_values_of_every_difference() -> None:
-    found, expected = space(fingerprint={"prompt": "query: "}), space(dim=64, fingerprint={"prompt": ""})
+    result, expected = space(fingerprint={"prompt": "query: "}), space(dim=64, fingerprint={"prompt": ""})
     with pytest.raises(SpaceMismatchError, match=r"dim: 128 != 64; fingerprint.prompt: 'query: ' != ''") as caught:
-        require_space(found, expected, what="The gallery")
+        require_space(result, expected, what="The gallery")
     assert "loaded differently" in str(caught.value)
     with pytest.raises(SpaceMismatchError, match="aligner from facenet@11 to facenet@12"):
         require_space(space(), space(version="12"), what="The gallery")

@@ -26,9 +26,9 @@ def run(program: str, *words: str, cwd: Path, site: Path) -> str:
     path = os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": path, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     start = ["-c", "from embcompat.cli import main; main()"] if program == "embcompat" else ["-m", program]
-    done = subprocess.run([sys.executable, *start, *words], cwd=cwd, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    process = subprocess.run([sys.executable, *start, *words], cwd=cwd, env=environment, capture_output=True, text=True)
+    assert process.returncode == 0, process.stdout + process.stderr
+    return process.stdout
 
 
 def install(page: Path, source: Path, site: Path) -> Path:
@@ -69,10 +69,10 @@ def test_it_embeds_a_file(site: Path, tmp_path: Path) -> None:
     (tmp_path / "texts.txt").write_text("one text\nanother text\n")
     words = ("texts.txt", "--extractor", "trigrams", "--option", "dim=128", "--out", "trigrams.parquet")
     run("embcompat", "embed", *words, cwd=tmp_path, site=site)
-    found = Embeddings.load(tmp_path / "trigrams.parquet")
-    assert found.space.id == "trigrams@1.128d"
-    assert found.vectors.shape == (2, 128)
-    assert found.space.fingerprint["hash"] == "crc32"
+    embeddings = Embeddings.load(tmp_path / "trigrams.parquet")
+    assert embeddings.space.id == "trigrams@1.128d"
+    assert embeddings.vectors.shape == (2, 128)
+    assert embeddings.space.fingerprint["hash"] == "crc32"
 
 
 def test_the_aligner_passes_its_own_test_and_is_listed(aligner_site: Path) -> None:

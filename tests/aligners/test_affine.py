@@ -48,9 +48,9 @@ def test_ridge_does_not_depend_on_shift_rotation_scale_or_count() -> None:
     rotation = np.linalg.qr(np.random.default_rng(1).standard_normal((5, 5)))[0]
     weight, bias = solve_ridge(GramSums.of([(source, target)]), 0.1)
     predicted = source @ weight.T + bias
-    for moved in (source + 100.0, source @ rotation, 1e-3 * source):
-        weight, bias = solve_ridge(GramSums.of([(moved, target)]), 0.1)
-        np.testing.assert_allclose(moved @ weight.T + bias, predicted, rtol=1e-6, atol=1e-8)
+    for shifted_rows in (source + 100.0, source @ rotation, 1e-3 * source):
+        weight, bias = solve_ridge(GramSums.of([(shifted_rows, target)]), 0.1)
+        np.testing.assert_allclose(shifted_rows @ weight.T + bias, predicted, rtol=1e-6, atol=1e-8)
     twice, offset = solve_ridge(GramSums.of([(source, target), (source, target)]), 0.1)
     np.testing.assert_allclose(source @ twice.T + offset, predicted, atol=1e-10)
 
@@ -77,11 +77,11 @@ def test_one_vector_gives_what_it_gives_in_a_batch(split: PairSplit) -> None:
 
 @pytest.mark.parametrize(("source_dim", "target_dim"), [(16, 16), (8, 12), (12, 8)])
 def test_ridge_recovers_a_known_affine_map(source_dim: int, target_dim: int) -> None:
-    made = make_pairs(600, source_dim=source_dim, target_dim=target_dim, how="affine", noise=1e-4)
-    split = split_pairs(made.pairs)
+    synthetic = make_pairs(600, source_dim=source_dim, target_dim=target_dim, how="affine", noise=1e-4)
+    split = split_pairs(synthetic.pairs)
     aligner = fit_affine(split.train, split.validation)
-    np.testing.assert_allclose(aligner.weight, made.matrix, atol=1e-3)
-    np.testing.assert_allclose(aligner.bias, made.offset, atol=1e-3)
+    np.testing.assert_allclose(aligner.weight, synthetic.matrix, atol=1e-3)
+    np.testing.assert_allclose(aligner.bias, synthetic.offset, atol=1e-3)
 
 
 @pytest.mark.parametrize("scale", [False, True])
@@ -145,15 +145,15 @@ def test_low_rank_is_the_least_penalized_error_of_its_rank() -> None:
     # The oracle fits the factors in turn, W = left @ right, from several starts.
     rng = np.random.default_rng(1)
     gram = source.T @ source + strength * np.eye(6)
-    found = []
+    result = []
     for _ in range(5):
         left = rng.standard_normal((5, 2))
         for _ in range(500):
             left = np.linalg.qr(left)[0]
             right = np.linalg.solve(gram, source.T @ target @ left).T
             left = np.linalg.lstsq((right @ gram @ right.T), right @ source.T @ target, rcond=None)[0].T
-        found.append(objective(left @ right, np.zeros(5), source, target, strength))
-    assert best == pytest.approx(min(found), rel=1e-9)
+        result.append(objective(left @ right, np.zeros(5), source, target, strength))
+    assert best == pytest.approx(min(result), rel=1e-9)
 
 
 def test_the_penalty_with_the_least_held_out_error_is_chosen() -> None:

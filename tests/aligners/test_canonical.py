@@ -48,8 +48,8 @@ def test_power_multiplies_each_direction_by_its_correlation() -> None:
 def test_correlations_do_not_depend_on_affine_maps_of_either_side() -> None:
     pairs = make_pairs(300, source_dim=5, target_dim=5, noise=0.5, similarity="euclidean").pairs
     rng = np.random.default_rng(0)
-    moved = (pairs.source.vectors @ rng.standard_normal((5, 5)) + 3).astype(np.float32)
-    other = PairedEmbeddings(pairs.source.trusted(moved, pairs.ids, pairs.source.space, None), pairs.target)
+    shifted_rows = (pairs.source.vectors @ rng.standard_normal((5, 5)) + 3).astype(np.float32)
+    other = PairedEmbeddings(pairs.source.trusted(shifted_rows, pairs.ids, pairs.source.space, None), pairs.target)
     np.testing.assert_allclose(correlations(other), correlations(pairs), atol=1e-3)
 
 

@@ -81,5 +81,5 @@ def test_neural_and_affine_steps_share_one_graph() -> None:
     chain = ChainAligner([DenseAligner(6, 4).eval(), affine(4, 8, 0, normalize=True), affine(8, 8, 1)])
     rows = np.random.default_rng(0).standard_normal((30, 6)).astype(np.float32)
     session = ort.InferenceSession(build_graph(chain).SerializeToString(), providers=["CPUExecutionProvider"])
-    (found,) = session.run(None, {session.get_inputs()[0].name: rows})
-    assert np.allclose(found, chain.transform(rows), atol=1e-4)
+    (result,) = session.run(None, {session.get_inputs()[0].name: rows})
+    assert np.allclose(result, chain.transform(rows), atol=1e-4)

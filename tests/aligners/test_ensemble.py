@@ -58,9 +58,9 @@ def test_members_that_err_apart_are_better_together() -> None:
     true, errors = rng.standard_normal((8, 6)), 0.3 * rng.standard_normal((2, 8, 6))
     members = [AffineAligner(true + error, np.zeros(8)) for error in errors]
     rows = rng.standard_normal((200, 6)).astype(np.float32)
-    wanted = rows @ true.T
-    alone = [float(np.square(member.transform(rows) - wanted).mean()) for member in members]
-    together = float(np.square(EnsembleAligner(members).transform(rows) - wanted).mean())
+    expected = rows @ true.T
+    alone = [float(np.square(member.transform(rows) - expected).mean()) for member in members]
+    together = float(np.square(EnsembleAligner(members).transform(rows) - expected).mean())
     # The mean of two independent errors of equal size has half the square.
     assert together < 0.7 * min(alone)
 

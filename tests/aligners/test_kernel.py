@@ -18,10 +18,12 @@ from embcompat.testing import check_aligner, make_pairs
 
 def curved_pairs(count: int = 900, *, seed: int = 0) -> PairedEmbeddings:
     """Make pairs of unit vectors whose target bends with the source: squares of the first numbers are added."""
-    made = make_pairs(count, source_dim=6, target_dim=5, normalized=True, noise=0.0, seed=seed).pairs
-    target = made.target.vectors + 2.0 * made.source.vectors[:, :5] ** 2
-    bent = made.target.trusted(normalize_rows(target).astype(np.float32), made.ids, made.target.space, None)
-    return PairedEmbeddings(made.source, bent)
+    synthetic = make_pairs(count, source_dim=6, target_dim=5, normalized=True, noise=0.0, seed=seed).pairs
+    target = synthetic.target.vectors + 2.0 * synthetic.source.vectors[:, :5] ** 2
+    bent = synthetic.target.trusted(
+        normalize_rows(target).astype(np.float32), synthetic.ids, synthetic.target.space, None
+    )
+    return PairedEmbeddings(synthetic.source, bent)
 
 
 def mean_cosine(aligner: object, pairs: PairedEmbeddings) -> float:
@@ -52,11 +54,11 @@ def test_the_seed_decides(split: PairSplit) -> None:
 
 
 def test_a_linear_map_is_recovered() -> None:
-    made = make_pairs(600, source_dim=8, target_dim=8, how="affine", noise=1e-4)
-    split = split_pairs(made.pairs)
+    synthetic = make_pairs(600, source_dim=8, target_dim=8, how="affine", noise=1e-4)
+    split = split_pairs(synthetic.pairs)
     aligner = fit_kernel(split.train, split.validation, landmarks=100)
-    wanted = split.test.source.vectors @ made.matrix.T + made.offset
-    np.testing.assert_allclose(aligner.transform(split.test.source.vectors), wanted, atol=2e-3)
+    expected = split.test.source.vectors @ synthetic.matrix.T + synthetic.offset
+    np.testing.assert_allclose(aligner.transform(split.test.source.vectors), expected, atol=2e-3)
 
 
 def test_a_curved_map_is_recovered_where_ridge_fails() -> None:
@@ -89,8 +91,8 @@ def test_float32_stays_near_float64(split: PairSplit) -> None:
     units = normalize_rows(source - state["mean"])
     distances = np.sum((units[:, np.newaxis] - state["landmarks"]) ** 2, axis=2)
     similarities = np.exp(-distances / aligner.bandwidth)
-    wanted = source @ state["weight"].T + state["bias"] + similarities @ state["coefficients"].T
-    np.testing.assert_allclose(aligner.transform(source), wanted, atol=1e-4)
+    expected = source @ state["weight"].T + state["bias"] + similarities @ state["coefficients"].T
+    np.testing.assert_allclose(aligner.transform(source), expected, atol=1e-4)
 
 
 def test_the_bandwidth_is_the_median_squared_distance_between_landmarks(split: PairSplit) -> None:

@@ -37,19 +37,19 @@ def test_corrected_aligners_pass_the_suite(normalized: bool) -> None:
 def test_matched_output_varies_as_the_target_about_the_same_mean() -> None:
     split = euclidean_split()
     aligner = fit_affine(split.train, split.validation)
-    before = aligner.transform(split.train.source.vectors)
+    original = aligner.transform(split.train.source.vectors)
     after = match_variance(aligner, split.train).transform(split.train.source.vectors)
-    assert total_variance(before) < 0.8 * total_variance(split.train.target.vectors)
+    assert total_variance(original) < 0.8 * total_variance(split.train.target.vectors)
     assert total_variance(after) == pytest.approx(total_variance(split.train.target.vectors), rel=1e-5)
-    np.testing.assert_allclose(after.mean(axis=0), before.mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(after.mean(axis=0), original.mean(axis=0), atol=1e-5)
 
 
 def test_matching_variance_keeps_the_order_of_distances_among_converted_rows() -> None:
     split = euclidean_split()
     aligner = fit_affine(split.train, split.validation)
     rows = split.test.source.vectors
-    before, after = aligner.transform(rows), match_variance(aligner, split.train).transform(rows)
-    ratio = np.linalg.norm(after[1:] - after[:-1], axis=1) / np.linalg.norm(before[1:] - before[:-1], axis=1)
+    original, after = aligner.transform(rows), match_variance(aligner, split.train).transform(rows)
+    ratio = np.linalg.norm(after[1:] - after[:-1], axis=1) / np.linalg.norm(original[1:] - original[:-1], axis=1)
     np.testing.assert_allclose(ratio, ratio[0], rtol=1e-4)
     assert ratio[0] > 1
 
@@ -127,8 +127,10 @@ def test_a_direction_that_is_noise_is_weighed_down() -> None:
     source = rng.standard_normal((500, 4)).astype(np.float32)
     target = source.copy()
     target[:, 3] += 5 * rng.standard_normal(500).astype(np.float32)
-    made = make_pairs(500, source_dim=4, target_dim=4).pairs
-    pairs = PairedEmbeddings(*(Embeddings(vectors, made.ids, made.source.space) for vectors in (source, target)))
+    synthetic = make_pairs(500, source_dim=4, target_dim=4).pairs
+    pairs = PairedEmbeddings(
+        *(Embeddings(vectors, synthetic.ids, synthetic.source.space) for vectors in (source, target))
+    )
     weights = np.diag(reweight(AffineAligner(np.eye(4), np.zeros(4)), pairs).weight)
     assert weights[3] < 0.5 * weights[:3].min()
 
@@ -137,8 +139,8 @@ def test_reweighting_keeps_the_mean_length_where_vectors_are_not_normalized() ->
     split = labelled_split(normalized=False)
     aligner = fit_affine(split.train, split.validation)
     rows = split.validation.source.vectors
-    before, after = aligner.transform(rows), reweight(aligner, split.validation).transform(rows)
-    assert np.mean(after**2) == pytest.approx(np.mean(before**2), rel=1e-5)
+    original, after = aligner.transform(rows), reweight(aligner, split.validation).transform(rows)
+    assert np.mean(after**2) == pytest.approx(np.mean(original**2), rel=1e-5)
 
 
 def test_a_perfect_aligner_is_left_alone() -> None:

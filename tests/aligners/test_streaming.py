@@ -28,9 +28,9 @@ def save(pairs: PairedEmbeddings, folder: Path, suffix: str) -> tuple[Path, Path
     return paths
 
 
-def assert_same(found: GramSums, expected: GramSums) -> None:
+def assert_same(result: GramSums, expected: GramSums) -> None:
     for name, value in vars(expected).items():
-        np.testing.assert_allclose(getattr(found, name), value, rtol=1e-9, atol=1e-9, err_msg=name)
+        np.testing.assert_allclose(getattr(result, name), value, rtol=1e-9, atol=1e-9, err_msg=name)
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".npy"])
@@ -48,8 +48,8 @@ def test_other_row_groups_in_the_two_files(tmp_path: Path) -> None:
     source, target = save(pairs, tmp_path, ".parquet")
     expected = stream_sums(source, target)
     pq.write_table(pq.read_table(target), target, row_group_size=50)
-    for found, wanted in zip(stream_sums(source, target), expected, strict=True):
-        assert_same(found, wanted)
+    for result, wanted in zip(stream_sums(source, target), expected, strict=True):
+        assert_same(result, wanted)
 
 
 def test_a_subject_falls_on_one_side_in_every_file(tmp_path: Path) -> None:
@@ -75,10 +75,10 @@ def test_the_seed_decides_who_is_held_out(tmp_path: Path) -> None:
 
 
 def test_a_known_map_is_recovered_from_files(tmp_path: Path) -> None:
-    made = make_pairs(600, source_dim=8, target_dim=5, how="affine", noise=1e-4)
-    aligner = fit_affine_sums(*stream_sums(*save(made.pairs, tmp_path, ".npy")), normalize=False)
-    np.testing.assert_allclose(aligner.weight, made.matrix, atol=1e-3)
-    np.testing.assert_allclose(aligner.bias, made.offset, atol=1e-3)
+    synthetic = make_pairs(600, source_dim=8, target_dim=5, how="affine", noise=1e-4)
+    aligner = fit_affine_sums(*stream_sums(*save(synthetic.pairs, tmp_path, ".npy")), normalize=False)
+    np.testing.assert_allclose(aligner.weight, synthetic.matrix, atol=1e-3)
+    np.testing.assert_allclose(aligner.bias, synthetic.offset, atol=1e-3)
 
 
 def test_edges(tmp_path: Path) -> None:

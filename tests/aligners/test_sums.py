@@ -14,10 +14,10 @@ def pairs(count: int, *, offset: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
     return source, (source[:, :3] + 0.1 * rng.standard_normal((count, 3)) + offset).astype(np.float32)
 
 
-def assert_same(found: GramSums, expected: GramSums) -> None:
-    assert found.count == expected.count
+def assert_same(result: GramSums, expected: GramSums) -> None:
+    assert result.count == expected.count
     for name, value in vars(expected).items():
-        np.testing.assert_allclose(getattr(found, name), value, rtol=1e-9, atol=1e-9, err_msg=name)
+        np.testing.assert_allclose(getattr(result, name), value, rtol=1e-9, atol=1e-9, err_msg=name)
 
 
 def test_sums_are_the_centred_products() -> None:

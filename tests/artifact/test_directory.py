@@ -33,8 +33,8 @@ def artifact(tmp_path: Path, split: PairSplit) -> Artifact:
 @pytest.mark.parametrize("normalized", [False, True])
 @pytest.mark.parametrize("dims", [(12, 12), (12, 5), (5, 12)])
 def test_affine_aligners_pass_the_suite(dims: tuple[int, int], normalized: bool) -> None:
-    made = make_pairs(200, source_dim=dims[0], target_dim=dims[1], normalized=normalized, how="affine")
-    parts = split_pairs(made.pairs)
+    synthetic = make_pairs(200, source_dim=dims[0], target_dim=dims[1], normalized=normalized, how="affine")
+    parts = split_pairs(synthetic.pairs)
     check_aligner(fit_affine(parts.train, parts.validation), parts)
 
 
@@ -156,22 +156,22 @@ def test_a_graph_that_computes_something_else_is_not_written(
 
 
 def test_served_in_blocks_alone_and_empty(artifact: Artifact) -> None:
-    served, aligner = OnnxAligner(artifact.path, threads=1), load_aligner(artifact)
+    onnx, aligner = OnnxAligner(artifact.path, threads=1), load_aligner(artifact)
     rows = np.random.default_rng(0).standard_normal((20_000, artifact.source.dim)).astype(np.float32)
-    found = served.transform(rows)
-    assert found.dtype == np.float32
-    assert np.allclose(found, aligner.transform(rows), atol=1e-5)
-    assert np.allclose(served.transform(rows[7]), found[7], atol=1e-6)
-    assert served.transform(rows[:0]).shape == (0, artifact.target.dim)
-    assert np.allclose(served.transform(rows[:5].astype(np.float64)), found[:5], atol=1e-6)
+    result = onnx.transform(rows)
+    assert result.dtype == np.float32
+    assert np.allclose(result, aligner.transform(rows), atol=1e-5)
+    assert np.allclose(onnx.transform(rows[7]), result[7], atol=1e-6)
+    assert onnx.transform(rows[:0]).shape == (0, artifact.target.dim)
+    assert np.allclose(onnx.transform(rows[:5].astype(np.float64)), result[:5], atol=1e-6)
 
 
 def test_messages_when_serving(artifact: Artifact) -> None:
-    served = OnnxAligner(artifact.path)
+    onnx = OnnxAligner(artifact.path)
     with pytest.raises(InputError, match=r"shape \(n, 12\)"):
-        served.transform(np.zeros((2, 8), np.float32))
+        onnx.transform(np.zeros((2, 8), np.float32))
     with pytest.raises(InputError, match="must be floats"):
-        served.transform(np.zeros((2, 12), np.int64))
+        onnx.transform(np.zeros((2, 12), np.int64))
     with pytest.raises(InputError, match="threads"):
         OnnxAligner(artifact.path, threads=0)
     with pytest.raises(InputError, match="not an artifact"):

@@ -173,10 +173,10 @@ def test_a_changed_byte_in_a_registry_is_found(
     registry.promote("production", entry.id, reason="better")
     files = sorted(path for path in (folder / "registry").rglob("*") if path.is_file())
     path = data.draw(st.sampled_from(files))
-    before = path.read_bytes()
-    changed = data.draw(damage(before))
+    initial = path.read_bytes()
+    changed = data.draw(damage(initial))
     path.write_bytes(changed)
-    if changed == before:
+    if changed == initial:
         return
     where = path.relative_to(folder / "registry").as_posix()
     assert where in {damaged.path for damaged in registry.verify()}

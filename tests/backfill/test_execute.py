@@ -62,22 +62,22 @@ def rows() -> Rows:
 
 def test_the_planned_rows_become_native_and_no_others(rows: Rows) -> None:
     planned = IDS[10:70]
-    done: list[int] = []
-    run = run_backfill(planned, rows, JOB, look_up(NATIVE), batch_size=16, progress=done.append)
+    counts: list[int] = []
+    run = run_backfill(planned, rows, JOB, look_up(NATIVE), batch_size=16, progress=counts.append)
     assert (run.planned, run.rows, run.already_native, run.failures) == (60, 60, 0, {})
     assert rows.native == set(planned)
     assert np.array_equal(np.stack([rows.vectors[each] for each in planned]), NATIVE.vectors[10:70])
     assert np.array_equal(np.stack([rows.vectors[each] for each in IDS[70:]]), CONVERTED[70:])
-    assert done == [16, 16, 16, 12]
+    assert counts == [16, 16, 16, 12]
 
 
 def test_an_interrupted_run_goes_on_where_it_was(rows: Rows) -> None:
-    asked: list[str] = []
+    requests: list[str] = []
 
     def embed(ids: Sequence[str]) -> Embeddings:
-        if len(asked) >= 40:
+        if len(requests) >= 40:
             raise KeyboardInterrupt
-        asked.extend(ids)
+        requests.extend(ids)
         return look_up(NATIVE)(ids)
 
     with pytest.raises(KeyboardInterrupt):

@@ -36,16 +36,16 @@ def test_every_order_holds_every_converted_row_once(kind: str, backlog: Backlog)
     options = {name: getattr(backlog, name) for name in ("held_out", "convertibility", "queries")}
     weights = {"class_mean": 0.5, "usefulness": 0.5}
     native = {"item-3", "item-77"}
-    found = [
+    result = [
         backfill_order(
             kind, backlog.old, backlog.converted, native_ids=native, weights=weights, seed=seed, **options
         ).tolist()
         for seed in (0, 0, 1)
     ]
-    assert found[0] == found[1]
-    assert sorted(found[0]) == sorted(set(backlog.old.ids.tolist()) - native)
+    assert result[0] == result[1]
+    assert sorted(result[0]) == sorted(set(backlog.old.ids.tolist()) - native)
     if kind in ("random", "class_mean"):
-        assert (found[0] == found[2]) == (kind == "class_mean")
+        assert (result[0] == result[2]) == (kind == "class_mean")
 
 
 def test_class_mean_does_not_follow_the_size_of_the_class() -> None:
@@ -70,8 +70,8 @@ def test_class_mean_is_the_naive_distance_farthest_first(backlog: Backlog) -> No
         mean = vectors[(labels == label) & (np.arange(len(labels)) != row)].mean(axis=0)
         distances[row] = 1 - vectors[row] @ mean / np.linalg.norm(vectors[row]) / np.linalg.norm(mean)
     assert np.allclose(score_rows("class_mean", backlog) + 1, distances, atol=1e-6)
-    found = backfill_order("class_mean", backlog.old, backlog.converted)
-    assert found.tolist() == backlog.old.ids[np.argsort(-distances)].tolist()
+    result = backfill_order("class_mean", backlog.old, backlog.converted)
+    assert result.tolist() == backlog.old.ids[np.argsort(-distances)].tolist()
 
 
 def test_usefulness_counts_retrievals_and_a_log_takes_their_place(backlog: Backlog) -> None:
@@ -84,10 +84,10 @@ def test_usefulness_counts_retrievals_and_a_log_takes_their_place(backlog: Backl
         best = np.argsort(-row, kind="stable")[:100]
         naive[best] += 1 / np.log2(np.arange(100) + 2)
     assert np.allclose(score_rows("usefulness", backlog), naive)
-    found = backfill_order(
+    result = backfill_order(
         "usefulness", backlog.old, backlog.converted, visits={"item-9": 4, "item-5": 9}, queries=backlog.queries
     )
-    assert found[:2].tolist() == ["item-5", "item-9"]
+    assert result[:2].tolist() == ["item-5", "item-9"]
 
 
 def test_predicted_error_finds_where_conversions_fail() -> None:
@@ -123,9 +123,9 @@ def test_leave_one_out_is_that_of_the_naive_loop() -> None:
             left_out.append(values[row] - kernel[row, others] @ fitted)
         errors[penalty] = np.square(left_out).sum()
     best = min(errors, key=errors.__getitem__)
-    found = residuals._solve(kernel, values)
-    assert found is not None
-    assert np.allclose(found, np.linalg.solve(kernel + best * np.eye(30), values), rtol=1e-5)
+    result = residuals._solve(kernel, values)
+    assert result is not None
+    assert np.allclose(result, np.linalg.solve(kernel + best * np.eye(30), values), rtol=1e-5)
 
 
 def test_recommended_is_the_weighted_sum_of_ranks(backlog: Backlog) -> None:
@@ -134,8 +134,8 @@ def test_recommended_is_the_weighted_sum_of_ranks(backlog: Backlog) -> None:
         order_rows(score_rows("recommended", one), seed=0), order_rows(score_rows("convertibility", backlog), seed=0)
     )
     two = replace(backlog, weights={"convertibility": 0.5, "class_mean": 0.5})
-    wanted = sum(0.5 * standardize(score_rows(kind, backlog)) for kind in two.weights)
-    assert np.allclose(score_rows("recommended", two), wanted)
+    expected = sum(0.5 * standardize(score_rows(kind, backlog)) for kind in two.weights)
+    assert np.allclose(score_rows("recommended", two), expected)
     assert not score_rows("recommended", backlog).any()
     assert len(mixtures(["a", "b", "c"])) == 3 + 3 + 1
 

@@ -163,7 +163,7 @@ def test_damaged_plans_are_refused(tmp_path: Path) -> None:
 def test_the_model_is_timed_on_some_items() -> None:
     class Slow:
         chunk_size = 4
-        asked: ClassVar[list[int]] = []
+        requests: ClassVar[list[int]] = []
 
         def extract(self, items: list[str]) -> np.ndarray:
             self.asked.append(len(items))

@@ -36,23 +36,23 @@ def test_a_composed_chain_is_one_matrix_and_an_artifact(versions: dict[str, Embe
     assert np.allclose(composed.weight, second.state()["weight"] @ first.state()["weight"], atol=1e-6)
     saved = save_composed(steps, tmp_path / "composed")
     assert (saved.source, saved.target) == (space("3"), space("46.4"))
-    served = OnnxAligner(saved).transform(versions["3"].vectors)
-    assert np.allclose(served, convert_through(steps, versions["3"]).vectors, atol=1e-5)
-    assert np.abs(served - versions["46.4"].vectors).max() < 0.3
+    actual = OnnxAligner(saved).transform(versions["3"].vectors)
+    assert np.allclose(actual, convert_through(steps, versions["3"]).vectors, atol=1e-5)
+    assert np.abs(actual - versions["46.4"].vectors).max() < 0.3
 
 
 @pytest.mark.parametrize("count", [2, 3])
 def test_normalized_steps_stay_steps(count: int, tmp_path: Path) -> None:
-    made = make_versions(normalized=True)
+    versions = make_versions(normalized=True)
     names = VERSIONS[: count + 1]
-    steps = [fit(made, source, target, tmp_path) for source, target in itertools.pairwise(names)]
+    steps = [fit(versions, source, target, tmp_path) for source, target in itertools.pairwise(names)]
     assert compose(steps).kind == "chain"
     saved = save_composed(steps, tmp_path / "composed")
     assert saved.manifest.kind == "chain"
-    expected = convert_through(steps, made["3"])
-    assert np.allclose(OnnxAligner(saved).transform(made["3"].vectors), expected.vectors, atol=1e-5)
-    assert np.allclose(load_aligner(saved).transform(made["3"].vectors), expected.vectors, atol=1e-5)
-    assert expected.space == made[names[-1]].space
+    expected = convert_through(steps, versions["3"])
+    assert np.allclose(OnnxAligner(saved).transform(versions["3"].vectors), expected.vectors, atol=1e-5)
+    assert np.allclose(load_aligner(saved).transform(versions["3"].vectors), expected.vectors, atol=1e-5)
+    assert expected.space == versions[names[-1]].space
 
 
 def test_a_composed_artifact_lists_what_any_step_was_fitted_on(versions: dict[str, Embeddings], tmp_path: Path) -> None:
@@ -251,9 +251,9 @@ def test_real_text_vectors_through_a_middle_space(shared_data: Path, tmp_path: P
     made = {}
     for version, model in (("3", "static64"), ("11", "para_l3"), ("46.4", "minilm")):
         vectors = np.load(shared_data / "text" / f"cranfield_{model}_docs.npy")
-        kept = np.flatnonzero(np.linalg.norm(np.load(shared_data / "text" / "cranfield_static64_docs.npy"), axis=1))
+        array = np.flatnonzero(np.linalg.norm(np.load(shared_data / "text" / "cranfield_static64_docs.npy"), axis=1))
         where = SpaceVersion(name="text", version=version, dim=vectors.shape[1], normalized=True)
-        made[version] = Embeddings(vectors[kept], [str(row) for row in kept], where)
+        made[version] = Embeddings(vectors[array], [str(row) for row in array], where)
     steps = [fit(made, "3", "11", tmp_path), fit(made, "11", "46.4", tmp_path)]
     direct = fit(made, "3", "46.4", tmp_path)
     report = evaluate_path(steps, direct, PairedEmbeddings(made["3"], made["46.4"]))

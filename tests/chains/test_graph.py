@@ -44,11 +44,11 @@ def test_the_path_is_the_best_of_all_paths(data: st.DataObject) -> None:
             hops = list(itertools.pairwise((start, *middle, end)))
             if all(hop in retention for hop in hops):
                 best = max(best, math.prod(min(1.0, retention[hop]) for hop in hops))
-    found = path(edges, f"facenet@{start}", f"facenet@{end}")
-    assert found.retention == pytest.approx(best)
-    assert math.prod(min(1.0, each.retention or 0) for each in found.edges) == pytest.approx(best)
-    assert [each.source.id for each in found.edges[1:]] == [each.target.id for each in found.edges[:-1]]
-    assert (found.edges[0].source, found.edges[-1].target) == (found.source, found.target)
+    result = path(edges, f"facenet@{start}", f"facenet@{end}")
+    assert result.retention == pytest.approx(best)
+    assert math.prod(min(1.0, each.retention or 0) for each in result.edges) == pytest.approx(best)
+    assert [each.source.id for each in result.edges[1:]] == [each.target.id for each in result.edges[:-1]]
+    assert (result.edges[0].source, result.edges[-1].target) == (result.source, result.target)
 
 
 def test_fewer_steps_among_equals_and_none_to_itself() -> None:
@@ -88,11 +88,11 @@ def test_a_space_that_differs_from_the_graphs_is_refused() -> None:
 @pytest.fixture
 def registry(versions: dict[str, Embeddings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    made = Registry("memory://", create=True)
+    team = Registry("memory://", create=True)
     for source, target in (("3", "11"), ("11", "46.4"), ("16", "46.4")):
-        made.publish(fit(versions, source, target, tmp_path))
-    made.promote("production", "facenet@46.4")
-    return made
+        team.publish(fit(versions, source, target, tmp_path))
+    team.promote("production", "facenet@46.4")
+    return team
 
 
 def test_two_old_versions_compare_in_a_third(registry: Registry, versions: dict[str, Embeddings]) -> None:

@@ -18,9 +18,9 @@ SHOWN = r"[/b] [link=http://a]x[/link] :smile: \x1b[2J\x1b]0;title\x07 \x9b31m \
 
 
 def table() -> Table:
-    shown = Table(HOSTILE)
-    shown.add_row(HOSTILE)
-    return shown
+    grid = Table(HOSTILE)
+    grid.add_row(HOSTILE)
+    return grid
 
 
 @pytest.mark.parametrize(
@@ -59,8 +59,8 @@ def test_an_error_of_the_library_names_options_here(
 ) -> None:
     monkeypatch.setattr(console_module, "_printed", [])
     fail(InputError("x has no column 'c' (vector_column=…). Or pass split=…."))
-    shown = capsys.readouterr().err
-    assert "(--vector-column)" in shown
-    assert "split=…" in shown
+    output = capsys.readouterr().err
+    assert "(--vector-column)" in output
+    assert "split=…" in output
     fail_json(InputError("Got nothing. Say which one it is (space=…)."))
     assert "(--space, or --old-space and --new-space)" in capsys.readouterr().out

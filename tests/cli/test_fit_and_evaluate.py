@@ -138,15 +138,15 @@ def test_queries_and_judgements_give_the_five_lines(tmp_path: Path, files: tuple
     held_out = sorted(read_artifact(tmp_path / "a").pair_ids("test"))[:60]
     pairs = PairedEmbeddings(Embeddings.load(files[0]), Embeddings.load(files[1]))
     rows = [row for row, identifier in enumerate(pairs.ids) if identifier in held_out]
-    asked = pairs.select(rows)
+    requests = pairs.select(rows)
     noisy = PairedEmbeddings(
         *(
             Embeddings(side.vectors + 0.2 * np.roll(side.vectors, 1, axis=0), [f"q-{i}" for i in side.ids], side.space)
-            for side in (asked.source, asked.target)
+            for side in (requests.source, requests.target)
         )
     )
     queries = save(noisy, tmp_path, "-queries")
-    (tmp_path / "qrels.tsv").write_text("".join(f"q-{identifier}\t0\t{identifier}\t1\n" for identifier in asked.ids))
+    (tmp_path / "qrels.tsv").write_text("".join(f"q-{identifier}\t0\t{identifier}\t1\n" for identifier in requests.ids))
     words = ["--old-queries", queries[0], "--new-queries", queries[1], "--qrels", tmp_path / "qrels.tsv"]
     result = evaluate(tmp_path, files, *words, "--out", tmp_path / "result.json")
     assert result == json.loads((tmp_path / "result.json").read_text())

@@ -52,13 +52,13 @@ def test_every_command_has_examples_that_its_own_parser_accepts(path: tuple[str,
 
 def test_help_at_80_columns_cuts_nothing(path: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    shown = CliRunner().invoke(app, [*path, "--help"]).stdout
-    lines = [line.strip() for line in shown.splitlines()]
-    assert max(map(len, shown.splitlines())) <= 80
+    output = CliRunner().invoke(app, [*path, "--help"]).stdout
+    lines = [line.strip() for line in output.splitlines()]
+    assert max(map(len, output.splitlines())) <= 80
     for line in EXAMPLES.search(COMMANDS[path].help)[1].splitlines():
         assert line.strip() in lines
-    assert "<bool>" not in shown
-    usage = " ".join(line.strip() for line in shown.split("Usage:", 1)[1].split("\n")[:2])
+    assert "<bool>" not in output
+    usage = " ".join(line.strip() for line in output.split("Usage:", 1)[1].split("\n")[:2])
     names = re.findall(r"[{\[](\w[^}\]]*)[}\]]", usage)
     assert all(name == name.upper() or "." in name for name in names)
 

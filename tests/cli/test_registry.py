@@ -144,10 +144,10 @@ def test_lists_and_trees(team: Path, artifacts: dict[str, Artifact]) -> None:
 
 def test_one_space_and_one_aligner(team: Path, artifacts: dict[str, Artifact]) -> None:
     run("promote", team, "serving", artifacts["3-11"].id[:8], "--reason", "fast")
-    shown = as_json("show", team, "serving")
-    assert shown["id"] == artifacts["3-11"].id
-    assert shown["kind"] == "affine"
-    assert [event["reason"] for event in shown["events"]] == ["fast"]
+    result = as_json("show", team, "serving")
+    assert result["id"] == artifacts["3-11"].id
+    assert result["kind"] == "affine"
+    assert [event["reason"] for event in result["events"]] == ["fast"]
     space = as_json("show", team, "production")
     assert (space["version"], space["has_reference"]) == ("46.4", False)
     assert json.loads(run("show", team, "production").stdout) == space
@@ -155,13 +155,13 @@ def test_one_space_and_one_aligner(team: Path, artifacts: dict[str, Artifact]) -
 
 
 def test_paths_are_shown_and_measured(team: Path, versions: dict[str, Path]) -> None:
-    found = as_json("path", team, "facenet@3", "production")
-    assert [(step["source"], step["target"]) for step in found["steps"]] == [
+    result = as_json("path", team, "facenet@3", "production")
+    assert [(step["source"], step["target"]) for step in result["steps"]] == [
         ("facenet@3", "facenet@11"),
         ("facenet@11", "facenet@46.4"),
     ]
-    assert found["retention_product"] == pytest.approx(0.95**2)
-    assert found["measured"] is None
+    assert result["retention_product"] == pytest.approx(0.95**2)
+    assert result["measured"] is None
     galleries = ("--old-gallery", versions["3"], "--new-gallery", versions["46.4"])
     measured = as_json("path", team, "facenet@3", "production", *galleries)["measured"]
     assert measured["pairs"] == 40
@@ -183,9 +183,9 @@ def test_what_cannot_be_compared_with_is_said(team: Path, versions: dict[str, Pa
 
 
 def test_the_best_path_becomes_one_artifact(team: Path, tmp_path: Path) -> None:
-    made = as_json("compose", team, "facenet@3", "production", tmp_path / "composed")
+    result = as_json("compose", team, "facenet@3", "production", tmp_path / "composed")
     artifact = read_artifact(tmp_path / "composed")
-    assert (artifact.id, len(made["steps"])) == (made["id"], 2)
+    assert (artifact.id, len(result["steps"])) == (result["id"], 2)
     assert (artifact.source.id, artifact.target.id) == ("facenet@3", "facenet@46.4")
     plain = run("compose", team, "facenet@3", "production", tmp_path / "again").stdout
     assert "Composed 2 steps, facenet@3 → facenet@46.4" in plain
@@ -207,9 +207,9 @@ def test_damage_is_named_and_the_exit_code_says_so(team: Path, artifacts: dict[s
     plain = run("verify", team, fails=True)
     assert plain.exit_code == 1
     assert digest in plain.stdout.replace("\n", "")
-    found = run("verify", team, "--json", fails=True)
-    assert found.exit_code == 1
-    assert json.loads(found.stdout)["damaged"][0]["path"].endswith(digest)
+    result = run("verify", team, "--json", fails=True)
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["damaged"][0]["path"].endswith(digest)
 
 
 def test_garbage_is_listed_first(team: Path) -> None:

@@ -22,8 +22,8 @@ from embcompat.testing import make_pairs
 
 @pytest.fixture(scope="module")
 def people() -> PairSplit:
-    made = make_pairs(600, source_dim=6, target_dim=6, subjects=150, similarity="euclidean")
-    return split_pairs(made.pairs, test=0.5)
+    synthetic = make_pairs(600, source_dim=6, target_dim=6, subjects=150, similarity="euclidean")
+    return split_pairs(synthetic.pairs, test=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -75,12 +75,12 @@ def test_fitted_people_are_not_measured_on(folder: Path) -> None:
 
 
 def test_an_artifact_with_a_cohort_transfers_the_threshold_to_normalized_scores(tmp_path: Path) -> None:
-    made = make_pairs(
+    synthetic = make_pairs(
         240, source_dim=8, target_dim=8, subjects=60, noise=0.3, normalized=True, similarity="cosine", seed=1
     ).pairs
-    subjects = np.unique(made.labels.astype(str), return_inverse=True)[1]
+    subjects = np.unique(synthetic.labels.astype(str), return_inverse=True)[1]
     for name, rows in (("fit", subjects < 30), ("test", subjects >= 30)):
-        part = made.select(rows)
+        part = synthetic.select(rows)
         part.source.save(tmp_path / f"{name}-old.parquet")
         part.target.save(tmp_path / f"{name}-new.parquet")
     pairs = [str(tmp_path / f"fit-{side}.parquet") for side in ("old", "new")]

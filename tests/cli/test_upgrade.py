@@ -137,8 +137,8 @@ def test_a_gallery_in_use_reaches_its_verdict_and_resumes(url: str) -> None:
     for verb, service in (("apply", None), ("cutover", "words@2"), ("rollback", "words@1")):
         result = run("upgrade", verb)
         assert "$ embcompat migrate" in result.stderr
-        for shown in (result.stdout, run("upgrade", "status").stdout):
-            assert f"Next: embcompat upgrade {after[verb]}" in shown
+        for output in (result.stdout, run("upgrade", "status").stdout):
+            assert f"Next: embcompat upgrade {after[verb]}" in output
         with closing(open_store(url)) as store:
             job = Job(read_artifact("upgrade/old-to-new").id, SPACES[0], SPACES[1])
             space = store.state(job).space
@@ -199,10 +199,10 @@ def test_queries_as_texts_are_embedded_with_both_models(url: str) -> None:
     judged(Path("queries.jsonl"), url)
     more = ["--queries", "queries.jsonl", "--qrels", "qrels.tsv"]
     begin(url, "--rows", 200, *more, "--old-extractor", "words", "--old-option", "version=1")
-    shown = run("upgrade", "run").stderr
+    output = run("upgrade", "run").stderr
     for name in ("old", "new"):
-        assert f"--out upgrade/{name}-queries.parquet" in shown
-    assert "--include qrels.tsv" in shown
+        assert f"--out upgrade/{name}-queries.parquet" in output
+    assert "--include qrels.tsv" in output
     result = json.loads(Path("upgrade/evaluation.json").read_text())
     assert (result["relevance"], result["queries"]) == ("qrels", 40)
 

@@ -29,10 +29,10 @@ def test_only_vectors_and_space_change(tmp_path: Path) -> None:
     np.testing.assert_array_equal(converted.vectors, aligner.transform(pairs.source.vectors))
 
     artifact = ec.save_artifact(aligner, tmp_path / "map", source=pairs.source.space, target=pairs.target.space)
-    served = ec.OnnxAligner(artifact).convert(pairs.source)
-    assert (served.space, served.ids.tolist()) == (converted.space, converted.ids.tolist())
-    assert served.labels.tolist() == converted.labels.tolist()
-    np.testing.assert_allclose(served.vectors, converted.vectors, atol=1e-5)
+    actual = ec.OnnxAligner(artifact).convert(pairs.source)
+    assert (actual.space, actual.ids.tolist()) == (converted.space, converted.ids.tolist())
+    assert actual.labels.tolist() == converted.labels.tolist()
+    np.testing.assert_allclose(actual.vectors, converted.vectors, atol=1e-5)
 
 
 def test_no_rows_give_no_rows() -> None:

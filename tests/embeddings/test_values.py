@@ -18,10 +18,10 @@ UNIT = DOT.model_copy(update={"similarity": "cosine", "normalized": True})
 
 def test_holds_contiguous_float32_whatever_floats_came_in() -> None:
     for array in (np.ones((2, 3)), np.ones((3, 2), np.float16).T, np.ones((4, 3), np.float32)[::2]):
-        made = Embeddings(array, ["a", "b"], DOT)
-        assert made.vectors.dtype == np.float32
-        assert made.vectors.flags.c_contiguous
-        assert len(made) == 2
+        embeddings = Embeddings(array, ["a", "b"], DOT)
+        assert embeddings.vectors.dtype == np.float32
+        assert embeddings.vectors.flags.c_contiguous
+        assert len(embeddings) == 2
 
 
 def test_float32_is_not_copied() -> None:
@@ -87,19 +87,19 @@ def test_bad_ids_are_named(ids: list[str], match: str) -> None:
 
 
 def test_labels_may_repeat() -> None:
-    made = Embeddings(np.ones((2, 3)), ["a", "b"], DOT, ["x", "x"])
-    assert made.labels is not None
-    assert made.labels.tolist() == ["x", "x"]
+    embeddings = Embeddings(np.ones((2, 3)), ["a", "b"], DOT, ["x", "x"])
+    assert embeddings.labels is not None
+    assert embeddings.labels.tolist() == ["x", "x"]
 
 
 def test_rows_are_selected_in_the_order_asked() -> None:
-    made = Embeddings(np.arange(9.0).reshape(3, 3), ["a", "b", "c"], DOT, ["x", "y", "z"])
-    chosen = made.select([2, 0])
+    embeddings = Embeddings(np.arange(9.0).reshape(3, 3), ["a", "b", "c"], DOT, ["x", "y", "z"])
+    chosen = embeddings.select([2, 0])
     assert chosen.ids.tolist() == ["c", "a"]
     assert chosen.vectors[0].tolist() == [6, 7, 8]
-    assert made.select(np.array([False, True, False])).ids.tolist() == ["b"]
+    assert embeddings.select(np.array([False, True, False])).ids.tolist() == ["b"]
     with pytest.raises(InputError, match="once"):
-        made.select([0, 0])
+        embeddings.select([0, 0])
 
 
 @given(arrays(np.float64, (4, 3), elements=st.floats(-1e6, 1e6)))

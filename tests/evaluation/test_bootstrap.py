@@ -87,10 +87,10 @@ def test_the_blocks_of_a_long_series_change_nothing(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_denominator_that_can_vanish_leaves_the_ratio_unbounded() -> None:
-    made = bootstrap_ratio([1.0, 1.0], [0.0, 1.0], seed=0)
-    assert made.value == 2.0
-    assert math.isinf(made.high)
-    assert json.loads(json.dumps(made.to_dict())) == {"value": 2.0, "low": made.low, "high": None}
+    ratio = bootstrap_ratio([1.0, 1.0], [0.0, 1.0], seed=0)
+    assert ratio.value == 2.0
+    assert math.isinf(ratio.high)
+    assert json.loads(json.dumps(ratio.to_dict())) == {"value": 2.0, "low": ratio.low, "high": None}
 
 
 def test_one_unit_and_percentiles() -> None:

@@ -41,24 +41,24 @@ def test_average_compatibility_is_the_part_of_the_pairs_that_hold():
 
 
 def test_the_matrix_asks_for_each_pair_of_versions_once():
-    asked = []
+    requests = []
 
     def measure(queries, gallery):
-        asked.append((queries, gallery))
+        requests.append((queries, gallery))
         return float(queries) + float(gallery) / 10
 
     matrix = compatibility_matrix(["1", "2"], measure)
-    assert asked == [("1", "1"), ("1", "2"), ("2", "1"), ("2", "2")]
+    assert requests == [("1", "1"), ("1", "2"), ("2", "1"), ("2", "2")]
     assert matrix.values.tolist() == [[1.1, 1.2], [2.1, 2.2]]
 
 
 def test_flips_are_counted_both_ways():
     rng = np.random.default_rng(0)
-    before, after = rng.random(500) < 0.7, rng.random(500) < 0.8
-    flips = count_flips(before, after)
-    assert flips.negative == pytest.approx(sum(b and not a for b, a in zip(before, after, strict=True)) / 500)
-    assert np.mean(after) - np.mean(before) == pytest.approx(flips.positive - flips.negative)
-    same = count_flips(before, before)
+    original, after = rng.random(500) < 0.7, rng.random(500) < 0.8
+    flips = count_flips(original, after)
+    assert flips.negative == pytest.approx(sum(b and not a for b, a in zip(original, after, strict=True)) / 500)
+    assert np.mean(after) - np.mean(original) == pytest.approx(flips.positive - flips.negative)
+    same = count_flips(original, original)
     assert (same.negative, same.positive, same.count) == (0.0, 0.0, 500)
 
 

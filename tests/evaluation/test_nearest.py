@@ -62,10 +62,10 @@ def test_search_equals_the_naive_loop(data: st.DataObject) -> None:
     queries = gallery[: data.draw(st.integers(1, 8))].astype(np.float32)
     gallery = gallery.astype(np.float32)
     own = np.arange(len(queries)) if data.draw(st.booleans()) else None
-    found = search(queries, gallery, k=k, similarity=similarity, exclude_self=own)
+    hits = search(queries, gallery, k=k, similarity=similarity, exclude_self=own)
     expected = naive(queries, gallery, k, similarity, own)
-    np.testing.assert_array_equal(found[0], expected[0])
-    np.testing.assert_array_equal(found[1], expected[1])
+    np.testing.assert_array_equal(hits[0], expected[0])
+    np.testing.assert_array_equal(hits[1], expected[1])
 
 
 @pytest.mark.parametrize("similarity", SIMILARITIES)
@@ -87,8 +87,8 @@ def test_equal_rows_come_in_their_order_wherever_they_stand(similarity: Similari
     scores, rows = search(gallery[3][np.newaxis] * 3, gallery, k=6, similarity=similarity)
     if similarity == "cosine":
         assert rows[0].tolist() == copies.tolist()
-    found = [row for row in rows[0].tolist() if row in copies]
-    assert found == copies[: len(found)].tolist()
+    result = [row for row in rows[0].tolist() if row in copies]
+    assert result == copies[: len(result)].tolist()
     assert (np.diff(scores[0]) <= 0).all()
 
 
@@ -125,8 +125,8 @@ def test_a_memory_map_is_searched(tmp_path) -> None:
     gallery = vectors(50, 4)
     np.save(tmp_path / "gallery.npy", gallery)
     mapped = np.load(tmp_path / "gallery.npy", mmap_mode="r")
-    found = search(gallery[:3], mapped, k=4, similarity="euclidean")
-    np.testing.assert_array_equal(found[1], search(gallery[:3], gallery, k=4, similarity="euclidean")[1])
+    hits = search(gallery[:3], mapped, k=4, similarity="euclidean")
+    np.testing.assert_array_equal(hits[1], search(gallery[:3], gallery, k=4, similarity="euclidean")[1])
 
 
 def test_bad_input() -> None:

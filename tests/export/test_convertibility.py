@@ -44,24 +44,24 @@ def test_it_is_the_mahalanobis_distance_over_the_held_out_median(split: PairSpli
     mean = train.mean(axis=0)
     inverse = np.linalg.inv(ledoit_wolf(train - mean, assume_centered=True)[0])
     distances = np.sqrt(np.einsum("ij,jk,ik->i", test - mean, inverse, test - mean))
-    found = served.convertibility(split.test.source.vectors)
-    assert np.allclose(found, distances / np.median(distances), rtol=1e-4)
+    result = served.convertibility(split.test.source.vectors)
+    assert np.allclose(result, distances / np.median(distances), rtol=1e-4)
     calibration = served.artifact.manifest.calibration[CONVERTIBILITY]
     assert isinstance(calibration, dict)
     assert calibration["count"] == len(test)
     assert isinstance(calibration["quantiles"], dict)
-    assert calibration["quantiles"]["0.95"] == pytest.approx(np.quantile(found, 0.95), rel=1e-4)
+    assert calibration["quantiles"]["0.95"] == pytest.approx(np.quantile(result, 0.95), rel=1e-4)
 
 
 def test_what_is_far_from_the_pairs_scores_high_alone_and_in_a_batch(split: PairSplit, tmp_path: Path) -> None:
     served = OnnxAligner(save(split, tmp_path / "a"), threads=1)
     rows = np.resize(split.test.source.vectors, (9_000, 12))
-    found = served.convertibility(rows)
-    assert found.shape == (9_000,)
-    assert found.dtype == np.float32
-    assert served.convertibility(20 * rows[:50]).min() > np.max(found)
+    result = served.convertibility(rows)
+    assert result.shape == (9_000,)
+    assert result.dtype == np.float32
+    assert served.convertibility(20 * rows[:50]).min() > np.max(result)
     assert served.convertibility(rows[3]).shape == ()
-    assert np.allclose(served.convertibility(rows[3]), found[3], rtol=1e-5)
+    assert np.allclose(served.convertibility(rows[3]), result[3], rtol=1e-5)
     assert served.convertibility(rows[:0]).shape == (0,)
 
 

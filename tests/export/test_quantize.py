@@ -25,20 +25,20 @@ def save(aligner: AffineAligner, split: PairSplit, path: Path) -> OnnxAligner:
 
 def test_int8_stays_close_and_records_its_loss(wide: PairSplit, tmp_path: Path) -> None:
     aligner = fit_affine(wide.train, wide.validation)
-    served = save(aligner, wide, tmp_path / "a")
+    actual = save(aligner, wide, tmp_path / "a")
     rows = wide.test.source.vectors
-    cosine = np.einsum("ij,ij->i", served.transform(rows), aligner.transform(rows))
+    cosine = np.einsum("ij,ij->i", actual.transform(rows), aligner.transform(rows))
     assert cosine.min() > 0.998
-    metrics = {metric.name: metric.value for metric in served.artifact.manifest.metrics}
+    metrics = {metric.name: metric.value for metric in actual.artifact.manifest.metrics}
     assert metrics["float32_mean_cosine"] - metrics["int8_mean_cosine"] < 0.005
-    assert b"QuantizeLinear" in served.artifact.graph()
+    assert b"QuantizeLinear" in actual.artifact.graph()
 
 
 def test_int8_scales_are_fixed_so_one_vector_is_as_in_a_batch(wide: PairSplit, tmp_path: Path) -> None:
-    served = save(fit_affine(wide.train, wide.validation), wide, tmp_path / "a")
+    actual = save(fit_affine(wide.train, wide.validation), wide, tmp_path / "a")
     rows = wide.test.source.vectors[:20]
-    alone = np.stack([served.transform(row) for row in rows])
-    assert np.allclose(alone, served.transform(rows), atol=1e-6)
+    alone = np.stack([actual.transform(row) for row in rows])
+    assert np.allclose(alone, actual.transform(rows), atol=1e-6)
 
 
 def test_int8_is_refused_when_it_costs_too_much(tmp_path: Path) -> None:

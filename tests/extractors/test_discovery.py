@@ -113,5 +113,5 @@ def test_our_plugins_register_what_the_table_says() -> None:
 def test_listing_real_plugins_loads_no_heavy_module() -> None:
     code = "import sys; from embcompat.extractors import list_extractors; assert len(list_extractors()) >= 9;"
     code += "print([n for n in ('torch', 'sentence_transformers', 'onnxruntime', 'dlib', 'PIL') if n in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == "[]"

@@ -55,17 +55,17 @@ WORDS = ["a", "bb", "cab", "abc" * 3, "b", "cc", "ba", "aab", "c"]
 
 
 def test_rows_ids_and_labels_follow_the_items() -> None:
-    letters, done = Letters(), []
-    found = extract_embeddings(
-        letters, WORDS, ids=[f"w{row}" for row in range(9)], labels=["x"] * 9, progress=done.append
+    letters, counts = Letters(), []
+    embeddings = extract_embeddings(
+        letters, WORDS, ids=[f"w{row}" for row in range(9)], labels=["x"] * 9, progress=counts.append
     )
-    np.testing.assert_array_equal(found.vectors, [[word.count(letter) for letter in "abc"] for word in WORDS])
-    assert found.ids.tolist() == [f"w{row}" for row in range(9)]
-    assert found.labels is not None
-    assert found.labels.tolist() == ["x"] * 9
-    assert found.space is SPACE
+    np.testing.assert_array_equal(embeddings.vectors, [[word.count(letter) for letter in "abc"] for word in WORDS])
+    assert embeddings.ids.tolist() == [f"w{row}" for row in range(9)]
+    assert embeddings.labels is not None
+    assert embeddings.labels.tolist() == ["x"] * 9
+    assert embeddings.space is SPACE
     assert letters.sizes == [4, 4, 1]
-    assert done == [4, 4, 1]
+    assert counts == [4, 4, 1]
 
 
 def test_ids_are_row_numbers_by_default() -> None:
@@ -73,8 +73,8 @@ def test_ids_are_row_numbers_by_default() -> None:
 
 
 def test_no_items() -> None:
-    found = extract_embeddings(Letters(), [])
-    assert found.vectors.shape == (0, 3)
+    embeddings = extract_embeddings(Letters(), [])
+    assert embeddings.vectors.shape == (0, 3)
 
 
 def test_a_bad_item_ends_the_run_and_is_named() -> None:
@@ -86,13 +86,13 @@ def test_a_bad_item_ends_the_run_and_is_named() -> None:
 
 def test_bad_items_are_skipped_and_listed_in_order() -> None:
     skipped: list[SkippedItem] = []
-    found = extract_embeddings(
+    embeddings = extract_embeddings(
         Letters(), ["a", None, "b", "", 7, "c"], ids=list("uvwxyz"), labels=list("UVWXYZ"), on_skip=skipped.append
     )
-    assert found.ids.tolist() == ["u", "w", "z"]
-    assert found.labels is not None
-    assert found.labels.tolist() == ["U", "W", "Z"]
-    np.testing.assert_array_equal(found.vectors, np.eye(3))
+    assert embeddings.ids.tolist() == ["u", "w", "z"]
+    assert embeddings.labels is not None
+    assert embeddings.labels.tolist() == ["U", "W", "Z"]
+    np.testing.assert_array_equal(embeddings.vectors, np.eye(3))
     assert skipped == [
         SkippedItem(1, "v", "a text must be a string. Got None"),
         SkippedItem(3, "x", "the extractor returned all zeros"),
@@ -108,9 +108,9 @@ def test_everything_may_be_skipped() -> None:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_numbers_that_are_not_finite_are_a_failed_item(value: float) -> None:
-    def spoil(found: NDArray[np.float32]) -> NDArray[np.float32]:
-        found[1:2] = value
-        return found
+    def spoil(result: NDArray[np.float32]) -> NDArray[np.float32]:
+        result[1:2] = value
+        return result
 
     with pytest.raises(ExtractionError, match=r"item '1' \(row 1\).*NaN or infinity"):
         extract_embeddings(Returning(spoil), ["a", "b", "c"])
@@ -135,7 +135,7 @@ def test_what_is_not_a_float32_array_of_the_space_is_refused(change: Callable[[A
 def test_a_normalized_space_needs_unit_vectors() -> None:
     space = SPACE.model_copy(update={"normalized": True})
     with pytest.raises(InputError, match="must have unit norm"):
-        extract_embeddings(Returning(lambda found: 2 * found, space), ["a", "b"])
+        extract_embeddings(Returning(lambda embeddings: 2 * embeddings, space), ["a", "b"])
 
 
 @pytest.mark.parametrize("items", ["abc", b"abc", iter(["a"])])
@@ -181,15 +181,15 @@ def test_a_bad_extractor_is_told_what_is_wrong(change: Callable[[Any], Any], mes
 
 def test_a_random_extractor_is_told_so() -> None:
     rng = np.random.default_rng(0)
-    noisy = Returning(lambda found: found + rng.standard_normal(found.shape).astype(np.float32))
+    noisy = Returning(lambda result: result + rng.standard_normal(result.shape).astype(np.float32))
     with pytest.raises(AssertionError, match="the same items must give the same vectors twice"):
         check_extractor(noisy, WORDS)
 
 
 def test_a_space_without_fingerprint_or_with_wrong_norm_is_told_so() -> None:
     with pytest.raises(AssertionError, match="fingerprint must not be empty"):
-        check_extractor(Returning(lambda found: found, SPACE.model_copy(update={"fingerprint": {}})), WORDS)
+        check_extractor(Returning(lambda result: result, SPACE.model_copy(update={"fingerprint": {}})), WORDS)
     with pytest.raises(AssertionError, match="says normalized"):
-        check_extractor(Returning(lambda found: found, SPACE.model_copy(update={"normalized": True})), WORDS)
+        check_extractor(Returning(lambda result: result, SPACE.model_copy(update={"normalized": True})), WORDS)
     with pytest.raises(AssertionError, match="at least three items"):
         check_extractor(Letters(), WORDS[:2])

@@ -383,11 +383,11 @@ def test_the_command_asks_for_one_model(artifact: Path) -> None:
         (["--upstream", "http://x/v1"], "--upstream-model"),
         (["--upstream", "http://x/v1", "--upstream-model", "m", "-e", "minilm"], "name the model"),
     ):
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-m", "embcompat", "serve", str(artifact), *words],
             capture_output=True,
             text=True,
             check=False,
         )
-        assert done.returncode == 2
-        assert message in " ".join(done.stderr.replace("│", " ").split())
+        assert process.returncode == 2
+        assert message in " ".join(process.stderr.replace("│", " ").split())

@@ -48,11 +48,11 @@ def test_the_share_is_what_a_naive_loop_counts() -> None:
 
 
 def test_a_map_in_the_wrong_direction_is_refused(tmp_path: Path) -> None:
-    made = make_pairs(400, source_dim=48, target_dim=48)
-    split = split_pairs(made.pairs)
-    spaces = {"source": made.pairs.source.space, "target": made.pairs.target.space}
-    right = AffineAligner(made.matrix, np.zeros(48))
-    wrong = AffineAligner(made.matrix.T, np.zeros(48))  # the inverse: new vectors to old ones
+    synthetic = make_pairs(400, source_dim=48, target_dim=48)
+    split = split_pairs(synthetic.pairs)
+    spaces = {"source": synthetic.pairs.source.space, "target": synthetic.pairs.target.space}
+    right = AffineAligner(synthetic.matrix, np.zeros(48))
+    wrong = AffineAligner(synthetic.matrix.T, np.zeros(48))  # the inverse: new vectors to old ones
     artifact = save_artifact(right, tmp_path / "artifact", split=split, **spaces)
     result = check_canary(artifact, right.transform)
     assert result is not None

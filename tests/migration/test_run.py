@@ -92,8 +92,8 @@ def test_threads_make_no_difference(aligner: OnnxAligner, store: GalleryStore, g
     expected = dict(zip(gallery.ids, aligner.transform(gallery.vectors), strict=True))
     assert report.rows == 1000
     assert len(pairs.ids) == 112
-    for identifier, found in zip(pairs.ids, pairs.target, strict=True):
-        np.testing.assert_allclose(found, expected[identifier], rtol=1e-4, atol=1e-5)
+    for identifier, result in zip(pairs.ids, pairs.target, strict=True):
+        np.testing.assert_allclose(result, expected[identifier], rtol=1e-4, atol=1e-5)
 
 
 def test_steps_out_of_order_are_refused(aligner: OnnxAligner, store: GalleryStore) -> None:
@@ -167,10 +167,10 @@ def test_addresses_that_lead_nowhere(store: GalleryStore, tmp_path: Path, addres
 
 
 def test_a_plan_tries_writing_somewhere_else(aligner: OnnxAligner, store: GalleryStore, tmp_path: Path) -> None:
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    original = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     plan = plan_migration(aligner, store)
     assert plan.write_seconds is not None
     assert plan.write_seconds > 0
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == original
     run_migration(aligner, store)
     assert plan_migration(aligner, store).write_seconds == 0

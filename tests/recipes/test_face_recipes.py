@@ -28,10 +28,10 @@ def smoke(recipe: ModuleType, output: Path, capsys: pytest.CaptureFixture[str]) 
     assert "smoke: tiny sizes, these are no figures to quote" in printed
     name = recipe.__name__
     assert not (output / f"{name}.json").exists(), "a smoke run never writes where figures are"
-    found = json.loads((output / f"{name}.smoke.json").read_text())
-    assert found["recipe"] == name
-    assert found["smoke"] is True
-    return found, printed
+    result = json.loads((output / f"{name}.smoke.json").read_text())
+    assert result["recipe"] == name
+    assert result["smoke"] is True
+    return result, printed
 
 
 class TestLifeCycle:
@@ -44,18 +44,18 @@ class TestLifeCycle:
         life_cycle, table = load("life_cycle"), load("paper").SCENARIO_1
         faces = life_cycle.simulate(list(table), 4_000, part="test", seed=1)
         for name, paper in table.items():
-            found = life_cycle.scenario_1(faces[name], frr=paper.frr)
-            assert found["frr"] == pytest.approx(paper.frr, abs=1 / 4_000)
-            assert found["mean_genuine"] == pytest.approx(paper.mean_genuine, rel=0.02)
-            assert found["mean_impostor"] == pytest.approx(paper.mean_impostor, rel=0.02)
+            result = life_cycle.scenario_1(faces[name], frr=paper.frr)
+            assert result["frr"] == pytest.approx(paper.frr, abs=1 / 4_000)
+            assert result["mean_genuine"] == pytest.approx(paper.mean_genuine, rel=0.02)
+            assert result["mean_impostor"] == pytest.approx(paper.mean_impostor, rel=0.02)
             # 4,000 subjects leave some 600 false accepts, and a threshold that 200 genuine pairs decide.
-            assert 1 / 1.4 < found["far"] * paper.one_in < 1.4, name
+            assert 1 / 1.4 < result["far"] * paper.one_in < 1.4, name
 
     def test_what_is_recorded_agrees_within_a_tenth(self) -> None:
-        found = json.loads((EXPECTED / "life_cycle.json").read_text())
-        assert found["smoke"] is False
-        assert found["test_subjects"] == 14_848
-        for version in found["versions"].values():
+        result = json.loads((EXPECTED / "life_cycle.json").read_text())
+        assert result["smoke"] is False
+        assert result["test_subjects"] == 14_848
+        for version in result["versions"].values():
             assert version["simulated_to_paper"] == {
                 key: pytest.approx(1, abs=0.1) for key in ("mean_genuine", "mean_impostor", "far")
             }
@@ -213,17 +213,17 @@ def test_the_figures_of_table_1_are_those_recorded() -> None:
     assert len(done) >= 7
     for cell in done:
         second, third = (cell["scenarios"][name] for name in ("S2", "S3"))
-        shown = f"{third['frr']:.2%}, 1/{1 / third['far']:,.0f}"
-        assert shown in text
+        output = f"{third['frr']:.2%}, 1/{1 / third['far']:,.0f}"
+        assert output in text
         if cell["paper"] is not None:
             row = cell["paper"]["rows"][1]
-            theirs = f"{row['frr']:.2%}, 1/{row['one_in']:,}"
-            assert f"{second['frr']:.2%}, 1/{1 / second['far']:,.0f} ({theirs})" in text
+            reference = f"{row['frr']:.2%}, 1/{row['one_in']:,}"
+            assert f"{second['frr']:.2%}, 1/{1 / second['far']:,.0f} ({reference})" in text
 
 
 def test_the_figures_of_several_versions_are_those_recorded() -> None:
     text = (ROOT / "recipes" / "README.md").read_text()
-    found = json.loads((EXPECTED / "several_versions.json").read_text())
-    ways = [found["native"], found["one_gallery"], *found["equation_1"]["3"].values()]
-    for rate in (each["far_at_frr"] for each in [*ways, *found["equation_1"]["16"].values()]):
+    result = json.loads((EXPECTED / "several_versions.json").read_text())
+    ways = [result["native"], result["one_gallery"], *result["equation_1"]["3"].values()]
+    for rate in (each["far_at_frr"] for each in [*ways, *result["equation_1"]["16"].values()]):
         assert f"1/{1 / rate:,.0f}" in text

@@ -35,22 +35,22 @@ def smoke(recipe: ModuleType, output: Path, *arguments: str) -> dict[str, Any]:
     recipe.main(["--smoke", "--output", str(output), *arguments])
     name = recipe.__name__
     assert not (output / f"{name}.json").exists(), "a smoke run never writes where figures are"
-    found = json.loads((output / f"{name}.smoke.json").read_text())
-    assert found["smoke"] is True
-    return found
+    result = json.loads((output / f"{name}.smoke.json").read_text())
+    assert result["smoke"] is True
+    return result
 
 
 def test_beat_the_paper_goes_on_where_it_stopped(
     load: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = load("beat_the_paper")
-    found = smoke(recipe, tmp_path)
-    (upgrade,) = found["upgrades"].values()
+    result = smoke(recipe, tmp_path)
+    (upgrade,) = result["upgrades"].values()
     assert upgrade["lines"]["S1"]["fixed_frr"] == pytest.approx(0.05, abs=0.005)
     assert {f"S3: {recipe.OURS} / {base}" for base in recipe.BASES} <= set(upgrade["ratios"])
     assert "S3, score normalization: dense_paper" in capsys.readouterr().out
     monkeypatch.setattr(recipe, "measure_fold", None)
-    assert smoke(recipe, tmp_path)["upgrades"] == found["upgrades"]
+    assert smoke(recipe, tmp_path)["upgrades"] == result["upgrades"]
 
 
 def test_pooled_counts_of_one_fold_are_those_of_the_library(load: Any) -> None:
@@ -73,9 +73,9 @@ def test_pooled_counts_of_one_fold_are_those_of_the_library(load: Any) -> None:
         pooled.count_errors(each, threshold_at_frr(each.genuine.scores, 0.05, votes=each.genuine.votes), weights)
         for each in both
     ]
-    found = pooled.pooled_ratio(counts[:1], counts[1:], [weights.impostor_votes.tolist()])
+    result = pooled.pooled_ratio(counts[:1], counts[1:], [weights.impostor_votes.tolist()])
     expected = far_ratio(*both, frr=0.05, seed=0, replicates=100)
-    assert [found[end] for end in ("value", "low", "high")] == pytest.approx(
+    assert [result[end] for end in ("value", "low", "high")] == pytest.approx(
         [expected.value, expected.low, expected.high], rel=1e-6
     )
     far = pooled.pool(counts[:1], [weights.impostor_votes.tolist()])["far_at_frr"]["value"]
@@ -83,29 +83,29 @@ def test_pooled_counts_of_one_fold_are_those_of_the_library(load: Any) -> None:
 
 
 def test_what_was_tried_is_measured_line_by_line(load: Any, tmp_path: Path) -> None:
-    found = smoke(load("tried"), tmp_path)["upgrades"]["stand-in"]
-    assert found["dense"]["far_at_frr"] > 0
-    assert len(found) > 30
+    result = smoke(load("tried"), tmp_path)["upgrades"]["stand-in"]
+    assert result["dense"]["far_at_frr"] > 0
+    assert len(result) > 30
 
 
 def test_lambda_moves_away_from_orthogonality(load: Any, tmp_path: Path) -> None:
-    found = smoke(load("lambda_orthogonality"), tmp_path, "--parts", "faces", "picture")
-    rows = found["faces"]["stand-in"]["lambdas"]
+    result = smoke(load("lambda_orthogonality"), tmp_path, "--parts", "faces", "picture")
+    rows = result["faces"]["stand-in"]["lambdas"]
     assert rows["strict"]["deviation"] < 1e-4 < rows["inf"]["deviation"]
-    assert rows["strict"]["B/B"] == pytest.approx(found["faces"]["stand-in"]["raw"]["new/new"], abs=0.01)
+    assert rows["strict"]["B/B"] == pytest.approx(result["faces"]["stand-in"]["raw"]["new/new"], abs=0.01)
     assert {"relaxation.png", "relaxation.svg"} <= {path.name for path in tmp_path.iterdir()}
 
 
 def test_inference_speed_is_exact(load: Any, tmp_path: Path) -> None:
-    found = smoke(load("inference_speed"), tmp_path)["kinds"]
-    assert found["dense"]["floats"] == 1_337_600
-    assert all(row["parity_mean_euclidean"] < 1e-5 for row in found.values())
-    assert all(row["20_million"] == "extrapolated" for row in found.values())
+    result = smoke(load("inference_speed"), tmp_path)["kinds"]
+    assert result["dense"]["floats"] == 1_337_600
+    assert all(row["parity_mean_euclidean"] < 1e-5 for row in result.values())
+    assert all(row["20_million"] == "extrapolated" for row in result.values())
 
 
 def test_migration_cost_adds_up(load: Any, tmp_path: Path) -> None:
-    found = smoke(load("migration_cost"), tmp_path, "--items", "1000000", "--price-per-gigabyte-month", "0")
-    for made in found["galleries"].values():
+    result = smoke(load("migration_cost"), tmp_path, "--items", "1000000", "--price-per-gigabyte-month", "0")
+    for made in result["galleries"].values():
         assert made["times_cheaper"] == pytest.approx(made["times_faster"])
         assert made["bytes"]["backfill"] == 1_000_000 * (20_000 + 2 * 512)
 
@@ -113,9 +113,9 @@ def test_migration_cost_adds_up(load: Any, tmp_path: Path) -> None:
 def test_partial_backfill_ends_at_the_full_reindex(load: Any, tmp_path: Path) -> None:
     curves = smoke(load("partial_backfill"), tmp_path)["curves"]
     assert len(curves) == 2
-    for found in curves.values():
-        assert {"random", "class_mean"} <= set(found["orders"])
-        assert all(order["metric"][-1] == pytest.approx(found["full_reindex"]) for order in found["orders"].values())
+    for result in curves.values():
+        assert {"random", "class_mean"} <= set(result["orders"])
+        assert all(order["metric"][-1] == pytest.approx(result["full_reindex"]) for order in result["orders"].values())
 
 
 def test_the_study_shows_the_recorded_figures(load: Any) -> None:
@@ -126,14 +126,14 @@ def test_the_study_shows_the_recorded_figures(load: Any) -> None:
 @pytest.mark.parametrize("old", ["mfn_a", "dlib"])
 def test_the_recommended_aligner_meets_the_aims(old: str) -> None:
     path = EXPECTED / "beat_the_paper.json"
-    found = json.loads(path.read_text())
-    assert found["smoke"] is False
-    ratios = found["upgrades"][f"{old} → mfn_b"]["ratios"]
-    for base in found["baselines"]:
-        plain = ratios[f"S3: {found['recommended']} / {base}"]
-        assert plain["value"] <= found["aims"]["plain"]
+    result = json.loads(path.read_text())
+    assert result["smoke"] is False
+    ratios = result["upgrades"][f"{old} → mfn_b"]["ratios"]
+    for base in result["baselines"]:
+        plain = ratios[f"S3: {result['recommended']} / {base}"]
+        assert plain["value"] <= result["aims"]["plain"]
         assert plain["high"] < 1
         assert max(plain["by_fold"]) < 1
         assert np.isfinite(plain["low"])
-        served = ratios[f"S3, queries normalized: {found['recommended']} / S3: {base}"]
-        assert served["value"] < plain["value"]
+        actual = ratios[f"S3, queries normalized: {result['recommended']} / S3: {base}"]
+        assert actual["value"] < plain["value"]

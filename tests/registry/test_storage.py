@@ -31,7 +31,7 @@ def test_over_the_s3_protocol(bucket: dict[str, bytes], made: Artifact, tmp_path
     bucket[broken] += b"x"
     assert [damage.path for damage in again.verify()] == [broken.removeprefix("team/")]
     bucket["team/" + blob_path("ab" * 32)] = b""
-    assert [found.path for found in again.gc(dry_run=False)] == [blob_path("ab" * 32)]
+    assert [result.path for result in again.gc(dry_run=False)] == [blob_path("ab" * 32)]
     assert "team/" + blob_path("ab" * 32) not in bucket
 
 

@@ -40,8 +40,8 @@ def test_verify_names_what_is_missing(disk: Registry, made: Artifact) -> None:
             continue  # what nothing refers to: an aligner less, or the last event, is another state and no damage
         data = path.read_bytes()
         path.unlink()
-        found = disk.verify()
-        assert found, path
+        result = disk.verify()
+        assert result, path
         path.write_bytes(data)
     disk.promote("production", made.id)
     manifests[0].unlink()
@@ -140,11 +140,11 @@ def test_gc_takes_only_old_blobs_that_nothing_refers_to(disk: Registry, made: Ar
         os.utime(path, (time.time() - 8 * DAY,) * 2)
     young = Path(disk.url) / blob_path(registry_module.digest_of(b"young"))
     os.utime(young, (time.time() - 6 * DAY,) * 2)
-    before = all_files(disk)
-    assert [Path(disk.url) / found.path for found in disk.gc()] == [orphan]
-    assert all_files(disk) == before
-    assert [found.size_bytes for found in disk.gc(dry_run=False)] == [3]
-    assert set(before) - set(all_files(disk)) == {orphan}
+    original = all_files(disk)
+    assert [Path(disk.url) / result.path for result in disk.gc()] == [orphan]
+    assert all_files(disk) == original
+    assert [result.size_bytes for result in disk.gc(dry_run=False)] == [3]
+    assert set(original) - set(all_files(disk)) == {orphan}
     assert disk.verify() == ()
 
 
@@ -172,10 +172,10 @@ def test_gc_deletes_nothing_when_a_manifest_cannot_be_read(disk: Registry, made:
     manifest.write_bytes(b"{}")
     for path in all_files(disk):
         os.utime(path, (time.time() - 8 * DAY,) * 2)
-    before = all_files(disk)
+    original = all_files(disk)
     with pytest.raises(ArtifactError):
         disk.gc(dry_run=False)
-    assert all_files(disk) == before
+    assert all_files(disk) == original
 
 
 # --- many writers, and writers that die

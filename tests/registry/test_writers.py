@@ -136,10 +136,10 @@ for writes, url in enumerate(urls):
 def test_killed_in_the_middle_of_a_publication(made: Artifact, tmp_path: Path) -> None:
     registries = [Registry(tmp_path / f"registry-{writes}", create=True) for writes in range(5)]
     urls = [registry.url for registry in registries]
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", DYING, str(made.path), *urls], check=True, capture_output=True, text=True
     )
-    assert done.stdout.split() == [str(-signal.SIGKILL)] * 5
+    assert process.stdout.split() == [str(-signal.SIGKILL)] * 5
     for writes, registry in enumerate(registries):  # killed after so many of: two blobs, two spaces, the manifest
         assert len(all_files(registry)) == 1 + writes
         assert registry.verify() == ()

@@ -127,11 +127,11 @@ def colours(picture: str) -> tuple[tuple[int, int, int], int]:
     from PIL import Image
 
     with Image.open(io.BytesIO(base64.b64decode(picture))) as image:
-        found = image.convert("RGB").getcolors(maxcolors=1 << 24)
+        result = image.convert("RGB").getcolors(maxcolors=1 << 24)
         corner = image.convert("RGB").getpixel((0, 0))
-    assert found is not None
+    assert result is not None
     assert isinstance(corner, tuple)
-    return corner, len(found)
+    return corner, len(result)
 
 
 @pytest.mark.parametrize("dark", [False, True])

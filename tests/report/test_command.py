@@ -22,8 +22,8 @@ def test_results_become_a_page(tmp_path: Path, learning_curve: dict[str, Any], b
     paths = [tmp_path / "learning.json", tmp_path / "backfill.json"]
     for path, result in zip(paths, (learning_curve, backfill_curve), strict=True):
         path.write_text(json.dumps(result))
-    done = run(*paths, "--out", tmp_path / "report.html", "--title", "Made-up curves")
-    assert done.exit_code == 0, done.output
+    outcome = run(*paths, "--out", tmp_path / "report.html", "--title", "Made-up curves")
+    assert outcome.exit_code == 0, outcome.output
     page = (tmp_path / "report.html").read_text()
     assert page.startswith("<!doctype html>")
     assert "<h1>Made-up curves</h1>" in page
@@ -32,14 +32,14 @@ def test_results_become_a_page(tmp_path: Path, learning_curve: dict[str, Any], b
 
 def test_an_unknown_kind_is_an_input_error(tmp_path: Path) -> None:
     (tmp_path / "weather.json").write_text('{"kind": "weather"}')
-    done = run(tmp_path / "weather.json", "--out", tmp_path / "report.html")
-    assert isinstance(done.exception, UnknownNameError)
+    outcome = run(tmp_path / "weather.json", "--out", tmp_path / "report.html")
+    assert isinstance(outcome.exception, UnknownNameError)
     assert not (tmp_path / "report.html").exists()
 
 
 def test_help_shows_examples() -> None:
-    done = run("--help")
-    assert "embcompat report demo-out/demo.json" in done.output
+    outcome = run("--help")
+    assert "embcompat report demo-out/demo.json" in outcome.output
 
 
 @pytest.mark.parametrize("arguments", [[], ["--out", "x.html"]])

@@ -100,7 +100,7 @@ def test_headings_descend_by_one(outline: Outline) -> None:
     levels = [int(tag[1]) for tag, _ in outline.tags if re.fullmatch("h[1-6]", tag)]
     assert levels[0] == 1
     assert levels.count(1) == 1
-    assert all(after - before <= 1 for before, after in pairwise(levels))
+    assert all(after - original <= 1 for original, after in pairwise(levels))
 
 
 def test_colours_and_fonts_are_the_pages_own(page: str) -> None:
@@ -201,14 +201,14 @@ from embcompat.report.html import render_report
 sys.stdout.write(render_report(json.load(sys.stdin), title="Made-up report"))
 assert matplotlib.rcParams["font.size"] == 30
 """
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         input=json.dumps(results),
         capture_output=True,
         text=True,
         check=True,
     )
-    assert done.stdout == page
+    assert process.stdout == page
 
 
 def test_the_hybrid_of_each_line_is_drawn_and_tabulated(demo: dict[str, Any]) -> None:

@@ -64,11 +64,11 @@ def test_one_person_with_many_images_has_one_vote() -> None:
     many = PairedEmbeddings(
         *(side(each.vectors, each.space) for each in (pairs.source, pairs.target)),
     )
-    before, after = (
+    original, after = (
         subject_scores(vectors, part, "balanced") for vectors, part in ((converted, pairs), (converted[repeated], many))
     )
     others = np.unique(pairs.labels.astype(str)) != pairs.labels[0]
-    np.testing.assert_allclose(after[others], before[others], rtol=1e-5)
+    np.testing.assert_allclose(after[others], original[others], rtol=1e-5)
 
 
 def test_the_lowest_far_score_counts_what_passes_the_threshold_of_new_vectors() -> None:

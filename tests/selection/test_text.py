@@ -33,9 +33,9 @@ def make_split(*, pieces: bool, informative: bool = True) -> tuple[ec.PairSplit,
     items, names, labels = (cut.items, cut.ids, cut.labels) if cut else (texts, ids, None)
     target = new_model(items)
     source = target @ rng.standard_normal((NEW.dim, OLD.dim)) + 0.1 * rng.standard_normal((len(items), OLD.dim))
-    shown = items if informative else [" ".join(rng.choice(WORDS, 12)) for _ in items]
+    output = items if informative else [" ".join(rng.choice(WORDS, 12)) for _ in items]
     pairs = ec.pair_embeddings(
-        ec.Embeddings(source, names, OLD, labels, shown), ec.Embeddings(target, names, NEW, labels)
+        ec.Embeddings(source, names, OLD, labels, output), ec.Embeddings(target, names, NEW, labels)
     )
     return ec.split_pairs(pairs, test=0, seed=0), texts
 

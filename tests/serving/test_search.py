@@ -47,12 +47,12 @@ def fused_by_hand(aligner: AffineAligner, weight: float) -> NDArray[np.float64]:
 @pytest.mark.parametrize("weight", [0.0, 0.3, 0.5, 1.0])
 def test_two_searches_one_index_and_by_hand_agree(weight: float) -> None:
     converted = UNIT.transform(OLD)
-    wanted = fused_by_hand(UNIT, weight)
+    expected = fused_by_hand(UNIT, weight)
     scores, ids = FusedSearch(over(converted), over(OLD), weight=weight).search(NEW_QUERIES, OLD_QUERIES, 40)
     together = fuse_vectors(converted, OLD, weight=weight)
     one_scores, one_ids = over(together)(fuse_vectors(NEW_QUERIES, OLD_QUERIES, weight=weight), 40)
-    order = np.argsort(-wanted, axis=1)
-    assert np.allclose(scores, np.take_along_axis(wanted, order, axis=1), atol=1e-6)
+    order = np.argsort(-expected, axis=1)
+    assert np.allclose(scores, np.take_along_axis(expected, order, axis=1), atol=1e-6)
     assert np.allclose(one_scores, scores, atol=1e-6)
     assert np.array_equal(ids, one_ids)
     assert np.allclose(np.linalg.norm(together, axis=1), 1, atol=1e-6)
@@ -68,8 +68,8 @@ def test_the_folded_query_is_exact_for_dot_products_without_normalization(weight
 def test_the_folded_query_is_exact_for_an_isometry_without_bias() -> None:
     isometry = AffineAligner(np.linalg.qr(RNG.standard_normal((9, 6)))[0], np.zeros(9), normalize=True)
     new = normalize_rows(RNG.standard_normal((7, 9)))
-    wanted = 0.3 * new @ isometry.transform(OLD).T + 0.7 * OLD_QUERIES @ OLD.T
-    assert np.allclose(fold_queries(isometry, new, OLD_QUERIES, weight=0.3) @ OLD.T, wanted, atol=1e-6)
+    expected = 0.3 * new @ isometry.transform(OLD).T + 0.7 * OLD_QUERIES @ OLD.T
+    assert np.allclose(fold_queries(isometry, new, OLD_QUERIES, weight=0.3) @ OLD.T, expected, atol=1e-6)
 
 
 def test_the_folded_query_is_another_mode_when_the_aligner_normalizes() -> None:
@@ -90,9 +90,9 @@ def test_a_short_depth_never_loses_what_both_sides_rank_first() -> None:
 def test_the_bridge_searches_the_old_gallery() -> None:
     back = AffineAligner(np.linalg.pinv(ALIGNER.weight), np.zeros(6))
     scores, ids = QueryBridge(back, over(OLD)).search(NEW_QUERIES, 4)
-    wanted = over(OLD)(back.transform(NEW_QUERIES), 4)
-    assert np.array_equal(ids, wanted[1])
-    assert np.array_equal(scores, wanted[0])
+    expected = over(OLD)(back.transform(NEW_QUERIES), 4)
+    assert np.array_equal(ids, expected[1])
+    assert np.array_equal(scores, expected[0])
 
 
 def test_a_mixed_gallery_of_one_scale_is_one_gallery() -> None:
@@ -100,9 +100,9 @@ def test_a_mixed_gallery_of_one_scale_is_one_gallery() -> None:
     names = np.array([f"row-{row}" for row in range(30)], dtype=object)
     mixed = MixedGallery(over(rows[:12], names[:12]), over(rows[12:] / 2, names[12:]), scale=2.0)
     scores, ids = mixed.search(NEW_QUERIES, 8)
-    wanted = over(rows)(NEW_QUERIES, 8)
-    assert np.array_equal(ids, wanted[1])
-    assert np.allclose(scores, wanted[0], atol=1e-6)
+    expected = over(rows)(NEW_QUERIES, 8)
+    assert np.array_equal(ids, expected[1])
+    assert np.allclose(scores, expected[0], atol=1e-6)
 
 
 def test_calibration_undoes_a_change_of_scale() -> None:
@@ -122,8 +122,8 @@ def test_a_calibrated_gallery_ranks_as_the_native_one_would() -> None:
         return 0.5 * scores - 0.2, ids
 
     scale, offset = calibrate_scores(rows @ rows.T, 0.5 * (rows @ rows.T) - 0.2)
-    found = MixedGallery(over(rows[:30], names[:30]), shrunk, scale=scale, offset=offset).search(NEW_QUERIES, 10)
-    assert np.array_equal(found[1], over(rows)(NEW_QUERIES, 10)[1])
+    result = MixedGallery(over(rows[:30], names[:30]), shrunk, scale=scale, offset=offset).search(NEW_QUERIES, 10)
+    assert np.array_equal(result[1], over(rows)(NEW_QUERIES, 10)[1])
 
 
 def test_the_weight_is_never_chosen_on_the_query_it_is_reported_on() -> None:

@@ -60,12 +60,12 @@ def database(postgres: str) -> Iterator[Database]:
 @pytest.fixture(scope="session")
 def aligner(tmp_path_factory: pytest.TempPathFactory) -> OnnxAligner:
     """24 → 16 dimensions."""
-    made = make_pairs(200, source_dim=24, target_dim=16)
+    synthetic = make_pairs(200, source_dim=24, target_dim=16)
     artifact = save_artifact(
-        AffineAligner(made.matrix, made.offset),
+        AffineAligner(synthetic.matrix, synthetic.offset),
         tmp_path_factory.mktemp("artifact") / "old-to-new",
-        source=made.pairs.source.space,
-        target=made.pairs.target.space,
-        split=split_pairs(made.pairs),
+        source=synthetic.pairs.source.space,
+        target=synthetic.pairs.target.space,
+        split=split_pairs(synthetic.pairs),
     )
     return OnnxAligner(artifact, threads=1)

@@ -71,8 +71,8 @@ def test_learns_what_ridge_cannot(kind: str, preset: str | None, options: dict[s
 
 def test_skip_learns_directions_that_ridge_cannot(curved: PairSplit) -> None:
     def off(aligner: Aligner) -> float:
-        found, wanted = aligner.transform(curved.test.source.vectors), curved.test.target.vectors
-        cosines = np.sum(found * wanted, axis=1) / np.linalg.norm(found, axis=1) / np.linalg.norm(wanted, axis=1)
+        result, expected = aligner.transform(curved.test.source.vectors), curved.test.target.vectors
+        cosines = np.sum(result * expected, axis=1) / np.linalg.norm(result, axis=1) / np.linalg.norm(expected, axis=1)
         return float(np.mean(1 - cosines))
 
     aligner = fit(curved, "residual", options={"hidden": 64, "dropout": 0.0}, loss="cosine", epochs=10)
@@ -106,18 +106,18 @@ def test_normalizes_where_the_target_does_and_returns_an_evaluating_module_on_th
 
 @pytest.mark.parametrize("kind", ["dense", "residual"])
 def test_the_seed_decides(kind: str, split: PairSplit) -> None:
-    before = torch.get_rng_state()
+    original = torch.get_rng_state()
     first = fit(split, kind, seed=3)
     torch.manual_seed(99)
     assert same(first, fit(split, kind, seed=3))
     assert not same(first, fit(split, kind, seed=4))
-    torch.set_rng_state(before)
+    torch.set_rng_state(original)
 
 
 def test_torchs_own_state_and_precision_stay(split: PairSplit) -> None:
-    before, precision = torch.get_rng_state(), torch.get_float32_matmul_precision()
+    original, precision = torch.get_rng_state(), torch.get_float32_matmul_precision()
     fit(split, "residual", precision="tf32")
-    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(torch.get_rng_state(), original)
     assert torch.get_float32_matmul_precision() == precision
 
 

@@ -35,8 +35,8 @@ def test_fc_aligner_is_the_papers_recipe() -> None:
 
 def test_presets_are_read_without_torch() -> None:
     program = "import sys; sys.modules['torch'] = None; import embcompat.training; print(*embcompat.training.PRESETS)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == list(PRESETS)
+    process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert process.stdout.split() == list(PRESETS)
 
 
 @pytest.mark.parametrize(

@@ -58,12 +58,12 @@ def make_world(*, old_noise: float, new_noise: float, turned: bool = True, same:
     """Make a world; ``same`` gives the new model the old one's eyes, rounded to 8 bits."""
     rng = np.random.default_rng(11)
     items = rng.normal(size=(ITEMS, DIM))
-    asked = items[:QUERIES] + 0.3 * rng.normal(size=(QUERIES, DIM))
+    queries = items[:QUERIES] + 0.3 * rng.normal(size=(QUERIES, DIM))
     turn = np.linalg.qr(rng.normal(size=(DIM, DIM)))[0] if turned else np.eye(DIM)
     ids = {"d": [f"d{row}" for row in range(ITEMS)], "q": [f"q{row}" for row in range(QUERIES)]}
     seen: dict[str, list[np.ndarray]] = {}
     for name, noise in (("old", old_noise), ("new", new_noise)):
-        seen[name] = [rows + noise * rng.normal(size=rows.shape) for rows in (items, asked)]
+        seen[name] = [rows + noise * rng.normal(size=rows.shape) for rows in (items, queries)]
     if same:
         seen["new"] = [np.round(20 * rows) / 20 for rows in seen["old"]]
     sides = []
@@ -259,12 +259,12 @@ def test_single_queries_are_ranked_as_a_naive_search_ranks_them() -> None:
     fitted = {*split.train.ids.tolist(), *split.validation.ids.tolist()}
     converted = ec.convert_embeddings(ec.fit_affine(split.train, split.validation), BETTER.old, BETTER.new.space)
     native = [identifier in fitted for identifier in BETTER.old.ids.tolist()]
-    served = np.where(np.array(native)[:, np.newaxis], BETTER.new.vectors, converted.vectors)
+    actual = np.where(np.array(native)[:, np.newaxis], BETTER.new.vectors, converted.vectors)
     for change in (*changes.gains, *changes.losses):
         row = int(change.query.removeprefix("q"))  # query q7 asks for item d7
         for queries, gallery, rank in (
             (BETTER.old_queries, BETTER.old.vectors, change.before),
-            (BETTER.new_queries, served, change.after),
+            (BETTER.new_queries, actual, change.after),
         ):
             scores = gallery @ queries.vectors[row]
             assert rank == 1 + int((scores > scores[row]).sum())

@@ -27,8 +27,8 @@ ITEMS, QUERIES, FITTED = 500, 80, 60
 
 
 def see(rows: np.ndarray, noise: float, space: SpaceVersion, ids: list[str], seed: int) -> Embeddings:
-    seen = rows + noise * np.random.default_rng(seed).normal(size=rows.shape)
-    return Embeddings(normalize_rows(seen.astype(np.float32)), ids, space)
+    views = rows + noise * np.random.default_rng(seed).normal(size=rows.shape)
+    return Embeddings(normalize_rows(views.astype(np.float32)), ids, space)
 
 
 MEANING = np.random.default_rng(0).normal(size=(ITEMS, 16))
@@ -51,10 +51,10 @@ def modes() -> MeasuredModes:
 
 
 def test_every_mode_is_there_with_what_it_costs(modes: MeasuredModes) -> None:
-    found = [(option.mode, option.fraction, option.needs) for option in modes.options]
+    result = [(option.mode, option.fraction, option.needs) for option in modes.options]
     both, alone = ("old", "new"), ("new",)
     # 60 of 500 items were fitted: 5 and 10 % are native already
-    assert found == [
+    assert result == [
         ("lazy_backfill", None, alone),
         ("lazy_backfill", None, both),
         ("lazy_backfill", None, alone),
@@ -88,11 +88,13 @@ def test_more_is_better_and_all_beat_conversion(modes: MeasuredModes) -> None:
     assert shallow.items is not None
     assert lazy.items is not None
     assert shallow.items < lazy.items
-    made = decide(report, options=[lazy, *modes.options[4:]], quality_floor=0.9)
-    assert made.mode == "backfill"
-    made = decide(report, options=[lazy], quality_floor=0.9)
-    assert made.mode == "reindex"
-    assert any("is not cheaper: it embedded 100.0 % of what a full reindex embeds." in each for each in made.because)
+    decision = decide(report, options=[lazy, *modes.options[4:]], quality_floor=0.9)
+    assert decision.mode == "backfill"
+    decision = decide(report, options=[lazy], quality_floor=0.9)
+    assert decision.mode == "reindex"
+    assert any(
+        "is not cheaper: it embedded 100.0 % of what a full reindex embeds." in each for each in decision.because
+    )
     assert (
         decide(report, options=[lazy.model_copy(update={"share_of_reindex": 0.5})], quality_floor=0.9).mode
         == "lazy_backfill"
@@ -142,11 +144,11 @@ def test_evaluate_decides_among_them(command: list[str]) -> None:
         assert result.exit_code == 0, result.exception
         return json.loads(result.stdout)  # type: ignore[no-any-return]
 
-    found = decided("--quality-floor", "0.9", "--seconds-per-item", "2", "--price-per-item", "0.01")
-    assert {option["mode"] for option in found["options"]} == {"lazy_backfill"}  # type: ignore[attr-defined]
-    assert found["decision"] == "reindex"  # eighty queries bring up most of what a reindex would embed
-    assert any("price" in sentence for sentence in found["because"])  # type: ignore[attr-defined]
-    curve = found["lazy_backfill"][0]  # type: ignore[index]
+    actual = decided("--quality-floor", "0.9", "--seconds-per-item", "2", "--price-per-item", "0.01")
+    assert {option["mode"] for option in actual["options"]} == {"lazy_backfill"}  # type: ignore[attr-defined]
+    assert actual["decision"] == "reindex"  # eighty queries bring up most of what a reindex would embed
+    assert any("price" in sentence for sentence in actual["because"])  # type: ignore[attr-defined]
+    curve = actual["lazy_backfill"][0]  # type: ignore[index]
     assert curve["served"].startswith("one after the other")
     assert len(curve["values"]) == len(curve["rows_embedded"]) == 10
     assert decided("--models-alive", "old")["decision"] == "stay"

@@ -99,9 +99,9 @@ def test_the_figures_survive_json_and_are_printed() -> None:
     console = Console(width=100, record=True, file=None, quiet=False)
     with console.capture() as capture:
         show_result(result, console)
-    shown = capture.get()
-    assert "Words alone" in shown
-    assert "Converting a million documents takes" in shown
+    output = capture.get()
+    assert "Words alone" in output
+    assert "Converting a million documents takes" in output
 
 
 def test_bm25_is_measured_where_queries_have_texts() -> None:

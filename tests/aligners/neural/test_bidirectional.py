@@ -41,9 +41,9 @@ def maps_of(made: PairedEmbeddings, backward: str) -> BidirectionalMaps:
 def test_backward_start_recovers_a_rotation_or_reflection(reflect: bool) -> None:
     known = orthogonal(5, reflect=reflect)
     new = np.random.default_rng(1).standard_normal((50, 5)) + 2.0
-    found = backward_start((new @ known.T).T @ new)
-    np.testing.assert_allclose(found, known, atol=1e-10)
-    assert np.linalg.det(found) == pytest.approx(-1 if reflect else 1)
+    result = backward_start((new @ known.T).T @ new)
+    np.testing.assert_allclose(result, known, atol=1e-10)
+    assert np.linalg.det(result) == pytest.approx(-1 if reflect else 1)
 
 
 def test_backward_start_is_scipys_procrustes_when_square() -> None:
@@ -60,18 +60,18 @@ def test_backward_start_is_orthogonal_and_meets_the_shared_dimensions(old_dim: i
     # In a white space the largest inner product is the least squared error too.
     new = np.linalg.qr(rng.standard_normal((60, new_dim)))[0]
     old = np.concatenate([new @ known.T, rng.standard_normal((60, 7))], axis=1)[:, :old_dim]
-    found = backward_start(old.T @ new)
-    np.testing.assert_allclose(found @ found.T, np.eye(new_dim), atol=1e-10)
+    result = backward_start(old.T @ new)
+    np.testing.assert_allclose(result @ result.T, np.eye(new_dim), atol=1e-10)
     shared = min(old_dim, new_dim)
-    np.testing.assert_allclose((new @ found.T)[:, :shared], old[:, :shared], atol=1e-10)
+    np.testing.assert_allclose((new @ result.T)[:, :shared], old[:, :shared], atol=1e-10)
 
 
 @pytest.mark.parametrize("backward", ["affine", "orthogonal"])
 @pytest.mark.parametrize(("old_dim", "new_dim"), [(6, 6), (4, 7), (7, 4)])
 def test_maps_start_at_the_closed_forms(backward: str, old_dim: int, new_dim: int) -> None:
-    made = pairs(old_dim, new_dim, noise=0.001)
-    maps = maps_of(made, backward)
-    old, new = made.source.vectors, made.target.vectors
+    synthetic = pairs(old_dim, new_dim, noise=0.001)
+    maps = maps_of(synthetic, backward)
+    old, new = synthetic.source.vectors, synthetic.target.vectors
     rotation = backward_start(old.T.astype(np.float64) @ new)
     pair = maps.fold(normalize=False)
     np.testing.assert_allclose(pair.backward_map.weight, rotation, atol=1e-5)
@@ -101,10 +101,10 @@ def test_a_strict_backward_map_stays_orthogonal_and_keeps_its_determinant(reflec
 
 
 def test_folding_gives_what_the_maps_give() -> None:
-    made = pairs(4, 6)
+    synthetic = pairs(4, 6)
     for backward in ("affine", "orthogonal"):
-        maps = maps_of(made, backward)
-        old, new = (torch.tensor(side.vectors[:10]) for side in (made.source, made.target))
+        maps = maps_of(synthetic, backward)
+        old, new = (torch.tensor(side.vectors[:10]) for side in (synthetic.source, synthetic.target))
         with torch.no_grad():
             expected = [side.numpy() for side in maps(old, new)]
         pair = maps.fold(normalize=False)
@@ -116,9 +116,9 @@ def test_folding_gives_what_the_maps_give() -> None:
 
 @pytest.mark.parametrize(("old_dim", "new_dim"), [(6, 6), (4, 6), (6, 4)])
 def test_the_terms_of_the_loss(old_dim: int, new_dim: int) -> None:
-    made = pairs(old_dim, new_dim, count=40)
-    maps = maps_of(made, "affine")
-    old, new = (torch.tensor(side.vectors) for side in (made.source, made.target))
+    synthetic = pairs(old_dim, new_dim, count=40)
+    maps = maps_of(synthetic, "affine")
+    old, new = (torch.tensor(side.vectors) for side in (synthetic.source, synthetic.target))
     labels = torch.arange(40) % 9
     forward, backward = maps(old, new)
     shared = min(old_dim, new_dim)
@@ -143,9 +143,9 @@ def test_the_terms_of_the_loss(old_dim: int, new_dim: int) -> None:
 
 
 def test_a_strict_map_has_no_penalty() -> None:
-    made = pairs(count=40)
-    old, new = (torch.tensor(side.vectors) for side in (made.source, made.target))
-    terms = bidirectional_losses(maps_of(made, "orthogonal"), old, new, None, BidirectionalWeights())
+    synthetic = pairs(count=40)
+    old, new = (torch.tensor(side.vectors) for side in (synthetic.source, synthetic.target))
+    terms = bidirectional_losses(maps_of(synthetic, "orthogonal"), old, new, None, BidirectionalWeights())
     assert "penalty" not in terms
 
 

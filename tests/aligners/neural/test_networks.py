@@ -180,12 +180,12 @@ def test_a_zero_row_stays_finite_when_normalized() -> None:
 def test_transform_leaves_the_module_as_it_was(kind: str) -> None:
     aligner = filled(kind, hidden=8)
     aligner.train()
-    before = aligner.state()
+    original = aligner.state()
     first, second = aligner.transform(rows()), aligner.transform(rows())
     np.testing.assert_array_equal(first, second)
     assert aligner.training
     for name, array in aligner.state().items():
-        np.testing.assert_array_equal(array, before[name])
+        np.testing.assert_array_equal(array, original[name])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -196,10 +196,10 @@ def test_forward_is_the_entire_map(kind: str) -> None:
 
 
 def test_the_seed_decides_and_torchs_own_state_stays() -> None:
-    before = torch.get_rng_state()
+    original = torch.get_rng_state()
     made = [create_aligner("dense", source_dim=6, target_dim=4, hidden=8, seed=seed) for seed in (0, 0, 1)]
     DenseAligner.from_state(made[0].config(), made[0].state())
-    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(torch.get_rng_state(), original)
     first, again, other = (aligner.state()["head.weight"] for aligner in made)
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
@@ -250,6 +250,6 @@ try:
 except ImportError as error:
     print(type(error).__name__, error)
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("MissingExtraError A neural aligner needs the package 'torch'")
-    assert "pip install 'embcompat[train]'" in done.stdout
+    process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert process.stdout.startswith("MissingExtraError A neural aligner needs the package 'torch'")
+    assert "pip install 'embcompat[train]'" in process.stdout

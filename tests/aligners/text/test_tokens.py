@@ -103,9 +103,9 @@ VISIBLE = st.text(alphabet="aBz9_ -éßΣя机ทक\u200b")
 
 @given(st.lists(st.tuples(VISIBLE, st.text(alphabet=HIDDEN))))
 def test_what_no_reader_sees_changes_no_word(parts: list[tuple[str, str]]) -> None:
-    shown = "".join(text for text, _ in parts)
-    assert tokenize("".join(text + hidden for text, hidden in parts)) == tokenize(shown)
-    assert tokenize(shown) == tokenize(shown.replace("\u200b", " "))
+    output = "".join(text for text, _ in parts)
+    assert tokenize("".join(text + hidden for text, hidden in parts)) == tokenize(output)
+    assert tokenize(output) == tokenize(output.replace("\u200b", " "))
 
 
 @given(st.text())
@@ -149,9 +149,9 @@ def test_a_word_has_one_hash_in_any_text(sides: list[list[str]]) -> None:
 @given(st.lists(st.integers(0, 2**64 - 1), unique=True, max_size=300), st.lists(st.integers(0, 2**64 - 1), max_size=30))
 def test_an_index_finds_what_a_dictionary_finds(keys: list[int], others: list[int]) -> None:
     row_of = {key: row for row, key in enumerate(keys)}
-    asked = [*others, *keys, *(key + 1 for key in keys if key < 2**64 - 1)]
-    rows = HashIndex(np.array(keys, dtype=np.uint64)).find(np.array(asked, dtype=np.uint64))
-    assert rows.tolist() == [row_of.get(key, -1) for key in asked]
+    queries = [*others, *keys, *(key + 1 for key in keys if key < 2**64 - 1)]
+    rows = HashIndex(np.array(keys, dtype=np.uint64)).find(np.array(queries, dtype=np.uint64))
+    assert rows.tolist() == [row_of.get(key, -1) for key in queries]
 
 
 def test_neighbours_are_joined_as_they_stood() -> None:

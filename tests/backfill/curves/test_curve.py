@@ -58,14 +58,14 @@ def test_mixed_ranks_are_those_of_the_naive_loop(depth: int) -> None:
     native, converted = np.round(rng.standard_normal((2, 80)), 1).astype(np.float32)  # rounded, so that scores tie
     turns = rng.integers(0, 4, size=(3, 80)).astype(np.int16)
     relevant = np.array([2, 30, 31, 79])
-    found = mixed_ranks(native, converted, relevant, turns, 4, depth)
+    result = mixed_ranks(native, converted, relevant, turns, 4, depth)
     for number, mine in enumerate(turns):
         for step in range(4):
             mixed = np.where(mine <= step, native, converted)
             ranks = np.argsort(np.argsort(-mixed, kind="stable"))[relevant] + 1
             within = ranks <= depth
-            assert np.array_equal(found[number, step][within], ranks[within])
-            assert (found[number, step][~within] > depth).all()
+            assert np.array_equal(result[number, step][within], ranks[within])
+            assert (result[number, step][~within] > depth).all()
 
 
 @pytest.mark.parametrize("metric", ["ndcg@10", "map"])
@@ -114,8 +114,8 @@ def test_an_order_that_knows_better_is_recommended_and_wins() -> None:
     vectors = (new.vectors + noise).astype(np.float32)
     converted = Embeddings(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), new.ids, new.space)
     convertibility = np.linalg.norm(noise, axis=1).astype(np.float32)
-    asked = new.vectors + 0.1 * rng.standard_normal(new.vectors.shape).astype(np.float32)
-    queries = Embeddings(asked / np.linalg.norm(asked, axis=1, keepdims=True), new.ids, new.space)
+    requests = new.vectors + 0.1 * rng.standard_normal(new.vectors.shape).astype(np.float32)
+    queries = Embeddings(requests / np.linalg.norm(requests, axis=1, keepdims=True), new.ids, new.space)
     backlog = Backlog(pairs.source, converted, convertibility=convertibility)
     task = SearchTask(queries, Qrels.one_each(new.ids.tolist()))
     curve = backfill_curve(backlog, new, task, orders=["convertibility", "recommended"])

@@ -95,8 +95,8 @@ class World:
         self.ids = [f"d{row}" for row in range(ITEMS)]
 
         def see(rows: NDArray[Any], noise: float, space: SpaceVersion, ids: Sequence[str]) -> Embeddings:
-            seen = rows + noise * rng.normal(size=rows.shape)
-            return Embeddings(normalize_rows(seen.astype(np.float32)), ids, space)
+            views = rows + noise * rng.normal(size=rows.shape)
+            return Embeddings(normalize_rows(views.astype(np.float32)), ids, space)
 
         asked = self.ids[:QUERIES]
         self.old, self.new = see(meaning, 0.7, OLD, self.ids), see(meaning, 0.1, NEW, self.ids)
@@ -114,11 +114,11 @@ def world() -> World:
 
 
 def test_as_deep_as_the_gallery_it_ranks_as_a_full_reindex(world: World) -> None:
-    wanted = Rows(world.ids, world.new.vectors).search(world.new_queries.vectors, 10)
+    nearest = Rows(world.ids, world.new.vectors).search(world.new_queries.vectors, 10)
     with world.lazy(depth=ITEMS) as lazy:
         scores, ids = lazy.search(world.new_queries.vectors, k=10)
-    assert np.array_equal(ids, wanted[1])
-    assert np.allclose(scores, wanted[0], atol=1e-6)
+    assert np.array_equal(ids, nearest[1])
+    assert np.allclose(scores, nearest[0], atol=1e-6)
     assert world.rows.native == set(world.ids)
     assert np.array_equal(np.stack(list(world.rows.vectors.values())), world.new.vectors)
 
@@ -164,20 +164,20 @@ def test_a_batch_of_queries_embeds_together_what_one_after_the_other_would(world
 def test_a_fused_search_brings_the_candidates(world: World) -> None:
     old_rows = Rows(world.ids, world.old.vectors)
     fused = FusedSearch(world.rows.search, old_rows.search)
-    wanted = fused.search(world.new_queries.vectors[:3], world.old_queries.vectors[:3], 15)[1]
+    nearest = fused.search(world.new_queries.vectors[:3], world.old_queries.vectors[:3], 15)[1]
     with LazyBackfill(fused.search, world.model, world.rows, JOB, depth=15) as lazy:
         lazy.search(world.new_queries.vectors[:3], world.old_queries.vectors[:3], k=5)
-    assert set(world.model.asked) == set(wanted.ravel().tolist())
+    assert set(world.model.asked) == set(nearest.ravel().tolist())
 
 
 def test_queries_at_the_same_time_never_embed_an_item_twice(world: World) -> None:
     world.model.seconds = 0.01
-    found: dict[int, list[str]] = {}
+    result: dict[int, list[str]] = {}
     with world.lazy(depth=25, batch_size=7) as lazy:
 
         def serve(number: int) -> None:
             query = world.new_queries.vectors[number % 4][np.newaxis]
-            found[number] = lazy.search(query, k=5)[1][0].tolist()
+            result[number] = lazy.search(query, k=5)[1][0].tolist()
 
         threads = [threading.Thread(target=serve, args=(number,)) for number in range(12)]
         for thread in threads:
@@ -185,7 +185,7 @@ def test_queries_at_the_same_time_never_embed_an_item_twice(world: World) -> Non
         for thread in threads:
             thread.join()
         assert lazy.counters.degraded == 0
-    assert len(found) == 12
+    assert len(result) == 12
     assert len(world.model.asked) == len(set(world.model.asked)) == len(world.rows.native)
 
 
@@ -271,12 +271,12 @@ def test_items_that_are_gone_stay_converted_and_are_asked_for_once(world: World)
     with LazyBackfill(world.rows.search, model, world.rows, JOB, depth=10) as lazy:
         lazy.search(query, k=5)
         lazy.flush()
-        asked = len(model.asked)
-        _, found = LazyBackfill.search(lazy, query, k=10)
-        assert best[3] in found[0].tolist()
+        count = len(model.asked)
+        _, nearest = LazyBackfill.search(lazy, query, k=10)
+        assert best[3] in nearest[0].tolist()
         assert model.asked.count(best[3]) == 1
         assert lazy.counters.items_refused >= 1
-        assert asked == 10
+        assert count == 10
     assert best[3] not in world.rows.native
 
 
@@ -374,18 +374,18 @@ def test_warming_up_embeds_what_was_asked_for_most_often(world: World) -> None:
     with world.lazy(batch_size=2) as lazy:
         assert lazy.warm_up(log, rows=2) == 2
         assert world.model.asked == ["d9", "d7"]
-        done: list[int] = []
-        assert lazy.warm_up(log, progress=done.append) == 1
-        assert sum(done) == 4
+        counts: list[int] = []
+        assert lazy.warm_up(log, progress=counts.append) == 1
+        assert sum(counts) == 4
         assert lazy.warm_up(log) == 0
     assert world.rows.native == {"d7", "d8", "d9"}
 
 
 def test_a_candidate_without_any_vector_comes_last(world: World) -> None:
     del world.rows.vectors["d1"]
-    found = np.array([["d1", "d2", "d3"]], dtype=object)
+    result = np.array([["d1", "d2", "d3"]], dtype=object)
     model = Model(world.new.select([2, 3]))
-    with LazyBackfill(lambda queries, k: (np.zeros((1, k)), found), model, world.rows, JOB, depth=3) as lazy:
+    with LazyBackfill(lambda queries, k: (np.zeros((1, k)), result), model, world.rows, JOB, depth=3) as lazy:
         scores, ids = lazy.search(world.new_queries.vectors[:1], k=3)
     assert ids[0, 2] == "d1"
     assert scores[0, 2] == -np.inf
@@ -412,8 +412,8 @@ def test_items_are_embedded_by_id_and_failures_named() -> None:
 
     skipped: list[Any] = []
     embed = embed_items(Lengths(), {"a": "one", "b": "bad", "c": "three"}, on_skip=skipped.append)
-    found = embed(["c", "x", "b", "a"])
-    assert dict(zip(found.ids.tolist(), found.vectors[:, 0].tolist(), strict=True)) == {"c": 5.0, "a": 3.0}
+    result = embed(["c", "x", "b", "a"])
+    assert dict(zip(result.ids.tolist(), result.vectors[:, 0].tolist(), strict=True)) == {"c": 5.0, "a": 3.0}
     assert {item.id: item.reason for item in skipped} == {"x": "there is no such item", "b": "bad is not a text"}
 
 
@@ -462,10 +462,10 @@ def test_a_warm_gallery_costs_nothing_more(world: World) -> None:
 
 
 def test_a_query_never_finds_itself(world: World) -> None:
-    asked = world.old.select(range(QUERIES)), world.new.select(range(QUERIES))
-    sides = Sides(*asked, world.old, world.new, world.converted)
+    queries = world.old.select(range(QUERIES)), world.new.select(range(QUERIES))
+    sides = Sides(*queries, world.old, world.new, world.converted)
     qrels = Qrels({f"d{row}": {f"d{row}": 1.0, f"d{row + 1}": 1.0} for row in range(QUERIES)})
-    relevance = match_qrels(qrels, asked[0].ids, world.old.ids, exclude_self=True)
+    relevance = match_qrels(qrels, queries[0].ids, world.old.ids, exclude_self=True)
     curve = replay_lazy(sides, relevance, np.zeros(ITEMS, dtype=bool), depth=ITEMS, metric="mrr")
     assert np.array_equal(curve.values, curve.reindex)
 

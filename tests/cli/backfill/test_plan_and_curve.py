@@ -57,25 +57,25 @@ def curve_of(files: Path, *words: object, queries: bool = True) -> dict[str, Any
 
 
 def test_a_curve_for_each_order(files: Path, tmp_path: Path) -> None:
-    found = curve_of(files, "--orders", "random,class_mean,convertibility,recommended", "--out", tmp_path / "c.json")
-    assert set(found["orders"]) == {"random", "class_mean", "convertibility", "recommended"}
-    for order in found["orders"].values():
+    result = curve_of(files, "--orders", "random,class_mean,convertibility,recommended", "--out", tmp_path / "c.json")
+    assert set(result["orders"]) == {"random", "class_mean", "convertibility", "recommended"}
+    for order in result["orders"].values():
         assert order["fractions"][0] == pytest.approx(160 / 260)
         assert order["fractions"][-1] == 1.0
         assert len(order["fractions"]) == len(order["metric"]) == 11
         assert order["auc"] == pytest.approx(np.mean(order["metric"]))
-    assert json.loads((tmp_path / "c.json").read_text()) == found
+    assert json.loads((tmp_path / "c.json").read_text()) == result
     page = CliRunner().invoke(app, ["report", str(tmp_path / "c.json"), "--out", str(tmp_path / "page.html")])
     assert page.exit_code == 0, page.exception
     fused = curve_of(files, "--orders", "random", "--fused-weight", "0.5", "--steps", "3")
-    assert fused["orders"]["random"]["metric"] != found["orders"]["random"]["metric"][::5]
+    assert fused["orders"]["random"]["metric"] != result["orders"]["random"]["metric"][::5]
 
 
 def test_tables_fit_and_verification_takes_unseen_subjects(files: Path, tmp_path: Path) -> None:
     words = ["--old-gallery", files / "old-gallery.parquet", "--new-gallery", files / "new-gallery.parquet"]
-    shown = run("curve", files / "artifact", *words, "--orders", "class_mean", "--steps", "3")
-    assert max(map(len, shown.splitlines())) <= 80
-    assert {"class", "mean", "random", "area"} <= set(shown.split())
+    output = run("curve", files / "artifact", *words, "--orders", "class_mean", "--steps", "3")
+    assert max(map(len, output.splitlines())) <= 80
+    assert {"class", "mean", "random", "area"} <= set(output.split())
     faces = tmp_path / "faces"
     pairs = make_pairs(300, source_dim=10, target_dim=10, noise=0.4, normalized=True, subjects=60).pairs
     split = split_pairs(pairs, validation=0.3, test=0.4)
@@ -84,11 +84,11 @@ def test_tables_fit_and_verification_takes_unseen_subjects(files: Path, tmp_path
     pairs.source.save(tmp_path / "old.parquet")
     pairs.target.save(tmp_path / "new.parquet")
     words = ["--old-gallery", tmp_path / "old.parquet", "--new-gallery", tmp_path / "new.parquet", "--json"]
-    found = json.loads(run("curve", faces, *words, "--task", "verification", "--far", "0.01", "--steps", "3"))
+    result = json.loads(run("curve", faces, *words, "--task", "verification", "--far", "0.01", "--steps", "3"))
     known = len(split.train) + len(split.validation) + 30  # 6 of the 24 test subjects teach the orders
-    assert found["metric"] == "tar@far=0.01"
-    assert found["orders"]["random"]["fractions"][0] == pytest.approx(known / 300)
-    assert set(found["orders"]) == {"random", "class_mean", "predicted_error", "convertibility", "recommended"}
+    assert result["metric"] == "tar@far=0.01"
+    assert result["orders"]["random"]["fractions"][0] == pytest.approx(known / 300)
+    assert set(result["orders"]) == {"random", "class_mean", "predicted_error", "convertibility", "recommended"}
 
 
 def test_pairs_of_a_refitted_aligner_are_not_held_out(tmp_path: Path) -> None:
@@ -97,8 +97,8 @@ def test_pairs_of_a_refitted_aligner_are_not_held_out(tmp_path: Path) -> None:
     pairs.source.save(tmp_path / "old.parquet")
     pairs.target.save(tmp_path / "new.parquet")
     words = ["--old-gallery", tmp_path / "old.parquet", "--new-gallery", tmp_path / "new.parquet", "--json"]
-    found = json.loads(run("curve", tmp_path / "a", *words, "--steps", "3", "--orders", "random"))
-    assert found["orders"]["random"]["fractions"][0] == pytest.approx(500 / 700)
+    figures = json.loads(run("curve", tmp_path / "a", *words, "--steps", "3", "--orders", "random"))
+    assert figures["orders"]["random"]["fractions"][0] == pytest.approx(500 / 700)
     result = CliRunner().invoke(
         app, ["backfill", "curve", str(tmp_path / "a"), *map(str, words), "--orders", "predicted_error"]
     )
@@ -112,10 +112,10 @@ def plan_of(files: Path, folder: Path, *words: object) -> dict[str, Any]:
 
 def test_a_plan_within_a_budget(files: Path, tmp_path: Path) -> None:
     words = ["--order", "class_mean", "--seconds-per-item", "2", "--price-per-item", "0.5"]
-    found = plan_of(files, tmp_path, "--budget-rows", "25", *words)
+    result = plan_of(files, tmp_path, "--budget-rows", "25", *words)
     kept, ids = read_plan(tmp_path / "PLAN.json")
-    assert found["count"] == len(ids) == 25
-    assert kept.artifact == found["artifact"]
+    assert result["count"] == len(ids) == 25
+    assert kept.artifact == result["artifact"]
     assert (kept.native_items, kept.gallery_size, kept.seconds, kept.money) == (160, 260, 50.0, 12.5)
     fitted = {f"item-{number}" for number in range(160)}
     assert not fitted & set(ids)
@@ -133,8 +133,8 @@ def test_the_model_is_timed_on_the_items(files: Path, tmp_path: Path, monkeypatc
 
     monkeypatch.setattr("embcompat.extractors.load_extractor", lambda _: Known())
     (tmp_path / "items.txt").write_text("one\ntwo\nthree\nfour\n")
-    found = plan_of(files, tmp_path, "--budget-rows", "9", "-e", "known", "--items", tmp_path / "items.txt")
-    assert 0 < found["seconds"] < 9
+    actual = plan_of(files, tmp_path, "--budget-rows", "9", "-e", "known", "--items", tmp_path / "items.txt")
+    assert 0 < actual["seconds"] < 9
     arguments = [str(files / "artifact"), str(files / "old-gallery.parquet"), "--budget-rows", "9", "-e", "known"]
     result = CliRunner().invoke(app, ["backfill", "plan", *arguments])
     assert "must be given together" in str(result.exception)

@@ -86,9 +86,9 @@ def test_planned_rows_become_native_and_a_second_run_has_nothing_to_do(
     split: PairSplit, artifact: Artifact, url: str, plan: str, tmp_path: Path
 ) -> None:
     split.train.target.save(tmp_path / "new.parquet")
-    found = json.loads(ok(plan, url, "--new-vectors", tmp_path / "new.parquet", "--json"))
-    assert (found["planned"], found["rows"], found["already_native"], found["failures"]) == (80, 80, 0, {})
-    assert found["gallery"] == {"native": 80, "converted": len(split.train) - 80, "missing": 0}
+    result = json.loads(ok(plan, url, "--new-vectors", tmp_path / "new.parquet", "--json"))
+    assert (result["planned"], result["rows"], result["already_native"], result["failures"]) == (80, 80, 0, {})
+    assert result["gallery"] == {"native": 80, "converted": len(split.train) - 80, "missing": 0}
     ids = split.train.ids.tolist()
     rows = target_of(url, artifact, ids)
     place = {identifier: row for row, identifier in enumerate(rows.ids)}
@@ -128,11 +128,11 @@ def test_an_extractor_embeds_the_items_and_failures_are_listed(
     ids = split.train.ids.tolist()
     lines = [{"id": each, "text": "" if each == ids[3] else each} for each in ids if each != ids[5]]
     (tmp_path / "items.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    found = json.loads(ok(plan, url, "--extractor", "known", "--items", tmp_path / "items.jsonl", "--json"))
-    assert found["rows"] == 78
-    assert found["failures"] == {ids[3]: "there is nothing in it", ids[5]: "there is no such item"}
-    shown = " ".join(ok(plan, url, "--extractor", "known", "--items", tmp_path / "items.jsonl").split())
-    assert f"{ids[5]}: there is no such item" in shown
+    result = json.loads(ok(plan, url, "--extractor", "known", "--items", tmp_path / "items.jsonl", "--json"))
+    assert result["rows"] == 78
+    assert result["failures"] == {ids[3]: "there is nothing in it", ids[5]: "there is no such item"}
+    output = " ".join(ok(plan, url, "--extractor", "known", "--items", tmp_path / "items.jsonl").split())
+    assert f"{ids[5]}: there is no such item" in output
 
 
 def test_a_run_is_measured_as_it_goes(split: PairSplit, artifact: Artifact, url: str, tmp_path: Path) -> None:
@@ -170,9 +170,9 @@ def test_a_pair_of_artifacts_maps_native_vectors_to_the_shared_space(tmp_path: P
     assert json.loads(ok(plan, url, *options))["rows"] == 70
     ids = split.train.ids[:70].tolist()
     rows = target_of(url, forward.artifact, ids)
-    wanted = dict(zip(ids, pair.backward_map.transform(split.train.target.vectors[:70]), strict=True))
+    expected = dict(zip(ids, pair.backward_map.transform(split.train.target.vectors[:70]), strict=True))
     assert rows.native.all()
-    assert np.allclose(rows.vectors, [wanted[each] for each in rows.ids], atol=1e-5)
+    assert np.allclose(rows.vectors, [expected[each] for each in rows.ids], atol=1e-5)
 
 
 def test_bad_input(split: PairSplit, artifact: Artifact, url: str, plan: str, tmp_path: Path) -> None:

@@ -73,22 +73,22 @@ def embed_file(path: str, *args: str) -> Embeddings:
 
 def test_lines_of_a_text_file(folder: Path) -> None:
     Path("in.txt").write_bytes("\ufeffone\r\nthree\nß 日本語\n".encode())
-    found = embed_file("in.txt")
-    assert found.ids.tolist() == ["0", "1", "2"]
-    assert found.vectors[:, 0].tolist() == [3, 5, 5]
-    assert found.labels is None
-    assert found.space.id == "lengths@2"
+    result = embed_file("in.txt")
+    assert result.ids.tolist() == ["0", "1", "2"]
+    assert result.vectors[:, 0].tolist() == [3, 5, 5]
+    assert result.labels is None
+    assert result.space.id == "lengths@2"
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
 def test_the_usual_columns(folder: Path, suffix: str) -> None:
     rows = [{"id": "a", "text": "one, two\nthree", "label": "x"}, {"id": "b", "text": "four", "label": "y"}]
     write(Path(f"in.{suffix}"), rows)
-    found = embed_file(f"in.{suffix}")
-    assert found.ids.tolist() == ["a", "b"]
-    assert found.vectors[:, 0].tolist() == [14, 4]
-    assert found.labels is not None
-    assert found.labels.tolist() == ["x", "y"]
+    result = embed_file(f"in.{suffix}")
+    assert result.ids.tolist() == ["a", "b"]
+    assert result.vectors[:, 0].tolist() == [14, 4]
+    assert result.labels is not None
+    assert result.labels.tolist() == ["x", "y"]
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
@@ -96,11 +96,11 @@ def test_chosen_columns_and_limit(folder: Path, suffix: str) -> None:
     rows = [{"key": number, "body": "x" * (number + 1), "other": "y", "kind": "k"} for number in range(5)]
     write(Path(f"in.{suffix}"), rows)
     chosen = ("--id-column", "key", "--text-column", "body", "--label-column", "kind", "--limit", "3")
-    found = embed_file(f"in.{suffix}", *chosen)
-    assert found.ids.tolist() == ["0", "1", "2"]
-    assert found.vectors[:, 0].tolist() == [1, 2, 3]
-    assert found.labels is not None
-    assert set(found.labels) == {"k"}
+    result = embed_file(f"in.{suffix}", *chosen)
+    assert result.ids.tolist() == ["0", "1", "2"]
+    assert result.vectors[:, 0].tolist() == [1, 2, 3]
+    assert result.labels is not None
+    assert set(result.labels) == {"k"}
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -118,9 +118,9 @@ def test_the_only_other_column_is_the_text(folder: Path) -> None:
     write(Path("in.jsonl"), [{"_id": 7, "query": "what"}])
     assert read_items(Path("in.jsonl")).ids == ["7"]
     write(Path("in.csv"), [{"sentence": "a"}, {"sentence": "b"}])
-    found = read_items(Path("in.csv"))
-    assert (found.items, found.ids, found.labels) == (["a", "b"], ["0", "1"], None)
-    assert found.origin == "texts from column 'sentence', ids are row numbers from 0"
+    result = read_items(Path("in.csv"))
+    assert (result.items, result.ids, result.labels) == (["a", "b"], ["0", "1"], None)
+    assert result.origin == "texts from column 'sentence', ids are row numbers from 0"
 
 
 def test_a_very_long_field(folder: Path) -> None:
@@ -134,14 +134,14 @@ def test_a_folder_of_images(folder: Path) -> None:
         Image.new("RGB", (4, 4)).save(Path("photos", name))
     Path("photos/ann/notes.txt").write_text("not an image")
     Path("photos/ann/.hidden.jpg").write_text("not an image")
-    found = embed_file("photos", "--option", "modality=face")
-    assert found.ids.tolist() == ["ann/1.jpg", "ann/2.PNG", "bob/3.jpg"]
-    assert found.labels is not None
-    assert found.labels.tolist() == ["ann", "ann", "bob"]
+    result = embed_file("photos", "--option", "modality=face")
+    assert result.ids.tolist() == ["ann/1.jpg", "ann/2.PNG", "bob/3.jpg"]
+    assert result.labels is not None
+    assert result.labels.tolist() == ["ann", "ann", "bob"]
     assert embed_file("photos/bob", "--option", "modality=face").labels is None
-    shown = run("embed", "photos", "-e", "lengths", "-o", "out.parquet", "--overwrite", "--option", "modality=face")
-    assert "Left out: 1 .txt." in shown.stderr
-    assert "Left out: 1 hidden or cache folder .thumbnails." in shown.stderr
+    output = run("embed", "photos", "-e", "lengths", "-o", "out.parquet", "--overwrite", "--option", "modality=face")
+    assert "Left out: 1 .txt." in output.stderr
+    assert "Left out: 1 hidden or cache folder .thumbnails." in output.stderr
     Path("photos/again").symlink_to("ann")
     linked = run("embed", "photos", "-e", "lengths", "-o", "out.parquet", "--overwrite", "--option", "modality=face")
     assert "Left out: 1 links to a folder that is read already." in linked.stderr
@@ -171,15 +171,15 @@ def test_a_stopped_run_resumes(folder: Path) -> None:
     assert kept == 4 * 20
     with parts.open("ab") as stream:
         stream.write(b"half a record")
-    asked: list[str] = []
+    requests: list[str] = []
 
     class Counting(Lengths):
         def extract(self, items: Sequence[Any]) -> NDArray[np.float32]:
-            asked.extend(items)
+            requests.extend(items)
             return super().extract(items)
 
     extract_embeddings(Counting(), Path("in.txt").read_text().split(), parts=parts)
-    assert asked == ["eeeee", "ffffff"]
+    assert requests == ["eeeee", "ffffff"]
     assert embed_file("in.txt").vectors.ravel().tolist() == [1, 2, 3, 4, 5, 6]
     assert not parts.exists()
 
@@ -221,9 +221,9 @@ def test_bad_items_end_the_run_or_are_skipped_and_listed(folder: Path) -> None:
     with pytest.raises(ExtractionError, match=r"item 'b' \(row 1\) cannot be embedded: there is nothing in it"):
         embed_file("in.jsonl")
     assert not Path("out.parquet").exists()
-    shown = run("embed", "in.jsonl", "--extractor", "lengths", "--out", "out.parquet", "--skip-errors").stdout
-    assert "out.parquet: 1 vectors of 1 numbers in lengths@2" in shown
-    assert "Skipped 2:\n  b: there is nothing in it\n  c: there is nothing in it\n" in shown
+    output = run("embed", "in.jsonl", "--extractor", "lengths", "--out", "out.parquet", "--skip-errors").stdout
+    assert "out.parquet: 1 vectors of 1 numbers in lengths@2" in output
+    assert "Skipped 2:\n  b: there is nothing in it\n  c: there is nothing in it\n" in output
     Path("empty.txt").write_text("\n\n")
     with pytest.raises(ExtractionError, match="not one of 2 items could be embedded"):
         embed_file("empty.txt", "--skip-errors")
@@ -231,15 +231,15 @@ def test_bad_items_end_the_run_or_are_skipped_and_listed(folder: Path) -> None:
 
 def test_a_long_list_of_skips_is_cut(folder: Path) -> None:
     Path("in.txt").write_text("one" + "\n" * 20 + "two")
-    shown = run("embed", "in.txt", "--extractor", "lengths", "--out", "out.parquet", "--skip-errors").stdout
-    assert "Skipped 19:" in shown
-    assert "and 9 more; --json lists all" in shown
+    output = run("embed", "in.txt", "--extractor", "lengths", "--out", "out.parquet", "--skip-errors").stdout
+    assert "Skipped 19:" in output
+    assert "and 9 more; --json lists all" in output
 
 
 def test_json_for_machines(folder: Path) -> None:
     Path("in.txt").write_text("one\n\nthree")
-    shown = run("embed", "in.txt", "--extractor", "lengths", "--out", "out.parquet", "--skip-errors", "--json").stdout
-    result = json.loads(shown)
+    output = run("embed", "in.txt", "--extractor", "lengths", "--out", "out.parquet", "--skip-errors", "--json").stdout
+    result = json.loads(output)
     assert result.pop("seconds") > 0
     assert result == {
         "schema_version": 1,
@@ -258,14 +258,14 @@ def test_json_for_machines(folder: Path) -> None:
 
 def test_an_interrupted_run_keeps_what_was_there(folder: Path) -> None:
     Path("in.txt").write_text("one\ntwo\nthree\nfour\nfive five")
-    before = embed_file("in.txt")
+    original = embed_file("in.txt")
     # An interruption comes out as Abort, or as 130, by the version of click.
     result = CliRunner().invoke(
         app, ["embed", "in.txt", "--extractor", "lengths", "--out", "out.parquet", "--overwrite", "--option", "stop=9"]
     )
     assert result.exit_code != 0
     assert sorted(path.name for path in folder.iterdir()) == [".out.parquet.parts", "in.txt", "out.parquet"]
-    np.testing.assert_array_equal(Embeddings.load("out.parquet").vectors, before.vectors)
+    np.testing.assert_array_equal(Embeddings.load("out.parquet").vectors, original.vectors)
 
 
 @pytest.mark.parametrize(

@@ -122,8 +122,8 @@ def test_every_format_goes_through_every_command(name: str, tmp_path: Path) -> N
     assert "Paired 160 of 160 and 160 rows." in fitted.stderr
     judged = run("evaluate", artifact, *galleries, "--labels", labels)
     assert f"{old} names no space: taken to be ada@2, as the artifact says." in judged.stderr
-    moved = run("thresholds", artifact, *galleries, "--labels", labels, "--threshold", "0.5", "--json")
-    assert json.loads(moved.stdout)["kind"] == "thresholds"
+    shifted_rows = run("thresholds", artifact, *galleries, "--labels", labels, "--threshold", "0.5", "--json")
+    assert json.loads(shifted_rows.stdout)["kind"] == "thresholds"
     curve = tmp_path / "curve.json"
     run(
         "backfill",
@@ -142,8 +142,8 @@ def test_every_format_goes_through_every_command(name: str, tmp_path: Path) -> N
     plan = ["--out", tmp_path / "PLAN.json", "--ids", tmp_path / "ids.txt"]
     run("backfill", "plan", artifact, old, "--budget-rows", "5", *plan)
     converted = tmp_path / "converted.parquet"
-    told = run("convert", artifact, old, converted)
-    assert "names no space: taken to be ada@2, as the artifact says." in told.stderr
+    outcome = run("convert", artifact, old, converted)
+    assert "names no space: taken to be ada@2, as the artifact says." in outcome.stderr
     copy = Embeddings.load(converted)
     assert (len(copy), copy.space.id) == (160, "mini@1")
     assert copy.row_numbers == (name in ("array.npy", "base.fvecs", "base.fbin"))
@@ -235,8 +235,8 @@ def test_a_store_takes_the_place_of_a_file(tmp_path: Path) -> None:
         "--out",
         artifact,
     )
-    told = run("evaluate", artifact, "--old-gallery", url, "--new-gallery", new, "--id-column", "sku")
-    assert f"{url} names no space: taken to be ada@2, as the artifact says." in told.stderr
+    outcome = run("evaluate", artifact, "--old-gallery", url, "--new-gallery", new, "--id-column", "sku")
+    assert f"{url} names no space: taken to be ada@2, as the artifact says." in outcome.stderr
     plan = ["--out", tmp_path / "PLAN.json", "--ids", tmp_path / "ids.txt", "--budget-rows", "5"]
     run("backfill", "plan", artifact, url, *plan)
     (tmp_path / "who.txt").write_text("".join(f"{row}\tc{row % 5}\n" for row in range(160)))
@@ -278,9 +278,12 @@ def test_a_file_with_other_columns_is_migrated(name: str, tmp_path: Path, monkey
     address = f"{name}#embedding?key=sku"
     run("migrate", "run", "a", address)
     run("migrate", "cutover", "a", address)
-    served = Embeddings.load(address)
-    assert (served.space.id, served.ids.tolist()) == (PAIRS.target.space.id, [str(row * 7) for row in range(160)])
-    assert (served.vectors * NEW).sum(axis=1).mean() > 0.8
+    embeddings = Embeddings.load(address)
+    assert (embeddings.space.id, embeddings.ids.tolist()) == (
+        PAIRS.target.space.id,
+        [str(row * 7) for row in range(160)],
+    )
+    assert (embeddings.vectors * NEW).sum(axis=1).mean() > 0.8
     copy = pd.read_parquet(name)
     assert copy["body"].tolist() == ["text"] * 160
     np.testing.assert_array_equal(np.stack(copy["other"]), NEW)
@@ -304,10 +307,10 @@ def test_a_data_frame_reaches_a_verdict_as_the_page_says(tmp_path: Path, monkeyp
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(3)
     meaning = rng.standard_normal((600, 12))
-    asked = meaning[:60] + 0.3 * rng.standard_normal((60, 12))
+    queries = meaning[:60] + 0.3 * rng.standard_normal((60, 12))
     turn = np.linalg.qr(rng.standard_normal((12, 12)))[0]
     for model, noise, turned in (("old", 0.9, np.eye(12)), ("new", 0.2, turn)):
-        for name, rows in ((f"{model}.parquet", meaning), (f"{model}-queries.parquet", asked)):
+        for name, rows in ((f"{model}.parquet", meaning), (f"{model}-queries.parquet", queries)):
             frame((rows + noise * rng.standard_normal(rows.shape)) @ turned).to_parquet(name)
     Path("qrels.tsv").write_text("".join(f"{row * 7} 0 {row * 7} 1\n" for row in range(60)))
     fit, evaluate = documented("From a data frame")

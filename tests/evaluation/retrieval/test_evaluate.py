@@ -36,9 +36,9 @@ def world() -> dict[str, Any]:
     """Forty queries with two relevant items each, of 150; the new model sees more than the old one."""
     rng = np.random.default_rng(11)
     meaning = rng.normal(size=(ITEMS, 12))
-    asked = meaning[: 2 * QUERIES].reshape(QUERIES, 2, 12).mean(axis=1)
-    noise = {"items": rng.normal(size=meaning.shape), "queries": rng.normal(size=asked.shape)}
-    gallery, queries = meaning + 0.3 * noise["items"], asked + 0.3 * noise["queries"]
+    requests = meaning[: 2 * QUERIES].reshape(QUERIES, 2, 12).mean(axis=1)
+    noise = {"items": rng.normal(size=meaning.shape), "queries": rng.normal(size=requests.shape)}
+    gallery, queries = meaning + 0.3 * noise["items"], requests + 0.3 * noise["queries"]
     ids, query_ids = [f"d{row}" for row in range(ITEMS)], [f"q{row}" for row in range(QUERIES)]
     weak = rng.normal(size=(12, 8))
     return {
@@ -57,11 +57,11 @@ def with_vectors(embeddings: Embeddings, vectors: np.ndarray) -> Embeddings:
 
 def trec(scores: np.ndarray, world: dict[str, Any], measure: str, ids: list[str] | None = None) -> np.ndarray:
     """Let trec_eval judge a matrix of scores."""
-    names, asked = world["old_gallery"].ids, world["old_queries"].ids
-    run = {q: {d: float(s) for d, s in zip(names, row, strict=True)} for q, row in zip(asked, scores, strict=True)}
+    names, queries = world["old_gallery"].ids, world["old_queries"].ids
+    run = {q: {d: float(s) for d, s in zip(names, row, strict=True)} for q, row in zip(queries, scores, strict=True)}
     qrels = {q: {d: int(gain) for d, gain in items.items()} for q, items in world["qrels"].gains.items()}
-    found = pytrec_eval.RelevanceEvaluator(qrels, {measure}).evaluate(run)
-    return np.array([next(iter(found[query].values())) for query in (ids or asked)])
+    result = pytrec_eval.RelevanceEvaluator(qrels, {measure}).evaluate(run)
+    return np.array([next(iter(result[query].values())) for query in (ids or queries)])
 
 
 # Properties
@@ -89,11 +89,11 @@ def test_the_gap_is_zero_at_the_status_quo_and_one_at_a_full_reindex(world: dict
 def test_a_worse_map_never_retains_more(world: dict[str, Any]) -> None:
     noise = np.random.default_rng(2).normal(size=(ITEMS, 12))
     new = world["new_gallery"]
-    found = [
+    result = [
         evaluate_retrieval(**(world | {"converted": with_vectors(new, new.vectors + step * noise)})).retention.value
         for step in (0.0, 0.3, 1.0, 5.0)
     ]
-    assert found == sorted(found, reverse=True)
+    assert result == sorted(result, reverse=True)
 
 
 def test_turning_a_space_changes_nothing(world: dict[str, Any]) -> None:
@@ -151,9 +151,9 @@ def test_fitted_items_are_served_native_and_headline_queries_are_free_of_them(wo
     assert report.query_ids == tuple(f"q{row}" for row in range(5, QUERIES))
     assert (report.queries, report.in_sample_queries, report.residual) == (35, 5, False)
     assert report.native_fraction == 10 / ITEMS
-    served = broken.copy()
-    served[:10] = world["new_gallery"].vectors[:10]
-    scores = pairwise_scores(world["new_queries"].vectors, served, "cosine")
+    actual = broken.copy()
+    actual[:10] = world["new_gallery"].vectors[:10]
+    scores = pairwise_scores(world["new_queries"].vectors, actual, "cosine")
     expected = trec(scores, world, "ndcg_cut.10")
     np.testing.assert_allclose(report.per_query["converted"], expected[5:], rtol=1e-12)
     assert report.in_sample["ndcg@10"]["converted"].value == pytest.approx(expected[:5].mean())
@@ -181,8 +181,8 @@ def test_where_native_rows_flatter_the_converted_line_the_reader_is_told(world: 
     crowd = world["converted"].vectors * 0.05 + lift / np.linalg.norm(lift)
     fitted = [f"d{row}" for row in range(80, ITEMS)]
     report = evaluate_retrieval(**(world | {"converted": with_vectors(world["converted"], crowd)}), native_ids=fitted)
-    served, alone = (part.differences["converted"].value for part in report.parts)
-    assert abs(served - alone) > 0.05
+    actual, alone = (part.differences["converted"].value for part in report.parts)
+    assert abs(actual - alone) > 0.05
     assert any("score on different scales" in note for note in report.notes)
 
 
@@ -246,15 +246,15 @@ def test_queries_that_are_items_do_not_find_themselves() -> None:
     new = Embeddings(items, old.ids, space, labels)
     rows = np.arange(0, 60, 2)
     shared = {"old_gallery": old, "new_gallery": new, "converted": new, "metric": "cmc@1"}
-    asked = {"old_queries": old.select(rows), "new_queries": new.select(rows)}
-    qrels = Qrels.from_labels(asked["old_queries"], old)
-    report = evaluate_retrieval(**shared, **asked, qrels=qrels, exclude_self=True)
+    queries = {"old_queries": old.select(rows), "new_queries": new.select(rows)}
+    qrels = Qrels.from_labels(queries["old_queries"], old)
+    report = evaluate_retrieval(**shared, **queries, qrels=qrels, exclude_self=True)
     scores = pairwise_scores(items[rows], items, "cosine")
     scores[np.arange(len(rows)), rows] = -9
     nearest = scores.argmax(axis=1)
     expected = [labels[row] == labels[near] for row, near in zip(rows, nearest, strict=True)]
     assert report.per_query["full_reindex"].tolist() == expected
-    assert evaluate_retrieval(**shared, **asked, qrels=qrels).lines["full_reindex"].value == 1.0
+    assert evaluate_retrieval(**shared, **queries, qrels=qrels).lines["full_reindex"].value == 1.0
 
 
 def test_queries_without_a_relevant_item_are_counted_and_left_out(world: dict[str, Any]) -> None:
@@ -300,21 +300,21 @@ def test_a_reindex_that_finds_nothing_has_no_retention(world: dict[str, Any]) ->
 
 def test_the_report_is_json(world: dict[str, Any]) -> None:
     report = evaluate_retrieval(**world, native_ids=["d140", "d0", "d2"], fused_weights=FUSED_WEIGHTS)
-    found = json.loads(json.dumps(report.to_dict(), allow_nan=False))
-    assert found["metric"] == "ndcg@10"
-    assert found["naive_swap"] is found["naive_swap_interval"] is None
-    assert found["reasons"]["naive_swap"] == "the old space has 8 dimensions and the new one 12"
+    result = json.loads(json.dumps(report.to_dict(), allow_nan=False))
+    assert result["metric"] == "ndcg@10"
+    assert result["naive_swap"] is result["naive_swap_interval"] is None
+    assert result["reasons"]["naive_swap"] == "the old space has 8 dimensions and the new one 12"
     for line in SCORES:
-        assert found[line] == pytest.approx(report.per_query[line].mean())
-        assert found[f"{line}_interval"][0] <= found[line] <= found[f"{line}_interval"][1]
-    assert found["retention_interval"] == [report.retention.low, report.retention.high]
-    assert [part["gallery_size"] for part in found["retention_by_size"]] == [
+        assert result[line] == pytest.approx(report.per_query[line].mean())
+        assert result[f"{line}_interval"][0] <= result[line] <= result[f"{line}_interval"][1]
+    assert result["retention_interval"] == [report.retention.low, report.retention.high]
+    assert [part["gallery_size"] for part in result["retention_by_size"]] == [
         part.gallery_size for part in report.retention_by_size
     ]
-    assert found["metrics"]["map"]["converted"].keys() == {"value", "low", "high"}
-    assert found["in_sample"]["ndcg@10"].keys() == set(SCORES)
-    assert found["queries"] == report.queries == 38
-    assert {*LINES, "retention", "gap", "differences", "native_fraction", "notes"} <= found.keys()
+    assert result["metrics"]["map"]["converted"].keys() == {"value", "low", "high"}
+    assert result["in_sample"]["ndcg@10"].keys() == set(SCORES)
+    assert result["queries"] == report.queries == 38
+    assert {*LINES, "retention", "gap", "differences", "native_fraction", "notes"} <= result.keys()
 
 
 def test_bad_input(world: dict[str, Any]) -> None:
@@ -334,8 +334,8 @@ def test_bad_input(world: dict[str, Any]) -> None:
 
 def test_queries_may_be_embedded_with_another_prompt(world: dict[str, Any]) -> None:
     space = NEW.model_copy(update={"fingerprint": {"prompt": "query: "}})
-    asked = Embeddings(world["new_queries"].vectors, world["new_queries"].ids, space)
-    assert evaluate_retrieval(**(world | {"new_queries": asked})).queries == QUERIES
+    queries = Embeddings(world["new_queries"].vectors, world["new_queries"].ids, space)
+    assert evaluate_retrieval(**(world | {"new_queries": queries})).queries == QUERIES
 
 
 # Real text

@@ -24,13 +24,13 @@ def sides() -> Sides:
     rng = np.random.default_rng(0)
     items = rng.normal(size=(ITEMS, 8))
     ids = [f"d{row}" for row in range(ITEMS)], [f"q{row}" for row in range(QUERIES)]
-    made = []
+    results = []
     for rows, names in ((items[:QUERIES], ids[1]), (items, ids[0])):
         for name, noise in (("old", 0.9), ("new", 0.4)):
             space = ec.SpaceVersion(name=name, version="1", dim=8, normalized=True)
-            seen = normalize_rows((rows + noise * rng.normal(size=rows.shape)).astype(np.float32))
-            made.append(ec.Embeddings(seen, names, space))
-    return Sides(*made, ec.Embeddings(made[2].vectors, ids[0], made[3].space))
+            views = normalize_rows((rows + noise * rng.normal(size=rows.shape)).astype(np.float32))
+            results.append(ec.Embeddings(views, names, space))
+    return Sides(*results, ec.Embeddings(results[2].vectors, ids[0], results[3].space))
 
 
 @pytest.fixture(scope="module")

@@ -48,10 +48,10 @@ def test_metrics_equal_trec_eval(seed: int) -> None:
     }
     measures = {"ndcg_cut.3,10", "recall.1,10", "success.1,5", "recip_rank", "map"}
     expected = pytrec_eval.RelevanceEvaluator(qrels, measures).evaluate(run)
-    for ours, theirs in names.items():
+    for ours, reference in names.items():
         np.testing.assert_allclose(
             metric_per_query(ours, ranks, judged),
-            [expected[str(query)][theirs] for query in range(len(judged))],
+            [expected[str(query)][reference] for query in range(len(judged))],
             rtol=1e-12,
             err_msg=ours,
         )

@@ -29,10 +29,10 @@ def labelled(names: str, labels: str | None) -> Embeddings:
 def test_trec_files_are_read(tmp_path: Path) -> None:
     path = tmp_path / "qrels.tsv"
     path.write_text("q1\t0\tdoc one\t2\nq1\t0\td2\t0\n\nq2 Q0 d3 -1\nq2 0 d4 1\n", encoding="utf-8")
-    made = read_qrels(path)
-    assert made.gains == {"q1": {"doc one": 2.0, "d2": 0.0}, "q2": {"d3": -1.0, "d4": 1.0}}
-    assert made.relevant_items() == {"doc one", "d4"}
-    assert len(made) == 2
+    qrels = read_qrels(path)
+    assert qrels.gains == {"q1": {"doc one": 2.0, "d2": 0.0}, "q2": {"d3": -1.0, "d4": 1.0}}
+    assert qrels.relevant_items() == {"doc one", "d4"}
+    assert len(qrels) == 2
 
 
 @pytest.mark.parametrize(
@@ -68,19 +68,19 @@ def test_gains_must_be_finite() -> None:
 
 
 def test_labels_become_judgements() -> None:
-    made = Qrels.from_labels(labelled("pq", "xz"), labelled("abc", "xyx"))
-    assert made.gains == {"p": {"a": 1.0, "c": 1.0}, "q": {}}
+    qrels = Qrels.from_labels(labelled("pq", "xz"), labelled("abc", "xyx"))
+    assert qrels.gains == {"p": {"a": 1.0, "c": 1.0}, "q": {}}
     with pytest.raises(InputError, match="must have labels"):
         Qrels.from_labels(labelled("p", None), labelled("a", "x"))
 
 
 def test_judgements_are_matched_to_rows() -> None:
     qrels = Qrels({"b": {"x": 1, "z": 3, "gone": 1}, "a": {"y": 0}, "c": {"gone": 1}, "absent": {"x": 1}})
-    found = match_qrels(qrels, ids("a", "b", "c"), ids("z", "y", "x"), exclude_self=False)
-    assert found.queries.tolist() == [1]
-    assert found.rows.tolist() == [2, 0]
-    assert found.gains.tolist() == [1.0, 3.0]
-    assert found.offsets.tolist() == [0, 2]
+    relevance = match_qrels(qrels, ids("a", "b", "c"), ids("z", "y", "x"), exclude_self=False)
+    assert relevance.queries.tolist() == [1]
+    assert relevance.rows.tolist() == [2, 0]
+    assert relevance.gains.tolist() == [1.0, 3.0]
+    assert relevance.offsets.tolist() == [0, 2]
 
 
 def test_equal_ids_of_queries_and_items_mean_the_same_only_when_said() -> None:
@@ -94,29 +94,29 @@ def test_equal_ids_of_queries_and_items_mean_the_same_only_when_said() -> None:
 
 def test_fitted_items_leak_and_can_be_taken_out() -> None:
     qrels = Qrels({"a": {"x": 1, "y": 2}, "b": {"y": 1}, "c": {"z": 1}})
-    found = match_qrels(qrels, ids("a", "b", "c"), ids("x", "y", "z"), exclude_self=False)
+    relevance = match_qrels(qrels, ids("a", "b", "c"), ids("x", "y", "z"), exclude_self=False)
     native = np.array([False, True, False])
-    assert found.leaked(native).tolist() == [True, True, False]
-    free = found.select(~found.leaked(native))
+    assert relevance.leaked(native).tolist() == [True, True, False]
+    free = relevance.select(~relevance.leaked(native))
     assert (free.queries.tolist(), free.rows.tolist(), free.offsets.tolist()) == ([2], [2], [0, 1])
-    rest = found.without(native)
+    rest = relevance.without(native)
     assert (rest.queries.tolist(), rest.rows.tolist(), rest.gains.tolist()) == ([0, 2], [0, 2], [1.0, 1.0])
     assert [part.tolist() for part in rest.left_out] == [[0], [1]]
 
 
 def test_what_a_query_must_not_find_follows_it_through_a_selection() -> None:
     qrels = Qrels({name: {"x": 1} for name in "abc"})
-    found = match_qrels(qrels, ids("a", "b", "c"), ids("x", "c", "a"), exclude_self=True)
-    assert [part.tolist() for part in found.left_out] == [[0, 2], [2, 1]]
-    kept = found.select(np.array([False, True, True]))
+    relevance = match_qrels(qrels, ids("a", "b", "c"), ids("x", "c", "a"), exclude_self=True)
+    assert [part.tolist() for part in relevance.left_out] == [[0, 2], [2, 1]]
+    kept = relevance.select(np.array([False, True, True]))
     assert [part.tolist() for part in kept.left_out] == [[1], [1]]
 
 
 def test_no_judged_query() -> None:
-    found = match_qrels(Qrels({}), ids("a"), ids("x"), exclude_self=True)
-    assert len(found) == 0
-    assert found.leaked(np.array([True])).shape == (0,)
-    assert len(found.without(np.array([True]))) == 0
+    relevance = match_qrels(Qrels({}), ids("a"), ids("x"), exclude_self=True)
+    assert len(relevance) == 0
+    assert relevance.leaked(np.array([True])).shape == (0,)
+    assert len(relevance.without(np.array([True]))) == 0
 
 
 def test_a_click_log_gives_graded_judgements(tmp_path: Path) -> None:

@@ -30,18 +30,18 @@ def relevance(items: list[list[int]], left_out: list[tuple[int, int]] = []) -> R
 
 def naive(terms: list[ScoreTerm], judged: Relevance, allowed: set[int]) -> list[int]:
     """Sort the whole gallery for each query and look the relevant items up."""
-    count, found = len(terms[0].gallery), []
+    count, result = len(terms[0].gallery), []
     hidden = set(zip(*(part.tolist() for part in judged.left_out), strict=True))
     for number, query in enumerate(judged.queries):
         scores = np.zeros(count)
         for term in terms:
-            asked = np.repeat(term.queries[query][np.newaxis], count, axis=0)
-            scores += term.weight * row_scores(asked, term.gallery, term.similarity).astype(np.float64)
+            queries = np.repeat(term.queries[query][np.newaxis], count, axis=0)
+            scores += term.weight * row_scores(queries, term.gallery, term.similarity).astype(np.float64)
         kept = [row for row in range(count) if row in allowed and (number, row) not in hidden]
         order = sorted(kept, key=lambda row: (-np.float32(scores[row]), row))
         mine = judged.rows[judged.offsets[number] : judged.offsets[number + 1]]
-        found += [order.index(row) + 1 for row in mine]
-    return found
+        result += [order.index(row) + 1 for row in mine]
+    return result
 
 
 @pytest.fixture
@@ -54,17 +54,19 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_ranks_equal_the_naive_loop(data: st.DataObject) -> None:
-    count, dim, asked = (data.draw(st.integers(1, high)) for high in (24, 3, 5))
+    count, dim, requests = (data.draw(st.integers(1, high)) for high in (24, 3, 5))
     similarity = data.draw(st.sampled_from(SIMILARITIES))
     numbers = st.integers(-2, 2)  # coarse, so that ties and equal rows are common
     rows = st.lists(st.lists(numbers, min_size=dim, max_size=dim), min_size=count, max_size=count)
     gallery = np.array(data.draw(rows), dtype=np.float32)
-    queries = gallery[np.arange(asked) % count]
+    queries = gallery[np.arange(requests) % count]
     item = st.integers(0, count - 1)
-    items = data.draw(st.lists(st.lists(item, min_size=1, max_size=4, unique=True), min_size=asked, max_size=asked))
+    items = data.draw(
+        st.lists(st.lists(item, min_size=1, max_size=4, unique=True), min_size=requests, max_size=requests)
+    )
     left_out = [
         (number, row)
-        for number, row in data.draw(st.lists(st.tuples(st.integers(0, asked - 1), item), max_size=5, unique=True))
+        for number, row in data.draw(st.lists(st.tuples(st.integers(0, requests - 1), item), max_size=5, unique=True))
         if row not in items[number]
     ]
     judged = relevance(items, left_out)
@@ -89,8 +91,8 @@ def test_blocks_change_no_rank(similarity: Similarity, request: pytest.FixtureRe
 def test_ranks_agree_with_search(similarity: Similarity) -> None:
     queries, gallery = vectors(9, 32, seed=1), vectors(9_000, 32)
     gallery[8_500:] = gallery[:500]
-    found = search(queries, gallery, k=40, similarity=similarity)[1]
-    judged = relevance([[int(row) for row in each[::3]] for each in found])
+    nearest = search(queries, gallery, k=40, similarity=similarity)[1]
+    judged = relevance([[int(row) for row in each[::3]] for each in nearest])
     ranks = rank_relevant([ScoreTerm(queries, gallery, similarity)], judged)
     assert ranks[0].tolist() == list(range(1, 41, 3)) * 9
 
@@ -102,8 +104,8 @@ def test_nested_galleries_are_ranked_in_one_pass() -> None:
     order = np.concatenate([np.arange(12), np.random.default_rng(0).permutation(np.arange(12, 40))])
     terms = [ScoreTerm(queries, gallery, "cosine")]
     ranks = rank_relevant(terms, judged, order=order, sizes=[12, 23, 40])
-    for found, size in zip(ranks, (12, 23, 40), strict=True):
-        assert found.tolist() == naive(terms, judged, set(order[:size].tolist()))
+    for result, size in zip(ranks, (12, 23, 40), strict=True):
+        assert result.tolist() == naive(terms, judged, set(order[:size].tolist()))
     assert (np.diff(ranks, axis=0) >= 0).all()
 
 

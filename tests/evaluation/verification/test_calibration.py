@@ -21,8 +21,8 @@ def made_pairs(scale=1.0, noise=0.7, *, subjects=200, seed=0, similarity="euclid
 
 
 def test_a_change_of_scale_changes_the_threshold_by_that_scale():
-    before, after = made_pairs(), made_pairs(3.0)
-    transfer = transfer_threshold(before, after, -1.5, replicates=50)
+    original, after = made_pairs(), made_pairs(3.0)
+    transfer = transfer_threshold(original, after, -1.5, replicates=50)
     assert transfer.threshold.value == pytest.approx(-4.5, rel=0.02)
     assert transfer.threshold.low <= -4.5 * 0.98
     assert transfer.threshold.high >= -4.5 * 1.02
@@ -32,10 +32,10 @@ def test_a_change_of_scale_changes_the_threshold_by_that_scale():
 
 
 def test_the_false_acceptance_rate_is_kept_and_what_it_costs_is_told():
-    before, after = made_pairs(noise=0.4), made_pairs(noise=0.8, seed=1)
-    threshold = threshold_at_frr(before.genuine.scores, 0.05, votes=before.genuine.votes)
-    transfer = transfer_threshold(before, after, threshold, replicates=50)
-    old, new = rates_at(before, threshold), rates_at(after, transfer.threshold.value)
+    original, after = made_pairs(noise=0.4), made_pairs(noise=0.8, seed=1)
+    threshold = threshold_at_frr(original.genuine.scores, 0.05, votes=original.genuine.votes)
+    transfer = transfer_threshold(original, after, threshold, replicates=50)
+    old, new = rates_at(original, threshold), rates_at(after, transfer.threshold.value)
     assert transfer.far.value == old.far
     assert new.far <= old.far
     assert rates_at(after, float(np.nextafter(transfer.threshold.value, -np.inf))).far > old.far
@@ -46,19 +46,19 @@ def test_the_false_acceptance_rate_is_kept_and_what_it_costs_is_told():
 
 
 def test_too_few_errors_are_said():
-    before = made_pairs()
-    scores = np.sort(naive_impostors(before))[::-1]
+    original = made_pairs()
+    scores = np.sort(naive_impostors(original))[::-1]
     between = (scores[:-1] + scores[1:]) / 2  # between[k - 1] lets k pairs through
-    few = transfer_threshold(before, made_pairs(2.0), float(between[ENOUGH_ERRORS - 2]), replicates=10)
+    few = transfer_threshold(original, made_pairs(2.0), float(between[ENOUGH_ERRORS - 2]), replicates=10)
     assert few.impostor_errors == ENOUGH_ERRORS - 1
     assert "29 false acceptances in 39,800 held-out impostor pairs; below 30" in few.warning
-    enough = transfer_threshold(before, made_pairs(2.0), float(between[ENOUGH_ERRORS - 1]), replicates=10)
+    enough = transfer_threshold(original, made_pairs(2.0), float(between[ENOUGH_ERRORS - 1]), replicates=10)
     assert (enough.impostor_errors, enough.warning) == (ENOUGH_ERRORS, None)
 
 
 def test_without_errors_the_threshold_is_the_highest_impostor_score_seen():
-    before, after = made_pairs(), made_pairs(2.0)
-    transfer = transfer_threshold(before, after, -1e-9, replicates=20)
+    original, after = made_pairs(), made_pairs(2.0)
+    transfer = transfer_threshold(original, after, -1e-9, replicates=20)
     assert transfer.impostor_errors == 0
     assert transfer.threshold.value == pytest.approx(naive_impostors(after).max())
     assert transfer.far.high == pytest.approx(3 / transfer.impostor_pairs)
@@ -75,17 +75,17 @@ def test_a_transfer_survives_json():
 
 
 def test_messages():
-    before = made_pairs()
+    original = made_pairs()
     with pytest.raises(InputError, match="same subjects with equally many rows"):
-        transfer_threshold(before, made_pairs(subjects=100), -1.0)
+        transfer_threshold(original, made_pairs(subjects=100), -1.0)
     with pytest.raises(InputError, match="must be a finite score. Got nan"):
-        transfer_threshold(before, made_pairs(), np.nan)
+        transfer_threshold(original, made_pairs(), np.nan)
     with pytest.raises(InputError, match="a cosine, from -1 to 1. Got 1.5. .*1 minus the distance"):
         transfer_threshold(made_pairs(similarity="cosine"), made_pairs(similarity="cosine"), 1.5)
     with pytest.raises(InputError, match="at most 0. Got 1.1. Pass -1.1"):
-        transfer_threshold(before, before, 1.1)
+        transfer_threshold(original, original, 1.1)
     with pytest.raises(InputError, match="which accepts all of them"):
-        transfer_threshold(before, made_pairs(), -1e9)
+        transfer_threshold(original, made_pairs(), -1e9)
 
 
 def naive_impostors(pairs):

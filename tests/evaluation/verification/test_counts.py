@@ -163,9 +163,9 @@ def test_rates_do_not_change_under_rotation(similarity):
     turned = VerificationPairs(
         pairs.anchors @ rotation, pairs.positives @ rotation, pairs.anchor_subjects, pairs.positive_subjects, similarity
     )
-    ours, theirs = far_at_frr(pairs, 0.1), far_at_frr(turned, 0.1)
-    assert (ours.false_acceptances, ours.false_rejections) == (theirs.false_acceptances, theirs.false_rejections)
-    assert ours.threshold == pytest.approx(theirs.threshold, rel=1e-6)
+    ours, reference = far_at_frr(pairs, 0.1), far_at_frr(turned, 0.1)
+    assert (ours.false_acceptances, ours.false_rejections) == (reference.false_acceptances, reference.false_rejections)
+    assert ours.threshold == pytest.approx(reference.threshold, rel=1e-6)
 
 
 def test_thresholds_may_come_in_any_order():

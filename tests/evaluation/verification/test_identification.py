@@ -58,8 +58,8 @@ def test_open_set_rates_follow_their_definition(rank):
     scores = identification_scores(*made())
     rates = open_set_rates(scores, fpir=0.2, rank=rank)
     assert rates.fpir.value == np.mean(scores.stranger_scores > rates.threshold) == 0.2
-    found = (scores.mate_scores > rates.threshold) & (scores.mate_ranks <= rank)
-    assert rates.fnir.value == pytest.approx(1 - np.mean(found))
+    result = (scores.mate_scores > rates.threshold) & (scores.mate_ranks <= rank)
+    assert rates.fnir.value == pytest.approx(1 - np.mean(result))
     assert rates.fnir.low <= rates.fnir.value <= rates.fnir.high
 
 

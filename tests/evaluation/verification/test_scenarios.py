@@ -19,9 +19,9 @@ from embcompat.testing import make_pairs
 
 def world(similarity="euclidean", *, noise=0.0, count=240, subjects=80):
     """Old, new and perfectly converted embeddings: new is old, rotated."""
-    made = make_pairs(count, source_dim=8, target_dim=8, subjects=subjects, noise=noise, similarity=similarity)
-    converted = AffineAligner(made.matrix, made.offset).transform(made.pairs.source.vectors)
-    return made.pairs.source, made.pairs.target, as_new(made.pairs.target, converted)
+    synthetic = make_pairs(count, source_dim=8, target_dim=8, subjects=subjects, noise=noise, similarity=similarity)
+    converted = AffineAligner(synthetic.matrix, synthetic.offset).transform(synthetic.pairs.source.vectors)
+    return synthetic.pairs.source, synthetic.pairs.target, as_new(synthetic.pairs.target, converted)
 
 
 def as_new(new, vectors):

@@ -52,10 +52,10 @@ def test_joined_files_read_as_one_table(options: dict[str, object]) -> None:
 
 def test_one_file_keeps_what_its_footer_says() -> None:
     data = encode(make_table(20, 0).replace_schema_metadata({"key": "value"}), row_group_size=6)
-    before, after = (pq.ParquetFile(pa.BufferReader(whole)) for whole in (data, join([data])))
-    assert after.schema_arrow.equals(before.schema_arrow, check_metadata=True)
-    for index in range(before.num_row_groups):
-        old, new = before.metadata.row_group(index), after.metadata.row_group(index)
+    original, after = (pq.ParquetFile(pa.BufferReader(whole)) for whole in (data, join([data])))
+    assert after.schema_arrow.equals(original.schema_arrow, check_metadata=True)
+    for index in range(original.num_row_groups):
+        old, new = original.metadata.row_group(index), after.metadata.row_group(index)
         assert [old.column(column).to_dict() for column in range(5)] == [
             new.column(column).to_dict() for column in range(5)
         ]

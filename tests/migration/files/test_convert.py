@@ -111,15 +111,15 @@ def test_an_interrupted_run_goes_on_with_any_batch_size(
 ) -> None:
     target = tmp_path / "new.parquet"
     interrupt(artifact, source, target, rows=rows, batch_size=first)
-    done: list[int] = []
+    counts: list[int] = []
 
     @contextmanager
     def count(_rows: int) -> Iterator[Advance]:
-        yield done.append
+        yield counts.append
 
     report = convert_file(artifact, source, target, batch_size=second, progress=count)
     assert report.resumed_rows == min(1000, -(-rows // first) * first)
-    assert sum(done) == 1000 - report.resumed_rows
+    assert sum(counts) == 1000 - report.resumed_rows
     np.testing.assert_allclose(Embeddings.load(target).vectors, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -160,8 +160,8 @@ def test_a_run_killed_again_and_again_loses_nothing(
         assert not target.exists()
     report = convert_file(artifact, source, target, space=artifact.source)
     assert report.resumed_rows == 450
-    found = np.load(target) if suffix == ".npy" else Embeddings.load(target).vectors
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    embeddings = np.load(target) if suffix == ".npy" else Embeddings.load(target).vectors
+    np.testing.assert_allclose(embeddings, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -248,9 +248,9 @@ def test_npy_is_converted_from_any_float_type_and_order(
             batch_size=300,
             overwrite=True,
         )
-        found = np.load(tmp_path / "new.npy")
-        assert found.dtype == np.float32
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+        vectors = np.load(tmp_path / "new.npy")
+        assert vectors.dtype == np.float32
+        np.testing.assert_allclose(vectors, expected, rtol=1e-4, atol=1e-5)
         assert report.sampled_rows == 256
 
 

@@ -52,10 +52,10 @@ def check(artifact: Artifact, old: Path, new: Path) -> None:
     aligner = OnnxAligner(artifact, threads=1)
     assert sorted(entry.name for entry in new.iterdir()) == sorted(entry.name for entry in old.iterdir())
     for path in old.iterdir():
-        source, found = Embeddings.load(path), Embeddings.load(new / path.name)
-        assert found.ids.tolist() == source.ids.tolist()
-        assert found.space == artifact.target
-        np.testing.assert_allclose(found.vectors, aligner.transform(source.vectors), rtol=1e-4, atol=1e-5)
+        source, embeddings = Embeddings.load(path), Embeddings.load(new / path.name)
+        assert embeddings.ids.tolist() == source.ids.tolist()
+        assert embeddings.space == artifact.target
+        np.testing.assert_allclose(embeddings.vectors, aligner.transform(source.vectors), rtol=1e-4, atol=1e-5)
 
 
 def test_only_what_is_missing_or_was_made_from_something_else_is_done(
@@ -116,7 +116,7 @@ def test_the_command_converts_a_folder(artifact: Artifact, old: Path, tmp_path: 
 
 def workers() -> list[int]:
     """Find the actors of this very process's cluster."""
-    found = []
+    result = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             name = (folder / "cmdline").read_bytes().decode(errors="ignore")
@@ -125,8 +125,8 @@ def workers() -> list[int]:
         except OSError:
             continue
         if name.startswith("ray::MapWorker") and os.getpid() in (parent, grandparent):
-            found.append(int(folder.name))
-    return found
+            result.append(int(folder.name))
+    return result
 
 
 def test_a_killed_worker_loses_and_repeats_nothing(artifact: Artifact, old: Path, tmp_path: Path) -> None:
@@ -135,9 +135,9 @@ def test_a_killed_worker_loses_and_repeats_nothing(artifact: Artifact, old: Path
     @contextmanager
     def kill_one(_files: int) -> Iterator[Callable[[int], None]]:
         def advance(_count: int) -> None:
-            if not killed and (found := workers()):
-                killed.append(found[0])
-                os.kill(found[0], signal.SIGKILL)
+            if not killed and (result := workers()):
+                killed.append(result[0])
+                os.kill(result[0], signal.SIGKILL)
 
         yield advance
 

@@ -25,13 +25,13 @@ DIM = 16
 
 @pytest.fixture(scope="module")
 def aligner(tmp_path_factory: pytest.TempPathFactory) -> OnnxAligner:
-    made = make_pairs(200, source_dim=DIM, target_dim=DIM, normalized=True)
+    synthetic = make_pairs(200, source_dim=DIM, target_dim=DIM, normalized=True)
     artifact = save_artifact(
-        AffineAligner(made.matrix, made.offset, normalize=True),
+        AffineAligner(synthetic.matrix, synthetic.offset, normalize=True),
         tmp_path_factory.mktemp("artifact") / "old-to-new",
-        source=made.pairs.source.space,
-        target=made.pairs.target.space,
-        split=split_pairs(made.pairs),
+        source=synthetic.pairs.source.space,
+        target=synthetic.pairs.target.space,
+        split=split_pairs(synthetic.pairs),
     )
     return OnnxAligner(artifact, threads=1)
 
@@ -63,11 +63,11 @@ def test_vectors_come_out_as_they_went_in(factory: str, tmp_path: Path) -> None:
     ids = np.arange(400, dtype=np.int64) * 1_000_003
     positional = factory in ("Flat", "HNSW8")
     save(tmp_path / "a.faiss", factory, vectors, None if positional else ids)
-    found = contents(read_index(tmp_path / "a.faiss"), where="a")
-    assert found.positional == positional
-    order = np.argsort(found.keys)
-    np.testing.assert_array_equal(found.keys[order], np.arange(400) if positional else ids)
-    np.testing.assert_array_equal(found.vectors[order], vectors)
+    stored = contents(read_index(tmp_path / "a.faiss"), where="a")
+    assert stored.positional == positional
+    order = np.argsort(stored.keys)
+    np.testing.assert_array_equal(stored.keys[order], np.arange(400) if positional else ids)
+    np.testing.assert_array_equal(stored.vectors[order], vectors)
 
 
 @pytest.mark.parametrize("factory", ["SQ8", "IVF4,PQ4x4", "PCA8,Flat", "IDMap2,SQ8"])
@@ -117,27 +117,32 @@ def test_kind_wrappers_and_metric_are_kept(factory: str, metric: int, aligner: O
     ids = np.arange(200) * 7 if "IDMap" in factory or "IVF4,Flat" in factory or "IVF4_" in factory else None
     url = save(tmp_path / "a.faiss", factory, vectors, ids, metric)
     original = read_index(tmp_path / "a.faiss")
-    before = layers_of(original)
+    initial = layers_of(original)
     with closing(open_store(url)) as store:
         assert plan_migration(aligner, store).obstacles == ()
         run_migration(aligner, store)
         cut_over(aligner, store)
     index = read_index(tmp_path / "a.faiss")
     after = layers_of(index)
-    assert (type(after.inner), after.wrappers, after.inner.metric_type) == (type(before.inner), before.wrappers, metric)
-    found = contents(index, where="a")
-    order = np.argsort(found.keys)
-    np.testing.assert_array_equal(found.keys[order], np.arange(200) if ids is None else ids)
-    np.testing.assert_allclose(found.vectors[order], aligner.transform(vectors), rtol=1e-4, atol=1e-5)
+    assert (type(after.inner), after.wrappers, after.inner.metric_type) == (
+        type(initial.inner),
+        initial.wrappers,
+        metric,
+    )
+    stored = contents(index, where="a")
+    order = np.argsort(stored.keys)
+    np.testing.assert_array_equal(stored.keys[order], np.arange(200) if ids is None else ids)
+    np.testing.assert_allclose(stored.vectors[order], aligner.transform(vectors), rtol=1e-4, atol=1e-5)
 
 
 def test_a_metric_that_the_new_space_does_not_have_must_be_chosen(tmp_path: Path) -> None:
-    made = make_pairs(100, source_dim=DIM, target_dim=DIM)
+    synthetic = make_pairs(100, source_dim=DIM, target_dim=DIM)
     spaces = [
-        space.model_copy(update={"similarity": "dot"}) for space in (made.pairs.source.space, made.pairs.target.space)
+        space.model_copy(update={"similarity": "dot"})
+        for space in (synthetic.pairs.source.space, synthetic.pairs.target.space)
     ]
     artifact = save_artifact(
-        AffineAligner(made.matrix, made.offset), tmp_path / "a", source=spaces[0], target=spaces[1]
+        AffineAligner(synthetic.matrix, synthetic.offset), tmp_path / "a", source=spaces[0], target=spaces[1]
     )
     aligner = OnnxAligner(artifact, threads=1)
     url = save(tmp_path / "a.faiss", "Flat", unit_vectors(20), metric=faiss.METRIC_L2)
@@ -155,9 +160,11 @@ def test_a_metric_that_the_new_space_does_not_have_must_be_chosen(tmp_path: Path
 
 
 def test_parts_that_do_not_divide_the_new_length_are_planned(tmp_path: Path) -> None:
-    made = make_pairs(100, source_dim=DIM, target_dim=DIM - 1, normalized=True)
-    spaces = {"source": made.pairs.source.space, "target": made.pairs.target.space}
-    artifact = save_artifact(AffineAligner(made.matrix, made.offset, normalize=True), tmp_path / "artifact", **spaces)
+    synthetic = make_pairs(100, source_dim=DIM, target_dim=DIM - 1, normalized=True)
+    spaces = {"source": synthetic.pairs.source.space, "target": synthetic.pairs.target.space}
+    artifact = save_artifact(
+        AffineAligner(synthetic.matrix, synthetic.offset, normalize=True), tmp_path / "artifact", **spaces
+    )
     url = save(tmp_path / "a.faiss", "IVF4,PQ4x4,RFlat", unit_vectors(200))
     with closing(open_store(url)) as store:
         (obstacle,) = plan_migration(OnnxAligner(artifact, threads=1), store).obstacles
@@ -211,8 +218,8 @@ def test_ids_that_are_places_need_every_row(aligner: OnnxAligner, tmp_path: Path
     with closing(open_store(url)) as store:
         run_migration(aligner, store)
         cut_over(aligner, store)
-    found = contents(read_index(tmp_path / "a.faiss"), where="a")
-    np.testing.assert_allclose(found.vectors, aligner.transform(vectors), rtol=1e-4, atol=1e-5)
+    stored = contents(read_index(tmp_path / "a.faiss"), where="a")
+    np.testing.assert_allclose(stored.vectors, aligner.transform(vectors), rtol=1e-4, atol=1e-5)
     vectors[7] = 0
     url = save(tmp_path / "b.faiss", "Flat", vectors)
     with closing(open_store(url)) as store, pytest.raises(StoreError, match="ids of this file are places in it"):
@@ -272,9 +279,9 @@ def test_a_torn_record_is_cut_off_and_the_last_one_counts(tmp_path: Path) -> Non
 
 
 def test_a_cosine_space_must_be_normalized(tmp_path: Path) -> None:
-    made = make_pairs(100, source_dim=DIM, target_dim=DIM)
-    spaces = (made.pairs.source.space, made.pairs.target.space)
-    aligner = AffineAligner(made.matrix, made.offset)
+    synthetic = make_pairs(100, source_dim=DIM, target_dim=DIM)
+    spaces = (synthetic.pairs.source.space, synthetic.pairs.target.space)
+    aligner = AffineAligner(synthetic.matrix, synthetic.offset)
     artifact = save_artifact(aligner, tmp_path / "artifact", source=spaces[0], target=spaces[1])
     url = save(tmp_path / "a.faiss", "Flat", unit_vectors(5))
     with (

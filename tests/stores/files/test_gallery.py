@@ -85,13 +85,13 @@ def test_the_new_file_says_its_space(bench: StoreBench, tmp_path: Path) -> None:
     path = tmp_path / "old.parquet"
     Embeddings(vectors, [f"item-{row}" for row in range(30)], source, labels=["x"] * 30).save(path)
     migrate(bench.same, path)
-    found = Embeddings.load(path)
-    assert found.space == target
-    assert set(found.labels.tolist()) == {"x"}
-    np.testing.assert_allclose(found.vectors, bench.same.transform(vectors), rtol=1e-4, atol=1e-4)
+    embeddings = Embeddings.load(path)
+    assert embeddings.space == target
+    assert set(embeddings.labels.tolist()) == {"x"}
+    np.testing.assert_allclose(embeddings.vectors, bench.same.transform(vectors), rtol=1e-4, atol=1e-4)
     other = SpaceVersion(name="other", version="1", dim=SOURCE_DIM)
     path = tmp_path / "other.parquet"
-    Embeddings(vectors, found.ids, other).save(path)
+    Embeddings(vectors, embeddings.ids, other).save(path)
     with pytest.raises(SpaceMismatchError, match="'other@1'"):
         migrate(bench.same, path)
 

@@ -39,13 +39,13 @@ class KilledError(Exception):
 
 @pytest.fixture(scope="module")
 def aligner(tmp_path_factory: pytest.TempPathFactory) -> OnnxAligner:
-    made = make_pairs(200, source_dim=DIM, target_dim=DIM)
+    synthetic = make_pairs(200, source_dim=DIM, target_dim=DIM)
     artifact = save_artifact(
-        AffineAligner(made.matrix, made.offset),
+        AffineAligner(synthetic.matrix, synthetic.offset),
         tmp_path_factory.mktemp("artifact") / "old-to-new",
-        source=made.pairs.source.space,
-        target=made.pairs.target.space,
-        split=split_pairs(made.pairs),
+        source=synthetic.pairs.source.space,
+        target=synthetic.pairs.target.space,
+        split=split_pairs(synthetic.pairs),
     )
     return OnnxAligner(artifact, threads=1)
 
@@ -181,15 +181,15 @@ def test_numbers_keep_their_type(kind: str, ending: str, aligner: OnnxAligner, t
         assert not list(sweep(aligner, store))
         assert store.coverage(job).native == 2
     if ending == "npy":
-        served = np.load(path)
+        vectors = np.load(path)
     else:
         table = pq.ParquetFile(path).read()
         assert table.schema.field("vector").type.value_type == pa.from_numpy_dtype(kind)
-        served = np.array(table["vector"].to_pylist(), kind)
-    assert served.dtype == kind
+        vectors = np.array(table["vector"].to_pylist(), kind)
+    assert vectors.dtype == kind
     expected = aligner.transform(old.astype(np.float32)).astype(kind)
     expected[[3, 5]] = native
-    np.testing.assert_allclose(served, expected, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(vectors, expected, rtol=1e-3, atol=1e-3)
 
 
 def test_a_number_that_the_type_of_the_file_cannot_hold_is_a_failed_row(aligner: OnnxAligner, tmp_path: Path) -> None:

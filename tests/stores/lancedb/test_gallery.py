@@ -60,8 +60,8 @@ class LanceHarness(StoreHarness):
         return None if index is None else index.metric
 
     def nearest(self, url: str, query: np.ndarray) -> Any:
-        found = self.table(url).search(query).distance_type("cosine").limit(1).to_arrow()
-        return self.keys(found)[0]
+        hits = self.table(url).search(query).distance_type("cosine").limit(1).to_arrow()
+        return self.keys(hits)[0]
 
     def table_of(self, gallery: Gallery) -> pa.Table:
         dim = next(len(vector) for vector in gallery.values() if vector is not None)
@@ -183,18 +183,18 @@ def test_columns_of_every_kind_come_through(blobs: bool, bench: StoreBench, tmp_
 
     def others() -> list[Any]:
         table = database.open_table("docs")
-        found = table.search().select(["id", "note", "struct", "words", "price"]).with_row_id(True).to_arrow()
+        hits = table.search().select(["id", "note", "struct", "words", "price"]).with_row_id(True).to_arrow()
         if blobs:
-            pictures = table.fetch_blobs("picture", found["_rowid"].to_pylist())
+            pictures = table.fetch_blobs("picture", hits["_rowid"].to_pylist())
         else:
             pictures = table.search().select(["picture"]).to_arrow()["picture"]
-        kept = found.drop_columns("_rowid").append_column("picture", pa.chunked_array(pictures)).to_pylist()
+        kept = hits.drop_columns("_rowid").append_column("picture", pa.chunked_array(pictures)).to_pylist()
         return sorted(kept, key=lambda row: str(row["id"]))
 
-    before = others()
+    original = others()
     with bench.store(f"lancedb://{tmp_path}#docs.vector") as store:
         assert plan_migration(bench.shrink, store).write_seconds
         run_migration(bench.shrink, store)
         cut_over(bench.shrink, store)
-    assert others() == before
+    assert others() == original
     assert database.open_table("docs").schema.field("vector").type.list_size == bench.shrink.artifact.target.dim

@@ -32,13 +32,13 @@ ROWS, DIM = 600, 24
 
 def make_aligner(path: Path, *, normalized: bool) -> OnnxAligner:
     """As many dimensions before as after: a query cannot tell the columns apart by their length."""
-    made = make_pairs(200, source_dim=DIM, target_dim=DIM, normalized=normalized)
+    synthetic = make_pairs(200, source_dim=DIM, target_dim=DIM, normalized=normalized)
     artifact = save_artifact(
-        AffineAligner(made.matrix, made.offset, normalize=normalized),
+        AffineAligner(synthetic.matrix, synthetic.offset, normalize=normalized),
         path,
-        source=made.pairs.source.space,
-        target=made.pairs.target.space,
-        split=split_pairs(made.pairs),
+        source=synthetic.pairs.source.space,
+        target=synthetic.pairs.target.space,
+        split=split_pairs(synthetic.pairs),
     )
     return OnnxAligner(artifact, threads=1)
 
@@ -189,8 +189,8 @@ def test_a_job_of_an_earlier_version_whose_column_is_not_hidden_goes_on(
     with application.opened() as store:
         store.prepare(job_of(same.artifact))
         target = store.leftovers(job_of(same.artifact))[0].removeprefix("column ")
-        shown = dict.fromkeys(["ARROW:extension:name", "ARROW:extension:metadata"])
-        application.table.update_field_metadata({"path": target, "metadata": shown})
+        output = dict.fromkeys(["ARROW:extension:name", "ARROW:extension:metadata"])
+        application.table.update_field_metadata({"path": target, "metadata": output})
         run_migration(same, store)
         cut_over(same, store)
         application.answers(same.transform(application.vectors))
@@ -286,8 +286,8 @@ def test_the_index_keeps_its_kind_metric_and_parameters(
 ) -> None:
     application.table.create_index("vector", config=config)
     application.table.create_index("id", config=BTree())
-    before = vector_index(application.table, "vector")
-    assert before is not None
+    original = vector_index(application.table, "vector")
+    assert original is not None
     with application.opened() as store:
         run_migration(unit, store)
         assert vector_index(application.table, "vector").unindexed == 0  # type: ignore[union-attr]
@@ -295,7 +295,7 @@ def test_the_index_keeps_its_kind_metric_and_parameters(
         drop_old(unit, store)
     after = vector_index(application.table, "vector")
     assert after is not None
-    assert (after.kind, after.metric, after.unindexed) == (before.kind, before.metric, 0)
+    assert (after.kind, after.metric, after.unindexed) == (original.kind, original.metric, 0)
     described = {**after.details.get("compression", {}), **after.details.get("hnsw", {})}
     assert described.items() >= details.items()
 

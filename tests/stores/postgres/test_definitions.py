@@ -21,12 +21,12 @@ def test_added_columns_follow_there_and_back(database: Any, aligner: OnnxAligner
         run_migration(aligner, store)
         database.execute("ALTER TABLE docs ADD late text NOT NULL DEFAULT 'x'; UPDATE docs SET late = 'y' WHERE id = 3")
         database.execute("ALTER TABLE docs ADD random double precision DEFAULT random()")
-        before = database.execute("SELECT id, late, random FROM docs ORDER BY id").fetchall()
+        original = database.execute("SELECT id, late, random FROM docs ORDER BY id").fetchall()
         cut_over(aligner, store)
-        assert database.execute("SELECT id, late, random FROM docs ORDER BY id").fetchall() == before
+        assert database.execute("SELECT id, late, random FROM docs ORDER BY id").fetchall() == original
         database.execute("ALTER TABLE docs ADD later integer DEFAULT 7; UPDATE docs SET later = 8 WHERE id = 4")
         assert roll_back(aligner, store) == 0
-        assert database.execute("SELECT id, late, random FROM docs ORDER BY id").fetchall() == before
+        assert database.execute("SELECT id, late, random FROM docs ORDER BY id").fetchall() == original
         assert database.execute("SELECT later, count(*) FROM docs GROUP BY later ORDER BY 1").fetchall() == [
             (7, 19),
             (8, 1),

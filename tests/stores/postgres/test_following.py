@@ -22,9 +22,9 @@ def vector_of(database: Any, identifier: int) -> np.ndarray | None:
 
 
 def near(database: Any, identifier: int, expected: np.ndarray) -> None:
-    found = vector_of(database, identifier)
-    assert found is not None
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    result = vector_of(database, identifier)
+    assert result is not None
+    np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.fixture

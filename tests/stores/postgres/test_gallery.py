@@ -122,8 +122,8 @@ class PostgresHarness(StoreHarness):
             cursor = connection.execute(psycopg.sql.SQL("SELECT * FROM {}").format(self.table(url)))
             names = [description.name for description in cursor.description or ()]
             keys = ["tenant", "number"] if "tenant" in names else ["id"]
-            found = [dict(zip(names, row, strict=True)) for row in cursor]
-        return {tuple(row[key] for key in keys) if len(keys) > 1 else row["id"]: row[name] for row in found}
+            result = [dict(zip(names, row, strict=True)) for row in cursor]
+        return {tuple(row[key] for key in keys) if len(keys) > 1 else row["id"]: row[name] for row in result}
 
     def get(self, url: str) -> Gallery:
         texts = self.column(url, self.column_of(url).as_string(None).strip('"'))

@@ -85,10 +85,10 @@ def migrate_under_kills(database: Any, aligner: OnnxAligner, target: str, points
         assert served_title == title
         assert (text is None) == (vector is None), f"row {row}"
         if vector is not None:
-            served = np.array(json.loads(text), np.float32)
+            result = np.array(json.loads(text), np.float32)
             migrated = target != PART or title < "title 5"
             vector = aligner.transform(vector) if migrated else vector
-            np.testing.assert_allclose(served, vector, rtol=1e-3, atol=1e-4, err_msg=f"row {row}")
+            np.testing.assert_allclose(result, vector, rtol=1e-3, atol=1e-4, err_msg=f"row {row}")
 
 
 @pytest.mark.parametrize("target", ["?target=table", "?target=column", PART])

@@ -43,7 +43,7 @@ def test_rows_that_row_security_hides_are_not_taken_for_none(database: Any, alig
     with pytest.raises(StoreError, match="row security hides rows of it from the role tenant_owner.*BYPASSRLS"):
         open_store(f"{address}#{schema}.docs.v{target}")
     database.execute("ALTER TABLE docs NO FORCE ROW LEVEL SECURITY")
-    before = things(database)
+    original = things(database)
     store = open_store(f"{address}#{schema}.docs.v{target}")
     try:
         database.execute("ALTER TABLE docs FORCE ROW LEVEL SECURITY")
@@ -51,7 +51,7 @@ def test_rows_that_row_security_hides_are_not_taken_for_none(database: Any, alig
             store.prepare(job_of(aligner.artifact))
     finally:
         store.close()
-    assert things(database) == before
+    assert things(database) == original
     with database.opened("?target=column") as store:
         run_migration(aligner, store)
         cut_over(aligner, store)
@@ -71,12 +71,12 @@ def test_a_published_table_is_refused_before_anything_is_made(
     schema = database.one("SELECT current_schema()")
     database.execute(f"CREATE PUBLICATION everything {publication.format(schema)}")
     try:
-        before = things(database)
+        original = things(database)
         with database.opened(target) as store:
             assert any("publication everything" in entry.text for entry in plan_migration(aligner, store).obstacles)
             with pytest.raises(StoreError, match="publication everything"):
                 run_migration(aligner, store)
-        assert things(database) == before
+        assert things(database) == original
     finally:
         database.execute("DROP PUBLICATION everything")
 
@@ -117,7 +117,7 @@ def test_an_abort_leaves_nothing_behind(database: Any, aligner: OnnxAligner, tar
     database.execute(f"CREATE TABLE docs (id integer PRIMARY KEY, v vector({DIM}))")
     database.execute("CREATE INDEX ON docs USING hnsw (v vector_l2_ops)")
     database.fill("docs", 10)
-    before = things(database)
+    original = things(database)
     other = "?target=column" if target == "?target=table" else "?target=table"
     with database.opened(target) as store:
         run_migration(aligner, store)
@@ -125,7 +125,7 @@ def test_an_abort_leaves_nothing_behind(database: Any, aligner: OnnxAligner, tar
     galleries = database.one("SELECT count(*) FROM embcompat_galleries")
     database.execute("DROP TABLE embcompat_galleries")
     assert galleries == 0
-    assert things(database) == before
+    assert things(database) == original
     assert database.one("SELECT count(*) FROM pg_trigger WHERE tgrelid = 'docs'::regclass") == 0
     assert database.one("SELECT count(*) FROM pg_proc WHERE pronamespace = current_schema()::regnamespace") == 0
     with database.opened(other) as store:

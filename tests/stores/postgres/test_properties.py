@@ -98,7 +98,7 @@ def test_settings_follow_there_and_back(database: Any, aligner: OnnxAligner, tar
     try:
         database.fill("docs", 20)
         database.execute("SELECT setval('docs_id_seq', 100)")
-        before = shown(database)
+        original = shown(database)
         with database.opened(target) as store:
             assert not plan_migration(aligner, store).obstacles
             run_migration(aligner, store)
@@ -108,12 +108,12 @@ def test_settings_follow_there_and_back(database: Any, aligner: OnnxAligner, tar
             ).fetchall()
             assert beside == [], "a copy must not be open to roles that cannot read the table"
             cut_over(aligner, store)
-            assert shown(database) == before
+            assert shown(database) == original
             roll_back(aligner, store)
-            assert shown(database) == before
+            assert shown(database) == original
             cut_over(aligner, store)
             drop_old(aligner, store)
-        assert shown(database) == before
+        assert shown(database) == original
         database.execute("INSERT INTO shown (id) VALUES (1)")
         assert database.one("SELECT count(*) FROM docs WHERE title = 'viewed'") == 1
     finally:

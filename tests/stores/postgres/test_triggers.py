@@ -44,11 +44,11 @@ def migrate(database: Any, aligner: OnnxAligner, target: str) -> None:
         cut_over(aligner, store)
 
 
-def is_refused(connection: psycopg.Connection[Any], row: int, *before: str) -> bool:
+def is_refused(connection: psycopg.Connection[Any], row: int, *original: str) -> bool:
     """Write a row in one transaction, behind other statements; return whether the guard refused it."""
     try:
         with connection.transaction():
-            for statement in before:
+            for statement in original:
                 connection.execute(statement)
             connection.execute(WRITE, (row,))
     except psycopg.errors.CheckViolation as error:

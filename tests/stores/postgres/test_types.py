@@ -112,11 +112,11 @@ def test_half_precision_on_the_way(database: Any, aligner: OnnxAligner, target: 
 @pytest.fixture(scope="module")
 def long_aligner(tmp_path_factory: pytest.TempPathFactory) -> OnnxAligner:
     """24 → 2,100 dimensions."""
-    made = make_pairs(200, source_dim=DIM, target_dim=2_100)
+    synthetic = make_pairs(200, source_dim=DIM, target_dim=2_100)
     path = tmp_path_factory.mktemp("long") / "old-to-new"
-    source, target = made.pairs.source.space, made.pairs.target.space
-    aligner = AffineAligner(made.matrix, made.offset)
-    return OnnxAligner(save_artifact(aligner, path, source=source, target=target, split=split_pairs(made.pairs)))
+    source, target = synthetic.pairs.source.space, synthetic.pairs.target.space
+    aligner = AffineAligner(synthetic.matrix, synthetic.offset)
+    return OnnxAligner(save_artifact(aligner, path, source=source, target=target, split=split_pairs(synthetic.pairs)))
 
 
 @TARGETS

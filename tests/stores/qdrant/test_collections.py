@@ -31,10 +31,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make_aligner(path: Path, *, normalized: bool) -> OnnxAligner:
-    made = make_pairs(200, source_dim=DIM, target_dim=16, normalized=normalized)
-    source, target = made.pairs.source.space, made.pairs.target.space
-    aligner = AffineAligner(made.matrix, made.offset, normalize=normalized)
-    artifact = save_artifact(aligner, path, source=source, target=target, split=split_pairs(made.pairs), overwrite=True)
+    synthetic = make_pairs(200, source_dim=DIM, target_dim=16, normalized=normalized)
+    source, target = synthetic.pairs.source.space, synthetic.pairs.target.space
+    aligner = AffineAligner(synthetic.matrix, synthetic.offset, normalize=normalized)
+    artifact = save_artifact(
+        aligner, path, source=source, target=target, split=split_pairs(synthetic.pairs), overwrite=True
+    )
     return OnnxAligner(artifact, threads=1)
 
 

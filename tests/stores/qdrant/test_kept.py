@@ -29,13 +29,13 @@ EUCLID = models.VectorParams(size=DIM, distance=models.Distance.EUCLID)
 
 @pytest.fixture(scope="module")
 def aligner(tmp_path_factory: pytest.TempPathFactory) -> OnnxAligner:
-    made = make_pairs(200, source_dim=DIM, target_dim=DIM, normalized=True)
+    synthetic = make_pairs(200, source_dim=DIM, target_dim=DIM, normalized=True)
     artifact = save_artifact(
-        AffineAligner(made.matrix, made.offset, normalize=True),
+        AffineAligner(synthetic.matrix, synthetic.offset, normalize=True),
         tmp_path_factory.mktemp("unit") / "artifact",
-        source=made.pairs.source.space,
-        target=made.pairs.target.space,
-        split=split_pairs(made.pairs),
+        source=synthetic.pairs.source.space,
+        target=synthetic.pairs.target.space,
+        split=split_pairs(synthetic.pairs),
     )
     return OnnxAligner(artifact, threads=1)
 
@@ -75,8 +75,8 @@ class Application:
         return closing(open_store(f"qdrant+local://{self.folder}#live{vector and '.'}{vector}"))
 
     def first(self, vector: np.ndarray, **options: Any) -> models.ScoredPoint:
-        found = self.do(lambda client: client.query_points("live", vector.tolist(), limit=1, **options))
-        point: models.ScoredPoint = found.points[0]
+        result = self.do(lambda client: client.query_points("live", vector.tolist(), limit=1, **options))
+        point: models.ScoredPoint = result.points[0]
         return point
 
     def firsts(self, vectors: np.ndarray, threshold: float) -> list[Any]:
@@ -198,10 +198,10 @@ def test_points_of_the_window_follow_and_deleted_ones_do_not_come_back(
             cut_over(aligner, store)
         assert list(sweep(aligner, store)) == []
     points = application.do(lambda client: client.scroll("live", limit=100, with_vectors=True))[0]
-    served = {point.id: point for point in points}
-    assert sorted(served) == [key for key in range(30) if key != 4] + [100]
-    np.testing.assert_allclose([served[100].vector, served[3].vector], aligner.transform(fresh), rtol=1e-4, atol=1e-5)
-    assert served[5].payload["late"]
+    actual = {point.id: point for point in points}
+    assert sorted(actual) == [key for key in range(30) if key != 4] + [100]
+    np.testing.assert_allclose([actual[100].vector, actual[3].vector], aligner.transform(fresh), rtol=1e-4, atol=1e-5)
+    assert actual[5].payload["late"]
 
 
 def test_sweep_finds_late_points_and_leaves_what_the_application_did_since(

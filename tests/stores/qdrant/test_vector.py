@@ -65,8 +65,8 @@ class Application:
         return closing(open_store(f"qdrant+local://{self.folder}#docs{vector}?target=vector"))
 
     def first(self, vector: np.ndarray, using: str | None) -> int:
-        found = self.do(lambda client: client.query_points("docs", vector.tolist(), using=using, limit=1))
-        return int(found.points[0].id)
+        result = self.do(lambda client: client.query_points("docs", vector.tolist(), using=using, limit=1))
+        return int(result.points[0].id)
 
 
 @pytest.mark.parametrize("name", ["text", "te.xt ü", ""])
@@ -108,11 +108,11 @@ def test_points_that_are_written_whole_lose_the_new_vector_and_get_another_one(
         assert list(sweep(aligner, store)) == []
     target = f"text__{aligner.artifact.id[:12]}"
     points = application.do(lambda client: client.scroll("docs", limit=100, with_vectors=True))[0]
-    served = {point.id: point.vector[target] for point in points}
-    assert sorted(served) == [key for key in range(30) if key != 6] + [100]
+    actual = {point.id: point.vector[target] for point in points}
+    assert sorted(actual) == [key for key in range(30) if key != 6] + [100]
     expected = aligner.transform(application.vectors)
     for key, row in ((3, 9), (100, 5), (4, 8), (20, 20)):
-        np.testing.assert_allclose(served[key], expected[row], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(actual[key], expected[row], rtol=1e-4, atol=1e-5)
 
 
 def test_sweep_finds_old_vectors_and_leaves_native_ones(tmp_path: Path, aligner: OnnxAligner) -> None:

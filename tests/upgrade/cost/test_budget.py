@@ -25,14 +25,14 @@ def texts_of(rows: np.ndarray) -> list[str]:
 def sides() -> dict[str, ec.Embeddings]:
     rng = np.random.default_rng(0)
     items = rng.normal(size=(ITEMS, len(WORDS)))
-    asked = items[:QUERIES] + 0.2 * rng.normal(size=(QUERIES, len(WORDS)))
+    count = items[:QUERIES] + 0.2 * rng.normal(size=(QUERIES, len(WORDS)))
     new_map, old_map = rng.normal(size=(len(WORDS), DIM)), rng.normal(size=(len(WORDS), DIM))
     vectors = {}
     for name, turn, noise in (("old", old_map, 2.5), ("new", new_map, 0.1)):
         space = ec.SpaceVersion(name=name, version="1", dim=DIM, normalized=True)
-        for side, rows, ids in (("gallery", items, IDS), ("queries", asked, IDS[:QUERIES])):
-            seen = rows @ turn + noise * rng.normal(size=(len(rows), DIM))
-            vectors[f"{name}_{side}"] = ec.Embeddings(normalize_rows(seen.astype(np.float32)), ids, space)
+        for side, rows, ids in (("gallery", items, IDS), ("queries", count, IDS[:QUERIES])):
+            views = rows @ turn + noise * rng.normal(size=(len(rows), DIM))
+            vectors[f"{name}_{side}"] = ec.Embeddings(normalize_rows(views.astype(np.float32)), ids, space)
     texts = dict(zip(IDS, texts_of(items), strict=True))
     return vectors | {"old_gallery": vectors["old_gallery"].with_texts(texts)}
 

@@ -40,14 +40,14 @@ class World:
 
     def report(self, converted: np.ndarray, *, queries: int = QUERIES, fused: Sequence[float] = ()) -> RetrievalReport:
         (old_items, old_queries), (new_items, new_queries) = self.sides["old"], self.sides["new"]
-        asked = self.ids[:queries]
+        requests = self.ids[:queries]
         return evaluate_retrieval(
-            old_queries=Embeddings(old_queries[:queries], asked, OLD),
-            new_queries=Embeddings(new_queries[:queries], asked, NEW),
+            old_queries=Embeddings(old_queries[:queries], requests, OLD),
+            new_queries=Embeddings(new_queries[:queries], requests, NEW),
             old_gallery=Embeddings(old_items, self.ids, OLD),
             new_gallery=Embeddings(new_items, self.ids, NEW),
             converted=Embeddings(unit(converted), self.ids, NEW),
-            qrels=Qrels.one_each(asked),
+            qrels=Qrels.one_each(requests),
             metrics=(),
             fused_weights=fused,
         )
@@ -83,10 +83,14 @@ def test_a_perfect_map_passes_whatever_the_floor(world: World) -> None:
 
 
 def test_shuffled_pairs_fail_and_are_said_to_lose_first(world: World) -> None:
-    made = decide(world.report(world.shuffled))
-    assert made.mode == "reindex"
-    assert made.reason.startswith("The aligner loses to today's search, so re-embed everything: a full reindex brings")
-    assert any(sentence.startswith("Converting alone is worse than today: ndcg@10 −0.") for sentence in made.because)
+    decision = decide(world.report(world.shuffled))
+    assert decision.mode == "reindex"
+    assert decision.reason.startswith(
+        "The aligner loses to today's search, so re-embed everything: a full reindex brings"
+    )
+    assert any(
+        sentence.startswith("Converting alone is worse than today: ndcg@10 −0.") for sentence in decision.because
+    )
     assert decide(world.report(world.shuffled), models_alive=["new"]).mode == "reindex"
 
 
@@ -112,25 +116,27 @@ def test_the_same_model_under_another_name_needs_no_aligner() -> None:
     world = World()
     world.sides["new"] = world.sides["old"]
     report = world.report(world.perfect)
-    made = decide(report)
-    assert (made.mode, made.needs) == ("swap", ("new",))
-    assert made.reason.startswith("No aligner is needed: the new model searches the stored vectors as they are, and")
+    decision = decide(report)
+    assert (decision.mode, decision.needs) == ("swap", ("new",))
+    assert decision.reason.startswith(
+        "No aligner is needed: the new model searches the stored vectors as they are, and"
+    )
     assert decide(report, quality_floor=1.0, models_alive=["new"]).mode == "swap"
 
 
 def test_a_downgrade_says_stay_even_when_the_map_is_perfect() -> None:
     world = World(old_noise=0.2, new_noise=0.6)
-    made = decide(world.report(world.perfect, fused=(0.5,)))
-    assert made.mode == "stay"
-    assert made.reason.startswith("The new model is worse than the old one on these queries: ndcg@10 −0.")
-    assert any(sentence.startswith("Converting alone is worse than today: ") for sentence in made.because)
+    decision = decide(world.report(world.perfect, fused=(0.5,)))
+    assert decision.mode == "stay"
+    assert decision.reason.startswith("The new model is worse than the old one on these queries: ndcg@10 −0.")
+    assert any(sentence.startswith("Converting alone is worse than today: ") for sentence in decision.because)
 
 
 def test_few_queries_decide_nothing(world: World) -> None:
     report = world.report(world.perfect, queries=12)
-    made = decide(report)
-    assert (made.mode, made.needs) == ("unjudged", ())
-    assert made.reason == (
+    decision = decide(report)
+    assert (decision.mode, decision.needs) == ("unjudged", ())
+    assert decision.reason == (
         "Only 12 held-out queries could be judged, and a verdict needs 20: nothing tells yet which model is better."
     )
     assert decide(report, models_alive=["new"]).mode == "reindex"
@@ -139,22 +145,22 @@ def test_few_queries_decide_nothing(world: World) -> None:
 def test_a_new_model_that_is_not_shown_to_be_better_says_stay() -> None:
     world = World(old_noise=0.45, new_noise=0.4)
     report = world.report(world.perfect)
-    made = decide(report)
+    decision = decide(report)
     assert report.differences["full_reindex"].value > 0
-    assert made.mode == "stay"
-    assert made.reason.startswith(
+    assert decision.mode == "stay"
+    assert decision.reason.startswith(
         "The new model is not shown to be better than the old one on these queries: ndcg@10 +"
     )
-    assert "The interval contains zero: more judged queries would tell smaller differences." in made.because
+    assert "The interval contains zero: more judged queries would tell smaller differences." in decision.because
 
 
 def test_fused_is_chosen_where_converting_alone_is_not_enough(world: World) -> None:
     rng = np.random.default_rng(1)
     converted = world.perfect + 0.33 * rng.normal(size=world.perfect.shape)
     report = world.report(converted, fused=(0.3, 0.5, 0.7))
-    made = decide(report, quality_floor=0.78)
-    assert (made.mode, made.needs) == ("fused", ("old", "new"))
-    assert made.reason.startswith("Fused scoring is better than today and keeps ")
+    decision = decide(report, quality_floor=0.78)
+    assert (decision.mode, decision.needs) == ("fused", ("old", "new"))
+    assert decision.reason.startswith("Fused scoring is better than today and keeps ")
     assert decide(report, quality_floor=0.78, models_alive=["new"]).mode == "reindex"
 
 
@@ -167,22 +173,26 @@ def test_the_cheapest_mode_above_the_floor_is_chosen(world: World) -> None:
         == "lazy_backfill"
     )
     assert decide(report, options=[lazy], seconds={"lazy_backfill": 2}).mode == "convert"
-    made = decide(report, seconds={"convert": 60, "reindex": 40})
-    assert made.mode == "reindex"
-    assert made.reason.startswith("A full reindex is better than today and costs no more than converting: ndcg@10 +")
-    assert "Cost: 400 items to embed, 40 s." in made.because
-    assert "Converting would cost: 1 min." in made.because
+    decision = decide(report, seconds={"convert": 60, "reindex": 40})
+    assert decision.mode == "reindex"
+    assert decision.reason.startswith(
+        "A full reindex is better than today and costs no more than converting: ndcg@10 +"
+    )
+    assert "Cost: 400 items to embed, 40 s." in decision.because
+    assert "Converting would cost: 1 min." in decision.because
 
 
 def test_modes_measured_elsewhere_compete(world: World) -> None:
     report = world.report(world.shuffled)
     lazy, part = option("lazy_backfill", 0.2, 0.92, "new"), option("backfill", 0.2, 0.95, "new")
-    made = decide(report, options=[part, lazy])
-    assert made.mode == "lazy_backfill"
-    assert made.reason == (
+    decision = decide(report, options=[part, lazy])
+    assert decision.mode == "lazy_backfill"
+    assert decision.reason == (
         "Converting and re-embedding what queries bring up is better than today and keeps 92.0 % of a full reindex."
     )
-    assert "Of a full reindex it keeps 92.0 % (95 % interval 90.0 % to 94.0 %); the floor is 80.0 %." in made.because
+    assert (
+        "Of a full reindex it keeps 92.0 % (95 % interval 90.0 % to 94.0 %); the floor is 80.0 %." in decision.because
+    )
     assert decide(report, options=[option("lazy_backfill", 0.2, 0.81, "new")]).mode == "reindex"
     assert decide(report, options=[option("lazy_backfill", 0.01, 0.92, "new")]).mode == "reindex"
 
@@ -193,9 +203,9 @@ def test_the_smallest_fraction_that_keeps_the_floor_is_chosen(world: World) -> N
         option("backfill", 0.2, retention, "new", fraction=fraction, items=int(400 * fraction))
         for retention, fraction in ((0.99, 0.5), (0.81, 0.05), (0.93, 0.2), (0.84, 0.1))
     ]
-    made = decide(report, options=parts)
-    assert (made.mode, made.fraction) == ("backfill", 0.1)
-    assert made.reason.startswith(
+    decision = decide(report, options=parts)
+    assert (decision.mode, decision.fraction) == ("backfill", 0.1)
+    assert decision.reason.startswith(
         "Converting and re-embedding 10 % of the gallery is better than today and keeps 84.0 %"
     )
     assert decide(report, options=parts, quality_floor=0.9).fraction == 0.2
@@ -207,11 +217,11 @@ def test_fewer_models_alive_are_preferred_and_said(world: World) -> None:
     report = world.report(world.shuffled)
     both = option("lazy_backfill", 0.2, 0.97, "old", "new", items=100)
     alone = option("lazy_backfill", 0.2, 0.92, "new", items=120)
-    made = decide(report, options=[both, alone], seconds_per_item=1)
-    assert made.needs == ("new",)
-    made = decide(report, options=[both, alone], quality_floor=0.93)
-    assert made.needs == ("old", "new")
-    assert made.reason.startswith(
+    decision = decide(report, options=[both, alone], seconds_per_item=1)
+    assert decision.needs == ("new",)
+    decision = decide(report, options=[both, alone], quality_floor=0.93)
+    assert decision.needs == ("old", "new")
+    assert decision.reason.startswith(
         "Fused scoring and re-embedding what queries bring up is better than today and keeps 97"
     )
     assert decide(report, options=[both], models_alive=["new"]).mode == "reindex"
@@ -222,23 +232,23 @@ def test_time_and_price_of_an_item_make_the_cost(world: World) -> None:
     lazy = option("lazy_backfill", 0.2, 0.97, "new", items=300)
     part = option("backfill", 0.2, 0.9, "new", fraction=0.2, items=80)
     assert decide(report, options=[lazy, part]).mode == "lazy_backfill"
-    made = decide(report, options=[lazy, part], seconds_per_item=30, price_per_item=0.01)
-    assert made.mode == "backfill"
-    assert "Cost: 80 items to embed, 40 min, price 0.80." in made.because
+    decision = decide(report, options=[lazy, part], seconds_per_item=30, price_per_item=0.01)
+    assert decision.mode == "backfill"
+    assert "Cost: 80 items to embed, 40 min, price 0.80." in decision.because
     assert decide(report, options=[lazy, part], price_per_item=0.01).mode == "backfill"
-    made = decide(report, options=[lazy], seconds={"convert": 7_200}, seconds_per_item=120)
-    assert "Cost: 300 items to embed, 12 h." in made.because
+    decision = decide(report, options=[lazy], seconds={"convert": 7_200}, seconds_per_item=120)
+    assert "Cost: 300 items to embed, 12 h." in decision.because
 
 
 def test_an_option_takes_the_gallery_that_speaks_least_for_it() -> None:
     rng = np.random.default_rng(0)
-    before, goal = rng.uniform(0.2, 0.4, 50), rng.uniform(0.6, 0.8, 50)
-    good, bad = (goal, before, goal), (before + 0.1, before, goal)
+    original, goal = rng.uniform(0.2, 0.4, 50), rng.uniform(0.6, 0.8, 50)
+    good, bad = (goal, original, goal), (original + 0.1, original, goal)
     made = option_from("backfill", [good, bad], needs=("new",), fraction=0.1, items=3)
     assert made.difference.value == pytest.approx(0.1)
-    assert made.retention.value == pytest.approx((before + 0.1).mean() / goal.mean())
+    assert made.retention.value == pytest.approx((original + 0.1).mean() / goal.mean())
     assert option_from("convert", [good], needs=("new",)).retention == Estimate(1.0, 1.0, 1.0)
-    assert option_from("convert", [(goal, before, np.zeros(50))], needs=("new",)).retention == Estimate(0.0, 0.0, 0.0)
+    assert option_from("convert", [(goal, original, np.zeros(50))], needs=("new",)).retention == Estimate(0.0, 0.0, 0.0)
     assert json.loads(json.dumps(made.to_dict())) == {
         "mode": "backfill",
         "needs": ["new"],
@@ -254,8 +264,8 @@ def test_an_option_takes_the_gallery_that_speaks_least_for_it() -> None:
 
 
 def test_a_dead_new_model_says_stay(world: World) -> None:
-    made = decide(world.report(world.perfect), models_alive=["old"])
-    assert made.reason == "The new model cannot be alive at query time, so staying is the only choice."
+    decision = decide(world.report(world.perfect), models_alive=["old"])
+    assert decision.reason == "The new model cannot be alive at query time, so staying is the only choice."
 
 
 def test_the_figures_that_speak_least_for_a_mode_count(world: World) -> None:
@@ -266,17 +276,17 @@ def test_the_figures_that_speak_least_for_a_mode_count(world: World) -> None:
 
 
 def test_a_decision_is_json_and_one_sentence(world: World) -> None:
-    made = decide(world.report(world.perfect))
-    assert json.loads(json.dumps(made.to_dict())) == {
+    decision = decide(world.report(world.perfect))
+    assert json.loads(json.dumps(decision.to_dict())) == {
         "decision": "convert",
-        "reason": made.reason,
-        "because": list(made.because),
+        "reason": decision.reason,
+        "because": list(decision.because),
         "needs": ["new"],
         "depth": None,
         "fraction": None,
     }
-    assert made.reason.endswith(".")
-    assert ". " not in made.reason
+    assert decision.reason.endswith(".")
+    assert ". " not in decision.reason
 
 
 def test_bad_input(world: World) -> None:

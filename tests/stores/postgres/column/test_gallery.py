@@ -33,8 +33,8 @@ NEW = "?target=column"
 
 
 def columns(database: Any) -> list[str]:
-    found = database.execute("SELECT * FROM docs LIMIT 0").description
-    return [] if found is None else [column.name for column in found]
+    result = database.execute("SELECT * FROM docs LIMIT 0").description
+    return [] if result is None else [column.name for column in result]
 
 
 def test_everything_that_hangs_on_the_column_follows_there_and_back(database: Any, aligner: OnnxAligner) -> None:
@@ -55,7 +55,7 @@ def test_everything_that_hangs_on_the_column_follows_there_and_back(database: An
         """
     )
     vectors = database.fill("docs", 60)
-    before = columns(database)
+    original = columns(database)
 
     def looks_right(dim: int) -> None:
         assert database.one("SELECT vector_dims(v) FROM vectors WHERE id = 1") == dim
@@ -86,8 +86,8 @@ def test_everything_that_hangs_on_the_column_follows_there_and_back(database: An
         cut_over(aligner, store)
         drop_old(aligner, store)
     looks_right(16)
-    assert columns(database)[: len(before) - 1] == [name for name in before if name != "v"]
-    assert sorted(set(columns(database)) - set(before)) == ["v__artifact", "v__digest", "v__source", "v__space"]
+    assert columns(database)[: len(original) - 1] == [name for name in original if name != "v"]
+    assert sorted(set(columns(database)) - set(original)) == ["v__artifact", "v__digest", "v__source", "v__space"]
     tables = "SELECT count(*) FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relname ~ '__'"
     assert database.one(tables) == 0
 
@@ -158,8 +158,8 @@ def test_a_row_that_changes_between_reading_and_writing_is_converted_again(datab
         assert store.coverage(job).changed == 0, "the same vector again is no change"
         database.execute("UPDATE docs SET v = NULL WHERE id = 6")
         cut_over(aligner, store)
-    found = str(database.one("SELECT v::text FROM docs WHERE id = 4"))
-    np.testing.assert_allclose(np.array(found[1:-1].split(","), float), aligner.transform(late), rtol=1e-4, atol=1e-5)
+    result = str(database.one("SELECT v::text FROM docs WHERE id = 4"))
+    np.testing.assert_allclose(np.array(result[1:-1].split(","), float), aligner.transform(late), rtol=1e-4, atol=1e-5)
     assert database.one("SELECT v FROM docs WHERE id = 6") is None
 
 

@@ -45,8 +45,8 @@ def assert_served(database: Any, expected: dict[int, np.ndarray | None]) -> None
     for row, vector in expected.items():
         assert (rows[row] is None) == (vector is None), f"row {row}"
         if vector is not None:
-            served = np.array(json.loads(rows[row]))
-            np.testing.assert_allclose(served, vector, rtol=1e-4, atol=1e-5, err_msg=f"row {row}")
+            result = np.array(json.loads(rows[row]))
+            np.testing.assert_allclose(result, vector, rtol=1e-4, atol=1e-5, err_msg=f"row {row}")
 
 
 def indexes(database: Any) -> dict[str, tuple[str, bool, str | None]]:
@@ -66,8 +66,8 @@ def test_all_partitions_are_migrated_there_and_back(database: Any, aligner: Onnx
     database.execute("CREATE INDEX of_eu ON docs_eu USING hnsw (v vector_l2_ops)")
     database.execute("COMMENT ON COLUMN docs_eu.v IS 'of the title'; ALTER TABLE docs_other ALTER v SET STORAGE PLAIN")
     database.execute("CREATE VIEW europeans AS SELECT id, v FROM docs_eu")
-    before = indexes(database)
-    assert len(before) == 7
+    original = indexes(database)
+    assert len(original) == 7
     old, new = dict(enumerate(vectors)), dict(enumerate(aligner.transform(vectors)))
     with database.opened(NEW) as store:
         assert run_migration(aligner, store).rows == 60
@@ -75,15 +75,15 @@ def test_all_partitions_are_migrated_there_and_back(database: Any, aligner: Onnx
         assert_served(database, old)
         cut_over(aligner, store)
         assert_served(database, new)
-        assert indexes(database) == before
+        assert indexes(database) == original
         assert not list(sweep(aligner, store))
         assert roll_back(aligner, store) == 0
         assert_served(database, old)
-        assert indexes(database) == before
+        assert indexes(database) == original
         cut_over(aligner, store)
         drop_old(aligner, store)
     assert_served(database, new)
-    assert indexes(database) == before
+    assert indexes(database) == original
     assert database.one("SELECT vector_dims(v) FROM europeans LIMIT 1") == 16
     place = "attrelid = 'docs_eu'::regclass AND attname = 'v'"
     assert database.one(f"SELECT col_description(attrelid, attnum) FROM pg_attribute WHERE {place}") == "of the title"

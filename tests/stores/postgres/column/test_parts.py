@@ -71,10 +71,10 @@ def test_a_part_is_migrated_there_and_back_and_the_rest_is_served_as_before(
     vectors = made(database)
     database.execute("UPDATE docs SET v = NULL WHERE id IN (4, 5)")
     database.execute("UPDATE docs SET lang = NULL WHERE id = 7")  # neither true nor false
-    before = dict(enumerate(vectors)) | {4: None, 5: None}
+    original = dict(enumerate(vectors)) | {4: None, 5: None}
     after = {
         row: aligner.transform(vector[np.newaxis])[0] if vector is not None and row % 2 == 0 else vector
-        for row, vector in before.items()
+        for row, vector in original.items()
     }
     with database.opened(ENGLISH) as store:
         plan = plan_migration(aligner, store)
@@ -82,12 +82,12 @@ def test_a_part_is_migrated_there_and_back_and_the_rest_is_served_as_before(
         assert "19 rows are left out" in plan.notes[0]
         assert run_migration(aligner, store).rows == 19
         assert not verify_migration(aligner, store).problems
-        assert_served(database, before)
+        assert_served(database, original)
         cut_over(aligner, store)
         assert_served(database, after)
         assert not list(sweep(aligner, store))
         assert roll_back(aligner, store) == 0
-        assert_served(database, before)
+        assert_served(database, original)
         cut_over(aligner, store)
         drop_old(aligner, store)
         assert store.state(job_of(aligner.artifact)).phase == "finished"
@@ -197,12 +197,12 @@ def test_abort_leaves_nothing_behind(database: Any, aligner: OnnxAligner) -> Non
             "CREATE TABLE embcompat_galleries (relation oid, attribute text, space text NOT NULL, "
             "artifact text NOT NULL, PRIMARY KEY (relation, attribute))"
         )
-        before = database.execute(objects).fetchall()
+        original = database.execute(objects).fetchall()
         run_migration(aligner, store)
         cut_over(aligner, store)
         roll_back(aligner, store)
         abort(aligner, store)
-        assert database.execute(objects).fetchall() == before
+        assert database.execute(objects).fetchall() == original
         assert database.one("SELECT count(*) FROM embcompat_galleries") == 0
     assert_served(database, dict(enumerate(vectors)))
 

@@ -48,6 +48,6 @@ def test_binary_rows_come_back_as_they_were_and_as_the_server_reads_them(databas
     assert rows[2] == (32767, 2**63 - 1, 2**31 - 1, UUID(int=255), "[3,65504]", "a" * 3000, "{}")
     fields = [(sql.SQL("s.{}").format(sql.Identifier(names[place])), columns[place]) for place in range(len(columns))]
     for rest, rows_read in (("FROM t s ORDER BY c", slice(None)), ("FROM t s WHERE c < -9", slice(0))):
-        for expected, found in zip(values, read_rows(database, fields, sql.SQL(rest)), strict=True):
-            np.testing.assert_array_equal(found, expected[rows_read])
+        for expected, result in zip(values, read_rows(database, fields, sql.SQL(rest)), strict=True):
+            np.testing.assert_array_equal(result, expected[rows_read])
     assert read_rows(database, fields[:1], sql.SQL("FROM t s ORDER BY c")) == [values[0]]

@@ -62,10 +62,10 @@ def test_everything_that_hangs_on_the_table_follows_there_and_back(database: Any
         )
         assert sorted(names) == ["docs_number", "docs_pkey", "docs_title", "docs_v"]
         assert database.one("SELECT convalidated FROM pg_constraint WHERE conname = 'of_doc'") is True
-        before = database.one("SELECT touched FROM docs WHERE id = 5")
-        assert isinstance(before, int)
+        original = database.one("SELECT touched FROM docs WHERE id = 5")
+        assert isinstance(original, int)
         database.execute("UPDATE docs SET title = title || '!' WHERE id = 5")
-        assert database.one("SELECT touched FROM docs WHERE id = 5") == before + 1
+        assert database.one("SELECT touched FROM docs WHERE id = 5") == original + 1
         assert database.one("SELECT length FROM docs WHERE id = 5") == len(
             str(database.one("SELECT title FROM docs WHERE id = 5"))
         )
@@ -162,8 +162,8 @@ def test_an_application_of_the_new_model_writes_by_saying_so(database: Any, alig
         assert database.execute("SELECT id FROM docs WHERE v IS NULL ORDER BY id").fetchall() == [(2,), (100,)]
         database.execute("INSERT INTO docs (id, v) VALUES (101, %s)", (str(vectors[0].tolist()),))
         cut_over(aligner, store)
-        found = database.execute("SELECT id FROM docs WHERE v = %s ORDER BY id", (native,)).fetchall()
-        assert found == [(2,), (100,)], "native vectors survive a rollback and another cutover"
+        result = database.execute("SELECT id FROM docs WHERE v = %s ORDER BY id", (native,)).fetchall()
+        assert result == [(2,), (100,)], "native vectors survive a rollback and another cutover"
         assert database.one("SELECT count(*) FROM docs WHERE v IS NOT NULL") == 32
 
 
@@ -185,9 +185,9 @@ def test_half_precision_and_keys_of_any_unique_index(database: Any, aligner: Onn
         assert verify_migration(aligner, store).sample_error < 2e-3
         cut_over(aligner, store)
     assert database.one("SELECT pg_typeof(v)::text || vector_dims(v) FROM docs LIMIT 1") == "halfvec16"
-    found = database.execute("SELECT v::text FROM docs ORDER BY id").fetchall()
+    result = database.execute("SELECT v::text FROM docs ORDER BY id").fetchall()
     expected = aligner.transform(vectors.astype(np.float16).astype(np.float32))
-    for (text,), vector in zip(found, expected, strict=True):
+    for (text,), vector in zip(result, expected, strict=True):
         np.testing.assert_allclose(np.array(text[1:-1].split(","), float), vector, rtol=2e-3, atol=2e-3)
 
 
@@ -214,8 +214,13 @@ def test_workers_take_parts_that_nobody_else_has(
         first.prepare(job)
         one_scan = first.scan(job, batch_size=10, missing_only=True, claim=True)
         other_scan = second.scan(job, batch_size=10, missing_only=True, claim=True)
-        taken = [set(next(one_scan).ids), set(next(other_scan).ids), set(next(one_scan).ids), set(next(other_scan).ids)]
-        assert len(set.union(*taken)) == 40
+        ranges = [
+            set(next(one_scan).ids),
+            set(next(other_scan).ids),
+            set(next(one_scan).ids),
+            set(next(other_scan).ids),
+        ]
+        assert len(set.union(*ranges)) == 40
         one_scan.close()  # type: ignore[attr-defined]
         rest = [identifier for rows in other_scan for identifier in rows.ids]
         assert len(rest) == 55
@@ -246,8 +251,8 @@ def test_a_change_that_is_committed_between_reading_and_writing_is_not_lost(
         np.testing.assert_array_equal(rows.vectors[4], late)
         assert rows.recorded[4] == 0, "what was read before the change was not written over it"
         cut_over(aligner, store)
-    found = str(database.one("SELECT v::text FROM docs WHERE id = 4"))
-    np.testing.assert_allclose(np.array(found[1:-1].split(","), float), aligner.transform(late), rtol=1e-4, atol=1e-5)
+    result = str(database.one("SELECT v::text FROM docs WHERE id = 4"))
+    np.testing.assert_allclose(np.array(result[1:-1].split(","), float), aligner.transform(late), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("query", ["", "?target=column"])
