@@ -71,17 +71,24 @@ def model_similarity(model: SentenceTransformer) -> Similarity:
 
 
 @contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Show no bars of transformers for a while."""
+def quiet_transformers(*, reports: bool = True) -> Iterator[None]:
+    """Show no bars of transformers for a while.
+
+    Args:
+        reports: Whether warnings are shown, such as the report of weights that are missing.
+    """
     from transformers.utils import logging
 
     switches: Any = logging  # its functions have no types
-    bars = switches.is_progress_bar_enabled()
+    bars, verbosity = switches.is_progress_bar_enabled(), switches.get_verbosity()
     if bars:
         switches.disable_progress_bar()
+    if not reports:
+        switches.set_verbosity_error()
     try:
         yield
     finally:
+        switches.set_verbosity(verbosity)
         if bars:
             switches.enable_progress_bar()
 

@@ -51,7 +51,7 @@ class TransformersEncoder:
         tokenizers: Any = AutoTokenizer  # their methods have no types
         processors: Any = AutoImageProcessor
         try:
-            with quiet_transformers():
+            with quiet_transformers(reports=False):  # what is missing is checked below
                 loaded, report = AutoModel.from_pretrained(
                     self._path, use_safetensors=True, output_loading_info=True, dtype=torch.float32, **options
                 )
