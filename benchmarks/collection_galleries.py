@@ -98,4 +98,55 @@ class ChromaBare(BareGallery):
                 copied.upsert(ids=rows["ids"], embeddings=rows["embeddings"])
 
 
-COLLECTION_GALLERIES: dict[str, type[BareGallery]] = {each.name: each for each in (ChromaBare, SqliteBare)}
+class MilvusBare(BareGallery):
+    """A collection in a file of Milvus Lite; what is written becomes another one."""
+
+    name = "milvus"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.url = f"milvus://{folder}/docs.db#live.vector"
+
+    @contextmanager
+    def client(self) -> Iterator[Any]:
+        from pymilvus import MilvusClient
+
+        client = MilvusClient(str(self.folder / "docs.db"))
+        try:
+            yield client
+        finally:
+            client.close()
+
+    def collection(self, client: Any, name: str) -> None:
+        from pymilvus import DataType
+
+        schema, indexes = client.create_schema(), client.prepare_index_params()
+        schema.add_field("id", DataType.INT64, is_primary=True)
+        schema.add_field("vector", DataType.FLOAT_VECTOR, dim=DIM)
+        indexes.add_index("vector", index_type="FLAT", metric_type="COSINE")
+        client.create_collection(name, schema=schema, index_params=indexes)
+
+    def create(self, rows: int) -> None:
+        with self.client() as client:
+            for name in client.list_collections():
+                for alias in client.list_aliases(name)["aliases"]:
+                    client.drop_alias(alias)
+                client.drop_collection(name)
+            self.collection(client, "docs")
+            client.create_alias("docs", "live")
+            for start, vectors in chunks(rows):
+                for first in range(0, len(vectors), _PAGE_ROWS):
+                    page = vectors[first : first + _PAGE_ROWS].tolist()
+                    client.insert("docs", [{"id": key, "vector": v} for key, v in enumerate(page, start + first)])
+
+    def read_and_write(self) -> None:
+        with self.client() as client:
+            client.drop_collection("copied")
+            self.collection(client, "copied")
+            keys = [row["id"] for row in client.query("docs", filter="", output_fields=["id"])]
+            for start in range(0, len(keys), _PAGE_ROWS):
+                condition = f"id in {keys[start : start + _PAGE_ROWS]}"
+                client.upsert("copied", list(client.query("docs", filter=condition, output_fields=["id", "vector"])))
+
+
+COLLECTION_GALLERIES: dict[str, type[BareGallery]] = {each.name: each for each in (ChromaBare, MilvusBare, SqliteBare)}

@@ -47,6 +47,7 @@ ROWS = {
     "parquet": 1_000_000,
     "qdrant": 500,
     "chroma": 5_000,
+    "milvus": 10_000,
     "sqlite": 50_000,
 }
 CUTOVER_ROWS = {"postgresql": 1_000_000, "postgresql-column": 1_000_000, "lancedb": 1_000_000}
@@ -245,7 +246,17 @@ def main() -> None:
         recorded = json.loads(options.out.read_text())["lines"] if options.out and options.out.exists() else []
         load = os.getloadavg()[0]
         named = {line["what"]: line for line in [*recorded, *({**line, "load_average": load} for line in fresh)]}
-        packages = ("lancedb", "psycopg", "qdrant-client", "faiss-cpu", "pyarrow", "ray", "chromadb", "sqlite-vec")
+        packages = (
+            "lancedb",
+            "psycopg",
+            "qdrant-client",
+            "faiss-cpu",
+            "pyarrow",
+            "ray",
+            "chromadb",
+            "pymilvus",
+            "sqlite-vec",
+        )
         write_results({"machine": describe(*packages), "lines": list(named.values())}, options.out)
 
 

@@ -22,6 +22,9 @@ FORMS: Final = {
     "faiss": "faiss:///folder/index.faiss",
     "file": "folder/vectors.parquet#vector?key=id, folder/vectors.npy",
     "lancedb": "lancedb:///folder#table.column?key=id",
+    "milvus": "milvus:///file.db#alias.field",
+    "milvus+http": "milvus+http://host:port#alias.field",
+    "milvus+https": "milvus+https://host:port#alias.field",
     "postgresql": "postgresql://user@host/database#schema.table.column?key=id&target=column&type=halfvec&where=lang='en'",
     "qdrant+http": "qdrant+http://host:port#alias.vector?target=collection",
     "qdrant+https": "qdrant+https://host:port#alias.vector?target=collection",
@@ -39,6 +42,7 @@ _FILE: Final = re.compile(r"\.(parquet|pq|npy)$", re.IGNORECASE)
 
 _OPTIONS: Final[dict[str, set[str]]] = {
     "chroma": {"tenant", "database"},
+    "milvus": set(),
     "postgresql": {"key", "target", "type", "where"},
     "qdrant": {"target"},
     "sqlite": set(),
@@ -52,6 +56,9 @@ _MODULES: Final = {
     "faiss": ("embcompat.stores.faiss.gallery", "faiss", "embcompat[faiss]"),
     "file": ("embcompat.stores.files.vectors", "pyarrow", "embcompat"),
     "lancedb": ("embcompat.stores.lancedb.opening", "lancedb", "embcompat[lancedb]"),
+    "milvus": ("embcompat.stores.milvus.opening", "pymilvus", "embcompat[milvus]"),
+    "milvus+http": ("embcompat.stores.milvus.opening", "pymilvus", "embcompat[milvus]"),
+    "milvus+https": ("embcompat.stores.milvus.opening", "pymilvus", "embcompat[milvus]"),
     "postgresql": ("embcompat.stores.postgres.opening", "psycopg", "embcompat[pgvector]"),
     "qdrant+http": ("embcompat.stores.qdrant.opening", "qdrant_client", "embcompat[qdrant]"),
     "qdrant+https": ("embcompat.stores.qdrant.opening", "qdrant_client", "embcompat[qdrant]"),

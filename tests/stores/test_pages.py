@@ -16,7 +16,7 @@ PAGES = Path(__file__).parents[2] / "docs" / "how-to"
 BLOCK = re.compile(r"^```(python|sh|sql)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("page", ["migrate-chroma", "migrate-sqlite"])
+@pytest.mark.parametrize("page", ["migrate-chroma", "migrate-milvus", "migrate-sqlite"])
 def test_a_newcomer_can_follow_the_page_word_for_word(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

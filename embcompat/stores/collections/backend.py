@@ -29,6 +29,10 @@ class Collections(ABC):
     def exists(self, name: str) -> bool:
         """Return whether there is a collection of this name."""
 
+    def own_name(self, name: str) -> str:
+        """Return what a collection is called itself, where its name may be an alias; by default the name."""
+        return name
+
     @abstractmethod
     def dim(self, name: str) -> int:
         """Return the length of its vectors."""

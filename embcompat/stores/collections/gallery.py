@@ -71,7 +71,8 @@ class CollectionsGallery(GalleryStore):
             **memo.get("vectors", {}),
             self._vector: {"space": job.target.to_json(), "artifact": job.artifact_id},
         }
-        noted = {"vector": self._vector, "vectors": vectors}
+        source = self._collections.own_name(self._name)
+        noted = {"vector": self._vector, "vectors": vectors, "source": source}
         self._collections.create_like(self._name, self._target(job), dim=job.target.dim, metric=job.metric, memo=noted)
 
     @final

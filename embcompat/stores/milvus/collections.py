@@ -1,0 +1,251 @@
+"""Milvus collections: a second one beside the first, and an alias that moves from one to the other.
+
+A converted record carries its provenance under ``embcompat``: a dynamic field where the collection has such, otherwise
+a JSON field. An application that writes native vectors of the new model gives them ``{"space": "name@version"}`` there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, final
+
+import numpy as np
+from pymilvus import DataType
+
+from embcompat.errors import InputError, StoreError
+from embcompat.similarities import Similarity
+from embcompat.stores.collections.backend import Collections
+from embcompat.stores.collections.records import UNKNOWN, Provenance, Record
+from embcompat.stores.milvus.connection import Milvus
+from embcompat.stores.milvus.schema import PROVENANCE, create_like, partitions
+
+_PARTITION: Final = "partition of the record"
+"""Under this name, which no field can have, the rest of a record tells its partition."""
+
+_ALL: Final = {"consistency_level": "Strong"}
+"""Option of reads that see every write that was acknowledged."""
+
+
+@final
+class MilvusCollections(Collections):
+    """The collections of a Milvus database; see `Collections`.
+
+    Args:
+        client: The client.
+        alias: The alias that applications use.
+        vector: The vector field that is looked at.
+        lite: Whether it is a file of Milvus Lite, which reads records in any order.
+        where: What to call the gallery in errors.
+    """
+
+    def __init__(self, client: Milvus, alias: str, vector: str, *, lite: bool, where: str) -> None:
+        self._client, self._alias, self._vector, self._lite, self._where = client, alias, vector, lite, where
+        self._loaded: set[str] = set()
+        self._key_fields: dict[str, dict[str, Any]] = {}
+
+    def description(self, name: str) -> dict[str, Any]:
+        """Return what Milvus tells of a collection."""
+        return dict(self._client.describe_collection(self.own_name(name)))
+
+    def index(self, name: str) -> dict[str, Any] | None:
+        """Return what Milvus tells of the index of the vectors; None where there is none."""
+        collection = self.own_name(name)
+        each = (self._client.describe_index(collection, index) for index in self._client.list_indexes(collection))
+        return next((dict(index) for index in each if index["field_name"] == self._vector), None)
+
+    def own_name(self, name: str) -> str:
+        """Return the collection that the alias points to."""
+        if name != self._alias:
+            return name
+        try:
+            return str(self._client.describe_alias(name)["collection_name"])
+        except StoreError as error:
+            if self._client.has_collection(name):
+                raise InputError(
+                    f"{self._where}: {name!r} is a collection, and Milvus switches only aliases in one step. Make an "
+                    "alias for the collection, let applications use it, and name it here."
+                ) from error
+            listed = ", ".join(sorted(self._client.list_collections())) or "none"
+            raise InputError(f"{self._where}: there is no alias {name!r}. Collections: {listed}.") from error
+
+    def exists(self, name: str) -> bool:
+        """Return whether there is a collection of this name."""
+        return bool(self._client.has_collection(self.own_name(name)))
+
+    def dim(self, name: str) -> int:
+        """Return the declared length of the vectors."""
+        fields = {field["name"]: field for field in self.description(name)["fields"]}
+        vectors = [key for key, field in fields.items() if "dim" in field["params"]]
+        if self._vector not in vectors:
+            listed = ", ".join(vectors)
+            raise InputError(f"{self._where}: there is no vector field {self._vector!r}. Vector fields: {listed}.")
+        kind = fields[self._vector]["type"]
+        if kind != DataType.FLOAT_VECTOR:
+            raise InputError(f"{self._where}: field {self._vector!r} must be a FLOAT_VECTOR. It is a {kind.name}.")
+        return int(fields[self._vector]["params"]["dim"])
+
+    def count(self, name: str) -> int:
+        """Count the records."""
+        return int(self._query(name, filter="", output_fields=["count(*)"])[0]["count(*)"])
+
+    def memo(self, name: str) -> dict[str, Any]:
+        """Read a property of a collection."""
+        return dict(json.loads(self.description(name).get("properties", {}).get(PROVENANCE, "{}")))
+
+    def set_memo(self, name: str, memo: Mapping[str, Any]) -> None:
+        """Set a property of a collection."""
+        self._client.alter_collection_properties(self.own_name(name), properties={PROVENANCE: json.dumps(memo)})
+
+    def ids(self, name: str, *, where: str | None = None) -> Iterator[list[str]]:
+        """Go through the keys: a server gives pages in their order, Milvus Lite all of them in any order."""
+        key, condition = self._key(name), where or ""
+        options: dict[str, Any] = {"output_fields": [key], **({} if self._lite else {"limit": self.page_rows})}
+        while True:
+            try:
+                rows = self._query(name, filter=condition, **options)
+            except StoreError as error:
+                if where is None:
+                    raise
+                raise InputError(f"{self._where} does not understand the condition {where!r}: {error}") from error
+            keys = [str(row[key]) for row in rows]
+            yield from (keys[start : start + self.page_rows] for start in range(0, len(keys), self.page_rows))
+            if self._lite or len(keys) < self.page_rows:
+                return
+            after = f"{key} > {_literal(self._native(name, keys[-1:])[0])}"
+            condition = after if where is None else f"({where}) and {after}"
+
+    def read(self, name: str, ids: Sequence[str]) -> list[Record]:
+        """Read records by key, from each partition."""
+        key = self._key(name)
+        records = []
+        for partition, rows in self._rows(name, ids, ["*"]):
+            for row in rows:
+                rest = {field: value for field, value in row.items() if field not in (key, self._vector, PROVENANCE)}
+                vector = np.array(row[self._vector], dtype=np.float32)
+                entry = _provenance(row.get(PROVENANCE))
+                records.append(Record(str(row[key]), vector, {**rest, _PARTITION: partition}, entry))
+        return records
+
+    def provenances(self, name: str, ids: Sequence[str]) -> dict[str, Provenance]:
+        """Read the provenance of records by key."""
+        key, description = self._key(name), self.description(name)
+        declared = description["enable_dynamic_field"] or PROVENANCE in {f["name"] for f in description["fields"]}
+        columns = [key, PROVENANCE] if declared else [key]
+        return {
+            str(row[key]): _provenance(row.get(PROVENANCE))
+            for _, rows in self._rows(name, ids, columns)
+            for row in rows
+        }
+
+    def write(self, name: str, records: Sequence[Record]) -> None:
+        """Upsert records, into their partitions; one that must lose a dynamic field is deleted before."""
+        if not records:
+            return
+        ids = [record.id for record in records]
+        present = {record.id: record for record in self.read(name, ids)}
+        self.delete(name, [r.id for r in records if r.id in present and _shrinks(present[r.id], r)])
+        groups: dict[str, list[dict[str, Any]]] = {}
+        key_name = self._key(name)
+        for record, key in zip(records, self._native(name, ids), strict=True):
+            row = {**record.rest, key_name: key, self._vector: record.vector.tolist()}
+            if record.provenance != UNKNOWN:
+                row[PROVENANCE] = _entry(record.provenance)
+            groups.setdefault(row.pop(_PARTITION), []).append(row)
+        for partition, rows in groups.items():
+            self._client.upsert(self.own_name(name), rows, **({"partition_name": partition} if partition else {}))
+
+    def delete(self, name: str, ids: Sequence[str]) -> None:
+        """Delete records by key."""
+        if ids:
+            self._client.delete(self.own_name(name), filter=self._among(name, ids))
+
+    def value(self, record: Record, column: str) -> Any:
+        """Return a field of a record; None where it lacks that dynamic field."""
+        return record.rest.get(column)
+
+    def create_like(
+        self, source: str, target: str, *, dim: int, metric: Similarity | None, memo: Mapping[str, Any]
+    ) -> None:
+        """Make a collection with fields, partitions, indexes and properties of another one, unless it is there."""
+        if not self.exists(target):
+            properties = {PROVENANCE: json.dumps(memo)}
+            options: dict[str, Any] = {"vector": self._vector, "dim": dim, "metric": metric, "properties": properties}
+            create_like(self._client, self.description(source), target, **options)
+
+    def drop(self, name: str) -> None:
+        """Delete a collection; Milvus refuses that while an alias points to it."""
+        self._client.drop_collection(name)
+
+    def switch(self, name: str, *, parked: str, entering: str) -> None:  # noqa: ARG002 - collections keep their names
+        """Point the alias to another collection, in one step."""
+        self._client.alter_alias(entering, name)
+
+    def index_kind(self, name: str) -> str | None:
+        """Return the kind of index, which Milvus builds by itself."""
+        index = self.index(name)
+        return None if index is None else str(index["index_type"])
+
+    def close(self) -> None:
+        """Close the connection, or let go of the file."""
+        self._client.close()
+
+    def _query(self, name: str, **options: Any) -> list[dict[str, Any]]:
+        """Read from a collection, which is loaded first: a file of Milvus Lite opens with none loaded."""
+        collection = self.own_name(name)
+        if collection not in self._loaded:
+            self._client.load_collection(collection)
+            self._loaded.add(collection)
+        return list(self._client.query(collection, **options, **_ALL))
+
+    def _key(self, name: str) -> str:
+        return str(self._key_field(name)["name"])
+
+    def _key_field(self, name: str) -> dict[str, Any]:
+        collection = self.own_name(name)
+        if collection not in self._key_fields:
+            fields = self.description(collection)["fields"]
+            self._key_fields[collection] = next(field for field in fields if field.get("is_primary"))
+        return self._key_fields[collection]
+
+    def _native(self, name: str, ids: Sequence[str]) -> list[Any]:
+        """Return ids as keys."""
+        if self._key_field(name)["type"] != DataType.INT64:
+            return list(ids)
+        try:
+            return [int(identifier) for identifier in ids]
+        except ValueError as error:
+            raise StoreError(f"{self._where}: keys are integers. Got {', '.join(ids[:3])} …") from error
+
+    def _among(self, name: str, ids: Sequence[str]) -> str:
+        return f"{self._key(name)} in {_literal(self._native(name, ids))}"
+
+    def _rows(self, name: str, ids: Sequence[str], columns: list[str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+        if not ids:
+            return
+        condition = self._among(name, ids)
+        for partition in partitions(self._client, self.description(name)):
+            options = {"partition_names": [partition]} if partition else {}
+            yield partition, self._query(name, filter=condition, output_fields=columns, **options)
+
+
+def _literal(value: Any) -> str:
+    """Return a key, or a list of keys, as it is written in a condition."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _provenance(entry: Any) -> Provenance:
+    if not isinstance(entry, dict):
+        return UNKNOWN
+    numbers = {field: int(entry[field]) for field in ("source", "digest") if field in entry}
+    return Provenance(entry.get("space"), entry.get("artifact"), rest=entry.get("rest"), **numbers)
+
+
+def _entry(provenance: Provenance) -> dict[str, str]:
+    """Return provenance as JSON; numbers as texts, because a JSON number may lose its last digits."""
+    fields = ("space", "artifact", "source", "rest", "digest")
+    return {field: str(value) for field in fields if (value := getattr(provenance, field)) is not None}
+
+
+def _shrinks(present: Record, record: Record) -> bool:
+    return bool(present.rest.keys() - record.rest.keys()) or present.rest[_PARTITION] != record.rest[_PARTITION]

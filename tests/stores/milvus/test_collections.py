@@ -1,0 +1,135 @@
+"""What a Milvus collection holds besides the vector that is converted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pymilvus import DataType, MilvusClient
+
+from embcompat.errors import InputError
+from embcompat.migration import RunOptions, abort, cut_over, drop_old, job_of, roll_back, run_migration, sweep
+from embcompat.runtime import OnnxAligner
+from embcompat.stores import open_store, sample_rows
+
+DIM, ROWS = 24, 20
+OPTIONS = RunOptions(metric="dot")
+"""The fixture's vectors are compared by cosine; the collection's metric is to stay."""
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[MilvusClient]:
+    with closing(MilvusClient(str(tmp_path / "docs.db"))) as client:
+        yield client
+
+
+def fill(client: MilvusClient, *, dynamic: bool) -> np.ndarray:
+    """Make a collection with two partitions and fields of several kinds, behind an alias; return its vectors."""
+    vectors = np.random.default_rng(0).standard_normal((ROWS, DIM)).astype(np.float32)
+    schema, indexes = client.create_schema(enable_dynamic_field=dynamic), client.prepare_index_params()
+    schema.add_field("id", DataType.INT64, is_primary=True)
+    schema.add_field("v", DataType.FLOAT_VECTOR, dim=DIM)
+    schema.add_field("picture", DataType.FLOAT_VECTOR, dim=2)
+    schema.add_field("lang", DataType.VARCHAR, max_length=9, default_value="en")
+    schema.add_field("sizes", DataType.ARRAY, element_type=DataType.INT64, max_capacity=3)
+    schema.add_field("more", DataType.JSON, nullable=True)
+    indexes.add_index("v", index_type="HNSW", metric_type="IP", params={"M": 8, "efConstruction": 64})
+    indexes.add_index("picture", index_type="FLAT", metric_type="L2")
+    properties = {"collection.ttl.seconds": "0"}
+    client.create_collection("docs", schema=schema, index_params=indexes, properties=properties)
+    client.create_partition("docs", "odd")
+    for partition, start in (("_default", 0), ("odd", 1)):
+        rows = [
+            {"id": key, "v": vectors[key].tolist(), "picture": [1.0, key], "sizes": [key], "more": {"n": key}}
+            | ({f"extra{key}": key} if dynamic else {})
+            for key in range(start, ROWS, 2)
+        ]
+        client.insert("docs", rows, partition_name=partition)
+    client.create_alias("docs", "live")
+    return vectors
+
+
+def others(client: MilvusClient) -> dict[Any, Any]:
+    """Return everything but the vector, with the partition of each record."""
+    records = {}
+    for partition in ("_default", "odd"):
+        rows = client.query("live", filter="id >= 0", output_fields=["*"], partition_names=[partition])
+        for row in rows:
+            records[row["id"]] = {k: v for k, v in row.items() if k not in ("v", "embcompat")} | {"": partition}
+    return records
+
+
+@pytest.mark.parametrize("dynamic", [True, False])
+def test_a_migration_changes_the_vectors_and_nothing_else(
+    dynamic: bool, client: MilvusClient, aligner: OnnxAligner, tmp_path: Path
+) -> None:
+    vectors = fill(client, dynamic=dynamic)
+    before = others(client)
+    with closing(open_store(f"milvus://{tmp_path}/docs.db#live.v")) as store:
+        run_migration(aligner, store, options=OPTIONS)
+        cut_over(aligner, store, options=OPTIONS)
+        assert others(client) == before
+        description = client.describe_collection(client.describe_alias("live")["collection_name"])
+        assert description["properties"]["collection.ttl.seconds"] == "0"
+        assert description["enable_dynamic_field"] == dynamic
+        rows = client.query("live", filter="id >= 0", output_fields=["id", "v"])
+        known = {row["id"]: row["v"] for row in rows}
+        expected = aligner.transform(vectors)
+        np.testing.assert_allclose([known[key] for key in range(ROWS)], expected, rtol=1e-4, atol=1e-5)
+        client.upsert("live", [{"id": 3, "v": known[4], "picture": [0.0, 0.0], "sizes": []}], partition_name="odd")
+        client.delete("live", ids=[5])
+        assert list(sweep(aligner, store)) == ["3"]
+        assert roll_back(aligner, store) == 1
+        after = others(client)
+        assert sorted(after) == [key for key in range(ROWS) if key != 5]
+        assert (after[3]["picture"], after[3][""]) == ([0.0, 0.0], "odd")
+        np.testing.assert_array_equal(client.query("live", filter="id == 3", output_fields=["v"])[0]["v"], vectors[3])
+        cut_over(aligner, store, options=OPTIONS)
+        drop_old(aligner, store)
+    assert client.list_collections() == [f"docs__v__{aligner.artifact.id[:12]}"]
+
+
+def test_an_abort_leaves_the_collection_alone(client: MilvusClient, aligner: OnnxAligner, tmp_path: Path) -> None:
+    fill(client, dynamic=False)
+    with closing(open_store(f"milvus://{tmp_path}/docs.db#live.v")) as store:
+        run_migration(aligner, store, options=OPTIONS)
+        abort(aligner, store)
+    assert client.list_collections() == ["docs"]
+
+
+def test_a_sample_takes_conditions_and_fields(client: MilvusClient, tmp_path: Path) -> None:
+    vectors = fill(client, dynamic=True)
+    url = f"milvus://{tmp_path}/docs.db#live.v"
+    rows = sample_rows(url, rows=4, label_column="lang", where="id > 9")
+    assert len(rows) == 4
+    assert list(rows.labels or ()) == ["en"] * 4
+    for key, vector in zip(rows.ids, rows.vectors, strict=True):
+        np.testing.assert_array_equal(vector, vectors[int(key)])
+    with pytest.raises(InputError, match="does not understand the condition 'id >'"):
+        sample_rows(url, where="id >")
+
+
+def test_what_cannot_be_copied_is_listed(client: MilvusClient, aligner: OnnxAligner, tmp_path: Path) -> None:
+    client.create_collection("auto", dimension=DIM, auto_id=True, metric_type="COSINE")
+    client.create_alias("auto", "live")
+    with closing(open_store(f"milvus://{tmp_path}/docs.db#live.vector")) as store:
+        listed = [entry.text for entry in store.obstacles(job_of(aligner.artifact))]
+    assert ["auto_id" in text for text in listed] == [True]
+
+
+def test_addresses_that_lead_nowhere(client: MilvusClient, tmp_path: Path) -> None:
+    fill(client, dynamic=True)
+    for name, message in (
+        ("live", "is written milvus:///file.db#alias.field"),
+        ("docs.v", "'docs' is a collection, and Milvus switches only aliases"),
+        ("none.v", "there is no alias 'none'. Collections: docs"),
+        ("live.w", "there is no vector field 'w'. Vector fields: v, picture"),
+    ):
+        with pytest.raises(InputError, match=message):
+            open_store(f"milvus://{tmp_path}/docs.db#{name}")
+    with pytest.raises(InputError, match="there is no Milvus file"):
+        open_store("milvus:///nowhere.db#live.v")
