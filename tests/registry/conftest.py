@@ -36,7 +36,7 @@ def disk(tmp_path: Path) -> Registry:
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Artifact:
+def artifact_3_11(tmp_path: Path) -> Artifact:
     return artifact(tmp_path / "old-to-new", space("3"), space("11"))
 
 

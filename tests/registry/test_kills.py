@@ -28,18 +28,18 @@ def work(url, log, artifacts, seed):
     acknowledged = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     number = 0
     while True:
-        registry, made = Registry(url), read_artifact(rng.choice(artifacts))
+        registry, artifact = Registry(url), read_artifact(rng.choice(artifacts))
         number += 1
         label = f"label-{seed}-{number}"
         try:
-            registry.publish(made)
-            os.write(acknowledged, json.dumps(["publish", made.id]).encode() + b"\\n")
-            registry.promote(label, made.id)
-            os.write(acknowledged, json.dumps(["promote", label, made.id]).encode() + b"\\n")
+            registry.publish(artifact)
+            os.write(acknowledged, json.dumps(["publish", artifact.id]).encode() + b"\\n")
+            registry.promote(label, artifact.id)
+            os.write(acknowledged, json.dumps(["promote", label, artifact.id]).encode() + b"\\n")
         except EmbcompatError:
             pass
         if number % 5 == 0:
-            registry.add_space(made.source, reference=os.urandom(64))
+            registry.add_space(artifact.source, reference=os.urandom(64))
             registry.gc(dry_run=False)
 
 def check(url, log):
@@ -78,13 +78,15 @@ print(count)
     ("rounds", "writers"), [(3, 2), pytest.param(60, 3, marks=pytest.mark.soak)], ids=["short", "soak"]
 )
 def test_writers_that_are_killed_at_random_moments(rounds: int, writers: int, disk: Registry, tmp_path: Path) -> None:
-    made = [str(artifact(tmp_path / f"a{number}", space("3"), space(f"1{number}"), number).path) for number in range(4)]
-    command = [sys.executable, "-c", KILLED, disk.url, str(tmp_path / "log"), str(rounds), str(writers), *made]
+    paths = [
+        str(artifact(tmp_path / f"a{number}", space("3"), space(f"1{number}"), number).path) for number in range(4)
+    ]
+    command = [sys.executable, "-c", KILLED, disk.url, str(tmp_path / "log"), str(rounds), str(writers), *paths]
     child = subprocess.run(command, check=False, capture_output=True, text=True)
     assert child.returncode == 0, child.stderr
     *codes, _ = child.stdout.split()
     assert codes == [str(-signal.SIGKILL)] * (rounds * writers)
-    for path in made:  # and the registry still takes all that a writer has to give
+    for path in paths:  # and the registry still takes all that a writer has to give
         disk.publish(path)
-    assert len(disk.list_aligners()) == len(made)
+    assert len(disk.list_aligners()) == len(paths)
     assert disk.verify() == ()

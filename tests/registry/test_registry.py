@@ -14,46 +14,46 @@ from embcompat.registry import registry as registry_module
 from tests.registry.conftest import artifact, space
 
 
-def test_what_is_published_comes_back(registry: Registry, made: Artifact, tmp_path: Path) -> None:
-    entry = registry.publish(made.path)
-    assert (entry.id, entry.manifest, entry.retired) == (made.id, made.manifest, False)
+def test_what_is_published_comes_back(registry: Registry, artifact_3_11: Artifact, tmp_path: Path) -> None:
+    entry = registry.publish(artifact_3_11.path)
+    assert (entry.id, entry.manifest, entry.retired) == (artifact_3_11.id, artifact_3_11.manifest, False)
     assert registry.list_aligners() == (entry,)
-    assert registry.list_spaces() == (made.target, made.source)
-    fetched = registry.get(made.id[:8], tmp_path / "fetched")
-    assert fetched.id == made.id
+    assert registry.list_spaces() == (artifact_3_11.target, artifact_3_11.source)
+    fetched = registry.get(artifact_3_11.id[:8], tmp_path / "fetched")
+    assert fetched.id == artifact_3_11.id
     assert fetched.path == tmp_path / "fetched"
     assert sorted(entry.name for entry in tmp_path.glob("**/.*.part")) == []
-    assert registry.get(made.id, tmp_path / "fetched") == fetched
+    assert registry.get(artifact_3_11.id, tmp_path / "fetched") == fetched
     assert registry.verify() == ()
 
 
-def test_publishing_and_adding_twice_changes_nothing(disk: Registry, made: Artifact) -> None:
-    disk.publish(made)
+def test_publishing_and_adding_twice_changes_nothing(disk: Registry, artifact_3_11: Artifact) -> None:
+    disk.publish(artifact_3_11)
     files = {path: path.read_bytes() for path in Path(disk.url).rglob("*") if path.is_file()}
-    disk.publish(made)
-    disk.add_space(made.source)
+    disk.publish(artifact_3_11)
+    disk.add_space(artifact_3_11.source)
     assert {path: path.read_bytes() for path in Path(disk.url).rglob("*") if path.is_file()} == files
 
 
 def test_the_cache_is_the_users_and_mends_itself(
-    registry: Registry, made: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    registry: Registry, artifact_3_11: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    registry.publish(made)
-    cached = registry.get(made.id)
-    assert cached.path == tmp_path / "cache" / "embcompat" / "artifacts" / made.id
+    registry.publish(artifact_3_11)
+    cached = registry.get(artifact_3_11.id)
+    assert cached.path == tmp_path / "cache" / "embcompat" / "artifacts" / artifact_3_11.id
     (cached.path / WEIGHTS).write_bytes(b"broken")
-    assert registry.get(made.id) == cached
+    assert registry.get(artifact_3_11.id) == cached
     (cached.path / WEIGHTS).write_bytes(b"broken")
     with pytest.raises(ArtifactError, match="damaged"):
-        registry.get(made.id, cached.path)
+        registry.get(artifact_3_11.id, cached.path)
 
 
-def test_get_keeps_what_is_at_the_destination(registry: Registry, made: Artifact, tmp_path: Path) -> None:
-    registry.publish(made)
+def test_get_keeps_what_is_at_the_destination(registry: Registry, artifact_3_11: Artifact, tmp_path: Path) -> None:
+    registry.publish(artifact_3_11)
     other = artifact(tmp_path / "other", space("3"), space("16"))
     with pytest.raises(InputError, match="Choose another destination"):
-        registry.get(made.id, other.path)
+        registry.get(artifact_3_11.id, other.path)
     assert read_artifact(other.path) == other
 
 
@@ -69,14 +69,14 @@ def test_a_changed_fingerprint_is_refused_with_both_values(registry: Registry, t
     assert [known.id for known in registry.list_spaces()] == ["facenet@3"]
 
 
-def test_promotions_the_last_one_counts(registry: Registry, made: Artifact) -> None:
-    entry = registry.publish(made)
+def test_promotions_the_last_one_counts(registry: Registry, artifact_3_11: Artifact) -> None:
+    entry = registry.publish(artifact_3_11)
     registry.promote("production", "facenet@3", reason="first")
     registry.promote("production", "facenet@11")
     registry.promote("serving", entry.id[:6])
     assert registry.standing().labels == {"production": "facenet@11", "serving": entry.id}
-    assert registry.find_space("production") == made.target
-    assert registry.find_space("serving") == made.target
+    assert registry.find_space("production") == artifact_3_11.target
+    assert registry.find_space("serving") == artifact_3_11.target
     assert registry.find_aligner("serving") == entry
     assert [(event.action, event.label, event.reason) for event in registry.events()] == [
         ("promote", "production", "first"),
@@ -87,8 +87,8 @@ def test_promotions_the_last_one_counts(registry: Registry, made: Artifact) -> N
     assert registry.standing().labels["previous"] == "facenet@11"
 
 
-def test_retired_is_readable_and_out_of_use(registry: Registry, made: Artifact, tmp_path: Path) -> None:
-    entry = registry.publish(made)
+def test_retired_is_readable_and_out_of_use(registry: Registry, artifact_3_11: Artifact, tmp_path: Path) -> None:
+    entry = registry.publish(artifact_3_11)
     registry.promote("production", entry.id)
     with pytest.raises(RegistryError, match="cannot be retired: it is production"):
         registry.retire(entry.id)
@@ -104,7 +104,7 @@ def test_retired_is_readable_and_out_of_use(registry: Registry, made: Artifact, 
     with pytest.raises(RegistryError, match="was retired, so it cannot be promoted"):
         registry.promote("production", entry.id)
     with pytest.raises(RegistryError, match="was retired, so it is not published again"):
-        registry.publish(made)
+        registry.publish(artifact_3_11)
     assert sum(event.action == "retire" for event in registry.events()) == 2
 
 
@@ -117,12 +117,14 @@ def test_the_last_reference_counts(registry: Registry) -> None:
     assert registry.verify() == ()
 
 
-def test_messages_name_what_there_is(registry: Registry, made: Artifact, tmp_path: Path) -> None:
-    registry.publish(made)
+def test_messages_name_what_there_is(registry: Registry, artifact_3_11: Artifact, tmp_path: Path) -> None:
+    registry.publish(artifact_3_11)
     registry.promote("production", "facenet@11")
     with pytest.raises(UnknownNameError, match=r"no space called 'facenet@9'. Known: facenet@11, facenet@3, prod"):
         registry.find_space("facenet@9")
-    with pytest.raises(UnknownNameError, match=f"no aligner called 'abcdef'. Known: {made.id[:12]}, production"):
+    with pytest.raises(
+        UnknownNameError, match=f"no aligner called 'abcdef'. Known: {artifact_3_11.id[:12]}, production"
+    ):
         registry.find_aligner("abcdef")
     with pytest.raises(UnknownNameError, match="no aligner called 'production'"):
         registry.get("production", tmp_path / "x")
@@ -155,10 +157,10 @@ def test_places_that_are_no_registry(tmp_path: Path) -> None:
     assert Registry(tmp_path / "new").verify() == ()
 
 
-def test_a_damaged_artifact_is_not_published(registry: Registry, made: Artifact) -> None:
-    (made.path / WEIGHTS).write_bytes(b"x")
+def test_a_damaged_artifact_is_not_published(registry: Registry, artifact_3_11: Artifact) -> None:
+    (artifact_3_11.path / WEIGHTS).write_bytes(b"x")
     with pytest.raises(ArtifactError, match="damaged"):
-        registry.publish(made)
+        registry.publish(artifact_3_11)
     assert registry.list_spaces() == ()
 
 

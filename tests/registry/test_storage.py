@@ -16,18 +16,18 @@ from tests.bucket import Bucket
 from tests.registry.conftest import space
 
 
-def test_over_the_s3_protocol(bucket: dict[str, bytes], made: Artifact, tmp_path: Path) -> None:
+def test_over_the_s3_protocol(bucket: dict[str, bytes], artifact_3_11: Artifact, tmp_path: Path) -> None:
     registry = Registry("s3://bucket/team", create=True)
-    registry.publish(made)
+    registry.publish(artifact_3_11)
     registry.promote("production", "facenet@11")
     again = Registry("s3://bucket/team")
-    assert again.find_space("production") == made.target
-    assert again.get(made.id, tmp_path / "fetched").id == made.id
+    assert again.find_space("production") == artifact_3_11.target
+    assert again.get(artifact_3_11.id, tmp_path / "fetched").id == artifact_3_11.id
     with pytest.raises(RegistryConflictError, match="fingerprint.build"):
         again.add_space(space("3", build="2"))
     assert again.verify() == ()
     assert all(key.startswith("team/") for key in bucket)
-    broken = "team/" + blob_path(made.manifest.files[GRAPH])
+    broken = "team/" + blob_path(artifact_3_11.manifest.files[GRAPH])
     bucket[broken] += b"x"
     assert [damage.path for damage in again.verify()] == [broken.removeprefix("team/")]
     bucket["team/" + blob_path("ab" * 32)] = b""

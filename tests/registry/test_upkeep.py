@@ -18,9 +18,9 @@ from embcompat.registry.storage import Storage
 from tests.registry.conftest import DAY, all_files, artifact, space
 
 
-def test_verify_names_every_damaged_file(disk: Registry, made: Artifact) -> None:
-    disk.publish(made)
-    disk.add_space(made.source, reference=b"reference")
+def test_verify_names_every_damaged_file(disk: Registry, artifact_3_11: Artifact) -> None:
+    disk.publish(artifact_3_11)
+    disk.add_space(artifact_3_11.source, reference=b"reference")
     for path in all_files(disk):
         data = path.read_bytes()
         path.write_bytes(bytes([data[0] ^ 1]) + data[1:])
@@ -30,8 +30,8 @@ def test_verify_names_every_damaged_file(disk: Registry, made: Artifact) -> None
     assert disk.verify() == ()
 
 
-def test_verify_names_what_is_missing(disk: Registry, made: Artifact) -> None:
-    disk.publish(made)
+def test_verify_names_what_is_missing(disk: Registry, artifact_3_11: Artifact) -> None:
+    disk.publish(artifact_3_11)
     disk.promote("production", "facenet@3")
     disk.promote("production", "facenet@11")
     manifests = list(Path(disk.url).glob("aligners/*/*.json"))
@@ -43,31 +43,31 @@ def test_verify_names_what_is_missing(disk: Registry, made: Artifact) -> None:
         result = disk.verify()
         assert result, path
         path.write_bytes(data)
-    disk.promote("production", made.id)
+    disk.promote("production", artifact_3_11.id)
     manifests[0].unlink()
     assert [damage.path for damage in disk.verify()] == [event_path(3)]
 
 
 def test_a_damaged_or_missing_blob_is_named_and_publishing_again_mends_it(
-    disk: Registry, made: Artifact, tmp_path: Path
+    disk: Registry, artifact_3_11: Artifact, tmp_path: Path
 ) -> None:
-    disk.publish(made)
-    blob = blob_path(made.manifest.files[GRAPH])
+    disk.publish(artifact_3_11)
+    blob = blob_path(artifact_3_11.manifest.files[GRAPH])
     path = Path(disk.url) / blob
     path.write_bytes(b"x")
     with pytest.raises(RegistryError, match=f"{blob} in .* is damaged"):
-        disk.get(made.id, tmp_path / "fetched")
-    disk.publish(made)
+        disk.get(artifact_3_11.id, tmp_path / "fetched")
+    disk.publish(artifact_3_11)
     path.unlink()
     with pytest.raises(RegistryError, match=f"{blob} in .* is missing"):
-        disk.get(made.id, tmp_path / "fetched")
+        disk.get(artifact_3_11.id, tmp_path / "fetched")
     assert not (tmp_path / "fetched").exists()
-    disk.publish(made)
-    assert disk.get(made.id, tmp_path / "fetched").id == made.id
+    disk.publish(artifact_3_11)
+    assert disk.get(artifact_3_11.id, tmp_path / "fetched").id == artifact_3_11.id
 
 
-def test_a_swapped_manifest_or_space_is_refused(disk: Registry, made: Artifact, tmp_path: Path) -> None:
-    disk.publish(made)
+def test_a_swapped_manifest_or_space_is_refused(disk: Registry, artifact_3_11: Artifact, tmp_path: Path) -> None:
+    disk.publish(artifact_3_11)
     other = artifact(tmp_path / "other", space("3"), space("11"), seed=5)
     (manifest,) = Path(disk.url).glob("aligners/*/*.json")
     manifest.write_bytes((other.path / MANIFEST).read_bytes())
@@ -81,16 +81,16 @@ def test_a_swapped_manifest_or_space_is_refused(disk: Registry, made: Artifact, 
     assert {damage.path.partition("/")[0] for damage in again.verify()} == {"aligners", "spaces"}
 
 
-def test_publishing_over_a_damaged_manifest_is_refused(disk: Registry, made: Artifact) -> None:
-    disk.publish(made)
+def test_publishing_over_a_damaged_manifest_is_refused(disk: Registry, artifact_3_11: Artifact) -> None:
+    disk.publish(artifact_3_11)
     (manifest,) = Path(disk.url).glob("aligners/*/*.json")
     manifest.write_bytes(b"x")
-    with pytest.raises(RegistryError, match=f"{made.id}.json in .* is damaged"):
-        disk.publish(made)
+    with pytest.raises(RegistryError, match=f"{artifact_3_11.id}.json in .* is damaged"):
+        disk.publish(artifact_3_11)
 
 
 def test_a_file_that_changes_during_publication_is_noticed(
-    disk: Registry, made: Artifact, monkeypatch: pytest.MonkeyPatch
+    disk: Registry, artifact_3_11: Artifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     graph = Artifact.graph
 
@@ -100,14 +100,14 @@ def test_a_file_that_changes_during_publication_is_noticed(
 
     monkeypatch.setattr(Artifact, "graph", change)
     with pytest.raises(ArtifactError, match="changed while it was published"):
-        disk.publish(made)
+        disk.publish(artifact_3_11)
     assert disk.list_aligners() == ()
 
 
 def test_two_that_fetch_at_once_share_one_copy(
-    disk: Registry, made: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    disk: Registry, artifact_3_11: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    disk.publish(made)
+    disk.publish(artifact_3_11)
     rename = Path.rename
 
     def beaten(self: Path, target: Path) -> Path:
@@ -115,7 +115,7 @@ def test_two_that_fetch_at_once_share_one_copy(
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", beaten)
-    assert disk.get(made.id, tmp_path / "fetched").id == made.id
+    assert disk.get(artifact_3_11.id, tmp_path / "fetched").id == artifact_3_11.id
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["fetched", "old-to-new", "registry"]
 
 
@@ -129,9 +129,9 @@ def test_a_missing_event_is_refused(disk: Registry) -> None:
     assert [damage.path for damage in disk.verify()] == [event_path(2)]
 
 
-def test_gc_takes_only_old_blobs_that_nothing_refers_to(disk: Registry, made: Artifact) -> None:
-    disk.publish(made)
-    disk.add_space(made.source, reference=b"first")
+def test_gc_takes_only_old_blobs_that_nothing_refers_to(disk: Registry, artifact_3_11: Artifact) -> None:
+    disk.publish(artifact_3_11)
+    disk.add_space(artifact_3_11.source, reference=b"first")
     storage = Storage(disk.url)
     for data in (b"old", b"young"):
         storage.create(blob_path(registry_module.digest_of(data)), data)
@@ -148,26 +148,26 @@ def test_gc_takes_only_old_blobs_that_nothing_refers_to(disk: Registry, made: Ar
     assert disk.verify() == ()
 
 
-def test_publishing_renews_the_old_blobs_it_relies_on(disk: Registry, made: Artifact) -> None:
-    disk.publish(made)
+def test_publishing_renews_the_old_blobs_it_relies_on(disk: Registry, artifact_3_11: Artifact) -> None:
+    disk.publish(artifact_3_11)
     (manifest,) = Path(disk.url).glob("aligners/*/*.json")
     manifest.unlink()
     for path in all_files(disk):
         os.utime(path, (time.time() - 8 * DAY,) * 2)
     assert len(disk.gc()) == 2
-    disk.publish(made)
+    disk.publish(artifact_3_11)
     manifest.unlink()
     assert disk.gc() == ()
 
 
-def test_gc_leaves_a_young_registry_alone(registry: Registry, made: Artifact) -> None:
-    registry.publish(made)
+def test_gc_leaves_a_young_registry_alone(registry: Registry, artifact_3_11: Artifact) -> None:
+    registry.publish(artifact_3_11)
     assert registry.gc(dry_run=False) == ()
     assert registry.verify() == ()
 
 
-def test_gc_deletes_nothing_when_a_manifest_cannot_be_read(disk: Registry, made: Artifact) -> None:
-    disk.publish(made)
+def test_gc_deletes_nothing_when_a_manifest_cannot_be_read(disk: Registry, artifact_3_11: Artifact) -> None:
+    disk.publish(artifact_3_11)
     (manifest,) = Path(disk.url).glob("aligners/*/*.json")
     manifest.write_bytes(b"{}")
     for path in all_files(disk):

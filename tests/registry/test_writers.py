@@ -53,33 +53,33 @@ sys.exit(any(codes))
 """
 
 
-def publish_at_once(registry: Registry, made: list[Artifact]) -> list[str]:
+def publish_at_once(registry: Registry, artifacts: list[Artifact]) -> list[str]:
     """Publish from one process each, all released at once; return what each was refused with."""
-    paths = [str(each.path) for each in made]
+    paths = [str(each.path) for each in artifacts]
     subprocess.run([sys.executable, "-c", WRITERS, registry.url, *paths], check=True, timeout=60)
-    return [each.path.with_suffix(".result").read_text() for each in made]
+    return [each.path.with_suffix(".result").read_text() for each in artifacts]
 
 
 def test_eight_processes_lose_nothing(disk: Registry, tmp_path: Path) -> None:
-    made = [artifact(tmp_path / f"a{number}", space("3"), space(f"1{number}"), number) for number in range(8)]
-    assert publish_at_once(disk, made) == [""] * 8
-    assert {entry.id for entry in disk.list_aligners()} == {each.id for each in made}
-    assert disk.standing().labels == {f"label-a{number}": each.id for number, each in enumerate(made)}
+    artifacts = [artifact(tmp_path / f"a{number}", space("3"), space(f"1{number}"), number) for number in range(8)]
+    assert publish_at_once(disk, artifacts) == [""] * 8
+    assert {entry.id for entry in disk.list_aligners()} == {each.id for each in artifacts}
+    assert disk.standing().labels == {f"label-a{number}": each.id for number, each in enumerate(artifacts)}
     assert len(disk.events()) == 8
     assert disk.verify() == ()
 
 
 def test_eight_processes_with_one_version_one_wins(disk: Registry, tmp_path: Path) -> None:
-    made = [
+    artifacts = [
         artifact(tmp_path / f"a{number}", space("3"), space("11", build=str(number)), number) for number in range(8)
     ]
-    refused = publish_at_once(disk, made)
+    refused = publish_at_once(disk, artifacts)
     assert refused.count("") == 1
     winner = refused.index("")
-    assert disk.find_space("facenet@11") == made[winner].target
+    assert disk.find_space("facenet@11") == artifacts[winner].target
     for number, message in enumerate(refused):
         assert number == winner or f"fingerprint.build: '{winner}' != '{number}'" in message
-    assert [entry.id for entry in disk.list_aligners()] == [made[winner].id]
+    assert [entry.id for entry in disk.list_aligners()] == [artifacts[winner].id]
     assert disk.verify() == ()
 
 
@@ -89,11 +89,11 @@ def test_eight_threads_in_memory(tmp_path: Path) -> None:
     same = [artifact(tmp_path / f"b{number}", space("3"), space("4", build=str(number)), number) for number in range(8)]
     start = threading.Barrier(16)
 
-    def publish(made: Artifact) -> str:
+    def publish(each: Artifact) -> str:
         start.wait()
         try:
-            registry.publish(made)
-            registry.promote(f"label-{made.path.name}", made.id)
+            registry.publish(each)
+            registry.promote(f"label-{each.path.name}", each.id)
         except RegistryConflictError as error:
             return str(error)
         return ""
@@ -133,22 +133,22 @@ for writes, url in enumerate(urls):
 """
 
 
-def test_killed_in_the_middle_of_a_publication(made: Artifact, tmp_path: Path) -> None:
+def test_killed_in_the_middle_of_a_publication(artifact_3_11: Artifact, tmp_path: Path) -> None:
     registries = [Registry(tmp_path / f"registry-{writes}", create=True) for writes in range(5)]
     urls = [registry.url for registry in registries]
     process = subprocess.run(
-        [sys.executable, "-c", DYING, str(made.path), *urls], check=True, capture_output=True, text=True
+        [sys.executable, "-c", DYING, str(artifact_3_11.path), *urls], check=True, capture_output=True, text=True
     )
     assert process.stdout.split() == [str(-signal.SIGKILL)] * 5
     for writes, registry in enumerate(registries):  # killed after so many of: two blobs, two spaces, the manifest
         assert len(all_files(registry)) == 1 + writes
         assert registry.verify() == ()
         assert registry.list_aligners() == ()
-        registry.publish(made)
-        assert registry.get(made.id, tmp_path / f"fetched-{writes}").id == made.id
+        registry.publish(artifact_3_11)
+        assert registry.get(artifact_3_11.id, tmp_path / f"fetched-{writes}").id == artifact_3_11.id
 
 
-def test_cut_off_anywhere_in_memory(made: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cut_off_anywhere_in_memory(artifact_3_11: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
     create = Storage.create
     for writes in range(5):
         registry = Registry("memory://", create=True)
@@ -162,10 +162,10 @@ def test_cut_off_anywhere_in_memory(made: Artifact, monkeypatch: pytest.MonkeyPa
         with monkeypatch.context() as patch:
             patch.setattr(Storage, "create", cut)
             with pytest.raises(KeyboardInterrupt):
-                registry.publish(made)
+                registry.publish(artifact_3_11)
         assert registry.verify() == ()
         assert registry.list_aligners() == ()
-        assert registry.publish(made) in registry.list_aligners()
+        assert registry.publish(artifact_3_11) in registry.list_aligners()
 
 
 def test_a_write_that_is_cut_off_leaves_no_partial_file(disk: Registry) -> None:
