@@ -163,15 +163,15 @@ def test_damaged_plans_are_refused(tmp_path: Path) -> None:
 def test_the_model_is_timed_on_some_items() -> None:
     class Slow:
         chunk_size = 4
-        requests: ClassVar[list[int]] = []
+        sizes: ClassVar[list[int]] = []
 
         def extract(self, items: list[str]) -> np.ndarray:
-            self.asked.append(len(items))
+            self.sizes.append(len(items))
             time.sleep(0.01 * len(items))
             return np.zeros((len(items), 2), np.float32)
 
     assert time_per_item(Slow(), IDS) >= 0.01  # type: ignore[arg-type]
-    assert Slow.asked == [4, 4]
+    assert Slow.sizes == [4, 4]
     assert time_per_item(Slow(), IDS[:1]) >= 0.01  # type: ignore[arg-type]
     with pytest.raises(InputError, match="at least one item"):
         time_per_item(Slow(), [])  # type: ignore[arg-type]
