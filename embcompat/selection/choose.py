@@ -24,6 +24,10 @@ FOLDS, NEURAL_FOLDS = 4, 3
 FEW_PAIRS, REPEATS = 1_000, 2
 """Up to so many pairs, the cross-fitting is repeated so often on other folds [ours]."""
 
+COMPARED_PAIRS, COMPARED_LABELS = 20_000, 200
+"""Most pairs that candidates are compared on, of so many labels at least: a random sample of whole labels beyond that.
+On so many pairs the intervals are far narrower than what tells candidates apart [ours]."""
+
 
 @dataclass(frozen=True, eq=False)
 class Selection:
@@ -54,14 +58,15 @@ def select_aligner(
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> Selection:
-    """Choose among candidates by cross-fitting over all pairs, and fit the chosen one on all of them.
+    """Choose among candidates by cross-fitting, and fit the chosen one on all pairs.
 
-    Each pair is converted by aligners that were fitted without it, so that all pairs score. For retrieval the score is
-    the share of an item's native neighbours that the converted items give it; where there are pieces (`cut_texts`),
-    which resemble queries, it is the reciprocal rank of a piece's own text among the converted ones. For verification
-    it says how well a subject is kept apart from the others (`subject_scores`). A candidate is as good as the best when
-    the interval of its *paired* difference includes 0; of those, the first in the order of the candidates is chosen:
-    the prior order, learned from recorded experiments (`CANDIDATES`).
+    Each pair is converted by aligners that were fitted without it, so that all of them score. Where there are more than
+    20,000 pairs, candidates are compared, and corrections fitted, on a random sample of about so many: all pairs of a
+    label or none. For retrieval the score is the share of an item's native neighbours that the converted items give it;
+    where there are pieces (`cut_texts`), which resemble queries, it is the reciprocal rank of a piece's own text among
+    the converted ones. For verification it says how well a subject is kept apart from the others (`subject_scores`). A
+    candidate is as good as the best when the interval of its *paired* difference includes 0; of those, the first in the
+    order of the candidates is chosen: the prior order, learned from recorded experiments (`CANDIDATES`).
 
     Args:
         train: Pairs to fit on.
@@ -78,7 +83,7 @@ def select_aligner(
         InputError: If there is no candidate, one fits a pair of aligners, there are too few pairs, or verification
             lacks labels.
     """
-    pairs = stack_pairs(train, validation)
+    pairs = stack_pairs(*_compared(train, validation, seed))
     entrants = candidate_list(pairs, task, candidates)
     if not entrants:
         raise InputError("at least one candidate is needed. Got none.")
@@ -144,6 +149,17 @@ def candidate_list(
     if candidates is None:
         return default_candidates(task, pairs)
     return tuple(parse_candidate(each) if isinstance(each, str) else each for each in candidates)
+
+
+def _compared(train: PairedEmbeddings, validation: PairedEmbeddings, seed: int) -> list[PairedEmbeddings]:
+    """Return what candidates are compared on: both parts, or a sample of each in proportion."""
+    share = min(1.0, COMPARED_PAIRS / max(1, len(train) + len(validation)))
+    if share == 1:
+        return [train, validation]
+    return [
+        part.select(sample_rows(part, seed=seed, rows=int(share * len(part)), labels=COMPARED_LABELS))
+        for part in (train, validation)
+    ]
 
 
 _Score = Callable[[NDArray[np.float32]], NDArray[np.float64]]

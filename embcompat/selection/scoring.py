@@ -32,15 +32,15 @@ _LEAST_ERRORS = 30
 _BLOCK_ROWS = 1_024
 
 
-def sample_rows(pairs: PairedEmbeddings, *, seed: int) -> NDArray[np.intp]:
-    """Return the rows to score, ascending: about `SCORED_ROWS`, all rows of a label or none."""
-    if len(pairs) <= SCORED_ROWS:
+def sample_rows(pairs: PairedEmbeddings, *, seed: int, rows: int = SCORED_ROWS, labels: int = 1) -> NDArray[np.intp]:
+    """Draw about so many rows, ascending: all rows of a label or none, of so many labels at least."""
+    if len(pairs) <= rows:
         return np.arange(len(pairs))
     units = pairs.ids if pairs.labels is None else pairs.labels
     _, unit_of, sizes = np.unique(units.astype(str), return_inverse=True, return_counts=True)
     order = np.random.default_rng(seed).permutation(len(sizes))
     inside = np.zeros(len(sizes), dtype=bool)
-    inside[order[: max(1, np.searchsorted(np.cumsum(sizes[order]), SCORED_ROWS, side="right"))]] = True
+    inside[order[: max(labels, np.searchsorted(np.cumsum(sizes[order]), rows, side="right"))]] = True
     return np.flatnonzero(inside[unit_of])
 
 

@@ -6,17 +6,19 @@ import numpy as np
 import pytest
 
 from embcompat.aligners import fit_affine
-from embcompat.embeddings import Embeddings, PairedEmbeddings, PairSplit, split_pairs
+from embcompat.embeddings import Embeddings, PairedEmbeddings, PairSplit, split_pairs, stack_pairs
 from embcompat.errors import InputError
 from embcompat.selection import (
     Candidate,
     Selection,
+    choose,
     default_candidates,
     fit_corrected,
     learning_curve,
     parse_candidate,
     select_aligner,
 )
+from embcompat.selection.crossfit import cross_fit, fit_candidate
 from embcompat.testing import make_pairs
 
 CHEAP = (Candidate("procrustes", "procrustes"), Candidate("ridge", "ridge"))
@@ -107,6 +109,34 @@ def test_the_chosen_one_is_fitted_on_all_pairs_that_were_given(split: PairSplit)
     selection = select_aligner(split.train, split.validation, candidates=["ridge"])
     expected = fit_affine(split.train, split.validation, refit=True)
     np.testing.assert_array_equal(selection.aligner.state()["weight"], expected.weight)
+
+
+def test_many_pairs_are_compared_on_a_sample_and_fitted_on_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = split_pairs(make_pairs(3_000, source_dim=8, target_dim=8, noise=0.2, subjects=300).pairs)
+    compared = []
+
+    def record(entrants: object, pairs: PairedEmbeddings, **options: object) -> object:
+        compared.append(pairs)
+        return cross_fit(entrants, pairs, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(choose, "cross_fit", record)
+    monkeypatch.setattr(choose, "COMPARED_PAIRS", 500)
+    monkeypatch.setattr(choose, "COMPARED_LABELS", 20)
+    selection = select_aligner(parts.train, parts.validation, candidates=CHEAP)
+    pairs = compared[0]
+    assert 350 <= len(pairs) <= 700
+    whole = stack_pairs(parts.train, parts.validation)
+    names, counts = np.unique(pairs.labels, return_counts=True)
+    assert counts.tolist() == [int(np.sum(whole.labels == name)) for name in names]
+    alone = fit_candidate(selection.candidate, parts.train, parts.validation)
+    assert np.array_equal(selection.aligner.state()["weight"], alone.state()["weight"])
+
+
+def test_a_sample_has_labels_enough_for_every_fold(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = split_pairs(make_pairs(900, source_dim=8, target_dim=8, subjects=30).pairs)
+    monkeypatch.setattr(choose, "COMPARED_PAIRS", 50)
+    selection = select_aligner(parts.train, parts.validation, candidates=CHEAP)
+    assert selection.chosen.score.value > 0.5
 
 
 def test_verification_needs_labels(split: PairSplit) -> None:
