@@ -32,8 +32,9 @@ _LEAST_ERRORS = 30
 _BLOCK_ROWS = 1_024
 
 
-def sample_rows(pairs: PairedEmbeddings, *, seed: int, rows: int = SCORED_ROWS, labels: int = 1) -> NDArray[np.intp]:
-    """Draw about so many rows, ascending: all rows of a label or none, of so many labels at least."""
+def sample_rows(pairs: PairedEmbeddings, *, seed: int, rows: int | None = None, labels: int = 1) -> NDArray[np.intp]:
+    """Draw about so many rows, `SCORED_ROWS` when None, ascending: all of a label or none, of so many labels at least."""
+    rows = SCORED_ROWS if rows is None else rows
     if len(pairs) <= rows:
         return np.arange(len(pairs))
     units = pairs.ids if pairs.labels is None else pairs.labels
