@@ -33,7 +33,7 @@ _BLOCK_ROWS = 1_024
 
 
 def sample_rows(pairs: PairedEmbeddings, *, seed: int, rows: int | None = None, labels: int = 1) -> NDArray[np.intp]:
-    """Draw about so many rows, `SCORED_ROWS` when None, ascending: all of a label or none, of so many labels at least."""
+    """Draw about so many rows (`SCORED_ROWS` when None), ascending: all of a label or none, at least so many labels."""
     rows = SCORED_ROWS if rows is None else rows
     if len(pairs) <= rows:
         return np.arange(len(pairs))
