@@ -12,12 +12,7 @@ _NAMES = ("image_processor_type", "processor_class", "_processor_class")
 
 
 def describe_processor(processor: Any) -> JsonValue:
-    """Return the class and the settings of an image processor of transformers.
-
-    Args:
-        processor: The image processor, or the processor of images and texts that has one.
-    """
-    images = getattr(processor, "image_processor", processor)
-    settings = {name: value for name, value in images.to_dict().items() if name not in _NAMES and value is not None}
+    """Return the class and the settings of an image processor of transformers."""
+    settings = {name: value for name, value in processor.to_dict().items() if name not in _NAMES and value is not None}
     plain: dict[str, JsonValue] = json.loads(json.dumps(settings, sort_keys=True, default=str))
-    return {"processor": type(images).__name__, **plain}
+    return {"processor": type(processor).__name__, **plain}

@@ -54,7 +54,7 @@ class SentenceEncoder:
         return {
             "library": "sentence-transformers",
             "modules": [type(module).__name__ for module in self._model],
-            "images": describe_processor(self._model[0].processor),
+            "images": [describe_processor(processor) for processor in self._processors()],
             "prompt": self._model.prompts.get(self._model.default_prompt_name or "") or "",
             "max_length": self._model.max_seq_length,
         }
@@ -74,6 +74,13 @@ class SentenceEncoder:
             return None
         encoded = self._model.tokenizer(list(texts), truncation=False, padding=False, verbose=False)["input_ids"]
         return [len(ids) for ids in encoded], limit
+
+    def _processors(self) -> list[Any]:
+        """Return the image processors of all modules, those of a router's routes among them."""
+        parts = (part for part in self._model.modules() if part is not self._model)
+        processors = [getattr(part, "processor", None) for part in parts]
+        images = [getattr(processor, "image_processor", processor) for processor in processors]
+        return [processor for processor in images if hasattr(processor, "to_dict")]
 
     def _encode(self, items: list[Any]) -> NDArray[np.float32]:
         vectors = self._model.encode(items, batch_size=max(1, len(items)), show_progress_bar=False)

@@ -116,6 +116,7 @@ def test_sentence_transformers(sentence_clip: Path, models: Models, photos: Phot
     plain = make(models["clip"])
     np.testing.assert_allclose(images.extract(photos), plain.extract(photos), atol=1e-5)
     assert images.space.differences(plain.space)
+    assert images.space.fingerprint["images"] == [plain.space.fingerprint["images"]]
     assert make(sentence_clip, library="transformers").space.fingerprint == plain.space.fingerprint
     (note,) = extraction_notes(texts, ["sea " * 40])
     assert note == "1 of 1 texts is longer than 16 tokens; the rest of it is not read."
