@@ -46,9 +46,9 @@ ROWS = {
     "faiss": 300_000,
     "parquet": 1_000_000,
     "qdrant": 500,
-    "chroma": 5_000,
-    "milvus": 10_000,
-    "sqlite": 50_000,
+    "chroma": 2_000,
+    "milvus": 5_000,
+    "sqlite": 20_000,
 }
 CUTOVER_ROWS = {"postgresql": 1_000_000, "postgresql-column": 1_000_000, "lancedb": 1_000_000}
 BUSY_ROWS = {"postgresql": 100_000, "postgresql-column": 100_000}

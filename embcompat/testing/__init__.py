@@ -3,6 +3,6 @@
 from embcompat.testing.aligners import check_aligner
 from embcompat.testing.extractors import check_extractor
 from embcompat.testing.pairs import MadePairs, make_pairs
-from embcompat.testing.stores.check import check_store
+from embcompat.testing.stores.check import StoreHarness, check_store
 
-__all__ = ["MadePairs", "check_aligner", "check_extractor", "check_store", "make_pairs"]
+__all__ = ["MadePairs", "StoreHarness", "check_aligner", "check_extractor", "check_store", "make_pairs"]
