@@ -233,7 +233,17 @@ class _Rate(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:,.0f} {self._unit}/s", style="dim")
+        return Text("" if not speed else format_rate(speed, self._unit), style="dim")
+
+
+def format_rate(rate: float, unit: str) -> str:
+    """Write units a second, or the time of one unit where that is longer than a second.
+
+    Example:
+        >>> format_rate(1234.5, "rows"), format_rate(0.4, "fits")
+        ('1,234 rows/s', '2.5 s for each of the fits')
+    """
+    return f"{rate:,.0f} {unit}/s" if rate >= 1 else f"{format_duration(1 / rate)} for each of the {unit}"
 
 
 def _plain_lines(description: str, total: int | None, unit: str, console: Console) -> Callable[[int], None]:
@@ -250,6 +260,6 @@ def _plain_lines(description: str, total: int | None, unit: str, console: Consol
         rate = total_done / (now - start)
         of = "" if total is None else f" of {total:,}"
         left = "" if total is None else f", {format_duration(max(total - total_done, 0) / max(rate, 1e-9))} left"
-        console.print(f"{description}: {total_done:,}{of} {unit}, {rate:,.0f} {unit}/s{left}")
+        console.print(f"{description}: {total_done:,}{of} {unit}, {format_rate(rate, unit)}{left}")
 
     return advance

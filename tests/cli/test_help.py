@@ -72,8 +72,9 @@ def test_an_option_has_the_same_short_name_wherever_it_is() -> None:
     assert shorts == {"--out": {"-o"}, "--extractor": {"-e"}, "--model": {"-m"}}
 
 
-def test_the_reference_page_names_every_command_and_option() -> None:
-    page = runpy.run_path(str(ROOT / "docs" / "make_cli_reference.py"))["make_page"]()
+def test_the_reference_pages_name_every_command_and_option() -> None:
+    pages = runpy.run_path(str(ROOT / "docs" / "make_cli_reference.py"))["make_pages"]()
+    page = "\n## ".join(pages.values())
     for path, command in COMMANDS.items():
         section = page.split(f" `embcompat {' '.join(path)}`\n", 1)[1].split("\n## ")[0].split("\n### ")[0]
         for parameter in command.params:

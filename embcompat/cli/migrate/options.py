@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
+from rich.progress import TextColumn as ProgressText
 
 from embcompat.cli.console import messages, option_words, output, show_next
 from embcompat.similarities import Similarity
@@ -79,10 +81,12 @@ def files(aligner: OnnxAligner, journal: Path | None, dead_letters: Path | None)
 
 @contextmanager
 def show_step(description: str) -> Iterator[None]:
-    """Show that a step of unknown length is running."""
+    """Show that a step of unknown length is running, and for how long."""
     console = messages()
     if console.is_terminal:
-        with console.status(description):
+        columns = (SpinnerColumn(), ProgressText("{task.description}"), TimeElapsedColumn())
+        with Progress(*columns, console=console, transient=True) as progress:
+            progress.add_task(description, total=None)
             yield
     else:
         console.print(f"{description} …")
