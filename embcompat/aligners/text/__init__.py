@@ -3,7 +3,7 @@
 from embcompat.aligners.text.aligner import TextAwareAligner, check_texts, combine, encoder_from_state
 from embcompat.aligners.text.building import build_static_encoder
 from embcompat.aligners.text.encoder import StaticEncoder
-from embcompat.aligners.text.tokens import tokenize
+from embcompat.aligners.text.tokens import join_words, tokenize
 from embcompat.aligners.text.vocabulary import Vocabulary, count_vocabulary
 
 __all__ = [
@@ -15,5 +15,6 @@ __all__ = [
     "combine",
     "count_vocabulary",
     "encoder_from_state",
+    "join_words",
     "tokenize",
 ]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from embcompat.cli.console import messages, output, print_json, show_next, track
+from embcompat.cli.inputs.estimates import show_estimate
 from embcompat.cli.inputs.options import ExtractorOptions, ModelPath
 from embcompat.errors import InputError
 
@@ -80,7 +81,7 @@ def run(
     if new_vectors is not None and extractor is None and items is None:
         embed = _known(new_vectors, maps.new_space)
     elif new_vectors is None and extractor is not None and items is not None:
-        embed = _embedder(extractor, items, (model, option or [], id_column, text_column), reasons)
+        embed = _embedder(ids, extractor, items, (model, option or [], id_column, text_column), reasons)
     else:
         raise InputError("native vectors come from --extractor and --items, or from --new-vectors. Pass one of them.")
     questions = _Questions.of(gallery, queries, qrels, metric, maps)
@@ -142,6 +143,7 @@ def _known(origin: str, space: SpaceVersion) -> Embed:
 
 
 def _embedder(
+    ids: list[str],
     extractor: str,
     items: Path,
     options: tuple[str | None, list[str], str | None, str | None],
@@ -160,10 +162,13 @@ def _embedder(
     with messages().status(f"Loading {extractor}"):
         loaded = load_extractor(extractor, *([] if model is None else [model]), **parse_options(extractor, option))
 
+    texts = dict(zip(read.ids, read.items, strict=True))
+    show_estimate(loaded, lambda: [texts[identifier] for identifier in ids if identifier in texts])
+
     def remember(item: SkippedItem) -> None:
         reasons[item.id] = item.reason
 
-    return embed_items(loaded, dict(zip(read.ids, read.items, strict=True)), on_skip=remember)
+    return embed_items(loaded, texts, on_skip=remember)
 
 
 def _into_target(embed: Embed, maps: OnnxMaps) -> Embed:

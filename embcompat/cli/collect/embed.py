@@ -12,6 +12,7 @@ import typer
 
 from embcompat.cli.collect.sample import check_out
 from embcompat.cli.console import messages, output, print_json, show_next, track
+from embcompat.cli.inputs.estimates import show_estimate
 from embcompat.cli.inputs.options import Delimiter, ExtractorOptions, ModelPath
 from embcompat.durations import format_duration
 from embcompat.errors import ExtractionError, InputError
@@ -99,7 +100,7 @@ def embed(
     notes = [*items.notes, *extraction_notes(loaded, items.items)]
     for note in notes:
         messages().print(note, soft_wrap=True)
-    _show_estimate(loaded, items)
+    show_estimate(loaded, lambda: items.items)
     run = _run(loaded, items, out, notes, skip_errors=skip_errors)
     run.embeddings.save(out)
     parts_path(out).unlink(missing_ok=True)
@@ -124,18 +125,6 @@ def with_pieces(items: Items, words: int) -> Items:
         raise InputError("--pieces labels each piece with its text, so the items must have no labels of their own.")
     cut = cut_texts(items.items, items.ids, words=words)
     return replace(items, items=list(cut.items), ids=cut.ids, labels=cut.labels, row_numbers=False)
-
-
-def _show_estimate(extractor: Extractor, items: Items) -> None:
-    """Print what a service will be asked for, before it is."""
-    from embcompat.extractors import EstimatingExtractor
-
-    if isinstance(extractor, EstimatingExtractor):
-        estimate = extractor.estimate(items.items)
-        cost = "" if estimate.cost is None else f", a cost of about {estimate.cost:,.4g}"
-        messages().print(
-            f"At most about {estimate.tokens:,} tokens in {estimate.requests:,} requests{cost}.", soft_wrap=True
-        )
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from embcompat.cli.fit.output import fit_result, show_fit
 from embcompat.cli.inputs.embeddings import Reading
 from embcompat.cli.inputs.options import (
     Delimiter,
+    ExtractorOptions,
     IdColumn,
     IdsFile,
     LabelColumn,
@@ -68,6 +69,7 @@ def fit(
         str | None, typer.Option("--extractor", "-e", help="The new model: auto and text_aware ask it about words.")
     ] = None,
     model: ModelPath = None,
+    option: ExtractorOptions = None,
     min_count: Annotated[int, typer.Option(help="Times a word must occur to be stored by text_aware.")] = 2,
     stop_words: Annotated[Path | None, typer.Option(help="A file of words that text_aware must not store.")] = None,
     partial: Annotated[
@@ -166,7 +168,7 @@ def fit(
     if keep_out is not None:
         pairs, kept_out = leave_out(pairs, read_qrels(keep_out).relevant_items())
     words: dict[str, Any] = {"min_count": min_count, "stop_words": stop_words, "seed": seed}
-    word_model = load_word_model(extractor, model, kind=base, task=task)
+    word_model = load_word_model(extractor, model, option or [], kind=base, task=task)
 
     options = _kind_options(base, penalty=penalty, landmarks=landmarks)
     if base in NEURAL_KINDS:

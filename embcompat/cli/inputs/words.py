@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from embcompat.cli.console import messages, track
+from embcompat.cli.inputs.estimates import show_estimate
 from embcompat.errors import InputError
 
 if TYPE_CHECKING:
@@ -54,7 +56,9 @@ def add_texts(embeddings: Embeddings, texts: dict[str, str] | None) -> Embedding
     return worded
 
 
-def load_word_model(extractor: str | None, model: str | None, *, kind: str, task: str) -> Extractor | None:
+def load_word_model(
+    extractor: str | None, model: str | None, options: list[str], *, kind: str, task: str
+) -> Extractor | None:
     """Load the model that is asked about words; None where words are not to be tried.
 
     They are tried for ``text_aware``, and for ``auto`` in search where a model of texts is named.
@@ -62,13 +66,14 @@ def load_word_model(extractor: str | None, model: str | None, *, kind: str, task
     Raises:
         InputError: If ``text_aware`` has no extractor.
     """
+    from embcompat.cli.collect.embed import parse_options
     from embcompat.extractors import load_extractor
 
     if kind != "text_aware" and (kind != "auto" or task != "retrieval" or extractor is None):
         return None
     if extractor is None:
         raise InputError("--kind text_aware asks the new model about words. Name it: --extractor (and --model).")
-    loaded = load_extractor(extractor, *([] if model is None else [model]))
+    loaded = load_extractor(extractor, *([] if model is None else [model]), **parse_options(extractor, options))
     return loaded if kind == "text_aware" or loaded.space.modality == "text" else None
 
 
@@ -94,10 +99,19 @@ def fit_with_words(
     require_space(extractor.space, split.train.target.space, what="The model of --extractor")
     corpus = list(texts.values()) if texts is not None else pair_texts(split)
     stopped = () if stop_words is None else stop_words.read_text(encoding="utf-8").split()
+    show_estimate(extractor, lambda: _words_of(corpus, min_count, stopped))
     with track("Embedding words", None, unit="words") as advance:
         encoder = build_static_encoder(extractor, corpus, min_count=min_count, stop_words=stopped, progress=advance)
     with messages().status("Fitting"):
         return fit_text_aware(split.train, split.validation, encoder=encoder, seed=seed)
+
+
+def _words_of(corpus: list[str], min_count: int, stop_words: Sequence[str]) -> list[str]:
+    """Return the words and pairs of words that the model will be asked about."""
+    from embcompat.aligners.text import count_vocabulary, join_words
+
+    vocabulary = count_vocabulary(corpus, min_count=min_count, stop_words=stop_words)
+    return [*vocabulary.words, *(join_words(*pair) for pair in vocabulary.bigrams)]
 
 
 def pair_texts(split: PairSplit) -> list[str]:
