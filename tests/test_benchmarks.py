@@ -37,6 +37,23 @@ def test_a_benchmark_runs(name: str, tmp_path: Path) -> None:
         assert {"what", "against"} <= line.keys()
 
 
+@pytest.mark.soak
+def test_the_benchmark_of_a_gpu_measures_or_says_why_not(tmp_path: Path) -> None:
+    command = [sys.executable, str(FOLDER / "gpu.py"), "--smoke", "--out", str(tmp_path / "out.json")]
+    subprocess.run(command, check=True, capture_output=True, text=True)
+    results = json.loads((tmp_path / "out.json").read_text())
+    assert results["lines"] or "CUDA" in results["skipped"]
+
+
+@pytest.mark.soak
+def test_the_run_at_scale_is_exact_and_survives_a_kill(tmp_path: Path) -> None:
+    command = [sys.executable, str(FOLDER / "scale.py"), "--smoke", "--kinds", "kernel", "--folder", str(tmp_path)]
+    subprocess.run([*command, "--out", str(tmp_path / "out.json")], check=True, capture_output=True, text=True)
+    (line,) = json.loads((tmp_path / "out.json").read_text())["lines"]
+    assert line["rows"] == 400_000
+    assert line["largest_error"] < 1e-5
+
+
 def load(name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
     assert spec is not None
