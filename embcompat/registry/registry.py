@@ -203,7 +203,7 @@ class Registry:
         if len(matches) > 1:
             listed = ", ".join(entry.id[:16] for entry in matches)
             raise InputError(
-                f"{name!r} must be the beginning of one artifact id. Got {len(matches)}: {listed}. Pass more digits."
+                f"{name!r} must begin only one artifact id. Got {len(matches)}: {listed}. Pass more digits."
             )
         return matches[0]
 
