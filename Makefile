@@ -55,6 +55,7 @@ bench-full: $(VENV)/.dev  ## Measure at the sizes of the docs' table, two hours 
 
 docs: $(VENV)/.docs  ## Build the documentation into docs/_site; a warning is an error
 	$(BIN)/python docs/make_cli_reference.py
+	$(BIN)/python docs/make_project_pages.py
 	$(BIN)/zensical build --strict --clean
 
 dist: $(VENV)/.dist  ## Build every sdist and wheel, reproducibly, into dist/, check them, and list what they bring

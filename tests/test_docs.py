@@ -83,7 +83,18 @@ def test_the_navigation_leads_to_every_page() -> None:
     listed = re.findall(r"(\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), flags=re.MULTILINE)
     pages = {str(page.relative_to(ROOT / "docs")) for page in ROOT.glob("docs/**/*.md")}
     commands = runpy.run_path(str(ROOT / "docs" / "make_cli_reference.py"))["make_pages"]()
-    assert sorted(listed) == sorted(pages | {f"reference/{name}" for name in commands})  # `make docs` writes these
+    project = runpy.run_path(str(ROOT / "docs" / "make_project_pages.py"))["make_pages"]()
+    assert sorted(listed) == sorted(pages | {f"reference/{name}" for name in commands} | set(project))
+
+
+def test_links_of_the_project_pages_lead_into_the_site() -> None:
+    project = runpy.run_path(str(ROOT / "docs" / "make_project_pages.py"))["make_pages"]()
+    links = [
+        (name, target) for name, text in project.items() for target in re.findall(r"\]\((?!\w+:|#)([^)#\s]+)", text)
+    ]
+    assert links
+    assert all((ROOT / "docs" / name).parent.joinpath(target).resolve().is_file() for name, target in links)
+    assert "`recipes/face/life_cycle.py`" in project["project/recipes.md"]
 
 
 def test_pages_of_the_site_link_to_the_site_alone() -> None:
