@@ -202,9 +202,7 @@ class Registry:
             raise UnknownNameError("aligner", name, [entry.id[:12] for entry in entries] + list(labels))
         if len(matches) > 1:
             listed = ", ".join(entry.id[:16] for entry in matches)
-            raise InputError(
-                f"{name!r} must begin only one artifact id. Got {len(matches)}: {listed}. Pass more digits."
-            )
+            raise InputError(f"{name!r} must begin one artifact id. Got {len(matches)}: {listed}. Pass more digits.")
         return matches[0]
 
     def reference(self, space: SpaceVersion) -> bytes | None:
