@@ -187,6 +187,7 @@ def main() -> None:
         work(Path(artifact), Path(folder), list(map(int, numbers)))
         return
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # or the workers would outlive this process
     rows, shard_rows = (400_000, 50_000) if options.smoke else (options.rows, options.shard_rows)
     options.folder.mkdir(parents=True, exist_ok=True)
     affine, kernel = make_artifacts(options.folder)

@@ -93,6 +93,13 @@ def make_page(results: dict[str, Any]) -> str:
         "",
         "`make bench` measures all of it at reduced sizes in about ten minutes and writes this page; `make bench-full`",
         "takes the sizes of the table. The results with every time are in `benchmarks/results/speed.json`.",
+        "",
+        "Two more run by themselves: `benchmarks/scale.py` converts many millions of rows by shards on two processes,",
+        "kills one of them on the way and compares samples of the result with the aligner; `benchmarks/gpu.py` measures",
+        "training and conversion on a GPU within eight minutes.",
+        "",
+        "Not measured yet on quiet cores: the merge of a fused search, which `benchmarks/serving.py` measures, and the",
+        "startup since only the command that is named is built, beside the help of a small typer command.",
     ]
     for name in FULL:
         if name in results:
