@@ -32,7 +32,7 @@ class SqliteHarness(StoreHarness):
     """An application that keeps a gallery in a vec0 table."""
 
     text_column = "note"
-    rows = 100
+    rows = 60
 
     def key_sets(self, count: int) -> dict[str, list[Any]]:
         return {
