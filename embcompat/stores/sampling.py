@@ -69,7 +69,7 @@ def sample_rows(
 
 
 def gallery_space(store: GalleryStore) -> SpaceVersion | None:
-    """Return the space that a gallery in use says it is in, or None where it was never told."""
+    """Return the space that a gallery in use records, or None."""
     return store.state(_reading_job(store, None)).space
 
 
@@ -101,7 +101,7 @@ def sample_gallery(
         keep_out: Ids that must not be in the sample, for instance the relevant items of judgements.
         include: Ids that must be in the sample where the gallery holds them, on top of ``rows``: the relevant items of
             judgements, so that a sample can be judged.
-        space: The space of the vectors in service, or its ``name@version``, where the store was never told.
+        space: The space of the vectors in service, or its ``name@version``, if the store does not record it.
         similarity: How a space that is given by its name compares vectors.
         seed: Seed of the draw: the same rows of an unchanged gallery.
 

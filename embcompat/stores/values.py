@@ -78,7 +78,7 @@ class State:
 
     Attributes:
         phase: How far the job is.
-        space: Space of the vectors in service, or None when the store was never told.
+        space: Space of the vectors in service, or None when the store does not record it.
     """
 
     phase: Phase

@@ -103,7 +103,7 @@ def test_artifacts_without_held_out_pairs_and_chains_have_none(tmp_path: Path) -
     assert bare.manifest.calibration == {}
     first = save(split_pairs(pairs), tmp_path / "first")
     chain = save_composed([first], tmp_path / "chain")
-    with pytest.raises(InputError, match="ask its first step"):
+    with pytest.raises(InputError, match="use its first step"):
         OnnxAligner(chain).convertibility(pairs.source.vectors)
 
 

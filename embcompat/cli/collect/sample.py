@@ -39,7 +39,7 @@ def sample(
     space: Annotated[
         str | None,
         typer.Option(
-            help="name@version of the vectors in service, where the store was never told; or a file in that space."
+            help="name@version of the vectors in service, if the store does not record it; or a file in that space."
         ),
     ] = None,
     similarity: NpySimilarity = "cosine",

@@ -42,7 +42,7 @@ def init(
     model: ModelPath = None,
     option: ExtractorOptions = None,
     old_space: Annotated[
-        str | None, typer.Option(help="name@version of the vectors in use, where the store was never told.")
+        str | None, typer.Option(help="name@version of the vectors in use, if the store does not record it.")
     ] = None,
     rows: Annotated[int | None, typer.Option(min=100, help="Rows to sample for the pairs; 5,000 if left out.")] = None,
     qrels: Annotated[str | None, typer.Option(help="Judgements: which items answer the queries.")] = None,

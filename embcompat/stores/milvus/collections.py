@@ -107,7 +107,7 @@ class MilvusCollections(Collections):
             except StoreError as error:
                 if where is None:
                     raise
-                raise InputError(f"{self._where} does not understand the condition {where!r}: {error}") from error
+                raise InputError(f"{self._where} cannot evaluate the condition {where!r}: {error}") from error
             keys = [str(row[key]) for row in rows]
             yield from (keys[start : start + self.page_rows] for start in range(0, len(keys), self.page_rows))
             if self._lite or len(keys) < self.page_rows:

@@ -21,7 +21,7 @@ def open_gallery(address: StoreUrl) -> MilvusGallery:
         StoreError: If the server cannot be reached, or another process has the file open.
     """
     if len(address.names) != 2:
-        raise InputError(f"a Milvus gallery is written {FORMS['milvus']}. Got {address.public}.")
+        raise InputError(f"the address of a Milvus gallery has the form {FORMS['milvus']}. Got {address.public}.")
     location = address.location.removeprefix("milvus+")
     if address.scheme == "milvus":
         if address.path.suffix != ".db" or not address.path.exists():

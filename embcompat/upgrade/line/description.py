@@ -26,7 +26,7 @@ class Upgrade(BaseModel):
         extractor: The new model, as `embcompat extractors` lists it.
         model: Path or name, for extractors that take one.
         options: Options of the extractor, ``KEY=VALUE``.
-        old_space: ``name@version`` of the vectors in use, where the store was never told.
+        old_space: ``name@version`` of the vectors in use, if the store does not record it.
         rows: Rows to sample for the pairs.
         qrels: Which items answer the queries.
         queries: File with the texts of the queries.
