@@ -11,8 +11,6 @@ from pymilvus.exceptions import MilvusException
 
 from embcompat.errors import StoreError
 
-logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # what it logs, it raises as well
-
 
 @final
 class Milvus:
@@ -29,6 +27,7 @@ class Milvus:
 
     def __init__(self, address: str, token: str, *, where: str) -> None:
         self._where = where
+        logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # what it logs, it raises as well
         self._client = self._tried(MilvusClient, address, token=token)
 
     def __getattr__(self, name: str) -> Any:
