@@ -12,7 +12,7 @@ from pydantic import JsonValue
 
 from embcompat.aligners import Aligner, ReweightedAligner, unweight
 from embcompat.aligners.ensemble import EnsembleAligner
-from embcompat.aligners.kernel import fit_kernel
+from embcompat.aligners.kernel import DEFAULT_LANDMARKS, fit_kernel
 from embcompat.aligners.output import reweight
 from embcompat.aligners.text import StaticEncoder, TextAwareAligner
 from embcompat.embeddings import Embeddings, PairedEmbeddings, piece_rows, split_pairs, stack_pairs
@@ -27,7 +27,7 @@ PENALTY = 0.02
 """Penalty of the kernels [ours]: with words beside the vectors, little shrinkage is best from a hundred pairs on."""
 
 LANDMARKS = 1_000
-"""Landmarks of each kernel [ours]: as good as 2,500 with words beside the vectors, and 1.7 times as fast."""
+"""Landmarks of kernels that read words [ours]: as good as 2,500 there, and 1.7 times as fast; not without words."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def fit_text_aware(
     validation: PairedEmbeddings,
     *,
     encoder: StaticEncoder,
-    landmarks: int = LANDMARKS,
+    landmarks: int | None = None,
     seed: int = 0,
 ) -> TextAwareFit:
     """Fit kernel aligners of [old vector ; words ; pairs of words], and keep what held-out pairs are better for.
@@ -103,7 +103,7 @@ def fit_text_aware(
         train: Pairs to fit on, with texts; those without a known word serve the plain part alone.
         validation: Held-out pairs, with texts.
         encoder: The static encoder, see `build_static_encoder`.
-        landmarks: Landmarks of each kernel.
+        landmarks: Landmarks of each kernel; `LANDMARKS` where it reads words and 2,500 where it does not, when None.
         seed: Seed of the landmarks and of the bootstrap.
 
     Raises:
@@ -116,7 +116,11 @@ def fit_text_aware(
                 f"a text_aware aligner is fitted on pairs with texts. Only {count} of the {len(pairs)} {name} pairs "
                 "have one. Add them with Embeddings.with_texts (on the command line --items)."
             )
-    fits = _Fits(train, validation, encoder, partial(fit_kernel, landmarks=landmarks, penalty=PENALTY, seed=seed))
+    plain, worded = (
+        partial(fit_kernel, landmarks=usual if landmarks is None else landmarks, penalty=PENALTY, seed=seed)
+        for usual in (DEFAULT_LANDMARKS, LANDMARKS)
+    )
+    fits = _Fits(train, validation, encoder, (plain, worded))
     trials = _Trials(fits, seed)
     if trials.has_pieces:
         trials.attempt("pieces", replace(trials.variant, pieces=True))
@@ -147,9 +151,13 @@ class _Fits:
     """What was fitted, by its parts: on the training pairs, and again on all of them."""
 
     def __init__(
-        self, train: PairedEmbeddings, validation: PairedEmbeddings, encoder: StaticEncoder, fit: FitKernel
+        self,
+        train: PairedEmbeddings,
+        validation: PairedEmbeddings,
+        encoder: StaticEncoder,
+        fits: tuple[FitKernel, FitKernel],
     ) -> None:
-        self.train, self.validation, self.encoder, self._fit = train, validation, encoder, fit
+        self.train, self.validation, self.encoder, self._fits = train, validation, encoder, fits
         self._features = [
             encoder.encode([] if pairs.texts is None else pairs.texts.tolist()) for pairs in (train, validation)
         ]
@@ -157,7 +165,7 @@ class _Fits:
 
     def extended_by(self, pairs: PairedEmbeddings) -> _Fits:
         """Return nothing fitted yet, with further training pairs."""
-        return _Fits(stack_pairs(self.train, pairs), self.validation, self.encoder, self._fit)
+        return _Fits(stack_pairs(self.train, pairs), self.validation, self.encoder, self._fits)
 
     def assemble(self, variant: _Variant, *, refit: bool) -> Aligner:
         """Return the aligner with the given parts, ready to be saved."""
@@ -212,7 +220,8 @@ class _Fits:
                 rows = features.any(axis=1) if variant.words else np.ones(len(pairs), dtype=bool)
                 parts.append(pairs.select(rows if variant.pieces else rows & ~piece_rows(pairs)))
             width = parts[0].source.space.dim - self.train.source.space.dim
-            fit = partial(fit_towards_words, fit=self._fit, features=width) if width else self._fit
+            plain, worded = self._fits
+            fit = partial(fit_towards_words, fit=worded, features=width) if variant.words else plain
             self._members[key] = fit(*parts, refit=refit)
         return self._members[key]
 
