@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,12 +34,38 @@ SHOWN, SUBJECTS = 600, 10
 Vectors = NDArray[np.floating[Any]]
 
 
-def principal_plane(vectors: Vectors) -> Callable[[Vectors], Vectors]:
-    """Return the projection onto the two directions of most variance; signs are fixed, so that pictures repeat."""
-    mean = vectors.mean(axis=0, dtype=np.float64)
-    directions = np.linalg.svd(vectors - mean, full_matrices=False)[2][:2]
-    directions *= np.sign(directions[np.arange(2), np.abs(directions).argmax(axis=1)])[:, None]
-    return lambda rows: (rows - mean) @ directions.T
+@dataclass(frozen=True)
+class Plane:
+    """The two directions of most variance of some vectors.
+
+    Attributes:
+        mean: Array (dim,).
+        directions: Array (2, dim), with signs that are fixed, so that pictures repeat.
+        explained: The share of the variance along each.
+    """
+
+    mean: Vectors
+    directions: Vectors
+    explained: tuple[float, float]
+
+    @classmethod
+    def of(cls, vectors: Vectors) -> Plane:
+        """Fit the plane to vectors (n, dim)."""
+        mean = vectors.mean(axis=0, dtype=np.float64)
+        values, directions = np.linalg.svd(vectors - mean, full_matrices=False)[1:]
+        directions = directions[:2] * np.sign(directions[np.arange(2), np.abs(directions[:2]).argmax(axis=1)])[:, None]
+        shares = np.square(values[:2]) / np.square(values).sum()
+        return cls(mean, directions, (float(shares[0]), float(shares[1])))
+
+    def project(self, vectors: Vectors) -> Vectors:
+        """Project vectors (n, dim) onto the plane."""
+        return np.asarray((vectors - self.mean) @ self.directions.T)
+
+    def name(self, axes: Axes) -> None:
+        """Write on both axes how much of the variance they show."""
+        labels = [f"component {number + 1} ({share:.1%})" for number, share in enumerate(self.explained)]
+        axes.set_xlabel(labels[0], fontsize=8, color=MUTED)
+        axes.set_ylabel(labels[1], fontsize=8, color=MUTED)
 
 
 def convert_test(split: ec.PairSplit, *, epochs: int, seed: int) -> dict[str, Vectors]:
@@ -53,41 +80,56 @@ def convert_test(split: ec.PairSplit, *, epochs: int, seed: int) -> dict[str, Ve
 def draw_scatter(
     test: ec.PairedEmbeddings, converted: dict[str, Vectors], names: tuple[str, str], figure: Figure
 ) -> None:
-    """Draw Figure 3: old vectors in their own principal plane, new and converted ones in that of the new."""
+    """Draw Figure 3: old vectors in their own principal plane, new and converted ones in that of the new vectors."""
     old, new = test.source.vectors, test.target.vectors
-    old_plane, common = principal_plane(old), principal_plane(new)
+    old_plane, common = Plane.of(old), Plane.of(new)
     panels = {
-        f"{names[0]}\n(its own plane)": (old_plane(old), "old"),
-        names[1]: (common(new), "new"),
-        **{f"{names[0]} converted:\n{KINDS[kind]}": (common(rows), kind) for kind, rows in converted.items()},
+        f"{names[0]}\n(its own plane)": (old, "old"),
+        names[1]: (new, "new"),
+        **{f"{names[0]} converted:\n{KINDS[kind]}": (vectors, kind) for kind, vectors in converted.items()},
     }
     rows = np.random.default_rng(0).permutation(len(old))[:SHOWN]
-    reach = 1.08 * max(float(np.abs(points[rows]).max()) for points, role in panels.values() if role != "old")
-    for place, (title, (points, role)) in enumerate(panels.items()):
+    points = {
+        title: (old_plane if role == "old" else common).project(vectors[rows])
+        for title, (vectors, role) in panels.items()
+    }
+    reach = max(float(np.abs(points[title]).max()) for title, (_, role) in panels.items() if role != "old")
+    for place, (title, (_, role)) in enumerate(panels.items()):
         axes = figure.add_subplot(1, 4, place + 1)
-        axes.scatter(*points[rows].T, s=5, color=COLOURS[role], alpha=0.6, linewidths=0)
-        limit = reach if role != "old" else 1.08 * float(np.abs(points[rows]).max())
+        axes.scatter(*points[title].T, s=5, color=COLOURS[role], alpha=0.6, linewidths=0)
+        limit = 1.08 * (float(np.abs(points[title]).max()) if role == "old" else reach)
         axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
+        (old_plane if role == "old" else common).name(axes)
         _finish(axes, title)
 
 
 def draw_samples(test: ec.PairedEmbeddings, converted: dict[str, Vectors], subjects: int, figure: Figure) -> None:
-    """Draw Figure 4: two images a subject, each extracted and converted, connected."""
+    """Draw Figure 4: two images a subject, each extracted and converted, connected.
+
+    All panels show the principal plane of the extracted vectors, so an extracted vector has one place in all of them.
+    """
     rows = two_images_each(test, subjects)
-    for place, (kind, vectors) in enumerate(converted.items()):
-        extracted, mapped = test.target.vectors[rows], vectors[rows]
-        plane = principal_plane(np.concatenate([extracted, mapped]))
-        ends = np.stack([plane(extracted), plane(mapped)], axis=1)
+    extracted = test.target.vectors[rows]
+    plane = Plane.of(extracted)
+    starts = plane.project(extracted)
+    panels = {kind: plane.project(vectors[rows]) for kind, vectors in converted.items()}
+    every = np.concatenate([starts, *panels.values()])
+    center, reach = (every.max(axis=0) + every.min(axis=0)) / 2, 0.54 * float(np.ptp(every, axis=0).max())
+    for place, (kind, ends) in enumerate(panels.items()):
         axes = figure.add_subplot(1, 2, place + 1)
-        for number, line in enumerate(ends):
+        for number, line in enumerate(np.stack([starts, ends], axis=1)):
             shade = mpl.colormaps["tab10"](number // 2)
             axes.plot(*line.T, color=shade, linewidth=1.2)
             axes.scatter(*line[0], s=34, color=shade, marker="o", zorder=3)
             axes.scatter(*line[1], s=34, facecolors="white", edgecolors=[shade], linewidths=1.4, marker="o", zorder=3)
-        axes.set_aspect("equal", adjustable="datalim")
+        axes.set(
+            xlim=(center[0] - reach, center[0] + reach), ylim=(center[1] - reach, center[1] + reach), aspect="equal"
+        )
+        plane.name(axes)
         _finish(axes, KINDS[kind])
     figure.supxlabel(
-        "filled: extracted by the new model · hollow: converted from the old one · a line joins one image",
+        "filled: extracted by the new model · hollow: converted from the old one · a line joins one image · "
+        "one plane, that of the extracted vectors",
         fontsize=9,
         color=MUTED,
     )

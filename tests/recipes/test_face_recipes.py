@@ -169,10 +169,30 @@ class TestFigures:
     def test_the_plane_holds_most_variance(self, load: Any) -> None:
         rng = np.random.default_rng(0)
         rows = rng.standard_normal((500, 4)) * [1, 9, 1, 5] + 3
-        flat = load("figures").principal_plane(rows)(rows)
+        plane = load("figures").Plane.of(rows)
+        flat = plane.project(rows)
+        assert plane.explained == pytest.approx(flat.var(axis=0) / rows.var(axis=0).sum())
         assert np.allclose(flat.mean(axis=0), 0)
         assert np.abs(np.corrcoef(flat[:, 0], rows[:, 1])[0, 1]) > 0.99
         assert np.abs(np.corrcoef(flat[:, 1], rows[:, 3])[0, 1]) > 0.99
+
+    def test_an_extracted_vector_has_one_place_in_all_panels_of_figure_4(self, load: Any) -> None:
+        from matplotlib.figure import Figure
+
+        figures = load("figures")
+        test = load("lfw").stand_in_pairs(subjects=20)
+        rng = np.random.default_rng(0)
+        noisy = {kind: test.target.vectors + rng.normal(0, spread, (80, 128)) for kind, spread in (("a", 1), ("b", 9))}
+        figures.KINDS.update(a="A", b="B")
+        canvas = Figure()
+        figures.draw_samples(test, noisy, 10, canvas)
+        starts, limits = [], []
+        for axes in canvas.axes:
+            starts.append([line.get_xydata()[0] for line in axes.lines])
+            limits.append((*axes.get_xlim(), *axes.get_ylim()))
+            assert "component 1 (" in axes.get_xlabel()
+        assert np.allclose(*starts)
+        assert np.allclose(*limits)
 
 
 class TestSeveralVersions:

@@ -96,6 +96,53 @@ def test_lambda_moves_away_from_orthogonality(load: Any, tmp_path: Path) -> None
     assert {"relaxation.png", "relaxation.svg"} <= {path.name for path in tmp_path.iterdir()}
 
 
+def test_known_people_are_measured_by_person(load: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = smoke(load("lambda_orthogonality"), tmp_path, "--parts", "known")["known"]["stand-in"]
+    rows = found["lambdas"]
+    assert list(rows) == ["strict", "12.0", "inf"]
+    for row in rows.values():
+        for figure in row.values():
+            assert figure["interval"][0] <= figure["value"] <= figure["interval"][1]
+    assert rows["strict"]["B/F"]["against_strict"] == [0, 0]
+    assert rows["strict"]["unseen B/B"]["value"] == pytest.approx(found["raw"]["new/new, unseen"], abs=0.01)
+    printed = capsys.readouterr().out
+    assert "12: 70.72 75.44" in printed
+    assert "stand-in, known" in printed
+
+
+def test_hits_are_resampled_by_person(load: Any) -> None:
+    known = load("known_people")
+    hits = known.Hits(np.array([1.0, 0.0, 1.0, 1.0]), np.array([0, 0, 1, 1]))
+    assert hits.rate == 0.75
+    assert hits.replicates(np.array([[2, 0], [1, 1], [0, 2]])).tolist() == [0.5, 0.75, 1.0]
+
+
+def test_what_a_service_adds_is_measured(load: Any, tmp_path: Path) -> None:
+    found = smoke(load("served"), tmp_path)["upgrades"]["stand-in"]
+    assert {"ours", "all people", "100 people", "300 people", "strength 2"} <= set(found["lines"])
+    assert found["lines"]["ours"]["to_ours"]["value"] == 1
+    assert {"converted, mean", "old, one image"} <= set(found["templates"])
+    assert all(0 <= share <= 1 for shares in found["canary"].values() for share in shares)
+
+
+def test_raw_spaces_are_calibrated_on_held_out_people(load: Any, tmp_path: Path) -> None:
+    (found,) = smoke(load("raw_spaces"), tmp_path)["cells"].values()
+    assert found["ways"]["kernel"]["S1"] == found["ways"]["calibrated as a whole"]["S1"]
+    assert found["paper"]["S1"]["far"] == pytest.approx(1 / 30_775)
+
+
+def test_transport_moves_one_gaussian_to_another(load: Any) -> None:
+    raw = load("raw_spaces")
+    pairs = make_pairs(4_000, source_dim=5, target_dim=4, how="affine", noise=0.5, similarity="euclidean").pairs
+    aligner = fit_kernel(pairs, pairs, landmarks=20)
+    matrix, mean = raw.transport(aligner, pairs)
+    assert np.allclose(matrix, matrix.T)
+    full = raw.matched(aligner, matrix, mean, 1.0).transform(pairs.source.vectors)
+    assert np.allclose(np.cov(full.T), np.cov(pairs.target.vectors.T), rtol=1e-3, atol=1e-3)
+    unmoved = raw.matched(aligner, matrix, mean, 0.0).transform(pairs.source.vectors)
+    assert np.allclose(unmoved, aligner.transform(pairs.source.vectors), atol=1e-5)
+
+
 def test_inference_speed_is_exact(load: Any, tmp_path: Path) -> None:
     result = smoke(load("inference_speed"), tmp_path)["kinds"]
     assert result["dense"]["floats"] == 1_337_600

@@ -32,8 +32,9 @@ TOP_SHARE = 15
 MOST_PEOPLE = 4_096
 """People, and rows of them, from which statistics are fitted at most [ours]."""
 
-FEWEST_PEOPLE = 100
-"""People below which no statistics are fitted [ours]."""
+FEWEST_PEOPLE, FEWEST_PER_DIM = 100, 5
+"""People, and people for each dimension, below which no statistics are fitted: 300 people in 128 dimensions do harm
+(docs/concepts/faces.md) [ours]."""
 
 
 def make_cohort(embeddings: Embeddings, *, top: int = TOP, seed: int = 0) -> Cohort:
@@ -96,20 +97,25 @@ def make_score_moments(
     Args:
         converted: As in `make_score_cohort`.
         native: As in `make_score_cohort`.
-        people: How many people to draw at most, and how many of their rows to score.
+        people: How many people to draw at most.
         seed: Seed of the draw.
 
     Raises:
-        InputError: As `make_score_cohort`, and if there are fewer than a hundred people.
+        InputError: As `make_score_cohort`, and if there are fewer than a hundred people, or than five for each
+            dimension.
         SpaceMismatchError: If the two are not of one space.
     """
     labels = _check_cohort_sides(converted, native)
     shuffled = np.random.default_rng(seed).permutation(len(native))
     _, first = np.unique(labels[shuffled].astype(str), return_index=True)
     rows = shuffled[np.sort(first)[:people]]
-    if len(rows) < FEWEST_PEOPLE:
-        raise InputError(f"score statistics need at least {FEWEST_PEOPLE} people with a label. Got {len(rows)}.")
-    queries = shuffled[np.isin(labels[shuffled], labels[rows])][:people]
+    fewest = max(FEWEST_PEOPLE, FEWEST_PER_DIM * native.space.dim)
+    if len(rows) < fewest:
+        raise InputError(
+            f"score statistics need at least {fewest} people with a label in {native.space.dim} dimensions. "
+            f"Got {len(rows)}. Fit on more people, or leave scores as they are."
+        )
+    queries = shuffled[np.isin(labels[shuffled], labels[rows])][:MOST_PEOPLE]
     same = labels[queries][:, np.newaxis] == labels[rows]
     sides = [_fit_moments(side.vectors[rows], native.vectors[queries], same, native) for side in (converted, native)]
     return ScoreCohort(*sides)

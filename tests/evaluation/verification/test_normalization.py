@@ -199,7 +199,7 @@ class TestMoments:
         with pytest.raises(InputError, match=r"vectors must have shape \(n, 6\)"):
             moments.statistics(np.ones((3, 5)))
         few = people.select(np.arange(99))
-        with pytest.raises(InputError, match="at least 100 people with a label. Got 99"):
+        with pytest.raises(InputError, match="at least 100 people with a label in 6 dimensions. Got 99"):
             make_score_moments(few, few)
         euclidean = people.space.model_copy(update={"similarity": "euclidean"})
         lengths = Embeddings(people.vectors, people.ids, euclidean, people.labels)
