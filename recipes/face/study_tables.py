@@ -1,4 +1,4 @@
-"""Write the tables of docs/concepts/faces.md from the recorded figures of ``beat_the_paper.py`` and ``tried.py``.
+"""Write the tables of docs/concepts/faces.md from the figures of ``beat_the_paper.py``, ``tried.py``, ``served.py``.
 
 python recipes/face/study_tables.py
 """
@@ -57,6 +57,24 @@ def tried(result: dict[str, Any]) -> list[str]:
     return lines
 
 
+def served(result: dict[str, Any]) -> list[str]:
+    """Write what normalized scores and other strengths are worth, and templates beside them."""
+    upgrades = result["upgrades"]
+    heads = [f"{name}, {upgrade['folds']} folds" for name, upgrade in upgrades.items()]
+    lines = [f"| FAR as a multiple of ours (95 %) | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
+    for name in next(iter(upgrades.values()))["lines"]:
+        if name != "ours":
+            ratios = [upgrade["lines"][name]["to_ours"] for upgrade in upgrades.values()]
+            cells = [f"{ratio['value']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})" for ratio in ratios]
+            lines.append(f"| {name.replace('strength', 'reweighted, strength')} | {' | '.join(cells)} |")
+    lines += ["", f"| FAR at FRR {result['template_frr']:.0%}, queries – gallery | {' | '.join(heads)} |"]
+    lines.append("|---|" + "---|" * len(heads))
+    for name in next(iter(upgrades.values()))["templates"]:
+        cells = [one_in(upgrade["templates"][name]) for upgrade in upgrades.values()]
+        lines.append(f"| {'old' if name.startswith('old') else 'new'} – {name} | {' | '.join(cells)} |")
+    return lines
+
+
 def one_in(rate: float) -> str:
     return f"1/{1 / rate:,.0f}" if rate else "none"
 
@@ -70,7 +88,7 @@ def fill(text: str, name: str, lines: list[str]) -> str:
 def make_page() -> str:
     """Return the page with its tables."""
     text = PAGE.read_text()
-    for name, make in (("beat_the_paper", beaten), ("tried", tried)):
+    for name, make in (("beat_the_paper", beaten), ("tried", tried), ("served", served)):
         text = fill(text, name, make(json.loads((EXPECTED / f"{name}.json").read_text())))
     return text
 
