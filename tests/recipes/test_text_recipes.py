@@ -108,6 +108,19 @@ def test_text_aware(run: Run) -> None:
     assert ends[1.0]["gap"] == pytest.approx(1), "a gallery that is embedded anew is a reindex"
 
 
+def test_default_path(run: Run) -> None:
+    (result,) = run("default_path")["upgrades"].values()
+    lines, chosen = result["lines"], result["chosen"]
+    kinds = [name for name in lines if name not in chosen]
+    for name, kind in chosen.items():
+        known = [each for each in kinds if name == "fit with texts" or each != "text_aware"]
+        assert kind in known
+        assert lines[name] == lines[kind], "a choice is worth what its kind is worth by name"
+        best = max(known, key=lambda each: lines[each]["value"]["value"])
+        expected = lines[name]["value"]["value"] - lines[best]["value"]["value"]
+        assert result["against_best"][name]["difference"]["value"] == pytest.approx(expected)
+
+
 def test_quality_cost(run: Run, output: Path) -> None:
     figures = run("quality_cost")
     recorded = json.loads((EXPECTED / "text_text_aware.json").read_text())["upgrades"]
