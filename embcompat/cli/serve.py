@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from embcompat.cli.collect.embed import parse_options
 from embcompat.cli.console import messages
+from embcompat.cli.inputs.models import open_model
 from embcompat.cli.inputs.options import ExtractorOptions, ModelPath
 from embcompat.errors import InputError, MissingExtraError
 
@@ -102,11 +102,9 @@ def listen(config: uvicorn.Config) -> socket.socket:
 
 
 def _load_upstream(space: SpaceVersion, extractor: str, model: str | None, options: list[str]) -> Upstream:
-    from embcompat.extractors import load_extractor
     from embcompat.gateway import ExtractorUpstream
     from embcompat.spaces import require_space
 
-    with messages().status(f"Loading {extractor}"):
-        loaded = load_extractor(extractor, *([] if model is None else [model]), **parse_options(extractor, options))
+    loaded = open_model(extractor, model, options)
     require_space(loaded.space, space, what=f"The extractor {extractor}")
     return ExtractorUpstream(loaded)

@@ -12,12 +12,15 @@ import typer
 
 from embcompat.cli.console import output, print_json, show_next
 from embcompat.cli.inputs.embeddings import Reading, load_embeddings
+from embcompat.cli.inputs.models import open_model
 from embcompat.cli.inputs.options import (
     ArtifactPath,
     Delimiter,
+    ExtractorOptions,
     IdColumn,
     Json,
     LabelColumn,
+    ModelPath,
     NewSpace,
     NpySimilarity,
     VectorColumn,
@@ -50,6 +53,8 @@ def plan(
     extractor: Annotated[
         str | None, typer.Option("--extractor", "-e", help="The new model, to be timed on --items instead.")
     ] = None,
+    model: ModelPath = None,
+    option: ExtractorOptions = None,
     items: Annotated[Path | None, typer.Option(help="The items, as `embcompat embed` reads them.")] = None,
     price_per_item: Annotated[float | None, typer.Option(help="Price of embedding one item.")] = None,
     order: Annotated[
@@ -103,7 +108,7 @@ def plan(
     from embcompat.backfill import Budget, save_plan
 
     if seconds_per_item is None:
-        seconds_per_item = timed_seconds(extractor, items)
+        seconds_per_item = timed_seconds(extractor, model, option, items)
     budget = Budget(
         budget_rows, budget_fraction, budget_seconds, budget_money, target_retention, seconds_per_item, price_per_item
     )
@@ -220,7 +225,9 @@ class _Source:
         return " ".join(notes)
 
 
-def timed_seconds(extractor: str | None, items: Path | None) -> float | None:
+def timed_seconds(
+    extractor: str | None, model: str | None, option: list[str] | None, items: Path | None
+) -> float | None:
     """Time a model on a file of items; None without either.
 
     Raises:
@@ -228,13 +235,12 @@ def timed_seconds(extractor: str | None, items: Path | None) -> float | None:
     """
     from embcompat.backfill import time_per_item
     from embcompat.cli.inputs.items import read_items
-    from embcompat.extractors import load_extractor
 
     if (extractor is None) != (items is None):
         raise InputError("--extractor and --items must be given together: a model is timed on the items.")
     if extractor is None or items is None:
         return None
-    return time_per_item(load_extractor(extractor), read_items(items).items)
+    return time_per_item(open_model(extractor, model, option), read_items(items).items)
 
 
 def read_curve(path: Path) -> BackfillCurve:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from embcompat.cli.console import messages, output, print_json, show_next, track
-from embcompat.cli.inputs.estimates import show_estimate
+from embcompat.cli.inputs.models import open_model, show_estimate
 from embcompat.cli.inputs.options import ExtractorOptions, ModelPath
 from embcompat.errors import InputError
 
@@ -151,17 +151,14 @@ def _embedder(
 ) -> Embed:
     """Load model and items; the reason for each item that cannot be embedded goes to ``reasons``."""
     from embcompat.backfill.embed import embed_items
-    from embcompat.cli.collect.embed import parse_options
     from embcompat.cli.inputs.items import read_items
-    from embcompat.extractors import SkippedItem, load_extractor
+    from embcompat.extractors import SkippedItem
 
     model, option, id_column, text_column = options
     read = read_items(items, id_column=id_column, text_column=text_column)
     for note in read.notes:
         messages().print(note, soft_wrap=True)
-    with messages().status(f"Loading {extractor}"):
-        loaded = load_extractor(extractor, *([] if model is None else [model]), **parse_options(extractor, option))
-
+    loaded = open_model(extractor, model, option)
     texts = dict(zip(read.ids, read.items, strict=True))
     show_estimate(loaded, lambda: [texts[identifier] for identifier in ids if identifier in texts])
 

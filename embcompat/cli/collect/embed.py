@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ import typer
 
 from embcompat.cli.collect.sample import check_out
 from embcompat.cli.console import messages, output, print_json, show_next, track
-from embcompat.cli.inputs.estimates import show_estimate
+from embcompat.cli.inputs.models import open_model, show_estimate
 from embcompat.cli.inputs.options import Delimiter, ExtractorOptions, ModelPath
 from embcompat.durations import format_duration
 from embcompat.errors import ExtractionError, InputError
@@ -76,12 +75,9 @@ def embed(
     ```
     """
     from embcompat.cli.inputs.items import read_items
-    from embcompat.extractors import extraction_notes, load_extractor
+    from embcompat.extractors import extraction_notes
 
     check_out(out, overwrite=overwrite)
-    options = parse_options(extractor, option or [])
-    if batch_size is not None:
-        options["batch_size"] = batch_size
     items = read_items(
         source,
         id_column=id_column,
@@ -93,8 +89,7 @@ def embed(
     )
     if pieces is not None:
         items = with_pieces(items, pieces)
-    with messages().status(f"Loading {extractor}"):
-        loaded = load_extractor(extractor, *([] if model is None else [model]), **options)
+    loaded = open_model(extractor, model, option, batch_size=batch_size)
     if source.is_dir() and loaded.space.modality == "text":
         raise InputError(f"{extractor} embeds texts, so INPUT must be a file. Got the directory {source}.")
     notes = [*items.notes, *extraction_notes(loaded, items.items)]
@@ -162,30 +157,6 @@ def _run(extractor: Extractor, items: Items, out: Path, notes: list[str], *, ski
 def parts_path(out: Path) -> Path:
     """Return where vectors are kept while ``out`` is made."""
     return out.with_name(f".{out.name}.parts")
-
-
-def parse_options(extractor: str, pairs: list[str]) -> dict[str, Any]:
-    """Parse KEY=VALUE pairs as the extractor's parameters take them.
-
-    A value that is JSON (a number, true, {…}) is taken as such, anything else as a string. A number stays the string
-    that it was written as where the parameter takes strings, so that version 1.10 is not 1.1.
-    """
-    from embcompat.extractors.discovery import extractor_signature
-
-    parameters = extractor_signature(extractor).parameters
-    options: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, text = pair.partition("=")
-        key = key.replace("-", "_")
-        if not equals or not key.isidentifier() or key in options:
-            raise InputError(f"--option must be KEY=VALUE, each key once. Got {pair!r}.")
-        try:
-            value = json.loads(text)
-        except json.JSONDecodeError:
-            value = text
-        takes_strings = key in parameters and "str" in str(parameters[key].annotation)
-        options[key] = text if takes_strings and isinstance(value, (int, float)) else value
-    return options
 
 
 def _result(out: Path, run: _Run) -> dict[str, Any]:

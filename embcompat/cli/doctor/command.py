@@ -13,6 +13,7 @@ from rich.text import Text
 from embcompat.cli.console import messages, output, print_json, show_next
 from embcompat.cli.doctor.about import print_about
 from embcompat.cli.inputs.embeddings import Reading, is_address, is_csv, load_embeddings, open_file, read_file
+from embcompat.cli.inputs.models import open_model
 from embcompat.cli.inputs.options import (
     Delimiter,
     ExtractorOptions,
@@ -94,7 +95,7 @@ def doctor(
     references += [_load_reference(origin, reading, space, similarity) for origin in reference or []]
     if extractor is not None and space is not None:
         raise InputError("--extractor names the gallery's space, so --space is one name too many. Leave one out.")
-    known = _space_of(extractor, model, option or []) if extractor is not None else None
+    known = open_model(extractor, model, option).space if extractor is not None else None
     known = known or next((each.space for each in references if each.space.id == space), None)
     examined = _open(gallery, sample, reading, known)
     if space is not None and known is None:
@@ -110,15 +111,6 @@ def doctor(
             show_next("doctor", gallery, "--rows", "sick-rows.csv")
     if report.sick:
         raise typer.Exit(EXIT_SICK)
-
-
-def _space_of(extractor: str, model: str | None, options: list[str]) -> SpaceVersion:
-    from embcompat.cli.collect.embed import parse_options
-    from embcompat.extractors import load_extractor
-
-    with messages().status(f"Loading {extractor}"):
-        loaded = load_extractor(extractor, *([] if model is None else [model]), **parse_options(extractor, options))
-    return loaded.space
 
 
 def _from_registry(url: str) -> list[SpaceReference]:

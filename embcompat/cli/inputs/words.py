@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from embcompat.cli.console import messages, track
-from embcompat.cli.inputs.estimates import show_estimate
+from embcompat.cli.inputs.models import open_model, show_estimate
 from embcompat.errors import InputError
 
 if TYPE_CHECKING:
@@ -66,14 +66,11 @@ def load_word_model(
     Raises:
         InputError: If ``text_aware`` has no extractor.
     """
-    from embcompat.cli.collect.embed import parse_options
-    from embcompat.extractors import load_extractor
-
     if kind != "text_aware" and (kind != "auto" or task != "retrieval" or extractor is None):
         return None
     if extractor is None:
         raise InputError("--kind text_aware asks the new model about words. Name it: --extractor (and --model).")
-    loaded = load_extractor(extractor, *([] if model is None else [model]), **parse_options(extractor, options))
+    loaded = open_model(extractor, model, options)
     return loaded if kind == "text_aware" or loaded.space.modality == "text" else None
 
 

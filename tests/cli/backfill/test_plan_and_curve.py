@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -131,9 +132,14 @@ def test_the_model_is_timed_on_the_items(files: Path, tmp_path: Path, monkeypatc
         def extract(self, items: list[str]) -> np.ndarray:
             return np.zeros((len(items), 10), np.float32)
 
-    monkeypatch.setattr("embcompat.extractors.load_extractor", lambda _: Known())
+    def opened(*named: object) -> Known:
+        assert named == ("known", "folder", ["depth=3"])
+        return Known()
+
+    monkeypatch.setattr(sys.modules["embcompat.cli.backfill.plan"], "open_model", opened)
     (tmp_path / "items.txt").write_text("one\ntwo\nthree\nfour\n")
-    actual = plan_of(files, tmp_path, "--budget-rows", "9", "-e", "known", "--items", tmp_path / "items.txt")
+    named = ["-e", "known", "-m", "folder", "--option", "depth=3"]
+    actual = plan_of(files, tmp_path, "--budget-rows", "9", *named, "--items", tmp_path / "items.txt")
     assert 0 < actual["seconds"] < 9
     arguments = [str(files / "artifact"), str(files / "old-gallery.parquet"), "--budget-rows", "9", "-e", "known"]
     result = CliRunner().invoke(app, ["backfill", "plan", *arguments])
