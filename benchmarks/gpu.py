@@ -132,9 +132,9 @@ def main() -> None:
     # The default action ends the process at the limit, whatever it does; what was measured is in the file.
     signal.alarm(LIMIT_SECONDS)
     machine["gpu"] = torch.cuda.get_device_name()
-    before: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {}
-    same = before.get("machine", {}).get("gpu") == machine["gpu"] and before.get("smoke") == options.smoke
-    lines: dict[str, Any] = before["steps"] if same else {}
+    earlier: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {}
+    same = earlier.get("machine", {}).get("gpu") == machine["gpu"] and earlier.get("smoke") == options.smoke
+    lines: dict[str, Any] = earlier["steps"] if same else {}
     rows, repeats = (20_000, 1) if options.smoke else (options.rows, options.repeats)
     for name, step in steps_of(rows, repeats).items():
         if name in lines or time.monotonic() - start > LIMIT_SECONDS - RESERVE_SECONDS:

@@ -85,10 +85,10 @@ def work(artifact_path: Path, folder: Path, numbers: list[int]) -> None:
 def largest_error(artifact: Artifact, source: Path, target: Path, *, seed: int) -> float:
     """Compare rows in a place drawn at random with the aligner; relative to the length of the vector."""
     start = int(np.random.default_rng(seed).integers(max(1, pq.read_metadata(source).num_rows - SAMPLE_ROWS)))
-    before, after = (read_rows(path, start) for path in (source, target))
-    if not before["id"].equals(after["id"]):
+    original, copy = (read_rows(path, start) for path in (source, target))
+    if not original["id"].equals(copy["id"]):
         return float("inf")
-    vectors, converted = (np.stack(table["vector"].to_numpy()) for table in (before, after))
+    vectors, converted = (np.stack(table["vector"].to_numpy()) for table in (original, copy))
     expected = load_aligner(artifact).transform(vectors)
     return float((np.linalg.norm(converted - expected, axis=1) / np.linalg.norm(expected, axis=1)).max())
 

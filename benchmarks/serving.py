@@ -58,15 +58,15 @@ def fused_search(rows: int, queries: int, repeats: int) -> list[dict[str, Any]]:
     rng = np.random.default_rng(0)
     old = normalize_rows(rng.standard_normal((rows, 128), dtype=np.float32))
     new = normalize_rows(old + np.float32(0.05) * rng.standard_normal(old.shape, dtype=np.float32))
-    asked = normalize_rows(old[:queries] + np.float32(0.1) * rng.standard_normal((queries, 128), dtype=np.float32))
+    anchors = normalize_rows(old[:queries] + np.float32(0.1) * rng.standard_normal((queries, 128), dtype=np.float32))
     over = {name: partial(search, gallery=side, similarity="cosine") for name, side in (("new", new), ("old", old))}
-    hits = {name: over[name](asked, k=DEFAULT_DEPTH) for name in over}
-    both = FusedSearch(*(lambda part, k, name=name: over[name](part, k=k) for name in over))
+    hits = {name: over[name](anchors, k=DEFAULT_DEPTH) for name in over}
+    fused = FusedSearch(*(lambda part, k, name=name: over[name](part, k=k) for name in over))
     merge = FusedSearch(*(lambda *_, name=name: hits[name] for name in over))
     runs: dict[str, Callable[[], object]] = {
-        "fused": lambda: both.search(asked, asked, 10),
-        "searches": lambda: [over[name](asked, k=DEFAULT_DEPTH) for name in over],
-        "merge": lambda: merge.search(asked, asked, 10),
+        "fused": lambda: fused.search(anchors, anchors, 10),
+        "searches": lambda: [over[name](anchors, k=DEFAULT_DEPTH) for name in over],
+        "merge": lambda: merge.search(anchors, anchors, 10),
     }
     seconds = alternate(runs, repeats=repeats)
     what, micro = f"{queries:,} queries × depth {DEFAULT_DEPTH}, {rows:,} rows", 1e6 / queries

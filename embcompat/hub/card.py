@@ -187,8 +187,8 @@ def _contents(artifact: Artifact) -> str:
 
 
 def _json_block(space: SpaceVersion) -> str:
-    shown = {key: value for key, value in space.fingerprint.items() if key != FINGERPRINT_CANARY}  # long vectors
-    text = json.dumps(redact_values(shown), indent=2, sort_keys=True)
+    fields = {key: value for key, value in space.fingerprint.items() if key != FINGERPRINT_CANARY}  # long vectors
+    text = json.dumps(redact_values(fields), indent=2, sort_keys=True)
     return "```json\n" + text.replace("`", "\\u0060") + "\n```"
 
 

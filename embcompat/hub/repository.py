@@ -153,11 +153,11 @@ def _operations(artifact: Artifact, card: str, stored: set[str]) -> list[Any]:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
     files = {f"{FOLDER}/{name}": artifact.path / name for name in (MANIFEST, *artifact.manifest.files)}
-    gone = sorted(name for name in stored - set(files) if name.startswith(f"{FOLDER}/"))
+    leftovers = sorted(name for name in stored - set(files) if name.startswith(f"{FOLDER}/"))
     return [
         CommitOperationAdd(_CARD, card.encode()),
         *(CommitOperationAdd(name, str(path)) for name, path in files.items()),
-        *(CommitOperationDelete(name) for name in gone),
+        *(CommitOperationDelete(name) for name in leftovers),
     ]
 
 

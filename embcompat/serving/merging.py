@@ -81,8 +81,8 @@ def _first_places(names: NDArray[Any], low: int, table: Integers | None) -> Inte
     firsts = np.empty_like(places)
     for row, name in enumerate(names):
         if table is None:
-            seen: dict[Any, int] = {}
-            firsts[row] = list(map(seen.setdefault, name.tolist(), places[row].tolist()))
+            first_places: dict[Any, int] = {}
+            firsts[row] = list(map(first_places.setdefault, name.tolist(), places[row].tolist()))
         else:
             keys = name - low
             table[keys[::-1]] = places[row, ::-1]  # Of equal keys the last assignment stays: the first place.

@@ -102,11 +102,11 @@ def ablate_known(
             "unseen B/B": ("unseen", find_closest(strangers, strangers, labels["unseen"])),
         }
         row = {}
-        for name, (who, found) in lines.items():
-            replicates = found.replicates(draws[who])
+        for name, (who, matches) in lines.items():
+            replicates = matches.replicates(draws[who])
             base = strict.setdefault(name, replicates)
             row[name] = {
-                "value": found.rate,
+                "value": matches.rate,
                 "interval": np.quantile(replicates, (0.025, 0.975)).tolist(),
                 "against_strict": np.quantile(replicates - base, (0.025, 0.975)).tolist(),
             }

@@ -129,8 +129,8 @@ def show(name: str, result: dict[str, Any]) -> None:
         for scenario, row in scenarios.items():
             if scenario != "S1" or way == "kernel":
                 times = row["far"] / scenarios["S1"]["far"] if scenarios["S1"]["far"] else float("nan")
-                own = one_in(row["far_at_frr"])
-                print(f"  {way:42s} {scenario} {row['frr']:6.2%} {one_in(row['far']):>12s} (× {times:.2f}) | {own}")
+                at_frr = one_in(row["far_at_frr"])
+                print(f"  {way:42s} {scenario} {row['frr']:6.2%} {one_in(row['far']):>12s} (× {times:.2f}) | {at_frr}")
     print("  the paper, multi-branch, its own faces")
     for scenario, row in result["paper"].items():
         times = row["far"] / result["paper"]["S1"]["far"]

@@ -204,8 +204,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         folds = []
         splits = person_folds(pairs, folds=FOLDS, seed=options.seed)
         for number, split in enumerate(splits[: 1 if options.smoke else options.folds]):
-            kept = "smoke" if options.smoke else "fits"
-            folder = options.output / f"beat_the_paper-{kept}" / f"{old}-{new}" / f"fold-{number}"
+            part = "smoke" if options.smoke else "fits"
+            folder = options.output / f"beat_the_paper-{part}" / f"{old}-{new}" / f"fold-{number}"
             path = folder / "served.json"
             if not path.exists():
                 figures = measure_fold(split, folder, seed=options.seed + number, smoke=options.smoke)

@@ -150,9 +150,9 @@ def test_weights_that_would_be_random_are_refused(models: Models, tmp_path: Path
 
     copy = shutil.copytree(models["dinov2"], tmp_path / "copy")
     weights = load_file(copy / "model.safetensors")
-    lost = next(name for name in weights if "layer" in name)
+    absent = next(name for name in weights if "layer" in name)
     save_file(
-        {name: value for name, value in weights.items() if name != lost},
+        {name: value for name, value in weights.items() if name != absent},
         copy / "model.safetensors",
         metadata={"format": "pt"},
     )

@@ -116,19 +116,20 @@ def is_unseparated(word: str) -> bool:
 
 def _plain(text: str) -> str:
     """Leave out what no reader sees, split humps, make compatibility forms plain, and lower the case."""
-    return unicodedata.normalize("NFKC", _HUMP.sub(" ", _IGNORABLE.sub(_spelled_joiner, text))).lower()
+    visible = _IGNORABLE.sub(_spelled_joiner, text).replace("\u200b", " ")  # which would hide a word's end from lower
+    return unicodedata.normalize("NFKC", _HUMP.sub(" ", visible)).lower()
 
 
 def _spelled_joiner(run: re.Match[str]) -> str:
     """Return the joiner of a run of ignorable characters where it spells a word, and nothing elsewhere."""
     joiner = next((character for character in run[0] if character in _JOINERS), "")
-    before = run.string[max(0, run.start() - 1) : run.start()]
-    after = run.string[run.end() : run.end() + 1]
-    if not joiner or is_unseparated(before + after):
+    left = run.string[max(0, run.start() - 1) : run.start()]
+    right = run.string[run.end() : run.end() + 1]
+    if not joiner or is_unseparated(left + right):
         return ""
-    if any(unicodedata.combining(side) == _VIRAMA for side in before + after):
+    if any(unicodedata.combining(side) == _VIRAMA for side in left + right):
         return joiner
-    cursive = [unicodedata.bidirectional(side) if side else "" for side in (before, after)]
+    cursive = [unicodedata.bidirectional(side) if side else "" for side in (left, right)]
     return joiner if joiner == _JOINERS[0] and cursive[0] in ("AL", "NSM") and cursive[1] == "AL" else ""
 
 

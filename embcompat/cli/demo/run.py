@@ -185,13 +185,13 @@ def _examples(sides: Sides, converted: Embeddings, evaluation: Evaluation, seed:
     held_out = set(evaluation.query_ids)
     rows = [row for row, text in enumerate(sides.texts) if text.name in held_out]
     chosen = np.sort(np.random.default_rng(seed).choice(rows, size=min(EXAMPLES, len(rows)), replace=False))
-    _, before = search(sides.old_queries.vectors[chosen], sides.old.vectors, k=HITS, similarity="cosine")
-    _, after = search(sides.new_queries.vectors[chosen], converted.vectors, k=HITS, similarity="cosine")
+    _, old_hits = search(sides.old_queries.vectors[chosen], sides.old.vectors, k=HITS, similarity="cosine")
+    _, new_hits = search(sides.new_queries.vectors[chosen], converted.vectors, k=HITS, similarity="cosine")
 
     def hits(nearest: np.ndarray[Any, Any], query: int) -> list[dict[str, Any]]:
         return [{"text": sides.texts[row].name, "relevant": bool(row == query)} for row in nearest]
 
     return [
-        {"query": sides.texts[row].summary, "before": hits(before[number], row), "after": hits(after[number], row)}
+        {"query": sides.texts[row].summary, "before": hits(old_hits[number], row), "after": hits(new_hits[number], row)}
         for number, row in enumerate(chosen)
     ]

@@ -126,21 +126,21 @@ def _fit_moments(
 ) -> CohortMoments:
     """Regress the highest scores of queries (q, dim) against people (n, dim) on their moments; ``same`` is (q, n)."""
     similarity = space_of.space.similarity
-    known, asked = people.astype(np.float64), queries.astype(np.float64)
+    cohort, anchors = people.astype(np.float64), queries.astype(np.float64)
     if similarity == "cosine":
-        known, asked = normalize_rows(known), normalize_rows(asked)
-    scores = np.where(same, -np.inf, asked @ known.T)
-    top = max(2, len(known) // TOP_SHARE)
+        cohort, anchors = normalize_rows(cohort), normalize_rows(anchors)
+    scores = np.where(same, -np.inf, anchors @ cohort.T)
+    top = max(2, len(cohort) // TOP_SHARE)
     highest = np.partition(scores, -top, axis=1)[:, -top:]
     moments = CohortMoments(
-        known.mean(axis=0).astype(np.float32),
-        np.cov(known, rowvar=False, ddof=0).astype(np.float32).reshape(known.shape[1], -1),
+        cohort.mean(axis=0).astype(np.float32),
+        np.cov(cohort, rowvar=False, ddof=0).astype(np.float32).reshape(cohort.shape[1], -1),
         np.zeros((2, 3), dtype=np.float32),
         similarity,
     )
     deviation = np.maximum(highest.std(axis=1), np.finfo(np.float64).tiny)
     goals = np.stack([highest.mean(axis=1), np.log(deviation)], axis=1)
-    weights = np.linalg.lstsq(moments.features(asked), goals, rcond=None)[0].T
+    weights = np.linalg.lstsq(moments.features(anchors), goals, rcond=None)[0].T
     return replace(moments, weights=weights.astype(np.float32))
 
 

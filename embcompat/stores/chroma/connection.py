@@ -52,17 +52,17 @@ class ChromaDatabase:
 
     def upsert(self, collection: Any, ids: Sequence[str], embeddings: Any, **columns: Sequence[Any] | None) -> None:
         """Insert or change records; a None among the values of a column leaves out that value of that record."""
-        given = {name: values for name, values in columns.items() if values is not None}
+        values_of = {name: values for name, values in columns.items() if values is not None}
         groups: dict[tuple[bool, ...], list[int]] = {}
         for row in range(len(ids)):
-            groups.setdefault(tuple(values[row] is None for values in given.values()), []).append(row)
+            groups.setdefault(tuple(values[row] is None for values in values_of.values()), []).append(row)
         for absent, rows in groups.items():
-            present = [name for name, missing in zip(given, absent, strict=True) if not missing]
+            present = [name for name, missing in zip(values_of, absent, strict=True) if not missing]
             self.call(
                 collection.upsert,
                 ids=[ids[row] for row in rows],
                 embeddings=[embeddings[row] for row in rows],
-                **{name: [given[name][row] for row in rows] for name in present},
+                **{name: [values_of[name][row] for row in rows] for name in present},
             )
 
     def call(self, method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:

@@ -45,14 +45,14 @@ def finish_switch(database: ChromaDatabase, memos: Memos, name: str) -> None:
     for _ in range(_TRIES):
         collections = database.collections()
         leaving, coming = collections.get(plan["leaving"]), collections.get(plan["coming"])
-        served = next((entry for entry in collections.values() if entry.name == name), None)
-        if coming is None or (served is not None and served.id == coming.id):
+        holder = next((entry for entry in collections.values() if entry.name == name), None)
+        if coming is None or (holder is not None and holder.id == coming.id):
             memos.remove(_key(name))
             return
         if leaving is not None and leaving.name == name:
             database.call(leaving.modify, name=plan["parked"])
-        elif served is not None:
-            _fold(database, served, leaving)
+        elif holder is not None:
+            _fold(database, holder, leaving)
         try:
             database.call(coming.modify, name=name)
         except StoreError:  # the name was taken meanwhile

@@ -148,19 +148,19 @@ class Sides:
             late: list[Record] = []
             recorded: list[int] = []
             for record, digest in zip(records, digests, strict=True):
-                served = present.get(record.id)
+                current = present.get(record.id)
                 came_in = grown and record.id not in entries and record.id not in left_out
-                if came_in or (served is not None and _is_late(record, digest, served)):
+                if came_in or (current is not None and _is_late(record, digest, current)):
                     late.append(record)
-                    recorded.append(0 if served is None else served.provenance.source or 0)
+                    recorded.append(0 if current is None else current.provenance.source or 0)
             if late:
                 yield late, recorded
 
     def revived(self) -> Iterator[list[str]]:
         """Find records in service that were made from a source record that is gone."""
         for ids in self.collections.ids(self.target):
-            if gone := self._without_source(self.collections.provenances(self.target, ids)):
-                yield gone
+            if orphans := self._without_source(self.collections.provenances(self.target, ids)):
+                yield orphans
 
     def foreign(self, records: Sequence[Record]) -> list[Record]:
         """Return records whose vector neither the migration nor a native write of ours put there."""
@@ -227,13 +227,13 @@ class Sides:
         return [value if isinstance(value, str) else "" for value in values]
 
 
-def _is_late(record: Record, digest: int, served: Record) -> bool:
-    provenance = served.provenance
+def _is_late(record: Record, digest: int, current: Record) -> bool:
+    provenance = current.provenance
     if provenance.source is None:
         return False
     if provenance.source != digest:
         return True
-    return provenance.rest == served.rest_digest() != record.rest_digest()
+    return provenance.rest == current.rest_digest() != record.rest_digest()
 
 
 def _absent(ids: Sequence[str], present: dict[str, Any]) -> list[str]:

@@ -77,6 +77,7 @@ SAMPLE = st.text(alphabet="aAbBzZ09_ -.\n\u0301éÉßΣς机器ไทย\u0e31�
         ("葛\U000e0100城", ["葛城"]),  # a variation selector
         ("ไทย\u200bไทย", ["ไท", "ทย", "ไท", "ทย"]),  # a zero-width space separates words
         ("zero\u200bwidth", ["zero", "width"]),
+        ("B\u200bΣ ΛΌΓΟΣ", ["b", "σ", "λόγος"]),
         (
             "می\u200cروم به خانه\u200cها",
             ["می\u200cروم", "به", "خانه\u200cها"],
