@@ -88,8 +88,8 @@ def make_page(results: dict[str, Any]) -> str:
         "# Speed",
         "",
         "Every figure is a ratio between two things that one run measured in turn on one machine, because seconds of",
-        "a shared machine say little. The aim stands beside it; a missed aim says so. *Noise* is the largest spread of",
-        "one of the times of that line: (slowest − fastest) / median; – stands for a single measurement.",
+        "a shared machine say little. The aim stands beside it, and a missed aim is marked. *Noise* is the largest",
+        "spread of one of the times of that line: (slowest − fastest) / median; – stands for a single measurement.",
         "",
         "`make bench` measures all of it at reduced sizes in about ten minutes and writes this page; `make bench-full`",
         "takes the sizes of the table. The results with every time are in `benchmarks/results/speed.json`.",
@@ -98,8 +98,8 @@ def make_page(results: dict[str, Any]) -> str:
         "kills one of them on the way and compares samples of the result with the aligner; `benchmarks/gpu.py`",
         "measures training and conversion on a GPU within eight minutes.",
         "",
-        "Not measured yet on quiet cores: the merge of a fused search, which `benchmarks/serving.py` measures, and the",
-        "startup since only the command that is named is built, beside the help of a small typer command.",
+        "Two figures have not been measured on quiet cores yet: the merge of a fused search (`benchmarks/serving.py`),",
+        "and the startup of the command line now that it builds only the command that is named.",
     ]
     for name in FULL:
         if name in results:
@@ -131,9 +131,9 @@ def other_packages(result: dict[str, Any]) -> list[str]:
         "## Beside other packages",
         "",
         "The same pairs and held-out queries for all, each package as its documentation shows it, with its defaults;",
-        "`benchmarks/other_packages.py` says how. Retention is nDCG@10 as a share of a full reindex, with a 95 %",
+        "`benchmarks/other_packages.py` shows how. Retention is nDCG@10 as a share of a full reindex, with a 95 %",
         "interval. Cranfield has 400 pairs for vectors of 384 numbers, where least squares without a penalty breaks",
-        "down; NPL has 4,000. A search that stays with the old model keeps what the column *stay* says.",
+        "down; NPL has 4,000. The column *stay* shows what a search with the old model keeps.",
         "",
         "| upgrade | package | fit | vectors a second | retention | stay |",
         "|---|---|---|---|---|---|",
