@@ -29,8 +29,8 @@ def similarity_transform(source: NDArray[np.float64], target: NDArray[np.float64
 
     Example:
         >>> square = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
-        >>> similarity_transform(square, 2 * square + [3, 4]).round(6).tolist()
-        [[2.0, -0.0, 3.0], [0.0, 2.0, 4.0]]
+        >>> (similarity_transform(square, 2 * square + [3, 4]).round(6) + 0.0).tolist()
+        [[2.0, 0.0, 3.0], [0.0, 2.0, 4.0]]
     """
     source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
     centred = source - source_mean
