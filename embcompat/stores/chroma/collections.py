@@ -125,15 +125,7 @@ class ChromaCollections(Collections):
         metadata = record.rest["metadata"]
         return record.rest[column] if column in ("document", "uri") else metadata.get(column)
 
-    def create_like(
-        self,
-        source: str,
-        target: str,
-        *,
-        dim: int,  # noqa: ARG002 - the first vector decides
-        metric: Similarity | None,
-        memo: Mapping[str, Any],
-    ) -> None:
+    def create_like(self, source: str, target: str, *, dim: int, metric: Similarity | None) -> None:  # noqa: ARG002 - the first vector decides about dim
         """Make a collection with the metadata, the index settings and the embedding function of another one."""
         original = self._collection(source)
         index = dict(original.configuration_json.get("hnsw") or {})
@@ -148,7 +140,6 @@ class ChromaCollections(Collections):
         self._database.create(
             target, metadata=metadata or None, configuration=configuration, embedding_function=function
         )
-        self.set_memo(target, memo)
 
     def drop(self, name: str) -> None:
         """Delete a collection and its note."""

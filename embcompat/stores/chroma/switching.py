@@ -17,14 +17,27 @@ _TRIES: Final = 20
 
 _PAGE_ROWS: Final = 1_000
 
+_NAME_LENGTH: Final = 512
+"""Most characters of a collection's name in Chroma."""
+
 
 def switch(database: ChromaDatabase, memos: Memos, name: str, *, parked: str, entering: str) -> None:
     """Give a name to the collection ``entering``, and the collection that had it the name ``parked``.
 
     Raises:
-        StoreError: If an application makes a collection of this name again and again.
+        StoreError: If an application makes a collection of this name again and again, or the name ``parked`` is taken
+            or too long.
     """
-    leaving, coming = (database.collection(each) for each in (name, entering))
+    collections = {entry.name: entry for entry in database.collections().values()}
+    if parked in collections:
+        raise StoreError(
+            f"there is a collection {parked!r} already, which must not be overwritten. Rename or delete it."
+        )
+    if len(parked) > _NAME_LENGTH:
+        raise StoreError(
+            f"a name must have at most {_NAME_LENGTH} characters. Got {parked!r}, for the other collection."
+        )
+    leaving, coming = collections[name], collections[entering]
     memos.put(_key(name), {"leaving": str(leaving.id), "coming": str(coming.id), "parked": parked})
     finish_switch(database, memos, name)
 

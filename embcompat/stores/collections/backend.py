@@ -82,9 +82,7 @@ class Collections(ABC):
         """
 
     @abstractmethod
-    def create_like(
-        self, source: str, target: str, *, dim: int, metric: Similarity | None, memo: Mapping[str, Any]
-    ) -> None:
+    def create_like(self, source: str, target: str, *, dim: int, metric: Similarity | None) -> None:
         """Make an empty collection with the settings of another one, unless it is there.
 
         Args:
@@ -92,7 +90,6 @@ class Collections(ABC):
             target: Name of the new one.
             dim: Length of its vectors.
             metric: How they are compared; as those of the other one when None.
-            memo: What to note about it.
         """
 
     @abstractmethod

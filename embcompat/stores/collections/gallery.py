@@ -21,6 +21,7 @@ from embcompat.stores.collections.sides import Sides
 from embcompat.stores.values import Coverage, Finish, Job, Pairs, Rows, State, TargetRows, no_target_side
 
 _BATCH_BYTES: Final = 4 << 20
+_PAGES_AHEAD: Final = 16  # pages whose records wait to be written; another shard's never are
 
 
 class CollectionsGallery(GalleryStore):
@@ -47,6 +48,7 @@ class CollectionsGallery(GalleryStore):
         self.url, self.tolerance = url, 1e-4
         self._collections, self._name, self._vector = collections, name, vector
         self.batch_size = max(100, min(collections.page_rows, _BATCH_BYTES // (4 * max(1, self.dim()))))
+        self._prefix = f"{vector}__" if vector else ""
         self._ahead: dict[str, Record] = {}
 
     @final
@@ -66,14 +68,16 @@ class CollectionsGallery(GalleryStore):
         return State("prepared" if self._collections.exists(self._target(job)) else "untouched", space)
 
     def _prepare(self, job: Job) -> None:
-        memo = self._collections.memo(self._name)
-        vectors = {
-            **memo.get("vectors", {}),
-            self._vector: {"space": job.target.to_json(), "artifact": job.artifact_id},
-        }
-        source = self._collections.own_name(self._name)
-        noted = {"vector": self._vector, "vectors": vectors, "source": source}
-        self._collections.create_like(self._name, self._target(job), dim=job.target.dim, metric=job.metric, memo=noted)
+        self._collections.create_like(self._name, self._target(job), dim=job.target.dim, metric=job.metric)
+
+    def _resume(self, job: Job) -> None:
+        """Note what the target is; a kill may have come before that, or another vector was cut over since."""
+        target, others = self._target(job), self._collections.memo(self._name).get("vectors", {})
+        vectors = others | {self._vector: {"space": job.target.to_json(), "artifact": job.artifact_id}}
+        note = {"vector": self._vector, "vectors": vectors, "source": self._collections.own_name(self._name)}
+        memo = self._collections.memo(target)
+        if memo | note != memo:
+            self._collections.set_memo(target, memo | note)
 
     @final
     def scan(self, job: Job, *, batch_size: int, missing_only: bool, claim: bool = False) -> Iterator[Rows]:  # noqa: ARG002
@@ -90,7 +94,8 @@ class CollectionsGallery(GalleryStore):
                 records = self._collections.read(sides.source, ids)
                 if not records:
                     continue
-                self._ahead |= {record.id: record for record in records} if missing_only and started else {}
+                latest = {record.id: record for record in records} if missing_only and started else {}
+                self._ahead = dict(list((self._ahead | latest).items())[-_PAGES_AHEAD * batch_size :])
                 yield sides.rows(records, [_recorded(record, known.get(record.id)) for record in records])
 
     @final
@@ -216,7 +221,6 @@ class CollectionsGallery(GalleryStore):
         """Convert the last records and switch the collections; what comes in meanwhile follows as late rows."""
         for rows in self.scan(job, batch_size=self.batch_size, missing_only=True):
             self.write(job, *finish(rows))
-        self._ahead = {}
         self._sides(job).unsettle()
         self._collections.switch(self._name, parked=self._old(job), entering=self._target(job))
 
@@ -275,16 +279,13 @@ class CollectionsGallery(GalleryStore):
         """Let go of files and connections."""
         self._collections.close()
 
-    def _label(self, job: Job) -> str:
-        return f"{self._vector}__{job.suffix}" if self._vector else job.suffix
-
     def _target(self, job: Job) -> str:
         """Return the name of the collection that a job fills."""
-        return f"{self._name}__{self._label(job)}"
+        return f"{self._name}__{self._prefix}{job.suffix}"
 
     def _old(self, job: Job) -> str:
         """Return the name of the collection that a job has taken out of service."""
-        return f"{self._name}__old_{self._label(job)}"
+        return f"{self._name}__old_{self._prefix}{job.suffix}"
 
     def _sides(self, job: Job) -> Sides:
         """Return both collections; twice the one in service where there is no other."""

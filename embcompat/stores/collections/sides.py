@@ -198,7 +198,8 @@ class Sides:
         """
         settled = self.collections.memo(self.target).get(SETTLED)
         left_out = set() if settled is None else set(settled["left_out"])
-        for ids in self.collections.ids(self.source) if settled is not None else ():
+        grown = settled is None or self.collections.count(self.source) > settled["rows"]
+        for ids in () if grown else self.collections.ids(self.source):
             absent = _absent(ids, self.collections.provenances(self.target, ids))
             self.collections.delete(self.source, [key for key in absent if key not in left_out])
         without = 0
@@ -211,7 +212,7 @@ class Sides:
             changed = [
                 replace(old[record.id], rest=record.rest)
                 for record in records
-                if record.id in old and record.rest_digest() != old[record.id].rest_digest()
+                if record.id in old and record.provenance.rest != record.rest_digest() != old[record.id].rest_digest()
             ]
             self.collections.write(self.source, changed)
         return without, replaced

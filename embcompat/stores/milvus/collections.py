@@ -153,6 +153,8 @@ class MilvusCollections(Collections):
                 row[PROVENANCE] = _entry(record.provenance)
             groups.setdefault(row.pop(_PARTITION), []).append(row)
         for partition, rows in groups.items():
+            if partition and not self._client.has_partition(self.own_name(name), partition):
+                self._client.create_partition(self.own_name(name), partition)
             self._client.upsert(self.own_name(name), rows, **({"partition_name": partition} if partition else {}))
 
     def delete(self, name: str, ids: Sequence[str]) -> None:
@@ -164,14 +166,10 @@ class MilvusCollections(Collections):
         """Return a field of a record; None where it lacks that dynamic field."""
         return record.rest.get(column)
 
-    def create_like(
-        self, source: str, target: str, *, dim: int, metric: Similarity | None, memo: Mapping[str, Any]
-    ) -> None:
+    def create_like(self, source: str, target: str, *, dim: int, metric: Similarity | None) -> None:
         """Make a collection with fields, partitions, indexes and properties of another one, unless it is there."""
         if not self.exists(target):
-            properties = {PROVENANCE: json.dumps(memo)}
-            options: dict[str, Any] = {"vector": self._vector, "dim": dim, "metric": metric, "properties": properties}
-            create_like(self._client, self.description(source), target, **options)
+            create_like(self._client, self.description(source), target, vector=self._vector, dim=dim, metric=metric)
 
     def drop(self, name: str) -> None:
         """Delete a collection; Milvus refuses that while an alias points to it."""

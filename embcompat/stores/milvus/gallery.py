@@ -42,7 +42,7 @@ class MilvusGallery(CollectionsGallery):
 
     def _target(self, job: Job) -> str:
         """Return the name of a collection beside the one that the alias points to."""
-        return f"{self._milvus.own_name(self._name)}__{self._label(job)}"
+        return f"{self._milvus.own_name(self._name)}__{self._prefix}{job.suffix}"
 
     def _old(self, job: Job) -> str:  # noqa: ARG002
         """Return the collection that the one in service was made from."""

@@ -21,14 +21,7 @@ _FIELD_SETTINGS: Final = ("is_primary", "nullable", "is_partition_key", "is_clus
 
 
 def create_like(
-    client: Any,
-    source: Mapping[str, Any],
-    target: str,
-    *,
-    vector: str,
-    dim: int,
-    metric: Similarity | None,
-    properties: Mapping[str, str],
+    client: Any, source: Mapping[str, Any], target: str, *, vector: str, dim: int, metric: Similarity | None
 ) -> None:
     """Make a collection with the fields, partitions, indexes and properties of another one.
 
@@ -39,7 +32,6 @@ def create_like(
         vector: The vector field whose vectors have another length.
         dim: That length.
         metric: How they are compared; as those of the other one when None.
-        properties: Properties that it has besides.
     """
     schema = MilvusClient.create_schema(enable_dynamic_field=source["enable_dynamic_field"])
     for field in source["fields"]:
@@ -55,7 +47,7 @@ def create_like(
         target,
         schema=schema,
         index_params=_indexes(client, source["collection_name"], vector, metric),
-        properties={**source["properties"], **properties},
+        properties={name: value for name, value in source["properties"].items() if name != PROVENANCE},
         consistency_level=source["consistency_level_name"],
         num_shards=source["num_shards"],
         description=source["description"],

@@ -73,10 +73,11 @@ class SqliteFile:
             self.query("BEGIN IMMEDIATE" if writes else "BEGIN")
             try:
                 yield
+                self.query("COMMIT")
             except BaseException:
-                self.query("ROLLBACK")
+                if self._connection.in_transaction:
+                    self.query("ROLLBACK")
                 raise
-            self.query("COMMIT")
 
     def close(self) -> None:
         """Close the connection."""

@@ -47,6 +47,14 @@ class Definition:
         """Return the arguments of a table like this one, with vectors of another length and perhaps another metric."""
         return ", ".join(self._changed(entry, dim, metric) for entry in self.arguments)
 
+    def mark(self, column: str) -> str:
+        """Return how a value of another column is written in a statement: vec0 must be told what a blob holds."""
+        for entry in self.arguments:
+            match = _VECTOR.fullmatch(entry)
+            if match is not None and match[1] == column:
+                return {"int8": "vec_int8(?)", "i8": "vec_int8(?)", "bit": "vec_bit(?)"}.get(match[2].lower(), "?")
+        return "?"
+
     def _changed(self, entry: str, dim: int, metric: Similarity | None) -> str:
         match = _VECTOR.fullmatch(entry)
         if match is None or match[1].lower() != self.vector.lower():

@@ -139,11 +139,10 @@ class SqliteTables(Collections):
             for key, record in zip(keys, records, strict=True)
         ]
         known = [record for record in records if record.provenance != UNKNOWN]
+        marks = ", ".join(["?", "?", *(definition.mark(column) for column in definition.others)])
         with self._file.transaction():
             self._delete(name, definition, keys)
-            self._file.execute_many(
-                f"INSERT INTO {quoted(name)} ({', '.join(columns)}) VALUES ({_marks(columns)})", rows
-            )
+            self._file.execute_many(f"INSERT INTO {quoted(name)} ({', '.join(columns)}) VALUES ({marks})", rows)
             if known:
                 self._record(name, known)
 
@@ -159,15 +158,10 @@ class SqliteTables(Collections):
             raise StoreError(f"{self._where}: there is no column {column!r}. Columns: {', '.join(record.rest)}.")
         return record.rest[column]
 
-    def create_like(
-        self, source: str, target: str, *, dim: int, metric: Similarity | None, memo: Mapping[str, Any]
-    ) -> None:
+    def create_like(self, source: str, target: str, *, dim: int, metric: Similarity | None) -> None:
         """Declare a table with the arguments of another one."""
         arguments = self.definition(source).arguments_for(dim, metric)
-        with self._file.transaction():
-            if not self.exists(target):
-                self._file.query(f"CREATE VIRTUAL TABLE {quoted(target)} USING vec0({arguments})")
-                self.set_memo(target, memo)
+        self._file.query(f"CREATE VIRTUAL TABLE IF NOT EXISTS {quoted(target)} USING vec0({arguments})")
 
     def drop(self, name: str) -> None:
         """Delete a table, its provenance and its memo; and the table of memos once that is empty."""

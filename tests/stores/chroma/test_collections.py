@@ -18,6 +18,7 @@ from embcompat.errors import InputError, StoreError
 from embcompat.migration import RunOptions, abort, cut_over, drop_old, job_of, roll_back, run_migration, sweep
 from embcompat.runtime import OnnxAligner
 from embcompat.stores import open_store, sample_rows
+from embcompat.stores.chroma.collections import ChromaCollections
 from embcompat.stores.chroma.connection import ChromaDatabase
 
 DIM, ROWS = 24, 12
@@ -115,6 +116,53 @@ def test_a_switch_that_was_interrupted_is_ended_with_what_came_between(
     np.testing.assert_allclose(vectors_of(client), aligner.transform(vectors), rtol=1e-4, atol=1e-5)
     old = client.get_collection(f"docs__old_{aligner.artifact.id[:12]}", embedding_function=None)
     assert old.get(ids=["late"])["documents"] == ["late"]
+
+
+def test_a_kill_before_the_target_is_noted_is_made_good_by_the_next_run(
+    client: Any, aligner: OnnxAligner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors, url = fill(client), f"chroma://{tmp_path}#docs"
+
+    def dying(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ChromaCollections, "set_memo", dying)
+    with pytest.raises(KeyboardInterrupt):
+        migrate(aligner, url, run_migration)
+    monkeypatch.undo()
+    migrate(aligner, url, run_migration, cut_over)
+    with closing(open_store(url)) as store:
+        state = store.state(job_of(aligner.artifact))
+    assert (state.phase, state.space) == ("cut_over", aligner.artifact.target)
+    np.testing.assert_allclose(vectors_of(client), aligner.transform(vectors), rtol=1e-4, atol=1e-5)
+
+
+def test_a_rollback_keeps_what_a_client_wrote_to_the_old_collection(
+    client: Any, aligner: OnnxAligner, tmp_path: Path
+) -> None:
+    vectors, url = fill(client), f"chroma://{tmp_path}#docs"
+    stale = client.get_collection("docs", embedding_function=None)
+    migrate(aligner, url, run_migration, cut_over)
+    stale.add(ids=["late"], embeddings=vectors[:1] * 2, documents=["late"])
+    stale.update(ids=["k9"], embeddings=vectors[9:10], documents=["edited"])
+    migrate(aligner, url, roll_back)
+    rows = contents(client)
+    assert (rows["late"][0], rows["k9"][0]) == ("late", "edited")
+    np.testing.assert_array_equal(vectors_of(client), vectors)
+
+
+def test_a_cutover_whose_other_name_is_taken_changes_nothing(client: Any, aligner: OnnxAligner, tmp_path: Path) -> None:
+    vectors, url = fill(client), f"chroma://{tmp_path}#docs"
+    migrate(aligner, url, run_migration)
+    client.create_collection(f"docs__old_{aligner.artifact.id[:12]}")
+    with pytest.raises(StoreError, match="there is a collection 'docs__old_.*' already"):
+        migrate(aligner, url, cut_over)
+    np.testing.assert_array_equal(vectors_of(client), vectors)
+    with closing(open_store(url)) as store:
+        assert store.state(job_of(aligner.artifact)).phase == "prepared"
+    client.delete_collection(f"docs__old_{aligner.artifact.id[:12]}")
+    migrate(aligner, url, cut_over)
+    np.testing.assert_allclose(vectors_of(client), aligner.transform(vectors), rtol=1e-4, atol=1e-5)
 
 
 def test_native_vectors_are_declared_in_the_metadata(client: Any, aligner: OnnxAligner, tmp_path: Path) -> None:

@@ -71,7 +71,12 @@ def test_a_migration_changes_the_vectors_and_nothing_else(
     before = others(client)
     with closing(open_store(f"milvus://{tmp_path}/docs.db#live.v")) as store:
         run_migration(aligner, store, options=OPTIONS)
+        client.create_partition("docs", "late")
+        late = {"id": 99, "v": vectors[0].tolist(), "picture": [1.0, 99], "sizes": [99]}
+        client.insert("docs", [late], partition_name="late")
         cut_over(aligner, store, options=OPTIONS)
+        assert client.query("live", filter="id == 99", output_fields=["sizes"], partition_names=["late"])
+        client.delete("live", ids=[99])
         assert others(client) == before
         description = client.describe_collection(client.describe_alias("live")["collection_name"])
         assert description["properties"]["collection.ttl.seconds"] == "0"

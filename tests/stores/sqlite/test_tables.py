@@ -15,6 +15,7 @@ from embcompat.migration import RunOptions, cut_over, drop_old, job_of, roll_bac
 from embcompat.runtime import OnnxAligner
 from embcompat.stores import open_store, sample_rows
 from embcompat.stores.sqlite import connection as connections
+from embcompat.stores.sqlite.connection import SqliteFile
 from embcompat.stores.sqlite.definition import read_definition
 from tests.stores.sqlite.test_gallery import connection
 
@@ -129,6 +130,37 @@ def test_a_rollback_keeps_what_was_changed_since(aligner: OnnxAligner, tmp_path:
         rows = {key: (v, note) for key, v, note in database.execute("SELECT id, v, note FROM docs").fetchall()}
     assert rows[50] == (new, "fresh")
     assert rows[5][1] == "touched"
+
+
+def test_other_vectors_are_kept_whatever_their_type(aligner: OnnxAligner, tmp_path: Path) -> None:
+    path = tmp_path / "docs.db"
+    vectors = np.random.default_rng(0).standard_normal((5, DIM)).astype(np.float32)
+    with connection(path) as database:
+        database.execute(
+            "CREATE VIRTUAL TABLE docs USING vec0(v float[24] distance_metric=cosine, w int8[3], b bit[8])"
+        )
+        for key, vector in enumerate(vectors):
+            insert = "INSERT INTO docs (rowid, v, w, b) VALUES (?, ?, vec_int8(?), vec_bit(?))"
+            database.execute(insert, (key, vector.tobytes(), bytes([key, 1, 255]), bytes([key])))
+    with closing(open_store(f"sqlite://{path}#docs.v")) as store:
+        run_migration(aligner, store)
+        cut_over(aligner, store)
+    with connection(path) as database:
+        rows = database.execute("SELECT rowid, w, b FROM docs ORDER BY rowid").fetchall()
+    assert rows == [(key, bytes([key, 1, 255]), bytes([key])) for key in range(5)]
+
+
+def test_a_commit_that_fails_leaves_no_transaction_open(tmp_path: Path) -> None:
+    path = tmp_path / "docs.db"
+    fill(path, 2)
+    with closing(SqliteFile(path, where="the file")) as file:
+        file.query("PRAGMA foreign_keys = ON")
+        file.query("CREATE TABLE parent (id INTEGER PRIMARY KEY)")
+        file.query("CREATE TABLE child (id REFERENCES parent DEFERRABLE INITIALLY DEFERRED)")
+        for _ in range(2):
+            with pytest.raises(StoreError, match="FOREIGN KEY"), file.transaction():
+                file.query("INSERT INTO child VALUES (7)")
+        assert file.query("SELECT count(*) FROM child") == [(0,)]
 
 
 def test_a_sample_takes_conditions_and_columns(aligner: OnnxAligner, tmp_path: Path) -> None:
