@@ -108,6 +108,7 @@ def test_text_aware(run: Run) -> None:
     assert ends[1.0]["gap"] == pytest.approx(1), "a gallery that is embedded anew is a reindex"
 
 
+@pytest.mark.soak  # every kind is fitted and judged
 def test_default_path(run: Run) -> None:
     (result,) = run("default_path")["upgrades"].values()
     lines, chosen = result["lines"], result["chosen"]
