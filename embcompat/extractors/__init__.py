@@ -1,6 +1,13 @@
 """Models behind one small protocol, found by name among the installed plug-ins."""
 
-from embcompat.extractors.base import Estimate, EstimatingExtractor, Extractor, extraction_notes, extraction_remarks
+from embcompat.extractors.base import (
+    Estimate,
+    EstimatingExtractor,
+    Extractor,
+    check_batch_size,
+    extraction_notes,
+    extraction_remarks,
+)
 from embcompat.extractors.canary import CANARY_TEXTS, read_canary
 from embcompat.extractors.discovery import ENTRY_POINT_GROUP, ExtractorInfo, list_extractors, load_extractor
 from embcompat.extractors.extraction import SkippedItem, extract_embeddings
@@ -16,6 +23,7 @@ __all__ = [
     "Prompt",
     "Side",
     "SkippedItem",
+    "check_batch_size",
     "check_texts",
     "choose_prompt",
     "extract_embeddings",

@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from embcompat.errors import InputError
 from embcompat.spaces import SpaceVersion
 
 
@@ -42,6 +43,17 @@ class Extractor(Protocol):
             ExtractionError: If an item cannot be embedded; says which and why. Nothing stands in for its vector.
             ServiceError: If the model runs in a service that is down, refuses or is at a limit.
         """
+
+
+def check_batch_size(batch_size: int) -> int:
+    """Refuse a batch size below 1.
+
+    Raises:
+        InputError: If it is not a positive integer.
+    """
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise InputError(f"batch_size must be a positive integer. Got {batch_size!r}.")
+    return batch_size
 
 
 def extraction_notes(extractor: Extractor, items: Sequence[Any]) -> list[str]:

@@ -19,14 +19,14 @@ def graph(path: Path, *, operator: str = "Identity", outputs: int = 1, external:
     nodes = [helper.make_node(operator, ["x"], [name]) for name in names]
     shape = ("n", 2)
     weights = [onnx.numpy_helper.from_array(np.ones((64, 64), dtype=np.float32), "unused")] if external else []
-    made = helper.make_graph(
+    proto = helper.make_graph(
         nodes,
         "g",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in names],
         weights,
     )
-    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    model = helper.make_model(proto, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.save(model, path, save_as_external_data=external, size_threshold=0)
     return path
 

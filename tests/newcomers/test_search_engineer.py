@@ -70,10 +70,10 @@ def test_a_table_reaches_a_verdict_as_the_page_says(
     shop: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    asked = range(0, len(shop), 8)
-    queries = [{"id": f"q{row}", "text": " ".join(shop[row].strip("A .").split()[1:4])} for row in asked]
+    query_rows = range(0, len(shop), 8)
+    queries = [{"id": f"q{row}", "text": " ".join(shop[row].strip("A .").split()[1:4])} for row in query_rows]
     Path("queries.jsonl").write_text("".join(json.dumps(query) + "\n" for query in queries))
-    Path("qrels.tsv").write_text("".join(f"q{row} 0 {1000 + row} 1\n" for row in asked))
+    Path("qrels.tsv").write_text("".join(f"q{row} 0 {1000 + row} 1\n" for row in query_rows))
     block = PAGE.read_text(encoding="utf-8").partition("From a table in PostgreSQL")[2].partition("```sh\n")[2]
     for line in block.partition("```")[0].splitlines():
         result = CliRunner().invoke(app, shlex.split(line)[1:], standalone_mode=False)

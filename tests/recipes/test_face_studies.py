@@ -97,14 +97,14 @@ def test_lambda_moves_away_from_orthogonality(load: Any, tmp_path: Path) -> None
 
 
 def test_known_people_are_measured_by_person(load: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = smoke(load("lambda_orthogonality"), tmp_path, "--parts", "known")["known"]["stand-in"]
-    rows = found["lambdas"]
+    study = smoke(load("lambda_orthogonality"), tmp_path, "--parts", "known")["known"]["stand-in"]
+    rows = study["lambdas"]
     assert list(rows) == ["strict", "12.0", "inf"]
     for row in rows.values():
         for figure in row.values():
             assert figure["interval"][0] <= figure["value"] <= figure["interval"][1]
     assert rows["strict"]["B/F"]["against_strict"] == [0, 0]
-    assert rows["strict"]["unseen B/B"]["value"] == pytest.approx(found["raw"]["new/new, unseen"], abs=0.01)
+    assert rows["strict"]["unseen B/B"]["value"] == pytest.approx(study["raw"]["new/new, unseen"], abs=0.01)
     printed = capsys.readouterr().out
     assert "12: 70.72 75.44" in printed
     assert "stand-in, known" in printed
@@ -118,17 +118,17 @@ def test_hits_are_resampled_by_person(load: Any) -> None:
 
 
 def test_what_a_service_adds_is_measured(load: Any, tmp_path: Path) -> None:
-    found = smoke(load("served"), tmp_path)["upgrades"]["stand-in"]
-    assert {"ours", "all people", "100 people", "300 people", "strength 2"} <= set(found["lines"])
-    assert found["lines"]["ours"]["to_ours"]["value"] == 1
-    assert {"converted, mean", "old, one image"} <= set(found["templates"])
-    assert all(0 <= share <= 1 for shares in found["canary"].values() for share in shares)
+    upgrade = smoke(load("served"), tmp_path)["upgrades"]["stand-in"]
+    assert {"ours", "all people", "100 people", "300 people", "strength 2"} <= set(upgrade["lines"])
+    assert upgrade["lines"]["ours"]["to_ours"]["value"] == 1
+    assert {"converted, mean", "old, one image"} <= set(upgrade["templates"])
+    assert all(0 <= share <= 1 for shares in upgrade["canary"].values() for share in shares)
 
 
 def test_raw_spaces_are_calibrated_on_held_out_people(load: Any, tmp_path: Path) -> None:
-    (found,) = smoke(load("raw_spaces"), tmp_path)["cells"].values()
-    assert found["ways"]["kernel"]["S1"] == found["ways"]["calibrated as a whole"]["S1"]
-    assert found["paper"]["S1"]["far"] == pytest.approx(1 / 30_775)
+    (cell,) = smoke(load("raw_spaces"), tmp_path)["cells"].values()
+    assert cell["ways"]["kernel"]["S1"] == cell["ways"]["calibrated as a whole"]["S1"]
+    assert cell["paper"]["S1"]["far"] == pytest.approx(1 / 30_775)
 
 
 def test_transport_moves_one_gaussian_to_another(load: Any) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from functools import cache
 from pathlib import Path
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,8 @@ DETECTION_SIZE = 640
 """Side of what a detector sees where its graph leaves it open; both kinds were published with it."""
 
 _STRIDES = (8, 16, 32)
+
+_Floats = NDArray[np.floating[Any]]
 
 
 @final
@@ -92,9 +95,9 @@ class _DetectorGraph:
 
 
 def _faces(
-    boxes: NDArray[np.floating[Any]],
-    scores: NDArray[np.floating[Any]],
-    points: NDArray[np.floating[Any]],
+    boxes: _Floats,
+    scores: _Floats,
+    points: _Floats,
     scale: NDArray[np.float64],
 ) -> list[Face]:
     """Return faces from boxes (n, 4), scores (n,) and landmarks (n, 10) in the graph's pixels."""
@@ -106,8 +109,49 @@ def _faces(
     ]
 
 
+class _GridDetector(ABC):
+    """A detector whose outputs are scores, boxes and landmarks of every cell, at each stride."""
+
+    KIND: ClassVar[str]
+    SCORE: ClassVar[float]
+    OVERLAP: ClassVar[float]
+    ANCHORS: ClassVar[int] = 1
+    _graph: _DetectorGraph
+
+    @property
+    def fingerprint(self) -> dict[str, JsonValue]:
+        """Whatever changes the landmarks."""
+        return self._graph.fingerprint(self.KIND, self.SCORE, self.OVERLAP)
+
+    @abstractmethod
+    def _combine(self, *scores: _Floats) -> _Floats:
+        """Return one score of each cell from those of the graph, (cells,) each."""
+
+    @abstractmethod
+    def _corners(self, cells: NDArray[np.float64], boxes: _Floats) -> NDArray[np.float64]:
+        """Return left, top, right, bottom in strides, from cells (n, 2) and the graph's boxes (n, 4)."""
+
+    def detect(self, image: NDArray[np.uint8]) -> list[Face]:
+        """Return the faces in an RGB image, the surest first.
+
+        Raises:
+            ExtractionError: If the graph fails.
+        """
+        tables, scale = self._graph.run(image)
+        faces: list[Face] = []
+        for level, stride in enumerate(_STRIDES):
+            *parts, boxes, points = tables[level :: len(_STRIDES)]
+            scores = self._combine(*(part[:, 0] for part in parts))
+            rows = np.flatnonzero(scores >= self.SCORE)
+            cells = np.repeat(self._graph.cells(stride), self.ANCHORS, axis=0)[rows]
+            corners = self._corners(cells, boxes[rows]) * stride
+            landmarks = (np.tile(cells, 5) + points[rows]) * stride
+            faces += _faces(corners, scores[rows], landmarks, scale)
+        return suppress_overlaps(faces, self.OVERLAP)
+
+
 @final
-class ScrfdDetector:
+class ScrfdDetector(_GridDetector):
     """SCRFD with landmarks (Guo et al., 2021), as InsightFace publishes it: ``det_10g.onnx`` and its siblings.
 
     Nine outputs: scores, boxes and landmarks at the strides 8, 16 and 32, two anchors a cell; distances from the cell
@@ -121,6 +165,7 @@ class ScrfdDetector:
         InputError: If the graph's outputs are not those.
     """
 
+    KIND = "SCRFD"
     SCORE = 0.5
     OVERLAP = 0.4
     ANCHORS = 2
@@ -135,31 +180,15 @@ class ScrfdDetector:
         self._graph = _DetectorGraph(model, path, outputs, channels="RGB", mean=127.5, scale=1 / 128)
         self._graph.check([1, 4, 10], self.ANCHORS, "SCRFD with landmarks")
 
-    @property
-    def fingerprint(self) -> dict[str, JsonValue]:
-        """Whatever changes the landmarks."""
-        return self._graph.fingerprint("SCRFD", self.SCORE, self.OVERLAP)
+    def _combine(self, *scores: _Floats) -> _Floats:
+        return scores[0]
 
-    def detect(self, image: NDArray[np.uint8]) -> list[Face]:
-        """Return the faces in an RGB image, the surest first.
-
-        Raises:
-            ExtractionError: If the graph fails.
-        """
-        tables, scale = self._graph.run(image)
-        faces: list[Face] = []
-        for level, stride in enumerate(_STRIDES):
-            scores, boxes, points = (tables[level + 3 * kind] for kind in range(3))
-            rows = np.flatnonzero(scores[:, 0] >= self.SCORE)
-            cells = np.repeat(self._graph.cells(stride), self.ANCHORS, axis=0)[rows]
-            corners = np.hstack([cells - boxes[rows, :2], cells + boxes[rows, 2:]]) * stride
-            landmarks = (np.tile(cells, 5) + points[rows]) * stride
-            faces += _faces(corners, scores[rows, 0], landmarks, scale)
-        return suppress_overlaps(faces, self.OVERLAP)
+    def _corners(self, cells: NDArray[np.float64], boxes: _Floats) -> NDArray[np.float64]:
+        return np.hstack([cells - boxes[:, :2], cells + boxes[:, 2:]])
 
 
 @final
-class YunetDetector:
+class YunetDetector(_GridDetector):
     """YuNet (Wu et al., 2023), as OpenCV's zoo publishes it: ``face_detection_yunet_2023mar.onnx``.
 
     Twelve outputs: class and object scores, boxes and landmarks at the strides 8, 16 and 32. The score is the root of
@@ -174,6 +203,7 @@ class YunetDetector:
         InputError: If the graph's outputs are not those.
     """
 
+    KIND = "YuNet"
     SCORE = 0.9
     OVERLAP = 0.3
 
@@ -183,31 +213,15 @@ class YunetDetector:
         if missing := [name for name in names if name not in outputs]:
             raise InputError(f"{path} must have the outputs of YuNet. It lacks {', '.join(missing)}.")
         self._graph = _DetectorGraph(model, path, names, channels="BGR", mean=0, scale=1)
-        self._graph.check([1, 1, 4, 10], 1, "YuNet")
+        self._graph.check([1, 1, 4, 10], self.ANCHORS, self.KIND)
 
-    @property
-    def fingerprint(self) -> dict[str, JsonValue]:
-        """Whatever changes the landmarks."""
-        return self._graph.fingerprint("YuNet", self.SCORE, self.OVERLAP)
+    def _combine(self, *scores: _Floats) -> _Floats:
+        classes, objects = scores
+        return np.asarray(np.sqrt(np.clip(classes, 0, 1) * np.clip(objects, 0, 1)))
 
-    def detect(self, image: NDArray[np.uint8]) -> list[Face]:
-        """Return the faces in an RGB image, the surest first.
-
-        Raises:
-            ExtractionError: If the graph fails.
-        """
-        tables, scale = self._graph.run(image)
-        faces: list[Face] = []
-        for level, stride in enumerate(_STRIDES):
-            classes, objects, boxes, points = (tables[level + 3 * kind] for kind in range(4))
-            scores = np.sqrt(np.clip(classes[:, 0], 0, 1) * np.clip(objects[:, 0], 0, 1))
-            rows = np.flatnonzero(scores >= self.SCORE)
-            cells = self._graph.cells(stride)[rows]
-            centres, halves = cells + boxes[rows, :2], np.exp(boxes[rows, 2:]) / 2
-            corners = np.hstack([centres - halves, centres + halves]) * stride
-            landmarks = (np.tile(cells, 5) + points[rows]) * stride
-            faces += _faces(corners, scores[rows], landmarks, scale)
-        return suppress_overlaps(faces, self.OVERLAP)
+    def _corners(self, cells: NDArray[np.float64], boxes: _Floats) -> NDArray[np.float64]:
+        centres, halves = cells + boxes[:, :2], np.exp(boxes[:, 2:]) / 2
+        return np.hstack([centres - halves, centres + halves])
 
 
 @final

@@ -145,11 +145,7 @@ class OnnxFaceExtractor:
             ExtractionError: If an item is not a usable image, no face is found in it, or it is no crop of the right
                 size; names it.
         """
-        vectors = np.empty((len(items), self._space.dim), dtype=np.float32)
-        for start in range(0, len(items), self.chunk_size):
-            faces = [self._reader.read(item) for item in items[start : start + self.chunk_size]]
-            vectors[start : start + len(faces)] = self._network.run(faces)
-        return vectors
+        return self._network.embed(items, self._reader.read)
 
     def remarks(self) -> list[str]:
         """Say how many of the images embedded so far held several faces."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from embcompat.embeddings import normalize_rows
 from embcompat.errors import ExtractionError, InputError
-from embcompat.extractors import check_texts, length_notes, usable_texts
+from embcompat.extractors import check_batch_size, check_texts, length_notes, usable_texts
 from embcompat.extractors.checkpoints import checkpoint_folder, tokenizer_digest, weights_digest
 from embcompat.extractors.images import MAX_PIXELS, check_max_pixels, describe, load_image
 from embcompat.extractors.models import space_name
@@ -67,10 +67,8 @@ class ImageExtractor:
     ) -> None:
         if encode not in ("image", "text"):
             raise InputError(f"encode must be 'image' or 'text'. Got {encode!r}.")
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise InputError(f"batch_size must be a positive integer. Got {batch_size!r}.")
         self._encode, self._normalize, self._convert = encode, normalize, convert
-        self._batch_size, self._max_pixels = batch_size, check_max_pixels(max_pixels)
+        self._batch_size, self._max_pixels = check_batch_size(batch_size), check_max_pixels(max_pixels)
         self._encoder = _open(model_name_or_path, library, pooling=pooling, device=device, revision=revision)
         reads_texts = self._encoder.text_lengths(["a"]) is not None
         if encode == "text" and not reads_texts:

@@ -125,11 +125,7 @@ class OnnxImageExtractor:
         Raises:
             ExtractionError: If an item is not a usable image; names it.
         """
-        vectors = np.empty((len(items), self._space.dim), dtype=np.float32)
-        for start in range(0, len(items), self.chunk_size):
-            images = [self._read(item) for item in items[start : start + self.chunk_size]]
-            vectors[start : start + len(images)] = self._network.run(images)
-        return vectors
+        return self._network.embed(items, self._read)
 
     def _read(self, item: Any) -> NDArray[np.uint8]:
         image = load_image(item, convert=self._convert, max_pixels=self._max_pixels)

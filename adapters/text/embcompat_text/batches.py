@@ -28,17 +28,6 @@ def batches_by_length(lengths: Sequence[int], batch_size: int) -> Iterator[list[
         yield order[start : start + batch_size]
 
 
-def check_batch_size(batch_size: int) -> int:
-    """Refuse a batch size below 1.
-
-    Raises:
-        InputError: If it is not a positive integer.
-    """
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise InputError(f"batch_size must be a positive integer. Got {batch_size!r}.")
-    return batch_size
-
-
 def read_tokenizer(path: Path) -> Tokenizer:
     """Read a ``tokenizer.json``.
 

@@ -12,10 +12,10 @@ from tokenizers import Encoding, Tokenizer
 
 from embcompat.embeddings import normalize_rows
 from embcompat.errors import ExtractionError, InputError
-from embcompat.extractors import Side, check_texts, choose_prompt, length_notes, usable_texts
+from embcompat.extractors import Side, check_batch_size, check_texts, choose_prompt, length_notes, usable_texts
 from embcompat.extractors.models import OnnxModel, choose_output, open_onnx, sha256_of, space_name
 from embcompat.spaces import Similarity, SpaceVersion
-from embcompat_text.batches import CHUNK_BATCHES, batches_by_length, check_batch_size, read_tokenizer
+from embcompat_text.batches import CHUNK_BATCHES, batches_by_length, read_tokenizer
 
 Pooling = Literal["mean", "cls", "last", "none"]
 

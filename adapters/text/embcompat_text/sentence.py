@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embcompat.errors import InputError
-from embcompat.extractors import Side, check_texts, choose_prompt, length_notes, usable_texts
+from embcompat.extractors import Side, check_batch_size, check_texts, choose_prompt, length_notes, usable_texts
 from embcompat.extractors.checkpoints import (
     checkpoint_folder,
     model_similarity,
@@ -20,7 +20,7 @@ from embcompat.extractors.checkpoints import (
 )
 from embcompat.extractors.models import space_name
 from embcompat.spaces import SpaceVersion
-from embcompat_text.batches import CHUNK_BATCHES, check_batch_size
+from embcompat_text.batches import CHUNK_BATCHES
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

@@ -78,9 +78,7 @@ def make_score_cohort(
     labels = _check_cohort_sides(converted, native)
     if people < 2:
         raise InputError(f"a score cohort needs at least two people. Got {people}.")
-    shuffled = np.random.default_rng(seed).permutation(len(native))
-    _, first = np.unique(labels[shuffled].astype(str), return_index=True)
-    rows = shuffled[np.sort(first)[:people]]
+    _, rows = _draw_people(labels, people, seed)
     top = min(top, len(rows))
     similarity = native.space.similarity
     return ScoreCohort(Cohort(converted.vectors[rows], similarity, top), Cohort(native.vectors[rows], similarity, top))
@@ -106,9 +104,7 @@ def make_score_moments(
         SpaceMismatchError: If the two are not of one space.
     """
     labels = _check_cohort_sides(converted, native)
-    shuffled = np.random.default_rng(seed).permutation(len(native))
-    _, first = np.unique(labels[shuffled].astype(str), return_index=True)
-    rows = shuffled[np.sort(first)[:people]]
+    shuffled, rows = _draw_people(labels, people, seed)
     fewest = max(FEWEST_PEOPLE, FEWEST_PER_DIM * native.space.dim)
     if len(rows) < fewest:
         raise InputError(
@@ -119,6 +115,13 @@ def make_score_moments(
     same = labels[queries][:, np.newaxis] == labels[rows]
     sides = [_fit_moments(side.vectors[rows], native.vectors[queries], same, native) for side in (converted, native)]
     return ScoreCohort(*sides)
+
+
+def _draw_people(labels: NDArray[Any], people: int, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return all rows in a random order, and of those the first row of each of some people."""
+    shuffled = np.random.default_rng(seed).permutation(len(labels))
+    _, first = np.unique(labels[shuffled].astype(str), return_index=True)
+    return shuffled, shuffled[np.sort(first)[:people]]
 
 
 def _fit_moments(

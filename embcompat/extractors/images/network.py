@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from pydantic import JsonValue
 
 from embcompat.embeddings import normalize_rows
 from embcompat.errors import ExtractionError, InputError
+from embcompat.extractors.base import check_batch_size
 from embcompat.extractors.images.inputs import ImageInput, image_input
 from embcompat.extractors.models import OnnxModel, choose_output
 
@@ -49,8 +50,7 @@ class ImageNetwork:
         flip: bool = False,
         batch_size: int,
     ) -> None:
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise InputError(f"batch_size must be a positive integer. Got {batch_size!r}.")
+        check_batch_size(batch_size)
         self._session, self.sha256, self._takes = model.session, model.sha256, takes
         self._normalize, self._flip = normalize, flip
         self._output = choose_output(model, output, rank=2, where=str(path))
@@ -80,6 +80,22 @@ class ImageNetwork:
             "flip": self._flip,
             "normalize": self._normalize,
         }
+
+    def embed(self, items: Sequence[Any], read: Callable[[Any], NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Embed any number of items as float32 (n, dim); those of one batch are in memory at a time.
+
+        Args:
+            items: What ``read`` turns into RGB images of the right size.
+            read: Reads one item.
+
+        Raises:
+            ExtractionError: If the graph fails.
+        """
+        vectors = np.empty((len(items), self.dim), dtype=np.float32)
+        for start in range(0, len(items), self.batch_size):
+            images = [read(item) for item in items[start : start + self.batch_size]]
+            vectors[start : start + len(images)] = self.run(images)
+        return vectors
 
     def run(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Embed at most `batch_size` RGB images of the right size as float32 (n, dim).

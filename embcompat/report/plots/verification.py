@@ -25,8 +25,7 @@ def draw_scenarios(result: VerificationReport, key: str) -> Picture:
     scenarios = result.in_order()
 
     def paint(figure: Figure) -> None:
-        rejects, accepts = figure.subplots(1, 2, sharey=True)
-        name_rows(rejects, {NAMES.get(name, name): SCENARIOS[name] for name in scenarios})
+        rejects, accepts = _panels(figure, {NAMES.get(name, name): SCENARIOS[name] for name in scenarios})
         for row, (name, each) in enumerate(scenarios.items()):
             shade = colour(_ROLES[name])
             places = ((rejects, each.frr, row, shade), (accepts, each.far, row + 0.16, shade))
@@ -36,14 +35,7 @@ def draw_scenarios(result: VerificationReport, key: str) -> Picture:
                     axes.plot(
                         [rate.value], [place], "o", color=shade, markersize=8, markerfacecolor=fill, markeredgewidth=1.6
                     )
-        rejects.set_title("False rejects")
-        rejects.set_xlim(left=0)
-        rejects.xaxis.set_major_formatter(lambda value, _: as_share(value))
-        accepts.set_title("False accepts, one in …")
-        accepts.tick_params(axis="y", length=0)
-        accepts.spines["left"].set_visible(False)
-        accepts.grid(visible=False, axis="y")
-        _scale_far(accepts)
+        _finish_panels(rejects, accepts, "False accepts, one in …")
 
     return make_picture(
         key,
@@ -65,8 +57,7 @@ def draw_groups(result: VerificationReport, key: str) -> Picture | None:
         return None
 
     def paint(figure: Figure) -> None:
-        rejects, accepts = figure.subplots(1, 2, sharey=True)
-        name_rows(rejects, {name: f"{_people(rates)} people" for name, rates in groups.items()})
+        rejects, accepts = _panels(figure, {name: f"{_people(rates)} people" for name, rates in groups.items()})
         for row, scenarios in enumerate(groups.values()):
             for number, (name, each) in enumerate(scenarios.items()):
                 shade, place = colour(_ROLES[name]), row + 0.22 * (number - (len(scenarios) - 1) / 2)
@@ -75,14 +66,7 @@ def draw_groups(result: VerificationReport, key: str) -> Picture | None:
                         draw_interval(axes, rate, place, shade)
                         label = f"{NAMES.get(name, name)}, {SCENARIOS[name]}" if not row and axes is rejects else None
                         axes.plot([rate.value], [place], "o", color=shade, markersize=7, label=label)
-        rejects.set_title("False rejects")
-        rejects.set_xlim(left=0)
-        rejects.xaxis.set_major_formatter(lambda value, _: as_share(value))
-        accepts.set_title("False accepts within the group, one in …")
-        accepts.tick_params(axis="y", length=0)
-        accepts.spines["left"].set_visible(False)
-        accepts.grid(visible=False, axis="y")
-        _scale_far(accepts)
+        _finish_panels(rejects, accepts, "False accepts within the group, one in …")
         add_legend(figure)
 
     return make_picture(
@@ -165,6 +149,25 @@ def draw_histograms(histograms: Sequence[Histogram], key: str) -> Picture | None
         height=80 + 130 * len(histograms),
         wide=True,
     )
+
+
+def _panels(figure: Figure, rows: Mapping[str, str]) -> tuple[Axes, Axes]:
+    """Make a panel of false rejects and one of false accepts, with the same rows."""
+    rejects, accepts = figure.subplots(1, 2, sharey=True)
+    name_rows(rejects, rows)
+    return rejects, accepts
+
+
+def _finish_panels(rejects: Axes, accepts: Axes, title: str) -> None:
+    """Write titles and scales, once everything is drawn."""
+    rejects.set_title("False rejects")
+    rejects.set_xlim(left=0)
+    rejects.xaxis.set_major_formatter(lambda value, _: as_share(value))
+    accepts.set_title(title)
+    accepts.tick_params(axis="y", length=0)
+    accepts.spines["left"].set_visible(False)
+    accepts.grid(visible=False, axis="y")
+    _scale_far(accepts)
 
 
 def _scale_far(axes: Axes) -> None:

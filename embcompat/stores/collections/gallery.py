@@ -103,9 +103,7 @@ class CollectionsGallery(GalleryStore):
         """Write records with everything else that the source records hold."""
         if not len(ids):
             return
-        if self.state(job).phase == "untouched":
-            raise no_target_side(self.url)
-        sides = self._sides(job)
+        sides = self._sides(job, begun=True)
         sources = {key: self._ahead.pop(key) for key in ids if key in self._ahead}
         unread = [key for key in ids if key not in sources]
         sources |= {record.id: record for record in self._collections.read(sides.source, unread)}
@@ -120,9 +118,7 @@ class CollectionsGallery(GalleryStore):
     @final
     def write_native(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32]) -> int:
         """Replace vectors of the target collection."""
-        if self.state(job).phase == "untouched":
-            raise no_target_side(self.url)
-        target = self._sides(job).target
+        target = self._sides(job, begun=True).target
         rows = {key: row for row, key in enumerate(ids)}
         digests = self._collections.fingerprints(vectors)
         records = [
@@ -287,9 +283,11 @@ class CollectionsGallery(GalleryStore):
         """Return the name of the collection that a job has taken out of service."""
         return f"{self._name}__old_{self._prefix}{job.suffix}"
 
-    def _sides(self, job: Job) -> Sides:
-        """Return both collections; twice the one in service where there is no other."""
+    def _sides(self, job: Job, *, begun: bool = False) -> Sides:
+        """Return both collections; twice the one in service where there is no other, unless one must be."""
         phase = self.state(job).phase
+        if begun and phase == "untouched":
+            raise no_target_side(self.url)
         source = self._old(job) if phase == "cut_over" else self._name
         target = self._target(job) if phase == "prepared" else self._name
         return Sides(self._collections, source, target, job.text_column)

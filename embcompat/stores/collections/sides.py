@@ -132,9 +132,7 @@ class Sides:
         A record that the application has written since, or whose other data it has changed since, stays as it is. One
         that is only in the old collection came in late, unless the cutover has seen it there or it was deleted since.
         """
-        settled = self.collections.memo(self.target).get(SETTLED)
-        grown = settled is None or self.collections.count(self.source) > settled["rows"]
-        left_out = set() if settled is None else set(settled["left_out"])
+        grown, left_out = self._settled()
         for records in self.pages(self.source):
             entries = self.collections.provenances(self.target, [record.id for record in records])
             digests = self.rows(records, [0] * len(records)).digests().tolist()
@@ -196,9 +194,7 @@ class Sides:
             The number of records in service that have no old vector of their own, because they came in or got another
             vector since; and the ids of those whose provenance is not that of their vector any more.
         """
-        settled = self.collections.memo(self.target).get(SETTLED)
-        left_out = set() if settled is None else set(settled["left_out"])
-        grown = settled is None or self.collections.count(self.source) > settled["rows"]
+        grown, left_out = self._settled()
         for ids in () if grown else self.collections.ids(self.source):
             absent = _absent(ids, self.collections.provenances(self.target, ids))
             self.collections.delete(self.source, [key for key in absent if key not in left_out])
@@ -216,6 +212,13 @@ class Sides:
             ]
             self.collections.write(self.source, changed)
         return without, replaced
+
+    def _settled(self) -> tuple[bool, set[str]]:
+        """Return whether the old collection may have grown since the cutover, and what the cutover left there."""
+        settled = self.collections.memo(self.target).get(SETTLED)
+        if settled is None:
+            return True, set()
+        return self.collections.count(self.source) > settled["rows"], set(settled["left_out"])
 
     def _without_source(self, entries: dict[str, Provenance]) -> list[str]:
         converted = [key for key, entry in entries.items() if entry.source is not None]

@@ -108,8 +108,8 @@ def test_what_a_query_must_not_find_follows_it_through_a_selection() -> None:
     qrels = Qrels({name: {"x": 1} for name in "abc"})
     relevance = match_qrels(qrels, ids("a", "b", "c"), ids("x", "c", "a"), exclude_self=True)
     assert [part.tolist() for part in relevance.left_out] == [[0, 2], [2, 1]]
-    kept = relevance.select(np.array([False, True, True]))
-    assert [part.tolist() for part in kept.left_out] == [[1], [1]]
+    judged = relevance.select(np.array([False, True, True]))
+    assert [part.tolist() for part in judged.left_out] == [[1], [1]]
 
 
 def test_no_judged_query() -> None:
