@@ -22,7 +22,7 @@ from embcompat.migration.rows import Shard, convert_rows
 from embcompat.migration.run import read_back, run_migration
 from embcompat.runtime import OnnxAligner
 from embcompat.stores.base import GalleryStore
-from embcompat.stores.values import Coverage, Job, Phase, Rows
+from embcompat.stores.values import Coverage, Finish, Job, Phase, Rows
 
 SAMPLE_ROWS = 256
 """Rows that `verify_migration` reads back [ours]."""
@@ -113,7 +113,7 @@ def _verify(
     return VerifyReport(
         artifact_id=job.artifact_id,
         url=store.url,
-        phase="prepared",
+        phase=store.state(job).phase,
         coverage=coverage,
         sampled_rows=len(pairs.ids),
         sample_error=error,
@@ -135,7 +135,8 @@ def cut_over(
     """Put the converted vectors into service in one step.
 
     First, rows that were inserted, replaced or deleted meanwhile are reconciled by their source digest, then everything
-    is verified, then rows that cannot be converted are counted. The old side stays; only `drop_old` deletes it.
+    is verified, then rows that cannot be converted are counted. The old side stays; only `drop_old` deletes it. A
+    cutover that was interrupted after the switch goes on from there.
 
     Args:
         aligner: The artifact.
@@ -146,12 +147,14 @@ def cut_over(
         index_progress: As in `run_migration`.
 
     Raises:
-        GateError: If more than ``max_failures`` rows fail. Nothing was switched.
+        GateError: If more than ``max_failures`` rows fail. The message says whether anything was switched.
         MigrationError: If a check fails. Nothing was switched.
     """
     options = replace(options or RunOptions(), shard=RunOptions().shard)
     job = job_of(aligner.artifact, options)
     require_texts(aligner, store, job)
+    if store.unsettled(job):
+        return _complete(aligner, store, job, max_failures=max_failures, journal=Journal(options.journal))
     store.require_phase(job, "prepared", to="be cut over")
     # The first run accepted the aligner already.
     catch_up = partial(run_migration, aligner, store, options=options, force=True)
@@ -173,17 +176,37 @@ def cut_over(
     if problems:
         raise GateError(f"{store.url} was not cut over. {' '.join(problems)}")
     failed = {failure.id for failure in run.failures}
+    store.cutover(job, _finish(aligner, store, job, failed, max_failures=max_failures))
+    Journal(options.journal).write("cut_over", **report.to_dict())
+    return report
+
+
+def _complete(
+    aligner: OnnxAligner, store: GalleryStore, job: Job, *, max_failures: int, journal: Journal
+) -> VerifyReport:
+    """Go on with a cutover that was interrupted after the switch."""
+    store.cutover(job, _finish(aligner, store, job, set(), max_failures=max_failures))
+    coverage = store.coverage(job)
+    counts = {"missing": coverage.missing, "orphans": 0}
+    report = _verify(aligner, store, job, coverage, **counts, max_failures=max_failures)
+    journal.write("cut_over", **report.to_dict())
+    return report
+
+
+def _finish(aligner: OnnxAligner, store: GalleryStore, job: Job, failed: set[str], *, max_failures: int) -> Finish:
+    """Return what converts the last rows; it raises `GateError` where too many fail, those in ``failed`` included."""
 
     def finish(rows: Rows) -> tuple[Sequence[str], NDArray[np.float32], NDArray[np.int64]]:
         batch = convert_rows(rows, aligner.transform, job.source, Shard())
         failed.update(failure.id for failure in batch.failures)
         if len(failed) > max_failures:
-            raise GateError(f"{store.url} was not cut over. {len(failed)} rows fail; at most {max_failures} may.")
+            switched = store.state(job).phase == "cut_over"
+            outcome = "has switched, but the cutover is not complete" if switched else "was not cut over"
+            way_out = " Repeat it with a larger --max-failures, or roll back." if switched else ""
+            raise GateError(f"{store.url} {outcome}. {len(failed)} rows fail; at most {max_failures} may.{way_out}")
         return batch.ids, batch.vectors, batch.digests
 
-    store.cutover(job, finish)
-    Journal(options.journal).write("cut_over", **report.to_dict())
-    return report
+    return finish
 
 
 def _missing_ids(store: GalleryStore, job: Job) -> set[str]:

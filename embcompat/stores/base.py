@@ -11,6 +11,9 @@ from embcompat.spaces import require_space
 from embcompat.stores.engine import StoreEngine
 from embcompat.stores.values import Finish, Job, Phase, State
 
+_SETTLING_PASSES: Final = 20
+"""Times that a cutover looks for rows of the moment of the switch [ours]."""
+
 _PHASES: Final[dict[Phase, str]] = {
     "untouched": "not begun (migrate run)",
     "prepared": "under way, and the old vectors are in service",
@@ -72,7 +75,8 @@ class GalleryStore(StoreEngine, ABC):
         """Put the target side into service in one step, and keep the old side.
 
         After the switch, rows that an application wrote to the old side between the last reconciliation and the
-        switch are converted, and rows that it deleted there are removed.
+        switch are converted, and rows that it deleted there are removed, until a look at all rows finds none. A
+        cutover that was interrupted after the switch goes on from there when it is repeated.
 
         Args:
             job: The job.
@@ -82,14 +86,21 @@ class GalleryStore(StoreEngine, ABC):
             MigrationError: If the target side is not there, or in service already.
             StoreError: If something would not follow the switch; the message lists it.
         """
-        self.require_phase(job, "prepared", to="be cut over")
-        self._require_no_obstacles(job)
-        self._cutover(job, finish)
-        for rows in self.late_rows(job):
-            self.write(job, *finish(rows))
-        for ids in self.revived(job):
-            self.discard(job, ids)
+        if not self.unsettled(job):
+            self.require_phase(job, "prepared", to="be cut over")
+            self._require_no_obstacles(job)
+            self._cutover(job, finish)
+        for _ in range(_SETTLING_PASSES):
+            if not self._follow(job, finish):
+                break
         self._settle(job)
+
+    @final
+    def unsettled(self, job: Job) -> bool:
+        """Return whether a cutover has switched, but rows of that moment wait to be converted or removed."""
+        if self.state(job).phase != "cut_over":
+            return False
+        return self._unsettled(job) or any(True for _ in self.late_rows(job)) or any(True for _ in self.revived(job))
 
     @final
     def rollback(self, job: Job) -> int:
@@ -143,6 +154,18 @@ class GalleryStore(StoreEngine, ABC):
             for rows in self.late_rows(job):
                 yield rows.ids
             yield from self.revived(job)
+
+    def _follow(self, job: Job, finish: Finish) -> int:
+        """Convert late rows and remove revived ones, once; return how many these were."""
+        count = 0
+        for rows in self.late_rows(job):
+            ids, vectors, digests = finish(rows)
+            self.write(job, ids, vectors, digests)
+            count += len(ids)
+        for revived in self.revived(job):
+            self.discard(job, revived)
+            count += len(revived)
+        return count
 
     def _require_no_obstacles(self, job: Job) -> None:
         hindering = [entry.text for entry in self.obstacles(job) if not (entry.acceptable and job.accept_changes)]

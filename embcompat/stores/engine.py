@@ -146,6 +146,10 @@ class StoreEngine(ABC):
     def _settle(self, job: Job) -> None:  # noqa: B027 - few stores have anything to do
         """End a cutover, once the rows of the moment of the switch have been converted; by default nothing."""
 
+    def _unsettled(self, job: Job) -> bool:  # noqa: ARG002
+        """Return whether it is noted that a cutover was interrupted after the switch; by default nothing is noted."""
+        return False
+
     @abstractmethod
     def _rollback(self, job: Job) -> int:
         """Put the old side back into service; return how many rows in service have no old vector."""

@@ -21,6 +21,7 @@ from embcompat.stores.chroma.sketches import alike, sketches
 from embcompat.stores.chroma.switching import switch
 from embcompat.stores.collections.backend import Collections
 from embcompat.stores.collections.records import UNKNOWN, Provenance, Record
+from embcompat.stores.collections.rewriting import rewrite
 
 METADATA_KEY: Final = "embcompat"
 SPACES: Final[dict[Similarity, str]] = {"cosine": "cosine", "dot": "ip", "euclidean": "l2"}
@@ -98,14 +99,16 @@ class ChromaCollections(Collections):
         return {key: _provenance(metadata) for key, metadata in zip(rows["ids"], rows["metadatas"], strict=True)}
 
     def write(self, name: str, records: Sequence[Record]) -> None:
-        """Upsert records; what a record must lose is taken from it, because an upsert keeps what it does not name."""
+        """Upsert records; those that must lose a text are deleted first, because an upsert keeps it."""
         if not records:
             return
         collection = self._collection(name)
         present = {record.id: record for record in self.read(name, [record.id for record in records])}
-        shrunk = [r.id for r in records if r.id in present and _loses_text(present[r.id], r)]
+        shrunk = [record for record in records if record.id in present and _loses_text(present[record.id], record)]
         if shrunk:
-            self.delete(name, shrunk)
+            rewrite(self, name, shrunk)
+            written = {record.id for record in shrunk}
+            records = [record for record in records if record.id not in written]
         self._database.upsert(
             collection,
             [record.id for record in records],
@@ -115,10 +118,33 @@ class ChromaCollections(Collections):
             metadatas=[_metadata(record, present.get(record.id)) for record in records],
         )
 
+    def write_vectors(self, name: str, records: Sequence[Record]) -> None:
+        """Update vectors and provenance alone, of those records that are still there."""
+        if records:
+            self._database.call(
+                self._collection(name).update,
+                ids=[record.id for record in records],
+                embeddings=[record.vector for record in records],
+                metadatas=[{METADATA_KEY: _entry(record.provenance)} for record in records],
+            )
+
     def delete(self, name: str, ids: Sequence[str]) -> None:
         """Delete records by id."""
         if ids:
             self._database.call(self._collection(name).delete, ids=list(ids))
+
+    def see(self, name: str, ids: Sequence[str]) -> None:
+        """Note ids under the unique id of a collection."""
+        if ids:
+            self._memos.note_ids(str(self._collection(name).id), ids)
+
+    def seen(self, name: str, ids: Sequence[str]) -> set[str]:
+        """Look ids up among those noted."""
+        return self._memos.noted_ids(str(self._collection(name).id)).intersection(ids) if ids else set()
+
+    def forget(self, name: str) -> None:
+        """Forget the ids noted."""
+        self._memos.forget_ids(str(self._collection(name).id))
 
     def value(self, record: Record, column: str) -> Any:
         """Return the ``document``, the ``uri``, or a value of the metadata."""
@@ -144,6 +170,7 @@ class ChromaCollections(Collections):
     def drop(self, name: str) -> None:
         """Delete a collection and its note."""
         if self.exists(name):
+            self.forget(name)
             self._memos.remove(str(self._collection(name).id))
             self._database.drop(name)
 
@@ -208,9 +235,13 @@ def _metadata(record: Record, present: Record | None) -> dict[str, Any] | None:
     removed = {} if present is None else dict.fromkeys(present.rest["metadata"])
     metadata = {**removed, **record.rest["metadata"]}
     if record.provenance != UNKNOWN:
-        entry = {field: getattr(record.provenance, field) for field in _FIELDS}
-        metadata[METADATA_KEY] = json.dumps({field: value for field, value in entry.items() if value is not None})
+        metadata[METADATA_KEY] = _entry(record.provenance)
     return metadata or None
+
+
+def _entry(provenance: Provenance) -> str:
+    entry = {field: getattr(provenance, field) for field in _FIELDS}
+    return json.dumps({field: value for field, value in entry.items() if value is not None})
 
 
 def _loses_text(present: Record, record: Record) -> bool:

@@ -8,6 +8,7 @@ from embcompat.stores.chroma.connection import local_database, remote_database
 from embcompat.stores.chroma.gallery import ChromaGallery
 from embcompat.stores.chroma.memos import Memos
 from embcompat.stores.chroma.switching import finish_switch
+from embcompat.stores.collections.rewriting import finish_rewriting
 from embcompat.stores.url import FORMS, StoreUrl
 
 
@@ -32,7 +33,9 @@ def open_gallery(address: StoreUrl) -> ChromaGallery:
         database = remote_database(location, address.options, where=address.public)
     try:
         finish_switch(database, Memos(database), name)
-        return ChromaGallery(address.public, ChromaCollections(database, where=address.public), name)
+        collections = ChromaCollections(database, where=address.public)
+        finish_rewriting(collections, [collection.name for collection in database.collections().values()])
+        return ChromaGallery(address.public, collections, name)
     except BaseException:
         database.close()
         raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,26 @@ class Collections(ABC):
     @abstractmethod
     def delete(self, name: str, ids: Sequence[str]) -> None:
         """Delete records."""
+
+    def write_vectors(self, name: str, records: Sequence[Record]) -> None:
+        """Replace the vectors of records and their provenance; everything else of them, too, unless a store can not."""
+        self.write(name, records)
+
+    @abstractmethod
+    def see(self, name: str, ids: Sequence[str]) -> None:
+        """Note that a collection has had records, whatever becomes of them; `drop` forgets it with the collection."""
+
+    @abstractmethod
+    def seen(self, name: str, ids: Sequence[str]) -> set[str]:
+        """Return those of the given ids that were noted by `see`."""
+
+    @abstractmethod
+    def forget(self, name: str) -> None:
+        """Forget what `see` has noted."""
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        """Hold writers while records are read and written again; by default a store cannot."""
+        return nullcontext()
 
     @abstractmethod
     def value(self, record: Record, column: str) -> Any:

@@ -13,10 +13,14 @@ from typing import Any, Final, final
 import numpy as np
 from numpy.typing import NDArray
 
+from embcompat.errors import MigrationError
 from embcompat.spaces import SpaceVersion
 from embcompat.stores.base import GalleryStore
 from embcompat.stores.collections.backend import Collections
-from embcompat.stores.collections.records import Provenance, Record, rows_of
+from embcompat.stores.collections.draws import drawn_ids, look_up
+from embcompat.stores.collections.late import begin, is_settled, late, revived, settle
+from embcompat.stores.collections.records import Provenance, Record
+from embcompat.stores.collections.returning import Return, bring_back
 from embcompat.stores.collections.sides import Sides
 from embcompat.stores.values import Coverage, Finish, Job, Pairs, Rows, State, TargetRows, no_target_side
 
@@ -63,8 +67,7 @@ class CollectionsGallery(GalleryStore):
         converted = memo.get("vectors", {}).get(self._vector, {})
         space = SpaceVersion.from_json(converted["space"], where=self.url) if "space" in converted else None
         if converted.get("artifact") == job.artifact_id:
-            latest = memo.get("vector") == self._vector and self._collections.exists(self._old(job))
-            return State("cut_over" if latest else "finished", space)
+            return State("cut_over" if self._collections.exists(self._old(job)) else "finished", space)
         return State("prepared" if self._collections.exists(self._target(job)) else "untouched", space)
 
     def _prepare(self, job: Job) -> None:
@@ -73,8 +76,9 @@ class CollectionsGallery(GalleryStore):
     def _resume(self, job: Job) -> None:
         """Note what the target is; a kill may have come before that, or another vector was cut over since."""
         target, others = self._target(job), self._collections.memo(self._name).get("vectors", {})
-        vectors = others | {self._vector: {"space": job.target.to_json(), "artifact": job.artifact_id}}
-        note = {"vector": self._vector, "vectors": vectors, "source": self._collections.own_name(self._name)}
+        source = self._collections.own_name(self._name)
+        made = {"space": job.target.to_json(), "artifact": job.artifact_id, "source": source}
+        note = {"vector": self._vector, "vectors": others | {self._vector: made}}
         memo = self._collections.memo(target)
         if memo | note != memo:
             self._collections.set_memo(target, memo | note)
@@ -112,26 +116,23 @@ class CollectionsGallery(GalleryStore):
             for key, vector, source in zip(ids, vectors, digests.tolist(), strict=True)
             if key in sources
         ]
-        records = sides.reconciled(records, in_service=sides.target == self._name)
-        self._collections.write(sides.target, records)
+        with self._collections.exclusive():
+            records = sides.reconciled(records, in_service=sides.target == self._name)
+            self._collections.write(sides.target, records)
 
     @final
     def write_native(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32]) -> int:
-        """Replace vectors of the target collection."""
+        """Replace vectors of the target collection, and nothing else of its records."""
         target = self._sides(job, begun=True).target
         rows = {key: row for row, key in enumerate(ids)}
         digests = self._collections.fingerprints(vectors)
-        records = [
-            replace(
-                record,
-                vector=vectors[rows[record.id]],
-                provenance=replace(
-                    record.provenance, space=job.target.id, artifact=None, digest=digests[rows[record.id]]
-                ),
-            )
-            for record in self._collections.read(target, ids)
-        ]
-        self._collections.write(target, records)
+        records = []
+        with self._collections.exclusive():
+            for record in self._collections.read(target, ids):
+                row = rows[record.id]
+                provenance = replace(record.provenance, space=job.target.id, artifact=None, digest=digests[row])
+                records.append(replace(record, vector=vectors[row], provenance=provenance))
+            self._collections.write_vectors(target, records)
         return len(records)
 
     @final
@@ -155,42 +156,23 @@ class CollectionsGallery(GalleryStore):
         self, _job: Job, count: int | None, *, seed: int, columns: Sequence[str] = (), where: str | None = None
     ) -> tuple[Rows, dict[str, Sequence[Any]]]:
         """Choose ids first, and read the chosen records alone; ``where`` is a condition in the store's language."""
-        ids = [key for page in self._collections.ids(self._name, where=where) for key in page]
-        places = np.random.default_rng(seed).permutation(len(ids))[:count]
-        return self.look_up(_job, [ids[place] for place in places], columns=columns)
+        ids = drawn_ids(self._collections, self._name, count, seed=seed, where=where)
+        return look_up(self._collections, self._name, ids, columns=columns)
 
     @final
     def look_up(
         self, _job: Job, ids: Sequence[str], *, columns: Sequence[str] = ()
     ) -> tuple[Rows, dict[str, Sequence[Any]]]:
         """Read the records with the given ids."""
-        size = self._collections.page_rows
-        records = [
-            record
-            for start in range(0, len(ids), size)
-            for record in self._collections.read(self._name, ids[start : start + size])
-        ]
-        values: dict[str, Sequence[Any]] = {
-            name: [self._collections.value(record, name) for record in records] for name in columns
-        }
-        return rows_of(records, [0] * len(records), None, self.dim()), values
+        return look_up(self._collections, self._name, ids, columns=columns)
 
     @final
     def coverage(self, job: Job) -> Coverage:
         """Count the records of both sides, by id; of the collection in service once that is the new one."""
         phase = self.state(job).phase
-        if phase == "prepared":
-            return self._sides(job).coverage(job.target.id)
-        rows = self._collections.count(self._name)
         if phase == "untouched":
-            return Coverage(rows, 0, 0, 0, 0)
-        of_space = [
-            entry
-            for ids in self._collections.ids(self._name)
-            for entry in self._collections.provenances(self._name, ids).values()
-            if entry.space == job.target.id
-        ]
-        return Coverage(rows, 0, len(of_space), 0, sum(entry.artifact is None for entry in of_space))
+            return Coverage(self._collections.count(self._name), 0, 0, 0, 0)
+        return self._sides(job).coverage(job.target.id, in_service=phase != "prepared")
 
     @final
     def remove_orphans(self, job: Job) -> int:
@@ -217,20 +199,32 @@ class CollectionsGallery(GalleryStore):
         """Convert the last records and switch the collections; what comes in meanwhile follows as late rows."""
         for rows in self.scan(job, batch_size=self.batch_size, missing_only=True):
             self.write(job, *finish(rows))
-        self._sides(job).unsettle()
+        begin(self._sides(job))
         self._collections.switch(self._name, parked=self._old(job), entering=self._target(job))
 
     @final
     def _settle(self, job: Job) -> None:
-        self._sides(job).settle()
+        settle(self._sides(job))
+
+    @final
+    def _unsettled(self, job: Job) -> bool:
+        return self._is_latest() and not is_settled(self._sides(job))
 
     @final
     def _rollback(self, job: Job) -> int:
-        """Bring back what changed since the cutover, and switch the collections again."""
-        without, replaced = self._sides(job).bring_back()
+        """Bring back what changed since the cutover, switch the collections, and bring back what changed meanwhile."""
+        if not self._is_latest():
+            latest = self._collections.memo(self._name)["vector"]
+            raise MigrationError(
+                f"{self.url} cannot be rolled back: {latest!r} was cut over since. Roll that back first."
+            )
+        past = Return()
+        bring_back(self._sides(job), past, in_service=False)
         self._collections.switch(self._name, parked=self._target(job), entering=self._old(job))
-        self.discard(job, replaced)
-        return without
+        bring_back(self._sides(job), past, in_service=True)
+        self.discard(job, past.replaced)
+        self._collections.forget(self._target(job))
+        return past.without
 
     @final
     def leftovers(self, job: Job) -> list[str]:
@@ -245,18 +239,21 @@ class CollectionsGallery(GalleryStore):
     @final
     def _drop_old(self, job: Job) -> None:
         self._collections.drop(self._old(job))
+        if self._is_latest():
+            self._collections.forget(self._name)
 
     @final
     def late_rows(self, job: Job) -> Iterator[Rows]:
         """Compare the records of the old collection with what those in service were made from."""
         sides = self._sides(job)
-        for records, recorded in sides.late():
+        for records, recorded in late(sides) if self._is_latest() else ():
             yield sides.rows(records, recorded)
 
     @final
     def revived(self, job: Job) -> Iterator[Sequence[str]]:
         """Find converted records in service whose record in the old collection is gone."""
-        yield from self._sides(job).revived()
+        if self._is_latest():
+            yield from revived(self._sides(job))
 
     @final
     def _sweep(self, job: Job) -> Iterator[Sequence[str]]:
@@ -282,6 +279,10 @@ class CollectionsGallery(GalleryStore):
     def _old(self, job: Job) -> str:
         """Return the name of the collection that a job has taken out of service."""
         return f"{self._name}__old_{self._prefix}{job.suffix}"
+
+    def _is_latest(self) -> bool:
+        """Return whether no other vector of the records was cut over after this one."""
+        return bool(self._collections.memo(self._name).get("vector") == self._vector)
 
     def _sides(self, job: Job, *, begun: bool = False) -> Sides:
         """Return both collections; twice the one in service where there is no other, unless one must be."""

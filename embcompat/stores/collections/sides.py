@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
@@ -12,9 +12,6 @@ from embcompat.spaces import SpaceVersion
 from embcompat.stores.collections.backend import Collections
 from embcompat.stores.collections.records import UNKNOWN, Provenance, Record, rows_of, stacked
 from embcompat.stores.values import Coverage, Pairs, Rows, TargetRows
-
-SETTLED: Final = "settled"
-"""Key of the memo under which a cutover notes what it left in the old collection."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +33,11 @@ class Sides:
     def rows(self, records: Sequence[Record], recorded: Sequence[int]) -> Rows:
         """Return source records as rows."""
         return rows_of(records, recorded, self._texts(records), self.collections.dim(self.source))
+
+    def digests(self, records: Sequence[Record]) -> list[int]:
+        """Return the digests of source records, as `Rows.digests` does."""
+        digests: list[int] = self.rows(records, [0] * len(records)).digests().tolist()
+        return digests
 
     def pages(self, name: str) -> Iterator[list[Record]]:
         """Read a whole collection page by page."""
@@ -105,60 +107,38 @@ class Sides:
         places = np.random.default_rng(seed).permutation(len(ids))[:count]
         return [ids[place] for place in places]
 
-    def coverage(self, space_id: str) -> Coverage:
-        """Count the records of both sides, while the target is not in service."""
+    def coverage(self, space_id: str, *, in_service: bool) -> Coverage:
+        """Count the records of both sides; of the target alone once that is in service."""
+        if in_service:
+            return self._target_coverage(space_id)
         rows = converted = orphans = native = 0
         for ids in self.collections.ids(self.source):
             rows += len(ids)
             converted += len(self.known(ids))
         for ids in self.collections.ids(self.target):
             entries = self.collections.provenances(self.target, ids)
-            orphans += len(self._without_source(entries))
+            orphans += len(self.without_source(entries))
             native += sum(entry.space == space_id and entry.artifact is None for entry in entries.values())
         return Coverage(rows, 0, converted, orphans, native)
+
+    def _target_coverage(self, space_id: str) -> Coverage:
+        of_space = [
+            entry
+            for ids in self.collections.ids(self.target)
+            for entry in self.collections.provenances(self.target, ids).values()
+            if entry.space == space_id
+        ]
+        native = sum(entry.artifact is None for entry in of_space)
+        return Coverage(self.collections.count(self.target), 0, len(of_space), 0, native)
 
     def remove_orphans(self) -> int:
         """Remove target records that were made from a source record that is gone; return how many."""
         removed = 0
         for ids in self.collections.ids(self.target):
-            orphans = self._without_source(self.collections.provenances(self.target, ids))
+            orphans = self.without_source(self.collections.provenances(self.target, ids))
             self.collections.delete(self.target, orphans)
             removed += len(orphans)
         return removed
-
-    def late(self) -> Iterator[tuple[list[Record], list[int]]]:
-        """Find source records that those in service were not made from, with the digests on record.
-
-        A record that the application has written since, or whose other data it has changed since, stays as it is. One
-        that is only in the old collection came in late, unless the cutover has seen it there or it was deleted since.
-        """
-        grown, left_out = self._settled()
-        for records in self.pages(self.source):
-            entries = self.collections.provenances(self.target, [record.id for record in records])
-            digests = self.rows(records, [0] * len(records)).digests().tolist()
-            doubtful = [
-                record.id
-                for record, digest in zip(records, digests, strict=True)
-                if (entry := entries.get(record.id)) is not None
-                and (entry.source != digest or entry.rest != record.rest_digest())
-            ]
-            present = {record.id: record for record in self.collections.read(self.target, doubtful)}
-            late: list[Record] = []
-            recorded: list[int] = []
-            for record, digest in zip(records, digests, strict=True):
-                current = present.get(record.id)
-                came_in = grown and record.id not in entries and record.id not in left_out
-                if came_in or (current is not None and _is_late(record, digest, current)):
-                    late.append(record)
-                    recorded.append(0 if current is None else current.provenance.source or 0)
-            if late:
-                yield late, recorded
-
-    def revived(self) -> Iterator[list[str]]:
-        """Find records in service that were made from a source record that is gone."""
-        for ids in self.collections.ids(self.target):
-            if orphans := self._without_source(self.collections.provenances(self.target, ids)):
-                yield orphans
 
     def foreign(self, records: Sequence[Record]) -> list[Record]:
         """Return records whose vector neither the migration nor a native write of ours put there."""
@@ -169,60 +149,10 @@ class Sides:
             if record.provenance.source is None or not self.collections.same(record.provenance.digest, fingerprint)
         ]
 
-    def settle(self) -> None:
-        """Note what the cutover left in the old collection alone: records that cannot be converted."""
-        left_out = [
-            key
-            for ids in self.collections.ids(self.source)
-            for key in _absent(ids, self.collections.provenances(self.target, ids))
-        ]
-        memo = self.collections.memo(self.target)
-        noted = {"rows": self.collections.count(self.source), "left_out": left_out}
-        self.collections.set_memo(self.target, {**memo, SETTLED: noted})
-
-    def unsettle(self) -> None:
-        """Note that a switch is coming, of which nobody knows yet what it leaves in the old collection."""
-        memo = self.collections.memo(self.target)
-        self.collections.set_memo(self.target, {key: value for key, value in memo.items() if key != SETTLED})
-
-    def bring_back(self) -> tuple[int, list[str]]:
-        """Bring what changed since the cutover back to the source, but no vectors.
-
-        Records deleted since are deleted there, and other data that was changed since is changed there.
-
-        Returns:
-            The number of records in service that have no old vector of their own, because they came in or got another
-            vector since; and the ids of those whose provenance is not that of their vector any more.
-        """
-        grown, left_out = self._settled()
-        for ids in () if grown else self.collections.ids(self.source):
-            absent = _absent(ids, self.collections.provenances(self.target, ids))
-            self.collections.delete(self.source, [key for key in absent if key not in left_out])
-        without = 0
-        replaced: list[str] = []
-        for records in self.pages(self.target):
-            old = {record.id: record for record in self.collections.read(self.source, [r.id for r in records])}
-            foreign = self.foreign(records)
-            without += len({record.id for record in foreign} | {r.id for r in records if r.id not in old})
-            replaced += [record.id for record in foreign if record.provenance.source is not None]
-            changed = [
-                replace(old[record.id], rest=record.rest)
-                for record in records
-                if record.id in old and record.provenance.rest != record.rest_digest() != old[record.id].rest_digest()
-            ]
-            self.collections.write(self.source, changed)
-        return without, replaced
-
-    def _settled(self) -> tuple[bool, set[str]]:
-        """Return whether the old collection may have grown since the cutover, and what the cutover left there."""
-        settled = self.collections.memo(self.target).get(SETTLED)
-        if settled is None:
-            return True, set()
-        return self.collections.count(self.source) > settled["rows"], set(settled["left_out"])
-
-    def _without_source(self, entries: dict[str, Provenance]) -> list[str]:
+    def without_source(self, entries: dict[str, Provenance]) -> list[str]:
+        """Return the ids of converted target records whose source record is gone."""
         converted = [key for key, entry in entries.items() if entry.source is not None]
-        return _absent(converted, self.collections.provenances(self.source, converted))
+        return absent(converted, self.collections.provenances(self.source, converted))
 
     def _texts(self, records: Sequence[Record]) -> list[str] | None:
         if self.text_column is None:
@@ -231,14 +161,6 @@ class Sides:
         return [value if isinstance(value, str) else "" for value in values]
 
 
-def _is_late(record: Record, digest: int, current: Record) -> bool:
-    provenance = current.provenance
-    if provenance.source is None:
-        return False
-    if provenance.source != digest:
-        return True
-    return provenance.rest == current.rest_digest() != record.rest_digest()
-
-
-def _absent(ids: Sequence[str], present: dict[str, Any]) -> list[str]:
+def absent(ids: Sequence[str], present: Mapping[str, Any]) -> list[str]:
+    """Return the ids that are not among the keys of a mapping."""
     return [key for key in ids if key not in present]

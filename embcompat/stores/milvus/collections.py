@@ -17,11 +17,17 @@ from embcompat.errors import InputError, StoreError
 from embcompat.similarities import Similarity
 from embcompat.stores.collections.backend import Collections
 from embcompat.stores.collections.records import UNKNOWN, Provenance, Record
+from embcompat.stores.collections.rewriting import rewrite
 from embcompat.stores.milvus.connection import Milvus
 from embcompat.stores.milvus.schema import PROVENANCE, create_like, partitions
 
 _PARTITION: Final = "partition of the record"
 """Under this name, which no field can have, the rest of a record tells its partition."""
+
+_KEY_LENGTH: Final = 65_535
+"""Longest text that Milvus takes as a key."""
+
+_ESCAPES: Final = str.maketrans({'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 
 _ALL: Final = {"consistency_level": "Strong"}
 """Option of reads that see every write that was acknowledged."""
@@ -139,12 +145,16 @@ class MilvusCollections(Collections):
         }
 
     def write(self, name: str, records: Sequence[Record]) -> None:
-        """Upsert records, into their partitions; one that must lose a dynamic field is deleted before."""
+        """Upsert records, into their partitions; those that must lose a dynamic field are deleted first."""
         if not records:
             return
+        present = {record.id: record for record in self.read(name, [record.id for record in records])}
+        shrunk = [record for record in records if record.id in present and _shrinks(present[record.id], record)]
+        if shrunk:
+            rewrite(self, name, shrunk)
+            written = {record.id for record in shrunk}
+            records = [record for record in records if record.id not in written]
         ids = [record.id for record in records]
-        present = {record.id: record for record in self.read(name, ids)}
-        self.delete(name, [r.id for r in records if r.id in present and _shrinks(present[r.id], r)])
         groups: dict[str, list[dict[str, Any]]] = {}
         key_name = self._key(name)
         for record, key in zip(records, self._native(name, ids), strict=True):
@@ -157,10 +167,42 @@ class MilvusCollections(Collections):
                 self._client.create_partition(self.own_name(name), partition)
             self._client.upsert(self.own_name(name), rows, **({"partition_name": partition} if partition else {}))
 
+    def write_vectors(self, name: str, records: Sequence[Record]) -> None:
+        """Upsert vectors and provenance alone."""
+        keys = self._native(name, [record.id for record in records])
+        groups: dict[str, list[dict[str, Any]]] = {}
+        for record, key in zip(records, keys, strict=True):
+            row = {self._key(name): key, self._vector: record.vector.tolist(), PROVENANCE: _entry(record.provenance)}
+            groups.setdefault(record.rest[_PARTITION], []).append(row)
+        for partition, rows in groups.items():
+            options = {"partition_name": partition} if partition else {}
+            self._client.upsert(self.own_name(name), rows, partial_update=True, **options)
+
     def delete(self, name: str, ids: Sequence[str]) -> None:
         """Delete records by key."""
         if ids:
             self._client.delete(self.own_name(name), filter=self._among(name, ids))
+
+    def see(self, name: str, ids: Sequence[str]) -> None:
+        """Write ids to a collection of their own."""
+        noted = self._noted(name)
+        if not self._client.has_collection(noted):
+            fields = {"primary_field_name": "id", "id_type": "string", "max_length": _KEY_LENGTH}
+            self._client.create_collection(noted, dimension=2, metric_type="L2", vector_field_name="v", **fields)
+        if ids:
+            self._client.upsert(noted, [{"id": each, "v": [0.0, 0.0]} for each in ids])
+
+    def seen(self, name: str, ids: Sequence[str]) -> set[str]:
+        """Look ids up in their collection."""
+        noted = self._noted(name)
+        if not ids or not self._client.has_collection(noted):
+            return set()
+        return {row["id"] for row in self._query(noted, filter=f"id in {_literal(ids)}", output_fields=["id"])}
+
+    def forget(self, name: str) -> None:
+        """Delete the collection of ids."""
+        self._loaded.discard(self._noted(name))
+        self._client.drop_collection(self._noted(name))
 
     def value(self, record: Record, column: str) -> Any:
         """Return a field of a record; None where it lacks that dynamic field."""
@@ -172,8 +214,10 @@ class MilvusCollections(Collections):
             create_like(self._client, self.description(source), target, vector=self._vector, dim=dim, metric=metric)
 
     def drop(self, name: str) -> None:
-        """Delete a collection; Milvus refuses that while an alias points to it."""
+        """Delete a collection, and its collection of ids; Milvus refuses that while an alias points to it."""
         self._client.drop_collection(name)
+        self._loaded.discard(name)
+        self.forget(name)
 
     def switch(self, name: str, *, parked: str, entering: str) -> None:  # noqa: ARG002 - collections keep their names
         """Point the alias to another collection, in one step."""
@@ -195,6 +239,9 @@ class MilvusCollections(Collections):
             self._client.load_collection(collection)
             self._loaded.add(collection)
         return list(self._client.query(collection, **options, **_ALL))
+
+    def _noted(self, name: str) -> str:
+        return f"{self.own_name(name)}__ids"
 
     def _key(self, name: str) -> str:
         return str(self._key_field(name)["name"])
@@ -228,8 +275,10 @@ class MilvusCollections(Collections):
 
 
 def _literal(value: Any) -> str:
-    """Return a key, or a list of keys, as it is written in a condition."""
-    return json.dumps(value, ensure_ascii=False)
+    """Return a key, or a list of keys, as it is written in a condition: few characters have escapes there."""
+    if isinstance(value, str):
+        return f'"{value.translate(_ESCAPES)}"'
+    return f"[{', '.join(map(_literal, value))}]" if isinstance(value, Sequence) else str(value)
 
 
 def _provenance(entry: Any) -> Provenance:

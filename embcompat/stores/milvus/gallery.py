@@ -46,4 +46,5 @@ class MilvusGallery(CollectionsGallery):
 
     def _old(self, job: Job) -> str:  # noqa: ARG002
         """Return the collection that the one in service was made from."""
-        return str(self._milvus.memo(self._name).get("source", ""))
+        vectors = self._milvus.memo(self._name).get("vectors", {})
+        return str(vectors.get(self._vector, {}).get("source", ""))

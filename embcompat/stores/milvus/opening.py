@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from embcompat.errors import InputError
+from embcompat.stores.collections.rewriting import finish_rewriting
 from embcompat.stores.milvus.collections import MilvusCollections
 from embcompat.stores.milvus.connection import Milvus
 from embcompat.stores.milvus.gallery import MilvusGallery
@@ -32,6 +33,7 @@ def open_gallery(address: StoreUrl) -> MilvusGallery:
     try:
         lite = address.scheme == "milvus"
         collections = MilvusCollections(client, alias, field, lite=lite, where=address.public)
+        finish_rewriting(collections, client.list_collections())
         return MilvusGallery(address.public, collections, alias, field)
     except BaseException:
         client.close()

@@ -68,8 +68,11 @@ class SqliteFile:
 
     @contextmanager
     def transaction(self, *, writes: bool = True) -> Iterator[None]:
-        """Do everything inside in one transaction; one that writes holds other writers from its beginning."""
+        """Do everything inside in one transaction, which may be open; one that writes holds other writers meanwhile."""
         with self._lock:
+            if self._connection.in_transaction:
+                yield
+                return
             self.query("BEGIN IMMEDIATE" if writes else "BEGIN")
             try:
                 yield

@@ -1,7 +1,8 @@
 """vec0 tables as collections: a second table beside the first, and both renamed in one transaction.
 
-What migrations note about tables is in the table ``embcompat_memos`` of the same file, and where the vectors of a table
-came from in ``<table>__<column>__provenance``, which an application may fill in, too.
+What migrations note about a table is among the facts that vec0 itself keeps of it (``<table>_info``), so that it goes
+with the table. Where its vectors came from is in ``<table>__<column>__provenance``, which an application may fill in,
+too; an entry outlives its row, which tells that there was one.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Final, final
 
 import numpy as np
@@ -20,7 +22,9 @@ from embcompat.stores.collections.records import UNKNOWN, Provenance, Record
 from embcompat.stores.sqlite.connection import SqliteFile, quoted
 from embcompat.stores.sqlite.definition import Definition, read_definition
 
-_MEMOS: Final = "embcompat_memos"
+_MEMO: Final = "embcompat"
+"""Key of a migration's note among the facts of a table."""
+
 _SHADOW: Final = re.compile(r"_(info|chunks|rowids|auxiliary|vector_chunks\d+|metadatachunks\d+|metadatatext\d+)")
 """How the tables in which vec0 keeps a table's contents are called, after the name of the table."""
 
@@ -60,16 +64,15 @@ class SqliteTables(Collections):
         return int(self._file.query(f"SELECT count(*) FROM {quoted(name + '_rowids')}")[0][0])
 
     def memo(self, name: str) -> dict[str, Any]:
-        """Read the table's row in the table of memos."""
-        if not self.exists(_MEMOS):
+        """Read the note among the facts of a table."""
+        if not self.exists(f"{name}_info"):  # an early version of sqlite-vec made the table
             return {}
-        rows = self._file.query(f"SELECT memo FROM {_MEMOS} WHERE name = ?", [name])
+        rows = self._file.query(f"SELECT value FROM {quoted(name + '_info')} WHERE key = ?", [_MEMO])
         return dict(json.loads(rows[0][0])) if rows else {}
 
     def set_memo(self, name: str, memo: Mapping[str, Any]) -> None:
-        """Replace the table's row in the table of memos."""
-        self._file.query(f"CREATE TABLE IF NOT EXISTS {_MEMOS} (name TEXT PRIMARY KEY, memo TEXT NOT NULL)")
-        self._file.query(f"REPLACE INTO {_MEMOS} VALUES (?, ?)", [name, json.dumps(memo)])
+        """Replace the note among the facts of a table."""
+        self._file.query(f"REPLACE INTO {quoted(name + '_info')} VALUES (?, ?)", [_MEMO, json.dumps(memo)])
 
     def ids(self, name: str, *, where: str | None = None) -> Iterator[list[str]]:
         """Go through the keys in the order in which vec0 keeps them; no lock is held between pages."""
@@ -152,6 +155,26 @@ class SqliteTables(Collections):
         with self._file.transaction():
             self._delete(name, definition, _keys(definition, ids))
 
+    def see(self, name: str, ids: Sequence[str]) -> None:
+        """Note nothing: the provenance of each converted row stays when an application deletes the row."""
+
+    def seen(self, name: str, ids: Sequence[str]) -> set[str]:
+        """Return the keys that have provenance."""
+        return set(self._provenances(name, ids))
+
+    def forget(self, name: str) -> None:
+        """Delete the provenance of converted rows that are gone."""
+        key = "id" if self.definition(name).text_key else "CAST(rowid AS TEXT)"
+        if self.exists(self._provenance_table(name)):
+            self._file.query(
+                f"DELETE FROM {quoted(self._provenance_table(name))} WHERE source IS NOT NULL "
+                f"AND key NOT IN (SELECT {key} FROM {quoted(name + '_rowids')})"
+            )
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        """Hold writers by a transaction."""
+        return self._file.transaction()
+
     def value(self, record: Record, column: str) -> Any:
         """Return a column of a row."""
         if column not in record.rest:
@@ -159,19 +182,20 @@ class SqliteTables(Collections):
         return record.rest[column]
 
     def create_like(self, source: str, target: str, *, dim: int, metric: Similarity | None) -> None:
-        """Declare a table with the arguments of another one."""
+        """Declare a table with the arguments of another one, and a table for its provenance."""
         arguments = self.definition(source).arguments_for(dim, metric)
-        self._file.query(f"CREATE VIRTUAL TABLE IF NOT EXISTS {quoted(target)} USING vec0({arguments})")
+        with self._file.transaction():
+            self._file.query(f"CREATE VIRTUAL TABLE IF NOT EXISTS {quoted(target)} USING vec0({arguments})")
+            self._file.query(
+                f"CREATE TABLE IF NOT EXISTS {quoted(self._provenance_table(target))} (key TEXT PRIMARY KEY, "
+                "space TEXT, artifact TEXT, source INTEGER, rest TEXT, digest INTEGER) WITHOUT ROWID"
+            )
 
     def drop(self, name: str) -> None:
-        """Delete a table, its provenance and its memo; and the table of memos once that is empty."""
+        """Delete a table and its provenance."""
         with self._file.transaction():
             self._file.query(f"DROP TABLE IF EXISTS {quoted(name)}")
             self._file.query(f"DROP TABLE IF EXISTS {quoted(self._provenance_table(name))}")
-            if self.exists(_MEMOS):
-                self._file.query(f"DELETE FROM {_MEMOS} WHERE name = ?", [name])
-                if not self._file.query(f"SELECT 1 FROM {_MEMOS} LIMIT 1"):
-                    self._file.query(f"DROP TABLE {_MEMOS}")
 
     def switch(self, name: str, *, parked: str, entering: str) -> None:
         """Rename both tables in one transaction."""
@@ -181,7 +205,6 @@ class SqliteTables(Collections):
                 if self.exists(self._provenance_table(old)):
                     names = quoted(self._provenance_table(old)), quoted(self._provenance_table(new))
                     self._file.query(f"ALTER TABLE {names[0]} RENAME TO {names[1]}")
-                self._file.query(f"UPDATE {_MEMOS} SET name = ? WHERE name = ?", [new, old])
 
     def close(self) -> None:
         """Close the file."""
@@ -204,10 +227,6 @@ class SqliteTables(Collections):
 
     def _record(self, name: str, records: Sequence[Record]) -> None:
         table = quoted(self._provenance_table(name))
-        self._file.query(
-            f"CREATE TABLE IF NOT EXISTS {table} (key TEXT PRIMARY KEY, space TEXT, artifact TEXT, source INTEGER, "
-            "rest TEXT, digest INTEGER) WITHOUT ROWID"
-        )
         entries = [(record.id, record.provenance) for record in records]
         self._file.execute_many(
             f"REPLACE INTO {table} VALUES (?, ?, ?, ?, ?, ?)",

@@ -1,0 +1,107 @@
+"""What applications change in the moment of a switch, found by ids and digests of records.
+
+Before the switch, the ids of the new collection are noted. Afterwards, a record that is only in the old collection was
+deleted from the new one if its id was noted, and came in late otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from embcompat.stores.collections.records import Record
+from embcompat.stores.collections.sides import Sides, absent
+
+SETTLED: Final = "settled"
+"""Key of the memo under which a cutover notes, at its end, what it left in the old collection."""
+
+
+def begin(sides: Sides) -> None:
+    """Note which records the new collection has before a switch, and that a cutover is under way."""
+    collections, name = sides.collections, sides.target
+    collections.set_memo(name, {key: value for key, value in collections.memo(name).items() if key != SETTLED})
+    collections.forget(name)
+    _see_converted(sides)
+
+
+def is_settled(sides: Sides) -> bool:
+    """Return whether the cutover has come to its end."""
+    return SETTLED in sides.collections.memo(sides.target)
+
+
+def settle(sides: Sides) -> None:
+    """Note what the cutover left in the old collection: records that cannot be converted, with their digests."""
+    _see_converted(sides)  # those that came in late, too
+    left_out: dict[str, int] = {}
+    for ids in sides.collections.ids(sides.source):
+        records = sides.collections.read(sides.source, _unseen(sides, ids))
+        left_out |= zip([record.id for record in records], sides.digests(records), strict=True)
+    memo = sides.collections.memo(sides.target)
+    sides.collections.set_memo(sides.target, {**memo, SETTLED: {"left_out": left_out}})
+
+
+def late(sides: Sides) -> Iterator[tuple[list[Record], list[int]]]:
+    """Find records of the old collection that those in service were not made from, with the digests on record.
+
+    A record that the application has written since in the new collection, or whose other data it has changed there,
+    stays as it is.
+    """
+    left_out = sides.collections.memo(sides.target).get(SETTLED, {}).get("left_out", {})
+    for records in sides.pages(sides.source):
+        digests = sides.digests(records)
+        unseen = set(_unseen(sides, [record.id for record in records]))
+        recorded = _outdated(sides, records, digests)
+        for record, digest in zip(records, digests, strict=True):
+            if record.id in unseen and left_out.get(record.id) != digest:
+                recorded[record.id] = 0
+        rows = [record for record in records if record.id in recorded]
+        if rows:
+            yield rows, [recorded[record.id] for record in rows]
+
+
+def revived(sides: Sides) -> Iterator[list[str]]:
+    """Find records in service that were made from a record that is gone, unless the application wrote them since."""
+    collections = sides.collections
+    for ids in collections.ids(sides.target):
+        orphans = collections.read(sides.target, sides.without_source(collections.provenances(sides.target, ids)))
+        foreign = {record.id for record in sides.foreign(orphans)} if orphans else set()
+        if deleted := [record.id for record in orphans if record.id not in foreign]:
+            yield deleted
+
+
+def _see_converted(sides: Sides) -> None:
+    collections, name = sides.collections, sides.target
+    for ids in collections.ids(name):
+        entries = collections.provenances(name, ids)
+        converted = [key for key, entry in entries.items() if entry.source is not None]
+        known = collections.seen(name, converted)
+        collections.see(name, [key for key in converted if key not in known])
+
+
+def _unseen(sides: Sides, ids: Sequence[str]) -> list[str]:
+    """Return ids of records that the new collection lacks and never had."""
+    lacking = absent(ids, sides.collections.provenances(sides.target, ids))
+    seen = sides.collections.seen(sides.target, lacking)
+    return [key for key in lacking if key not in seen]
+
+
+def _outdated(sides: Sides, records: list[Record], digests: list[int]) -> dict[str, int]:
+    """Return the digests on record of records that were made from another source record than the one that is there."""
+    entries = sides.collections.provenances(sides.target, [record.id for record in records])
+    doubtful = {
+        record.id: (record, digest)
+        for record, digest in zip(records, digests, strict=True)
+        if (entry := entries.get(record.id)) is not None
+        and (entry.source != digest or entry.rest != record.rest_digest())
+    }
+    present = sides.collections.read(sides.target, list(doubtful))
+    return {target.id: target.provenance.source or 0 for target in present if _is_late(*doubtful[target.id], target)}
+
+
+def _is_late(record: Record, digest: int, current: Record) -> bool:
+    provenance = current.provenance
+    if provenance.source is None:
+        return False
+    if provenance.source != digest:
+        return True
+    return provenance.rest == current.rest_digest() != record.rest_digest()
