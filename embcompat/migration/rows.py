@@ -98,10 +98,11 @@ def convert_rows(rows: Rows, convert: TransformRows, source: SpaceVersion, shard
     stale = rows.recorded != digests
     if shard.count > 1:
         stale &= np.fromiter(map(shard.holds, rows.ids), dtype=bool, count=len(rows))
+    rows, digests = rows.select(stale), digests[stale]
     reasons = _unusable(rows.vectors, source)
-    usable = stale.copy()
+    failures = [Failure(rows.ids[row], reason) for row, reason in reasons.items()]
+    usable = np.ones(len(rows), dtype=bool)
     usable[list(reasons)] = False
-    failures = [Failure(rows.ids[row], reason) for row, reason in reasons.items() if stale[row]]
     batch = rows.select(usable)
     vectors = convert(batch.vectors, batch.texts)
     good: NDArray[np.bool_] = np.asarray(np.isfinite(vectors).all(axis=1))

@@ -115,7 +115,7 @@ class PgGallery(GalleryStore):
             (table.vector_of("s"), table.vector),
             (scan.recorded, number),
             (scan.change, number),
-            (sql.SQL("s.xmin::text::bigint"), number),
+            (sql.SQL("s.xmin"), Column("xid")),
             *pg_reader.text_fields(session.job, "s"),
         ]
         self._versions.clear()
@@ -124,7 +124,7 @@ class PgGallery(GalleryStore):
             for keys, (vectors, recorded, changes, versions, *texts) in pages:
                 ids = self._codec.ids(keys)
                 self._versions.add(ids, versions, changes)
-                yield Rows(ids, vectors, np.array(recorded, np.int64), *texts)
+                yield Rows(ids, vectors, recorded, *texts)
 
     def write(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32], digests: NDArray[np.int64]) -> None:
         """Copy rows in and join them with those that are there, in one transaction."""

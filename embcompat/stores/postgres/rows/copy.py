@@ -22,6 +22,7 @@ SENDERS: Final = {
     "int2": "int2send",
     "int4": "int4send",
     "int8": "int8send",
+    "xid": "xidsend",
     "uuid": "uuid_send",
     "vector": "vector_send",
     "halfvec": "halfvec_send",
@@ -31,9 +32,9 @@ SENDERS: Final = {
 BLOCK_ROWS: Final = 2_048
 """Rows that are written at a time [ours]."""
 
-Kind = Literal["int2", "int4", "int8", "uuid", "text", "vector", "halfvec"]
+Kind = Literal["int2", "int4", "int8", "xid", "uuid", "text", "vector", "halfvec"]
 
-_FIXED: Final = {"int2": ">i2", "int4": ">i4", "int8": ">i8", "uuid": "V16"}
+_FIXED: Final = {"int2": ">i2", "int4": ">i4", "int8": ">i8", "xid": ">u4", "uuid": "V16"}
 _FLOATS: Final = {"vector": ">f4", "halfvec": ">f2"}
 
 
@@ -70,7 +71,7 @@ def decode(data: bytes, columns: Sequence[Column]) -> list[Any]:
         columns: The columns, none of them text.
 
     Returns:
-        For each column a float32 array (n, dim), or a list of int or `UUID`.
+        For each column a float32 array (n, dim) of vectors, an int64 array (n,) of numbers, or a list of `UUID`.
     """
     if not columns:
         return []
@@ -151,4 +152,4 @@ def _read(values: NDArray[Any], column: Column) -> Any:
         return values.astype(np.float32)
     if column.kind == "uuid":
         return [UUID(bytes=value.tobytes()) for value in values]
-    return values.tolist()
+    return values.astype(np.int64)

@@ -12,7 +12,7 @@ from embcompat.errors import InputError
 from embcompat.stores.keys import KeyCodec
 from embcompat.stores.postgres.names import listed
 from embcompat.stores.postgres.rows.copy import Column
-from embcompat.stores.postgres.rows.reader import key_fields, key_list, read_rows
+from embcompat.stores.postgres.rows.reader import key_fields, key_list, listed_keys, read_rows
 from embcompat.stores.postgres.session import Session
 from embcompat.stores.values import Rows
 
@@ -99,8 +99,8 @@ def read_drawn(
             session.table.identifier, session.table.vectors, key_list(session.table, part)
         )
         result = read_rows(session.connection, [*key_fields(session.table), vector, *others], rest)
-        for column, more in zip(key_columns, result, strict=False):
-            column += list(more)
+        for column, more in zip(key_columns, listed_keys(result[: len(session.keys)]), strict=True):
+            column += more
         vectors.append(result[len(session.keys)])
         for name, more in zip(columns, result[len(session.keys) + 1 :], strict=True):
             values[name] += list(more)

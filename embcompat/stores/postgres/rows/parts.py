@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, LiteralString
 
 from psycopg import sql
 
@@ -11,7 +11,7 @@ from embcompat.stores.postgres.catalog.objects import close_to_others
 from embcompat.stores.postgres.names import listed, literals, row_of
 from embcompat.stores.postgres.session import Session
 
-PART_ROWS: Final = 2_000
+PART_ROWS: Final = 8_000
 """Rows of the key range that a worker takes at a time [ours]."""
 
 Part = tuple[Any, Any]
@@ -21,10 +21,10 @@ WHOLE: Final[Part] = (None, None)
 """The range of all keys."""
 
 
-def within(keys: Sequence[str], part: Part) -> sql.Composed:
+def within(keys: Sequence[str], part: Part, prefix: LiteralString = "s.") -> sql.Composed:
     """Return the condition that a row is in a range of keys, to be added to others."""
     return sql.SQL("").join(
-        sql.SQL(" AND {} {} {}").format(row_of(keys, "s."), sql.SQL(sign), literals(bound))
+        sql.SQL(" AND {} {} {}").format(row_of(keys, prefix), sql.SQL(sign), literals(bound))
         for sign, bound in zip((">=", "<"), part, strict=True)
         if bound is not None
     )

@@ -34,7 +34,7 @@ def read_rows(
         rest: The statement from FROM on.
 
     Returns:
-        The values of each column, in the order of ``fields``: a float32 array (n, dim), or a list.
+        The values of each column, in the order of ``fields``: an array of vectors or numbers, or a list.
     """
     fixed = [place for place, (_, column) in enumerate(fields) if column.kind != "text"]
     texts = [place for place, (_, column) in enumerate(fields) if column.kind == "text"]
@@ -79,7 +79,7 @@ def pages(
             after = sql.SQL(" AND {} > {}").format(row_of(table.keys, "s."), literals(last))
         rest = sql.SQL("{}{} ORDER BY {} LIMIT {}").format(source, after, listed(table.keys, "s."), size)
         values = read_rows(connection, [*keys, *fields], rest)
-        columns = values[: len(keys)]
+        columns = listed_keys(values[: len(keys)])
         if not columns[0]:
             return
         yield columns, values[len(keys) :]
@@ -100,6 +100,11 @@ def key_fields(table: VectorTable) -> list[tuple[sql.Composable, Column]]:
     """Return expression and kind of each key column, of the alias ``s``."""
     names = (sql.SQL("s.{}").format(sql.Identifier(key)) for key in table.keys)
     return list(zip(names, table.key_columns, strict=True))
+
+
+def listed_keys(columns: Sequence[Any]) -> list[Sequence[Any]]:
+    """Return key columns as lists of the types that ids are made of."""
+    return [column.tolist() if isinstance(column, np.ndarray) else column for column in columns]
 
 
 def read_both(
@@ -130,7 +135,7 @@ def read_both(
     columns = read_rows(session.connection, fields, rest)
     count = len(table.keys)
     source, converted, native, *notes = columns[count:]
-    return columns[:count], source, converted, np.array(native, dtype=bool), notes[0] if notes else None
+    return listed_keys(columns[:count]), source, converted, native.astype(bool), notes[0] if notes else None
 
 
 def read_side(
@@ -153,7 +158,7 @@ def read_side(
     )
     fields = [*key_fields(side), (side.vector_of("s"), side.vector), _is_native(side, "s")]
     *key_columns, vectors, native = read_rows(session.connection, fields, rest)
-    return key_columns, vectors, np.array(native, dtype=bool)
+    return listed_keys(key_columns), vectors, native.astype(bool)
 
 
 def written_pages(

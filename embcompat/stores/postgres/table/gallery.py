@@ -39,7 +39,7 @@ from embcompat.stores.values import Coverage, Finish, Job, Obstacle, Phase
 class TableGallery(PgGallery):
     """A gallery beside which another table is filled; see `GalleryStore`."""
 
-    batch_bytes = 16 << 20
+    batch_bytes = 4 << 20
     _one_table = False
     _way_out = "Add ?target=column to the address: a new column of the same table keeps what hangs on the table."
 
@@ -145,15 +145,14 @@ class TableGallery(PgGallery):
     def _sources(self, session: Session, *, missing_only: bool, claim: bool) -> Scan:
         with self._writer.transaction():
             carry_columns(session, session.target)
+        reading = replace(session, connection=self._reader)
         if missing_only:
-            reading = replace(session, connection=self._reader)
             return Scan(pg_rows.missing_rows(reading, part) for part in take_parts(reading, claim=claim))
-        for written in (session.target.identifier, session.names.log):  # or the comparison is planned blindly
-            session.execute(sql.SQL("ANALYZE {}").format(written))
         recorded = sql.SQL("CASE WHEN m.n IS NULL AND t.{} IS NOT NULL THEN coalesce(t.{}, 0) ELSE 0 END").format(
             session.target.vectors, session.target.provenance("source")
         )
-        return Scan([pg_rows.compared_rows(session)], recorded, sql.SQL("coalesce(m.n, 0)"))
+        parts = take_parts(reading, claim=False)
+        return Scan((pg_rows.compared_rows(reading, part) for part in parts), recorded, sql.SQL("coalesce(m.n, 0)"))
 
     def _changed(self, session: Session) -> Scan:
         """Return the rows that the log mentions."""

@@ -16,26 +16,35 @@ def missing_rows(session: Session, part: Part) -> sql.Composed:
     any_target = sql.SQL("SELECT 1 FROM {} s WHERE true{} LIMIT 1").format(session.target.identifier, among)
     absent: sql.Composable = sql.SQL("")
     if session.execute(any_target).fetchone() is not None:
-        absent = sql.SQL(" AND NOT EXISTS (SELECT 1 FROM {} t WHERE {} AND t.{} IS NOT NULL)").format(
-            session.target.identifier, matched(session.keys, "t", "s"), session.table.vectors
+        absent = sql.SQL(" AND NOT EXISTS (SELECT 1 FROM {} t WHERE {} AND t.{} IS NOT NULL{})").format(
+            session.target.identifier,
+            matched(session.keys, "t", "s"),
+            session.table.vectors,
+            within(session.keys, part, "t."),
         )
     column = session.table.vectors
     return sql.SQL("FROM {} s WHERE s.{} IS NOT NULL{}{}").format(session.table.identifier, column, absent, among)
 
 
-def compared_rows(session: Session) -> sql.Composed:
-    """Return FROM and WHERE of all rows with a vector, their target row ``t``, and ``m.n``, the last change seen."""
+def compared_rows(session: Session, part: Part) -> sql.Composed:
+    """Return FROM and WHERE of rows with a vector in a range of keys, their target row ``t`` and last change ``m.n``.
+
+    The range is given for each table: the server does not conclude it from the joins, and would read from the start.
+    """
     return sql.SQL(
-        "FROM {served} s LEFT JOIN {target} t ON {on_target} "
-        "LEFT JOIN (SELECT {keys}, max(n) AS n FROM {log} GROUP BY {keys}) m ON {on_log} WHERE s.{column} IS NOT NULL"
+        "FROM {served} s LEFT JOIN {target} t ON {on_target}{of_target} LEFT JOIN (SELECT {keys}, max(n) AS n "
+        "FROM {log} l WHERE true{of_log} GROUP BY {keys}) m ON {on_log} WHERE s.{column} IS NOT NULL{of_source}"
     ).format(
         served=session.table.identifier,
         target=session.target.identifier,
         on_target=matched(session.keys, "t", "s"),
+        of_target=within(session.keys, part, "t."),
         keys=listed(session.keys),
         log=session.names.log,
+        of_log=within(session.keys, part, "l."),
         on_log=matched(session.keys, "m", "s"),
         column=session.table.vectors,
+        of_source=within(session.keys, part),
     )
 
 
