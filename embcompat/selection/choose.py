@@ -63,10 +63,11 @@ def select_aligner(
     Each pair is converted by aligners that were fitted without it, so that all of them score. Where there are more than
     20,000 pairs, candidates are compared, and corrections fitted, on a random sample of about so many: all pairs of a
     label or none. For retrieval the score is the share of an item's native neighbours that the converted items give it;
-    where there are pieces (`cut_texts`), which resemble queries, it is the reciprocal rank of a piece's own text among
-    the converted ones. For verification it says how well a subject is kept apart from the others (`subject_scores`). A
-    candidate is as good as the best when the interval of its *paired* difference includes 0; of those, the first in the
-    order of the candidates is chosen: the prior order, learned from recorded experiments (`CANDIDATES`).
+    where there are pieces (`cut_texts`), which resemble queries, it says how far a piece's own text stands out among
+    the converted ones (`piece_scores`). For verification it says how well a subject is kept apart from the others
+    (`subject_scores`). A candidate is as good as the best when the interval of its *paired* difference includes 0; of
+    those, the first in the order of the candidates is chosen: the prior order, learned from recorded experiments
+    (`CANDIDATES`).
 
     Args:
         train: Pairs to fit on.
@@ -173,7 +174,7 @@ def _score_of(task: Task, objective: Objective, pairs: PairedEmbeddings, seed: i
         part = pairs.select(rows)
         return name, lambda converted: subject_scores(converted[rows], part, objective)
     if piece_rows(pairs).any():
-        return "piece_reciprocal_rank", lambda converted: piece_scores(converted, pairs)
+        return "piece_margin", lambda converted: piece_scores(converted, pairs)
     rows = sample_rows(pairs, seed=seed)
     part = pairs.select(rows)
     return "neighbour_overlap@10", lambda converted: neighbour_scores(converted[rows], part)

@@ -59,10 +59,12 @@ def neighbour_scores(converted: NDArray[np.float32], pairs: PairedEmbeddings) ->
 
 
 def piece_scores(converted: NDArray[np.float32], pairs: PairedEmbeddings) -> NDArray[np.float64]:
-    """Return, for each text with pieces, the mean reciprocal rank at which its native pieces find it (texts,).
+    """Return how far each text with pieces stands out when its native pieces search the converted texts (texts,).
 
-    A piece stands for a query: its own text is searched among all converted texts. At most `SCORED_ROWS` texts and
-    their pieces take part.
+    A piece stands for a query, and its own text for the answer: the score of that text less the mean score of the
+    others, in their standard deviations; 0 where the others do not differ. The mean over the pieces of a text is its
+    value. The reciprocal rank of a piece's own text saturates, and prefers maps that serve queries worse. At most
+    `SCORED_ROWS` texts and their pieces take part. [ours]
 
     Args:
         converted: Texts and pieces, converted (n, target_dim).
@@ -76,15 +78,13 @@ def piece_scores(converted: NDArray[np.float32], pairs: PairedEmbeddings) -> NDA
     texts = converted[np.flatnonzero(~pieces)[:SCORED_ROWS]]
     asking = np.array([row for row in np.flatnonzero(pieces) if labels[row] in row_of], dtype=np.intp)
     owners = np.array([row_of[label] for label in labels[asking]], dtype=np.intp)
-    reciprocal = np.empty(len(asking))
+    margins = np.empty(len(asking))
     for start in range(0, len(asking), _BLOCK_ROWS):
         block = slice(start, start + _BLOCK_ROWS)
         scores = pairwise_scores(pairs.target.vectors[asking[block]], texts, pairs.target.space.similarity)
-        mark = scores[np.arange(len(scores)), owners[block], np.newaxis]
-        # Half of the ties count as better: a map that sends everything to one place finds nothing.
-        reciprocal[block] = 1 / (1 + np.sum(scores > mark, axis=1) + (np.sum(scores == mark, axis=1) - 1) / 2)
+        margins[block] = _margins(scores, owners[block])
     counts = np.bincount(owners, minlength=len(texts))
-    sums = np.bincount(owners, weights=reciprocal, minlength=len(texts))
+    sums = np.bincount(owners, weights=margins, minlength=len(texts))
     return np.asarray(sums[counts > 0] / counts[counts > 0])
 
 
@@ -152,8 +152,9 @@ class HeldOutQueries:
             raise InputError(f"choosing needs two or more whole held-out items. Got {len(items)}.")
         self._rows = np.flatnonzero(~pieces)
         self._queries = pairs.target.vectors[pieces] if pieces.any() else items.target.vectors
-        self._items = items.ids
-        self._owners = np.empty(0) if pairs.labels is None else pairs.labels[pieces]
+        row_of = {identifier: row for row, identifier in enumerate(items.ids.tolist())}
+        labels = [] if pairs.labels is None else pairs.labels[pieces].tolist()
+        self._owners = np.array([row_of[label] for label in labels], dtype=np.intp)
         self._itself = None if pieces.any() else np.arange(len(items))
         self._depth = min(NEIGHBOURS, len(items) - 1)
         self._native = self._search(items.target.vectors)
@@ -166,11 +167,23 @@ class HeldOutQueries:
 
     def margins(self, converted: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return how far the own item of each piece stands out among the converted pairs (n, dim)."""
-        scores = pairwise_scores(self._queries, converted[self._rows], self._similarity).astype(np.float64)
-        diagonal = self._owners[:, np.newaxis] == self._items
-        genuine = scores[diagonal]
-        scores[diagonal] = np.nan
-        return np.asarray((genuine - np.nanmean(scores, axis=1)) / np.nanstd(scores, axis=1))
+        return _margins(pairwise_scores(self._queries, converted[self._rows], self._similarity), self._owners)
 
     def _search(self, gallery: NDArray[np.float32]) -> NDArray[np.intp]:
         return search(self._queries, gallery, k=self._depth, similarity=self._similarity, exclude_self=self._itself)[1]
+
+
+def _margins(scores: NDArray[np.floating], owners: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Return how far one score of each row (q, n) stands above the others of the row, in their deviations (q,)."""
+    rows = np.arange(len(scores))
+    others = scores.astype(np.float64)
+    genuine = others[rows, owners]
+    others[rows, owners] = 0
+    count = max(1, scores.shape[1] - 1)
+    mean = others.sum(axis=1) / count
+    others -= mean[:, np.newaxis]
+    others[rows, owners] = 0
+    deviation = np.sqrt(np.sum(others**2, axis=1) / count)
+    # A map that sends everything to one place leaves rounding errors alone.
+    differ = deviation > np.finfo(np.float32).eps * np.maximum(np.abs(genuine), np.abs(mean))
+    return np.where(differ, genuine - mean, 0) / np.where(differ, deviation, 1)

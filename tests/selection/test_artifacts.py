@@ -86,7 +86,7 @@ def test_pieces_are_known_by_their_labels(tmp_path: Path) -> None:
     assert "pieces, reweighted" in [each.name for each in default_candidates("retrieval", pairs)]
     fitted = fit_artifact(pairs, tmp_path / "a")
     assert fitted.selection is not None
-    assert fitted.selection.metric == "piece_reciprocal_rank"
+    assert fitted.selection.metric == "piece_margin"
     parts = [set(part.labels.tolist()) for part in fitted.split.parts().values()]
     assert sum(map(len, parts)) == 60
     named = fit_artifact(pairs, tmp_path / "b", kind="pieces, reweighted")

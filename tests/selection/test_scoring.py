@@ -8,7 +8,7 @@ from embcompat.aligners import AffineAligner, fit_affine
 from embcompat.embeddings import Embeddings, PairedEmbeddings, PairSplit, cut_texts, split_pairs
 from embcompat.errors import InputError
 from embcompat.selection import scoring
-from embcompat.selection.scoring import neighbour_scores, piece_scores, sample_rows, subject_scores
+from embcompat.selection.scoring import HeldOutQueries, neighbour_scores, piece_scores, sample_rows, subject_scores
 from embcompat.spaces import SpaceVersion
 from embcompat.testing import make_pairs
 
@@ -138,18 +138,36 @@ def texts_and_pieces() -> PairedEmbeddings:
     return PairedEmbeddings(*(Embeddings(vectors, cut.ids, space, cut.labels) for _ in range(2)))
 
 
-def test_pieces_find_their_texts_by_reciprocal_rank() -> None:
+def test_texts_stand_out_when_their_pieces_search() -> None:
     pairs = texts_and_pieces()
     vectors = pairs.target.vectors / np.linalg.norm(pairs.target.vectors, axis=1, keepdims=True)
-    scores = vectors[4:] @ vectors[:4].T
-    ranks = [1 + int(np.sum(row > row[piece // 2])) for piece, row in enumerate(scores)]
-    expected = np.mean(1 / np.array(ranks).reshape(3, 2), axis=1)
-    np.testing.assert_allclose(piece_scores(pairs.source.vectors, pairs), expected)
+    margins = []
+    for piece, row in enumerate(vectors[4:] @ vectors[:4].T):
+        others = np.delete(row, piece // 2)
+        margins.append((row[piece // 2] - others.mean()) / others.std())
+    expected = np.mean(np.reshape(margins, (3, 2)), axis=1)
+    np.testing.assert_allclose(piece_scores(pairs.source.vectors, pairs), expected, rtol=1e-5)
+    held_out = HeldOutQueries(pairs)
+    np.testing.assert_allclose(held_out.margins(pairs.source.vectors), margins, rtol=1e-5)
 
 
-def test_a_map_to_one_place_finds_no_text() -> None:
+def test_the_score_of_pieces_falls_with_the_noise_of_a_map() -> None:
+    rng = np.random.default_rng(0)
+    names = [f"t{number}" for number in range(50)]
+    cut = cut_texts(["a b c d e f"] * 50, names, words=3)
+    centres = dict(zip(names, rng.standard_normal((50, 8)), strict=True))
+    vectors = np.array([centres[label] for label in cut.labels]) + 0.1 * rng.standard_normal((len(cut), 8))
+    space = SpaceVersion(name="t", version="1", dim=8, similarity="cosine")
+    side = Embeddings(vectors.astype(np.float32), cut.ids, space, cut.labels)
+    pairs, noise = PairedEmbeddings(side, side), rng.standard_normal(vectors.shape)
+    means = [piece_scores((vectors + share * noise).astype(np.float32), pairs).mean() for share in (0, 1, 3)]
+    assert means == sorted(means, reverse=True)
+
+
+@pytest.mark.parametrize("place", [1.0, 0.3])
+def test_a_map_to_one_place_lets_no_text_stand_out(place: float) -> None:
     pairs = texts_and_pieces()
-    np.testing.assert_allclose(piece_scores(np.ones_like(pairs.source.vectors), pairs), 1 / 2.5)
+    np.testing.assert_array_equal(piece_scores(np.full_like(pairs.source.vectors, place), pairs), 0)
 
 
 def test_samples_take_whole_labels(monkeypatch: pytest.MonkeyPatch) -> None:

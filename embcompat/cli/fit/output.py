@@ -72,7 +72,7 @@ def _show_candidates(result: dict[str, Any], console: Console) -> None:
 _SCORES = {
     "neighbour_overlap@10": ", the share of an item's 10 nearest neighbours under the new model that its converted "
     "vector finds as well",
-    "piece_reciprocal_rank": ", 1 / the rank at which a piece of a text finds that text",
+    "piece_margin": ", how far the text of a piece stands above other texts when the piece searches them",
     "genuine_margin": ", how far the pairs of one subject stand above those of two",
     "minus_false_accepts_per_10000": ", false accepts in 10,000 at the threshold of two new vectors, with a minus sign",
 }
