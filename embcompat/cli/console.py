@@ -6,8 +6,7 @@ import json
 import re
 import shlex
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -17,15 +16,11 @@ from typing import Any, Final
 import typer
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.panel import Panel
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.segment import Segment
 from rich.text import Text
 
-from embcompat.durations import format_duration
 from embcompat.errors import EmbcompatError
 from embcompat.redaction import redact, redact_values
-
-PLAIN_LINE_SECONDS = 5.0
 
 _printed: list[bool] = []
 """Whether this process printed a result as JSON."""
@@ -197,69 +192,3 @@ def fail(error: Exception) -> None:
         kind = f"Unexpected{kind}"
     title = "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in kind).strip()
     messages().print(Panel(Text(name_options(redact(str(error)))), title=title, border_style="red", title_align="left"))
-
-
-@contextmanager
-def track(description: str, total: int | None, *, unit: str = "rows") -> Iterator[Callable[[int], None]]:
-    """Show the progress of long work: done, rate and time left.
-
-    On a terminal this is a bar. Elsewhere it is a plain line every few seconds, because a bar would print nothing
-    until its end.
-
-    Args:
-        description: What is being done ("Embedding").
-        total: How much there is to do, or None when unknown.
-        unit: What is counted.
-
-    Yields:
-        A function to call with the number of units newly done.
-    """
-    console = messages()
-    if not console.is_terminal:
-        yield _plain_lines(description, total, unit, console)
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(unit), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(description, total=total)
-        yield lambda count: progress.advance(task, count)
-
-
-class _Rate(ProgressColumn):
-    """Units a second."""
-
-    def __init__(self, unit: str) -> None:
-        super().__init__()
-        self._unit = unit
-
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text("" if not speed else format_rate(speed, self._unit), style="dim")
-
-
-def format_rate(rate: float, unit: str) -> str:
-    """Write units a second, or the time of one unit where that is longer than a second.
-
-    Example:
-        >>> format_rate(1234.5, "rows"), format_rate(0.4, "fits")
-        ('1,234 rows/s', '2.5 s for each of the fits')
-    """
-    return f"{rate:,.0f} {unit}/s" if rate >= 1 else f"{format_duration(1 / rate)} for each of the {unit}"
-
-
-def _plain_lines(description: str, total: int | None, unit: str, console: Console) -> Callable[[int], None]:
-    start = last_line = time.monotonic()
-    total_done = 0
-
-    def advance(count: int) -> None:
-        nonlocal total_done, last_line
-        total_done += count
-        now = time.monotonic()
-        if now - last_line < PLAIN_LINE_SECONDS:
-            return
-        last_line = now
-        rate = total_done / (now - start)
-        of = "" if total is None else f" of {total:,}"
-        left = "" if total is None else f", {format_duration(max(total - total_done, 0) / max(rate, 1e-9))} left"
-        console.print(f"{description}: {total_done:,}{of} {unit}, {format_rate(rate, unit)}{left}")
-
-    return advance

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from embcompat.cli.console import messages, output, print_json, show_next, track
+from embcompat.cli.console import messages, output, print_json, show_next
 from embcompat.cli.inputs.embeddings import Reading, assume_space, assumed_space, is_address, open_file, open_gallery
 from embcompat.cli.inputs.options import Delimiter, IdColumn, IdsFile, LabelColumn, LabelsFile, VectorColumn
 from embcompat.cli.inputs.words import ItemsFile, TextColumn, read_texts
+from embcompat.cli.progress import track
 from embcompat.durations import format_duration
 from embcompat.errors import InputError, SpaceMismatchError
 from embcompat.similarities import Similarity

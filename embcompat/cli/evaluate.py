@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from embcompat.cli.console import describe_run, option_words, output, print_json, show_next, track, write_json
+from embcompat.cli.console import describe_run, option_words, output, print_json, show_next, write_json
 from embcompat.cli.inputs.embeddings import Reading
 from embcompat.cli.inputs.options import (
     ArtifactPath,
@@ -34,6 +34,7 @@ from embcompat.cli.inputs.options import (
 )
 from embcompat.cli.inputs.sides import artifact_spaces, load_queries, load_sides
 from embcompat.cli.inputs.words import ItemsFile, TextColumn, add_texts, read_texts
+from embcompat.cli.progress import track
 from embcompat.errors import GateError, UnknownNameError
 from embcompat.similarities import Weight
 

@@ -17,9 +17,9 @@ from embcompat.migration.checks import CanaryResult, check_canary
 from embcompat.migration.foreign import foreign_written_ids
 from embcompat.migration.journal import Journal
 from embcompat.migration.options import RunOptions, RunReport, job_of, require_texts
-from embcompat.migration.progress import ProgressFactory
 from embcompat.migration.rows import Shard, convert_rows
 from embcompat.migration.run import read_back, run_migration
+from embcompat.progress import ProgressFactory
 from embcompat.runtime import OnnxAligner
 from embcompat.stores.base import GalleryStore
 from embcompat.stores.values import Coverage, Finish, Job, Phase, Rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -19,8 +20,9 @@ from embcompat.migration.rows import Shard, convert_rows
 from embcompat.runtime import OnnxAligner
 from embcompat.spaces import Similarity, require_space
 from embcompat.stores.base import GalleryStore
+from embcompat.stores.growth import SLACK, IndexEstimate, extrapolate, time_builds
 from embcompat.stores.url import parse_store_url
-from embcompat.stores.values import Job, Obstacle, Phase
+from embcompat.stores.values import Job, Obstacle, Phase, Rows
 
 TRIAL_ROWS = 8_192
 """Rows that are read and converted to measure the rate [ours]."""
@@ -54,6 +56,11 @@ class MigrationPlan:
             that every row costs the same, but an HNSW index grows slower with every row, and the folder may be on
             another disk.
         index: Kind of the vector index that will be rebuilt, which can take far longer than the conversion.
+        index_estimates: What each index will take, with a range, from builds over samples that leave nothing in the
+            store; without figures, and with the reason, where that is not possible.
+        total_seconds_low: Lower end of the range of the whole run: reading, converting, writing and indexes, as far as
+            they were measured.
+        total_seconds_high: Upper end; None where a part was not measured.
         obstacles: What the migration cannot do or keep; a run refuses to begin unless each is acceptable and the user
             accepts it.
         notes: What an application must know about the switch.
@@ -77,6 +84,9 @@ class MigrationPlan:
     obstacles: tuple[Obstacle, ...]
     notes: tuple[str, ...] = ()
     neighbours_kept: float | None = None
+    index_estimates: tuple[IndexEstimate, ...] = ()
+    total_seconds_low: float = 0.0
+    total_seconds_high: float | None = None
 
     def to_dict(self) -> dict[str, JsonValue]:
         """Return the plan as JSON."""
@@ -114,7 +124,7 @@ def plan_migration(aligner: OnnxAligner, store: GalleryStore, *, options: RunOpt
     possible = missing and all(obstacle.acceptable for obstacle in obstacles)
     if possible and (foreign := foreign_obstacle(artifact, store, job)) is not None:
         obstacles.append(foreign)
-    trial = _try(aligner, store, job) if possible else _Trial(0.0, 0.0, None)
+    trial = _try(aligner, store, job, missing) if possible else _Trial(0.0, 0.0)
     return MigrationPlan(
         artifact_id=artifact.id,
         url=store.url,
@@ -132,35 +142,73 @@ def plan_migration(aligner: OnnxAligner, store: GalleryStore, *, options: RunOpt
         obstacles=tuple(obstacles),
         notes=tuple(store.notes(job)) if converting else (),
         neighbours_kept=trial.neighbours_kept,
+        index_estimates=tuple(trial.indexes),
+        total_seconds_low=trial.total(missing)[0],
+        total_seconds_high=trial.total(missing)[1],
     )
 
 
 @dataclass(frozen=True)
 class _Trial:
-    """A trial on the first rows: seconds per row, and the effect of rounding."""
+    """A trial on the first rows: seconds per row, the effect of rounding, and what indexes will take.
+
+    Attributes:
+        reading_seconds: Seconds of reading and converting a row.
+        writing_seconds: Seconds of writing one; None where that was not tried.
+        neighbours_kept: See `MigrationPlan`.
+        indexes: What the indexes will take.
+        writes_index: Whether writing builds the index, so that its time is in both figures.
+    """
 
     reading_seconds: float
     writing_seconds: float | None
-    neighbours_kept: float | None
+    neighbours_kept: float | None = None
+    indexes: Sequence[IndexEstimate] = ()
+    writes_index: bool = False
+
+    def total(self, missing: int) -> tuple[float, float | None]:
+        """Return the range of the seconds of a run over so many rows; no upper end where a part was not measured."""
+        lows, highs = zip((0.0, 0.0), *((each.seconds_low, each.seconds_high) for each in self.indexes), strict=True)
+        writing = 0.0 if self.writes_index else self.writing_seconds
+        rows = (self.reading_seconds + (writing or 0.0)) * missing
+        low = rows + sum(each or 0.0 for each in lows)
+        if writing is None or None in highs:
+            return low, None
+        return low, SLACK * rows + sum(each or 0.0 for each in highs)
 
 
-def _try(aligner: OnnxAligner, store: GalleryStore, job: Job) -> _Trial:
-    """Read and convert rows, and write them elsewhere if the store can."""
+def _try(aligner: OnnxAligner, store: GalleryStore, job: Job, missing: int) -> _Trial:
+    """Read and convert rows, write them elsewhere if the store can, and build their index elsewhere."""
     start = time.perf_counter()
     rows = next(store.scan(job, batch_size=TRIAL_ROWS, missing_only=True))
     rows = rows.select(np.arange(len(rows)) < TRIAL_ROWS)
     converted = convert_rows(rows, aligner.transform, job.source, Shard())
     reading = (time.perf_counter() - start) / len(rows)
     if not len(converted.ids):
-        return _Trial(reading, None, None)
+        return _Trial(reading, None)
     converted_rows = rows.select(np.isin(rows.ids, converted.ids))
     writing = store.try_write(job, converted_rows, converted.vectors)
     rounded = store.stored(job, converted.vectors)
-    return _Trial(
-        reading,
-        None if writing is None else writing / len(converted_rows),
-        None if rounded is converted.vectors else neighbours_kept(converted.vectors, rounded, job.target.similarity),
-    )
+    kept = None
+    if rounded is not converted.vectors:
+        kept = neighbours_kept(converted.vectors, rounded, job.target.similarity)
+    indexes = store.estimate_indexes(job, converted.vectors)
+    if store.writes_index and (kind := store.index_kind()) is not None:
+        indexes = [extrapolate(kind, _time_writes(store, job, converted_rows, converted.vectors), missing)]
+    per_row = None if writing is None else writing / len(converted_rows)
+    return _Trial(reading, per_row, kept, indexes, store.writes_index and bool(indexes))
+
+
+def _time_writes(
+    store: GalleryStore, job: Job, rows: Rows, vectors: NDArray[np.float32]
+) -> Sequence[tuple[int, float]]:
+    """Write samples of different sizes with their index; return rows and seconds of each."""
+
+    def write(count: int) -> float:
+        chosen = rows.select(np.arange(len(rows)) < count)
+        return store.try_write(job, chosen, vectors[:count]) or 0.0
+
+    return time_builds(write, len(rows))
 
 
 def neighbours_kept(exact: NDArray[np.float32], rounded: NDArray[np.float32], similarity: Similarity) -> float:

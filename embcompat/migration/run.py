@@ -17,8 +17,8 @@ from embcompat.migration.foreign import foreign_obstacle
 from embcompat.migration.journal import Journal
 from embcompat.migration.options import RunOptions, RunReport, job_of, require_texts
 from embcompat.migration.pipeline import run_pipeline
-from embcompat.migration.progress import Advance, ProgressFactory, silent
 from embcompat.migration.rows import Converted, Failure, convert_rows
+from embcompat.progress import Advance, ProgressFactory, silent
 from embcompat.runtime import OnnxAligner
 from embcompat.spaces import require_space
 from embcompat.stores.base import GalleryStore

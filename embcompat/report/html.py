@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from embcompat.errors import InputError
+from embcompat.errors import InputError, MissingExtraError
 from embcompat.report.sections import make_section
 from embcompat.results import ResultFile, parse_result
 
@@ -28,7 +28,7 @@ def write_report(results: Sequence[ResultFile | Mapping[str, Any]], path: str | 
 
     Raises:
         InputError: If there is no result, or one is not what its kind must be.
-        MissingExtraError: If matplotlib is not installed.
+        MissingExtraError: If jinja2 or matplotlib is not installed.
     """
     from embcompat.files.writing.atomic import atomic_path
 
@@ -41,8 +41,10 @@ def write_report(results: Sequence[ResultFile | Mapping[str, Any]], path: str | 
 
 def render_report(results: Sequence[ResultFile | Mapping[str, Any]], *, title: str = TITLE) -> str:
     """Return the page that `write_report` writes."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
+    try:
+        from jinja2 import Environment, PackageLoader, StrictUndefined
+    except ImportError as error:
+        raise MissingExtraError("jinja2", "embcompat[report]", "A report as an HTML page") from error
     if not results:
         raise InputError("a report needs at least one result. Got none.")
     checked = [

@@ -3,6 +3,7 @@
 from embcompat.stores.base import GalleryStore
 from embcompat.stores.digests import row_digests, vector_digests
 from embcompat.stores.engine import StoreEngine
+from embcompat.stores.growth import IndexEstimate
 from embcompat.stores.sampling import SampledRows, gallery_space, sample_gallery, sample_rows
 from embcompat.stores.url import StoreUrl, open_store, parse_store_url
 from embcompat.stores.values import (
@@ -23,6 +24,7 @@ __all__ = [
     "Coverage",
     "Finish",
     "GalleryStore",
+    "IndexEstimate",
     "Job",
     "LockWait",
     "Obstacle",

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embcompat.errors import StoreError
 from embcompat.stores.draws import scan_sample, scan_selection
-from embcompat.stores.values import (
-    Coverage,
-    Finish,
-    Job,
-    LockWait,
-    Obstacle,
-    Pairs,
-    Rows,
-    State,
-    TargetRows,
-)
+from embcompat.stores.growth import IndexEstimate
+from embcompat.stores.values import Coverage, Finish, Job, LockWait, Obstacle, Pairs, Rows, State, TargetRows
+
+UNMEASURED: Final = "a trial would have to write to the store"
+"""Why the time of an index is unknown, where a store gives no other reason."""
 
 
 class StoreEngine(ABC):
@@ -41,6 +35,7 @@ class StoreEngine(ABC):
         reads_texts: Whether a scan reads the texts of a column that the job names.
         takes_texts: Whether a scan gives each row the text that the job brings for its id.
         draws_directly: Whether `draw` reads only the rows that it draws.
+        writes_index: Whether writing builds the index, so that `try_write` measures both.
     """
 
     url: str
@@ -51,6 +46,7 @@ class StoreEngine(ABC):
     reads_texts: bool = False
     takes_texts: bool = False
     draws_directly: bool = False
+    writes_index: bool = False
 
     @abstractmethod
     def dim(self) -> int:
@@ -233,6 +229,18 @@ class StoreEngine(ABC):
             The seconds that it took; None, the default, where writing cannot be tried elsewhere.
         """
         return None
+
+    def estimate_indexes(self, job: Job, vectors: NDArray[np.float32]) -> list[IndexEstimate]:  # noqa: ARG002
+        """Estimate what the indexes over the target vectors will take, without leaving anything in the store.
+
+        By default nothing is measured: most servers can build an index only over vectors that are stored in them.
+
+        Args:
+            job: The job.
+            vectors: Array (n, target_dim): converted vectors, at least one.
+        """
+        kind = self.index_kind()
+        return [] if kind is None else [IndexEstimate(kind, 0, remark=UNMEASURED)]
 
     def stored(self, job: Job, vectors: NDArray[np.float32]) -> NDArray[np.float32]:  # noqa: ARG002
         """Return what target vectors (n, target_dim) become when they are stored; by default what they are."""

@@ -128,8 +128,13 @@ def test_the_index_is_built_again_for_the_new_space(aligner: OnnxAligner, store:
 
     table = lancedb.connect(str(tmp_path)).open_table("docs")
     table.create_index("vector", config=IvfFlat(distance_type="l2", num_partitions=4))
-    assert plan_migration(aligner, store).index == "IVF_FLAT"
     chosen = RunOptions(metric="cosine")
+    plan = plan_migration(aligner, store, options=chosen)
+    assert plan.index == "IVF_FLAT"
+    (estimate,) = plan.index_estimates
+    assert (estimate.index, estimate.rows, estimate.sample_rows) == ("IvfFlat", 1000, 1000)
+    assert plan.total_seconds_high is not None
+    assert 0 < (estimate.seconds_low or 0) < plan.total_seconds_low < plan.total_seconds_high
     report = run_migration(aligner, store, options=chosen)
     assert report.index_seconds is not None
     cut_over(aligner, store, options=chosen)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from embcompat.cli.collect.sample import check_out
-from embcompat.cli.console import messages, output, print_json, show_next, track
+from embcompat.cli.console import messages, output, print_json, show_next
 from embcompat.cli.inputs.models import open_model, show_estimate
 from embcompat.cli.inputs.options import Delimiter, ExtractorOptions, ModelPath
+from embcompat.cli.progress import track
 from embcompat.durations import format_duration
 from embcompat.errors import ExtractionError, InputError
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from embcompat.artifact import Artifact
-from embcompat.cli.console import track
+from embcompat.cli.progress import track
 from embcompat.embeddings import Embeddings
 from embcompat.migration import RunOptions, cut_over, roll_back, run_migration, verify_migration
 from embcompat.runtime import OnnxAligner

@@ -10,11 +10,12 @@ import numpy as np
 
 from embcompat.aligners.text import build_static_encoder, tokenize
 from embcompat.artifact import Artifact
-from embcompat.cli.console import describe_run, messages, track, write_json
+from embcompat.cli.console import describe_run, messages, write_json
 from embcompat.cli.demo.gallery import Migration, migrate
 from embcompat.cli.demo.sides import Sides, Stopwatch, embed, embed_sides
 from embcompat.cli.demo.story import Cost, tell
 from embcompat.cli.demo.texts import Docstring, read_docstrings
+from embcompat.cli.progress import track
 from embcompat.embeddings import Embeddings
 from embcompat.evaluation import RetrievalReport, search
 from embcompat.evaluation.retrieval.qrels import Qrels

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from embcompat.cli.console import track
 from embcompat.cli.demo.texts import Docstring
+from embcompat.cli.progress import track
 from embcompat.embeddings import Embeddings, PairedEmbeddings, PairSplit, cut_texts, split_pairs
 from embcompat.extractors import Extractor, extract_embeddings
 

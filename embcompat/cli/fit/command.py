@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from embcompat.cli.console import messages, option_words, print_json, show_next, track
+from embcompat.cli.console import messages, option_words, print_json, show_next
 from embcompat.cli.fit.output import fit_result, show_fit
 from embcompat.cli.inputs.embeddings import Reading
 from embcompat.cli.inputs.options import (
@@ -26,6 +26,7 @@ from embcompat.cli.inputs.options import (
 )
 from embcompat.cli.inputs.sides import load_sides
 from embcompat.cli.inputs.words import ItemsFile, TextColumn, add_texts, fit_with_words, load_word_model, read_texts
+from embcompat.cli.progress import track
 from embcompat.errors import GateError, InputError
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from embcompat.cli.console import messages, track
+from embcompat.cli.console import messages
 from embcompat.cli.inputs.models import open_model, show_estimate
+from embcompat.cli.progress import track
 from embcompat.errors import InputError
 
 if TYPE_CHECKING:

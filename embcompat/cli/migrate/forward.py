@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 import typer
 
-from embcompat.cli.console import option_words, output, print_json, track
+from embcompat.cli.console import option_words, output, print_json
 from embcompat.cli.inputs.words import ItemsFile
 from embcompat.cli.migrate.options import (
     AcceptChanges,
@@ -26,11 +26,11 @@ from embcompat.cli.migrate.options import (
     open_both,
     print_coverage,
     print_notes,
-    show_step,
+    print_plan,
     show_verb,
-    size,
     texts,
 )
+from embcompat.cli.progress import show_step, track
 from embcompat.durations import format_duration
 from embcompat.errors import GateError
 
@@ -53,34 +53,12 @@ def plan(
     from embcompat.migration import RunOptions, plan_migration
 
     options = RunOptions(metric=metric, **texts(items, text_column))
-    with open_both(artifact, url) as (aligner, store):
+    with open_both(artifact, url) as (aligner, store), show_step("Measuring on a sample"):
         cost = plan_migration(aligner, store, options=options)
     if as_json:
         print_json(cost.to_dict())
         return
-    console = output()
-    console.print(f"{cost.url}: {cost.phase.replace('_', ' ')}", soft_wrap=True)
-    console.print(f"{cost.rows:,} rows, {cost.without_vector:,} without a vector, {cost.missing:,} to convert")
-    free = "" if cost.free_bytes is None else f"; {size(cost.free_bytes)} free"
-    console.print(f"{size(cost.source_bytes)} of vectors now, {size(cost.target_bytes)} more beside them{free}")
-    if cost.copied_bytes:
-        console.print(f"about {size(cost.copied_bytes)} more for other columns, indexes and old versions of rows")
-    writing = (
-        "comes on top" if cost.write_seconds is None else f"takes about {format_duration(cost.write_seconds)} more"
-    )
-    console.print(f"reading and converting take at least {format_duration(cost.seconds_at_least)}; writing {writing}")
-    for obstacle in cost.obstacles:
-        console.print(("not kept: " if obstacle.acceptable else "not possible: ") + obstacle.text, markup=False)
-    if cost.neighbours_kept is not None:
-        console.print(f"rounding keeps {cost.neighbours_kept:.2%} of the ten nearest neighbours among the sampled rows")
-    print_notes(cost.notes)
-    if cost.index is not None:
-        console.print(
-            f"the {cost.index} index will be rebuilt over {cost.missing:,} rows, which can take far longer than the "
-            "conversion; this time was not estimated"
-            if cost.write_seconds is None
-            else f"the {cost.index} index will be rebuilt; the time of writing includes it, measured on few rows"
-        )
+    print_plan(cost)
     if all(obstacle.acceptable for obstacle in cost.obstacles):
         accepted = ["--accept-changes"] if cost.obstacles else []
         show_verb("run", artifact, url, items, text_column, *option_words(metric=metric), *accepted)

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
-from rich.progress import TextColumn as ProgressText
 
-from embcompat.cli.console import messages, option_words, output, show_next
+from embcompat.cli.console import option_words, output, show_next
+from embcompat.durations import format_duration
 from embcompat.similarities import Similarity
 
 if TYPE_CHECKING:
+    from embcompat.migration import MigrationPlan
     from embcompat.runtime import OnnxAligner
-    from embcompat.stores import Coverage, GalleryStore
+    from embcompat.stores import Coverage, GalleryStore, IndexEstimate
 
 ArtifactPath = Annotated[Path, typer.Argument(metavar="ARTIFACT", help="The artifact directory.")]
 Url = Annotated[str, typer.Argument(metavar="STORE_URL", help="The gallery, such as lancedb:///folder#table.column.")]
@@ -79,18 +79,44 @@ def files(aligner: OnnxAligner, journal: Path | None, dead_letters: Path | None)
     return {"journal": journal or default, "dead_letters": dead_letters or default.with_suffix(".failed.jsonl")}
 
 
-@contextmanager
-def show_step(description: str) -> Iterator[None]:
-    """Show that a step of unknown length is running, and for how long."""
-    console = messages()
-    if console.is_terminal:
-        columns = (SpinnerColumn(), ProgressText("{task.description}"), TimeElapsedColumn())
-        with Progress(*columns, console=console, transient=True) as progress:
-            progress.add_task(description, total=None)
-            yield
-    else:
-        console.print(f"{description} …")
-        yield
+def print_plan(cost: MigrationPlan) -> None:
+    """Print what a migration will take, and what it cannot do or keep."""
+    console = output()
+    console.print(f"{cost.url}: {cost.phase.replace('_', ' ')}", soft_wrap=True)
+    console.print(f"{cost.rows:,} rows, {cost.without_vector:,} without a vector, {cost.missing:,} to convert")
+    free = "" if cost.free_bytes is None else f"; {size(cost.free_bytes)} free"
+    console.print(f"{size(cost.source_bytes)} of vectors now, {size(cost.target_bytes)} more beside them{free}")
+    if cost.copied_bytes:
+        console.print(f"about {size(cost.copied_bytes)} more for other columns, indexes and old versions of rows")
+    writing = (
+        "comes on top" if cost.write_seconds is None else f"takes about {format_duration(cost.write_seconds)} more"
+    )
+    console.print(f"reading and converting take at least {format_duration(cost.seconds_at_least)}; writing {writing}")
+    for estimate in cost.index_estimates:
+        console.print(f"index {_describe_index(estimate)}", markup=False)
+    if cost.index is not None and cost.missing and not cost.index_estimates:
+        console.print(f"the {cost.index} index will be rebuilt, which can take far longer than the conversion")
+    if cost.missing:
+        low, high = cost.total_seconds_low, cost.total_seconds_high
+        end = "or more; not all of it was measured" if high is None else f"to {format_duration(high)}"
+        console.print(f"the whole run takes {format_duration(low)} {end}")
+    for obstacle in cost.obstacles:
+        console.print(("not kept: " if obstacle.acceptable else "not possible: ") + obstacle.text, markup=False)
+    if cost.neighbours_kept is not None:
+        console.print(f"rounding keeps {cost.neighbours_kept:.2%} of the ten nearest neighbours among the sampled rows")
+    print_notes(cost.notes)
+
+
+def _describe_index(estimate: IndexEstimate) -> str:
+    """Write what building an index takes."""
+    name = f"{estimate.index}: "
+    if estimate.seconds is None or estimate.seconds_low is None or estimate.seconds_high is None:
+        return f"{name}its time, which can be far longer than the conversion, was not measured: {estimate.remark}"
+    low, seconds, high = map(format_duration, (estimate.seconds_low, estimate.seconds, estimate.seconds_high))
+    space = "" if estimate.bytes is None else f", {size(estimate.bytes)}"
+    remark = f"; {estimate.remark}" if estimate.remark else ""
+    sample = f"estimated from {estimate.sample_rows:,} rows"
+    return f"{name}about {seconds} ({low} to {high}) for {estimate.rows:,} rows{space}, {sample}{remark}"
 
 
 def print_coverage(coverage: Coverage) -> None:

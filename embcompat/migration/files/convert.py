@@ -27,7 +27,7 @@ from embcompat.migration.checks import SAMPLE_TOLERANCE, CanaryResult, check_can
 from embcompat.migration.files.rows import FileRows
 from embcompat.migration.files.sample import Sample
 from embcompat.migration.pipeline import run_pipeline
-from embcompat.migration.progress import Advance, ProgressFactory, silent
+from embcompat.progress import Advance, ProgressFactory, silent
 from embcompat.runtime import OnnxAligner
 from embcompat.spaces import SpaceVersion, require_space
 

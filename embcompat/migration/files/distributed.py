@@ -31,7 +31,7 @@ from embcompat.files.reading.opening import file_identity, open_vectors
 from embcompat.files.reading.parquet import open_parquet
 from embcompat.files.writing.pieces import PROVENANCE_KEY
 from embcompat.migration.files.convert import convert_file
-from embcompat.migration.progress import ProgressFactory, silent
+from embcompat.progress import ProgressFactory, silent
 from embcompat.spaces import SpaceVersion
 
 

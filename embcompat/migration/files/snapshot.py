@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from embcompat.artifact import Artifact
 from embcompat.errors import InputError
 from embcompat.migration.files.convert import ConversionReport, convert_file
-from embcompat.migration.progress import ProgressFactory
+from embcompat.progress import ProgressFactory
 from embcompat.spaces import SpaceVersion
 from embcompat.stores import GalleryStore, parse_store_url, sample_gallery
 

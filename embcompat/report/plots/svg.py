@@ -92,7 +92,7 @@ def draw(
         import matplotlib
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise MissingExtraError("matplotlib", "embcompat[report]", "A report with pictures") from error
+        raise MissingExtraError("matplotlib", "embcompat[report]", "A report as an HTML page") from error
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # a user's own style must not change the report
         matplotlib.rcParams.update(_STYLE)

@@ -53,7 +53,7 @@ class FileGallery(GalleryStore):
     """
 
     keeps_norms = True
-    reads_texts = takes_texts = True
+    reads_texts = takes_texts = writes_index = True
     tolerance = 1e-4
 
     def __init__(self, url: str, path: Path, layout: FileLayout) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -31,6 +32,21 @@ def renames(columns: dict[str, str], names: list[str]) -> list[dict[str, str]]:
 def storage_type(kind: pa.DataType) -> pa.FixedSizeListType:
     """Return the type of the vectors of a column, hidden or not."""
     return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
+
+
+def vector_type(schema: pa.Schema, column: str, keys: Sequence[str], *, where: str) -> pa.FixedSizeListType:
+    """Return the type of the vectors of a column.
+
+    Raises:
+        InputError: If the column or one of the key columns is missing, or it does not hold vectors of one length.
+    """
+    for name in (column, *keys):
+        if name not in schema.names:
+            raise InputError(f"{where}: there is no column {name!r}. Columns: {', '.join(schema.names)}.")
+    kind = storage_type(schema.field(column).type)
+    if not (pa.types.is_fixed_size_list(kind) and pa.types.is_floating(kind.value_type)):
+        raise InputError(f"{where}: column {column!r} must be a fixed_size_list of floats. Got {kind}.")
+    return kind
 
 
 def hiding(dim: int) -> dict[str, str]:

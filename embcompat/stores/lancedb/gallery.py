@@ -20,15 +20,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from embcompat.errors import InputError
 from embcompat.files.vectors import SPACE_KEY
 from embcompat.spaces import SpaceVersion
 from embcompat.stores.base import GalleryStore
+from embcompat.stores.growth import IndexEstimate
 from embcompat.stores.keys import KeyCodec
-from embcompat.stores.lancedb.columns import family, key_kind, literal, quoted, storage_type
+from embcompat.stores.lancedb.columns import family, key_kind, literal, quoted, storage_type, vector_type
 from embcompat.stores.lancedb.draws import draw_rows, look_up_rows, random_places
 from embcompat.stores.lancedb.exchange import REQUIRED_KEY, add_target, exchange, require_vectors
-from embcompat.stores.lancedb.indexes import METRICS, vector_index
+from embcompat.stores.lancedb.indexes import METRICS, estimate_indexes, vector_index
 from embcompat.stores.lancedb.obstacles import notes_of, obstacles_of
 from embcompat.stores.lancedb.rows import LanceKeys, counted, late, pages, read_pairs, read_side, rows_of
 from embcompat.stores.lancedb.table import LanceTable
@@ -59,12 +59,7 @@ class LanceGallery(GalleryStore):
         self.url = url
         self._table, self._column = LanceTable(url, database, table), column
         schema = self._table.latest().schema
-        for name in (column, *keys):
-            if name not in schema.names:
-                raise InputError(f"{url}: there is no column {name!r}. Columns: {', '.join(schema.names)}.")
-        kind = storage_type(schema.field(column).type)
-        if not (pa.types.is_fixed_size_list(kind) and pa.types.is_floating(kind.value_type)):
-            raise InputError(f"{url}: column {column!r} must be a fixed_size_list of floats. Got {kind}.")
+        kind = vector_type(schema, column, keys, where=url)
         self._keys = LanceKeys(keys, KeyCodec(tuple(key_kind(schema.field(name), where=url) for name in keys)))
         self.tolerance = _HALF_TOLERANCE if pa.types.is_float16(kind.value_type) else 1e-4
         stats = self._table.latest().stats()
@@ -200,8 +195,7 @@ class LanceGallery(GalleryStore):
         """Clear the target of rows whose vector was set to NULL meanwhile; deleted rows took theirs along."""
         recorded = quoted(f"{self._target(job)}__source")
         orphans = f"{quoted(self._column)} IS NULL AND {recorded} IS NOT NULL"
-        count = int(self._table.latest().count_rows(orphans))
-        if count:
+        if count := int(self._table.latest().count_rows(orphans)):
             self._table.clear(self._target(job), orphans)
         return count
 
@@ -216,8 +210,14 @@ class LanceGallery(GalleryStore):
         metric = None if job.metric is None else METRICS[job.metric]
         self._table.build_index_like(self._column, self._target(job), job.target.dim, metric)
 
+    def estimate_indexes(self, job: Job, vectors: NDArray[np.float32]) -> list[IndexEstimate]:
+        """Build an index like the source column's over samples, in a temporary folder."""
+        return estimate_indexes(
+            self._table.latest(), self._column, vectors, None if job.metric is None else METRICS[job.metric]
+        )
+
     def try_write(self, job: Job, rows: Rows, vectors: NDArray[np.float32]) -> float:
-        """Write rows in a table like this one in a temporary folder; its index is not tried."""
+        """Write rows in a table like this one in a temporary folder."""
         table = self._table.latest()
         names = list(dict.fromkeys([*self._keys.names, self._column, *carried(table)]))
         with TemporaryDirectory() as folder:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
+import lancedb
 import lancedb.index
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from embcompat.spaces import Similarity
-from embcompat.stores.lancedb.columns import storage_type
+from embcompat.stores.growth import IndexEstimate, extrapolate, time_builds
+from embcompat.stores.lancedb.columns import quoted, storage_type, to_column
 from embcompat.stores.lancedb.commits import is_conflict
 
 METRICS: Final[dict[Similarity, str]] = {"cosine": "cosine", "dot": "dot", "euclidean": "l2"}
@@ -31,6 +38,9 @@ _TEXT_OPTIONS: Final = (
     "ascii_folding",
     "prefix_only",
 )
+_TRAINING_ROWS: Final = 256
+"""Rows that a product quantization needs at least."""
+
 _OPTIMIZE_ATTEMPTS: Final = 3
 _KEEP_ALL_VERSIONS: Final = timedelta(days=36_500)
 
@@ -124,3 +134,35 @@ def _config_like(table: Any, index: Any) -> Any:
     if vectors is None or not vectors.is_known:
         return None
     return vectors.config(storage_type(table.schema.field(index.columns[0]).type).list_size, vectors.metric)
+
+
+def estimate_indexes(table: Any, column: str, vectors: NDArray[np.float32], metric: str | None) -> list[IndexEstimate]:
+    """Estimate what an index like a column's takes over other vectors, from builds in a temporary folder.
+
+    Args:
+        table: The table.
+        column: The vector column.
+        vectors: Array (n, target_dim).
+        metric: How the new index compares; as the old one where None.
+    """
+    index = vector_index(table, column)
+    if index is None:
+        return []
+    rows = table.count_rows(f"{quoted(column)} IS NOT NULL")
+    kind = pa.list_(storage_type(table.schema.field(column).type).value_type, vectors.shape[1])
+    data = pa.table({"vector": to_column(vectors, kind)})
+    config = index.config(vectors.shape[1], metric or index.metric)
+    with TemporaryDirectory() as folder:
+        database = lancedb.connect(folder)
+
+        def build(count: int) -> float:
+            trial = database.create_table("trial", data.slice(0, count), mode="overwrite")
+            start = time.perf_counter()
+            trial.create_index("vector", config=config)
+            return time.perf_counter() - start
+
+        try:
+            samples = time_builds(build, len(vectors), least=_TRAINING_ROWS)
+        except Exception as error:  # lancedb has no class of its own
+            return [IndexEstimate(index.kind, rows, remark=f"LanceDB refused to build it over a sample: {error}")]
+    return [extrapolate(index.kind, samples, rows)]

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from psycopg import sql
 
 from embcompat.stores.base import GalleryStore
+from embcompat.stores.growth import IndexEstimate
 from embcompat.stores.keys import KeyCodec
 from embcompat.stores.postgres import spaces as pg_spaces
 from embcompat.stores.postgres.catalog.conditions import read_condition
-from embcompat.stores.postgres.catalog.indexes import index_kind
 from embcompat.stores.postgres.catalog.notes import switch_notes
 from embcompat.stores.postgres.catalog.obstacles import common_obstacles, require_every_row
-from embcompat.stores.postgres.catalog.partitions import members
+from embcompat.stores.postgres.catalog.partitions import family_index_kind
 from embcompat.stores.postgres.catalog.tables import VectorTable, read_table
 from embcompat.stores.postgres.connection import speak_in_our_words
 from embcompat.stores.postgres.locks import one_at_a_time, with_locks
@@ -31,6 +31,7 @@ from embcompat.stores.postgres.rows.scan import Scan
 from embcompat.stores.postgres.rows.staging import Written, write_native_rows
 from embcompat.stores.postgres.rows.versions import Versions
 from embcompat.stores.postgres.session import Session
+from embcompat.stores.postgres.trials import estimate_indexes
 from embcompat.stores.url import StoreUrl
 from embcompat.stores.values import Finish, Job, Obstacle, Pairs, Phase, Rows, State, TargetRows, no_target_side
 
@@ -187,15 +188,15 @@ class PgGallery(GalleryStore):
 
     def stored(self, job: Job, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """Round to half precision where the target side is a halfvec."""
-        if self._session(job).target.vector.kind == "vector":
-            return vectors
-        with np.errstate(over="ignore"):
-            return vectors.astype(np.float16).astype(np.float32)
+        return self._session(job).target.vector.rounded(vectors)
 
     def index_kind(self) -> str | None:
         """Return the kind of the vector column's index."""
-        tables, of_column = members(self._writer, self._table()), self._one_table
-        return next(filter(None, (index_kind(self._writer, each, of_column=of_column) for each in tables)), None)
+        return family_index_kind(self._writer, self._table(), of_column=self._one_table)
+
+    def estimate_indexes(self, job: Job, vectors: NDArray[np.float32]) -> list[IndexEstimate]:
+        """Build each index over samples in temporary tables, of which nothing stays."""
+        return estimate_indexes(self._session(job), vectors, of_column=self._one_table)
 
     def build_index(self, job: Job) -> None:
         """Build an index of the same kind and options on the target vectors, for the new similarity."""
@@ -214,11 +215,7 @@ class PgGallery(GalleryStore):
 
     def _sweep(self, job: Job) -> Iterator[Sequence[str]]:
         """Find rows that got past the trigger, which refuses them as long as it is on."""
-        table = self._session(job).table
-        unknown = sql.SQL(" AND s.{} IS DISTINCT FROM {}").format(table.provenance("space"), job.target.id)
-        source = pg_reader.every_row(table) + unknown
-        for keys, _ in pg_reader.pages(self._reader, table, [], source, 10_000):
-            yield self._codec.ids(keys)
+        yield from map(self._codec.ids, pg_reader.unknown_pages(self._reader, self._session(job).table, job.target.id))
 
     def written_rows(self, job: Job) -> Iterator[TargetRows]:
         """Read the vectors that applications wrote after the cutover: those without a record of an old vector."""

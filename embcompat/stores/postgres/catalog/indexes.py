@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final, LiteralString
 
 from psycopg import Connection, sql
@@ -79,6 +79,49 @@ def too_long(session: Session) -> list[str]:
     return sentences
 
 
+@dataclass(frozen=True)
+class MissingIndex:
+    """A vector index of the source that the target lacks.
+
+    Attributes:
+        name: Its name.
+        definition: What it becomes on the target, from the access method on.
+        trial: The same without its condition; empty where it does not hold the converted vectors.
+        source: FROM and WHERE of the rows that it will hold.
+    """
+
+    name: str
+    definition: str
+    trial: str
+    source: sql.Composed
+
+
+def missing_indexes(session: Session, *, of_column: bool) -> list[MissingIndex]:
+    """Return the vector indexes that `create_indexes` builds.
+
+    Args:
+        session: The session.
+        of_column: Whether both sides are columns of one table.
+    """
+    connection, source, target = session.connection, session.table, session.target
+    present = list(definitions(connection, target, of_column=of_column).values())
+    of_vector = definitions(connection, source, of_column=True)
+    missing = []
+    for name, definition in definitions(connection, source, of_column=of_column).items():
+        text = _definition_for(session, name, definition) if name in of_vector else definition
+        if text in present:
+            present.remove(text)
+            continue
+        condition = _predicate(session, name)
+        converted = name in of_vector and _serves_migrated(session, name)
+        trial = _of_migrated(session, definition.removesuffix(f" WHERE {condition}")) if converted else ""
+        rows = sql.SQL("FROM {} s WHERE s.{} IS NOT NULL AND ({})").format(
+            source.identifier, source.vectors, sql.SQL(condition)
+        )
+        missing.append(MissingIndex(name, text, trial, rows))
+    return missing
+
+
 def create_indexes(session: Session, *, concurrently: bool) -> None:
     """Build the vector indexes of the source that the target lacks, with their operators, options and conditions.
 
@@ -87,18 +130,13 @@ def create_indexes(session: Session, *, concurrently: bool) -> None:
         concurrently: Whether both sides are columns of one table in service.
     """
     connection, source, target = session.connection, session.table, session.target
-    present = list(definitions(connection, target, of_column=concurrently).values())
-    of_vector = definitions(connection, source, of_column=True)
-    for name, definition in definitions(connection, source, of_column=concurrently).items():
-        text = _definition_for(session, name, definition) if name in of_vector else definition
-        if text in present:
-            present.remove(text)
-            continue
+    for index in missing_indexes(session, of_column=concurrently):
         word = sql.SQL("CONCURRENTLY" if concurrently else "")
-        place = sql.Identifier(source.schema, name).as_string(connection)
+        place = sql.Identifier(source.schema, index.name).as_string(connection)
         connection.execute(_CHOOSE_TABLESPACE, (place,))
         try:
-            connection.execute(sql.SQL("CREATE INDEX {} ON {}{}").format(word, target.identifier, sql.SQL(text)))
+            text = sql.SQL(index.definition)
+            connection.execute(sql.SQL("CREATE INDEX {} ON {}{}").format(word, target.identifier, text))
         finally:
             if not connection.closed:
                 connection.execute("SET default_tablespace = ''")

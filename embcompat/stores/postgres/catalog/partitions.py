@@ -7,6 +7,7 @@ from typing import Any, Final, LiteralString
 
 from psycopg import Connection
 
+from embcompat.stores.postgres.catalog.indexes import index_kind
 from embcompat.stores.postgres.catalog.tables import VectorTable
 from embcompat.stores.postgres.session import Session
 
@@ -45,6 +46,12 @@ def members(connection: Connection[Any], table: VectorTable) -> list[VectorTable
     """Return the partitions of a table and the table itself: partitions before the tables that they belong to."""
     rows = connection.execute(_FAMILY, {"oid": table.oid}).fetchall()
     return [replace(table, oid=oid, schema=schema, name=name) for oid, schema, name in rows]
+
+
+def family_index_kind(connection: Connection[Any], table: VectorTable, *, of_column: bool) -> str | None:
+    """Return the kind of the first vector index of a table or its partitions; ``of_column`` as in `definitions`."""
+    kinds = (index_kind(connection, member, of_column=of_column) for member in members(connection, table))
+    return next(filter(None, kinds), None)
 
 
 def family(session: Session) -> list[Session]:

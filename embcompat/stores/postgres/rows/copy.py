@@ -57,6 +57,13 @@ class Column:
         """Whether its values are of different lengths."""
         return self.kind == "text" and self.constant is None
 
+    def rounded(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return vectors (n, dim) as the column holds them: in half precision where it is a halfvec."""
+        if self.kind != "halfvec":
+            return vectors
+        with np.errstate(over="ignore"):
+            return vectors.astype(np.float16).astype(np.float32)
+
 
 def order(columns: Sequence[Column]) -> list[int]:
     """Return the columns in the order in which they must be copied: texts last."""

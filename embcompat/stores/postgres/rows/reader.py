@@ -172,6 +172,13 @@ def written_pages(
         yield keys, vectors
 
 
+def unknown_pages(connection: Connection[Any], table: VectorTable, space: str) -> Iterator[list[Any]]:
+    """Page through the keys of vectors in service that are not declared to be of a space."""
+    unknown = sql.SQL(" AND s.{} IS DISTINCT FROM {}").format(table.provenance("space"), sql.Literal(space))
+    for keys, _ in pages(connection, table, [], every_row(table) + unknown, _WRITTEN_ROWS):
+        yield keys
+
+
 def every_row(table: VectorTable) -> sql.Composed:
     """Return FROM and WHERE of all rows with a vector."""
     return sql.SQL("FROM {} s WHERE s.{} IS NOT NULL{}").format(table.identifier, table.vectors, table.chosen)

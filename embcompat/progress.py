@@ -7,9 +7,9 @@ from contextlib import AbstractContextManager, nullcontext
 
 Advance = Callable[[int], None]
 ProgressFactory = Callable[[int], AbstractContextManager[Advance]]
-"""Takes the number of rows to do; yields a function that takes the number of rows newly done."""
+"""Takes how much there is to do; yields a function that takes how much is newly done."""
 
 
-def silent(_rows: int) -> AbstractContextManager[Advance]:
+def silent(_total: int) -> AbstractContextManager[Advance]:
     """Show no progress."""
-    return nullcontext(lambda _rows: None)
+    return nullcontext(lambda _count: None)
