@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from uuid import uuid4
 
 import pytest
 
 from embcompat.embeddings import PairSplit, split_pairs
 from embcompat.testing import make_pairs
 from tests.bucket import Bucket
+from tests.s3 import ENVIRONMENT, send, serve_s3
 
 
 @pytest.fixture(scope="session")
@@ -70,3 +72,20 @@ def postgres() -> Iterator[str]:
             yield server.get_uri()
         finally:
             server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Endpoint of an S3-compatible server."""
+    with serve_s3(tmp_path_factory.mktemp("s3") / "log") as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Address of a fresh bucket there, which the environment leads to."""
+    for name, value in {**ENVIRONMENT, "AWS_ENDPOINT_URL": s3_server}.items():
+        monkeypatch.setenv(name, value)
+    bucket = f"bucket-{uuid4().hex}"
+    send(s3_server, "PUT", f"/{bucket}")
+    return f"s3://{bucket}"

@@ -14,6 +14,8 @@ from embcompat.cli.inputs.words import ItemsFile, TextColumn, read_texts
 from embcompat.cli.progress import track
 from embcompat.durations import format_duration
 from embcompat.errors import InputError, SpaceMismatchError
+from embcompat.files.objects import location
+from embcompat.files.patterns import is_folder
 from embcompat.similarities import Similarity
 
 if TYPE_CHECKING:
@@ -26,10 +28,13 @@ def convert(
     source: Annotated[
         str,
         typer.Argument(
-            help="What to convert: a file of vectors, a folder of .parquet files, or a store's address. Never modified."
+            help="What to convert: a file of vectors, a folder or a pattern of .parquet files, or a store's address. "
+            "Parquet files may be in an object store. Never modified."
         ),
     ],
-    target: Annotated[Path, typer.Argument(help="What to write: a file, or a folder when SOURCE is one.")],
+    target: Annotated[
+        str, typer.Argument(help="What to write: a file, or a folder when SOURCE is one; here or in an object store.")
+    ],
     items: ItemsFile = None,
     text_column: TextColumn = None,
     batch_size: Annotated[
@@ -61,6 +66,9 @@ def convert(
     Reading, computing and writing overlap in constant memory. All rows and a sample are checked before the target
     appears. After an interruption, the same command goes on where it stopped.
 
+    Object stores (s3://, gs://) take credentials, region and endpoint from the environment (AWS_ACCESS_KEY_ID,
+    AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL, GOOGLE_APPLICATION_CREDENTIALS).
+
     Examples:
     ```bash
     embcompat convert old-to-new old.parquet converted.parquet
@@ -71,6 +79,9 @@ def convert(
     embcompat convert old-to-new old-files/ converted-files/ --workers 8
     embcompat convert old-to-new lancedb:///data/lance#docs.vector \
         converted.parquet
+    embcompat convert old-to-new s3://bucket/old.parquet s3://bucket/new.parquet
+    embcompat convert old-to-new 's3://bucket/old/year=2024/*.parquet' \
+        converted.parquet
     ```
     """
     from embcompat.artifact import read_artifact
@@ -80,14 +91,12 @@ def convert(
     _check_space(loaded, old_space, similarity)
     column = text_column if items is None else None
     reading = Reading(id_column, vector_column, label_column, column, ids=ids, labels=labels, delimiter=delimiter)
-    if not is_address(source) and Path(source).is_dir() and not target.suffix:
+    if not is_address(source) and is_folder(location(source)) and not location(target).suffix:
         if items is not None or text_column is not None:
             raise InputError(
                 "--items and --text-column are for one file. The files of a folder hold their texts in a column text."
             )
-        folder = _convert_folder(
-            loaded, Path(source), target, reading, workers=workers, batch_size=batch_size, force=force
-        )
+        folder = _convert_folder(loaded, source, target, reading, workers=workers, batch_size=batch_size, force=force)
         if as_json:
             print_json(folder.to_dict())
         else:
@@ -134,8 +143,8 @@ def _check_space(artifact: Artifact, old_space: str | None, similarity: Similari
 
 def _convert_folder(
     artifact: Artifact,
-    source: Path,
-    target: Path,
+    source: str,
+    target: str,
     reading: Reading,
     *,
     workers: int,
@@ -165,7 +174,7 @@ def _convert_folder(
 
 
 def _convert_store(
-    artifact: Artifact, url: str, target: Path, reading: Reading, old_space: str | None, options: dict[str, Any]
+    artifact: Artifact, url: str, target: str, reading: Reading, old_space: str | None, options: dict[str, Any]
 ) -> ConversionReport:
     """Convert a gallery in use to a file."""
     from embcompat.migration import convert_gallery

@@ -118,10 +118,10 @@ def open_gallery(
         stated = origin.space or space
         return Gallery(origin, stated, origin.vectors.shape[1] if stated is None else stated.dim)
     if not isinstance(origin, VectorFile):
-        origin, columns = split_address(origin, columns or Columns())
-        source = open_source(origin, columns=columns)
-        roles = find_roles(source.schema, columns, where=str(origin))
-        origin = VectorFile(source, roles, space_of(source.schema, str(origin)))
+        path, columns = split_address(origin, columns or Columns())
+        source = open_source(path, columns=columns)
+        roles = find_roles(source.schema, columns, where=str(path))
+        origin = VectorFile(source, roles, space_of(source.schema, str(path)))
     stated = origin.space or space
     return Gallery(origin, stated, origin.dim if stated is None else stated.dim)
 

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Final, Literal
 
 from embcompat.errors import FileFormatError, InputError
+from embcompat.files.objects import Location, ObjectPath
+from embcompat.files.patterns import is_folder
 
 Format = Literal["parquet", "arrow", "npy", "npz", "jsonl", "csv", "hdf5", "fvecs", "fbin", "folder"]
 
@@ -34,7 +36,7 @@ _PICKLES: Final = (".pkl", ".pickle", ".joblib", ".pt", ".pth", ".bin")
 _KNOWN: Final = ", ".join(ENDINGS)
 
 
-def ending_of(path: Path) -> str:
+def ending_of(path: Location) -> str:
     """Return the ending in lower case; the one before ``.gz`` where a file is compressed.
 
     Example:
@@ -45,14 +47,14 @@ def ending_of(path: Path) -> str:
     return Path(path.stem).suffix.lower() if ending == ".gz" else ending
 
 
-def format_of(path: Path) -> Format:
-    """Return the format of a file of vectors, or ``folder``.
+def format_of(path: Location) -> Format:
+    """Return the format of a file of vectors, or ``folder`` for several files.
 
     Raises:
         FileFormatError: If there is nothing at the path.
         InputError: If the ending is not one that is read; the message lists those that are.
     """
-    if path.is_dir():
+    if is_folder(path):
         return "folder"
     if not path.exists():
         raise FileFormatError(f"{path} does not exist.")
@@ -70,4 +72,6 @@ def format_of(path: Path) -> Format:
             f"a file of vectors must end in one of {_KNOWN} (.json, .jsonl, .ndjson, .csv and .tsv also with .gz), "
             f"or be a folder of Parquet files or a saved Hugging Face dataset. Got {path}."
         )
+    if isinstance(path, ObjectPath) and kind != "parquet":
+        raise InputError(f"in an object store, only Parquet files are read. Copy {path} to this machine first.")
     return kind

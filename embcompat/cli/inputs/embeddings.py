@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from embcompat.cli.console import messages
 from embcompat.errors import FileFormatError, InputError
 from embcompat.files.formats import ending_of
+from embcompat.files.objects import is_object_url
 from embcompat.similarities import Similarity
 
 if TYPE_CHECKING:
@@ -127,13 +128,13 @@ def read_file(file: VectorFile, space: str | None, similarity: Similarity, likel
         embeddings = read_embeddings(assume_space(file, likely))
     else:
         embeddings = read_embeddings(file, space, similarity=similarity)
-    _report_labels(embeddings, file.path)
+    _report_labels(embeddings, str(file.path))
     return embeddings
 
 
 def is_address(origin: Origin) -> bool:
-    """Say whether an argument is the address of a store, not a path."""
-    return "://" in str(origin)
+    """Say whether an argument is the address of a store, not a path or an object in an object store."""
+    return "://" in str(origin) and not is_object_url(origin)
 
 
 def is_csv(origin: Origin) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from pydantic import JsonValue
 
 from embcompat.errors import FileFormatError, InputError
 from embcompat.files.columns import ROW_NUMBERS_KEY, Columns, Roles, find_roles, strings_from_arrow
-from embcompat.files.formats import format_of
+from embcompat.files.formats import ENDINGS, ending_of, format_of
+from embcompat.files.objects import Location, ObjectPath, is_object_url, location
+from embcompat.files.patterns import is_folder
 from embcompat.files.reading.arrays import open_fbin, open_fvecs, open_hdf5, open_npz
 from embcompat.files.reading.folders import files_of_vectors, open_arrow, open_folder
 from embcompat.files.reading.npy import NpySource
@@ -25,13 +28,14 @@ from embcompat.files.vectors import space_of
 from embcompat.spaces import SpaceVersion, require_space
 
 _TAIL_BYTES = 65_536
+_REQUESTS = 16  # at once, to an object store [ours]
 
 Strings = str | Path | Sequence[str]
 """Ids or labels: a file with one for each row, or the values."""
 
 
 def open_vectors(
-    path: str | Path,
+    path: str | Location,
     *,
     space: SpaceVersion | None = None,
     columns: Columns = Columns(),  # noqa: B008
@@ -42,8 +46,10 @@ def open_vectors(
     """Open a file or a folder of vectors, of any format that `embcompat.files.formats.ENDINGS` lists.
 
     Args:
-        path: The file, or a folder of Parquet files or a saved Hugging Face dataset. A string may name its columns as
-            the address of a store does: ``vectors.parquet#embedding?key=docid``.
+        path: The file, a folder of Parquet files or a saved Hugging Face dataset, or a pattern that names several
+            Parquet files (``old/*.parquet``). Parquet files may be in an object store (``s3://bucket/old.parquet``,
+            ``gs://…``). A string may name its columns as the address of a store does:
+            ``vectors.parquet#embedding?key=docid``.
         space: The space of its vectors, where the file does not name it.
         columns: Which columns are which, where their names do not tell.
         ids: The ids, where the file has none.
@@ -79,7 +85,7 @@ def open_vectors(
     return VectorFile(source, roles, space)
 
 
-def split_address(path: str | Path, columns: Columns) -> tuple[Path, Columns]:
+def split_address(path: str | Location, columns: Columns) -> tuple[Location, Columns]:
     """Take the columns out of ``vectors.parquet#embedding?key=docid``; they go before those chosen otherwise.
 
     Raises:
@@ -90,15 +96,22 @@ def split_address(path: str | Path, columns: Columns) -> tuple[Path, Columns]:
         (PosixPath('vectors.parquet'), Columns(id='docid', vector='embedding', label='who', text=None, required=True))
     """
     text = str(path)
-    if isinstance(path, Path) or "#" not in text or Path(text).exists():
-        return Path(path), columns
     name, _, fragment = text.rpartition("#")
+    if not isinstance(path, str) or not name or _is_name(text, name):
+        return location(path), columns
     vector, _, query = fragment.partition("?")
     options = parse_qs(query)
     if options.keys() - {"key"} or bool(query) != bool(options):
         raise InputError(f"a file takes only key=COLUMN after ?. Got {text}.")
     keys = options.get("key", [None])
-    return Path(name), replace(columns, vector=unquote(vector) or columns.vector, id=keys[-1] or columns.id)
+    return location(name), replace(columns, vector=unquote(vector) or columns.vector, id=keys[-1] or columns.id)
+
+
+def _is_name(text: str, head: str) -> bool:
+    """Return whether a # belongs to the name of a file: there is such a file, or in a store, its ending tells."""
+    if is_object_url(text):
+        return ending_of(location(text)) in ENDINGS and ending_of(location(head)) not in ENDINGS
+    return Path(text).exists()
 
 
 def _with_ids(source: Source, ids: Strings, columns: Columns, where: str) -> Source:
@@ -133,11 +146,13 @@ def _labels_by_id(source: Source, roles: Roles, labels: dict[str, str], where: s
     return [labels[key] for key in ids]
 
 
-def open_source(path: Path, *, columns: Columns = Columns(), delimiter: str | None = None) -> Source:  # noqa: B008
+def open_source(path: Location, *, columns: Columns = Columns(), delimiter: str | None = None) -> Source:  # noqa: B008
     """Open a file of vectors without saying yet which columns are which; see `open_vectors`."""
     kind = format_of(path)
     if delimiter is not None and kind != "csv":
         raise InputError(f"delimiter=… is for .csv and .tsv files. Got {path}.")
+    if isinstance(path, ObjectPath):
+        return open_folder(path) if kind == "folder" else ParquetSource(path)
     if kind in ("csv", "jsonl"):
         return open_text_table(path, delimiter)
     if kind == "npz":
@@ -156,16 +171,20 @@ def open_source(path: Path, *, columns: Columns = Columns(), delimiter: str | No
     return opened
 
 
-def file_identity(path: Path) -> dict[str, JsonValue]:
+def file_identity(path: Location) -> dict[str, JsonValue]:
     """Say which file this is: its size, time of change, and the digest of its last 64 KiB.
 
-    Of a folder: of all its files of vectors together.
+    In an object store, its entity tag stands for the digest. Of a folder: of all its files of vectors together.
     """
-    if path.is_dir():
-        parts = [file_identity(file) for file in files_of_vectors(path)]
-        joined = hashlib.sha256("".join(str(part["tail_sha256"]) for part in parts).encode()).hexdigest()
+    if is_folder(path):
+        with ThreadPoolExecutor(_REQUESTS) as pool:
+            parts = list(pool.map(file_identity, files_of_vectors(path)))
+        tags = (str(part.get("etag") or part.get("tail_sha256")) for part in parts)
+        joined = hashlib.sha256("".join(tags).encode()).hexdigest()
         sizes, times = ([int(str(part[key])) for part in parts] for key in ("bytes", "mtime_ns"))
         return {"bytes": sum(sizes), "mtime_ns": max(times, default=0), "tail_sha256": joined}
+    if isinstance(path, ObjectPath):
+        return path.identity()
     status = path.stat()
     with path.open("rb") as stream:
         stream.seek(max(0, status.st_size - _TAIL_BYTES))

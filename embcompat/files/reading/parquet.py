@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from embcompat.errors import FileFormatError
+from embcompat.files.objects import Location, ObjectPath, object_error
 from embcompat.files.vectors import space_of
 from embcompat.spaces import SpaceVersion
 
 _READ_BYTES = 1 << 20  # not a row group at once: some files have one of a gigabyte
+_REQUEST_BYTES = 8 << 20  # of an object store, where each read is a request [ours]
 
 
-def read_space(path: Path) -> SpaceVersion | None:
+def read_space(path: Location) -> SpaceVersion | None:
     """Read the space that a Parquet file of embeddings names, without reading its vectors."""
     return space_of(open_parquet(path).schema_arrow, str(path))
 
 
-def open_parquet(path: Path, *, memory_map: bool = False) -> pq.ParquetFile:
+def open_parquet(path: Location, *, memory_map: bool = False) -> pq.ParquetFile:
     """Open a Parquet file.
 
     Args:
@@ -36,16 +37,21 @@ def open_parquet(path: Path, *, memory_map: bool = False) -> pq.ParquetFile:
     if not path.is_file():
         raise FileFormatError(f"{path} is a folder. Pass a Parquet file.")
     try:
-        return pq.ParquetFile(path, memory_map=memory_map)
+        return pq.ParquetFile(_input(path), memory_map=memory_map)
     except (pa.ArrowInvalid, OSError) as error:
-        raise FileFormatError(f"{path} is not a complete Parquet file: {error}") from error
+        incomplete = FileFormatError(f"{path} is not a complete Parquet file: {error}")
+        raise object_error(path, error) or incomplete from error
+
+
+def _input(path: Location) -> Any:
+    return path.open() if isinstance(path, ObjectPath) else path
 
 
 @final
 class ParquetSource:
     """A Parquet file."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Location) -> None:
         file = open_parquet(path)
         self.path = path
         self.rows: int = file.metadata.num_rows
@@ -61,13 +67,15 @@ class ParquetSource:
         groups = list(range(first, len(self._groups)))
         if not groups:
             return
-        with pq.ParquetFile(self.path, pre_buffer=False, buffer_size=_READ_BYTES) as file:
+        size_bytes = _REQUEST_BYTES if isinstance(self.path, ObjectPath) else _READ_BYTES
+        with pq.ParquetFile(_input(self.path), pre_buffer=False, buffer_size=size_bytes) as file:
             stream = file.iter_batches(size, row_groups=groups, columns=list(columns), use_threads=False)
             while True:
                 try:
                     batch = next(stream, None)
                 except (pa.ArrowException, OSError) as error:
-                    raise FileFormatError(f"{self.path} is damaged: {error}") from error
+                    damaged = FileFormatError(f"{self.path} is damaged: {error}")
+                    raise object_error(self.path, error) or damaged from error
                 if batch is None:
                     return
                 if skip < len(batch):

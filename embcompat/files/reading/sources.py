@@ -11,20 +11,23 @@ import numpy as np
 import pyarrow as pa
 
 from embcompat.errors import FileFormatError
+from embcompat.files.objects import Location
 
 
 class Source(Protocol):
     """Rows of a file.
 
     Attributes:
-        path: The file or folder.
         rows: Number of rows.
         schema: Schema of the rows; its metadata is the file's own.
     """
 
-    path: Path
     rows: int
     schema: pa.Schema
+
+    @property
+    def path(self) -> Location:
+        """The file, folder or pattern."""
 
     def batches(self, start: int, size: int, columns: Sequence[str]) -> Generator[pa.RecordBatch]:
         """Read some columns from row ``start`` to the end, at most ``size`` rows at a time.
@@ -42,7 +45,7 @@ INDEX_COLUMN: Final = "__index_level_0__"
 class TableSource:
     """An Arrow table, in memory or mapped."""
 
-    def __init__(self, path: Path, table: pa.Table) -> None:
+    def __init__(self, path: Location, table: pa.Table) -> None:
         self.path, self._table = path, table
         self.rows: int = len(table)
         self.schema: pa.Schema = table.schema

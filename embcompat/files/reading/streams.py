@@ -57,7 +57,7 @@ class VectorFile:
     """A file of vectors that can be read from any row on.
 
     Attributes:
-        path: The file.
+        path: The file, folder or pattern.
         source: Its rows as they are.
         roles: Which columns are which.
         space: The space of its vectors: what the file names, or what was said; None when nothing says it.

@@ -2,14 +2,18 @@
 
 While a file is written there are two hidden files beside it: ``.NAME.part``, to which finished pieces are appended,
 and ``.NAME.journal``, JSON lines: first what is being written, then for each piece the rows and bytes so far. A piece
-counts once its line is there; whatever stands behind the last line is cut off when the run goes on.
+counts once its line is there; whatever stands behind the last line is cut off when the run goes on. What goes to an
+object store is written to the temporary folder of this machine in the same way, and uploaded when it is complete.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
+import stat
+import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,6 +24,7 @@ from typing import Any, final
 from pydantic import JsonValue
 
 from embcompat.errors import InputError, StoreError
+from embcompat.files.objects import Location, ObjectPath
 from embcompat.files.writing.atomic import write_all
 from embcompat.files.writing.pieces import PieceFormat
 
@@ -39,7 +44,7 @@ class PartFile:
     """
 
     def __init__(
-        self, target: Path, journal: FileIO, part: FileIO, ends: list[int], rows: int, flusher: ThreadPoolExecutor
+        self, target: Location, journal: FileIO, part: FileIO, ends: list[int], rows: int, flusher: ThreadPoolExecutor
     ) -> None:
         self.path, self.rows = part_path(target), rows
         self._target, self._journal, self._part, self._ends = target, journal, part, ends
@@ -69,27 +74,51 @@ class PartFile:
         """Append what closes the file, so that it can be read under its hidden name."""
         write_all(self._part, layout.tail(self.path, self._ends))
 
-    def publish(self) -> None:
-        """Give the file its name, replacing any file there, in one step; after it a power cut takes nothing away."""
+    def publish(self, headers: Mapping[str, str] | None = None) -> None:
+        """Give the file its name, replacing any file there, in one step; after it a power cut takes nothing away.
+
+        Args:
+            headers: What an object store keeps beside an object, for instance its content type.
+        """
         self._check_flush()
-        os.fsync(self._part)
-        os.replace(self.path, self._target)
+        if isinstance(self._target, ObjectPath):
+            self._target.upload(self.path, headers)
+            self.path.unlink()
+        else:
+            os.fsync(self._part)
+            os.replace(self.path, self._target)
         journal_path(self._target).unlink()
 
 
-def part_path(target: Path) -> Path:
+def part_path(target: Location) -> Path:
     """Return where the pieces of ``target`` are while it is written."""
-    return target.with_name(f".{target.name}.part")
+    return _beside(target, "part")
 
 
-def journal_path(target: Path) -> Path:
+def journal_path(target: Location) -> Path:
     """Return where the progress of writing ``target`` is kept."""
-    return target.with_name(f".{target.name}.journal")
+    return _beside(target, "journal")
+
+
+def _beside(target: Location, what: str) -> Path:
+    """Return the path of a hidden file beside the target; for an object store, in a folder of our own on this machine.
+
+    Raises:
+        InputError: If that folder belongs to somebody else.
+    """
+    if isinstance(target, Path):
+        return target.with_name(f".{target.name}.{what}")
+    folder = Path(tempfile.gettempdir()) / f"embcompat-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
+        raise InputError(f"{folder} must be a folder of this user that nobody else can open. Remove it, or set TMPDIR.")
+    return folder / f"{hashlib.sha256(target.place().encode()).hexdigest()[:32]}.{what}"
 
 
 @contextmanager
 def open_part(
-    target: Path, layout: PieceFormat, *, identity: Mapping[str, JsonValue], resume: bool
+    target: Location, layout: PieceFormat, *, identity: Mapping[str, JsonValue], resume: bool
 ) -> Iterator[PartFile]:
     """Start writing ``target``, or go on where a run that wrote the very same thing was interrupted.
 
@@ -106,7 +135,7 @@ def open_part(
         InputError: If the folder does not exist.
         StoreError: If another process is writing the same file.
     """
-    if not target.parent.is_dir():
+    if isinstance(target, Path) and not target.parent.is_dir():
         raise InputError(f"the folder of {target} does not exist. Create it first.")
     first: dict[str, JsonValue] = {
         "identity": dict(identity),
@@ -143,7 +172,7 @@ def open_part(
 
 
 @contextmanager
-def _locked_journal(target: Path) -> Iterator[FileIO]:
+def _locked_journal(target: Location) -> Iterator[FileIO]:
     path = journal_path(target)
     with path.open("ab+", buffering=0) as journal:
         try:

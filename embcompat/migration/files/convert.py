@@ -17,8 +17,9 @@ from embcompat.errors import InputError, MigrationError
 from embcompat.evaluation.chance import require_better_than_chance
 from embcompat.files.columns import Columns, find_roles
 from embcompat.files.formats import ENDINGS, ending_of
+from embcompat.files.objects import Location, ObjectPath, location
 from embcompat.files.reading.npy import NpySource
-from embcompat.files.reading.opening import file_identity, open_vectors
+from embcompat.files.reading.opening import file_identity, open_vectors, split_address
 from embcompat.files.reading.parquet import ParquetSource
 from embcompat.files.reading.streams import Block, VectorFile
 from embcompat.files.writing.parts import PartFile, open_part
@@ -77,8 +78,8 @@ class ConversionReport:
 
 def convert_file(
     artifact_path: str | Path | Artifact,
-    source: str | Path | VectorFile,
-    target: str | Path,
+    source: str | Location | VectorFile,
+    target: str | Location,
     *,
     space: SpaceVersion | None = None,
     batch_size: int | None = None,
@@ -95,7 +96,8 @@ def convert_file(
     target appears only when it is complete and checked: all rows are there, a sample read back equals what the
     artifact gives, and the artifact's canary pairs find each other. A run that was interrupted, even by ``kill -9``,
     resumes where it stopped when the same source is converted with the same artifact to the same target; the batch
-    size may be another one.
+    size may be another one. What goes to an object store is in the temporary folder of this machine until it is
+    complete, so it is resumed on the same machine only.
 
     Columns beside the vectors are carried over under their names and with their types; the schema metadata records
     the target space and, under ``embcompat.provenance``, the artifact.
@@ -103,9 +105,10 @@ def convert_file(
     Args:
         artifact_path: The artifact.
         source: A file or folder of vectors; or one that `embcompat.files.open_vectors` opened, which also
-            takes the names of columns, and ids and labels from other files.
-        target: What to write: ``.parquet``, or ``.npy`` from a ``.npy`` file. Ids that the source lacks are row
-            numbers, and marked as such.
+            takes the names of columns, and ids and labels from other files. ``s3://…`` and ``gs://…`` for Parquet files
+            in an object store.
+        target: What to write: ``.parquet``, here or in an object store, or ``.npy`` from a ``.npy`` file. Ids that the
+            source lacks are row numbers, and marked as such.
         space: The space of ``source``; needed if the file does not name it.
         batch_size: Rows that are read, converted and written at a time, and rows in a row group; the length of a
             vector decides when None.
@@ -123,14 +126,14 @@ def convert_file(
         FileFormatError: If the source is damaged or holds a bad vector; names the row.
         SpaceMismatchError: If the source is not in the artifact's source space.
         MigrationError: If a check fails. The target is then not written.
-        StoreError: If another process is writing the same target.
+        StoreError: If another process is writing the same target, or an object store refuses.
     """
     start = time.perf_counter()
-    target = Path(target)
+    target = location(target)
     workers = threads if threads is not None else os.cpu_count() or 1
-    _check_arguments(source, target, batch_size, workers, overwrite=overwrite)
+    path = source.path if isinstance(source, VectorFile) else split_address(source, Columns())[0]
+    _check_arguments(path, target, batch_size, workers, overwrite=overwrite)
     file = source if isinstance(source, VectorFile) else open_vectors(source, space=space)
-    path = file.path
     aligner = OnnxAligner(artifact_path, threads=1)
     artifact = aligner.artifact
     require_better_than_chance(artifact, force=force)
@@ -156,7 +159,7 @@ def convert_file(
         sampled, error = _check_written(convert, part, target, sample)
         if file_identity(path) != identity["source"]:
             raise MigrationError(f"{path} was changed while it was converted. Nothing was written; start again.")
-        part.publish()
+        part.publish(path.headers() if isinstance(path, ObjectPath) and path.is_file() else None)
     seconds = time.perf_counter() - start
     return ConversionReport(
         artifact_id=artifact.id,
@@ -176,22 +179,28 @@ def convert_file(
 
 
 def _check_arguments(
-    source: str | Path | VectorFile, target: Path, batch_size: int | None, threads: int, *, overwrite: bool
+    path: Location, target: Location, batch_size: int | None, threads: int, *, overwrite: bool
 ) -> None:
-    path = source.path if isinstance(source, VectorFile) else Path(source)
     if batch_size is not None and batch_size < 1:
         raise InputError(f"batch_size must be at least 1. Got {batch_size}.")
     if threads < 1:
         raise InputError(f"threads must be at least 1. Got {threads}.")
     endings = ENDINGS.get(ending_of(path)), ENDINGS.get(target.suffix.lower())
-    if endings[1] != "parquet" and endings != ("npy", "npy"):
+    here = isinstance(target, Path)
+    if endings[1] != "parquet" and not (here and endings == ("npy", "npy")):
         raise InputError(
             f"target must be a .parquet file, or a .npy file when the source is one. Got {path.name} → {target.name}."
         )
-    if path.exists() and target.exists() and path.samefile(target):
+    if _is_same(path, target):
         raise InputError(f"target must be another file than the source, which is never modified. Got {target} twice.")
     if target.exists() and not overwrite:
         raise InputError(f"{target} exists already. Choose another target, or pass overwrite (--overwrite).")
+
+
+def _is_same(path: Location, target: Location) -> bool:
+    if isinstance(path, Path) and isinstance(target, Path):
+        return path.exists() and target.exists() and path.samefile(target)
+    return path == target
 
 
 def stated_space(file: VectorFile) -> SpaceVersion:
@@ -205,7 +214,7 @@ def stated_space(file: VectorFile) -> SpaceVersion:
     return file.space
 
 
-def _layout(file: VectorFile, target: Path, artifact: Artifact) -> PieceFormat:
+def _layout(file: VectorFile, target: Location, artifact: Artifact) -> PieceFormat:
     if ENDINGS[target.suffix.lower()] == "npy":
         if file.others():
             raise InputError(f"a .npy file holds vectors alone. Write a .parquet file to keep {file.others()[0]}s.")
@@ -244,7 +253,7 @@ def _convert_rows(
     run_pipeline(blocks, compute, write, threads=threads)
 
 
-def _check_written(convert: FileRows, part: PartFile, target: Path, sample: Sample) -> tuple[int, float]:
+def _check_written(convert: FileRows, part: PartFile, target: Location, sample: Sample) -> tuple[int, float]:
     """Check the finished file before it gets its name: its rows, and a sample that is computed again."""
     is_npy = ENDINGS[target.suffix.lower()] == "npy"
     copy = NpySource(part.path) if is_npy else ParquetSource(part.path)

@@ -13,10 +13,9 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
-import pyarrow.parquet as pq
 from pydantic import JsonValue
 
 from embcompat.aligners import GramSums
@@ -25,12 +24,13 @@ from embcompat.artifact import Artifact, read_artifact
 from embcompat.errors import EmbcompatError, InputError, MigrationError, MissingExtraError
 from embcompat.evaluation.chance import require_better_than_chance
 from embcompat.files.columns import Columns
-from embcompat.files.formats import ENDINGS, ending_of
-from embcompat.files.reading.folders import files_of_vectors
+from embcompat.files.objects import Location, location
+from embcompat.files.patterns import folder_of
 from embcompat.files.reading.opening import file_identity, open_vectors
 from embcompat.files.reading.parquet import open_parquet
 from embcompat.files.writing.pieces import PROVENANCE_KEY
 from embcompat.migration.files.convert import convert_file
+from embcompat.migration.files.folders import list_parquet, make_folders, require_apart
 from embcompat.progress import ProgressFactory, silent
 from embcompat.spaces import SpaceVersion
 
@@ -70,8 +70,8 @@ class DatasetReport:
 
 def convert_dataset(
     artifact_path: str | Path,
-    source: str | Path,
-    target: str | Path,
+    source: str | Location,
+    target: str | Location,
     *,
     workers: int = 2,
     space: SpaceVersion | None = None,
@@ -88,7 +88,7 @@ def convert_dataset(
 
     Args:
         artifact_path: The artifact.
-        source: Folder of ``.parquet`` files, in sub-folders too.
+        source: Folder of ``.parquet`` files, in sub-folders too, or a pattern that names them; also in an object store.
         target: Folder to write files of the same names to; created if it does not exist.
         workers: Number of workers.
         space: The space of the files, if they do not name it.
@@ -104,15 +104,15 @@ def convert_dataset(
         MigrationError: If a file could not be converted, or is missing at the end; all others are converted.
     """
     start = time.perf_counter()
-    artifact, target = read_artifact(artifact_path), Path(target)
+    artifact, source, target = read_artifact(artifact_path), location(source), location(target)
     require_better_than_chance(artifact, force=force)
-    source = Path(source)
+    require_apart(source, target)
+    folder = folder_of(source)
     files = _files(source, workers)
-    todo = [file for file in files if not _is_finished(source / file, target / file, artifact)]
-    for folder in {(target / file).parent for file in todo}:
-        folder.mkdir(parents=True, exist_ok=True)
+    todo = [file for file in files if not _is_finished(folder / file, target / file, artifact)]
+    make_folders([target / file for file in todo])
     options = {"batch_size": batch_size, "threads": 1, "overwrite": True, "force": True}
-    tasks = [{"source": str(source / file), "target": str(target / file)} for file in todo]
+    tasks = [{"source": str(folder / file), "target": str(target / file)} for file in todo]
     errors, converted, worst = [], 0, 0.0
     with (progress or silent)(len(todo)) as advance:
         for row in _on_workers(_FileConverter, (str(artifact_path), space, columns, options), tasks, workers):
@@ -120,7 +120,7 @@ def convert_dataset(
             converted += row["rows"]
             worst = max(worst, row["sample_error"])
             errors += [row["error"]] if row["error"] else []
-    missing = [str(file) for file in files if not _is_finished(source / file, target / file, artifact)]
+    missing = [str(file) for file in files if not _is_finished(folder / file, target / file, artifact)]
     if missing:
         reason = f" The first reason: {errors[0]}" if errors else ""
         raise MigrationError(
@@ -133,7 +133,7 @@ def convert_dataset(
         target=str(target),
         files=len(files),
         finished_before=len(files) - len(todo),
-        rows=sum(pq.read_metadata(target / file).num_rows for file in files),
+        rows=sum(open_parquet(target / file).metadata.num_rows for file in files),
         converted_rows=converted,
         seconds=seconds,
         rows_per_second=converted / seconds,
@@ -142,7 +142,7 @@ def convert_dataset(
 
 
 def sum_dataset(
-    source: str | Path, target: str | Path, *, workers: int = 2, validation: float = 0.1, seed: int = 0
+    source: str | Location, target: str | Location, *, workers: int = 2, validation: float = 0.1, seed: int = 0
 ) -> tuple[GramSums, GramSums]:
     """Sum over the pairs of two folders on Ray workers, for `embcompat.aligners.fit_affine_sums`.
 
@@ -162,8 +162,9 @@ def sum_dataset(
         InputError: If there are no files, or a file has no counterpart.
         MissingExtraError: If Ray is not installed.
     """
-    files = [Path(source) / file for file in _files(Path(source), workers)]
-    counterparts = [Path(target) / file.relative_to(source) for file in files]
+    source, target = location(source), location(target)
+    names = _files(source, workers)
+    files, counterparts = [folder_of(source) / name for name in names], [target / name for name in names]
     if absent := [path for path in counterparts if not path.is_file()]:
         raise InputError(f"every file of {source} must have a counterpart in {target}. Missing: {absent[0].name}.")
     tasks = [{"source": str(one), "target": str(other)} for one, other in zip(files, counterparts, strict=True)]
@@ -199,6 +200,12 @@ class _FileConverter:
         return {"rows": report.rows - report.resumed_rows, "sample_error": report.sample_error, "error": ""}
 
 
+def _files(path: Location, workers: int) -> list[PurePath]:
+    if workers < 1:
+        raise InputError(f"workers must be at least 1. Got {workers}.")
+    return list_parquet(path)
+
+
 class _PairSummer:
     """Sums over pairs of files; one is made in every worker."""
 
@@ -213,27 +220,7 @@ class _PairSummer:
         return {"sums": sums, "error": ""}
 
 
-def _files(folder: Path, workers: int) -> list[Path]:
-    """List the Parquet files of a folder and below, relative to it.
-
-    Raises:
-        InputError: If there are none, or a file of vectors has another format and would be left out.
-    """
-    if workers < 1:
-        raise InputError(f"workers must be at least 1. Got {workers}.")
-    files = [path.relative_to(folder) for path in files_of_vectors(folder)]
-    if not files:
-        raise InputError(f"{folder} holds no .parquet files.")
-    others = [path for path in files if ENDINGS[ending_of(path)] != "parquet"]
-    if others:
-        raise InputError(
-            f"{folder} must hold .parquet files alone to be converted as a folder. {len(others)} others would be left "
-            f"out, for instance {others[0]}. Convert them one by one, or move them away."
-        )
-    return files
-
-
-def _is_finished(source: Path, target: Path, artifact: Artifact) -> bool:
+def _is_finished(source: Location, target: Location, artifact: Artifact) -> bool:
     """Return whether the target's metadata says that this artifact made it from this very file."""
     if not target.is_file():
         return False

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 from embcompat.artifact import Artifact
 from embcompat.errors import InputError
+from embcompat.files.objects import Location, location
 from embcompat.migration.files.convert import ConversionReport, convert_file
 from embcompat.progress import ProgressFactory
 from embcompat.spaces import SpaceVersion
@@ -18,7 +19,7 @@ from embcompat.stores import GalleryStore, parse_store_url, sample_gallery
 def convert_gallery(
     artifact_path: str | Path | Artifact,
     gallery: str | GalleryStore,
-    target: str | Path,
+    target: str | Location,
     *,
     space: SpaceVersion | None = None,
     text_column: str | None = None,
@@ -33,7 +34,8 @@ def convert_gallery(
     """Convert a gallery in use to a Parquet file; `run_migration` converts it in place.
 
     The file holds the ids, the converted vectors, and the texts and labels of the named columns; no other column. All
-    vectors of the gallery are held in memory, and written once beside the target while it is converted.
+    vectors of the gallery are held in memory, and written once beside the target while it is converted; to the
+    temporary folder of this machine for a target in an object store.
 
     Args:
         artifact_path: The artifact.
@@ -54,14 +56,15 @@ def convert_gallery(
         SpaceMismatchError: If the gallery is not in the artifact's source space.
         MigrationError: If a check fails. The target is then not written.
     """
-    target = Path(target)
+    target = location(target)
     if target.suffix.lower() != ".parquet":
         raise InputError(f"target must be a .parquet file when a store is converted. Got {target}.")
     if target.exists() and not overwrite:
         raise InputError(f"{target} exists already. Choose another target, or pass overwrite (--overwrite).")
-    if not target.parent.is_dir():
+    beside = target.parent if isinstance(target, Path) else None
+    if beside is not None and not beside.is_dir():
         raise InputError(f"the folder of {target} does not exist. Create it first.")
-    with TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
+    with TemporaryDirectory(prefix=f".{target.name}.", dir=beside) as folder:
         copy = Path(folder) / "gallery.parquet"
         sample_gallery(gallery, text_column=text_column, label_column=label_column, space=space).save(copy)
         report = convert_file(

@@ -1,0 +1,287 @@
+"""Files in object stores, with what is used of `pathlib.Path`. pyarrow is imported when an object store is opened.
+
+Credentials, region and endpoint come from the environment, as the cloud's own tools take them; they never stand in an
+address. Keys are taken literally: nothing in them is percent-encoded.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path, PurePath, PurePosixPath
+from typing import Any, Final, final
+from urllib.parse import quote, urlsplit
+
+from embcompat.errors import FileFormatError, InputError, StoreError
+from embcompat.files.objects.failures import ENDPOINTS, first_line, object_error
+from embcompat.redaction import NO_CREDENTIALS, remember_secret, split_secrets
+
+UPLOAD_BYTES: Final = 64 << 20
+"""Bytes that are handed over before an upload waits for the store, so that memory stays bounded [ours]."""
+
+_URL: Final = re.compile(r"(s3|gs|gcs|abfss?)://")
+_KEPT: Final = ("Cache-Control", "Content-Language", "Content-Type")
+_SECRETS: Final = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AZURE_STORAGE_KEY", "AZURE_CLIENT_SECRET")
+
+
+def is_object_url(text: object) -> bool:
+    """Return whether a text is the address of an object or a folder in an object store.
+
+    Example:
+        >>> is_object_url("s3://bucket/old.parquet"), is_object_url("old.parquet")
+        (True, False)
+    """
+    return _URL.match(str(text)) is not None
+
+
+def location(text: str | Path | ObjectPath) -> Location:
+    """Return the path that a text names: on this machine or in an object store.
+
+    Raises:
+        InputError: If the address of an object store holds credentials or lacks a bucket.
+
+    Example:
+        >>> location("s3://bucket/old files/a.parquet").name
+        'a.parquet'
+    """
+    if isinstance(text, ObjectPath) or not is_object_url(text):
+        return text if isinstance(text, ObjectPath) else Path(text)
+    address = split_secrets(str(text))
+    scheme, _, rest = str(text).partition("://")
+    bucket, _, key = rest.partition("/")
+    if ":" in bucket:
+        raise InputError(f"{address.public}: {NO_CREDENTIALS}")
+    if not bucket:
+        raise InputError(f"an address of an object store must be {scheme}://bucket/key. Got {text}.")
+    return ObjectPath(scheme, bucket, key.strip("/"))
+
+
+@final
+@dataclass(frozen=True)
+class ObjectPath:
+    """An object in an object store, or a folder: all objects whose keys begin alike.
+
+    Attributes:
+        scheme: ``s3``, ``gs``, ``gcs``, ``abfs`` or ``abfss``.
+        bucket: The bucket; for Azure ``container@account.dfs.core.windows.net``.
+        key: The key, without slashes around it; empty for the whole bucket.
+    """
+
+    scheme: str
+    bucket: str
+    key: str
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.bucket}/{self.key}"
+
+    def __truediv__(self, name: str | PurePath) -> ObjectPath:
+        below = name if isinstance(name, str) else name.as_posix()
+        return replace(self, key=f"{self.key}/{below}".strip("/"))
+
+    @property
+    def name(self) -> str:
+        """What stands behind the last slash."""
+        return PurePosixPath(self.key).name
+
+    @property
+    def suffix(self) -> str:
+        """The ending of the name."""
+        return PurePosixPath(self.key).suffix
+
+    @property
+    def stem(self) -> str:
+        """The name without its ending."""
+        return PurePosixPath(self.key).stem
+
+    @property
+    def parent(self) -> ObjectPath:
+        """The folder that the object is in."""
+        return replace(self, key=self.key.rpartition("/")[0])
+
+    def relative_to(self, folder: ObjectPath) -> PurePosixPath:
+        """Return the path below a folder."""
+        return PurePosixPath(self.key).relative_to(folder.key)
+
+    def place(self) -> str:
+        """Return the address and the service that it leads to: what tells two objects apart."""
+        return f"{_endpoint() if self.scheme == 's3' else ''} {self}"
+
+    def exists(self) -> bool:
+        """Return whether there is an object or a folder.
+
+        Raises:
+            InputError: If there is no such bucket.
+            StoreError: If the object store cannot be read.
+        """
+        if self._kind() != "NotFound":
+            return True
+        _require_bucket(self.scheme, self.bucket, _endpoint())
+        return False
+
+    def is_file(self) -> bool:
+        """Return whether there is an object."""
+        return self._kind() == "File"
+
+    def is_dir(self) -> bool:
+        """Return whether there are objects below."""
+        return self._kind() == "Directory"
+
+    def _kind(self) -> str:
+        with self.failures("read"):
+            system, path = self._opened()
+            return str(system.get_file_info(path).type.name)
+
+    def read_bytes(self) -> bytes:
+        """Read the whole object."""
+        with self.failures("read"):
+            system, path = self._opened()
+            with system.open_input_stream(path) as stream:
+                return bytes(stream.read())
+
+    def open(self) -> Any:
+        """Open the object as a file of pyarrow."""
+        with self.failures("read"):
+            system, path = self._opened()
+            return system.open_input_file(path)
+
+    def filesystem(self) -> tuple[Any, str]:
+        """Return the file system of pyarrow, and the path of the object in it."""
+        with self.failures("read"):
+            return self._opened()
+
+    def identity(self) -> dict[str, Any]:
+        """Return what tells whether the object is still the same: its size, its time of change and its entity tag."""
+        with self.failures("read"):
+            system, path = self._opened()
+            info = system.get_file_info(path)
+            with system.open_input_stream(path) as stream:
+                tag = (stream.metadata() or {}).get("ETag", b"")
+        return {"bytes": info.size, "mtime_ns": info.mtime_ns, "etag": tag.decode().strip('"')}
+
+    def walk(self) -> list[ObjectPath]:
+        """List the objects below, in the order of their paths."""
+        from pyarrow.fs import FileSelector, FileType
+
+        with self.failures("list"):
+            system, path = self._opened()
+            entries = system.get_file_info(FileSelector(path, recursive=True))
+        base = len(path) - len(self.key)
+        keys = [entry.path[base:].lstrip("/") for entry in entries if entry.type == FileType.File]
+        return [replace(self, key=key) for key in sorted(keys, key=lambda key: key.split("/"))]
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers of the object that a copy keeps: content type, language and cache control."""
+        with self.failures("read"):
+            system, path = self._opened()
+            with system.open_input_stream(path) as stream:
+                metadata = {key: value.decode() for key, value in (stream.metadata() or {}).items()}
+        return {key: metadata[key] for key in _KEPT if key in metadata}
+
+    def upload(self, file: Path, headers: Mapping[str, str] | None = None) -> None:
+        """Write a file as this object, which is seen only when it is complete.
+
+        pyarrow completes an upload even where the stream is left by an exception, so all of it runs in a thread of its
+        own, which no interrupt reaches.
+
+        Raises:
+            StoreError: If it cannot be written.
+        """
+        with self.failures("write"), ThreadPoolExecutor(1, "upload") as pool:
+            system, path = self._opened()
+            pool.submit(_send, system, path, slices_of(file), headers).result()
+            size = system.get_file_info(path).size
+        if size != (expected := file.stat().st_size):
+            raise StoreError(f"{self} must have {expected} bytes. Got {size}. Another process wrote it, too.")
+
+    def write_bytes(self, data: bytes) -> None:
+        """Write the object; it is seen only when it is complete."""
+        with self.failures("write"), ThreadPoolExecutor(1, "upload") as pool:
+            system, path = self._opened()
+            pool.submit(_send, system, path, iter([data]), None).result()
+
+    def _opened(self) -> tuple[Any, str]:
+        system, base = _filesystem(self.scheme, self.bucket, _endpoint())
+        return system, f"{base}/{self.key}".rstrip("/")
+
+    @contextmanager
+    def failures(self, verb: str) -> Iterator[None]:
+        """Raise errors of the object store as ours.
+
+        Args:
+            verb: ``read``, ``list`` or ``write``.
+
+        Raises:
+            FileFormatError: If there is no such object.
+            InputError: If there is no such bucket.
+            StoreError: On any other failure.
+        """
+        from pyarrow import ArrowException
+
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise FileFormatError(f"{self} does not exist.") from error
+        except (ArrowException, OSError) as error:
+            raise object_error(self, error, verb) or StoreError(f"cannot {verb} {self}: {first_line(error)}") from error
+
+
+Location = Path | ObjectPath
+"""A file or folder, on this machine or in an object store."""
+
+
+def slices_of(file: Path) -> Iterator[memoryview]:
+    """Yield the bytes of a file, `UPLOAD_BYTES` at a time, without reading it into memory."""
+    import pyarrow as pa
+
+    if not file.stat().st_size:
+        return
+    with pa.memory_map(str(file)) as mapped:
+        while len(piece := mapped.read_buffer(UPLOAD_BYTES)):
+            yield memoryview(piece)
+
+
+def _send(system: Any, path: str, pieces: Iterator[Any], headers: Mapping[str, str] | None) -> None:
+    with system.open_output_stream(path, metadata=dict(headers) if headers else None) as stream:
+        for piece in pieces:
+            stream.write(piece)
+            stream.flush()
+
+
+def _endpoint() -> str:
+    return next((os.environ[name] for name in ENDPOINTS if os.environ.get(name)), "")
+
+
+@cache
+def _filesystem(scheme: str, bucket: str, endpoint: str) -> tuple[Any, str]:
+    """Open an object store; once for each bucket, because finding its region and the credentials takes requests."""
+    from pyarrow.fs import FileSystem
+
+    for name in _SECRETS:
+        remember_secret(os.environ.get(name, ""))
+    query = ""
+    if scheme == "s3" and endpoint:
+        parts = urlsplit(endpoint if "://" in endpoint else f"https://{endpoint}")
+        query = f"?scheme={parts.scheme}&endpoint_override={quote(parts.netloc + parts.path.rstrip('/'), safe='')}"
+    system, base = FileSystem.from_uri(f"{scheme}://{bucket}{query}")
+    return system, base.strip("/")
+
+
+@cache
+def _require_bucket(scheme: str, bucket: str, endpoint: str) -> None:
+    """Refuse a bucket that does not exist.
+
+    Raises:
+        InputError: If there is none.
+    """
+    system, base = _filesystem(scheme, bucket, endpoint)
+    try:
+        absent = system.get_file_info(base).type.name == "NotFound"
+    except OSError:  # objects may be readable where the bucket is not
+        return
+    if absent:
+        raise InputError(f"there is no bucket {bucket!r} in {endpoint or scheme}. Nothing can be read or written.")
