@@ -16,6 +16,9 @@ from embcompat.stores.chroma.connection import ChromaDatabase
 MEMOS: Final = "embcompat-memos"
 """Name of the collection; it is there as long as it holds a note."""
 
+METADATA_KEY: Final = "embcompat"
+"""Key of a record's metadata under which its provenance is noted."""
+
 
 @final
 class Memos:

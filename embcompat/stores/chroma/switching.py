@@ -6,16 +6,16 @@ before, so that whoever opens the gallery after an interruption ends it.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from contextlib import suppress
+from typing import Final
 
 from embcompat.errors import StoreError
 from embcompat.stores.chroma.connection import ChromaDatabase
 from embcompat.stores.chroma.memos import Memos
+from embcompat.stores.chroma.strays import fold
 
 _TRIES: Final = 20
 """How often a collection that an application makes between the renames is taken away again [ours]."""
-
-_PAGE_ROWS: Final = 1_000
 
 _NAME_LENGTH: Final = 512
 """Most characters of a collection's name in Chroma."""
@@ -45,12 +45,12 @@ def switch(database: ChromaDatabase, memos: Memos, name: str, *, parked: str, en
 def finish_switch(database: ChromaDatabase, memos: Memos, name: str) -> None:
     """End a switch that was begun, if there is one; it may be repeated after a kill.
 
-    An application that makes the collection when it does not find it, as many do, may come between the renames. What
-    it has written goes to the collection that leaves, where the cutover looks for late rows, and its collection is
-    deleted.
+    An application that makes the collection when it does not find it, as many do, may come between the renames. Its
+    collection gets another name, and its records go to one of the two collections; see `fold`.
 
     Raises:
-        StoreError: If an application makes a collection of this name again and again.
+        StoreError: If an application makes a collection of this name again and again, or has written records that fit
+            neither collection; then the switch was ended, and the next call raises nothing.
     """
     plan = memos.get(_key(name))
     if not plan:
@@ -60,28 +60,28 @@ def finish_switch(database: ChromaDatabase, memos: Memos, name: str) -> None:
         leaving, coming = collections.get(plan["leaving"]), collections.get(plan["coming"])
         holder = next((entry for entry in collections.values() if entry.name == name), None)
         if coming is None or (holder is not None and holder.id == coming.id):
-            memos.remove(_key(name))
-            return
+            break
         if leaving is not None and leaving.name == name:
             database.call(leaving.modify, name=plan["parked"])
         elif holder is not None:
-            _fold(database, holder, leaving)
-        try:
+            plan = {**plan, "strays": [*plan.get("strays", []), str(holder.id)]}
+            memos.put(_key(name), plan)
+            database.call(holder.modify, name=f"{name}__stray_{holder.id}")
+        with suppress(StoreError):  # the name was taken meanwhile
             database.call(coming.modify, name=name)
-        except StoreError:  # the name was taken meanwhile
-            continue
-    raise StoreError(f"an application makes the collection {name!r} again and again. Stop it, and repeat the command.")
-
-
-def _fold(database: ChromaDatabase, stray: Any, leaving: Any) -> None:
-    """Move the records of a collection to another one, and delete it."""
-    ids = database.call(stray.get, include=[])["ids"] if leaving is not None else []
-    for start in range(0, len(ids), _PAGE_ROWS):
-        chosen = ids[start : start + _PAGE_ROWS]
-        rows = database.call(stray.get, ids=chosen, include=["embeddings", "documents", "metadatas", "uris"])
-        others = {name: rows[name] for name in ("documents", "metadatas", "uris")}
-        database.upsert(leaving, rows["ids"], rows["embeddings"], **others)
-    database.drop(stray.name)
+    else:
+        raise StoreError(
+            f"an application makes the collection {name!r} again and again. Stop it, and repeat the command."
+        )
+    strays = [collections[stray] for stray in plan.get("strays", []) if stray in collections]
+    leftovers = [text for stray in strays if (text := fold(database, memos, stray, (leaving, coming)))]
+    memos.remove(_key(name))
+    if leftovers:
+        raise StoreError(
+            f"the cutover or rollback of {name!r} switched the collections. An application made a collection of this "
+            f"name in that moment, with vectors that fit neither the old nor the new one. {' '.join(leftovers)} Write "
+            f"what you need of them to {name!r}, delete that collection, and repeat the command."
+        )
 
 
 def _key(name: str) -> str:

@@ -22,6 +22,7 @@ from embcompat.stores.chroma.collections import ChromaCollections
 from embcompat.stores.chroma.connection import ChromaDatabase
 
 DIM, ROWS = 24, 12
+NEW_DIM = 16
 OPTIONS = RunOptions(metric="euclidean")
 """The fixture's vectors are compared by cosine; the collection's metric is to stay."""
 
@@ -91,10 +92,8 @@ def test_a_migration_changes_the_vectors_and_nothing_else(client: Any, aligner: 
     assert names(client) == {"docs"}
 
 
-def test_a_switch_that_was_interrupted_is_ended_with_what_came_between(
-    client: Any, aligner: OnnxAligner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    vectors, url = fill(client), f"chroma://{tmp_path}#docs"
+def interrupt(aligner: OnnxAligner, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kill a cutover between the renames."""
     migrate(aligner, url, run_migration)
     call = ChromaDatabase.call
 
@@ -107,15 +106,132 @@ def test_a_switch_that_was_interrupted_is_ended_with_what_came_between(
     with pytest.raises(KeyboardInterrupt):
         migrate(aligner, url, cut_over)
     monkeypatch.undo()
+
+
+def test_a_switch_that_was_interrupted_is_ended_with_what_came_between(
+    client: Any, aligner: OnnxAligner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors, url = fill(client), f"chroma://{tmp_path}#docs"
+    interrupt(aligner, url, monkeypatch)
     assert "docs" not in names(client)
     fresh = client.get_or_create_collection("docs", embedding_function=None)  # as an application does that misses it
     fresh.add(ids=["late"], embeddings=vectors[:1] * 2, documents=["late"])
     with closing(open_store(url)) as store:
         assert store.state(job_of(aligner.artifact)).phase == "cut_over"
         assert list(sweep(aligner, store)) == ["late"]
+        cut_over(aligner, store, options=OPTIONS)
+        assert list(sweep(aligner, store)) == []
     np.testing.assert_allclose(vectors_of(client), aligner.transform(vectors), rtol=1e-4, atol=1e-5)
-    old = client.get_collection(f"docs__old_{aligner.artifact.id[:12]}", embedding_function=None)
-    assert old.get(ids=["late"])["documents"] == ["late"]
+    assert contents(client)["late"] == ("late", None, {})
+    late = client.get_collection("docs", embedding_function=None).get(ids=["late"], include=["embeddings"])
+    expected = aligner.transform(vectors[:1] * 2)
+    np.testing.assert_allclose(late["embeddings"], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+def test_what_a_new_application_writes_between_the_renames_is_in_service(
+    deleted: bool, client: Any, aligner: OnnxAligner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors, url = fill(client), f"chroma://{tmp_path}#docs"
+    interrupt(aligner, url, monkeypatch)
+    if deleted:
+        client.delete_collection(f"docs__old_{aligner.artifact.id[:12]}")
+    fresh = client.get_or_create_collection("docs", embedding_function=None)
+    new = [[float(row == place) for place in range(NEW_DIM)] for row in range(2)]
+    metadatas = [{"n": 1}, {"embcompat": json.dumps({"space": aligner.artifact.target.id})}]
+    fresh.add(ids=["plain", "declared"], embeddings=new, metadatas=metadatas)
+    with closing(open_store(url)) as store:
+        assert list(sweep(aligner, store)) == ["plain"]
+    rows = client.get_collection("docs", embedding_function=None).get(ids=["plain", "declared"], include=["embeddings"])
+    np.testing.assert_array_equal(rows["embeddings"], new)
+    np.testing.assert_allclose(vectors_of(client), aligner.transform(vectors), rtol=1e-4, atol=1e-5)
+    assert not [name for name in names(client) if "stray" in name]
+
+
+def test_what_fits_neither_collection_stays_and_is_named(
+    client: Any, aligner: OnnxAligner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors, url = fill(client), f"chroma://{tmp_path}#docs"
+    interrupt(aligner, url, monkeypatch)
+    fresh = client.get_or_create_collection("docs", embedding_function=None)
+    fresh.add(ids=["odd"], embeddings=[[1.0, 2.0, 3.0]], documents=["odd"])
+    with pytest.raises(StoreError, match=r"switched the collections.* 1 of its records are in 'docs__stray_.* delete"):
+        open_store(url)
+    (stray,) = [name for name in names(client) if "stray" in name]
+    rows = client.get_collection(stray, embedding_function=None).get(include=["embeddings", "documents"])
+    assert (rows["ids"], rows["documents"], rows["embeddings"].tolist()) == (["odd"], ["odd"], [[1.0, 2.0, 3.0]])
+    migrate(aligner, url, cut_over)
+    np.testing.assert_allclose(vectors_of(client), aligner.transform(vectors), rtol=1e-4, atol=1e-5)
+
+
+def test_an_empty_collection_between_the_renames_is_deleted(
+    client: Any, aligner: OnnxAligner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors, url = fill(client), f"chroma://{tmp_path}#docs"
+    interrupt(aligner, url, monkeypatch)
+    client.get_or_create_collection("docs", embedding_function=None)
+    migrate(aligner, url, cut_over)
+    np.testing.assert_allclose(vectors_of(client), aligner.transform(vectors), rtol=1e-4, atol=1e-5)
+    assert names(client) == {"docs", f"docs__old_{aligner.artifact.id[:12]}", "embcompat-memos"}
+
+
+def test_a_rollback_that_is_killed_keeps_the_old_vector_of_a_record_that_lost_its_document(
+    client: Any, aligner: OnnxAligner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors, url = fill(client), f"chroma://{tmp_path}#docs"
+    migrate(aligner, url, run_migration, cut_over)
+    collection = client.get_collection("docs", embedding_function=None)
+    row = collection.get(ids=["k9"], include=["embeddings", "metadatas", "uris"])
+    collection.delete(ids=["k9"])
+    collection.add(ids=["k9"], embeddings=row["embeddings"], metadatas=row["metadatas"], uris=row["uris"])
+    kills = 0
+    call = ChromaDatabase.call
+    for point in range(1, 100):
+        requests = 0
+
+        def dying(self: Any, method: Any, *arguments: Any, **options: Any) -> Any:
+            nonlocal requests
+            if getattr(method, "__name__", "") in ("upsert", "delete", "delete_collection", "get_or_create_collection"):
+                requests += 1
+                if requests == point:  # noqa: B023 - called in this turn of the loop
+                    raise KeyboardInterrupt
+            return call(self, method, *arguments, **options)
+
+        with closing(open_store(url)) as store:
+            if store.state(job_of(aligner.artifact)).phase == "prepared":
+                break
+            monkeypatch.setattr(ChromaDatabase, "call", dying)
+            try:
+                roll_back(aligner, store)
+            except KeyboardInterrupt:
+                kills += 1
+            monkeypatch.undo()
+    assert kills >= 4
+    np.testing.assert_array_equal(vectors_of(client), vectors)
+    assert contents(client)["k9"] == (None, "f", {})
+    assert not [name for name in names(client) if "rewriting" in name]
+
+
+def test_a_native_write_leaves_what_an_application_changes_meanwhile(
+    client: Any, aligner: OnnxAligner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(client)
+    job, write = job_of(aligner.artifact), ChromaCollections.write_vectors
+
+    def late(self: Any, *arguments: Any) -> None:
+        collection = client.get_collection("docs", embedding_function=None)
+        vectors = collection.get(ids=["k9"], include=["embeddings"])["embeddings"]
+        collection.update(ids=["k9"], embeddings=vectors, documents=["edited"], metadatas=[{"n": 7}])
+        collection.delete(ids=["k1"])
+        write(self, *arguments)
+
+    with closing(open_store(f"chroma://{tmp_path}#docs")) as store:
+        run_migration(aligner, store, options=OPTIONS)
+        cut_over(aligner, store, options=OPTIONS)
+        monkeypatch.setattr(ChromaCollections, "write_vectors", late)
+        store.write_native(job, ["k1", "k9"], np.ones((2, NEW_DIM), np.float32))
+        assert store.read_target(job, ["k1", "k9"]).native.tolist() == [True]
+    assert contents(client)["k9"] == ("edited", "f", {"n": 7})
 
 
 def test_a_kill_before_the_target_is_noted_is_made_good_by_the_next_run(
