@@ -55,7 +55,7 @@ class GalleryStore(StoreEngine, ABC):
             Whether it was made now.
 
         Raises:
-            MigrationError: If the target side is in service already.
+            MigrationError: If the target side is in service already, or was made with another metric than the job's.
             SpaceMismatchError: If the store says that its vectors are of another space than the job's source.
             StoreError: If the gallery cannot be migrated; the message says why.
         """
@@ -63,6 +63,7 @@ class GalleryStore(StoreEngine, ABC):
         if state.space is not None:
             require_space(state.space, job.source, what=self.url)
         if state.phase == "prepared":
+            self._require_metric(job)
             self._resume(job)
             return False
         self._require_no_obstacles(job)
@@ -166,6 +167,14 @@ class GalleryStore(StoreEngine, ABC):
             self.discard(job, revived)
             count += len(revived)
         return count
+
+    def _require_metric(self, job: Job) -> None:
+        metric = self.target_metric(job)
+        if job.metric is not None and metric not in (None, job.metric):
+            raise MigrationError(
+                f"{self.url}: this migration was begun with the metric {metric}, which --metric {job.metric} cannot "
+                "change any more. Leave --metric out to continue, or begin again after migrate abort."
+            )
 
     def _require_no_obstacles(self, job: Job) -> None:
         hindering = [entry.text for entry in self.obstacles(job) if not (entry.acceptable and job.accept_changes)]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embcompat.errors import StoreError
+from embcompat.spaces import Similarity
 from embcompat.stores.draws import scan_sample, scan_selection
 from embcompat.stores.growth import IndexEstimate
 from embcompat.stores.values import Coverage, Finish, Job, LockWait, Obstacle, Pairs, Rows, State, TargetRows
@@ -205,6 +206,10 @@ class StoreEngine(ABC):
 
     def index_kind(self) -> str | None:
         """Return the kind of vector index that the side in service has; by default none."""
+        return None
+
+    def target_metric(self, job: Job) -> Similarity | None:  # noqa: ARG002
+        """Return the metric of the index of the target side; None, the default, while it can still be chosen."""
         return None
 
     def build_index(self, job: Job) -> None:  # noqa: B027 - a store may have no index

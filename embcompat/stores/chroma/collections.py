@@ -55,6 +55,12 @@ class ChromaCollections(Collections):
         first = self._get(name, limit=1, include=["embeddings"])["embeddings"]
         return len(first[0]) if len(first) else 0
 
+    def metric(self, name: str) -> Similarity | None:
+        """Return the metric of the HNSW index; None where it has another index."""
+        similarities = {spelling: similarity for similarity, spelling in SPACES.items()}
+        index = self.configuration(name).get("hnsw")
+        return similarities[index["space"]] if index else None
+
     def count(self, name: str) -> int:
         """Count the records."""
         return int(self._database.call(self._collection(name).count))

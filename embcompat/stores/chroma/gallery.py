@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, final
 
-from embcompat.stores.chroma.collections import SPACES, ChromaCollections
+from embcompat.stores.chroma.collections import ChromaCollections
 from embcompat.stores.collections.gallery import CollectionsGallery
 from embcompat.stores.metrics import metric_obstacles
 from embcompat.stores.values import Job, Obstacle
@@ -24,12 +24,11 @@ class ChromaGallery(CollectionsGallery):
     def obstacles(self, job: Job) -> list[Obstacle]:
         """List what Chroma cannot do for the new space."""
         configuration = self._chroma.configuration(self._name)
-        similarities = {name: similarity for similarity, name in SPACES.items()}
-        index = configuration.get("hnsw")
+        metric = self._chroma.metric(self._name)
         obstacles = self._embedding_function(configuration.get("embedding_function"))
-        if not index:
+        if metric is None:
             return [*obstacles, Obstacle("Its index is not HNSW, so it cannot be made again.")]
-        return [*obstacles, *metric_obstacles(job, similarities[index["space"]])]
+        return [*obstacles, *metric_obstacles(job, metric)]
 
     def notes(self, job: Job) -> list[str]:  # noqa: ARG002
         """Say what a process sees that holds a collection in its hands."""

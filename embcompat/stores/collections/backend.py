@@ -39,6 +39,10 @@ class Collections(ABC):
         """Return the length of its vectors."""
 
     @abstractmethod
+    def metric(self, name: str) -> Similarity | None:
+        """Return how its vectors are compared; None for a way that no space has."""
+
+    @abstractmethod
     def count(self, name: str) -> int:
         """Count its records."""
 

@@ -7,14 +7,13 @@ of the source record), ``rest`` (digest of everything else of it) and ``digest``
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any, Final, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embcompat.errors import MigrationError
-from embcompat.spaces import SpaceVersion
+from embcompat.spaces import Similarity, SpaceVersion
 from embcompat.stores.base import GalleryStore
 from embcompat.stores.collections.backend import Collections
 from embcompat.stores.collections.draws import drawn_ids, look_up
@@ -123,16 +122,10 @@ class CollectionsGallery(GalleryStore):
     @final
     def write_native(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32]) -> int:
         """Replace vectors of the target collection, and nothing else of its records."""
-        target = self._sides(job, begun=True).target
-        rows = {key: row for row, key in enumerate(ids)}
-        digests = self._collections.fingerprints(vectors)
-        records = []
+        sides = self._sides(job, begun=True)
         with self._collections.exclusive():
-            for record in self._collections.read(target, ids):
-                row = rows[record.id]
-                provenance = replace(record.provenance, space=job.target.id, artifact=None, digest=digests[row])
-                records.append(replace(record, vector=vectors[row], provenance=provenance))
-            self._collections.write_vectors(target, records)
+            records = sides.with_native(ids, vectors, job.target.id)
+            self._collections.write_vectors(sides.target, records)
         return len(records)
 
     @final
@@ -188,6 +181,11 @@ class CollectionsGallery(GalleryStore):
     def index_kind(self) -> str | None:
         """Return the kind of index of the collection in service."""
         return self._collections.index_kind(self._name)
+
+    @final
+    def target_metric(self, job: Job) -> Similarity | None:
+        """Return how the target collection compares vectors."""
+        return self._collections.metric(self._target(job))
 
     @final
     def build_index(self, job: Job) -> None:

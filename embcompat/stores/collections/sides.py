@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embcompat.spaces import SpaceVersion
 from embcompat.stores.collections.backend import Collections
@@ -77,6 +78,17 @@ class Sides:
                 rest = target.rest
             complete.append(Record(record.id, vector, rest, provenance))
         return complete
+
+    def with_native(self, ids: Sequence[str], vectors: NDArray[np.float32], space_id: str) -> list[Record]:
+        """Return the target records of some ids with native vectors (n, target_dim) instead of those that they have."""
+        rows = {key: row for row, key in enumerate(ids)}
+        digests = self.collections.fingerprints(vectors)
+        records = []
+        for record in self.collections.read(self.target, ids):
+            row = rows[record.id]
+            provenance = replace(record.provenance, space=space_id, artifact=None, digest=digests[row])
+            records.append(replace(record, vector=vectors[row], provenance=provenance))
+        return records
 
     def read_both(self, ids: Sequence[str]) -> Pairs:
         """Read the records that are on both sides."""

@@ -21,14 +21,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from embcompat.files.vectors import SPACE_KEY
-from embcompat.spaces import SpaceVersion
+from embcompat.spaces import Similarity, SpaceVersion
 from embcompat.stores.base import GalleryStore
 from embcompat.stores.growth import IndexEstimate
 from embcompat.stores.keys import KeyCodec
 from embcompat.stores.lancedb.columns import family, key_kind, literal, quoted, storage_type, vector_type
 from embcompat.stores.lancedb.draws import draw_rows, look_up_rows, random_places
 from embcompat.stores.lancedb.exchange import REQUIRED_KEY, add_target, exchange, require_vectors
-from embcompat.stores.lancedb.indexes import METRICS, estimate_indexes, vector_index
+from embcompat.stores.lancedb.indexes import estimate_indexes, vector_index
 from embcompat.stores.lancedb.obstacles import notes_of, obstacles_of
 from embcompat.stores.lancedb.rows import LanceKeys, counted, late, pages, read_pairs, read_side, rows_of
 from embcompat.stores.lancedb.table import LanceTable
@@ -106,8 +106,8 @@ class LanceGallery(GalleryStore):
         started = recorded in table.schema.names
         missing_only = missing_only and started
         self._ahead.clear()
-        names = [*self._keys.names, self._column, *([recorded] if started else [])]
-        names = list(dict.fromkeys([*names, *([job.text_column] if job.text_column else [])]))
+        others = [*([recorded] if started else []), *([job.text_column] if job.text_column else [])]
+        names = list(dict.fromkeys([*self._keys.names, self._column, *others]))
         whole = list(dict.fromkeys([*names, *carried(table), ADDRESS]))
         for page in pages(table, whole if missing_only else names, batch_size, null=recorded if missing_only else None):
             batch = page.filter(page.column(self._column).is_valid())
@@ -201,20 +201,19 @@ class LanceGallery(GalleryStore):
 
     def index_kind(self) -> str | None:
         """Return the kind of the vector column's index."""
-        table = self._table.latest()
-        index = vector_index(table, self._column)
-        return None if index is None else str(table.index_stats(index.name).index_type)
+        return self._table.index_kind(self._column)
+
+    def target_metric(self, job: Job) -> Similarity | None:
+        """Return the metric of the target column's index, once there is one."""
+        return self._table.metric(self._target(job))
 
     def build_index(self, job: Job) -> None:
         """Build an index like the source column's on the target column; it follows the column's rename."""
-        metric = None if job.metric is None else METRICS[job.metric]
-        self._table.build_index_like(self._column, self._target(job), job.target.dim, metric)
+        self._table.build_index_like(self._column, self._target(job), job.target.dim, job.metric)
 
     def estimate_indexes(self, job: Job, vectors: NDArray[np.float32]) -> list[IndexEstimate]:
         """Build an index like the source column's over samples, in a temporary folder."""
-        return estimate_indexes(
-            self._table.latest(), self._column, vectors, None if job.metric is None else METRICS[job.metric]
-        )
+        return estimate_indexes(self._table.latest(), self._column, vectors, job.metric)
 
     def try_write(self, job: Job, rows: Rows, vectors: NDArray[np.float32]) -> float:
         """Write rows in a table like this one in a temporary folder."""

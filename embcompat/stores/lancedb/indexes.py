@@ -136,7 +136,9 @@ def _config_like(table: Any, index: Any) -> Any:
     return vectors.config(storage_type(table.schema.field(index.columns[0]).type).list_size, vectors.metric)
 
 
-def estimate_indexes(table: Any, column: str, vectors: NDArray[np.float32], metric: str | None) -> list[IndexEstimate]:
+def estimate_indexes(
+    table: Any, column: str, vectors: NDArray[np.float32], metric: Similarity | None
+) -> list[IndexEstimate]:
     """Estimate what an index like a column's takes over other vectors, from builds in a temporary folder.
 
     Args:
@@ -151,7 +153,7 @@ def estimate_indexes(table: Any, column: str, vectors: NDArray[np.float32], metr
     rows = table.count_rows(f"{quoted(column)} IS NOT NULL")
     kind = pa.list_(storage_type(table.schema.field(column).type).value_type, vectors.shape[1])
     data = pa.table({"vector": to_column(vectors, kind)})
-    config = index.config(vectors.shape[1], metric or index.metric)
+    config = index.config(vectors.shape[1], index.metric if metric is None else METRICS[metric])
     with TemporaryDirectory() as folder:
         database = lancedb.connect(folder)
 

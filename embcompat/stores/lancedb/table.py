@@ -9,9 +9,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from embcompat.spaces import Similarity
 from embcompat.stores.lancedb.columns import family, quoted
 from embcompat.stores.lancedb.commits import commit
-from embcompat.stores.lancedb.indexes import bring_up_to_date, vector_index
+from embcompat.stores.lancedb.indexes import METRICS, SIMILARITIES, bring_up_to_date, vector_index
 from embcompat.stores.lancedb.rows import LanceKeys
 from embcompat.stores.lancedb.writes import write_side
 
@@ -64,16 +65,28 @@ class LanceTable:
             self.update_indexes()
         return written
 
-    def build_index_like(self, source: str, target: str, dim: int, metric: str | None) -> None:
+    def build_index_like(self, source: str, target: str, dim: int, metric: Similarity | None) -> None:
         """Give a vector column of a length an index like another one's, comparing by ``metric`` where it is given."""
         table = self.latest()
         index, present = vector_index(table, source), vector_index(table, target)
         if index is None or not table.count_rows(f"{quoted(target)} IS NOT NULL"):
             return
         if present is None or present.unindexed:
-            options = {"config": index.config(dim, metric or index.metric), "name": f"{target}_idx", "replace": True}
+            comparison = (present or index).metric if metric is None else METRICS[metric]
+            options = {"config": index.config(dim, comparison), "name": f"{target}_idx", "replace": True}
             self.commit(lambda table: table.create_index(target, **options))
         self.update_indexes()
+
+    def index_kind(self, column: str) -> str | None:
+        """Return the kind of a vector column's index; None where there is none."""
+        table = self.latest()
+        index = vector_index(table, column)
+        return None if index is None else str(table.index_stats(index.name).index_type)
+
+    def metric(self, column: str) -> Similarity | None:
+        """Return the metric of a vector column's index; None where there is none."""
+        index = vector_index(self.latest(), column)
+        return None if index is None else SIMILARITIES[index.metric]
 
     def update_indexes(self) -> None:
         """Put all rows into the indexes."""

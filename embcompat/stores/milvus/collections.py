@@ -19,15 +19,14 @@ from embcompat.stores.collections.backend import Collections
 from embcompat.stores.collections.records import UNKNOWN, Provenance, Record
 from embcompat.stores.collections.rewriting import rewrite
 from embcompat.stores.milvus.connection import Milvus
-from embcompat.stores.milvus.schema import PROVENANCE, create_like, partitions
+from embcompat.stores.milvus.schema import METRICS, PROVENANCE, create_like, partitions
+from embcompat.stores.milvus.values import entry_of, literal, provenance
 
 _PARTITION: Final = "partition of the record"
 """Under this name, which no field can have, the rest of a record tells its partition."""
 
 _KEY_LENGTH: Final = 65_535
 """Longest text that Milvus takes as a key."""
-
-_ESCAPES: Final = str.maketrans({'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 
 _ALL: Final = {"consistency_level": "Strong"}
 """Option of reads that see every write that was acknowledged."""
@@ -91,6 +90,12 @@ class MilvusCollections(Collections):
             raise InputError(f"{self._where}: field {self._vector!r} must be a FLOAT_VECTOR. It is a {kind.name}.")
         return int(fields[self._vector]["params"]["dim"])
 
+    def metric(self, name: str) -> Similarity | None:
+        """Return the metric of the index; None where there is no index."""
+        similarities = {spelling: similarity for similarity, spelling in METRICS.items()}
+        index = self.index(name)
+        return None if index is None else similarities[index["metric_type"]]
+
     def count(self, name: str) -> int:
         """Count the records."""
         return int(self._query(name, filter="", output_fields=["count(*)"])[0]["count(*)"])
@@ -118,7 +123,7 @@ class MilvusCollections(Collections):
             yield from (keys[start : start + self.page_rows] for start in range(0, len(keys), self.page_rows))
             if self._lite or len(keys) < self.page_rows:
                 return
-            after = f"{key} > {_literal(self._native(name, keys[-1:])[0])}"
+            after = f"{key} > {literal(self._native(name, keys[-1:])[0])}"
             condition = after if where is None else f"({where}) and {after}"
 
     def read(self, name: str, ids: Sequence[str]) -> list[Record]:
@@ -129,7 +134,7 @@ class MilvusCollections(Collections):
             for row in rows:
                 rest = {field: value for field, value in row.items() if field not in (key, self._vector, PROVENANCE)}
                 vector = np.array(row[self._vector], dtype=np.float32)
-                entry = _provenance(row.get(PROVENANCE))
+                entry = provenance(row.get(PROVENANCE))
                 records.append(Record(str(row[key]), vector, {**rest, _PARTITION: partition}, entry))
         return records
 
@@ -139,9 +144,7 @@ class MilvusCollections(Collections):
         declared = description["enable_dynamic_field"] or PROVENANCE in {f["name"] for f in description["fields"]}
         columns = [key, PROVENANCE] if declared else [key]
         return {
-            str(row[key]): _provenance(row.get(PROVENANCE))
-            for _, rows in self._rows(name, ids, columns)
-            for row in rows
+            str(row[key]): provenance(row.get(PROVENANCE)) for _, rows in self._rows(name, ids, columns) for row in rows
         }
 
     def write(self, name: str, records: Sequence[Record]) -> None:
@@ -160,7 +163,7 @@ class MilvusCollections(Collections):
         for record, key in zip(records, self._native(name, ids), strict=True):
             row = {**record.rest, key_name: key, self._vector: record.vector.tolist()}
             if record.provenance != UNKNOWN:
-                row[PROVENANCE] = _entry(record.provenance)
+                row[PROVENANCE] = entry_of(record.provenance)
             groups.setdefault(row.pop(_PARTITION), []).append(row)
         for partition, rows in groups.items():
             if partition and not self._client.has_partition(self.own_name(name), partition):
@@ -172,7 +175,7 @@ class MilvusCollections(Collections):
         keys = self._native(name, [record.id for record in records])
         groups: dict[str, list[dict[str, Any]]] = {}
         for record, key in zip(records, keys, strict=True):
-            row = {self._key(name): key, self._vector: record.vector.tolist(), PROVENANCE: _entry(record.provenance)}
+            row = {self._key(name): key, self._vector: record.vector.tolist(), PROVENANCE: entry_of(record.provenance)}
             groups.setdefault(record.rest[_PARTITION], []).append(row)
         for partition, rows in groups.items():
             options = {"partition_name": partition} if partition else {}
@@ -197,7 +200,7 @@ class MilvusCollections(Collections):
         noted = self._noted(name)
         if not ids or not self._client.has_collection(noted):
             return set()
-        return {row["id"] for row in self._query(noted, filter=f"id in {_literal(ids)}", output_fields=["id"])}
+        return {row["id"] for row in self._query(noted, filter=f"id in {literal(ids)}", output_fields=["id"])}
 
     def forget(self, name: str) -> None:
         """Delete the collection of ids."""
@@ -263,7 +266,7 @@ class MilvusCollections(Collections):
             raise StoreError(f"{self._where}: keys are integers. Got {', '.join(ids[:3])} …") from error
 
     def _among(self, name: str, ids: Sequence[str]) -> str:
-        return f"{self._key(name)} in {_literal(self._native(name, ids))}"
+        return f"{self._key(name)} in {literal(self._native(name, ids))}"
 
     def _rows(self, name: str, ids: Sequence[str], columns: list[str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
         if not ids:
@@ -272,26 +275,6 @@ class MilvusCollections(Collections):
         for partition in partitions(self._client, self.description(name)):
             options = {"partition_names": [partition]} if partition else {}
             yield partition, self._query(name, filter=condition, output_fields=columns, **options)
-
-
-def _literal(value: Any) -> str:
-    """Return a key, or a list of keys, as it is written in a condition: few characters have escapes there."""
-    if isinstance(value, str):
-        return f'"{value.translate(_ESCAPES)}"'
-    return f"[{', '.join(map(_literal, value))}]" if isinstance(value, Sequence) else str(value)
-
-
-def _provenance(entry: Any) -> Provenance:
-    if not isinstance(entry, dict):
-        return UNKNOWN
-    numbers = {field: int(entry[field]) for field in ("source", "digest") if field in entry}
-    return Provenance(entry.get("space"), entry.get("artifact"), rest=entry.get("rest"), **numbers)
-
-
-def _entry(provenance: Provenance) -> dict[str, str]:
-    """Return provenance as JSON; numbers as texts, because a JSON number may lose its last digits."""
-    fields = ("space", "artifact", "source", "rest", "digest")
-    return {field: str(value) for field in fields if (value := getattr(provenance, field)) is not None}
 
 
 def _shrinks(present: Record, record: Record) -> bool:

@@ -7,7 +7,6 @@ from typing import final
 from embcompat.stores.collections.gallery import CollectionsGallery
 from embcompat.stores.metrics import metric_obstacles
 from embcompat.stores.milvus.collections import MilvusCollections
-from embcompat.stores.milvus.schema import METRICS
 from embcompat.stores.values import Job, Obstacle
 
 
@@ -21,7 +20,7 @@ class MilvusGallery(CollectionsGallery):
 
     def obstacles(self, job: Job) -> list[Obstacle]:
         """List what Milvus cannot copy, or cannot do for the new space."""
-        description, index = self._milvus.description(self._name), self._milvus.index(self._name)
+        description, metric = self._milvus.description(self._name), self._milvus.metric(self._name)
         obstacles = []
         if description["auto_id"]:
             text = "Milvus makes its keys (auto_id), so copies of records would get others."
@@ -33,11 +32,10 @@ class MilvusGallery(CollectionsGallery):
         fields = [field["name"] for field in description["fields"]]
         if job.text_column is not None and not description["enable_dynamic_field"] and job.text_column not in fields:
             obstacles.append(Obstacle(f"There is no field {job.text_column!r}. Fields: {', '.join(fields)}."))
-        similarities = {name: similarity for similarity, name in METRICS.items()}
-        if index is None:
+        if metric is None:
             obstacles.append(Obstacle(f"Field {self._vector!r} has no index. Milvus needs one to serve queries."))
         else:
-            obstacles += metric_obstacles(job, similarities[index["metric_type"]])
+            obstacles += metric_obstacles(job, metric)
         return obstacles
 
     def _target(self, job: Job) -> str:

@@ -19,6 +19,11 @@ DISTANCES: Final[dict[Similarity, models.Distance]] = {
 }
 
 
+def metric_of(params: models.VectorParams) -> Similarity | None:
+    """Return how vectors are compared; None for a way that no space has."""
+    return {distance: similarity for similarity, distance in DISTANCES.items()}.get(params.distance)
+
+
 def unconvertible(params: models.VectorParams, job: Job) -> list[Obstacle]:
     """Return what keeps vectors of a collection from being converted, or compared as they are."""
     obstacles = []
@@ -33,9 +38,9 @@ def unconvertible(params: models.VectorParams, job: Job) -> list[Obstacle]:
         obstacles.append(Obstacle(text))
     if params.datatype == models.Datatype.UINT8:
         obstacles.append(Obstacle("Its vectors are stored as bytes (uint8), which converted vectors do not fit."))
-    similarities = {distance: similarity for similarity, distance in DISTANCES.items()}
-    if params.distance in similarities:
-        obstacles += metric_obstacles(job, similarities[params.distance])
+    metric = metric_of(params)
+    if metric is not None:
+        obstacles += metric_obstacles(job, metric)
     elif job.metric is None:
         obstacles.append(Obstacle(f"It compares by {params.distance.value}. Choose another metric with --metric."))
     return obstacles

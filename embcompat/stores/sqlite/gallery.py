@@ -23,14 +23,14 @@ class SqliteGallery(CollectionsGallery):
         """List what a vec0 table cannot do for the new space."""
         definition = self._tables.definition(self._name)
         obstacles = []
-        if job.text_column is not None and job.text_column not in definition.others:
+        if job.text_column is not None and job.text_column.lower() not in map(str.lower, definition.others):
             listed = ", ".join(definition.others) or "none"
             obstacles.append(Obstacle(f"There is no column {job.text_column!r}. Other columns: {listed}."))
-        similarities = {name.lower(): similarity for similarity, name in METRICS.items()}
+        metric = self._tables.metric(self._name)
         if job.metric is not None and job.metric not in METRICS:
             obstacles.append(Obstacle(f"vec0 tables compare by {' or '.join(METRICS)}, not by {job.metric}."))
-        elif definition.metric in similarities:
-            obstacles += metric_obstacles(job, similarities[definition.metric])
+        elif metric is not None:
+            obstacles += metric_obstacles(job, metric)
         elif job.metric is None:
             text = f"It compares by {definition.metric.upper()}, which no space uses. Choose --metric."
             obstacles.append(Obstacle(text))

@@ -24,6 +24,9 @@ def open_gallery(address: StoreUrl) -> SqliteGallery:
     file = SqliteFile(address.path, where=address.public)
     try:
         table, column = address.names
+        tables = SqliteTables(file, column, where=address.public)
+        table = tables.declared(table)
+        column = tables.definition(table).vector
         return SqliteGallery(address.public, SqliteTables(file, column, where=address.public), table, column)
     except BaseException:
         file.close()

@@ -20,7 +20,7 @@ from embcompat.similarities import Similarity
 from embcompat.stores.collections.backend import Collections
 from embcompat.stores.collections.records import UNKNOWN, Provenance, Record
 from embcompat.stores.sqlite.connection import SqliteFile, quoted
-from embcompat.stores.sqlite.definition import Definition, read_definition
+from embcompat.stores.sqlite.definition import METRICS, Definition, read_definition
 
 _MEMO: Final = "embcompat"
 """Key of a migration's note among the facts of a table."""
@@ -51,6 +51,13 @@ class SqliteTables(Collections):
             raise InputError(f"{self._where}: there is no table {name!r}. vec0 tables: {listed}.")
         return read_definition(rows[0][0], self._vector, where=self._where)
 
+    def declared(self, name: str) -> str:
+        """Return a table's name as it was declared, since SQLite ignores the case of names; itself if there is none."""
+        rows = self._file.query(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name = ? COLLATE NOCASE", [name]
+        )
+        return str(rows[0][0]) if rows else name
+
     def exists(self, name: str) -> bool:
         """Return whether there is a table of this name."""
         return bool(self._file.query("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", [name]))
@@ -58,6 +65,11 @@ class SqliteTables(Collections):
     def dim(self, name: str) -> int:
         """Return the declared length of the vectors."""
         return self.definition(name).dim
+
+    def metric(self, name: str) -> Similarity | None:
+        """Return the declared metric; None for L1."""
+        similarities = {spelling.lower(): similarity for similarity, spelling in METRICS.items()}
+        return similarities.get(self.definition(name).metric)
 
     def count(self, name: str) -> int:
         """Count the rows."""
@@ -176,10 +188,11 @@ class SqliteTables(Collections):
         return self._file.transaction()
 
     def value(self, record: Record, column: str) -> Any:
-        """Return a column of a row."""
-        if column not in record.rest:
+        """Return a column of a row; the case of its name does not matter."""
+        values = {name.lower(): value for name, value in record.rest.items()}
+        if column.lower() not in values:
             raise StoreError(f"{self._where}: there is no column {column!r}. Columns: {', '.join(record.rest)}.")
-        return record.rest[column]
+        return values[column.lower()]
 
     def create_like(self, source: str, target: str, *, dim: int, metric: Similarity | None) -> None:
         """Declare a table with the arguments of another one, and a table for its provenance."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from embcompat.errors import MigrationError
-from embcompat.migration import abort, cut_over, drop_old, job_of, roll_back, run_migration, sweep
+from embcompat.migration import RunOptions, abort, cut_over, drop_old, job_of, roll_back, run_migration, sweep
 from embcompat.runtime import OnnxAligner
+from embcompat.spaces import Similarity
 from embcompat.stores import GalleryStore
 from embcompat.testing.stores.check import (
     ONE_CLIENT,
@@ -72,6 +73,7 @@ def check_metric_and_queries(bench: StoreBench) -> None:
     look(old, "before")
     steps: tuple[tuple[Callable[[OnnxAligner, GalleryStore], object], Gallery, str], ...] = (
         (run_migration, old, "after the run"),
+        (_refuse_another_metric, old, "after another metric was refused"),
         (cut_over, new, "after the cutover"),
         (roll_back, old, "after the rollback"),
         (cut_over, new, "after the second cutover"),
@@ -81,6 +83,17 @@ def check_metric_and_queries(bench: StoreBench) -> None:
         with bench.store(url) as store:
             step(bench.shrink, store)
         look(gallery, moment)
+
+
+def _refuse_another_metric(aligner: OnnxAligner, store: GalleryStore) -> None:
+    """Require that a metric is refused that the target side cannot have any more."""
+    metric = store.target_metric(job_of(aligner.artifact))
+    for other in get_args(Similarity) if metric is not None else ():
+        options = RunOptions(metric=other)
+        if other != metric:
+            refused(MigrationError, lambda options=options: run_migration(aligner, store, options=options), other)  # type: ignore[misc]
+        else:
+            run_migration(aligner, store, options=options)
 
 
 def check_late_writes(bench: StoreBench) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embcompat.errors import InputError, MissingExtraError, StoreError
+from embcompat.errors import InputError, MigrationError, MissingExtraError, StoreError
 from embcompat.migration import RunOptions, cut_over, drop_old, job_of, roll_back, run_migration, sweep
 from embcompat.runtime import OnnxAligner
 from embcompat.stores import open_store, sample_rows
@@ -148,6 +148,97 @@ def test_other_vectors_are_kept_whatever_their_type(aligner: OnnxAligner, tmp_pa
     with connection(path) as database:
         rows = database.execute("SELECT rowid, w, b FROM docs ORDER BY rowid").fetchall()
     assert rows == [(key, bytes([key, 1, 255]), bytes([key])) for key in range(5)]
+
+
+def test_names_in_another_letter_case_are_the_same(aligner: OnnxAligner, tmp_path: Path) -> None:
+    path = tmp_path / "docs.db"
+    fill(path)
+    with closing(open_store(f"sqlite://{path}#DOCS.V")) as store:
+        assert store.obstacles(replace(job_of(aligner.artifact), text_column="NOTE")) == []
+        run_migration(aligner, store)
+        cut_over(aligner, store)
+    assert sample_rows(f"sqlite://{path}#Docs.v", rows=1, text_column="Note").texts
+    with closing(open_store(f"sqlite://{path}#docs.v")) as store:
+        assert store.state(job_of(aligner.artifact)).phase == "cut_over"
+        assert list(sweep(aligner, store)) == []
+        roll_back(aligner, store)
+
+
+def test_a_table_that_was_dropped_and_made_again_is_another_one(aligner: OnnxAligner, tmp_path: Path) -> None:
+    path = tmp_path / "docs.db"
+    fill(path)
+    with closing(open_store(f"sqlite://{path}#docs.v")) as store:
+        run_migration(aligner, store)
+        cut_over(aligner, store)
+        drop_old(aligner, store)
+    with connection(path) as database:
+        database.execute("DROP VIEW notes")
+        database.execute("DROP TABLE docs")
+    vectors = fill(path)
+    with closing(open_store(f"sqlite://{path}#docs.v")) as store:
+        state = store.state(job_of(aligner.artifact))
+        assert (state.phase, state.space) == ("untouched", None)
+        run_migration(aligner, store)
+        cut_over(aligner, store)
+    with connection(path) as database:
+        rows = database.execute("SELECT v FROM docs ORDER BY id").fetchall()
+    converted = [np.frombuffer(vector, np.float32) for (vector,) in rows]
+    np.testing.assert_allclose(converted, aligner.transform(vectors), rtol=1e-4, atol=1e-5)
+
+
+def test_an_empty_table_has_provenance_from_the_beginning(aligner: OnnxAligner, tmp_path: Path) -> None:
+    path = tmp_path / "docs.db"
+    with connection(path) as database:
+        database.execute("CREATE VIRTUAL TABLE docs USING vec0(v float[24] distance_metric=cosine)")
+    with closing(open_store(f"sqlite://{path}#docs.v")) as store:
+        run_migration(aligner, store)
+        cut_over(aligner, store)
+        native = np.ones(aligner.artifact.target.dim, np.float32).tobytes()
+        with connection(path) as database:
+            database.execute("INSERT INTO docs (rowid, v) VALUES (1, ?)", (native,))
+            declared = (1, aligner.artifact.target.id)
+            database.execute("INSERT INTO docs__v__provenance (key, space) VALUES (?, ?)", declared)
+        assert list(sweep(aligner, store)) == []
+        assert store.coverage(job_of(aligner.artifact)).native == 1
+
+
+def test_the_old_table_of_a_column_can_be_dropped_after_the_next_column(aligner: OnnxAligner, tmp_path: Path) -> None:
+    path = tmp_path / "docs.db"
+    with connection(path) as database:
+        columns = "v float[24] distance_metric=cosine, w float[24] distance_metric=cosine"
+        database.execute(f"CREATE VIRTUAL TABLE docs USING vec0({columns})")
+        for key, vector in enumerate(np.random.default_rng(0).standard_normal((5, DIM)).astype(np.float32)):
+            row = (key, vector.tobytes(), vector[::-1].tobytes())
+            database.execute("INSERT INTO docs (rowid, v, w) VALUES (?, ?, ?)", row)
+    with (
+        closing(open_store(f"sqlite://{path}#docs.v")) as first,
+        closing(open_store(f"sqlite://{path}#docs.w")) as second,
+    ):
+        for store in (first, second):
+            run_migration(aligner, store)
+            cut_over(aligner, store)
+        with pytest.raises(MigrationError, match="cannot be rolled back: 'w' was cut over since. Roll that back first"):
+            roll_back(aligner, first)
+        assert [list(sweep(aligner, store)) for store in (first, second)] == [[], []]
+        drop_old(aligner, first)
+        roll_back(aligner, second)
+        cut_over(aligner, second)
+        drop_old(aligner, second)
+        assert [store.state(job_of(aligner.artifact)).phase for store in (first, second)] == ["finished"] * 2
+    with connection(path) as database:
+        tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE name LIKE '%old%'")]
+    assert tables == []
+
+
+def test_another_metric_is_refused_once_the_migration_has_begun(aligner: OnnxAligner, tmp_path: Path) -> None:
+    fill(tmp_path / "docs.db")
+    with closing(open_store(f"sqlite://{tmp_path}/docs.db#docs.v")) as store:
+        run_migration(aligner, store, options=RunOptions(metric="euclidean"))
+        with pytest.raises(MigrationError, match="with the metric euclidean, which --metric cosine cannot change"):
+            run_migration(aligner, store, options=RunOptions(metric="cosine"))
+        run_migration(aligner, store)
+        cut_over(aligner, store)
+    assert "distance_metric=L2" in declaration(tmp_path / "docs.db")
 
 
 def test_a_commit_that_fails_leaves_no_transaction_open(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from embcompat.spaces import Similarity
 from embcompat.stores.postgres.catalog.tables import VectorTable
 from embcompat.stores.postgres.session import Session
 
-_OPERATORS: Final = {"cosine": "cosine", "dot": "ip", "euclidean": "l2"}
+_OPERATORS: Final[dict[Similarity, str]] = {"cosine": "cosine", "dot": "ip", "euclidean": "l2"}
 _LONGEST: Final = {"halfvec": 4_000, "vector": 2_000}
 """Most dimensions of an index on a type, as pgvector 0.8 has it; longest name first."""
 _CHOOSE_TABLESPACE: Final[LiteralString] = """
@@ -50,6 +50,14 @@ def definitions(connection: Connection[Any], table: VectorTable, *, of_column: b
         {"oid": table.oid, "some": of_column, "column": table.column},
     ).fetchall()
     return {name: definition[definition.index(" USING ") :] for name, definition in rows}
+
+
+def index_metric(session: Session) -> Similarity | None:
+    """Return the metric of the first vector index of the target vectors; None while there is none."""
+    for definition in definitions(session.connection, session.target, of_column=True).values():
+        if operators := re.search(r"_(cosine|ip|l2)_ops", definition):
+            return {name: similarity for similarity, name in _OPERATORS.items()}[operators[1]]
+    return None
 
 
 def index_kind(connection: Connection[Any], table: VectorTable, *, of_column: bool) -> str | None:

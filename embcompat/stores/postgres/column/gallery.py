@@ -15,9 +15,10 @@ from typing import final
 from psycopg import sql
 
 from embcompat.errors import StoreError
+from embcompat.spaces import Similarity
 from embcompat.stores.postgres import triggers as pg_triggers
 from embcompat.stores.postgres.catalog import tables as pg_tables
-from embcompat.stores.postgres.catalog.indexes import attach_indexes, create_indexes
+from embcompat.stores.postgres.catalog.indexes import attach_indexes, create_indexes, index_metric
 from embcompat.stores.postgres.catalog.partitions import family, is_partitioned
 from embcompat.stores.postgres.catalog.tables import VectorTable, find_oid
 from embcompat.stores.postgres.column import rows as pg_rows
@@ -71,6 +72,10 @@ class ColumnGallery(PgGallery):
     def copied_bytes(self) -> int:
         """Return what the old versions of all rows take until they are vacuumed; vectors kept aside are not copied."""
         return pg_tables.heap_bytes(self._writer, self._table())
+
+    def target_metric(self, job: Job) -> Similarity | None:
+        """Return the metric of the index of the target vectors, once there is one."""
+        return index_metric(self._session(job))
 
     def _cutover(self, job: Job, finish: Finish) -> None:
         """Swap the names of both columns; writers wait while the last changed rows are converted, readers hardly."""

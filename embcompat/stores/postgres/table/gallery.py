@@ -13,9 +13,10 @@ from typing import final
 from psycopg import sql
 
 from embcompat.errors import StoreError
+from embcompat.spaces import Similarity
 from embcompat.stores.postgres import triggers as pg_triggers
 from embcompat.stores.postgres.catalog import tables as pg_tables
-from embcompat.stores.postgres.catalog.indexes import create_indexes
+from embcompat.stores.postgres.catalog.indexes import create_indexes, index_metric
 from embcompat.stores.postgres.catalog.tables import VectorTable, find_oid, read_table
 from embcompat.stores.postgres.gallery import PgGallery
 from embcompat.stores.postgres.locks import CATCH_UP_PASSES
@@ -71,6 +72,10 @@ class TableGallery(PgGallery):
         """Remove target rows whose source row or vector is gone, and bring over rows without a vector."""
         with self._writer.transaction():
             return follow_rows(self._session(job))
+
+    def target_metric(self, job: Job) -> Similarity | None:
+        """Return the metric of the index of the target vectors, once there is one."""
+        return index_metric(self._session(job))
 
     def _cutover(self, job: Job, finish: Finish) -> None:
         """Swap the names of both tables; writers wait while the last changed rows are converted, readers hardly."""

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from qdrant_client import models
 
 from embcompat.errors import InputError, StoreError
-from embcompat.spaces import SpaceVersion
+from embcompat.spaces import Similarity, SpaceVersion
 from embcompat.stores.qdrant.collection.sides import Sides
 from embcompat.stores.qdrant.configuration import (
     DISTANCES,
     copy_payload_indexes,
     create_like,
+    metric_of,
     move_alias,
     record_of,
 )
@@ -165,6 +166,10 @@ class CollectionGallery(QdrantGallery):
     def discard(self, job: Job, ids: Sequence[str]) -> None:
         """Delete target points."""
         self._sides(job).discard(ids)
+
+    def target_metric(self, job: Job) -> Similarity | None:
+        """Return how the target collection compares vectors."""
+        return metric_of(self._params(self._target(job), self._vector))
 
     def build_index(self, job: Job) -> None:
         """Make payload indexes that are missing, and wait until the server has built all indexes."""

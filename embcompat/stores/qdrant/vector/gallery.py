@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from qdrant_client import models
 
 from embcompat.errors import InputError
-from embcompat.spaces import SpaceVersion
-from embcompat.stores.qdrant.configuration import add_vector_like, record_of, vector_names
+from embcompat.spaces import Similarity, SpaceVersion
+from embcompat.stores.qdrant.configuration import add_vector_like, metric_of, record_of, vector_names
 from embcompat.stores.qdrant.gallery import QdrantGallery
 from embcompat.stores.qdrant.points import PAGE_ROWS, PAYLOAD_KEY, pages, point_id, rows_of, text_of, vectors_of
 from embcompat.stores.qdrant.vector.points import VectorPoints
@@ -167,6 +167,10 @@ class VectorGallery(QdrantGallery):
         if orphans:
             target.discard(models.Filter(must=[target.recorded()], must_not=[has_source]))
         return orphans
+
+    def target_metric(self, job: Job) -> Similarity | None:
+        """Return how the new vectors are compared."""
+        return metric_of(self._params(self._current()[0], self._target(job)))
 
     def build_index(self, job: Job) -> None:  # noqa: ARG002
         """Wait until the server has built the index of the new vector."""
