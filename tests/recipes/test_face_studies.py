@@ -96,25 +96,21 @@ def test_lambda_moves_away_from_orthogonality(load: Any, tmp_path: Path) -> None
     assert {"relaxation.png", "relaxation.svg"} <= {path.name for path in tmp_path.iterdir()}
 
 
-def test_known_people_are_measured_by_person(load: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    study = smoke(load("lambda_orthogonality"), tmp_path, "--parts", "known")["known"]["stand-in"]
+def test_lambda_is_compared_with_the_strict_map(load: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (study,) = smoke(load("lambda_orthogonality"), tmp_path, "--parts", "weak")["weak"].values()
     rows = study["lambdas"]
     assert list(rows) == ["strict", "12.0", "inf"]
     for row in rows.values():
-        for figure in row.values():
-            assert figure["interval"][0] <= figure["value"] <= figure["interval"][1]
-    assert rows["strict"]["B/F"]["against_strict"] == [0, 0]
-    assert rows["strict"]["unseen B/B"]["value"] == pytest.approx(study["raw"]["new/new, unseen"], abs=0.01)
+        for name in ("B/F", "B/B"):
+            low, high = row["intervals"][name]
+            assert low <= row[name] <= high
+    assert rows["strict"]["intervals"]["B/F against strict"] == [0, 0]
+    assert rows["strict"]["B/B"] == pytest.approx(study["raw"]["new/new"], abs=0.01)
+    changes = [name for name in rows["strict"] if name.endswith(" change")]
+    assert changes
+    assert [rows["strict"][name] for name in changes] == pytest.approx([0] * len(changes), abs=1e-3)
     printed = capsys.readouterr().out
     assert "12: 70.72 75.44" in printed
-    assert "stand-in, known" in printed
-
-
-def test_hits_are_resampled_by_person(load: Any) -> None:
-    known = load("known_people")
-    hits = known.Hits(np.array([1.0, 0.0, 1.0, 1.0]), np.array([0, 0, 1, 1]))
-    assert hits.rate == 0.75
-    assert hits.replicates(np.array([[2, 0], [1, 1], [0, 2]])).tolist() == [0.5, 0.75, 1.0]
 
 
 def test_what_a_service_adds_is_measured(load: Any, tmp_path: Path) -> None:
