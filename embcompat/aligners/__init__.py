@@ -17,7 +17,7 @@ from embcompat.aligners.ensemble import EnsembleAligner
 from embcompat.aligners.kernel import KernelAligner, fit_kernel
 from embcompat.aligners.output import match_variance, reweight
 from embcompat.aligners.plugins import PluginAligner, find_plugin_aligner, list_plugin_aligners
-from embcompat.aligners.reweighted import ReweightedAligner, unweight
+from embcompat.aligners.reweighted import ReweightedAligner, query_weights, unweight, weigh_queries
 from embcompat.aligners.shared import shared_space
 from embcompat.aligners.sums import GramSums
 from embcompat.artifact import Artifact, read_artifact
@@ -124,8 +124,10 @@ __all__ = [
     "load_aligner",
     "match_variance",
     "parameter_count",
+    "query_weights",
     "reweight",
     "shared_space",
     "stream_sums",
     "unweight",
+    "weigh_queries",
 ]

@@ -13,7 +13,7 @@ from pydantic import JsonValue
 from embcompat.aligners.affine import AffineAligner
 from embcompat.aligners.base import Aligner, Config, State, check_source
 from embcompat.aligners.parts import build_parts, describe_parts, state_of_parts
-from embcompat.aligners.reweighted import unweight
+from embcompat.aligners.reweighted import query_weights, unweight
 from embcompat.errors import InputError
 
 
@@ -62,6 +62,11 @@ class ChainAligner:
         *first, last = self.steps
         bare = unweight(last)
         return self if bare is last else type(self)([*first, bare])
+
+    @property
+    def query_weights(self) -> NDArray[np.float32] | None:
+        """What weighs queries instead of the rows of the last step; None where that is not reweighted."""
+        return query_weights(self.steps[-1])
 
     def config(self) -> Config:
         """Return kind and options of every step; ``normalize`` is the last step's and rules it."""

@@ -65,6 +65,17 @@ class ReweightedAligner:
         """The aligner without the weighting."""
         return self.base
 
+    @property
+    def query_weights(self) -> NDArray[np.float32] | None:
+        """The symmetric square root of W (target_dim, target_dim); None where W is not symmetric and positive."""
+        weight = self.weight.astype(np.float64)
+        if not np.allclose(weight, weight.T, rtol=0, atol=1e-5 * np.abs(weight).max()):
+            return None
+        values, vectors = np.linalg.eigh((weight + weight.T) / 2)
+        if values[0] <= 0:
+            return None
+        return np.asarray(vectors * np.sqrt(values) @ vectors.T, dtype=np.float32)
+
     def config(self) -> Config:
         """Return kind and options of the base, and whether the output is normalized."""
         return {"normalize": self._normalize, "base": describe_parts((self.base,))[0]}
@@ -97,6 +108,38 @@ def unweight(aligner: Aligner) -> Aligner:
         aligner: Any aligner; one that is not reweighted is returned as it is.
     """
     return getattr(aligner, "unweighted", aligner)
+
+
+def query_weights(aligner: Aligner) -> NDArray[np.float32] | None:
+    """Return what weighs queries instead of the rows of a reweighted aligner (target_dim, target_dim).
+
+    Where rows are weighted by W without being normalized again, q · W f = (W q) · f: the weighting of the rows can pass
+    to the query, since W is symmetric. Then the rows of `unweight` are searched, native rows may stand among them, and
+    no stored vector hangs on the weighting. Normalizing the rows undoes a part of the weighting; on the query side its
+    square root takes that place: W^½ q. It was the best of the powers ¼ to 1 on eight document searches. [ours]
+
+    Args:
+        aligner: Any aligner.
+
+    Returns:
+        W^½, or None where the aligner is not reweighted.
+    """
+    weights: NDArray[np.float32] | None = getattr(aligner, "query_weights", None)
+    return weights
+
+
+def weigh_queries(queries: NDArray[np.float32], weights: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Return queries (q, dim), weighted and scaled to unit norm.
+
+    Args:
+        queries: Queries under the new model (q, dim).
+        weights: What `query_weights` returns (dim, dim).
+
+    Example:
+        >>> weigh_queries(np.array([[3.0, 2.0]]), np.array([[1.0, 0.0], [0.0, 2.0]])).round(3).tolist()
+        [[0.6, 0.8]]
+    """
+    return normalize_rows(np.asarray(queries, dtype=np.float32) @ np.asarray(weights, dtype=np.float32))
 
 
 def undo_weighting(

@@ -9,6 +9,7 @@ An artifact is a directory::
     canary.safetensors    a few held-out pairs that a conversion is tried on (optional)
     cohort.safetensors    fitted people, converted and native, against whom scores are normalized (optional)
     statistics.safetensors  mean and covariance of such people instead (optional)
+    query_weights.safetensors  what weighs queries of a gallery without reweighted rows (optional)
 
 The manifest lists the SHA-256 of every other file, so the id changes when any byte does. Digests detect damage, not
 attackers: whoever can write the directory can write a consistent one.
@@ -25,6 +26,7 @@ from embcompat.artifact.manifest import (
     MANIFEST,
     PAIRS,
     PLAIN,
+    QUERY_WEIGHTS,
     REFIT,
     REWEIGHTED,
     SCORE_COHORT,
@@ -47,6 +49,7 @@ __all__ = [
     "MANIFEST",
     "PAIRS",
     "PLAIN",
+    "QUERY_WEIGHTS",
     "REFIT",
     "REWEIGHTED",
     "SCORE_COHORT",

@@ -20,6 +20,7 @@ from embcompat.artifact.manifest import (
     MANIFEST,
     MAX_MANIFEST_BYTES,
     PAIRS,
+    QUERY_WEIGHTS,
     SCORE_COHORT,
     STATISTICS,
     WEIGHTS,
@@ -147,6 +148,17 @@ class Artifact:
         return {
             side: (arrays[f"{side}.mean"], arrays[f"{side}.covariance"], arrays[f"{side}.weights"]) for side in sides
         }
+
+    def query_weights(self) -> NDArray[np.float32] | None:
+        """Return what weighs queries (target_dim, target_dim), see `embcompat.aligners.query_weights`, or None."""
+        if QUERY_WEIGHTS not in self.manifest.files:
+            return None
+        arrays, dim = _read_finite(self.path / QUERY_WEIGHTS), self.target.dim
+        if {name: (array.dtype, array.shape) for name, array in arrays.items()} != {
+            "weights": (np.dtype(np.float32), (dim, dim))
+        }:
+            raise ArtifactError(f"{self.path / QUERY_WEIGHTS} must hold float32 weights of shape ({dim}, {dim}).")
+        return arrays["weights"]
 
 
 def read_artifact(path: str | Path) -> Artifact:

@@ -19,6 +19,7 @@ PAIRS = "pairs.parquet"
 CANARY = "canary.safetensors"
 COHORT = "cohort.safetensors"
 STATISTICS = "statistics.safetensors"
+QUERY_WEIGHTS = "query_weights.safetensors"
 CONVERTIBILITY = "convertibility"
 SCORE_COHORT = "score_cohort"
 FEATURES = "features"
@@ -29,7 +30,7 @@ CHANCE = "chance"
 REFIT = "refit"
 
 REQUIRED_FILES = frozenset({WEIGHTS, GRAPH})
-OPTIONAL_FILES = frozenset({PAIRS, CANARY, COHORT, STATISTICS})
+OPTIONAL_FILES = frozenset({PAIRS, CANARY, COHORT, STATISTICS, QUERY_WEIGHTS})
 
 Direction = Literal["forward", "backward"]
 """forward: old vectors move to the new (or a shared) space. backward: new vectors move to the old or a shared one."""

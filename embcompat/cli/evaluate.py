@@ -86,6 +86,9 @@ def evaluate(
     price_per_item: Annotated[
         float | None, typer.Option(help="Price of embedding one item, in any currency (retrieval).")
     ] = None,
+    weigh_queries: Annotated[
+        bool, typer.Option("--weigh-queries", help="Weigh the queries instead of the converted rows (retrieval).")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Seed of folds, anchors and bootstrap.")] = 0,
     out: ResultFile = None,
     as_json: Json = False,
@@ -99,6 +102,9 @@ def evaluate(
     Items that the artifact was fitted on are served native and never judge. Lazy backfill at depth 10, 20 and 50 is
     measured as well, and so is re-embedding 5, 10, 20 and 50 % of the gallery, each with what it costs. The verdict is
     the cheapest mode that beats today and keeps the quality floor.
+
+    With --weigh-queries, the rows of a reweighted aligner stay unweighted and weighted queries search them: native rows
+    may then stand among converted ones. Your service must weigh each query.
 
     Examples:
     ```bash
@@ -140,6 +146,7 @@ def evaluate(
         models_alive=parse_models(models_alive),
         seconds_per_item=seconds_per_item,
         price_per_item=price_per_item,
+        weigh_queries=weigh_queries,
         seed=seed,
     )
     result = {**evaluation.to_dict(), "provenance": dict(describe_run())}
@@ -160,20 +167,21 @@ def evaluate(
             delimiter=delimiter,
         )
         galleries = ["--old-gallery", old_gallery, "--new-gallery", new_gallery, *files]
-        _show_next(artifact, galleries, result)
+        _show_next(artifact, galleries, result, weighs_queries=weigh_queries)
     check_gate(result, min_retention)
 
 
-def _show_next(artifact: Path, galleries: list[str], result: Mapping[str, Any]) -> None:
+def _show_next(artifact: Path, galleries: list[str], result: Mapping[str, Any], *, weighs_queries: bool) -> None:
     """Print the command that carries out the verdict, or that leads to one; none where nothing is to be done."""
     from embcompat.artifact import read_artifact
     from embcompat.upgrade import MIXED_MODES
 
     decision = result.get("decision")
+    unweighted_modes = ("convert", "fused", *MIXED_MODES) if weighs_queries else MIXED_MODES
     forward = artifact / "forward" if (artifact / "forward").is_dir() else artifact
     if result["kind"] == "verification":
         show_next("thresholds", artifact, *galleries, "--threshold", "THRESHOLD")
-    elif decision in MIXED_MODES and read_artifact(forward).manifest.is_reweighted:
+    elif decision in unweighted_modes and read_artifact(forward).manifest.is_reweighted:
         show_next("unweight", artifact, "--out", f"{artifact}-unweighted")
     elif decision in ("convert", "fused", *MIXED_MODES):
         show_next("migrate", "plan", forward, "STORE_URL", instead=("convert", forward, "GALLERY", "CONVERTED"))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 
-from embcompat.aligners import ReweightedAligner, load_aligner, unweight
+from embcompat.aligners import ReweightedAligner, load_aligner, query_weights, unweight
 from embcompat.aligners.reweighted import undo_weighting
 from embcompat.artifact import (
     CANARY,
@@ -16,6 +18,7 @@ from embcompat.artifact import (
     GRAPH,
     MANIFEST,
     PAIRS,
+    QUERY_WEIGHTS,
     TEXT_AWARE,
     WEIGHTS,
     Artifact,
@@ -45,7 +48,8 @@ def unweight_artifact(artifact: str | Path | Artifact, path: str | Path, *, over
     Reweighting is the best where every row is converted. Where native rows stand among converted ones (lazy or partial
     backfill), they would score higher than the others whatever they hold: convert the gallery with this artifact
     instead. The artifact has an id of its own, so a gallery never holds rows of both by mistake. Score statistics hold
-    for reweighted rows alone and are left out; a score cohort is carried over.
+    for reweighted rows alone and are left out; a score cohort is carried over. The weighting itself is kept as weights
+    of queries (`Artifact.query_weights`), with which `embcompat.serving.WeightedSearch` searches such a gallery.
 
     Args:
         artifact: The reweighted artifact, or its path.
@@ -76,6 +80,8 @@ def unweight_artifact(artifact: str | Path | Artifact, path: str | Path, *, over
             shutil.copyfile(reweighted.path / name, directory / name)
         if COHORT in manifest.files and isinstance(aligner, ReweightedAligner):
             _write_cohort(reweighted, aligner, directory / COHORT)
+        if (weights := query_weights(aligner)) is not None:
+            _write_query_weights(weights, directory / QUERY_WEIGHTS)
         copy = Manifest(
             kind=bare.kind,
             config=bare.config(),
@@ -122,6 +128,18 @@ def convert_unweighted(aligner: OnnxAligner, embeddings: Embeddings) -> Embeddin
     )
 
 
+def read_query_weights(artifact: Artifact) -> NDArray[np.float32] | None:
+    """Return what weighs the queries of a gallery that holds an artifact's rows without their reweighting.
+
+    Args:
+        artifact: A reweighted artifact, or what `unweight_artifact` made of one.
+
+    Returns:
+        Weights (target_dim, target_dim), see `embcompat.aligners.query_weights`; None where there was no reweighting.
+    """
+    return query_weights(load_aligner(artifact)) if artifact.manifest.is_reweighted else artifact.query_weights()
+
+
 def _unweighted_metrics(manifest: Manifest) -> tuple[Metric, ...]:
     """Return the figures that were measured without the reweighting, under their plain names."""
     return tuple(
@@ -137,6 +155,12 @@ def _carry_convertibility(source: onnx.ModelProto, target: onnx.ModelProto) -> N
         values = [each for each in getattr(source.graph, field) if each.name.split(".")[0] == CONVERTIBILITY]
         getattr(target.graph, field).extend(values)
     onnx.checker.check_model(target, full_check=True)
+
+
+def _write_query_weights(weights: NDArray[np.float32], path: Path) -> None:
+    from safetensors.numpy import save
+
+    path.write_bytes(save({"weights": np.ascontiguousarray(weights)}))
 
 
 def _write_cohort(artifact: Artifact, aligner: ReweightedAligner, path: Path) -> None:

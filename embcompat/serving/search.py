@@ -9,6 +9,7 @@ from typing import Any, ClassVar, final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from embcompat.aligners import weigh_queries
 from embcompat.embeddings import Transform
 from embcompat.errors import InputError
 from embcompat.serving.fusion import DEFAULT_WEIGHT, Model, check_same_queries, check_weight
@@ -43,6 +44,45 @@ class QueryBridge:
     def search(self, new_queries: NDArray[np.float32], k: int) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return scores and ids (q, k) in the old space."""
         return self.search_old(self.aligner.transform(new_queries), k)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class WeightedSearch:
+    """Searches native and converted rows together with weighted queries; no stored row is weighted.
+
+    For galleries that were converted by what `embcompat unweight` makes of a reweighted artifact. The rows stay as they
+    are, so a plain query goes on finding them, too.
+
+    Attributes:
+        weights: ``read_artifact(…).query_weights()`` of that artifact (dim, dim).
+        search_target: Searches the gallery: rows of the new space, native or converted.
+
+    Raises:
+        InputError: If the weights are not a square matrix.
+    """
+
+    weights: NDArray[np.float32]
+    search_target: Search
+    needs: ClassVar[tuple[Model, ...]] = ("new",)
+
+    def __post_init__(self) -> None:
+        shape = np.shape(self.weights)
+        if len(shape) != 2 or shape[0] != shape[1]:
+            raise InputError(
+                f"weights must be a matrix (dim, dim). Got {shape or self.weights!r}. An artifact has query weights "
+                "where `embcompat unweight` made it of a reweighted one."
+            )
+
+    def search(self, new_queries: NDArray[np.float32], k: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return scores and ids (q, k).
+
+        Raises:
+            InputError: If the queries are not of the weights' length.
+        """
+        if np.ndim(new_queries) != 2 or np.shape(new_queries)[1] != len(self.weights):
+            raise InputError(f"queries must have shape (q, {len(self.weights)}). Got {np.shape(new_queries)}.")
+        return self.search_target(weigh_queries(new_queries, self.weights), k)
 
 
 @final

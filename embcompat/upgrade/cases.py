@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from embcompat.aligners import load_aligner
+from embcompat.aligners import load_aligner, weigh_queries
 from embcompat.aligners.text import TextAwareAligner
 from embcompat.artifact import TEXT_AWARE, Artifact
 from embcompat.backfill.backlog import HeldOut
@@ -123,6 +123,7 @@ def build_search_case(
     old_queries: Embeddings | None = None,
     new_queries: Embeddings | None = None,
     qrels: Qrels | None = None,
+    weigh: bool = False,
 ) -> SearchCase:
     """Find queries and judgements for two galleries.
 
@@ -130,8 +131,16 @@ def build_search_case(
     label are relevant; without labels, what the new model itself ranks first, which measures the fidelity to the new
     model and can't say whether that model is better.
 
+    Args:
+        galleries: The galleries.
+        old_queries: Queries under the old model.
+        new_queries: The same queries under the new model.
+        qrels: Which items are relevant to which queries.
+        weigh: Whether weighted queries search the converted gallery, and its rows are not reweighted.
+
     Raises:
-        InputError: If the queries of one model are missing, or every item was fitted on and there are no other queries.
+        InputError: If the queries of one model are missing, every item was fitted on and there are no other queries, or
+            there is no weighting that could pass to the queries.
     """
     if (old_queries is None) != (new_queries is None):
         raise InputError("old_queries and new_queries must be given together: the same queries under both models.")
@@ -149,6 +158,8 @@ def build_search_case(
         pairs = pair_embeddings(old_queries, new_queries)
         old, new = pairs.source, galleries.maps.into_target(pairs.target)
     sides = Sides(old, new, galleries.old, galleries.new, galleries.converted, galleries.mixable)
+    if weigh:
+        sides = replace(sides.mixed, weighted_queries=_weighted(new, galleries))
     judge: Judge
     if qrels is not None:
         judge = "qrels"
@@ -157,6 +168,18 @@ def build_search_case(
     else:
         judge, qrels = "new_model_neighbours", judge_by_neighbours(new, galleries.new, exclude_self=own_queries)
     return SearchCase(galleries, sides, qrels, judge, own_queries)
+
+
+def _weighted(queries: Embeddings, galleries: Galleries) -> Embeddings:
+    """Weigh new queries as the reweighting of the rows does."""
+    weights = galleries.maps.query_weights()
+    if weights is None:
+        raise InputError(
+            "queries can be weighted where the aligner is reweighted, or `embcompat unweight` made it of one that is. "
+            "This one has no weights: evaluate it without weighing queries."
+        )
+    vectors = weigh_queries(queries.vectors, weights)
+    return Embeddings(vectors, queries.ids, queries.space, row_numbers=queries.row_numbers)
 
 
 def unseen_subjects(galleries: Galleries) -> tuple[Embeddings, Embeddings, Embeddings]:

@@ -141,6 +141,7 @@ def evaluate_upgrade(
     seconds: Mapping[Mode, float] | None = None,
     seconds_per_item: float | None = None,
     price_per_item: float | None = None,
+    weigh_queries: bool = False,
     seed: int = 0,
 ) -> Evaluation:
     """Say what an upgrade is worth, on data that the aligner was not fitted on, and what to do.
@@ -175,6 +176,8 @@ def evaluate_upgrade(
         seconds: As in `decide` (retrieval).
         seconds_per_item: As in `decide` (retrieval).
         price_per_item: As in `decide` (retrieval).
+        weigh_queries: Whether weighted queries search the converted gallery, and its rows are not reweighted
+            (retrieval; `embcompat.serving.WeightedSearch`). A full reindex is searched by plain queries all the same.
         seed: Seed of folds, orders, anchors and bootstrap.
 
     Raises:
@@ -188,8 +191,10 @@ def evaluate_upgrade(
     artifact = None if galleries.artifact is None else galleries.artifact.id
     spaces = galleries.old.space.id, galleries.converted.space.id
     if task == "verification":
-        if any(each is not None for each in (old_queries, new_queries, qrels, lexical_run)):
-            raise InputError("verification compares the rows of the gallery: it takes no queries, qrels or run.")
+        if weigh_queries or any(each is not None for each in (old_queries, new_queries, qrels, lexical_run)):
+            raise InputError(
+                "verification compares the rows of the gallery: it takes no queries, weighted or not, qrels or run."
+            )
         report = evaluate_verification(
             *unseen_subjects(galleries),
             cohort=galleries.maps.forward.cohort() if isinstance(galleries.maps, OnnxMaps) else None,
@@ -209,7 +214,9 @@ def evaluate_upgrade(
             check_verification(report),
             report,
         )
-    case = build_search_case(galleries, old_queries=old_queries, new_queries=new_queries, qrels=qrels)
+    case = build_search_case(
+        galleries, old_queries=old_queries, new_queries=new_queries, qrels=qrels, weigh=weigh_queries
+    )
     costs = Costs(quality_floor, models_alive, seconds, seconds_per_item, price_per_item)
     search = judge_search(case, metric=metric, seed=seed, costs=costs, lexical_run=lexical_run)
     workload = count_workload(galleries, seconds_per_item=seconds_per_item)

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, final
 
-from embcompat.aligners import Aligner, AlignerPair, unweight
+import numpy as np
+from numpy.typing import NDArray
+
+from embcompat.aligners import Aligner, AlignerPair, query_weights, unweight
 from embcompat.aligners.shared import shared_space
 from embcompat.artifact import MANIFEST, Artifact
 from embcompat.embeddings import Embeddings, convert_embeddings
-from embcompat.export import convert_unweighted
+from embcompat.export import convert_unweighted, read_query_weights
 from embcompat.runtime import OnnxAligner
 from embcompat.spaces import SpaceVersion, require_space
 
@@ -23,6 +26,9 @@ class Maps(Protocol):
 
     def convert_unweighted(self, old: Embeddings) -> Embeddings | None:
         """Convert old vectors without the aligner's reweighting; None where there is none."""
+
+    def query_weights(self) -> NDArray[np.float32] | None:
+        """Return what weighs queries instead of the rows (dim, dim); None where nothing is reweighted."""
 
     def into_target(self, new: Embeddings) -> Embeddings:
         """Bring new vectors into the target space."""
@@ -48,6 +54,10 @@ class AlignerMaps:
         """Convert old vectors without the aligner's reweighting; None where there is none."""
         bare = unweight(self._forward)
         return None if bare is self._forward else convert_embeddings(bare, old, self.target)
+
+    def query_weights(self) -> NDArray[np.float32] | None:
+        """Return what weighs queries instead of the rows (dim, dim); None where nothing is reweighted."""
+        return query_weights(self._forward)
 
     @property
     def _forward(self) -> Aligner:
@@ -94,6 +104,10 @@ class OnnxMaps:
     def convert_unweighted(self, old: Embeddings) -> Embeddings | None:
         """Convert old vectors without the aligner's reweighting; None where there is none."""
         return convert_unweighted(self.forward, old) if self.artifact.manifest.is_reweighted else None
+
+    def query_weights(self) -> NDArray[np.float32] | None:
+        """Return what weighs queries instead of the rows (dim, dim); None where nothing was reweighted."""
+        return read_query_weights(self.artifact)
 
     def into_target(self, new: Embeddings) -> Embeddings:
         """Bring new vectors into the target space; where that is the new model's own they stay as they are.

@@ -180,6 +180,7 @@ def _without_fitted(gallery: _Gallery) -> _Gallery:
             take(sides.old_gallery),
             take(sides.new_gallery),
             take(sides.converted),
+            weighted_queries=sides.weighted_queries,
         ),
         Relevance(
             relevance.queries,

@@ -46,6 +46,15 @@ _UNWEIGHT = (
 )
 
 
+_WEIGHTED_QUERIES = (
+    "Weighted queries search the converted gallery, and no row is reweighted. A full reindex is searched by plain ones."
+)
+_WEIGH = (
+    "Convert the gallery with what `embcompat unweight` makes of the artifact, and weigh each query with its query "
+    "weights (embcompat.serving.WeightedSearch)."
+)
+
+
 @dataclass(frozen=True)
 class Costs:
     """What is known of the costs, and what the decision must respect; the arguments of `decide`.
@@ -123,6 +132,10 @@ def judge_search(
         warnings = (*warnings, _REWEIGHTED)
         if decision.mode in MIXED_MODES:
             decision = replace(decision, because=(*decision.because, _UNWEIGHT))
+    elif sides.weighted_queries is not None:
+        warnings = (*warnings, _WEIGHTED_QUERIES)
+        if decision.mode in ("convert", "fused", *MIXED_MODES):
+            decision = replace(decision, because=(*decision.because, _WEIGH))
     if unmatched is not None:
         warnings = (*warnings, unmatched)
     aligner = case.galleries.text_aligner

@@ -58,8 +58,10 @@ def measure_texts(case: SearchCase, aligner: TextAwareAligner, *, metric: str, s
         "plain": aligner.plain.transform(old.vectors),
         "words_alone": normalize_rows(words),
     }
+    weighted = sides.new_queries if sides.weighted_queries is None else sides.weighted_queries
+    queries = {"text_aware": weighted, "plain": sides.new_queries, "words_alone": sides.new_queries}
     figures = {
-        name: values(sides.new_queries, galleries[name], sides.new_gallery)
+        name: values(queries[name], galleries[name], sides.new_gallery)
         for name in TEXT_LINES
         if galleries[name].shape[1] == new.dim
     }

@@ -11,7 +11,6 @@ by name and in ``auto``: the choices stay comparable, and the recipe takes minut
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from collections.abc import Mapping
@@ -21,7 +20,7 @@ from pathlib import Path
 import corpora
 import numpy as np
 from budgets import METRIC
-from loading import QUICK, Collection, Options, read_options, show, write
+from loading import QUICK, Collection, Options, read_earlier, read_options, show, write
 from text_aware import SMOKE_LANDMARKS, UPGRADES
 
 import embcompat as ec
@@ -137,7 +136,7 @@ def main() -> None:
     upgrades = (QUICK,) if options.smoke else UPGRADES
     models = sorted({model for pair in upgrades for model in pair})
     names = ("docstrings",) if options.data is None or options.smoke else DOCUMENT_SEARCHES
-    results = earlier(options)
+    results = read_earlier(options, "default_path")
     for name in names:
         collection = corpora.load(options, name, models)
         encoder = corpora.load_encoder(options, collection, upgrades[0][1])
@@ -154,12 +153,6 @@ def main() -> None:
             write(options, "default_path", {"metric": METRIC, "means": means, "upgrades": results})
     for title, figures in means.items():
         show(title.replace("_", " "), ("", "gap"), [(line, f"{gap:+.3f}") for line, gap in figures.items()])
-
-
-def earlier(options: Options) -> dict[str, dict]:
-    """Read the upgrades that an interrupted run has measured."""
-    path = options.output / "text_default_path.json"
-    return dict(json.loads(path.read_text())["upgrades"]) if path.exists() and not options.smoke else {}
 
 
 if __name__ == "__main__":

@@ -211,6 +211,12 @@ def as_estimate(estimate: Mapping[str, float] | None, spec: str = "+.3f") -> str
     )
 
 
+def read_earlier(options: Options, name: str) -> dict[str, dict]:
+    """Read the upgrades that an interrupted run of a recipe has measured."""
+    path = options.output / f"text_{name}.json"
+    return dict(json.loads(path.read_text())["upgrades"]) if path.exists() and not options.smoke else {}
+
+
 def write(options: Options, name: str, figures: Mapping[str, Any]) -> None:
     """Write ``OUTPUT/text_<name>.json``, or ``….smoke.json``: the figures, with the options and the machine."""
     path = options.output / f"text_{name}{'.smoke' if options.smoke else ''}.json"

@@ -3,7 +3,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from embcompat.aligners import AffineAligner, ReweightedAligner, fit_affine, fit_kernel, reweight, unweight
+from embcompat.aligners import (
+    AffineAligner,
+    ReweightedAligner,
+    fit_affine,
+    fit_kernel,
+    query_weights,
+    reweight,
+    unweight,
+    weigh_queries,
+)
+from embcompat.aligners.chain import ChainAligner
 from embcompat.aligners.reweighted import undo_weighting
 from embcompat.embeddings import PairSplit, split_pairs
 from embcompat.errors import InputError
@@ -44,6 +54,45 @@ def test_the_weighting_comes_out_of_converted_vectors(normalize: bool, centred: 
     weights = weighted.weight, weighted.bias
     undone = undo_weighting(weighted.transform(ROWS), *weights, normalize=normalize)
     np.testing.assert_allclose(undone, base.transform(ROWS), rtol=1e-4, atol=1e-4)
+
+
+def test_weights_of_both_sides_are_the_weighting_of_the_rows() -> None:
+    base = fit_affine(SPLIT.train, SPLIT.validation)
+    weighted = reweight(base, SPLIT.validation)
+    weights = query_weights(weighted)
+    assert weights is not None
+    np.testing.assert_array_equal(weights, weights.T)
+    assert np.linalg.eigvalsh(weights.astype(np.float64)).min() > 0
+    rows = base.transform(ROWS)
+    queries = SPLIT.test.target.vectors[:7]
+    np.testing.assert_allclose(
+        (queries @ weights) @ (rows @ weights).T, queries @ (rows @ weighted.weight.T).T, atol=1e-5
+    )
+    assert query_weights(base) is None
+
+
+def test_weighted_queries_have_unit_norm_and_stand_alone() -> None:
+    weights = query_weights(reweight(fit_affine(SPLIT.train, SPLIT.validation), SPLIT.validation))
+    assert weights is not None
+    queries = SPLIT.test.target.vectors[:7]
+    together = weigh_queries(queries, weights)
+    np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(
+        np.vstack([weigh_queries(row[np.newaxis], weights) for row in queries]), together, atol=1e-6
+    )
+    np.testing.assert_allclose(weigh_queries(queries, np.eye(8)), queries, atol=1e-6)
+
+
+def test_the_last_step_of_a_chain_weighs_queries() -> None:
+    last = reweight(fit_affine(SPLIT.train, SPLIT.validation), SPLIT.validation)
+    first = AffineAligner(np.eye(10), np.zeros(10))
+    np.testing.assert_array_equal(query_weights(ChainAligner([first, last])), query_weights(last))
+    assert query_weights(ChainAligner([first, unweight(last)])) is None
+
+
+@pytest.mark.parametrize("weight", [[[1.0, 0.5], [0.0, 1.0]], [[1.0, 0.0], [0.0, -1.0]]])
+def test_what_is_no_weighting_does_not_pass_to_queries(weight: list[list[float]]) -> None:
+    assert query_weights(ReweightedAligner(AffineAligner(np.eye(2), [0, 0]), weight)) is None
 
 
 def test_a_weight_of_another_shape_is_refused() -> None:

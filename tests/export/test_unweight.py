@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save
 from typer.testing import CliRunner
 
 import embcompat as ec
-from embcompat.aligners import fit_affine, reweight
+from embcompat.aligners import fit_affine, query_weights, reweight
 from embcompat.cli import app
-from embcompat.errors import InputError
-from embcompat.export import unweight_artifact
+from embcompat.errors import ArtifactError, InputError
+from embcompat.export import read_query_weights, unweight_artifact
 from embcompat.selection import fit_artifact
 from embcompat.testing import make_pairs
 
@@ -37,7 +38,7 @@ def test_it_computes_what_was_weighted(artifact: ec.Artifact, tmp_path: Path) ->
 
 def test_everything_but_the_map_stays(artifact: ec.Artifact, tmp_path: Path) -> None:
     bare = unweight_artifact(artifact, tmp_path / "bare")
-    assert set(bare.manifest.files) == set(artifact.manifest.files)
+    assert set(bare.manifest.files) == {*artifact.manifest.files, "query_weights.safetensors"}
     assert bare.pair_ids("train") == artifact.pair_ids("train")
     for side, other in zip(bare.canary() or (), artifact.canary() or (), strict=True):
         np.testing.assert_array_equal(side, other)
@@ -59,6 +60,24 @@ def test_its_figures_and_its_cohort_are_those_of_the_bare_aligner(tmp_path: Path
     assert cohorts[0] is not None
     assert cohorts[1] is not None
     np.testing.assert_allclose(cohorts[0][0], cohorts[1][0], atol=1e-4)
+
+
+def test_the_weighting_becomes_weights_of_queries(artifact: ec.Artifact, tmp_path: Path) -> None:
+    bare = unweight_artifact(artifact, tmp_path / "bare")
+    expected = query_weights(ec.load_aligner(artifact))
+    assert expected is not None
+    for weights in (bare.query_weights(), read_query_weights(bare), read_query_weights(artifact)):
+        np.testing.assert_array_equal(weights, expected)
+    assert artifact.query_weights() is None  # its rows are weighted, so its queries must not be
+
+
+def test_damaged_weights_of_queries_are_refused(artifact: ec.Artifact, tmp_path: Path) -> None:
+    bare = unweight_artifact(artifact, tmp_path / "bare")
+    (bare.path / "query_weights.safetensors").write_bytes(save({"weights": np.eye(3, dtype=np.float32)}))
+    with pytest.raises(ArtifactError, match=r"must hold float32 weights of shape \(8, 8\)"):
+        bare.query_weights()
+    with pytest.raises(ArtifactError, match="is damaged"):
+        ec.read_artifact(bare.path)
 
 
 def test_statistics_of_reweighted_rows_are_left_out(tmp_path: Path) -> None:

@@ -108,6 +108,14 @@ def test_text_aware(run: Run) -> None:
     assert ends[1.0]["gap"] == pytest.approx(1), "a gallery that is embedded anew is a reindex"
 
 
+def test_weighted_queries(run: Run) -> None:
+    (result,) = run("weighted_queries")["upgrades"].values()
+    gaps = {way: {name: each["gap"]["value"] for name, each in lines.items()} for way, lines in result["ways"].items()}
+    assert gaps["rows weighted"]["every row native"] == pytest.approx(1), "rows are weighted where they are converted"
+    assert gaps["nothing weighted"]["every row native"] == pytest.approx(1)
+    assert gaps["queries weighted"]["every row native"] != pytest.approx(1), "queries are weighted everywhere"
+
+
 @pytest.mark.soak  # every kind is fitted and judged
 def test_default_path(run: Run) -> None:
     (result,) = run("default_path")["upgrades"].values()

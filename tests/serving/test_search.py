@@ -14,6 +14,7 @@ from embcompat.serving import (
     MixedGallery,
     QueryBridge,
     Search,
+    WeightedSearch,
     calibrate_scores,
     choose_fusion_weight,
     fold_queries,
@@ -37,6 +38,25 @@ def over(gallery: NDArray[Any], ids: NDArray[Any] | None = None) -> Search:
         return np.take_along_axis(scores, order, axis=1), names[order]
 
     return search
+
+
+def test_weighted_queries_search_rows_as_they_are() -> None:
+    weights = np.diag([4.0, 1.0, 1.0, 0.25])
+    gallery = UNIT.transform(OLD)
+    scores, ids = WeightedSearch(weights, over(gallery)).search(NEW_QUERIES, 40)
+    queries = NEW_QUERIES * weights.diagonal()
+    expected = queries / np.linalg.norm(queries, axis=1, keepdims=True) @ gallery.T
+    np.testing.assert_allclose(scores, -np.sort(-expected, axis=1), atol=1e-6)
+    assert ids[0, 0] == f"row-{expected[0].argmax()}"
+    same = WeightedSearch(np.eye(4), over(gallery)).search(NEW_QUERIES, 5)[1]
+    assert np.array_equal(same, over(gallery)(NEW_QUERIES, 5)[1])
+
+
+def test_weights_and_queries_must_fit() -> None:
+    with pytest.raises(InputError, match=r"weights must be a matrix \(dim, dim\). Got None"):
+        WeightedSearch(None, over(OLD))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"queries must have shape \(q, 4\). Got \(7, 6\)"):
+        WeightedSearch(np.eye(4), over(OLD)).search(OLD_QUERIES, 5)
 
 
 def fused_by_hand(aligner: AffineAligner, weight: float) -> NDArray[np.float64]:

@@ -12,13 +12,13 @@ import pytest
 from typer.testing import CliRunner
 
 import embcompat as ec
-from embcompat.aligners import AlignerPair, reweight
+from embcompat.aligners import AlignerPair, query_weights, reweight, weigh_queries
 from embcompat.aligners.canonical import fit_canonical
 from embcompat.aligners.shared import shared_space
 from embcompat.cli import app
 from embcompat.embeddings import normalize_rows
 from embcompat.errors import InputError, SpaceMismatchError, UnknownNameError
-from embcompat.export import save_aligner_pair
+from embcompat.export import save_aligner_pair, unweight_artifact
 from embcompat.testing import make_pairs
 
 ITEMS, QUERIES, DIM = 900, 60, 24
@@ -364,6 +364,47 @@ def test_modes_with_native_rows_are_measured_without_the_reweighting(tmp_path: P
     assert saved.modes is not None
     for option, expected in zip(saved.modes.options, plain.modes.options, strict=True):
         assert option.difference.value == pytest.approx(expected.difference.value, abs=0.02)
+
+
+def test_weighted_queries_search_rows_that_are_not_reweighted(tmp_path: Path) -> None:
+    world = make_world(old_noise=1.2, new_noise=0.4)
+    split = world.pairs()
+    base = ec.fit_affine(split.train, split.validation)
+    weighted = reweight(base, split.validation)
+    spaces = {"source": world.old.space, "target": world.new.space}
+    artifact = ec.save_artifact(weighted, tmp_path / "weighted", **spaces, split=split)
+    bare = unweight_artifact(artifact, tmp_path / "bare")
+    sides = {"old_gallery": world.old, "new_gallery": world.new}
+    judged = {"old_queries": world.old_queries, "new_queries": world.new_queries, "qrels": world.qrels}
+    fitted = {"fitted_ids": [*split.train.ids.tolist(), *split.validation.ids.tolist()]}
+    plain = ec.evaluate_upgrade(weighted, **sides, **judged, **fitted)
+    results = [
+        ec.evaluate_upgrade(artifact, **sides, **judged, weigh_queries=True),
+        ec.evaluate_upgrade(bare, **sides, **judged, weigh_queries=True),
+        ec.evaluate_upgrade(weighted, **sides, **judged, **fitted, weigh_queries=True),
+    ]
+    lines = [each.report.metrics["ndcg@10"] for each in results]
+    assert lines[0]["full_reindex"] == plain.report.metrics["ndcg@10"]["full_reindex"]
+    assert lines[0]["status_quo"] == plain.report.metrics["ndcg@10"]["status_quo"]
+    weights = query_weights(weighted)
+    assert weights is not None
+    rows = base.transform(world.old.vectors)
+    native = np.isin(world.old.ids, fitted["fitted_ids"])
+    rows[native] = world.new.vectors[native]
+    scores = weigh_queries(world.new_queries.vectors, weights) @ rows.T
+    ranks = 1 + np.sum(scores > scores[np.arange(QUERIES), np.arange(QUERIES), np.newaxis], axis=1)
+    expected = np.mean(np.where(ranks <= 10, 1 / np.log2(ranks + 1), 0))
+    for line in lines:
+        assert line["converted"].value == pytest.approx(expected, abs=0.02)
+    assert any("Weighted queries search" in each for each in results[0].warnings)
+
+
+def test_queries_are_weighted_only_where_there_are_weights() -> None:
+    world = make_world(old_noise=1.2, new_noise=0.4)
+    with pytest.raises(InputError, match="queries can be weighted where the aligner is reweighted"):
+        world.evaluate(world.pairs(), weigh_queries=True)
+    with pytest.raises(InputError, match="it takes no queries, weighted or not"):
+        world.evaluate(world.pairs(), judged=False, task="verification", weigh_queries=True)
 
 
 def test_a_reweighted_gallery_is_served_without_native_rows() -> None:

@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from embcompat.aligners.base import Aligner, Config, State, check_source
 from embcompat.aligners.parts import build_parts, describe_parts, state_of_parts
-from embcompat.aligners.reweighted import unweight
+from embcompat.aligners.reweighted import query_weights, unweight
 from embcompat.aligners.text.encoder import StaticEncoder
 from embcompat.errors import InputError
 
@@ -69,6 +69,11 @@ class TextAwareAligner:
         if worded is self.worded and plain is self.plain:
             return self
         return type(self)(self.encoder, worded, plain)
+
+    @property
+    def query_weights(self) -> NDArray[np.float32] | None:
+        """What weighs queries instead of the rows that words make, see `query_weights`; None without reweighting."""
+        return query_weights(self.worded)
 
     def config(self) -> Config:
         """Return kind and options of the worded and the plain aligner, and what goes in."""

@@ -164,7 +164,7 @@ class _Served(NamedTuple):
 
 def _serve(lazy: LazyBackfill, gallery: _MemoryGallery, order: NDArray[np.intp], depth: int) -> _Served:
     """Serve the queries one after the other; what one embeds is written before the next one comes."""
-    relevance, queries = gallery.relevance, gallery.sides.new_queries.vectors
+    relevance, queries = gallery.relevance, gallery.sides.target_queries
     ranks = np.full(len(relevance.rows), NOT_FOUND, dtype=np.int64)
     seconds, embedded = np.zeros(len(order)), np.zeros(len(order), dtype=np.int64)
     for place, number in enumerate(order.tolist()):
@@ -184,7 +184,7 @@ def _serve_cold(gallery: _MemoryGallery, depth: int) -> NDArray[np.int64]:
     ranks = np.full(len(relevance.rows), NOT_FOUND, dtype=np.int64)
     for number in range(len(relevance)):
         gallery.serving = number
-        query = sides.new_queries.vectors[relevance.queries[number]][np.newaxis]
+        query = sides.target_queries[relevance.queries[number]][np.newaxis]
         ids = gallery.search(query, depth)[1][0]
         rows = [gallery.row_of[identifier] for identifier in ids.tolist()]
         scores = pairwise_scores(query, sides.new_gallery.vectors[rows], _similarity(gallery.job.target))[0]

@@ -45,6 +45,7 @@ def evaluate_retrieval(
     new_gallery: Embeddings,
     converted: Embeddings,
     mixable: Embeddings | None = None,
+    weighted_queries: Embeddings | None = None,
     qrels: Qrels,
     native_ids: Collection[str] = (),
     metric: str = "ndcg@10",
@@ -68,6 +69,8 @@ def evaluate_retrieval(
         new_gallery: The same items, in the same order, under the new model.
         converted: The same items, in the same order, as the aligner makes them of ``old_gallery``.
         mixable: Where that aligner is reweighted, the same without its reweighting.
+        weighted_queries: The new queries as they search ``converted``, where they are weighted
+            (`embcompat.aligners.query_weights`).
         qrels: Which items are relevant to which queries.
         native_ids: Items that were embedded with the new model to fit or choose the aligner: train and validation.
         metric: The metric of the verdict; `metric_per_query` lists the names.
@@ -85,7 +88,7 @@ def evaluate_retrieval(
             model are not comparable.
         UnknownNameError: If a metric is not known.
     """
-    sides = Sides(old_queries, new_queries, old_gallery, new_gallery, converted, mixable)
+    sides = Sides(old_queries, new_queries, old_gallery, new_gallery, converted, mixable, weighted_queries)
     names = list(dict.fromkeys([metric, *metrics]))
     _check(names, fused_weights)
     judged = match_qrels(qrels, old_queries.ids, old_gallery.ids, exclude_self=exclude_self)

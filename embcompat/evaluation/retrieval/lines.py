@@ -39,6 +39,9 @@ class Sides:
         mixable: The same items, converted so that native rows may stand among them (`embcompat.aligners.unweight`);
             None where native rows may stand among those of ``converted``. Where it is given, ``converted`` is served
             without native rows.
+        weighted_queries: The new queries as ``converted`` is searched, where they are weighted
+            (`embcompat.aligners.query_weights`); None where ``new_queries`` search it. A full reindex is always
+            searched by ``new_queries``.
 
     Raises:
         InputError: If queries or galleries are not the same items row by row.
@@ -52,6 +55,7 @@ class Sides:
     new_gallery: Embeddings
     converted: Embeddings
     mixable: Embeddings | None = None
+    weighted_queries: Embeddings | None = None
 
     def __post_init__(self) -> None:
         _require_same_items("new_queries", self.new_queries, "old_queries", self.old_queries)
@@ -60,6 +64,9 @@ class Sides:
             if side is not None:
                 _require_same_items(name, side, "old_gallery", self.old_gallery)
                 require_space(side.space, self.new_gallery.space, what="The converted gallery")
+        if self.weighted_queries is not None:
+            _require_same_items("weighted_queries", self.weighted_queries, "new_queries", self.new_queries)
+            require_space(self.weighted_queries.space, self.new_queries.space, what="The weighted queries")
         _require_one_model("old", self.old_queries, self.old_gallery)
         _require_one_model("new", self.new_queries, self.new_gallery)
 
@@ -67,6 +74,11 @@ class Sides:
     def mixed(self) -> Sides:
         """The same sides, converted so that native rows may stand among converted ones."""
         return self if self.mixable is None else replace(self, converted=self.mixable, mixable=None)
+
+    @property
+    def target_queries(self) -> NDArray[np.float32]:
+        """The queries that search the converted gallery (q, target_dim)."""
+        return (self.new_queries if self.weighted_queries is None else self.weighted_queries).vectors
 
     def native_rows(self, native_ids: Collection[str]) -> NDArray[np.bool_]:
         """Say which gallery items are among the given ids: a mask (n,)."""
@@ -80,7 +92,7 @@ class Sides:
         terms: dict[Line, ScoreTerm] = {
             "status_quo": ScoreTerm(self.old_queries.vectors, self.old_gallery.vectors, old.similarity),
             "naive_swap": ScoreTerm(queries, self.old_gallery.vectors, old.similarity),
-            "converted": ScoreTerm(queries, self._gallery(native), new.similarity),
+            "converted": ScoreTerm(self.target_queries, self._gallery(native), new.similarity),
             "full_reindex": ScoreTerm(queries, self.new_gallery.vectors, new.similarity),
         }
         if old.dim != new.dim:
