@@ -17,11 +17,11 @@ from embcompat.errors import InputError, StoreError
 from embcompat.similarities import Similarity
 from embcompat.stores.chroma.connection import ChromaDatabase
 from embcompat.stores.chroma.memos import MEMOS, METADATA_KEY, Memos
-from embcompat.stores.chroma.sketches import alike, sketches
 from embcompat.stores.chroma.switching import switch
 from embcompat.stores.collections.backend import Collections
 from embcompat.stores.collections.records import UNKNOWN, Provenance, Record
 from embcompat.stores.collections.rewriting import rewrite
+from embcompat.stores.collections.sketches import alike, sketches
 
 SPACES: Final[dict[Similarity, str]] = {"cosine": "cosine", "dot": "ip", "euclidean": "l2"}
 """How Chroma names the metrics."""
