@@ -22,9 +22,11 @@ class Collections(ABC):
 
     Attributes:
         page_rows: Most ids of one `read`.
+        notes_each_vector: Whether a record has provenance of each of its vectors; otherwise of the latest alone.
     """
 
     page_rows: int = 1_000
+    notes_each_vector: bool = True
 
     @abstractmethod
     def exists(self, name: str) -> bool:

@@ -211,11 +211,7 @@ class CollectionsGallery(GalleryStore):
     @final
     def _rollback(self, job: Job) -> int:
         """Bring back what changed since the cutover, switch the collections, and bring back what changed meanwhile."""
-        if not self._is_latest():
-            latest = self._collections.memo(self._name)["vector"]
-            raise MigrationError(
-                f"{self.url} cannot be rolled back: {latest!r} was cut over since. Roll that back first."
-            )
+        self._require_latest("be rolled back")
         past = Return()
         bring_back(self._sides(job), past, in_service=False)
         self._collections.switch(self._name, parked=self._target(job), entering=self._old(job))
@@ -256,6 +252,8 @@ class CollectionsGallery(GalleryStore):
     @final
     def _sweep(self, job: Job) -> Iterator[Sequence[str]]:
         """Find records that are not of the new space, or whose vector was replaced since."""
+        if not self._collections.notes_each_vector:
+            self._require_latest("be swept")
         sides = self._sides(job)
         for records in sides.pages(self._name):
             replaced = {record.id for record in sides.foreign(records) if record.provenance.source is not None}
@@ -277,6 +275,11 @@ class CollectionsGallery(GalleryStore):
     def _old(self, job: Job) -> str:
         """Return the name of the collection that a job has taken out of service."""
         return f"{self._name}__old_{self._prefix}{job.suffix}"
+
+    def _require_latest(self, to: str) -> None:
+        if not self._is_latest():
+            latest = self._collections.memo(self._name)["vector"]
+            raise MigrationError(f"{self.url} cannot {to}: {latest!r} was cut over since. Roll that back first.")
 
     def _is_latest(self) -> bool:
         """Return whether no other vector of the records was cut over after this one."""

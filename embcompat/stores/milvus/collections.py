@@ -44,6 +44,8 @@ class MilvusCollections(Collections):
         where: What to call the gallery in errors.
     """
 
+    notes_each_vector = False
+
     def __init__(self, client: Milvus, alias: str, vector: str, *, lite: bool, where: str) -> None:
         self._client, self._alias, self._vector, self._lite, self._where = client, alias, vector, lite, where
         self._loaded: set[str] = set()

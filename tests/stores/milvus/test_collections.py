@@ -15,6 +15,8 @@ from embcompat.errors import InputError
 from embcompat.migration import RunOptions, abort, cut_over, drop_old, job_of, roll_back, run_migration, sweep
 from embcompat.runtime import OnnxAligner
 from embcompat.stores import open_store, sample_rows
+from embcompat.stores.milvus.collections import MilvusCollections
+from embcompat.stores.milvus.connection import Milvus
 
 DIM, ROWS = 24, 20
 OPTIONS = RunOptions(metric="dot")
@@ -96,6 +98,76 @@ def test_a_migration_changes_the_vectors_and_nothing_else(
         cut_over(aligner, store, options=OPTIONS)
         drop_old(aligner, store)
     assert client.list_collections() == [f"docs__v__{aligner.artifact.id[:12]}"]
+
+
+@pytest.mark.parametrize("failing", ["delete", "upsert", "drop_collection"])
+def test_a_rollback_that_is_killed_keeps_the_old_vector_of_a_record_that_lost_a_field(
+    failing: str, client: MilvusClient, aligner: OnnxAligner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors, url = fill(client, dynamic=True), f"milvus://{tmp_path}/docs.db#live.v"
+
+    def dying(self: Any, method: Any, *arguments: Any, **options: Any) -> Any:
+        if method.__name__ == failing and arguments[0] in ("docs", "docs__rewriting"):
+            raise KeyboardInterrupt
+        return request(self, method, *arguments, **options)
+
+    with closing(open_store(url)) as store:
+        run_migration(aligner, store, options=OPTIONS)
+        cut_over(aligner, store, options=OPTIONS)
+        row = client.query("live", filter="id == 3", output_fields=["*"])[0]
+        client.delete("live", ids=[3])
+        client.insert("live", [{k: v for k, v in row.items() if k != "extra3"}], partition_name="odd")
+        request = Milvus._tried
+        monkeypatch.setattr(Milvus, "_tried", dying)
+        with pytest.raises(KeyboardInterrupt):
+            roll_back(aligner, store)
+        monkeypatch.undo()
+    with closing(open_store(url)) as store:
+        assert roll_back(aligner, store) == 0
+    rows = client.query("live", filter="id >= 0", output_fields=["id", "v"])
+    np.testing.assert_array_equal([row["v"] for row in sorted(rows, key=lambda row: row["id"])], vectors)
+    assert "extra3" not in others(client)[3]
+    assert sorted(client.list_collections()) == ["docs", f"docs__v__{aligner.artifact.id[:12]}"]
+
+
+def test_a_native_write_leaves_what_an_application_changes_meanwhile(
+    client: MilvusClient, aligner: OnnxAligner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(client, dynamic=True)
+    job, write = job_of(aligner.artifact), MilvusCollections.write_vectors
+
+    def late(self: Any, *arguments: Any) -> None:
+        client.upsert(
+            "live", [{"id": 3, "sizes": [7, 8], "extra3": "edited"}], partition_name="odd", partial_update=True
+        )
+        write(self, *arguments)
+
+    with closing(open_store(f"milvus://{tmp_path}/docs.db#live.v")) as store:
+        run_migration(aligner, store, options=OPTIONS)
+        cut_over(aligner, store, options=OPTIONS)
+        monkeypatch.setattr(MilvusCollections, "write_vectors", late)
+        store.write_native(job, ["3"], np.ones((1, aligner.artifact.target.dim), np.float32))
+        assert store.read_target(job, ["3"]).native.tolist() == [True]
+        assert list(sweep(aligner, store)) == []
+    record = others(client)[3]
+    assert (record["sizes"], record["extra3"], record[""]) == ([7, 8], "edited", "odd")
+
+
+def test_keys_with_any_characters(client: MilvusClient, aligner: OnnxAligner, tmp_path: Path) -> None:
+    keys = [f"a{character}b" for character in "\x00\x01\x02\x1f\x7f\t\n\r\b\f\"'\\{}%\u2028ü😀"]
+    schema, indexes = client.create_schema(), client.prepare_index_params()
+    schema.add_field("id", DataType.VARCHAR, max_length=64, is_primary=True)
+    schema.add_field("v", DataType.FLOAT_VECTOR, dim=DIM)
+    indexes.add_index("v", index_type="FLAT", metric_type="COSINE")
+    client.create_collection("docs", schema=schema, index_params=indexes)
+    client.create_alias("docs", "live")
+    vectors = np.random.default_rng(0).standard_normal((len(keys), DIM)).astype(np.float32)
+    client.insert("docs", [{"id": key, "v": vector.tolist()} for key, vector in zip(keys, vectors, strict=True)])
+    with closing(open_store(f"milvus://{tmp_path}/docs.db#live.v")) as store:
+        assert run_migration(aligner, store).rows == len(keys)
+        cut_over(aligner, store)
+        store.discard(job_of(aligner.artifact), keys[:-2])
+    assert sorted(row["id"] for row in client.query("live", filter="", limit=99)) == sorted(keys[-2:])
 
 
 def test_an_abort_leaves_the_collection_alone(client: MilvusClient, aligner: OnnxAligner, tmp_path: Path) -> None:
