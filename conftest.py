@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import typer.testing
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser
 
@@ -28,6 +30,14 @@ def _leave(namespace: dict[str, Any]) -> None:
 pytest_collect_file = Sybil(
     parsers=[PythonCodeBlockParser()], patterns=["*.md"], setup=_enter, teardown=_leave
 ).pytest()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_command_line() -> Iterator[None]:
+    """Build the commands once: typer's runner builds all of them anew for every call, which takes half of its time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typer.testing, "_get_command", cache(typer.main.get_command))
+        yield
 
 
 IMAGE_MATRIX = np.random.default_rng(0).standard_normal((3, 5)).astype(np.float32)

@@ -31,10 +31,10 @@ class Bucket(BaseHTTPRequestHandler):
     def do_PUT(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         with self.guard:
-            taken = self.headers.get("If-None-Match") == "*" and self.key() in self.objects
-            if not taken:
+            conflict = self.headers.get("If-None-Match") == "*" and self.key() in self.objects
+            if not conflict:
                 self.objects[self.key()] = body
-        self.answer(412 if taken else 200)
+        self.answer(412 if conflict else 200)
 
     def do_GET(self) -> None:
         query = parse_qs(urlsplit(self.path).query)

@@ -72,8 +72,8 @@ def test_every_public_value_shows_itself_in_short(name: str) -> None:
     if not inspect.isclass(thing) or getattr(thing, "_is_protocol", False):
         return
     assert thing.__repr__ is not object.__repr__, f"{name} shows its address"
-    own = thing.__dict__.get("__repr__")
-    generated = dataclasses.is_dataclass(thing) and (own is None or hasattr(own, "__wrapped__"))
+    method = thing.__dict__.get("__repr__")
+    generated = dataclasses.is_dataclass(thing) and (method is None or hasattr(method, "__wrapped__"))
     if generated and name != "Decision":  # its reasons are sentences to be read
         fields = [field.name for field in dataclasses.fields(thing) if any(each in str(field.type) for each in LONG)]
         assert not fields, f"{name} shows all of {', '.join(fields)}"

@@ -151,7 +151,7 @@ def test_a_refit_takes_the_validation_pairs_and_keeps_their_penalty() -> None:
     sums, held_out = (
         GramSums.of([(part.source.vectors, part.target.vectors)]) for part in (parts.train, parts.validation)
     )
-    everything = stack_pairs(parts.train, parts.validation)
-    linear = fit_affine(everything, parts.validation, penalty=choose_penalty(sums, held_out))
+    pairs = stack_pairs(parts.train, parts.validation)
+    linear = fit_affine(pairs, parts.validation, penalty=choose_penalty(sums, held_out))
     assert np.array_equal(again.weight, linear.weight)
-    assert np.allclose(again.mean, everything.source.vectors.mean(axis=0), atol=1e-6)
+    assert np.allclose(again.mean, pairs.source.vectors.mean(axis=0), atol=1e-6)

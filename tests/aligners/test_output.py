@@ -79,9 +79,9 @@ def reweighted_by_hand(aligner: Aligner, held_out: PairedEmbeddings, strength: f
     if held_out.labels is not None:
         within, freedom = np.zeros_like(spread), 0
         for label in sorted(set(held_out.labels.tolist())):
-            own = held_out.target.vectors[held_out.labels == label].astype(np.float64)
-            within += sum(np.outer(row, row) for row in own - own.mean(axis=0))
-            freedom += len(own) - 1
+            images = held_out.target.vectors[held_out.labels == label].astype(np.float64)
+            within += sum(np.outer(row, row) for row in images - images.mean(axis=0))
+            freedom += len(images) - 1
         spread = spread + within / freedom
     return np.linalg.inv(spread + strength * np.trace(spread) / len(spread) * np.eye(len(spread)))
 

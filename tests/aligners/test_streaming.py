@@ -48,8 +48,8 @@ def test_other_row_groups_in_the_two_files(tmp_path: Path) -> None:
     source, target = save(pairs, tmp_path, ".parquet")
     expected = stream_sums(source, target)
     pq.write_table(pq.read_table(target), target, row_group_size=50)
-    for result, wanted in zip(stream_sums(source, target), expected, strict=True):
-        assert_same(result, wanted)
+    for result, sums in zip(stream_sums(source, target), expected, strict=True):
+        assert_same(result, sums)
 
 
 def test_a_subject_falls_on_one_side_in_every_file(tmp_path: Path) -> None:
@@ -57,8 +57,8 @@ def test_a_subject_falls_on_one_side_in_every_file(tmp_path: Path) -> None:
     assert pairs.labels is not None
     sides = []
     for label in sorted(set(pairs.labels.tolist())):
-        own = np.flatnonzero(pairs.labels == label)
-        for rows in (own[:7], own[7:]):
+        images = np.flatnonzero(pairs.labels == label)
+        for rows in (images[:7], images[7:]):
             counts = [
                 part.count for part in stream_sums(*save(pairs.select(rows), tmp_path, ".parquet"), validation=0.5)
             ]

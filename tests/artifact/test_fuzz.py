@@ -152,14 +152,14 @@ def test_any_change_of_the_manifest_is_refused_or_is_another_id(
 
 
 def test_every_single_byte_of_the_manifest_counts(original: dict[str, bytes]) -> None:
-    data, seen = original[MANIFEST], {hashlib.sha256(original[MANIFEST]).hexdigest()}
+    data, identifiers = original[MANIFEST], {hashlib.sha256(original[MANIFEST]).hexdigest()}
     for at in range(len(data)):
         changed = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
         with contextlib.suppress(ArtifactError):
             parse_manifest(changed)
             identifier = hashlib.sha256(changed).hexdigest()
-            assert identifier not in seen
-            seen.add(identifier)
+            assert identifier not in identifiers
+            identifiers.add(identifier)
 
 
 @given(st.data())

@@ -41,12 +41,12 @@ class Rows:
     def write_native(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32]) -> int:
         if self.refuses & set(ids):
             raise StoreError("no room")
-        for gone in self.vanish & set(ids):
-            del self.vectors[gone]
-        kept = {each: vector for each, vector in zip(ids, vectors, strict=True) if each not in self.vanish}
-        self.vectors |= kept
-        self.native |= kept.keys()
-        return len(kept)
+        for lost_id in self.vanish & set(ids):
+            del self.vectors[lost_id]
+        embedded_rows = {each: vector for each, vector in zip(ids, vectors, strict=True) if each not in self.vanish}
+        self.vectors |= embedded_rows
+        self.native |= embedded_rows.keys()
+        return len(embedded_rows)
 
 
 RNG = np.random.default_rng(5)

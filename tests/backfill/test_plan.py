@@ -128,12 +128,12 @@ def save(plan: BackfillPlan, folder: Path) -> Path:
 
 def test_a_plan_survives_the_disk(curve: BackfillCurve, tmp_path: Path) -> None:
     plan = plan_backfill(IDS, Budget(rows=12), native_items=20, curve=curve)
-    kept, ids = read_plan(save(plan, tmp_path))
+    copy, ids = read_plan(save(plan, tmp_path))
     assert ids == IDS[:12]
-    assert (kept.count, kept.order, kept.source, kept.ids_file) == (12, "random", "old@1", "ids.txt")
-    assert kept.sentence == plan.sentence
-    assert kept.curve is not None
-    assert kept.curve["kind"] == "backfill_curve"
+    assert (copy.count, copy.order, copy.source, copy.ids_file) == (12, "random", "old@1", "ids.txt")
+    assert copy.sentence == plan.sentence
+    assert copy.curve is not None
+    assert copy.curve["kind"] == "backfill_curve"
     (tmp_path / "moved").mkdir()
     for name in ("plan.json", "ids.txt"):
         (tmp_path / name).rename(tmp_path / "moved" / name)

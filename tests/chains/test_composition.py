@@ -248,15 +248,15 @@ def test_measuring_refuses_what_does_not_fit(versions: dict[str, Embeddings], tm
 
 
 def test_real_text_vectors_through_a_middle_space(shared_data: Path, tmp_path: Path) -> None:
-    made = {}
+    versions = {}
     for version, model in (("3", "static64"), ("11", "para_l3"), ("46.4", "minilm")):
         vectors = np.load(shared_data / "text" / f"cranfield_{model}_docs.npy")
         array = np.flatnonzero(np.linalg.norm(np.load(shared_data / "text" / "cranfield_static64_docs.npy"), axis=1))
         where = SpaceVersion(name="text", version=version, dim=vectors.shape[1], normalized=True)
-        made[version] = Embeddings(vectors[array], [str(row) for row in array], where)
-    steps = [fit(made, "3", "11", tmp_path), fit(made, "11", "46.4", tmp_path)]
-    direct = fit(made, "3", "46.4", tmp_path)
-    report = evaluate_path(steps, direct, PairedEmbeddings(made["3"], made["46.4"]))
+        versions[version] = Embeddings(vectors[array], [str(row) for row in array], where)
+    steps = [fit(versions, "3", "11", tmp_path), fit(versions, "11", "46.4", tmp_path)]
+    direct = fit(versions, "3", "46.4", tmp_path)
+    report = evaluate_path(steps, direct, PairedEmbeddings(versions["3"], versions["46.4"]))
     assert report.pairs > 250
     assert 0.3 < report.direct.value < 1.0
     assert report.ratio is not None

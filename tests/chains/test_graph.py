@@ -124,14 +124,14 @@ def test_retired_aligners_and_spaces_are_on_no_path(registry: Registry) -> None:
 
 
 def test_the_mermaid_picture_shows_spaces_labels_and_what_is_retired(registry: Registry) -> None:
-    gone = registry.list_aligners()[0]
-    registry.retire(gone.id)
+    entry = registry.list_aligners()[0]
+    registry.retire(entry.id)
     registry.retire("facenet@16")
     registry.promote("canary", registry.list_aligners()[0].id)
     lines = to_mermaid(registry).splitlines()
     assert lines[0] == "flowchart LR"
     assert '    s3["facenet@46.4<br>production"]' in lines
-    assert f'    s0 -.->|"affine {gone.id[:6]}, 0.900"| s3' in lines
+    assert f'    s0 -.->|"affine {entry.id[:6]}, 0.900"| s3' in lines
     assert any("-->" in line and ", 0.900, canary" in line for line in lines)
     assert lines[-1] == "    class s1 retired"
 

@@ -31,8 +31,8 @@ def table() -> Table:
 @pytest.mark.parametrize("terminal", [False, True])
 def test_text_is_never_markup_and_controls_are_shown(renderable: Any, terminal: bool) -> None:
     stream = io.StringIO()
-    made = console_module._PlainConsole(file=stream, width=200, force_terminal=terminal, color_system=None)
-    made.print(renderable)
+    console = console_module._PlainConsole(file=stream, width=200, force_terminal=terminal, color_system=None)
+    console.print(renderable)
     printed = stream.getvalue()
     stripped = SHOWN.replace(r"\x07", "").replace(r"\r", "")  # rich leaves these two out of a Text
     assert SHOWN in printed or stripped in printed

@@ -24,8 +24,8 @@ TEXTS = 100
 
 
 def read_short(limit: int) -> list[Docstring]:
-    """Read numpy's docstrings alone, and the beginnings of them: the models are real, and take their time."""
-    return [replace(text, body=text.body[:200]) for text in read_docstrings(limit, packages=["numpy"])]
+    """Read two small packages alone, and the beginnings of their docstrings: the models are real."""
+    return [replace(text, body=text.body[:200]) for text in read_docstrings(limit, packages=["unittest", "numpy.ma"])]
 
 
 @pytest.fixture(scope="module")

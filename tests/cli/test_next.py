@@ -66,11 +66,11 @@ def test_the_line_is_followed_to_its_end(tmp_path: Path, monkeypatch: pytest.Mon
     files = {"OLD-QUERIES.parquet": "old-queries.parquet", "NEW-QUERIES.parquet": "new-queries.parquet"}
     result = CliRunner().invoke(app, [{**files, "QRELS.tsv": "qrels.tsv"}.get(word, word) for word in words])
     assert result.exit_code == 0, result.stderr
-    words, seen = ["migrate", "plan", "old-to-new", gallery], []
+    words, commands = ["migrate", "plan", "old-to-new", gallery], []
     while words[1] != "drop-old":
-        seen.append(words[1])
+        commands.append(words[1])
         (words,) = follow(words)
-    assert seen == ["plan", "run", "verify", "cutover", "sweep"]
+    assert commands == ["plan", "run", "verify", "cutover", "sweep"]
     end = CliRunner().invoke(app, words)
     assert "The migration is finished." in end.stdout
     assert pq.read_table("gallery.parquet").num_rows == len(TEXTS)

@@ -29,10 +29,10 @@ with show_step("Building the index", lambda: "loading tuples, 45%"):
 
 def run_on_terminal(code: str) -> str:
     """Run Python with a terminal of 100 columns for its messages, and return what that was sent."""
-    ours, theirs = pty.openpty()
+    ours, terminal = pty.openpty()
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100"}
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=theirs, stderr=theirs, env=environment)
-    os.close(theirs)
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=terminal, stderr=terminal, env=environment)
+    os.close(terminal)
     parts: list[bytes] = []
     while True:
         try:

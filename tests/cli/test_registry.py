@@ -58,11 +58,11 @@ def versions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def artifacts(versions: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
     folder = tmp_path_factory.mktemp("artifacts")
-    made = {}
+    result = {}
     for source, target, low in (("3", "11", 0.95), ("11", "46.4", 0.95), ("3", "46.4", 0.8)):
         sides = [Embeddings.load(versions[version]) for version in (source, target)]
         split = split_pairs(PairedEmbeddings(*sides))
-        made[f"{source}-{target}"] = save_artifact(
+        result[f"{source}-{target}"] = save_artifact(
             fit_affine(split.train, split.validation),
             folder / f"{source}-{target}",
             source=sides[0].space,
@@ -70,17 +70,17 @@ def artifacts(versions: dict[str, Path], tmp_path_factory: pytest.TempPathFactor
             split=split,
             metrics=[Metric(name="retention", value=0.97, low=low, high=1.0, count=40)],
         )
-    return made
+    return result
 
 
 @pytest.fixture
 def team(tmp_path: Path, artifacts: dict[str, Artifact], monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     path = tmp_path / "team"
-    made = Registry(path, create=True)
+    registry = Registry(path, create=True)
     for artifact in artifacts.values():
-        made.publish(artifact)
-    made.promote("production", "facenet@46.4")
+        registry.publish(artifact)
+    registry.promote("production", "facenet@46.4")
     return path
 
 
@@ -88,21 +88,21 @@ def test_from_nothing_to_a_published_artifact(tmp_path: Path, artifacts: dict[st
     team = tmp_path / "team"
     assert as_json("init", team) == {"registry": str(team)}
     assert "There is a registry at" in said("init", team)
-    made = artifacts["3-11"]
-    published = as_json("publish", team, made.path)["published"]
-    assert published == [{"id": made.id, "source": "facenet@3", "target": "facenet@11"}]
-    assert "facenet@3 → facenet@11 (affine)" in run("publish", team, made.path).stdout
-    fetched = as_json("get", team, made.id[:8], tmp_path / "fetched")
-    assert fetched == {"id": made.id, "path": str(tmp_path / "fetched")}
-    assert read_artifact(tmp_path / "fetched").id == made.id
-    assert "is at" in said("get", team, made.id[:8], tmp_path / "fetched")
+    artifact = artifacts["3-11"]
+    published = as_json("publish", team, artifact.path)["published"]
+    assert published == [{"id": artifact.id, "source": "facenet@3", "target": "facenet@11"}]
+    assert "facenet@3 → facenet@11 (affine)" in run("publish", team, artifact.path).stdout
+    fetched = as_json("get", team, artifact.id[:8], tmp_path / "fetched")
+    assert fetched == {"id": artifact.id, "path": str(tmp_path / "fetched")}
+    assert read_artifact(tmp_path / "fetched").id == artifact.id
+    assert "is at" in said("get", team, artifact.id[:8], tmp_path / "fetched")
 
 
 def test_a_pair_is_published_as_two_aligners(tmp_path: Path, artifacts: dict[str, Artifact]) -> None:
     pair = tmp_path / "pair"
     pair.mkdir()
-    for name, made in (("forward", artifacts["3-46.4"]), ("backward", artifacts["11-46.4"])):
-        (pair / name).symlink_to(made.path)
+    for name, artifact in (("forward", artifacts["3-46.4"]), ("backward", artifacts["11-46.4"])):
+        (pair / name).symlink_to(artifact.path)
     run("init", tmp_path / "team")
     assert len(as_json("publish", tmp_path / "team", pair)["published"]) == 2
 
@@ -124,8 +124,8 @@ def test_a_space_is_registered_with_its_reference(tmp_path: Path, versions: dict
 
 
 def test_lists_and_trees(team: Path, artifacts: dict[str, Artifact]) -> None:
-    made = artifacts["3-46.4"]
-    run("retire", team, made.id[:10])
+    artifact = artifacts["3-46.4"]
+    run("retire", team, artifact.id[:10])
     listed = as_json("list", team)
     assert [space["id"] for space in listed["spaces"]] == ["facenet@11", "facenet@3", "facenet@46.4"]
     assert listed["labels"] == {"production": "facenet@46.4"}
@@ -136,7 +136,7 @@ def test_lists_and_trees(team: Path, artifacts: dict[str, Artifact]) -> None:
     assert "≥ 0.950" in table
     assert "affine (retired)" in table
     tree = run("show", team).stdout
-    assert f"→ facenet@46.4  affine {made.id[:12]}, retention ≥ 0.800 retired" in tree
+    assert f"→ facenet@46.4  affine {artifact.id[:12]}, retention ≥ 0.800 retired" in tree
     assert "facenet@46.4  6-d, cosine  production" in tree
     assert len(as_json("show", team)["aligners"]) == 3
     assert run("show", team, "--mermaid").stdout.startswith("flowchart LR\n")

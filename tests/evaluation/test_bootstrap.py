@@ -27,13 +27,13 @@ def series(count: int = 80) -> tuple[np.ndarray, np.ndarray]:
 
 def test_the_value_is_that_of_the_data_and_lies_inside() -> None:
     left, right = series()
-    for made, value in (
+    for estimate, value in (
         (bootstrap_mean(left, seed=0), left.mean()),
         (bootstrap_difference(left, right, seed=0), left.mean() - right.mean()),
         (bootstrap_ratio(left, right, seed=0), left.mean() / right.mean()),
     ):
-        assert made.value == pytest.approx(value)
-        assert made.low < made.value < made.high
+        assert estimate.value == pytest.approx(value)
+        assert estimate.low < estimate.value < estimate.high
 
 
 def test_the_same_seed_gives_the_same_interval() -> None:
@@ -63,13 +63,13 @@ def test_intervals_agree_with_scipy() -> None:
         bootstrap_difference(left, right, seed=0): ((left, right), lambda x, y, axis: (x - y).mean(axis=axis)),
         bootstrap_ratio(left, right, seed=0): ((left, right), lambda x, y, axis: x.mean(axis=axis) / y.mean(axis=axis)),
     }
-    for made, (data, statistic) in statistics.items():
+    for estimate, (data, statistic) in statistics.items():
         expected = stats.bootstrap(
             data, statistic, paired=True, vectorized=True, method="percentile", n_resamples=4_000, rng=1
         ).confidence_interval
         width = expected.high - expected.low
-        assert made.low == pytest.approx(expected.low, abs=0.1 * width)
-        assert made.high == pytest.approx(expected.high, abs=0.1 * width)
+        assert estimate.low == pytest.approx(expected.low, abs=0.1 * width)
+        assert estimate.high == pytest.approx(expected.high, abs=0.1 * width)
 
 
 def test_a_mean_is_covered_about_as_often_as_promised() -> None:

@@ -18,13 +18,13 @@ def vectors(rows: int, dim: int, *, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(rows, dim)).astype(np.float32)
 
 
-def naive(queries, gallery, k, similarity, own=None):
+def naive(queries, gallery, k, similarity, own_rows=None):
     """Score everything exactly, then sort by score and row."""
     q, n = len(queries), len(gallery)
     scores = row_scores(np.repeat(queries, n, axis=0), np.tile(gallery, (q, 1)), similarity).reshape(q, n)
     rows = np.tile(np.arange(n), (q, 1))
-    if own is not None:
-        for query, row in enumerate(own):
+    if own_rows is not None:
+        for query, row in enumerate(own_rows):
             if row >= 0:
                 scores[query, row], rows[query, row] = -np.inf, n
     order = np.lexsort((rows, -scores), axis=1)[:, : min(k, n)]
@@ -61,9 +61,9 @@ def test_search_equals_the_naive_loop(data: st.DataObject) -> None:
     gallery = np.array(data.draw(st.lists(st.lists(numbers, min_size=dim, max_size=dim), min_size=rows, max_size=rows)))
     queries = gallery[: data.draw(st.integers(1, 8))].astype(np.float32)
     gallery = gallery.astype(np.float32)
-    own = np.arange(len(queries)) if data.draw(st.booleans()) else None
-    hits = search(queries, gallery, k=k, similarity=similarity, exclude_self=own)
-    expected = naive(queries, gallery, k, similarity, own)
+    own_rows = np.arange(len(queries)) if data.draw(st.booleans()) else None
+    hits = search(queries, gallery, k=k, similarity=similarity, exclude_self=own_rows)
+    expected = naive(queries, gallery, k, similarity, own_rows)
     np.testing.assert_array_equal(hits[0], expected[0])
     np.testing.assert_array_equal(hits[1], expected[1])
 
@@ -134,6 +134,6 @@ def test_bad_input() -> None:
         search(vectors(2, 3), vectors(4, 3), k=0, similarity="dot")
     with pytest.raises(InputError, match=r"vectors of one length. Got \(2, 3\) and \(4, 5\)"):
         search(vectors(2, 3), vectors(4, 5), k=1, similarity="dot")
-    for own in ([0], [0, 4], [0, -2], [0.0, 1.0]):
+    for own_rows in ([0], [0, 4], [0, -2], [0.0, 1.0]):
         with pytest.raises(InputError, match="exclude_self must give each of 2 queries its gallery row, 0 to 3, or -1"):
-            search(vectors(2, 3), vectors(4, 3), k=1, similarity="dot", exclude_self=own)
+            search(vectors(2, 3), vectors(4, 3), k=1, similarity="dot", exclude_self=own_rows)

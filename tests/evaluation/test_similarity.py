@@ -61,12 +61,12 @@ def test_scores_equal_scipy(similarity: Similarity) -> None:
 @pytest.mark.parametrize("kind", ["normal", "positive", "biased"])
 def test_no_score_is_further_from_the_exact_one_than_the_bound(similarity: Similarity, dim: int, kind: str) -> None:
     rng = np.random.default_rng(dim)
-    made = rng.normal(size=(2, 120, dim))
+    rows = rng.normal(size=(2, 120, dim))
     if kind == "positive":
-        made = np.abs(made)
+        rows = np.abs(rows)
     elif kind == "biased":
-        made = made * (rng.random(made.shape) < 0.1) + 1e-3
-    queries, gallery = made.astype(np.float32)
+        rows = rows * (rng.random(rows.shape) < 0.1) + 1e-3
+    queries, gallery = rows.astype(np.float32)
     exact = row_scores(np.repeat(queries, 120, axis=0), np.tile(gallery, (120, 1)), similarity).reshape(120, 120)
     error = np.abs(pairwise_scores(queries, gallery, similarity).astype(np.float64) - exact)
     assert (error <= rounding_bound(queries, gallery, similarity)[:, np.newaxis]).all()

@@ -39,14 +39,14 @@ def test_the_covariance_is_ledoit_and_wolfs(count: int) -> None:
 
 
 def test_it_is_the_mahalanobis_distance_over_the_held_out_median(split: PairSplit, tmp_path: Path) -> None:
-    served = OnnxAligner(save(split, tmp_path / "a"))
+    aligner = OnnxAligner(save(split, tmp_path / "a"))
     train, test = (part.source.vectors.astype(np.float64) for part in (split.train, split.test))
     mean = train.mean(axis=0)
     inverse = np.linalg.inv(ledoit_wolf(train - mean, assume_centered=True)[0])
     distances = np.sqrt(np.einsum("ij,jk,ik->i", test - mean, inverse, test - mean))
-    result = served.convertibility(split.test.source.vectors)
+    result = aligner.convertibility(split.test.source.vectors)
     assert np.allclose(result, distances / np.median(distances), rtol=1e-4)
-    calibration = served.artifact.manifest.calibration[CONVERTIBILITY]
+    calibration = aligner.artifact.manifest.calibration[CONVERTIBILITY]
     assert isinstance(calibration, dict)
     assert calibration["count"] == len(test)
     assert isinstance(calibration["quantiles"], dict)
@@ -54,34 +54,34 @@ def test_it_is_the_mahalanobis_distance_over_the_held_out_median(split: PairSpli
 
 
 def test_what_is_far_from_the_pairs_scores_high_alone_and_in_a_batch(split: PairSplit, tmp_path: Path) -> None:
-    served = OnnxAligner(save(split, tmp_path / "a"), threads=1)
+    aligner = OnnxAligner(save(split, tmp_path / "a"), threads=1)
     rows = np.resize(split.test.source.vectors, (9_000, 12))
-    result = served.convertibility(rows)
+    result = aligner.convertibility(rows)
     assert result.shape == (9_000,)
     assert result.dtype == np.float32
-    assert served.convertibility(20 * rows[:50]).min() > np.max(result)
-    assert served.convertibility(rows[3]).shape == ()
-    assert np.allclose(served.convertibility(rows[3]), result[3], rtol=1e-5)
-    assert served.convertibility(rows[:0]).shape == (0,)
+    assert aligner.convertibility(20 * rows[:50]).min() > np.max(result)
+    assert aligner.convertibility(rows[3]).shape == ()
+    assert np.allclose(aligner.convertibility(rows[3]), result[3], rtol=1e-5)
+    assert aligner.convertibility(rows[:0]).shape == (0,)
 
 
 @pytest.mark.parametrize("int8", [False, True])
 def test_transform_does_not_compute_it(split: PairSplit, tmp_path: Path, int8: bool) -> None:
-    served = OnnxAligner(save(split, tmp_path / "a", int8=int8))
-    assert [output.name for output in served._session.get_outputs()] == ["converted"]
-    assert [output.name for output in served._convertibility_session.get_outputs()] == [CONVERTIBILITY]
-    whole = onnx.load_model_from_string(served.artifact.graph()).graph
-    own = [node.op_type for node in whole.node if node.name.split(".")[0] == CONVERTIBILITY]
-    assert own == ["Sub", "MatMul", "ReduceL2"]  # float32, also where the map is int8
+    aligner = OnnxAligner(save(split, tmp_path / "a", int8=int8))
+    assert [output.name for output in aligner._session.get_outputs()] == ["converted"]
+    assert [output.name for output in aligner._convertibility_session.get_outputs()] == [CONVERTIBILITY]
+    whole = onnx.load_model_from_string(aligner.artifact.graph()).graph
+    operators = [node.op_type for node in whole.node if node.name.split(".")[0] == CONVERTIBILITY]
+    assert operators == ["Sub", "MatMul", "ReduceL2"]  # float32, also where the map is int8
     rows = split.test.source.vectors
     plain = save(split, tmp_path / "b", int8=False)
-    assert np.array_equal(served.convertibility(rows), OnnxAligner(plain).convertibility(rows))
+    assert np.array_equal(aligner.convertibility(rows), OnnxAligner(plain).convertibility(rows))
 
 
 def test_each_of_a_pair_reads_its_own_side(split: PairSplit, tmp_path: Path) -> None:
     pair = fit_canonical(split.train)
     shared = split.train.target.space.model_copy(update={"name": "shared", "dim": pair.forward_map.target_dim})
-    both = save_aligner_pair(
+    artifacts = save_aligner_pair(
         pair,
         tmp_path / "pair",
         old=split.train.source.space,
@@ -89,7 +89,7 @@ def test_each_of_a_pair_reads_its_own_side(split: PairSplit, tmp_path: Path) -> 
         shared=shared,
         split=split,
     )
-    for artifact, side in zip(both, (split.test.source, split.test.target), strict=True):
+    for artifact, side in zip(artifacts, (split.test.source, split.test.target), strict=True):
         assert np.median(OnnxAligner(artifact).convertibility(side.vectors)) == pytest.approx(1.0, rel=1e-3)
 
 

@@ -119,10 +119,10 @@ def test_numbers_that_are_not_finite_are_a_failed_item(value: float) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda found: found[:, :2], r"shape \(2, 3\). Got ndarray of shape \(2, 2\) and dtype float32"),
-        (lambda found: found[:1], r"Got ndarray of shape \(1, 3\)"),
-        (lambda found: found.astype(np.float64), "dtype float64"),
-        (lambda found: found.tolist(), "Got list of shape None"),
+        (lambda vectors: vectors[:, :2], r"shape \(2, 3\). Got ndarray of shape \(2, 2\) and dtype float32"),
+        (lambda vectors: vectors[:1], r"Got ndarray of shape \(1, 3\)"),
+        (lambda vectors: vectors.astype(np.float64), "dtype float64"),
+        (lambda vectors: vectors.tolist(), "Got list of shape None"),
     ],
 )
 def test_what_is_not_a_float32_array_of_the_space_is_refused(change: Callable[[Any], Any], message: str) -> None:
@@ -164,14 +164,14 @@ def test_a_good_extractor_passes() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda found: found[:, :2], "must return shape"),
-        (lambda found: found.astype(np.float64), "must return float32"),
-        (lambda found: found * np.float32(np.nan), "must return finite"),
-        (lambda found: found * 0, "must not return zeros"),
-        (lambda found: found * 0 + 1, "different items must get different vectors"),
-        (lambda found: found + np.float32(len(found)), "one item alone"),
-        (lambda found: found + np.linspace(0, 1, len(found), dtype=np.float32)[:, np.newaxis], "one item alone"),
-        (lambda found: found if len(found) else found.reshape(0, 3).astype(np.float64), "no items must give"),
+        (lambda vectors: vectors[:, :2], "must return shape"),
+        (lambda vectors: vectors.astype(np.float64), "must return float32"),
+        (lambda vectors: vectors * np.float32(np.nan), "must return finite"),
+        (lambda vectors: vectors * 0, "must not return zeros"),
+        (lambda vectors: vectors * 0 + 1, "different items must get different vectors"),
+        (lambda vectors: vectors + np.float32(len(vectors)), "one item alone"),
+        (lambda vectors: vectors + np.linspace(0, 1, len(vectors), dtype=np.float32)[:, np.newaxis], "one item alone"),
+        (lambda vectors: vectors if len(vectors) else vectors.reshape(0, 3).astype(np.float64), "no items must give"),
     ],
 )
 def test_a_bad_extractor_is_told_what_is_wrong(change: Callable[[Any], Any], message: str) -> None:

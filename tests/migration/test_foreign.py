@@ -33,29 +33,29 @@ def space(dim: int, seed: int, rows: int = 600, *, decay: float = 1.0) -> np.nda
 
 @pytest.mark.parametrize("dim", [48, 128, 384])
 def test_rows_of_another_space_are_found_and_own_ones_are_not(dim: int) -> None:
-    own, other = space(dim, 1), space(dim, 2)
-    judgement = foreign_rows(own[:KNOWN], np.concatenate([own[KNOWN:], other]))
+    known, other = space(dim, 1), space(dim, 2)
+    judgement = foreign_rows(known[:KNOWN], np.concatenate([known[KNOWN:], other]))
     assert judgement is not None
     foreign, alarms = judgement
     assert alarms <= 0.05
-    assert foreign[: len(own) - KNOWN].mean() <= 0.02
-    assert foreign[len(own) - KNOWN :].mean() >= 0.95
+    assert foreign[: len(known) - KNOWN].mean() <= 0.02
+    assert foreign[len(known) - KNOWN :].mean() >= 0.95
 
 
 def test_length_and_the_orientation_of_the_whole_space_do_not_matter() -> None:
-    own, other = space(64, 1), space(64, 2)
-    rows = np.concatenate([own[KNOWN:], other])
+    known, other = space(64, 1), space(64, 2)
+    rows = np.concatenate([known[KNOWN:], other])
     rotation = np.linalg.qr(np.random.default_rng(5).standard_normal((64, 64)))[0].astype(np.float32)
-    first = foreign_rows(own[:KNOWN], rows)
-    second = foreign_rows(own[:KNOWN] * 7 @ rotation, rows * 0.3 @ rotation)
+    first = foreign_rows(known[:KNOWN], rows)
+    second = foreign_rows(known[:KNOWN] * 7 @ rotation, rows * 0.3 @ rotation)
     assert first is not None
     assert second is not None
     assert (first[0] == second[0]).mean() > 0.99
 
 
 def test_a_space_without_preferred_directions_cannot_be_told() -> None:
-    own = np.random.default_rng(0).standard_normal((600, 128)).astype(np.float32)
-    assert foreign_rows(own[:KNOWN], own[KNOWN:]) is None
+    known = np.random.default_rng(0).standard_normal((600, 128)).astype(np.float32)
+    assert foreign_rows(known[:KNOWN], known[KNOWN:]) is None
 
 
 def test_the_share_of_false_alarms_is_that_of_judging_each_by_the_others() -> None:
@@ -80,25 +80,25 @@ def test_a_gallery_of_two_models_is_not_converted_unless_that_is_accepted(tmp_pa
         SpaceVersion(name="structured", version=version, dim=dim, similarity="cosine")
         for version, dim in (("1", 48), ("2", 16))
     )
-    own, other, matrix = space(48, 1), space(48, 2, rows=60), np.eye(16, 48)
-    ids = [f"item {row}" for row in range(len(own))]
-    converted = (own @ matrix.T).astype(np.float32)
-    pairs = pair_embeddings(Embeddings(own, ids, old), Embeddings(converted, ids, new))
+    known, other, matrix = space(48, 1), space(48, 2, rows=60), np.eye(16, 48)
+    ids = [f"item {row}" for row in range(len(known))]
+    converted = (known @ matrix.T).astype(np.float32)
+    pairs = pair_embeddings(Embeddings(known, ids, old), Embeddings(converted, ids, new))
     path = tmp_path / "old-to-new"
     aligner = AffineAligner(matrix, np.zeros(16))
     artifact = OnnxAligner(save_artifact(aligner, path, source=old, target=new, split=split_pairs(pairs)), threads=1)
     database = lancedb.connect(tmp_path / "gallery")
-    for name, vectors in (("alone", own), ("mixed", np.concatenate([own, other]))):
+    for name, vectors in (("alone", known), ("mixed", np.concatenate([known, other]))):
         numbers = pa.array(range(len(vectors)))
         column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), 48)
         database.create_table(name, pa.table({"id": numbers, "vector": column}))
     address = f"lancedb://{tmp_path / 'gallery'}"
     with closing(open_store(f"{address}#alone.vector?key=id")) as store:
         assert not plan_migration(artifact, store).obstacles
-        assert run_migration(artifact, store).rows == len(own)
+        assert run_migration(artifact, store).rows == len(known)
     with closing(open_store(f"{address}#mixed.vector?key=id")) as store:
         obstacles = plan_migration(artifact, store).obstacles
         assert [obstacle.acceptable for obstacle in obstacles] == [True]
         with pytest.raises(MigrationError, match="sampled rows do not look like vectors of structured@1"):
             run_migration(artifact, store)
-        assert run_migration(artifact, store, options=RunOptions(accept_changes=True)).rows == len(own) + len(other)
+        assert run_migration(artifact, store, options=RunOptions(accept_changes=True)).rows == len(known) + len(other)

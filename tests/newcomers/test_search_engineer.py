@@ -116,10 +116,10 @@ def test_a_langchain_collection_reaches_the_new_model(
         )
 
     texts = TEXTS[::2]
-    before = open_collection(old=True)
-    before.add_texts(texts, ids=[f"text-{row}" for row in range(len(texts))])
+    collection = open_collection(old=True)
+    collection.add_texts(texts, ids=[f"text-{row}" for row in range(len(texts))])
     questions = texts[::40]
-    assert [before.similarity_search(text, k=1)[0].page_content for text in questions] == questions
+    assert [collection.similarity_search(text, k=1)[0].page_content for text in questions] == questions
 
     gallery = "postgresql:///app#langchain_pg_embedding.embedding"
     page = PAGE.read_text(encoding="utf-8")
@@ -134,7 +134,7 @@ def test_a_langchain_collection_reaches_the_new_model(
     after = open_collection(old=False, declares=space)
     assert [after.similarity_search(text, k=1)[0].page_content for text in questions] == questions
     with pytest.raises(sqlalchemy.exc.IntegrityError, match=f"connect with options=-c embcompat.space={space}"):
-        before.add_texts(["A green wooden chair for children."], ids=["late"])
+        collection.add_texts(["A green wooden chair for children."], ids=["late"])
     after.add_texts(["A green wooden lamp for children."], ids=["late"])
     assert (
         after.similarity_search("A green wooden lamp for children.", k=1)[0].page_content

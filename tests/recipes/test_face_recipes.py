@@ -36,8 +36,8 @@ def smoke(recipe: ModuleType, output: Path, capsys: pytest.CaptureFixture[str]) 
 
 class TestLifeCycle:
     def test_smoke(self, load: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        found, printed = smoke(load("life_cycle"), tmp_path, capsys)
-        assert list(found["versions"]) == ["11", "16", "27", "46.4"]
+        result, printed = smoke(load("life_cycle"), tmp_path, capsys)
+        assert list(result["versions"]) == ["11", "16", "27", "46.4"]
         assert "30,775" not in printed, "not beside the paper's figures"
 
     def test_scenario_1_is_near_table_1(self, load: Any) -> None:
@@ -62,12 +62,12 @@ class TestLifeCycle:
 
     def test_versions_embed_the_same_images_of_the_same_people(self, load: Any) -> None:
         life_cycle = load("life_cycle")
-        made = life_cycle.simulate(["46.4", "3"], 50, part="test", seed=3)
-        assert list(made) == ["46.4", "3"]
-        assert made["3"].ids.tolist() == made["46.4"].ids.tolist()
+        versions = life_cycle.simulate(["46.4", "3"], 50, part="test", seed=3)
+        assert list(versions) == ["46.4", "3"]
+        assert versions["3"].ids.tolist() == versions["46.4"].ids.tolist()
         alone = life_cycle.simulate(["3"], 50, part="test", seed=3)["3"]
-        assert np.array_equal(alone.vectors, made["3"].vectors)
-        assert not np.allclose(made["3"].vectors, made["46.4"].vectors, atol=0.1)
+        assert np.array_equal(alone.vectors, versions["3"].vectors)
+        assert not np.allclose(versions["3"].vectors, versions["46.4"].vectors, atol=0.1)
 
     def test_train_and_test_share_no_one(self, load: Any) -> None:
         train, test = (load("life_cycle").simulate(["11"], 50, part=part, seed=0)["11"] for part in ("train", "test"))
@@ -93,11 +93,11 @@ class TestLifeCycle:
 
     def test_steps_multiply_to_what_the_table_says_of_the_whole_way(self, load: Any) -> None:
         calibrate = load("calibrate_life_cycle")
-        kept, whole = calibrate.kept_parts(), calibrate.shared_parts(calibrate.STEP_TO_46)
+        shares, whole = calibrate.kept_parts(), calibrate.shared_parts(calibrate.STEP_TO_46)
         for part in range(2):
-            assert kept["16"][part] * kept["27"][part] * kept["46.4"][part] == pytest.approx(whole[part])
+            assert shares["16"][part] * shares["27"][part] * shares["46.4"][part] == pytest.approx(whole[part])
         versions = load("life_cycle").read_versions()
-        for name, (person, image) in kept.items():
+        for name, (person, image) in shares.items():
             assert versions[name].kept_identity == pytest.approx(person, abs=1e-5)
             assert versions[name].kept_image == pytest.approx(image, abs=1e-5)
 
@@ -114,10 +114,10 @@ class TestLifeCycle:
 
 class TestTable1:
     def test_smoke(self, load: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        found, printed = smoke(load("table1"), tmp_path, capsys)
-        names = list(found["cells"])
+        result, printed = smoke(load("table1"), tmp_path, capsys)
+        names = list(result["cells"])
         assert [name.split(":")[0] for name in names] == ["simulated", "LFW, raw"]
-        for cell in found["cells"].values():
+        for cell in result["cells"].values():
             assert list(cell["scenarios"]) == ["S1", "S2", "S3", "S4"]
             assert cell["scenarios"]["S1"]["frr"] == pytest.approx(0.05, abs=0.01)
             assert cell["paper"] is None
@@ -138,8 +138,8 @@ class TestTable1:
     ) -> None:
         table1 = load("table1")
         ran: list[str] = []
-        kept = {"most_epochs": 2, "scenarios": {}, "paper": None}
-        monkeypatch.setattr(table1, "run", lambda job, _: ran.append(job.name) or kept)
+        figures = {"most_epochs": 2, "scenarios": {}, "paper": None}
+        monkeypatch.setattr(table1, "run", lambda job, _: ran.append(job.name) or figures)
         monkeypatch.setattr(table1, "has_gpu", lambda: False)
         for _ in range(2):
             table1.main(["--output", str(tmp_path), "--epochs", "2", "--parts", "simulated"])
@@ -153,9 +153,9 @@ class TestTable1:
 
 class TestFigures:
     def test_smoke(self, load: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        found, _ = smoke(load("figures"), tmp_path, capsys)
-        assert found["files"] == [f"figure{number}.{ending}" for number in range(1, 5) for ending in ("svg", "png")]
-        for name in found["files"]:
+        result, _ = smoke(load("figures"), tmp_path, capsys)
+        assert result["files"] == [f"figure{number}.{ending}" for number in range(1, 5) for ending in ("svg", "png")]
+        for name in result["files"]:
             assert (tmp_path / name).stat().st_size > 5_000
 
     def test_the_same_picture_is_the_same_bytes(self, load: Any, tmp_path: Path) -> None:
@@ -197,13 +197,13 @@ class TestFigures:
 
 class TestSeveralVersions:
     def test_smoke(self, load: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        found, _ = smoke(load("several_versions"), tmp_path, capsys)
-        assert list(found["equation_1"]) == ["16", "27"]
-        assert "composed" not in found["equation_1"]["27"], "one step is the direct way"
-        assert list(found["equation_2"]) == ["16, 27"]
-        assert found["native"]["frr"] == pytest.approx(0.05, abs=0.01)
-        assert found["native"]["far_at_frr"] <= found["one_gallery"]["far_at_frr"]
-        values = np.array(found["compatibility"]["values"])
+        result, _ = smoke(load("several_versions"), tmp_path, capsys)
+        assert list(result["equation_1"]) == ["16", "27"]
+        assert "composed" not in result["equation_1"]["27"], "one step is the direct way"
+        assert list(result["equation_2"]) == ["16, 27"]
+        assert result["native"]["frr"] == pytest.approx(0.05, abs=0.01)
+        assert result["native"]["far_at_frr"] <= result["one_gallery"]["far_at_frr"]
+        values = np.array(result["compatibility"]["values"])
         assert values.shape == (3, 3)
         assert (values.diagonal() >= values.min(axis=1)).all()
 
@@ -229,9 +229,9 @@ def test_the_figures_of_table_1_are_those_recorded() -> None:
     text = (ROOT / "recipes" / "README.md").read_text()
     recorded = json.loads((EXPECTED / "table1.json").read_text())
     assert recorded["smoke"] is False
-    done = [cell for cell in recorded["cells"].values() if cell.get("paper") or cell.get("all_images")]
-    assert len(done) >= 7
-    for cell in done:
+    cells = [cell for cell in recorded["cells"].values() if cell.get("paper") or cell.get("all_images")]
+    assert len(cells) >= 7
+    for cell in cells:
         second, third = (cell["scenarios"][name] for name in ("S2", "S3"))
         output = f"{third['frr']:.2%}, 1/{1 / third['far']:,.0f}"
         assert output in text

@@ -64,22 +64,22 @@ def test_pooled_counts_of_one_fold_are_those_of_the_library(load: Any) -> None:
     few = fit_kernel(split.train, split.validation, landmarks=5)
     many = fit_kernel(split.train, split.validation, landmarks=80)
     test = split.test
-    both = []
+    scenarios = []
     for aligner in (few, many):
         converted = load("fitted").convert(aligner, test)
-        both.append(scenario_pairs(test.source, test.target, converted, all_images=True)["S3"])
-    weights = draw_subjects(both[0], seed=0, replicates=100)
+        scenarios.append(scenario_pairs(test.source, test.target, converted, all_images=True)["S3"])
+    weights = draw_subjects(scenarios[0], seed=0, replicates=100)
     counts = [
         pooled.count_errors(each, threshold_at_frr(each.genuine.scores, 0.05, votes=each.genuine.votes), weights)
-        for each in both
+        for each in scenarios
     ]
     result = pooled.pooled_ratio(counts[:1], counts[1:], [weights.impostor_votes.tolist()])
-    expected = far_ratio(*both, frr=0.05, seed=0, replicates=100)
+    expected = far_ratio(*scenarios, frr=0.05, seed=0, replicates=100)
     assert [result[end] for end in ("value", "low", "high")] == pytest.approx(
         [expected.value, expected.low, expected.high], rel=1e-6
     )
     far = pooled.pool(counts[:1], [weights.impostor_votes.tolist()])["far_at_frr"]["value"]
-    assert far == pytest.approx(far_at_frr(both[0], 0.05).far)
+    assert far == pytest.approx(far_at_frr(scenarios[0], 0.05).far)
 
 
 def test_what_was_tried_is_measured_line_by_line(load: Any, tmp_path: Path) -> None:
@@ -148,9 +148,9 @@ def test_inference_speed_is_exact(load: Any, tmp_path: Path) -> None:
 
 def test_migration_cost_adds_up(load: Any, tmp_path: Path) -> None:
     result = smoke(load("migration_cost"), tmp_path, "--items", "1000000", "--price-per-gigabyte-month", "0")
-    for made in result["galleries"].values():
-        assert made["times_cheaper"] == pytest.approx(made["times_faster"])
-        assert made["bytes"]["backfill"] == 1_000_000 * (20_000 + 2 * 512)
+    for gallery in result["galleries"].values():
+        assert gallery["times_cheaper"] == pytest.approx(gallery["times_faster"])
+        assert gallery["bytes"]["backfill"] == 1_000_000 * (20_000 + 2 * 512)
 
 
 def test_partial_backfill_ends_at_the_full_reindex(load: Any, tmp_path: Path) -> None:

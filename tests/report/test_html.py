@@ -115,7 +115,7 @@ def test_colours_and_fonts_are_the_pages_own(page: str) -> None:
 
 def test_the_page_says_what_was_found(outline: Outline) -> None:
     text = re.sub(r"[ \n]+", " ", " ".join(outline.text))
-    for said in (
+    for sentence in (
         "Made-up report",
         "made-old@1 → made-new@2",
         "Convert the gallery",
@@ -136,7 +136,7 @@ def test_the_page_says_what_was_found(outline: Outline) -> None:
         "What the words add",
         "7 rows hold no known word",
     ):
-        assert said in text
+        assert sentence in text
 
 
 def test_checks_and_single_queries_are_shown(page: str, outline: Outline) -> None:

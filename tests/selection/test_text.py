@@ -44,13 +44,13 @@ def make_split(*, pieces: bool, informative: bool = True) -> tuple[ec.PairSplit,
 def test_words_are_kept_where_they_help(pieces: bool) -> None:
     split, texts = make_split(pieces=pieces)
     fit = fit_text_aware(split.train, split.validation, encoder=build_static_encoder(new_model, texts), landmarks=50)
-    tried = {part.name: part for part in fit.parts}
-    assert ("pieces" in tried) is ("reweighting" in tried) is pieces
-    assert tried["words"].used
-    assert tried["words"].gain is not None
-    assert tried["words"].gain.low > 0
+    parts = {part.name: part for part in fit.parts}
+    assert ("pieces" in parts) is ("reweighting" in parts) is pieces
+    assert parts["words"].used
+    assert parts["words"].gain is not None
+    assert parts["words"].gain.low > 0
     assert isinstance(fit.aligner, TextAwareAligner)
-    assert (len(fit.aligner.encoder.bigrams) > 0) == tried["bigrams"].used
+    assert (len(fit.aligner.encoder.bigrams) > 0) == parts["bigrams"].used
 
 
 def test_words_are_left_out_where_they_say_nothing() -> None:

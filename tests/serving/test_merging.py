@@ -53,11 +53,14 @@ def test_fused_hits_are_those_of_the_plain_loop(new: Any, old: Any, naming: str,
     scores, ids = FusedSearch(constant(new, naming), constant(old, naming), weight=weight).search(QUERIES, QUERIES, k)
     hits = []
     for query in range(len(QUERIES)):
-        both = [lists(side, naming, query) for side in (new, old)]
-        low = [min(each.values(), default=0.0) for each in both]
-        every = dict.fromkeys([*both[0], *both[1]])
+        both_sides = [lists(side, naming, query) for side in (new, old)]
+        low = [min(each.values(), default=0.0) for each in both_sides]
+        every = dict.fromkeys([*both_sides[0], *both_sides[1]])
         hits.append(
-            {name: weight * both[0].get(name, low[0]) + (1 - weight) * both[1].get(name, low[1]) for name in every}
+            {
+                name: weight * both_sides[0].get(name, low[0]) + (1 - weight) * both_sides[1].get(name, low[1])
+                for name in every
+            }
         )
     assert (scores.tolist(), ids.tolist()) == ranked(hits, k)
 

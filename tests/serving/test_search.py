@@ -102,9 +102,9 @@ def test_a_short_depth_never_loses_what_both_sides_rank_first() -> None:
     scores, ids = FusedSearch(over(UNIT.transform(OLD)), over(OLD), depth=5).search(NEW_QUERIES, OLD_QUERIES, 3)
     assert scores.shape == ids.shape == (7, 3)
     assert (np.diff(scores, axis=1) <= 0).all()
-    both = over(UNIT.transform(OLD))(NEW_QUERIES, 1)[1] == over(OLD)(OLD_QUERIES, 1)[1]
+    agreement = over(UNIT.transform(OLD))(NEW_QUERIES, 1)[1] == over(OLD)(OLD_QUERIES, 1)[1]
     firsts = over(OLD)(OLD_QUERIES, 1)[1]
-    assert (ids[both.ravel(), 0] == firsts[both]).all()
+    assert (ids[agreement.ravel(), 0] == firsts[agreement]).all()
 
 
 def test_the_bridge_searches_the_old_gallery() -> None:

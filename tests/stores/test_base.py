@@ -96,6 +96,6 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_rows_and_coverage_count() -> None:
     rows = Rows(["a", "b", "c"], np.eye(3, dtype=np.float32), np.array([1, 2, 3]))
-    kept = rows.select(np.array([True, False, True]))
-    assert (kept.ids, kept.recorded.tolist(), len(kept)) == (["a", "c"], [1, 3], 2)
+    part = rows.select(np.array([True, False, True]))
+    assert (part.ids, part.recorded.tolist(), len(part)) == (["a", "c"], [1, 3], 2)
     assert Coverage(rows=10, without_vector=2, converted=5, orphans=1, native=2).missing == 3

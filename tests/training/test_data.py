@@ -20,7 +20,7 @@ def arrays(count: int, *, classes: bool = False) -> PairArrays:
 
 
 @pytest.fixture(params=["memory", "mapped"])
-def made(request: pytest.FixtureRequest, tmp_path: Path):
+def make_arrays(request: pytest.FixtureRequest, tmp_path: Path):
     def make(count: int) -> PairArrays:
         pairs = arrays(count)
         if request.param == "memory":
@@ -42,8 +42,8 @@ WINDOW = 1_200
 
 
 @pytest.mark.parametrize(("count", "size"), [(100, 10), (103, 10), (7, 10), (250, 50), (101, 10)])
-def test_every_row_once_in_pairs_and_in_the_promised_number_of_batches(made, count: int, size: int) -> None:
-    batches = PairBatches(made(count), batch_size=size, device=CPU, seed=0, window_bytes=WINDOW)
+def test_every_row_once_in_pairs_and_in_the_promised_number_of_batches(make_arrays, count: int, size: int) -> None:
+    batches = PairBatches(make_arrays(count), batch_size=size, device=CPU, seed=0, window_bytes=WINDOW)
     parts = list(batches)
     assert len(parts) == len(batches)
     for source, target in parts:
@@ -56,9 +56,9 @@ def test_every_row_once_in_pairs_and_in_the_promised_number_of_batches(made, cou
     assert [len(source) for source, _ in parts[:-1]] == [size] * (len(parts) - 1)
 
 
-def test_the_order_changes_with_seed_and_epoch_and_with_nothing_else(made) -> None:
+def test_the_order_changes_with_seed_and_epoch_and_with_nothing_else(make_arrays) -> None:
     def order(seed: int, epoch: int) -> list[int]:
-        batches = PairBatches(made(200), batch_size=10, device=CPU, seed=seed, window_bytes=WINDOW)
+        batches = PairBatches(make_arrays(200), batch_size=10, device=CPU, seed=seed, window_bytes=WINDOW)
         batches.epoch = epoch
         return seen(batches)
 
@@ -68,23 +68,23 @@ def test_the_order_changes_with_seed_and_epoch_and_with_nothing_else(made) -> No
     assert all(rows != sorted(rows) for rows in orders)
 
 
-def test_without_a_seed_rows_come_in_order_and_all_of_them(made) -> None:
+def test_without_a_seed_rows_come_in_order_and_all_of_them(make_arrays) -> None:
     for count in (1, 95, 101):
-        batches = PairBatches(made(count), batch_size=10, device=CPU, seed=None, window_bytes=WINDOW)
+        batches = PairBatches(make_arrays(count), batch_size=10, device=CPU, seed=None, window_bytes=WINDOW)
         assert seen(batches) == list(range(count))
         assert len(batches) == len(list(batches))
 
 
 @pytest.mark.parametrize("count", [100, 103, 105])
-def test_processes_share_every_batch(made, count: int) -> None:
-    pairs = made(count)
+def test_processes_share_every_batch(make_arrays, count: int) -> None:
+    pairs = make_arrays(count)
     one = PairBatches(pairs, batch_size=10, device=CPU, seed=0, window_bytes=WINDOW)
-    both = [
+    processes = [
         PairBatches(pairs, batch_size=10, device=CPU, seed=0, window_bytes=WINDOW, rank=rank, processes=2)
         for rank in (0, 1)
     ]
-    shares = [list(batches) for batches in both]
-    assert len(shares[0]) == len(shares[1]) == len(both[0])
+    shares = [list(batches) for batches in processes]
+    assert len(shares[0]) == len(shares[1]) == len(processes[0])
     assert min(len(source) for share in shares for source, _ in share) >= 2
     for whole, first, second in zip(one, *shares, strict=False):
         assert torch.equal(whole[0], torch.cat([first[0], second[0]]))
@@ -104,8 +104,8 @@ def test_classes_travel_with_their_rows() -> None:
         assert torch.equal(source[:, 0].long(), classes)
 
 
-def test_batches_are_copies(made) -> None:
-    pairs = made(20)
+def test_batches_are_copies(make_arrays) -> None:
+    pairs = make_arrays(20)
     for source, _ in PairBatches(pairs, batch_size=10, device=CPU, seed=0):
         source.zero_()
     assert pairs.source[3, 0] == 3

@@ -61,16 +61,16 @@ def make_world(*, old_noise: float, new_noise: float, turned: bool = True, same:
     queries = items[:QUERIES] + 0.3 * rng.normal(size=(QUERIES, DIM))
     turn = np.linalg.qr(rng.normal(size=(DIM, DIM)))[0] if turned else np.eye(DIM)
     ids = {"d": [f"d{row}" for row in range(ITEMS)], "q": [f"q{row}" for row in range(QUERIES)]}
-    seen: dict[str, list[np.ndarray]] = {}
+    views: dict[str, list[np.ndarray]] = {}
     for name, noise in (("old", old_noise), ("new", new_noise)):
-        seen[name] = [rows + noise * rng.normal(size=rows.shape) for rows in (items, queries)]
+        views[name] = [rows + noise * rng.normal(size=rows.shape) for rows in (items, queries)]
     if same:
-        seen["new"] = [np.round(20 * rows) / 20 for rows in seen["old"]]
+        views["new"] = [np.round(20 * rows) / 20 for rows in views["old"]]
     sides = []
     for kind, number in (("d", 0), ("q", 1)):
         for name in ("old", "new"):
             space = ec.SpaceVersion(name=name, version="1", dim=DIM, normalized=True)
-            rows = seen[name][number] @ (turn if name == "new" else np.eye(DIM))
+            rows = views[name][number] @ (turn if name == "new" else np.eye(DIM))
             sides.append(ec.Embeddings(normalize_rows(rows.astype(np.float32)), ids[kind], space))
     return World(*sides)
 
@@ -135,10 +135,10 @@ def test_without_judgements_there_is_no_verdict() -> None:
 def test_queries_that_fitted_items_answer_are_counted() -> None:
     rows = np.random.default_rng(1).permutation(ITEMS)[:300]
     split = ec.split_pairs(ec.PairedEmbeddings(BETTER.old.select(rows), BETTER.new.select(rows)), test=0, seed=0)
-    lost = int(np.count_nonzero(rows < QUERIES))
-    assert 0.1 * QUERIES < lost < 0.5 * QUERIES
+    count = int(np.count_nonzero(rows < QUERIES))
+    assert 0.1 * QUERIES < count < 0.5 * QUERIES
     evaluation = BETTER.evaluate(split)
-    assert evaluation.warnings[0].startswith(f"{lost} of {QUERIES} judged queries have a fitted item among their ans")
+    assert evaluation.warnings[0].startswith(f"{count} of {QUERIES} judged queries have a fitted item among their ans")
     assert "--keep-out" in evaluation.warnings[0]
 
 
@@ -155,16 +155,16 @@ def test_labels_are_named_as_what_judged() -> None:
 # Two doors
 
 
-def both_doors(tmp_path: Path, aligner: Any, split: ec.PairSplit, *words: str, **given: Any) -> Any:
+def both_doors(tmp_path: Path, aligner: Any, split: ec.PairSplit, *words: str, **values: Any) -> Any:
     """Evaluate the same files by the command line and by the library; return both results as JSON."""
-    old, new = given["old_gallery"].space, given["new_gallery"].space
+    old, new = values["old_gallery"].space, values["new_gallery"].space
     if isinstance(aligner, AlignerPair):
         shared = shared_space(old, new, aligner, method="canonical")
         save_aligner_pair(aligner, tmp_path / "a", old=old, new=new, shared=shared, split=split)
     else:
         ec.save_artifact(aligner, tmp_path / "a", source=old, target=new, split=split)
     line = ["evaluate", str(tmp_path / "a"), "--json", *words]
-    for name, value in given.items():
+    for name, value in values.items():
         if isinstance(value, ec.Embeddings):
             value.save(tmp_path / f"{name}.parquet")
             line += [f"--{name.replace('_', '-')}", str(tmp_path / f"{name}.parquet")]
@@ -178,7 +178,7 @@ def both_doors(tmp_path: Path, aligner: Any, split: ec.PairSplit, *words: str, *
     assert outcome.exit_code == 0, outcome.exception
     command = json.loads(outcome.stdout)
     assert command.pop("provenance")["date"].endswith(" UTC")
-    return command, ec.evaluate_upgrade(tmp_path / "a", **given).to_dict()
+    return command, ec.evaluate_upgrade(tmp_path / "a", **values).to_dict()
 
 
 def test_both_doors_give_every_figure_decision_and_reason(tmp_path: Path) -> None:

@@ -52,17 +52,17 @@ def modes() -> MeasuredModes:
 
 def test_every_mode_is_there_with_what_it_costs(modes: MeasuredModes) -> None:
     result = [(option.mode, option.fraction, option.needs) for option in modes.options]
-    both, alone = ("old", "new"), ("new",)
+    models, alone = ("old", "new"), ("new",)
     # 60 of 500 items were fitted: 5 and 10 % are native already
     assert result == [
         ("lazy_backfill", None, alone),
-        ("lazy_backfill", None, both),
+        ("lazy_backfill", None, models),
         ("lazy_backfill", None, alone),
         ("lazy_backfill", None, alone),
         ("backfill", 0.2, alone),
-        ("backfill", 0.2, both),
+        ("backfill", 0.2, models),
         ("backfill", 0.5, alone),
-        ("backfill", 0.5, both),
+        ("backfill", 0.5, models),
     ]
     assert [option.depth for option in modes.options[:4]] == [50, 50, 10, 20]
     assert [option.items for option in modes.options[4:]] == [40, 40, 190, 190]

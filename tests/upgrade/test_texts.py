@@ -48,11 +48,11 @@ def fit_aligner() -> TextAwareAligner:
     worded = ec.SpaceVersion(name="worded", version="1", dim=OLD.dim + ENCODER.dim, similarity="dot")
     vectors = np.hstack([source.vectors, ENCODER.encode(TEXTS)])
     rows = np.arange(QUERIES, ITEMS)
-    plain, both = (
+    plain, text_pairs = (
         ec.PairedEmbeddings(side.select(rows), target.select(rows))
         for side in (source, ec.Embeddings(vectors, IDS, worded))
     )
-    return TextAwareAligner(ENCODER, fit_affine(both, both), fit_affine(plain, plain))
+    return TextAwareAligner(ENCODER, fit_affine(text_pairs, text_pairs), fit_affine(plain, plain))
 
 
 ALIGNER = fit_aligner()

@@ -63,13 +63,13 @@ def test_a_preset_knows_the_input(
 def test_insightface_leaves_alone_what_the_graph_standardizes(
     write_image_graph: Write, image_matrix: Any, tmp_path: Path, crops: list[Photo]
 ) -> None:
-    before = [
+    nodes = [
         helper.make_node("Constant", [], ["mean"], value_float=127.5),
         helper.make_node("Constant", [], ["scale"], value_float=0.0078125),
         helper.make_node("Sub", ["image", "mean"], ["centred"]),
         helper.make_node("Mul", ["centred", "scale"], ["scaled"]),
     ]
-    path = write_image_graph(tmp_path / "mxnet.onnx", ("n", 3, 112, 112), before=before)
+    path = write_image_graph(tmp_path / "mxnet.onnx", ("n", 3, 112, 112), before=nodes)
     vectors = load_extractor("insightface", path).extract(crops)
     np.testing.assert_allclose(vectors, expected(crops, image_matrix, 127.5, 1 / 128), atol=1e-4)
 

@@ -31,9 +31,9 @@ def pairs(old_dim: int = 6, new_dim: int = 6, count: int = 300, **options) -> Pa
     return make_pairs(count, source_dim=old_dim, target_dim=new_dim, **options).pairs
 
 
-def maps_of(made: PairedEmbeddings, backward: str) -> BidirectionalMaps:
-    parts = split_pairs(made, test=0.0)
-    sums = GramSums.of([(made.source.vectors, made.target.vectors)])
+def maps_of(samples: PairedEmbeddings, backward: str) -> BidirectionalMaps:
+    parts = split_pairs(samples, test=0.0)
+    sums = GramSums.of([(samples.source.vectors, samples.target.vectors)])
     return start_maps(sums, fit_affine(parts.train, parts.validation), backward)
 
 

@@ -16,8 +16,8 @@ from embcompat.aligners.neural.losses import (
 
 
 def batch(rows: int = 7, dim: int = 5, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    made = np.random.default_rng(seed).standard_normal((2, rows, dim))
-    return torch.tensor(made[0]), torch.tensor(made[1])
+    vectors = np.random.default_rng(seed).standard_normal((2, rows, dim))
+    return torch.tensor(vectors[0]), torch.tensor(vectors[1])
 
 
 @pytest.mark.parametrize("name", sorted(set(LOSSES) - {"info_nce"}))
@@ -69,13 +69,13 @@ def test_against_loops() -> None:
     assert euclidean(converted, target).item() == pytest.approx(np.mean([np.linalg.norm(x[i] - y[i]) for i in rows]))
     assert mse(converted, target).item() == pytest.approx(np.mean([np.sum((x[i] - y[i]) ** 2) for i in rows]))
     assert cosine(converted, target).item() == pytest.approx(np.mean([1 - cos[i][i] for i in rows]))
-    own, classes = [], []
+    losses, classes = [], []
     for i in rows:
         scores = np.exp(np.array(cos[i]) / 0.2)
         log_q = np.log(scores / scores.sum())
-        own.append(-log_q[i])
+        losses.append(-log_q[i])
         classes.append(-np.mean([log_q[j] for j in rows if labels[j] == labels[i]]))
-    assert info_nce(converted, target, temperature=0.2).item() == pytest.approx(np.mean(own))
+    assert info_nce(converted, target, temperature=0.2).item() == pytest.approx(np.mean(losses))
     assert supervised_contrastive(converted, target, labels, temperature=0.2).item() == pytest.approx(np.mean(classes))
     off = [(among_x[i][j] - among_y[i][j]) ** 2 for i in rows for j in rows if i != j]
     assert similarity_structure(converted, target).item() == pytest.approx(np.mean(off))

@@ -139,9 +139,9 @@ def test_statistics_make_mean_zero_and_mean_square_one() -> None:
     vectors = 3 + np.arange(1, 7) * rows(20_000)
     aligner.set_statistics(vectors)
     state = aligner.state()
-    seen = (vectors - state["input_mean"]) / state["input_rms"]
-    np.testing.assert_allclose(seen.mean(axis=0), 0, atol=1e-5)
-    assert np.mean(np.square(seen)) == pytest.approx(1, rel=1e-5)
+    standardized = (vectors - state["input_mean"]) / state["input_rms"]
+    np.testing.assert_allclose(standardized.mean(axis=0), 0, atol=1e-5)
+    assert np.mean(np.square(standardized)) == pytest.approx(1, rel=1e-5)
     aligner.set_statistics(np.ones((3, 6), np.float32))
     assert aligner.state()["input_rms"].tolist() == [1.0]
 
@@ -197,10 +197,10 @@ def test_forward_is_the_entire_map(kind: str) -> None:
 
 def test_the_seed_decides_and_torchs_own_state_stays() -> None:
     original = torch.get_rng_state()
-    made = [create_aligner("dense", source_dim=6, target_dim=4, hidden=8, seed=seed) for seed in (0, 0, 1)]
-    DenseAligner.from_state(made[0].config(), made[0].state())
+    aligners = [create_aligner("dense", source_dim=6, target_dim=4, hidden=8, seed=seed) for seed in (0, 0, 1)]
+    DenseAligner.from_state(aligners[0].config(), aligners[0].state())
     assert torch.equal(torch.get_rng_state(), original)
-    first, again, other = (aligner.state()["head.weight"] for aligner in made)
+    first, again, other = (aligner.state()["head.weight"] for aligner in aligners)
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
 

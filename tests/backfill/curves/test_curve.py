@@ -26,7 +26,7 @@ Made = tuple[Backlog, Embeddings, set[str], PairedEmbeddings]
 
 
 @pytest.fixture(scope="module")
-def made() -> Made:
+def world() -> Made:
     """A gallery of 400, half of it badly converted because its old vectors lost most dimensions; and queries."""
     rng = np.random.default_rng(3)
     pairs = make_pairs(560, source_dim=24, target_dim=24, normalized=True, subjects=80).pairs
@@ -47,8 +47,8 @@ def made() -> Made:
     return backlog, pairs.target.select(gallery), set(split.train.ids) | set(split.validation.ids), queries
 
 
-def search_task(made: Made, **options: object) -> SearchTask:
-    _, new, _, queries = made
+def search_task(world: Made, **options: object) -> SearchTask:
+    _, new, _, queries = world
     return SearchTask(queries.target, Qrels.from_labels(queries.source, new), queries.source, **options)  # type: ignore[arg-type]
 
 
@@ -59,9 +59,9 @@ def test_mixed_ranks_are_those_of_the_naive_loop(depth: int) -> None:
     turns = rng.integers(0, 4, size=(3, 80)).astype(np.int16)
     relevant = np.array([2, 30, 31, 79])
     result = mixed_ranks(native, converted, relevant, turns, 4, depth)
-    for number, mine in enumerate(turns):
+    for number, query_turns in enumerate(turns):
         for step in range(4):
-            mixed = np.where(mine <= step, native, converted)
+            mixed = np.where(query_turns <= step, native, converted)
             ranks = np.argsort(np.argsort(-mixed, kind="stable"))[relevant] + 1
             within = ranks <= depth
             assert np.array_equal(result[number, step][within], ranks[within])
@@ -69,9 +69,9 @@ def test_mixed_ranks_are_those_of_the_naive_loop(depth: int) -> None:
 
 
 @pytest.mark.parametrize("metric", ["ndcg@10", "map"])
-def test_a_point_is_what_a_search_of_the_mixed_gallery_gives(made: Made, metric: str) -> None:
-    backlog, new, native_ids, queries = made
-    task = search_task(made, metric=metric)
+def test_a_point_is_what_a_search_of_the_mixed_gallery_gives(world: Made, metric: str) -> None:
+    backlog, new, native_ids, queries = world
+    task = search_task(world, metric=metric)
     plain = replace(backlog, held_out=None)
     curve = backfill_curve(plain, new, task, native_ids=native_ids, orders=["class_mean"], steps=3)
     from embcompat.backfill.order import score_rows
@@ -88,9 +88,9 @@ def test_a_point_is_what_a_search_of_the_mixed_gallery_gives(made: Made, metric:
     assert curve.full_reindex.value == pytest.approx(curve.orders["random"].metric[-1].value, abs=1e-6)
 
 
-def test_areas_intervals_and_the_result_for_the_report(made: Made) -> None:
-    backlog, new, native_ids, _ = made
-    curve = backfill_curve(backlog, new, search_task(made), native_ids=native_ids)
+def test_areas_intervals_and_the_result_for_the_report(world: Made) -> None:
+    backlog, new, native_ids, _ = world
+    curve = backfill_curve(backlog, new, search_task(world), native_ids=native_ids)
     assert set(curve.orders) == {"random", "class_mean", "predicted_error", "usefulness", "recommended"}
     for name, order in curve.orders.items():
         assert order.auc.value == pytest.approx(np.mean([point.value for point in order.metric]))
@@ -142,9 +142,9 @@ def test_the_recommended_order_is_never_worse_than_random_where_it_was_chosen() 
     assert choose_mixture({}, random) is None
 
 
-def test_a_useful_calibration_is_taken_and_a_harmful_one_left(made: Made) -> None:
-    backlog, new, native_ids, _ = made
-    curve = backfill_curve(backlog, new, search_task(made), native_ids=native_ids, orders=["random"])
+def test_a_useful_calibration_is_taken_and_a_harmful_one_left(world: Made) -> None:
+    backlog, new, native_ids, _ = world
+    curve = backfill_curve(backlog, new, search_task(world), native_ids=native_ids, orders=["random"])
     # Scores against converted rows on another scale: half as large, which only the calibration can tell.
     dot = new.space.model_copy(update={"similarity": "dot", "normalized": False})
     half = replace_vectors(backlog.converted, 0.5 * backlog.converted.vectors, dot)
@@ -155,7 +155,7 @@ def test_a_useful_calibration_is_taken_and_a_harmful_one_left(made: Made) -> Non
         replace_vectors(backlog.held_out.converted, 0.5 * backlog.held_out.converted.vectors, dot),
         replace_vectors(backlog.held_out.new, backlog.held_out.new.vectors, dot),
     )
-    task = search_task(made)
+    task = search_task(world)
     shrunk = backfill_curve(
         replace(backlog, converted=half, held_out=held_out),
         same,
@@ -171,27 +171,27 @@ def replace_vectors(side: Embeddings, vectors: np.ndarray, space: object) -> Emb
     return Embeddings(vectors, side.ids, space, side.labels)  # type: ignore[arg-type]
 
 
-def test_fused_scoring_adds_the_old_scores(made: Made) -> None:
-    backlog, new, native_ids, _ = made
-    plain = backfill_curve(backlog, new, search_task(made), native_ids=native_ids, orders=["random"])
-    fused = backfill_curve(backlog, new, search_task(made, fused_weight=0.5), native_ids=native_ids, orders=["random"])
+def test_fused_scoring_adds_the_old_scores(world: Made) -> None:
+    backlog, new, native_ids, _ = world
+    plain = backfill_curve(backlog, new, search_task(world), native_ids=native_ids, orders=["random"])
+    fused = backfill_curve(backlog, new, search_task(world, fused_weight=0.5), native_ids=native_ids, orders=["random"])
     assert fused.full_reindex == plain.full_reindex
     assert fused.orders["random"].metric[0].value != plain.orders["random"].metric[0].value
     only_new = backfill_curve(
-        backlog, new, search_task(made, fused_weight=1.0), native_ids=native_ids, orders=["random"]
+        backlog, new, search_task(world, fused_weight=1.0), native_ids=native_ids, orders=["random"]
     )
     assert only_new.orders["random"].auc.value == pytest.approx(plain.orders["random"].auc.value, abs=1e-6)
 
 
-def test_more_queries_than_enough_are_thinned(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    backlog, new, native_ids, _ = made
+def test_more_queries_than_enough_are_thinned(world: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    backlog, new, native_ids, _ = world
     monkeypatch.setattr("embcompat.backfill.curves.search.MOST_QUERIES", 40)
-    curve = backfill_curve(backlog, new, search_task(made), native_ids=native_ids, orders=["random"], steps=2)
+    curve = backfill_curve(backlog, new, search_task(world), native_ids=native_ids, orders=["random"], steps=2)
     assert curve.judged == 40
 
 
-def test_verification_points_are_those_of_the_mixed_pairs(made: Made) -> None:
-    backlog, new, _, _ = made
+def test_verification_points_are_those_of_the_mixed_pairs(world: Made) -> None:
+    backlog, new, _, _ = world
     turns = (np.arange(400) % 3).astype(np.int16)
     subjects = np.unique(backlog.labels.astype(str), return_inverse=True)[1]
     people = _People.of(VerificationTask(far=0.01), backlog, new, np.arange(0, 400), subjects)
@@ -204,8 +204,8 @@ def test_verification_points_are_those_of_the_mixed_pairs(made: Made) -> None:
         assert low < curve.values[step] < high
 
 
-def test_verification_counts_fitted_people_and_reports_on_the_other_half(made: Made) -> None:
-    backlog, new, _, _ = made
+def test_verification_counts_fitted_people_and_reports_on_the_other_half(world: Made) -> None:
+    backlog, new, _, _ = world
     curve = backfill_curve(backlog, new, VerificationTask(far=0.01), fitted_elsewhere=100, steps=3)
     assert curve.metric == "tar@far=0.01"
     assert curve.fractions == (0.2, 0.6, 1.0)
@@ -215,9 +215,9 @@ def test_verification_counts_fitted_people_and_reports_on_the_other_half(made: M
     parse_result(curve.to_dict())
 
 
-def test_what_cannot_be_measured_is_refused(made: Made) -> None:
-    backlog, new, _, _ = made
-    task = search_task(made)
+def test_what_cannot_be_measured_is_refused(world: Made) -> None:
+    backlog, new, _, _ = world
+    task = search_task(world)
     with pytest.raises(UnknownNameError, match="no order called 'alphabetical'"):
         backfill_curve(backlog, new, task, orders=["alphabetical"])
     with pytest.raises(InputError, match="needs OnnxAligner.convertibility"):

@@ -98,10 +98,10 @@ class World:
             views = rows + noise * rng.normal(size=rows.shape)
             return Embeddings(normalize_rows(views.astype(np.float32)), ids, space)
 
-        asked = self.ids[:QUERIES]
+        query_ids = self.ids[:QUERIES]
         self.old, self.new = see(meaning, 0.7, OLD, self.ids), see(meaning, 0.1, NEW, self.ids)
         self.converted = see(meaning, 0.6, NEW, self.ids)
-        self.old_queries, self.new_queries = (see(meaning[:QUERIES], 0.1, space, asked) for space in (OLD, NEW))
+        self.old_queries, self.new_queries = (see(meaning[:QUERIES], 0.1, space, query_ids) for space in (OLD, NEW))
         self.rows, self.model = Rows(self.ids, self.converted.vectors), Model(self.new)
 
     def lazy(self, **options: Any) -> LazyBackfill:
@@ -266,8 +266,8 @@ def test_vectors_of_another_space_are_an_error_and_never_written(world: World) -
 def test_items_that_are_gone_stay_converted_and_are_asked_for_once(world: World) -> None:
     query = world.new_queries.vectors[:1]
     best = world.rows.search(query, 10)[1][0].tolist()
-    kept = world.new.select([int(each[1:]) for each in best if each != best[3]])
-    model = Model(kept)
+    items = world.new.select([int(each[1:]) for each in best if each != best[3]])
+    model = Model(items)
     with LazyBackfill(world.rows.search, model, world.rows, JOB, depth=10) as lazy:
         lazy.search(query, k=5)
         lazy.flush()
@@ -447,11 +447,11 @@ def test_the_curve_costs_more_and_more_and_repeats_itself(world: World) -> None:
     assert (np.diff(curve.embedded) >= 0).all()
     assert 0 < curve.embedded[0] <= 10
     assert curve.values.mean() > report_of(world).lines["converted"].value
-    made = curve.to_dict()
-    assert made == replay(world, depth=10).to_dict() | {"counters": made["counters"]}
-    assert made["queries_served"][-1] == QUERIES  # type: ignore[index, call-overload]
-    assert made["rows_embedded"][-1] == curve.counters.rows_embedded  # type: ignore[index, call-overload]
-    assert np.isclose(np.mean(made["values"]), curve.values.mean())  # type: ignore[arg-type]
+    result = curve.to_dict()
+    assert result == replay(world, depth=10).to_dict() | {"counters": result["counters"]}
+    assert result["queries_served"][-1] == QUERIES  # type: ignore[index, call-overload]
+    assert result["rows_embedded"][-1] == curve.counters.rows_embedded  # type: ignore[index, call-overload]
+    assert np.isclose(np.mean(result["values"]), curve.values.mean())  # type: ignore[arg-type]
     assert replay(world, depth=10, seed=1).order.tolist() != curve.order.tolist()
 
 

@@ -114,10 +114,10 @@ def plan_of(files: Path, folder: Path, *words: object) -> dict[str, Any]:
 def test_a_plan_within_a_budget(files: Path, tmp_path: Path) -> None:
     words = ["--order", "class_mean", "--seconds-per-item", "2", "--price-per-item", "0.5"]
     result = plan_of(files, tmp_path, "--budget-rows", "25", *words)
-    kept, ids = read_plan(tmp_path / "PLAN.json")
+    plan, ids = read_plan(tmp_path / "PLAN.json")
     assert result["count"] == len(ids) == 25
-    assert kept.artifact == result["artifact"]
-    assert (kept.native_items, kept.gallery_size, kept.seconds, kept.money) == (160, 260, 50.0, 12.5)
+    assert plan.artifact == result["artifact"]
+    assert (plan.native_items, plan.gallery_size, plan.seconds, plan.money) == (160, 260, 50.0, 12.5)
     fitted = {f"item-{number}" for number in range(160)}
     assert not fitted & set(ids)
     assert len(plan_of(files, tmp_path, "--budget-fraction", "0.75")["sentence"]) > 20
@@ -157,9 +157,9 @@ def test_a_target_from_a_curve_or_from_a_sample(files: Path, tmp_path: Path) -> 
     sample = ["--new-vectors", files / "new-gallery.parquet", "--qrels", files / "qrels.tsv"]
     from_sample = plan_of(files, tmp_path, *usual, *sample)
     assert from_sample["expected"]["value"] >= 0.98 or from_sample["count"] == 100
-    own = plan_of(files, tmp_path, "--budget-rows", "5", "--new-vectors", files / "new-gallery.parquet")
-    assert own["count"] == 5
-    assert own["expected"]["low"] <= own["expected"]["value"] <= own["expected"]["high"]
+    plan = plan_of(files, tmp_path, "--budget-rows", "5", "--new-vectors", files / "new-gallery.parquet")
+    assert plan["count"] == 5
+    assert plan["expected"]["low"] <= plan["expected"]["value"] <= plan["expected"]["high"]
 
 
 def test_a_log_of_items_in_use_makes_them_first(files: Path, tmp_path: Path) -> None:

@@ -178,8 +178,8 @@ def test_a_pair_of_artifacts_maps_native_vectors_to_the_shared_space(tmp_path: P
 def test_bad_input(split: PairSplit, artifact: Artifact, url: str, plan: str, tmp_path: Path) -> None:
     split.train.target.save(tmp_path / "new.parquet")
     split.train.source.save(tmp_path / "old.parquet")
-    both = invoke(plan, url, "--new-vectors", tmp_path / "new.parquet", "--extractor", "minilm")
-    assert isinstance(both.exception, InputError)
+    outcome = invoke(plan, url, "--new-vectors", tmp_path / "new.parquet", "--extractor", "minilm")
+    assert isinstance(outcome.exception, InputError)
     assert isinstance(invoke(plan, url).exception, InputError)
     wrong = invoke(plan, url, "--new-vectors", tmp_path / "old.parquet")
     assert isinstance(wrong.exception, SpaceMismatchError)

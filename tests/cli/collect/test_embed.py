@@ -167,8 +167,8 @@ def test_a_stopped_run_resumes(folder: Path) -> None:
     words = ["embed", "in.txt", "--extractor", "lengths", "--out", "out.parquet", "--option", "stop=5"]
     assert CliRunner().invoke(app, words).exit_code != 0
     parts = Path(".out.parquet.parts")
-    kept = parts.stat().st_size
-    assert kept == 4 * 20
+    size = parts.stat().st_size
+    assert size == 4 * 20
     with parts.open("ab") as stream:
         stream.write(b"half a record")
     requests: list[str] = []

@@ -153,14 +153,14 @@ def test_every_format_goes_through_every_command(name: str, tmp_path: Path) -> N
 def test_one_table_with_both_models(tmp_path: Path) -> None:
     table = pd.DataFrame({"sku": np.arange(160), "ada": list(OLD), "mini": list(NEW), "emb": list(NEW)})
     table.to_parquet(tmp_path / "both.parquet")
-    both = tmp_path / "both.parquet"
-    run("fit", f"{both}#ada?key=sku", f"{both}#mini?key=sku", *SPACES, "--kind", "ridge", "--out", tmp_path / "a")
-    run("convert", tmp_path / "a", f"{both}#ada?key=sku", tmp_path / "copy.parquet")
+    path = tmp_path / "both.parquet"
+    run("fit", f"{path}#ada?key=sku", f"{path}#mini?key=sku", *SPACES, "--kind", "ridge", "--out", tmp_path / "a")
+    run("convert", tmp_path / "a", f"{path}#ada?key=sku", tmp_path / "copy.parquet")
     assert (Embeddings.load(f"{tmp_path / 'copy.parquet'}").vectors * NEW).sum(axis=1).mean() > 0.8
-    loaded = Embeddings.load(f"{both}#ada?key=sku", space="ada@2")
+    loaded = Embeddings.load(f"{path}#ada?key=sku", space="ada@2")
     np.testing.assert_array_equal(loaded.vectors, OLD)
     with pytest.raises(Exception, match=r"takes only key=COLUMN after \?"):
-        Embeddings.load(f"{both}#ada?keys=sku", space="ada@2")
+        Embeddings.load(f"{path}#ada?keys=sku", space="ada@2")
 
 
 def test_a_chosen_column_may_be_in_one_of_the_files(tmp_path: Path) -> None:

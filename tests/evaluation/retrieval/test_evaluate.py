@@ -167,8 +167,8 @@ def test_the_unfitted_part_is_the_gallery_without_the_fitted_items(world: dict[s
     fitted = [f"d{row}" for row in range(120, ITEMS)]
     report = evaluate_retrieval(**world, native_ids=fitted, fused_weights=(0.5,))
     assert report.queries == QUERIES
-    kept = np.arange(120)
-    part = {name: world[name].select(kept) for name in ("old_gallery", "new_gallery", "converted")}
+    rows = np.arange(120)
+    part = {name: world[name].select(rows) for name in ("old_gallery", "new_gallery", "converted")}
     alone = evaluate_retrieval(**(world | part), fused_weights=(0.5,))
     assert report.unfitted.gallery_size == 120
     assert report.unfitted.to_dict() == alone.retention_by_size[-1].to_dict()
@@ -219,8 +219,8 @@ def test_three_nested_galleries_keep_every_relevant_item(world: dict[str, Any]) 
         means = [part.means[line] for part in report.retention_by_size]
         assert means == sorted(means, reverse=True)
         assert means[-1] == pytest.approx(report.lines[line].value)
-    everything = Qrels({f"q{row}": {f"d{item}": 1 for item in range(row, ITEMS, QUERIES)} for row in range(QUERIES)})
-    one = evaluate_retrieval(**(world | {"qrels": everything}))
+    judgements = Qrels({f"q{row}": {f"d{item}": 1 for item in range(row, ITEMS, QUERIES)} for row in range(QUERIES)})
+    one = evaluate_retrieval(**(world | {"qrels": judgements}))
     assert len(one.retention_by_size) == 1
     assert any("no smaller gallery" in note for note in one.notes)
 

@@ -37,10 +37,10 @@ def naive(terms: list[ScoreTerm], judged: Relevance, allowed: set[int]) -> list[
         for term in terms:
             queries = np.repeat(term.queries[query][np.newaxis], count, axis=0)
             scores += term.weight * row_scores(queries, term.gallery, term.similarity).astype(np.float64)
-        kept = [row for row in range(count) if row in allowed and (number, row) not in hidden]
-        order = sorted(kept, key=lambda row: (-np.float32(scores[row]), row))
-        mine = judged.rows[judged.offsets[number] : judged.offsets[number + 1]]
-        result += [order.index(row) + 1 for row in mine]
+        candidates = [row for row in range(count) if row in allowed and (number, row) not in hidden]
+        order = sorted(candidates, key=lambda row: (-np.float32(scores[row]), row))
+        relevant = judged.rows[judged.offsets[number] : judged.offsets[number + 1]]
+        result += [order.index(row) + 1 for row in relevant]
     return result
 
 

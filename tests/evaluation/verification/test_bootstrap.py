@@ -52,11 +52,11 @@ def test_a_replicate_is_the_data_with_subjects_copied(images, weight):
     own_votes = np.where(usable, 1 / usable.sum(axis=1)[:, None] / rows[:, None], 0) if weight == "person" else usable
     for row, drawn in enumerate(draws.drawn.astype(int)):
         copies = np.outer(drawn[codes], drawn[codes]) * ~same * votes
-        own = (own_votes * drawn[codes][:, None])[usable]
-        assert draws.genuine_votes[row] == pytest.approx(own.sum())
+        weights = (own_votes * drawn[codes][:, None])[usable]
+        assert draws.genuine_votes[row] == pytest.approx(weights.sum())
         assert draws.impostor_votes[row] == pytest.approx(copies.sum())
-        assert thresholds[row] == pytest.approx(threshold_at_frr(scores[usable], 0.1, votes=own))
-        assert frr[row] == pytest.approx(np.sum(own * (scores[usable] < thresholds[row] - 1e-9)) / own.sum())
+        assert thresholds[row] == pytest.approx(threshold_at_frr(scores[usable], 0.1, votes=weights))
+        assert frr[row] == pytest.approx(np.sum(weights * (scores[usable] < thresholds[row] - 1e-9)) / weights.sum())
         assert far[row] == pytest.approx(np.sum(copies * (scores > thresholds[row])) / copies.sum())
 
 
@@ -102,7 +102,7 @@ def test_the_interval_covers_the_rate_of_the_population():
     population = made_pairs(subjects=3_000, seed=99)
     threshold = threshold_at_frr(population.genuine.scores, 0.1, votes=population.genuine.votes)
     truth = count_impostors(population, threshold).above[0] / population.impostor_count
-    held = 0
+    covered = 0
     for start in range(0, 2_400, 60):
         rows = slice(start, start + 60)
         sample = VerificationPairs(
@@ -112,8 +112,8 @@ def test_the_interval_covers_the_rate_of_the_population():
         thresholds = choose_threshold(sample, draws, 0.1).replicates
         tail = count_impostors(sample, 0.0, tails_above=[float(thresholds.min())]).tails[0]
         low, high = np.quantile(replicate_far(tail, draws, thresholds), [0.025, 0.975])
-        held += low <= truth <= high
-    assert held >= 34
+        covered += low <= truth <= high
+    assert covered >= 34
 
 
 def test_a_replicate_without_errors_bounds_nothing():

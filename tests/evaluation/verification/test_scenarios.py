@@ -86,11 +86,11 @@ def test_a_report_equals_the_double_loop():
     fixed = np.sort(distances["S1"].diagonal())[::-1][5]  # the sixth largest genuine distance of 50 is accepted
     for name, result in report.scenarios.items():
         genuine = distances[name].diagonal()
-        own = np.sort(genuine)[::-1][5]
+        distance = np.sort(genuine)[::-1][5]
         assert result.frr.value == pytest.approx(np.mean(genuine > fixed + 1e-9))
         assert result.far.value == pytest.approx(np.mean(distances[name][impostor] <= fixed + 1e-9))
-        assert result.far_at_frr.value == pytest.approx(np.mean(distances[name][impostor] <= own + 1e-9))
-        assert result.threshold_at_frr.value == pytest.approx(-own)
+        assert result.far_at_frr.value == pytest.approx(np.mean(distances[name][impostor] <= distance + 1e-9))
+        assert result.threshold_at_frr.value == pytest.approx(-distance)
         assert result.mean_genuine == pytest.approx(genuine.mean())
         assert result.mean_impostor == pytest.approx(distances[name][impostor].mean(), rel=1e-6)
         assert result.far_at_frr.low <= result.far_at_frr.value <= result.far_at_frr.high

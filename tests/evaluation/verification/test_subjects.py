@@ -32,8 +32,8 @@ def test_each_subject_is_what_the_loop_finds(weight, monkeypatch):
     assert figures.impostor_mean == pytest.approx(mean)
     assert figures.impostor_deviation == pytest.approx(np.sqrt(average(impostors, lambda cell: (cell - mean) ** 2)))
     for person in range(8):
-        own = [cell for (first, other), cell in cells.items() if first == person and other != person]
-        assert figures.false_accepts[person] == pytest.approx(average(own, lambda cell: cell > 0.5))
+        person_cells = [cell for (first, other), cell in cells.items() if first == person and other != person]
+        assert figures.false_accepts[person] == pytest.approx(average(person_cells, lambda cell: cell > 0.5))
         if len(cells[person, person]):
             assert figures.genuine[person] == pytest.approx(cells[person, person].mean())
             assert figures.accepted[person] == pytest.approx(np.mean(cells[person, person] > 0.5))

@@ -177,13 +177,13 @@ def test_frames_of_any_library() -> None:
     with duckdb.connect() as connection:
         connection.register("plain", plain)
         relation = connection.sql("SELECT * FROM plain")
-        taken = [
+        results = [
             Embeddings.from_arrow(relation, space="ada@2"),
             Embeddings.from_arrow(pl.from_pandas(plain), space="ada@2"),
             Embeddings.from_pandas(frame(embedding=list(torch.tensor(VECTORS).bfloat16())), space="ada@2"),
             Embeddings.from_dataset(datasets.Dataset.from_pandas(plain).with_format("torch"), space="ada@2"),
         ]
-    for embeddings in taken:
+    for embeddings in results:
         assert embeddings.ids.tolist() == IDS
         np.testing.assert_array_equal(embeddings.vectors, VECTORS)
 

@@ -32,12 +32,12 @@ class KilledError(Exception):
 
 @contextmanager
 def stop_after(rows: int) -> Iterator[Advance]:
-    done = 0
+    converted = 0
 
     def advance(count: int) -> None:
-        nonlocal done
-        done += count
-        if done >= rows:
+        nonlocal converted
+        converted += count
+        if converted >= rows:
             raise KilledError
 
     yield advance

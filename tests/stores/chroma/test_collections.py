@@ -76,18 +76,16 @@ def migrate(aligner: OnnxAligner, url: str, *steps: Any) -> None:
 
 def test_a_migration_changes_the_vectors_and_nothing_else(client: Any, aligner: OnnxAligner, tmp_path: Path) -> None:
     vectors, url = fill(client), f"chroma://{tmp_path}#docs"
-    before, settings = contents(client), client.get_collection("docs").configuration_json
+    rows, settings = contents(client), client.get_collection("docs").configuration_json
     migrate(aligner, url, run_migration, cut_over)
-    assert contents(client) == before
+    assert contents(client) == rows
     collection = client.get_collection("docs", embedding_function=None)
     assert (collection.configuration_json, collection.metadata) == (settings, {"owner": "ada"})
     np.testing.assert_allclose(vectors_of(client), aligner.transform(vectors), rtol=1e-4, atol=1e-5)
     collection.update(ids=["k5"], metadatas=[{"n": 50, "x": None}])
     collection.delete(ids=["k6"])
     migrate(aligner, url, roll_back)
-    assert contents(client) == {key: row for key, row in before.items() if key != "k6"} | {
-        "k5": (None, None, {"n": 50})
-    }
+    assert contents(client) == {key: row for key, row in rows.items() if key != "k6"} | {"k5": (None, None, {"n": 50})}
     migrate(aligner, url, abort)
     assert names(client) == {"docs"}
 

@@ -86,14 +86,14 @@ def test_a_new_index_has_the_parameters_of_the_old_one() -> None:
     graph = faiss.IndexHNSWFlat(DIM, 12)
     graph.hnsw.efConstruction, graph.hnsw.efSearch = 77, 55
     owner = build_like(graph, ids, vectors, "dot")
-    made = faiss.downcast_index(owner)
-    assert made.hnsw.nb_neighbors(1) == 12
-    assert (made.hnsw.efConstruction, made.hnsw.efSearch, made.metric_type) == (77, 55, faiss.METRIC_INNER_PRODUCT)
+    index = faiss.downcast_index(owner)
+    assert index.hnsw.nb_neighbors(1) == 12
+    assert (index.hnsw.efConstruction, index.hnsw.efSearch, index.metric_type) == (77, 55, faiss.METRIC_INNER_PRODUCT)
     lists = faiss.IndexIVFFlat(faiss.IndexFlatL2(DIM), DIM, 9)
     lists.nprobe = 3
     owner = build_like(lists, ids, vectors, "euclidean")
-    made = faiss.downcast_index(owner)
-    assert (made.nlist, made.nprobe, made.metric_type, made.ntotal) == (9, 3, faiss.METRIC_L2, 200)
+    index = faiss.downcast_index(owner)
+    assert (index.nlist, index.nprobe, index.metric_type, index.ntotal) == (9, 3, faiss.METRIC_L2, 200)
 
 
 KINDS = [

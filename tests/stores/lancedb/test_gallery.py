@@ -136,12 +136,12 @@ def test_what_an_application_changes_meanwhile_is_kept(
     with bench.store(url) as store:
         store.prepare(job)
         rows = next(store.scan(job, batch_size=1_024, missing_only=True))
-        changed, gone = (literal(rows.ids[row]) for row in (3, 5))
+        changed, deleted = (literal(rows.ids[row]) for row in (3, 5))
 
         def change() -> None:
             table = application.open_table("docs")
             table.update(where=f"id = {changed}", values={"note": "changed meanwhile"})
-            table.delete(f"id = {gone}")
+            table.delete(f"id = {deleted}")
 
         if moment == "after the scan":
             change()
@@ -188,8 +188,8 @@ def test_columns_of_every_kind_come_through(blobs: bool, bench: StoreBench, tmp_
             pictures = table.fetch_blobs("picture", hits["_rowid"].to_pylist())
         else:
             pictures = table.search().select(["picture"]).to_arrow()["picture"]
-        kept = hits.drop_columns("_rowid").append_column("picture", pa.chunked_array(pictures)).to_pylist()
-        return sorted(kept, key=lambda row: str(row["id"]))
+        rows = hits.drop_columns("_rowid").append_column("picture", pa.chunked_array(pictures)).to_pylist()
+        return sorted(rows, key=lambda row: str(row["id"]))
 
     original = others()
     with bench.store(f"lancedb://{tmp_path}#docs.vector") as store:

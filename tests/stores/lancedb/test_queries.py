@@ -137,11 +137,11 @@ def test_every_query_answers_at_every_step(application: Application, same: OnnxA
 
 
 def test_no_query_fails_while_the_columns_are_exchanged(application: Application, same: OnnxAligner) -> None:
-    both = np.stack([application.vectors[7], same.transform(application.vectors[7:8])[0]])
+    vectors = np.stack([application.vectors[7], same.transform(application.vectors[7:8])[0]])
     queries = itertools.cycle([{}, {"vector_column_name": "vector"}])
 
     def query() -> None:
-        assert application.table.search(both[0], **next(queries)).limit(1).to_list()
+        assert application.table.search(vectors[0], **next(queries)).limit(1).to_list()
 
     with application.opened() as store:
         run_migration(same, store)
@@ -385,8 +385,8 @@ def test_the_plan_tells_which_clients_must_name_their_column(application: Applic
     async def first(**options: Any) -> list[dict[str, Any]]:
         database = await lancedb.connect_async(str(application.folder))
         query = (await database.open_table("docs")).vector_search(application.vectors[7].tolist())
-        found: list[dict[str, Any]] = await (query.column("vector") if options else query).limit(1).to_list()
-        return found
+        hits: list[dict[str, Any]] = await (query.column("vector") if options else query).limit(1).to_list()
+        return hits
 
     with application.opened() as store:
         run_migration(same, store)

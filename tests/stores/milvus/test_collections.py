@@ -70,7 +70,7 @@ def test_a_migration_changes_the_vectors_and_nothing_else(
     dynamic: bool, client: MilvusClient, aligner: OnnxAligner, tmp_path: Path
 ) -> None:
     vectors = fill(client, dynamic=dynamic)
-    before = others(client)
+    contents = others(client)
     with closing(open_store(f"milvus://{tmp_path}/docs.db#live.v")) as store:
         run_migration(aligner, store, options=OPTIONS)
         client.create_partition("docs", "late")
@@ -79,7 +79,7 @@ def test_a_migration_changes_the_vectors_and_nothing_else(
         cut_over(aligner, store, options=OPTIONS)
         assert client.query("live", filter="id == 99", output_fields=["sizes"], partition_names=["late"])
         client.delete("live", ids=[99])
-        assert others(client) == before
+        assert others(client) == contents
         description = client.describe_collection(client.describe_alias("live")["collection_name"])
         assert description["properties"]["collection.ttl.seconds"] == "0"
         assert description["enable_dynamic_field"] == dynamic

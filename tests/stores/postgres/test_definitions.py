@@ -36,7 +36,7 @@ def test_added_columns_follow_there_and_back(database: Any, aligner: OnnxAligner
 
 
 @pytest.mark.parametrize(
-    ("change", "shown"),
+    ("change", "message"),
     [
         ("ALTER TABLE {} ADD CONSTRAINT small CHECK (number < 1000)", "constraint small"),
         ("ALTER TABLE {} ALTER number SET NOT NULL", "column number integer default 1 not null"),
@@ -45,7 +45,7 @@ def test_added_columns_follow_there_and_back(database: Any, aligner: OnnxAligner
     ],
 )
 def test_other_changes_stop_the_swap_that_would_undo_them(
-    database: Any, aligner: OnnxAligner, change: str, shown: str
+    database: Any, aligner: OnnxAligner, change: str, message: str
 ) -> None:
     database.execute(f"CREATE TABLE docs (id integer PRIMARY KEY, v vector({DIM}), number integer DEFAULT 1)")
     database.fill("docs", 10)
@@ -57,8 +57,8 @@ def test_other_changes_stop_the_swap_that_would_undo_them(
         database.execute(change.format("docs"))
         texts = [obstacle.text for obstacle in plan_migration(aligner, store).obstacles]
         assert len(texts) == 1
-        assert re.search(f"altered meanwhile.*{shown}", texts[0])
-        with pytest.raises(StoreError, match=f"altered meanwhile.*{shown}"):
+        assert re.search(f"altered meanwhile.*{message}", texts[0])
+        with pytest.raises(StoreError, match=f"altered meanwhile.*{message}"):
             cut_over(aligner, store)
         beside = database.one("SELECT relname FROM pg_class WHERE relname ~ '^docs__[0-9a-f_]{19}$'")
         database.execute(change.format(beside))

@@ -65,9 +65,9 @@ class Application:
 @pytest.fixture
 def engines(database: Any) -> Iterator[tuple[sqlalchemy.Engine, sqlalchemy.Engine]]:
     """Engines of the application of the old model, and of that of the new one."""
-    both = Application(database).engine(), Application(database, "made-new@1").engine()
-    yield both
-    for engine in both:
+    clients = Application(database).engine(), Application(database, "made-new@1").engine()
+    yield clients
+    for engine in clients:
         engine.dispose()
 
 

@@ -189,10 +189,10 @@ def test_vectors_of_another_model_that_were_declared_as_new_are_swept(
         return np.asarray((rng.standard_normal((rows, dim)) * spread + spread) @ basis, np.float32)
 
     old, new = (SpaceVersion(name="structured", version=version, dim=48, similarity="cosine") for version in "12")
-    own, matrix = vectors(1, 400, 48), np.linalg.qr(np.random.default_rng(9).standard_normal((48, 48)))[0]
-    native = np.asarray(own @ matrix.T, np.float32)
-    ids = [f"item {row}" for row in range(len(own))]
-    pairs = pair_embeddings(Embeddings(own, ids, old), Embeddings(native, ids, new))
+    known, matrix = vectors(1, 400, 48), np.linalg.qr(np.random.default_rng(9).standard_normal((48, 48)))[0]
+    native = np.asarray(known @ matrix.T, np.float32)
+    ids = [f"item {row}" for row in range(len(known))]
+    pairs = pair_embeddings(Embeddings(known, ids, old), Embeddings(native, ids, new))
     artifact = save_artifact(
         AffineAligner(matrix, np.zeros(48)), tmp_path / "artifact", source=old, target=new, split=split_pairs(pairs)
     )
@@ -207,13 +207,13 @@ def test_vectors_of_another_model_that_were_declared_as_new_are_swept(
                 database.execute("INSERT INTO docs (id, v) VALUES (%s, %s)", (row, str(vector.tolist())))
         return [str(row) for row in range(first, first + len(rows))]
 
-    write(0, own[:50])
+    write(0, known[:50])
     with database.opened(target) as store:
         run_migration(structured, store)
         cut_over(structured, store)
         write(1000, native[100:200])
         assert list(sweep(structured, store)) == []
-        stale = write(2000, own[200:260])
+        stale = write(2000, known[200:260])
         swept = set(sweep(structured, store))
         assert len(swept.intersection(stale)) >= 0.9 * len(stale)
         assert len(swept.difference(stale)) <= 3

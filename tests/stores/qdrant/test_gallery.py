@@ -149,8 +149,8 @@ class QdrantVectorHarness(QdrantHarness):
     def served(self, client: QdrantClient, url: str) -> str:
         name, vector = self.names(url)
         metadata = client.get_collection(name).config.metadata or {}
-        served: str = metadata.get("embcompat", {}).get("serving", {}).get(vector, vector)
-        return served
+        vector_name: str = metadata.get("embcompat", {}).get("serving", {}).get(vector, vector)
+        return vector_name
 
 
 def key_of(point: models.Record | models.ScoredPoint) -> Any:

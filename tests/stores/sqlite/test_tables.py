@@ -55,13 +55,13 @@ def declaration(path: Path) -> str:
 def test_a_migration_changes_the_vectors_and_nothing_else(mode: str, aligner: OnnxAligner, tmp_path: Path) -> None:
     path = tmp_path / "docs.db"
     vectors = fill(path, mode=mode)
-    before = others(path)
+    contents = others(path)
     with closing(open_store(f"sqlite://{path}#docs.v")) as store:
         run_migration(aligner, store)
         cut_over(aligner, store)
-        assert others(path) == before
+        assert others(path) == contents
         drop_old(aligner, store)
-    assert others(path) == before
+    assert others(path) == contents
     changed = DECLARATION.replace("float[24]", f"float[{aligner.artifact.target.dim}]")
     assert declaration(path).partition("vec0")[2] == changed.partition("vec0")[2]
     with connection(path) as database:

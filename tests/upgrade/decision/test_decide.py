@@ -215,16 +215,16 @@ def test_the_smallest_fraction_that_keeps_the_floor_is_chosen(world: World) -> N
 
 def test_fewer_models_alive_are_preferred_and_said(world: World) -> None:
     report = world.report(world.shuffled)
-    both = option("lazy_backfill", 0.2, 0.97, "old", "new", items=100)
+    hybrid = option("lazy_backfill", 0.2, 0.97, "old", "new", items=100)
     alone = option("lazy_backfill", 0.2, 0.92, "new", items=120)
-    decision = decide(report, options=[both, alone], seconds_per_item=1)
+    decision = decide(report, options=[hybrid, alone], seconds_per_item=1)
     assert decision.needs == ("new",)
-    decision = decide(report, options=[both, alone], quality_floor=0.93)
+    decision = decide(report, options=[hybrid, alone], quality_floor=0.93)
     assert decision.needs == ("old", "new")
     assert decision.reason.startswith(
         "Fused scoring and re-embedding what queries bring up is better than today and keeps 97"
     )
-    assert decide(report, options=[both], models_alive=["new"]).mode == "reindex"
+    assert decide(report, options=[hybrid], models_alive=["new"]).mode == "reindex"
 
 
 def test_time_and_price_of_an_item_make_the_cost(world: World) -> None:
@@ -244,12 +244,12 @@ def test_an_option_takes_the_gallery_that_speaks_least_for_it() -> None:
     rng = np.random.default_rng(0)
     original, goal = rng.uniform(0.2, 0.4, 50), rng.uniform(0.6, 0.8, 50)
     good, bad = (goal, original, goal), (original + 0.1, original, goal)
-    made = option_from("backfill", [good, bad], needs=("new",), fraction=0.1, items=3)
-    assert made.difference.value == pytest.approx(0.1)
-    assert made.retention.value == pytest.approx((original + 0.1).mean() / goal.mean())
+    best = option_from("backfill", [good, bad], needs=("new",), fraction=0.1, items=3)
+    assert best.difference.value == pytest.approx(0.1)
+    assert best.retention.value == pytest.approx((original + 0.1).mean() / goal.mean())
     assert option_from("convert", [good], needs=("new",)).retention == Estimate(1.0, 1.0, 1.0)
     assert option_from("convert", [(goal, original, np.zeros(50))], needs=("new",)).retention == Estimate(0.0, 0.0, 0.0)
-    assert json.loads(json.dumps(made.to_dict())) == {
+    assert json.loads(json.dumps(best.to_dict())) == {
         "mode": "backfill",
         "needs": ["new"],
         "depth": None,
@@ -258,8 +258,8 @@ def test_an_option_takes_the_gallery_that_speaks_least_for_it() -> None:
         "items_embedded": 3,
         "share_of_reindex": None,
         "cold": None,
-        "difference": made.difference.to_dict(),
-        "retention": made.retention.to_dict(),
+        "difference": best.difference.to_dict(),
+        "retention": best.retention.to_dict(),
     }
 
 
@@ -270,9 +270,9 @@ def test_a_dead_new_model_says_stay(world: World) -> None:
 
 def test_the_figures_that_speak_least_for_a_mode_count(world: World) -> None:
     whole = measured_options(world.report(world.perfect))
-    assert [made.mode for made in whole] == ["swap", "convert", "reindex"]
+    assert [choice.mode for choice in whole] == ["swap", "convert", "reindex"]
     assert whole[2].retention == Estimate(1.0, 1.0, 1.0)
-    assert all(made.mode in MODES for made in whole)
+    assert all(choice.mode in MODES for choice in whole)
 
 
 def test_a_decision_is_json_and_one_sentence(world: World) -> None:

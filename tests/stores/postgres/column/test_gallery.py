@@ -65,8 +65,8 @@ def test_everything_that_hangs_on_the_column_follows_there_and_back(database: An
         number = "(SELECT attnum FROM pg_attribute WHERE attrelid = 'docs'::regclass AND attname = 'v')"
         assert database.one(f"SELECT col_description('docs'::regclass, {number})") == "made of the title"
         assert database.one(f"SELECT indkey[0] = {number} FROM pg_index WHERE indexrelid = 'docs_v'::regclass") is True
-        kept = "SELECT attstorage::text || attnotnull FROM pg_attribute WHERE attrelid = 'docs'::regclass"
-        assert database.one(f"{kept} AND attname = 'v'") == "ptrue"
+        attributes = "SELECT attstorage::text || attnotnull FROM pg_attribute WHERE attrelid = 'docs'::regclass"
+        assert database.one(f"{attributes} AND attname = 'v'") == "ptrue"
         assert database.one("SELECT max(touched) FROM docs") == 0, "filling a column is no update of the application"
         assert database.one("SELECT count(*) FROM pg_constraint WHERE conname LIKE 'embcompat_not_null%'") == 0
 
