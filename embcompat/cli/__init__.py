@@ -55,7 +55,7 @@ def _options(
     pass
 
 
-LINE, WHOLE, BESIDES = "The line, step by step", "The whole line in one command", "Besides"
+LINE, WHOLE, BESIDES = "The upgrade, step by step", "The whole upgrade in one command", "Other commands"
 
 for _step in (sample, embed, fit, evaluate):
     app.command(rich_help_panel=LINE)(_step)

@@ -42,7 +42,7 @@ def convert(
     ] = None,
     threads: Annotated[int | None, typer.Option(help="Threads that convert; all processors by default.")] = None,
     workers: Annotated[int, typer.Option(help="Ray workers, when SOURCE is a folder.")] = 2,
-    resume: Annotated[bool, typer.Option(help="Go on where an interrupted run stopped.")] = True,
+    resume: Annotated[bool, typer.Option(help="Resume where an interrupted run stopped.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file at TARGET.")] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Convert with an aligner that does no better than chance.")
@@ -64,7 +64,7 @@ def convert(
     r"""Convert a file of stored vectors into the artifact's target space.
 
     Reading, computing and writing overlap in constant memory. All rows and a sample are checked before the target
-    appears. After an interruption, the same command goes on where it stopped.
+    appears. After an interruption, the same command resumes where it stopped.
 
     Object stores (s3://, gs://) take credentials, region and endpoint from the environment (AWS_ACCESS_KEY_ID,
     AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL, GOOGLE_APPLICATION_CREDENTIALS).

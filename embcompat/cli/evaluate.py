@@ -93,7 +93,7 @@ def evaluate(
     out: ResultFile = None,
     as_json: Json = False,
 ) -> None:
-    r"""Say what converting the gallery is worth, against what is in service today and against a full reindex.
+    r"""Measure what converting the gallery is worth, against what is in service today and against a full reindex.
 
     A verdict needs judged queries: --old-queries, --new-queries and --qrels (trec_eval's format, or a click log with
     the header query_id,item_id,count). Without judgements, items with the query's label are relevant. Without labels

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from copy import copy
+from functools import partial
 from typing import Any
 
 from typer.core import TyperArgument, TyperGroup, TyperOption
 
 
 class Group(TyperGroup):
-    """The commands, with help that names arguments in capitals and no type for flags."""
+    """The commands, with help that names arguments in capitals and each option in one column."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         """The group's own options, as help shows them."""
@@ -19,6 +21,7 @@ class Group(TyperGroup):
         command = super().get_command(ctx, cmd_name)
         for part in _walk(command) if command is not None else ():
             _label([*part.params, part.get_help_option(ctx)])
+            part.format_help = partial(_format_help, copy(part))
         return command
 
 
@@ -34,3 +37,25 @@ def _label(params: list[Any]) -> list[Any]:
         elif isinstance(param, TyperOption) and param.is_bool_flag:
             param.metavar = ""
     return params
+
+
+def _format_help(command: Any, ctx: Any, formatter: Any) -> None:
+    """Show the help of a command whose options are written in one column each: narrow terminals cut no name."""
+    params = command.get_params(ctx)
+    command.get_params = lambda _: [_in_one_column(param, ctx) for param in params]
+    command.format_help(ctx, formatter)
+
+
+def _in_one_column(param: Any, ctx: Any) -> Any:
+    """Return an option whose long name is all that its names and its type say: ``-o, --out <path>``."""
+    if not isinstance(param, TyperOption):
+        return param
+    names = ", ".join(sorted(param.opts, key=len))
+    other = f" / {', '.join(param.secondary_opts)}" if param.secondary_opts else ""
+    kind = (param.display_type_rich(ctx=ctx) or "").replace("|", " | ")
+    shown = copy(param)
+    if param.secondary_opts and param.default is not None:  # of two names, that of the default
+        default = param.opts if param.default else param.secondary_opts
+        shown.show_default = max(default, key=len)
+    shown.opts, shown.secondary_opts, shown.metavar = [f"{names}{other}{f' {kind}' if kind else ''}"], [], ""
+    return shown

@@ -48,8 +48,8 @@ def serve(
 
     An application changes one base URL and its index stays alive: POST /v1/embeddings embeds with the model that is
     alive and maps the vectors to the space of the index. The target's id, or an --alias of it, as "model" asks for
-    mapped vectors; the source's id for the model's own. GET /v1/models, /health and /metrics (Prometheus) are there,
-    too. Clients' API keys are passed on to --upstream; without one, OPENAI_API_KEY is used.
+    mapped vectors; the source's id for the model's own. It also answers GET /v1/models, /health and /metrics
+    (Prometheus). Clients' API keys are passed on to --upstream; without one, OPENAI_API_KEY is used.
 
     Examples:
     ```bash

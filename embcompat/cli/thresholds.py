@@ -54,7 +54,7 @@ def thresholds(
     r"""Transfer a match threshold to the new space: the one that keeps its false accept rate, and what that costs.
 
     Measured on subjects that the artifact was not fitted on, for a converted vector against a new one and for two new
-    vectors; for normalized scores as well, where the artifact carries a score cohort. A warning says when too few
+    vectors; for normalized scores as well, where the artifact carries a score cohort. A warning appears if too few
     false accepts were seen to tell.
 
     Examples:

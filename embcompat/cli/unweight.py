@@ -19,7 +19,7 @@ def unweight(
 ) -> None:
     """Take the reweighting out of an artifact, for a gallery in which native rows will stand among converted ones.
 
-    Reweighting is the best where every row is converted. In a lazy or partial backfill, native rows would score higher
+    Reweighting is best where every row is converted. In a lazy or partial backfill, native rows would score higher
     than reweighted ones, whatever they hold. `embcompat evaluate` measures each mode with the aligner that suits it;
     convert the gallery with this artifact where the verdict is one of those two.
 

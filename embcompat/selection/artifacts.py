@@ -15,6 +15,7 @@ from embcompat.embeddings import PairedEmbeddings, PairSplit, piece_rows, split_
 from embcompat.errors import InputError
 from embcompat.evaluation.chance import is_at_chance
 from embcompat.export import Canary, save_aligner_pair, save_artifact
+from embcompat.progress import ProgressFactory, silent
 from embcompat.results import Estimate
 from embcompat.selection.candidates import Candidate, Task, parse_candidate
 from embcompat.selection.choose import Selection, fit_corrected, held_out_gain, select_aligner
@@ -72,7 +73,7 @@ def fit_artifact(
     score_statistics: bool = False,
     overwrite: bool = False,
     seed: int = 0,
-    on_fit: Callable[[int], None] | None = None,
+    selection_progress: ProgressFactory = silent,
     fit_words: Callable[[PairSplit], TextAwareFit] | None = None,
     **options: Any,
 ) -> FittedArtifact:
@@ -101,7 +102,8 @@ def fit_artifact(
         seed: Seed of split, folds and fits.
         fit_words: Fits a text-aware aligner on train and validation (`fit_text_aware`), for the kind ``text_aware``;
             or for ``auto``, which saves it where held-out pairs are surely better for it.
-        on_fit: Called with 1 after each fit of ``auto``.
+        selection_progress: Takes the number of fits of ``auto``; yields a function that takes the number of those newly
+            done.
         options: Options of the kind's fit, see `fit_aligner`.
 
     Raises:
@@ -129,7 +131,7 @@ def fit_artifact(
             candidates=candidates,
             objective=objective,
             seed=seed,
-            progress=on_fit,
+            progress=selection_progress,
         )
         candidate, measured = selection.candidate, selection.aligner
         if words is not None:

@@ -12,6 +12,7 @@ from embcompat.aligners import Aligner
 from embcompat.embeddings import PairedEmbeddings, PairSplit, piece_rows, stack_pairs, transform_embeddings
 from embcompat.errors import InputError
 from embcompat.evaluation.bootstrap import bootstrap_difference, bootstrap_mean
+from embcompat.progress import Advance, ProgressFactory, silent
 from embcompat.results import Estimate, Scored
 from embcompat.selection.candidates import Candidate, Task, default_candidates, parse_candidate
 from embcompat.selection.crossfit import CrossFit, correct, correct_folds, cross_fit, fit_candidate
@@ -56,7 +57,7 @@ def select_aligner(
     candidates: Sequence[Candidate | str] | None = None,
     objective: Objective = "balanced",
     seed: int = 0,
-    progress: Callable[[int], None] | None = None,
+    progress: ProgressFactory = silent,
 ) -> Selection:
     """Choose among candidates by cross-fitting, and fit the chosen one on all pairs.
 
@@ -78,7 +79,7 @@ def select_aligner(
             pairs when None, see `default_candidates`.
         objective: What is best in verification.
         seed: Seed of folds, fits and bootstrap.
-        progress: Called with 1 after each fit.
+        progress: Takes the number of fits; yields a function that takes the number of those newly done.
 
     Raises:
         InputError: If there is no candidate, one fits a pair of aligners, there are too few pairs, or verification
@@ -89,23 +90,26 @@ def select_aligner(
     if not entrants:
         raise InputError("at least one candidate is needed. Got none.")
     metric, score = _score_of(task, objective, pairs, seed)
-    values, fits = _cross_fitted_scores(entrants, pairs, score, seed, progress)
-    best = values[int(np.argmax([each.mean() for each in values]))]
-    against = [bootstrap_difference(each, best, seed=seed) for each in values]
-    rows = tuple(
-        Scored(
-            name=candidate.name,
-            kind=candidate.kind,
-            parameters=fit.parameters,
-            fit_seconds=fit.fit_seconds,
-            score=bootstrap_mean(each, seed=seed),
-            against_best=difference,
-            as_good=difference.high >= 0,
+    repeats = REPEATS if len(pairs) <= FEW_PAIRS and not _has_network(entrants) else 1
+    with progress(repeats * _folds(entrants) * len(entrants) + 1) as advance:
+        values, fits = _cross_fitted_scores(entrants, pairs, score, seed, repeats, advance)
+        best = values[int(np.argmax([each.mean() for each in values]))]
+        against = [bootstrap_difference(each, best, seed=seed) for each in values]
+        rows = tuple(
+            Scored(
+                name=candidate.name,
+                kind=candidate.kind,
+                parameters=fit.parameters,
+                fit_seconds=fit.fit_seconds,
+                score=bootstrap_mean(each, seed=seed),
+                against_best=difference,
+                as_good=difference.high >= 0,
+            )
+            for candidate, fit, each, difference in zip(entrants, fits, values, against, strict=True)
         )
-        for candidate, fit, each, difference in zip(entrants, fits, values, against, strict=True)
-    )
-    number = next(number for number, row in enumerate(rows) if row.as_good)
-    aligner = fit_candidate(entrants[number], train, validation, seed=seed)
+        number = next(number for number, row in enumerate(rows) if row.as_good)
+        aligner = fit_candidate(entrants[number], train, validation, seed=seed)
+        advance(1)
     return Selection(
         correct(aligner, entrants[number], fits[number], pairs), entrants[number], rows[number], rows, metric
     )
@@ -185,12 +189,12 @@ def _cross_fitted_scores(
     pairs: PairedEmbeddings,
     score: _Score,
     seed: int,
-    progress: Callable[[int], None] | None,
+    repeats: int,
+    advance: Advance,
 ) -> tuple[list[NDArray[np.float64]], list[CrossFit]]:
     """Return the values of each candidate, the mean over repeats, and the first repeat's fits."""
-    repeats = REPEATS if len(pairs) <= FEW_PAIRS and not _has_network(entrants) else 1
     rounds = [
-        cross_fit(entrants, pairs, folds=_folds(entrants), seed=seed + number, progress=progress)
+        cross_fit(entrants, pairs, folds=_folds(entrants), seed=seed + number, advance=advance)
         for number in range(repeats)
     ]
     values = [

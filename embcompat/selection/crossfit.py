@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from embcompat.aligners import (
 )
 from embcompat.embeddings import Embeddings, PairedEmbeddings, piece_rows, split_pairs, transform_embeddings
 from embcompat.errors import InputError
+from embcompat.progress import Advance
 from embcompat.selection.candidates import Candidate
 from embcompat.selection.fitting import SOLVER_KINDS, fit_aligner, single_aligner
 
@@ -90,7 +91,7 @@ def cross_fit(
     *,
     folds: int,
     seed: int,
-    progress: Callable[[int], None] | None = None,
+    advance: Advance | None = None,
 ) -> list[CrossFit]:
     """Cross-fit the kinds of some candidates on the same folds; a kind that several share is fitted once.
 
@@ -99,7 +100,7 @@ def cross_fit(
         pairs: All pairs; rows of one label are in one fold.
         folds: Number of folds.
         seed: Seed of folds and fits.
-        progress: Called with 1 after each candidate in each fold.
+        advance: Called with 1 after each candidate in each fold.
 
     Returns:
         One result for each candidate, before its correction.
@@ -118,8 +119,8 @@ def cross_fit(
             if key not in fitted:
                 fitted[key] = _timed_fit(candidate, parts.train, parts.validation, seed, fitted)
                 results.setdefault(key, []).append((rows, *fitted[key]))
-            if progress is not None:
-                progress(1)
+            if advance is not None:
+                advance(1)
     by_key = {key: _joined(parts, pairs, fold) for key, parts in results.items()}
     return [by_key[_key(candidate)] for candidate in candidates]
 

@@ -105,7 +105,7 @@ def test_version(command: Command) -> None:
 
 def test_help_shows_the_straight_line_first() -> None:
     page = CliRunner().invoke(app, ["--help"]).stdout
-    line, rest = page.split("The whole line in one command")
+    line, rest = page.split("The whole upgrade in one command")
     for name in ("sample", "embed", "fit", "evaluate", "migrate"):
         assert f" {name} " in line
     for name in ("upgrade", "demo", "convert", "thresholds", "doctor", "backfill", "registry", "queries"):

@@ -58,6 +58,9 @@ def test_help_at_80_columns_cuts_nothing(path: tuple[str, ...], monkeypatch: pyt
     for line in EXAMPLES.search(COMMANDS[path].help)[1].splitlines():
         assert line.strip() in lines
     assert "<bool>" not in output
+    assert not re.search(r"\w…", output)
+    for parameter in COMMANDS[path].params:
+        assert all(option in output for option in [*parameter.opts, *parameter.secondary_opts] if "-" in option)
     usage = " ".join(line.strip() for line in output.split("Usage:", 1)[1].split("\n")[:2])
     names = re.findall(r"[{\[](\w[^}\]]*)[}\]]", usage)
     assert all(name == name.upper() or "." in name for name in names)

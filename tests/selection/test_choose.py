@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -37,6 +39,20 @@ def test_the_prior_order_decides_a_tie() -> None:
         selection = select_aligner(parts.train, parts.validation, candidates=order)
         assert all(row.as_good for row in selection.candidates)
         assert selection.candidate == order[0]
+
+
+@pytest.mark.parametrize("rows", [60, 900])
+def test_progress_counts_every_fit_up_to_the_total(rows: int) -> None:
+    totals: list[int] = []
+    counts: list[int] = []
+
+    def progress(total: int) -> nullcontext[Callable[[int], None]]:
+        totals.append(total)
+        return nullcontext(counts.append)
+
+    parts = split_pairs(make_pairs(rows, source_dim=6, target_dim=6).pairs)
+    select_aligner(parts.train, parts.validation, candidates=CHEAP, progress=progress)
+    assert totals == [sum(counts)]
 
 
 def test_identity_is_chosen_where_nothing_need_be_changed() -> None:

@@ -13,6 +13,7 @@ from embcompat.aligners.text.tokens import join_words
 from embcompat.aligners.text.vocabulary import MAX_BIGRAMS, MAX_WORDS, MIN_COUNT, count_vocabulary
 from embcompat.errors import InputError
 from embcompat.extractors import Extractor, SkippedItem, extract_embeddings
+from embcompat.progress import Advance, ProgressFactory, silent
 from embcompat.spaces import SpaceVersion
 
 Embed = Callable[[Sequence[str]], NDArray[np.floating]]
@@ -27,7 +28,7 @@ def build_static_encoder(
     max_bigrams: int = MAX_BIGRAMS,
     min_count: int = MIN_COUNT,
     stop_words: Iterable[str] = (),
-    progress: Callable[[int], None] | None = None,
+    progress: ProgressFactory = silent,
 ) -> StaticEncoder:
     """Build a `StaticEncoder` of the words and frequent pairs of words of a corpus.
 
@@ -42,7 +43,7 @@ def build_static_encoder(
         max_bigrams: As in `count_vocabulary`.
         min_count: As in `count_vocabulary`.
         stop_words: As in `count_vocabulary`.
-        progress: Called with the number of words newly embedded.
+        progress: Takes the number of words to embed; yields a function that takes the number newly embedded.
 
     Raises:
         InputError: If an option is out of range, no word is left, or the model can embed none of them.
@@ -56,13 +57,14 @@ def build_static_encoder(
     vocabulary = count_vocabulary(
         corpus, max_words=max_words, max_bigrams=max_bigrams, min_count=min_count, stop_words=stop_words
     )
-    words, vectors = _embed(model, list(vocabulary.words), list(vocabulary.words), progress)
-    if not words:
-        raise InputError("the model must be able to embed single words. Got no vector for any of them.")
-    row_of = {word: row for row, word in enumerate(words)}
-    pairs = [pair for pair in vocabulary.bigrams if pair[0] in row_of and pair[1] in row_of]
-    pairs.sort(key=lambda pair: (row_of[pair[0]], row_of[pair[1]]))
-    pairs, pair_vectors = _embed(model, pairs, [join_words(*pair) for pair in pairs], progress)
+    with progress(len(vocabulary.words) + len(vocabulary.bigrams)) as advance:
+        words, vectors = _embed(model, list(vocabulary.words), list(vocabulary.words), advance)
+        if not words:
+            raise InputError("the model must be able to embed single words. Got no vector for any of them.")
+        row_of = {word: row for row, word in enumerate(words)}
+        pairs = [pair for pair in vocabulary.bigrams if pair[0] in row_of and pair[1] in row_of]
+        pairs.sort(key=lambda pair: (row_of[pair[0]], row_of[pair[1]]))
+        pairs, pair_vectors = _embed(model, pairs, [join_words(*pair) for pair in pairs], advance)
     mean = np.zeros(vectors.shape[1])
     return StaticEncoder(
         words,
@@ -81,7 +83,7 @@ def _weights(counts: list[int], total: int) -> NDArray[np.float64]:
 
 
 def _embed(
-    model: Extractor | Embed, keys: list[Any], texts: list[str], progress: Callable[[int], None] | None
+    model: Extractor | Embed, keys: list[Any], texts: list[str], progress: Advance
 ) -> tuple[list[Any], NDArray[np.float32]]:
     """Embed words; leave out those that the model refuses."""
     if not isinstance(model, Extractor) and not texts:

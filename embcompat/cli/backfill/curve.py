@@ -75,7 +75,7 @@ def curve(
     out: ResultFile = None,
     as_json: Json = False,
 ) -> None:
-    r"""Say what re-embedding a part of the gallery buys, for each order: the rest stays converted.
+    r"""Measure what re-embedding a part of the gallery gains, for each order. The rest stays converted.
 
     The items that the artifact was fitted on count as re-embedded. Queries and judgements are found as by `embcompat
     evaluate`; verification takes the subjects that were not fitted. Orders: random, class_mean, predicted_error,

@@ -40,14 +40,17 @@ def plan(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The plan to write.")] = Path("PLAN.json"),
     ids: Annotated[Path, typer.Option(help="The ids to write, one a line, the most urgent first.")] = Path("ids.txt"),
-    budget_rows: Annotated[int | None, typer.Option(help="So many items.")] = None,
+    budget_rows: Annotated[int | None, typer.Option(help="Number of items to re-embed.")] = None,
     budget_fraction: Annotated[
-        float | None, typer.Option(help="This share of the gallery, what is native already included.")
+        float | None, typer.Option(help="Share of the gallery to re-embed, including rows that are native already.")
     ] = None,
-    budget_seconds: Annotated[float | None, typer.Option(help="So long; needs --seconds-per-item or -e.")] = None,
-    budget_money: Annotated[float | None, typer.Option(help="So much; needs --price-per-item.")] = None,
+    budget_seconds: Annotated[
+        float | None, typer.Option(help="Seconds of embedding to spend; needs --seconds-per-item or -e.")
+    ] = None,
+    budget_money: Annotated[float | None, typer.Option(help="Money to spend; needs --price-per-item.")] = None,
     target_retention: Annotated[
-        float | None, typer.Option(help="As few as reach this share of a full reindex; needs --curve or --new-vectors.")
+        float | None,
+        typer.Option(help="The fewest items that reach this share of a full reindex; needs --curve or --new-vectors."),
     ] = None,
     seconds_per_item: Annotated[float | None, typer.Option(help="Time to embed one item.")] = None,
     extractor: Annotated[
@@ -91,7 +94,7 @@ def plan(
     seed: Annotated[int, typer.Option(help="Seed of orders, folds and bootstrap.")] = 0,
     as_json: Json = False,
 ) -> None:
-    r"""Choose the items to re-embed with the new model, say what they cost, what to expect, and when to stop.
+    r"""Choose the items to re-embed with the new model. Prints what they cost, what to expect, and when to stop.
 
     The items that the artifact was fitted on have new vectors already: they count as native and are not listed.
     `embcompat backfill run` carries the plan out.

@@ -54,8 +54,8 @@ def run(
 ) -> None:
     r"""Embed the planned items with the new model; their vectors take the place of converted ones, marked native.
 
-    May be stopped and started again anywhere: rows that are native already are skipped. Items that are gone or fail
-    are listed and stop nothing. The gallery must have been converted with `embcompat migrate run`.
+    You can stop the run and start it again at any time: rows that are native already are skipped. Items that are gone
+    or fail are listed, and the run goes on. The gallery must have been converted with `embcompat migrate run`.
 
     Examples:
     ```bash

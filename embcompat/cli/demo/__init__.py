@@ -17,7 +17,9 @@ def demo(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder for galleries, artifact, demo.json and report.html.")
     ] = Path("demo-out"),
-    limit: Annotated[int, typer.Option(help="Number of texts; fewer are faster and say less.")] = 1_200,
+    limit: Annotated[
+        int, typer.Option(help="Number of texts; with fewer, the demo is faster and less certain.")
+    ] = 1_200,
     seed: Annotated[int, typer.Option(help="Seed of the pairs, the split and the bootstrap.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print demo.json instead of the sentences.")] = False,
 ) -> None:

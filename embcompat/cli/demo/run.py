@@ -15,7 +15,7 @@ from embcompat.cli.demo.gallery import Migration, migrate
 from embcompat.cli.demo.sides import Sides, Stopwatch, embed, embed_sides
 from embcompat.cli.demo.story import Cost, tell
 from embcompat.cli.demo.texts import Docstring, read_docstrings
-from embcompat.cli.progress import track
+from embcompat.cli.progress import show_step, track
 from embcompat.embeddings import Embeddings
 from embcompat.evaluation import RetrievalReport, search
 from embcompat.evaluation.retrieval.qrels import Qrels
@@ -85,9 +85,14 @@ def run_demo(folder: Path, *, limit: int, seed: int) -> dict[str, Any]:
 def _fit(sides: Sides, new_model: Extractor, watch: Stopwatch, seed: int) -> tuple[TextAwareFit, Cost]:
     """Ask the new model about the words of the gallery, and fit; return what that costs, too."""
     documents = [text.body for text in sides.texts]
-    with watch.measure("table"), track("New model, words", None, unit="words") as advance:
-        encoder = build_static_encoder(new_model, documents, max_bigrams=0, progress=advance)
-    with watch.measure("fit"), messages().status("Fitting"):
+    with watch.measure("table"):
+        encoder = build_static_encoder(
+            new_model,
+            documents,
+            max_bigrams=0,
+            progress=lambda total: track("New model, words", total, unit="words"),
+        )
+    with watch.measure("fit"), show_step("Fitting"):
         fit = fit_text_aware(sides.split.train, sides.split.validation, encoder=encoder, seed=seed)
     lengths = {text.name: len(tokenize(text.body)) for text in sides.texts}
     pairs = sum(length for name, length in lengths.items() if name in sides.fitted)

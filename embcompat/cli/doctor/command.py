@@ -73,7 +73,7 @@ def doctor(
         ),
     ] = False,
 ) -> None:
-    r"""Find what is wrong with a gallery; exit code 3 when it is sick.
+    r"""Find problems in a gallery. Exit code 3 if there are any.
 
     Rows of another space, zero or unnormalized vectors, NaN, drifted dimensions, missing and repeated ids, repeated
     vectors. Rows of another space need a reference: from a registry, or vectors that are known to be right. With

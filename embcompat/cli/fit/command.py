@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -26,7 +27,7 @@ from embcompat.cli.inputs.options import (
 )
 from embcompat.cli.inputs.sides import load_sides
 from embcompat.cli.inputs.words import ItemsFile, TextColumn, add_texts, fit_with_words, load_word_model, read_texts
-from embcompat.cli.progress import track
+from embcompat.cli.progress import show_step, track
 from embcompat.errors import GateError, InputError
 
 if TYPE_CHECKING:
@@ -99,8 +100,8 @@ def fit(
         Path | None,
         typer.Option(help="Judgements (trec_eval's format): no pair of an item that answers a query is used."),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Most epochs of a neural kind.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Rows of a step of a neural kind.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Maximum number of epochs of a neural kind.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Rows of a training step of a neural kind.")] = None,
     device: Annotated[Literal["auto", "cpu", "gpu"], typer.Option(help="Where a neural kind trains.")] = "auto",
     precision: Annotated[Literal["32", "tf32", "bf16"], typer.Option(help="Arithmetic of a neural kind.")] = "32",
     run_dir: Annotated[Path | None, typer.Option(help="Keep checkpoints and metrics of a neural kind here.")] = None,
@@ -176,7 +177,8 @@ def fit(
         neural = {"epochs": epochs, "batch_size": batch_size, "preset": preset, "run_dir": run_dir}
         options |= {name: value for name, value in neural.items() if value is not None}
         options |= {"device": device, "precision": precision, "resume": resume, "progress": messages().is_terminal}
-    with track("Fitting", None, unit="fits") as advance:
+    alone = kind != "auto" and base not in NEURAL_KINDS and word_model is None  # no other progress is shown
+    with show_step("Fitting") if alone else nullcontext():
         fitted = fit_artifact(
             pairs,
             out,
@@ -193,7 +195,7 @@ def fit(
             score_statistics=score_statistics,
             overwrite=overwrite,
             seed=seed,
-            on_fit=advance,
+            selection_progress=lambda total: track("Fitting", total, unit="fits"),
             fit_words=None if word_model is None else lambda split: fit_with_words(split, texts, word_model, **words),
             **options,
         )

@@ -10,7 +10,7 @@ import typer
 
 from embcompat.cli.console import messages
 from embcompat.cli.inputs.models import open_model, show_estimate
-from embcompat.cli.progress import track
+from embcompat.cli.progress import show_step, track
 from embcompat.errors import InputError
 
 if TYPE_CHECKING:
@@ -98,9 +98,14 @@ def fit_with_words(
     corpus = list(texts.values()) if texts is not None else pair_texts(split)
     stopped = () if stop_words is None else stop_words.read_text(encoding="utf-8").split()
     show_estimate(extractor, lambda: _words_of(corpus, min_count, stopped))
-    with track("Embedding words", None, unit="words") as advance:
-        encoder = build_static_encoder(extractor, corpus, min_count=min_count, stop_words=stopped, progress=advance)
-    with messages().status("Fitting"):
+    encoder = build_static_encoder(
+        extractor,
+        corpus,
+        min_count=min_count,
+        stop_words=stopped,
+        progress=lambda total: track("Embedding words", total, unit="words"),
+    )
+    with show_step("Fitting"):
         return fit_text_aware(split.train, split.validation, encoder=encoder, seed=seed)
 
 

@@ -57,7 +57,7 @@ def rollback(
 def abort(
     artifact: ArtifactPath,
     url: Url,
-    yes: Annotated[bool, typer.Option("--yes", help="Really remove what is listed.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove what is listed.")] = False,
     journal: JournalPath = None,
     as_json: Json = False,
 ) -> None:
@@ -97,7 +97,7 @@ def abort(
 def drop_old(
     artifact: ArtifactPath,
     url: Url,
-    yes: Annotated[bool, typer.Option("--yes", help="Really delete the old vectors.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete the old vectors.")] = False,
     journal: JournalPath = None,
 ) -> None:
     r"""Delete the old side for good. No other command deletes it, and no rollback is possible afterwards.

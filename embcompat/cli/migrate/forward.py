@@ -43,7 +43,7 @@ def plan(
     items: ItemsFile = None,
     as_json: Json = False,
 ) -> None:
-    """Estimate rows, bytes, time and disk of a migration, and list what it cannot do or keep. Writes nothing.
+    """Estimate rows, bytes, time and disk of a migration, and list what it cannot do or keep. Changes nothing.
 
     Example:
     ```bash

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from embcompat.stores import Coverage, GalleryStore, IndexEstimate
 
 ArtifactPath = Annotated[Path, typer.Argument(metavar="ARTIFACT", help="The artifact directory.")]
-Url = Annotated[str, typer.Argument(metavar="STORE_URL", help="The gallery, such as lancedb:///folder#table.column.")]
+Url = Annotated[str, typer.Argument(metavar="STORE_URL", help="The gallery, such as lancedb:///data#docs.vector.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 BatchSize = Annotated[int | None, typer.Option(help="Rows written at a time; the store's own choice by default.")]
 Threads = Annotated[int, typer.Option(help="Threads that convert.")]

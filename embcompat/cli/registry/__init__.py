@@ -83,9 +83,11 @@ def add_space(
     vectors: Annotated[Path, typer.Argument(help="Vectors of the space (.parquet or .npy): its reference is fitted.")],
     space: Annotated[str | None, typer.Option(help="name@version of a .npy file.")] = None,
     similarity: Annotated[Similarity, typer.Option(help="Similarity of a .npy file.")] = "cosine",
-    reference: Annotated[bool, typer.Option(help="Whether to store what the doctor knows the space by.")] = True,
+    reference: Annotated[
+        bool, typer.Option(help="Whether to store what embcompat doctor recognizes the space by.")
+    ] = True,
     sketch_rows: Annotated[
-        int, typer.Option(help="Vectors kept in the reference as they are; 0 where they must not travel.")
+        int, typer.Option(help="Vectors stored unchanged in the reference; 0 if they must not be shared.")
     ] = 512,
     as_json: Json = False,
 ) -> None:
@@ -112,7 +114,7 @@ def add_space(
 @registry.command("list")
 def list_(
     url: Url,
-    retired: Annotated[bool, typer.Option("--retired", help="Also what is retired.")] = False,
+    retired: Annotated[bool, typer.Option("--retired", help="Also list what is retired.")] = False,
     as_json: Json = False,
 ) -> None:
     """List spaces, aligners and labels.

@@ -27,7 +27,7 @@ Unmeasured = Annotated[
 def path(
     url: Url,
     source: Annotated[str, typer.Argument(help="Where the vectors are: name@version or a label.")],
-    target: Annotated[str, typer.Argument(help="Where they shall go.")],
+    target: Annotated[str, typer.Argument(help="Where they go: name@version or a label.")],
     unmeasured: Unmeasured = None,
     old_gallery: Annotated[Path | None, typer.Option(help="Items in SOURCE, to measure the path (.parquet).")] = None,
     new_gallery: Annotated[Path | None, typer.Option(help="The same items in TARGET.")] = None,
@@ -58,7 +58,7 @@ def path(
 def compose(
     url: Url,
     source: Annotated[str, typer.Argument(help="Where the vectors are: name@version or a label.")],
-    target: Annotated[str, typer.Argument(help="Where they shall go.")],
+    target: Annotated[str, typer.Argument(help="Where they go: name@version or a label.")],
     out: Annotated[Path, typer.Argument(help="The artifact directory to make.")],
     unmeasured: Unmeasured = None,
     as_json: Json = False,

@@ -63,7 +63,7 @@ def init(
     r"""Write the file that describes an upgrade. On a terminal, it asks for what is missing.
 
     Each option may also be an environment variable, `EMBCOMPAT_GALLERY` and so on; in `run` and the other commands
-    these go before the lines of the file.
+    they take precedence over the file.
 
     Examples:
     ```bash
