@@ -1,4 +1,4 @@
-"""Galleries for `stores.py` in stores that are converted into a second collection; see `store_galleries.py`."""
+"""Galleries for `stores.py` in stores that convert into a second collection or table; see `store_galleries.py`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from typing import Any
 
 from store_galleries import DIM, BareGallery, chunks
 
+from embcompat.files.vectors import vectors_to_arrow
+
 _PAGE_ROWS = 1_000
+_DUCK_ROWS = 65_536
 
 
 class SqliteBare(BareGallery):
@@ -149,4 +152,40 @@ class MilvusBare(BareGallery):
                 client.upsert("copied", list(client.query("docs", filter=condition, output_fields=["id", "vector"])))
 
 
-COLLECTION_GALLERIES: dict[str, type[BareGallery]] = {each.name: each for each in (ChromaBare, MilvusBare, SqliteBare)}
+class DuckBare(BareGallery):
+    """A DuckDB table; what is written becomes another one, a page at a time as a client would that converts."""
+
+    name = "duckdb"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.path = folder / "docs.duckdb"
+        self.url = f"duckdb://{self.path}#docs.vector"
+
+    def create(self, rows: int) -> None:
+        import duckdb
+        import pyarrow as pa
+
+        for path in self.folder.glob("docs.duckdb*"):
+            path.unlink()
+        with duckdb.connect(str(self.path)) as connection:
+            connection.execute(f"CREATE TABLE docs (id INTEGER PRIMARY KEY, vector FLOAT[{DIM}])")
+            for start, vectors in chunks(rows):
+                keys = pa.array(range(start, start + len(vectors)))
+                connection.register("page", pa.table({"id": keys, "vector": vectors_to_arrow(vectors)}))
+                connection.execute("INSERT INTO docs FROM page")
+
+    def read_and_write(self) -> None:
+        import duckdb
+        import pyarrow as pa
+
+        with duckdb.connect(str(self.path)) as writing, writing.cursor() as reading:
+            writing.execute(f"CREATE OR REPLACE TABLE copied (id INTEGER PRIMARY KEY, vector FLOAT[{DIM}])")
+            for batch in reading.execute("FROM docs").to_arrow_reader(_DUCK_ROWS):
+                writing.register("page", pa.Table.from_batches([batch]))
+                writing.execute("INSERT INTO copied FROM page")
+
+
+COLLECTION_GALLERIES: dict[str, type[BareGallery]] = {
+    each.name: each for each in (ChromaBare, MilvusBare, SqliteBare, DuckBare)
+}

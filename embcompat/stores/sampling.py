@@ -96,9 +96,9 @@ def sample_gallery(
         rows: Number of rows; all when None.
         text_column: Column (or payload field) with the texts or paths, so that the new model can embed them.
         label_column: Column with the labels.
-        where: A condition in the store's own language, for instance ``lang = 'en'``; LanceDB, PostgreSQL and
-            sqlite-vec take one in SQL, Qdrant and Chroma a filter as JSON, OpenSearch and Elasticsearch a query as
-            JSON, Milvus an expression.
+        where: A condition in the store's own language, for instance ``lang = 'en'``; LanceDB, PostgreSQL,
+            sqlite-vec and DuckDB take one in SQL, Qdrant and Chroma a filter as JSON, OpenSearch and Elasticsearch a
+            query as JSON, Milvus an expression.
         keep_out: Ids that must not be in the sample, for instance the relevant items of judgements.
         include: Ids that must be in the sample where the gallery holds them, on top of ``rows``: the relevant items of
             judgements, so that a sample can be judged.

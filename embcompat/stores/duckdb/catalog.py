@@ -148,8 +148,8 @@ def read_table(file: DuckFile, schema: str, name: str, vector: str, keys: Sequen
     tables = file.query(f"SELECT sql FROM duckdb_tables() WHERE {_HERE}", [schema, name])
     if not tables:
         raise InputError(f"{where}: there is no table {name!r} any more.")
-    place = f"{quoted(schema)}.{quoted(name)}"
-    rows = file.query('SELECT name, type, NOT "notnull", dflt_value FROM pragma_table_info(?) ORDER BY cid', [place])
+    described = f"(DESCRIBE {quoted(schema)}.{quoted(name)})"
+    rows = file.query(f'SELECT column_name, column_type, "null" = \'YES\', "default" FROM {described}')
     columns = {row[0]: row[1] for row in rows}
     spelled = {column.lower(): column for column in columns}
     column = spelled.get(vector.lower())

@@ -187,6 +187,7 @@ class DuckGallery(GalleryStore):
             options = {index.name: index.options for index in indexes if index.column == sides.table.vector}
             note = {"space": job.target.to_json(), "artifact": job.artifact_id}
             sides.set_memo({**note, "indexes": options, "before": standing.memo})
+        self._refresh()
         self._file.checkpoint()
 
     def _convert_last(self, standing: _Standing, job: Job, finish: Finish) -> None:
@@ -219,6 +220,7 @@ class DuckGallery(GalleryStore):
             sides.set_memo(standing.memo["before"])
             if replaced:
                 duck_rows.discard_rows(sides, "prepared", replaced)
+        self._refresh()
         self._file.checkpoint()
         return without
 
@@ -264,13 +266,17 @@ class DuckGallery(GalleryStore):
         return int(rows[0][0]) if rows else 0
 
     def _standing(self, job: Job) -> _Standing:
-        names = table_names(self._file, self._table.schema)
-        sides = Sides(self._file, self._table, job.suffix, names)
+        sides = self._sides(job)
         memo = sides.memo()
         if memo and sides.is_of_another_table(memo):
-            memo = {}
+            self._refresh()
+            sides = self._sides(job)
+            memo = {} if sides.is_of_another_table(memo) else memo
         space = SpaceVersion.from_json(memo["space"], where=self.url) if memo else None
         return _Standing(sides, sides.phase(memo, job.artifact_id), space, memo)
+
+    def _sides(self, job: Job) -> Sides:
+        return Sides(self._file, self._table, job.suffix, table_names(self._file, self._table.schema))
 
     def _begun(self, job: Job) -> _Standing:
         """Return where the job stands; it must have a target side."""
