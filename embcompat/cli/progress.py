@@ -23,6 +23,7 @@ from rich.text import Text
 
 from embcompat.cli.console import messages
 from embcompat.durations import format_duration
+from embcompat.errors import EmbcompatError
 
 PLAIN_LINE_SECONDS = 5.0
 """Seconds between the plain lines of work that is counted."""
@@ -115,7 +116,7 @@ def show_step(description: str, status: Callable[[], str | None] = lambda: None)
         console.print(f"{description} …")
 
         def print_line() -> None:
-            state = status()
+            state = _known(status)
             elapsed = format_duration(time.monotonic() - start)
             console.print(f"{description}: {elapsed} so far{f', {state}' if state else ''}")
 
@@ -127,11 +128,19 @@ def show_step(description: str, status: Callable[[], str | None] = lambda: None)
         task = progress.add_task(description, total=None)
 
         def show_state() -> None:
-            if state := status():
+            if state := _known(status):
                 progress.update(task, description=f"{description}: {state}")
 
         with _repeating(show_state, STATUS_SECONDS):
             yield
+
+
+def _known(status: Callable[[], str | None]) -> str | None:
+    """Return a status; nothing where the store cannot be asked now, which must not end the step."""
+    try:
+        return status()
+    except EmbcompatError:
+        return None
 
 
 @contextmanager

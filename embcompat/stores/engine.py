@@ -212,6 +212,10 @@ class StoreEngine(ABC):
         """Return the metric of the index of the target side; None, the default, while it can still be chosen."""
         return None
 
+    def index_status(self) -> str | None:
+        """Describe how far the index is that `build_index` builds; may be called in another thread. None if unknown."""
+        return None
+
     def build_index(self, job: Job) -> None:  # noqa: B027 - a store may have no index
         """Give the target side the kind of index that the source side has; by default there is none."""
 

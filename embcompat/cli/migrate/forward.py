@@ -115,7 +115,7 @@ def run(
             options=options,
             force=force,
             progress=lambda rows: track("Converting", rows),
-            index_progress=show_step("Building the index"),
+            index_progress=show_step("Building the index", store.index_status),
         )
     if as_json:
         print_json(report.to_dict())
@@ -240,7 +240,7 @@ def cutover(
             max_failures=max_failures,
             options=options,
             progress=lambda rows: track("Reconciling", rows),
-            index_progress=show_step("Building the index"),
+            index_progress=show_step("Building the index", store.index_status),
         )
     if as_json:
         print_json(report.to_dict())

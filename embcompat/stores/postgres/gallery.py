@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -17,6 +18,7 @@ from embcompat.stores.growth import IndexEstimate
 from embcompat.stores.keys import KeyCodec
 from embcompat.stores.postgres import spaces as pg_spaces
 from embcompat.stores.postgres.catalog.conditions import read_condition
+from embcompat.stores.postgres.catalog.indexes import build_status
 from embcompat.stores.postgres.catalog.notes import switch_notes
 from embcompat.stores.postgres.catalog.obstacles import common_obstacles, require_every_row
 from embcompat.stores.postgres.catalog.partitions import family_index_kind
@@ -97,8 +99,7 @@ class PgGallery(GalleryStore):
 
     def _prepare(self, job: Job) -> None:
         """Make the target side, and follow what the application changes from now on."""
-        session = self._session(job)
-        self._locked(lambda: self._make_target(session), readers=self._one_table)
+        self._locked(partial(self._make_target, self._session(job)), readers=self._one_table)
 
     def scan(self, job: Job, *, batch_size: int, missing_only: bool, claim: bool = False) -> Iterator[Rows]:
         """Page through rows that have no target vector, or that the application changed."""
@@ -198,6 +199,10 @@ class PgGallery(GalleryStore):
         """Build each index over samples in temporary tables, of which nothing stays."""
         return estimate_indexes(self._session(job), vectors, of_column=self._one_table)
 
+    def index_status(self) -> str | None:
+        """Ask the server for the phase of the build."""
+        return build_status(self._reader, self._writer.info.backend_pid)
+
     def build_index(self, job: Job) -> None:
         """Build an index of the same kind and options on the target vectors, for the new similarity."""
         with one_at_a_time(self._writer, f"{self._schema}.{self._name}.{job.artifact_id}"):
@@ -205,13 +210,11 @@ class PgGallery(GalleryStore):
 
     def _drop_old(self, job: Job) -> None:
         """Drop the old side and what the migration needed besides."""
-        session = self._session(job)
-        self._locked(lambda: self._drop_old_side(session))
+        self._locked(partial(self._drop_old_side, self._session(job)))
 
     def _abort(self, job: Job) -> None:
         """Drop the target side, its triggers and what the migration needed besides."""
-        session = self._session(job)
-        self._locked(lambda: self._drop_target_side(session))
+        self._locked(partial(self._drop_target_side, self._session(job)))
 
     def _sweep(self, job: Job) -> Iterator[Sequence[str]]:
         """Find rows that got past the trigger, which refuses them as long as it is on."""

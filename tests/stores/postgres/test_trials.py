@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event, Thread
 from typing import Any
 
 import numpy as np
@@ -10,7 +13,7 @@ from psycopg import sql
 
 from embcompat.migration import job_of, plan_migration, run_migration
 from embcompat.runtime import OnnxAligner
-from embcompat.stores import IndexEstimate
+from embcompat.stores import GalleryStore, IndexEstimate
 
 DIM, ROWS = 24, 300
 
@@ -113,3 +116,30 @@ def test_rows_beyond_the_memory_of_the_server_take_longer(docs: Any, aligner: On
     assert estimate.rows == ROWS
     assert "rows fit into maintenance_work_mem, and the others take longer" in estimate.remark
     assert estimate.seconds_high is not None
+
+
+def test_another_connection_sees_how_far_a_build_is(docs: Any, aligner: OnnxAligner) -> None:
+    docs.execute("INSERT INTO docs SELECT 1000 + n, v FROM docs, generate_series(1, 20) n ON CONFLICT DO NOTHING")
+    docs.execute("UPDATE docs SET kind = repeat('x', 500)")
+    docs.execute("CREATE INDEX graph ON docs USING hnsw (v vector_l2_ops) WITH (ef_construction = 400)")
+    statuses = set()
+    with docs.opened("?target=column") as store:
+        assert store.index_status() is None
+        run_migration(aligner, store, index_progress=watched(store, statuses))
+    assert any(status.startswith("building index") for status in statuses)
+
+
+@contextmanager
+def watched(store: GalleryStore, statuses: set[str]) -> Iterator[None]:
+    """Ask a store again and again how far it is, in another thread."""
+    end = Event()
+
+    def watch() -> None:
+        while not end.wait(0.005):
+            statuses.add(store.index_status() or "")
+
+    thread = Thread(target=watch)
+    thread.start()
+    yield
+    end.set()
+    thread.join()

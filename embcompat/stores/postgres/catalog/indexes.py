@@ -150,6 +150,22 @@ def create_indexes(session: Session, *, concurrently: bool) -> None:
                 connection.execute("SET default_tablespace = ''")
 
 
+def build_status(connection: Connection[Any], builder: int) -> str | None:
+    """Describe how far a server process is that builds an index; None where it builds none.
+
+    Args:
+        connection: Another connection than the one that builds.
+        builder: The process that builds.
+    """
+    row = connection.execute(
+        "SELECT phase, blocks_done, blocks_total FROM pg_stat_progress_create_index WHERE pid = %s", (builder,)
+    ).fetchone()
+    if row is None:
+        return None
+    phase, blocks, total = row
+    return f"{phase}, {blocks / total:.0%} of the table" if total else str(phase)
+
+
 def attach_indexes(session: Session) -> None:
     """Make the vector indexes of a partitioned table over those that its partitions have on the target vectors.
 
