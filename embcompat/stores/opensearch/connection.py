@@ -25,6 +25,7 @@ BUSY: Final = frozenset({429, 502, 503, 504})
 """Status of a server that may answer in a moment."""
 
 _TIMEOUT_SECONDS: Final = 120.0
+_CONNECTIONS: Final = 4
 _PORTS: Final = {"http": 80, "https": 443}
 
 Send = Callable[[str, str, Mapping[str, Any], Any], Any]
@@ -175,7 +176,9 @@ def _opensearch(base: str, login: tuple[str, str] | None, options: dict[str, Any
     from opensearchpy.exceptions import OpenSearchException, TransportError
 
     logging.getLogger("opensearch").setLevel(logging.CRITICAL)  # what it logs, it raises as well
-    client = OpenSearch(base, http_auth=login, timeout=_TIMEOUT_SECONDS, max_retries=0, **options)
+    client = OpenSearch(
+        base, http_auth=login, timeout=_TIMEOUT_SECONDS, max_retries=0, pool_maxsize=_CONNECTIONS, **options
+    )
 
     def send(method: str, path: str, parameters: Mapping[str, Any], body: Any) -> Any:
         try:

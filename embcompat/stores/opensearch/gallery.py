@@ -27,7 +27,12 @@ class IndexGallery(CollectionsGallery):
 
     def obstacles(self, job: Job) -> list[Obstacle]:
         """List what cannot be copied, or cannot be done for the new space."""
-        return obstacles(self._indexes, self._name, job)
+        return obstacles(self._indexes, self._name, job, target=self._target(job))
+
+    def _resume(self, job: Job) -> None:
+        """Note what the target is, and add fields that the application has added since."""
+        super()._resume(job)
+        self._indexes.add_fields(self._name, self._target(job))
 
     def _target(self, job: Job) -> str:
         """Return the name of an index beside the one in service."""

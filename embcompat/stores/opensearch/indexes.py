@@ -8,7 +8,6 @@ of the gallery; they are copied as they are when the alias moves.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, final
@@ -24,6 +23,7 @@ from embcompat.stores.collections.sketches import alike, sketches
 from embcompat.stores.opensearch.aliases import index_of
 from embcompat.stores.opensearch.bulk import bulk
 from embcompat.stores.opensearch.connection import RequestError, Server, quoted
+from embcompat.stores.opensearch.creating import create_index, template_aliases
 from embcompat.stores.opensearch.documents import (
     PROVENANCE,
     address_of,
@@ -34,8 +34,9 @@ from embcompat.stores.opensearch.documents import (
     record_of,
     value_at,
 )
-from embcompat.stores.opensearch.mappings import VectorField, index_like, vector_field
-from embcompat.stores.opensearch.pages import count, documents, pages
+from embcompat.stores.opensearch.mappings import VectorField, index_like, new_fields, vector_field
+from embcompat.stores.opensearch.noted import note_ids, noted_ids
+from embcompat.stores.opensearch.pages import count, documents, pages, query_of
 from embcompat.stores.opensearch.switching import switch
 
 
@@ -48,9 +49,13 @@ class Indexes(Collections):
         alias: The alias that applications use.
         path: Where the vector is in a document: the names of the objects that it is in, and its own.
         where: What to call the gallery in errors.
+
+    Attributes:
+        version: That of the server, as two numbers.
     """
 
     def __init__(self, server: Server, alias: str, path: tuple[str, ...], *, where: str) -> None:
+        self.version = server.version
         self._server, self._alias, self._path, self._where = server, alias, path, where
         self._fields: dict[str, VectorField] = {}
         self._indexes: dict[str, dict[str, Any]] = {}
@@ -64,8 +69,8 @@ class Indexes(Collections):
             InputError: If there is none.
         """
         index = self.own_name(name)
-        answer = self._server.lookup("GET", f"/{quoted(index)}", {"flat_settings": "true"})
-        if answer is None or index not in answer:
+        answer = self._server.lookup("GET", f"/{quoted(index)}", {"flat_settings": "true"}) or {}
+        if index not in answer:
             raise InputError(f"{self._where}: there is no index or alias {name!r}.")
         return dict(answer[index])
 
@@ -120,7 +125,7 @@ class Indexes(Collections):
         """Read ids from a point in time; ``where`` is a query in the product's language, as JSON."""
         query = self._with_vector()
         if where is not None:
-            query = {"bool": {"filter": [query, self._condition(where)]}}
+            query = {"bool": {"filter": [query, query_of(where, self._where)]}}
         try:
             yield from ([key_of(hit) for hit in hits] for hits in self._pages(name, query))
         except RequestError as error:
@@ -154,17 +159,11 @@ class Indexes(Collections):
 
     def see(self, name: str, ids: Sequence[str]) -> None:
         """Write ids to an index of their own."""
-        noted = self._noted(name)
-        if not self.exists(noted):
-            settings = {"index.number_of_shards": "1"}
-            self._create(noted, {"mappings": {"dynamic": False}, "settings": settings})
-        bulk(self._server, noted, [({"index": address_of(key)}, {}) for key in ids], where=self._where)
+        note_ids(self._server, self._noted(name), ids, where=self._where)
 
     def seen(self, name: str, ids: Sequence[str]) -> set[str]:
         """Look ids up in their index."""
-        if not ids or not self.exists(self._noted(name)):
-            return set()
-        return {key_of(hit) for hit in documents(self._server, self._noted(name), ids, where=self._where)}
+        return noted_ids(self._server, self._noted(name), ids, where=self._where)
 
     def forget(self, name: str) -> None:
         """Delete the index of ids."""
@@ -190,7 +189,18 @@ class Indexes(Collections):
         """Make an index with the mapping and the settings of another one, and no alias, unless it is there."""
         if self.exists(target):
             return
-        self._create(target, index_like(self.index(source), self._path, self._server.product, dim=dim, metric=metric))
+        body = index_like(self.index(source), self._path, self._server, dim=dim, metric=metric)
+        create_index(self._server, target, body, where=self._where)
+
+    def add_fields(self, source: str, target: str) -> None:
+        """Add to a mapping the fields that another index has got since."""
+        known = self.index(target)["mappings"]
+        if fields := new_fields(self.index(source)["mappings"], known):
+            self._server.request("PUT", f"/{quoted(target)}/_mapping", body={"properties": fields})
+
+    def template_aliases(self, name: str) -> list[str]:
+        """Return the aliases that index templates of the server would give a new index."""
+        return template_aliases(self._server, name)
 
     def drop(self, name: str) -> None:
         """Delete an index and its index of ids, if it is there.
@@ -210,6 +220,7 @@ class Indexes(Collections):
     def switch(self, name: str, *, parked: str, entering: str) -> None:  # noqa: ARG002 - indexes keep their names
         """Move all aliases to another index in one step; documents without a vector are copied before and after."""
         leaving = self.own_name(name)
+        self.add_fields(leaving, entering)
         shards = {index: self._shards(index) for index in (leaving, entering)}
         switch(self._server, leaving, entering, vectors=self._with_vector(), shards=shards, where=self._where)
         self._served = None
@@ -233,13 +244,6 @@ class Indexes(Collections):
     def close(self) -> None:
         """Close the connections."""
         self._server.close()
-
-    def _create(self, name: str, body: Mapping[str, Any]) -> None:
-        try:
-            self._server.request("PUT", f"/{quoted(name)}", body=body)
-        except RequestError as error:
-            if error.kind != "resource_already_exists_exception":  # another worker was faster
-                raise
 
     def _noted(self, name: str) -> str:
         return f"{self.own_name(name)}__ids"
@@ -281,13 +285,6 @@ class Indexes(Collections):
 
     def _with_vector(self) -> dict[str, Any]:
         return {"exists": {"field": ".".join(self._path)}}
-
-    def _condition(self, where: str) -> Any:
-        try:
-            return json.loads(where)
-        except ValueError as error:
-            example = '{"term": {"lang": "en"}}'
-            raise InputError(f"{self._where} takes a query as JSON, for instance {example}. Got {where!r}.") from error
 
     def _pages(self, name: str, query: Mapping[str, Any]) -> Iterator[list[dict[str, Any]]]:
         index = self.own_name(name)

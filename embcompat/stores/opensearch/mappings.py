@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from embcompat.errors import InputError
 from embcompat.similarities import Similarity
-from embcompat.stores.opensearch.connection import Product
+from embcompat.stores.opensearch.connection import Product, Server
 from embcompat.stores.opensearch.documents import PROVENANCE
 
 TYPES: Final[dict[Product, str]] = {"opensearch": "knn_vector", "elasticsearch": "dense_vector"}
@@ -111,18 +111,18 @@ def vector_field(index: Mapping[str, Any], path: tuple[str, ...], product: Produ
 
 
 def index_like(
-    index: Mapping[str, Any], path: tuple[str, ...], product: Product, *, dim: int, metric: Similarity | None
+    index: Mapping[str, Any], path: tuple[str, ...], server: Server, *, dim: int, metric: Similarity | None
 ) -> dict[str, Any]:
     """Return the request for an index with the mapping and the settings of another one.
 
     Args:
         index: ``mappings`` and flat ``settings`` of the index to resemble.
         path: The field whose vectors have another length.
-        product: Which product it is.
+        server: The server, of which versions differ in what they take.
         dim: That length.
         metric: How they are compared; as those of the other one when None.
     """
-    mappings = copy.deepcopy(dict(index["mappings"]))
+    product, mappings = server.product, copy.deepcopy(dict(index["mappings"]))
     definition = _definitions(mappings, path)[-1]
     definition[_DIMS[product]] = dim
     if metric is not None and product == "opensearch":
@@ -130,10 +130,27 @@ def index_like(
         holder["space_type"] = _NEW_SPACE_TYPES[metric]
     elif metric is not None:
         definition["similarity"] = _NEW_SIMILARITIES[metric]
+    if server.version >= (3, 0) and definition.get("method", {}).get("engine") == "nmslib":
+        definition["method"]["engine"] = "faiss"  # the same parameters; an obstacle says it
     mappings.setdefault("properties", {})[PROVENANCE] = {"type": "object", "enabled": False}
     mappings["_meta"] = {key: value for key, value in mappings.get("_meta", {}).items() if key != PROVENANCE}
     settings = {name: value for name, value in index["settings"].items() if not name.startswith(_OF_THE_INDEX_ITSELF)}
+    if "index.lifecycle.name" in settings:  # the age of the documents is that of the old index
+        settings.setdefault("index.lifecycle.origination_date", index["settings"]["index.creation_date"])
     return {"mappings": mappings, "settings": settings}
+
+
+def new_fields(source: Mapping[str, Any], target: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the definitions of fields that a mapping has and another one lacks."""
+    known, fields = target.get("properties", {}), {}
+    for name, definition in source.get("properties", {}).items():
+        if name == PROVENANCE:
+            continue
+        if name not in known:
+            fields[name] = definition
+        elif inner := new_fields(definition, known[name]):
+            fields[name] = {**{key: value for key, value in definition.items() if key == "type"}, "properties": inner}
+    return fields
 
 
 def _definitions(mappings: Mapping[str, Any], path: tuple[str, ...]) -> list[dict[str, Any]]:

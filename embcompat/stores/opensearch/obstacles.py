@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from embcompat.stores.metrics import metric_obstacles
+from embcompat.stores.opensearch.creating import template_sentence
 from embcompat.stores.opensearch.indexes import Indexes
 from embcompat.stores.opensearch.mappings import VectorField, fields_of
 from embcompat.stores.values import Job, Obstacle
@@ -14,17 +15,19 @@ _EMBEDDING: Final = ("inference", "ml_inference", "text_embedding", "text_image_
 """Processors of ingest pipelines that may make vectors."""
 
 
-def obstacles(indexes: Indexes, name: str, job: Job) -> list[Obstacle]:
+def obstacles(indexes: Indexes, name: str, job: Job, *, target: str) -> list[Obstacle]:
     """List what hinders a job on the index in service.
 
     Args:
         indexes: The indexes of the server.
         name: The alias, or the index.
         job: The job.
+        target: Name of the new index.
     """
     index, field = indexes.index(name), indexes.field(name)
     return [
-        *_of_the_alias(indexes, name),
+        *_of_the_alias(indexes, name, target),
+        *_of_settings(indexes, index["settings"], field),
         *_of_the_source(indexes, name, index["mappings"]),
         *_of_pipelines(indexes, index["settings"]),
         *_of_fields(index["mappings"], job),
@@ -32,11 +35,24 @@ def obstacles(indexes: Indexes, name: str, job: Job) -> list[Obstacle]:
     ]
 
 
-def _of_the_alias(indexes: Indexes, name: str) -> Iterator[Obstacle]:
+def _of_the_alias(indexes: Indexes, name: str, target: str) -> Iterator[Obstacle]:
     if indexes.own_name(name) == name:
         yield Obstacle(
-            f"{name!r} is an index, and only aliases are switched in one step. Make an alias for the index, let "
-            "applications use it, and name it here."
+            f"{name!r} is an index, and an alias can take its name only when the index is deleted: then there is no "
+            "way back. Make an alias for the index, let applications use it, and name it here."
+        )
+    if not indexes.exists(target) and (aliases := indexes.template_aliases(target)):
+        yield Obstacle(template_sentence(target, aliases))
+
+
+def _of_settings(indexes: Indexes, settings: Mapping[str, Any], field: VectorField) -> Iterator[Obstacle]:
+    blocks = [name for name, value in settings.items() if name.startswith("index.blocks.") and value == "true"]
+    if blocks:
+        yield Obstacle(f"It is blocked ({', '.join(blocks)}), and an index like it takes no documents. Lift the block.")
+    if field.definition.get("method", {}).get("engine") == "nmslib" and indexes.version >= (3, 0):
+        yield Obstacle(
+            "It was made with the engine nmslib, with which OpenSearch 3 makes no index. The new one gets faiss.",
+            acceptable=True,
         )
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from embcompat.errors import StoreError
+from embcompat.errors import InputError, StoreError
 from embcompat.stores.opensearch.connection import RequestError, Server, quoted
 from embcompat.stores.opensearch.documents import address_of
 
@@ -71,6 +72,19 @@ def count(server: Server, index: str, query: Mapping[str, Any], *, where: str) -
     answer = server.request("POST", f"/{quoted(index)}/_count", body={"query": query})
     _require_whole(answer, where)
     return int(answer["count"])
+
+
+def query_of(text: str, where: str) -> Any:
+    """Read a query that a user wrote as JSON.
+
+    Raises:
+        InputError: If it is no JSON.
+    """
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        example = '{"term": {"lang": "en"}}'
+        raise InputError(f"{where} takes a query as JSON, for instance {example}. Got {text!r}.") from error
 
 
 def documents(

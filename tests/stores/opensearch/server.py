@@ -14,6 +14,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -44,6 +45,7 @@ class SearchDouble:
     def __init__(self, product: str, version: tuple[int, int]) -> None:
         self.product, self.version = product, version
         self.indexes: dict[str, Index] = {}
+        self.templates: dict[str, dict[str, Any]] = {}
         self.pipelines: dict[str, dict[str, Any]] = {}
         self.points: dict[str, tuple[list[Document], str, float]] = {}
         self.seconds, self.largest, self.rejected = 0.0, 100 << 20, 0
@@ -92,9 +94,25 @@ class SearchDouble:
         settings = flat(body.get("settings", {}))
         index = Index(name, self.product, self.version, copy.deepcopy(body.get("mappings", {})), settings)
         self.indexes[name] = index
-        for alias in body.get("aliases", {}):
+        for alias in {**self.template_of(name).get("aliases", {}), **body.get("aliases", {})}:
             self.add_alias(index.name, alias, {})
         return {"acknowledged": True, "shards_acknowledged": True, "index": name}
+
+    def put_template(self, _: dict[str, str], body: Any, name: str) -> Any:
+        self.templates[name] = body
+        return {"acknowledged": True}
+
+    def template_of(self, name: str) -> dict[str, Any]:
+        for template in self.templates.values():
+            if any(fnmatch(name, pattern) for pattern in template["index_patterns"]):
+                return dict(template["template"])
+        return {}
+
+    def simulate(self, _: dict[str, str], __: Any, name: str) -> Any:
+        return {
+            "template": {"settings": {}, "mappings": {}, "aliases": {}, **self.template_of(name)},
+            "overlapping": [],
+        }
 
     def delete_index(self, _: dict[str, str], __: Any, name: str) -> Any:
         if name not in self.indexes and self.resolve(name):
@@ -382,6 +400,8 @@ class SearchDouble:
             ("POST", "/{}/_refresh", self.refresh, set()),
             ("POST", "/{}/_count", self.count, set()),
             ("POST", "/{}/_search", self.search, {"allow_partial_search_results"}),
+            ("POST", "/_index_template/_simulate_index/{}", self.simulate, set()),
+            ("PUT", "/_index_template/{}", self.put_template, set()),
             ("GET", "/{}/_mapping", self.get_mapping, set()),
             ("PUT", "/{}/_mapping", self.put_mapping, {"timeout"}),
             ("PUT", "/{}/_settings", self.put_settings, {"timeout"}),
@@ -530,7 +550,8 @@ class Handler(BaseHTTPRequestHandler):
         kind = "application/json"
         if self.double.product == "elasticsearch":
             self.send_header("X-Elastic-Product", "Elasticsearch")
-            kind = f"application/vnd.elasticsearch+json;compatible-with={self.double.version[0]}"
+            if "compatible-with" in self.headers.get("accept", ""):
+                kind = f"application/vnd.elasticsearch+json;compatible-with={self.double.version[0]}"
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
@@ -540,14 +561,13 @@ class Handler(BaseHTTPRequestHandler):
         if self.double.password is not None and self.headers.get("authorization") != self.double.password:
             raise RefusalError(401, "security_exception", "missing authentication credentials for REST request")
         for name in ("accept", "content-type"):
-            value = self.headers.get(name, "")
-            compatible = re.search(r"compatible-with=(\d+)", value)
-            if compatible and (
-                self.double.product == "opensearch"
-                or int(compatible[1]) not in (self.double.version[0], self.double.version[0] - 1)
-            ):
-                reason = f"{name} version must be either version {self.double.version[0]} or the one before"
-                raise bad(reason, "media_type_header_exception")
+            compatible = re.search(r"compatible-with=(\d+)", self.headers.get(name, ""))
+            if compatible and self.double.product == "opensearch" and name == "content-type":
+                reason = f"Content-Type header [{self.headers[name]}] is not supported"
+                raise RefusalError(406, "media_type_header_exception", reason)
+            versions = (self.double.version[0], self.double.version[0] - 1)
+            if compatible and self.double.product == "elasticsearch" and int(compatible[1]) not in versions:
+                raise bad(f"{name} version must be one of {versions}", "media_type_header_exception")
         if has_content and "json" not in self.headers.get("content-type", ""):
             raise RefusalError(406, "status_exception", "Content-Type header is missing or not supported")
 

@@ -16,15 +16,13 @@ from opensearchpy import OpenSearch
 
 from embcompat.testing.stores.check import Gallery, StoreBench, StoreCheck, StoreHarness, store_bench
 from embcompat.testing.stores.checks import STORE_CHECKS, check_whole_migration
-from embcompat.testing.stores.promises import check_late_writes, check_metric_and_queries
-from embcompat.testing.stores.texts import check_texts
+from embcompat.testing.stores.faults import check_kill_points
+from embcompat.testing.stores.promises import check_late_writes
 from tests.stores.opensearch.server import running
 
 VERSIONS = {"opensearch": (3, 2), "elasticsearch": (9, 5)}
 IN_BOTH = (
-    STORE_CHECKS
-    if "EMBCOMPAT_TEST_ELASTICSEARCH_URL" in os.environ
-    else [check_whole_migration, check_late_writes, check_metric_and_queries, check_texts]
+    STORE_CHECKS if "EMBCOMPAT_TEST_ELASTICSEARCH_URL" in os.environ else [check_whole_migration, check_late_writes]
 )
 NUMBERS = itertools.count()
 
@@ -71,7 +69,7 @@ class SearchHarness(StoreHarness):
         properties: dict[str, Any] = {"note": {"type": "keyword"}, "vector": self.field(dim)}
         if "deep.other" in galleries:
             properties["deep"] = {"properties": {"other": self.field(dim)}}
-        settings: dict[str, Any] = {"index.number_of_shards": 2, "index.number_of_replicas": 0}
+        settings: dict[str, Any] = {"index.number_of_shards": 1, "index.number_of_replicas": 0}
         if self.product == "opensearch":
             settings["index.knn"] = True
         body = {
@@ -190,9 +188,15 @@ def elasticsearch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreBen
         yield bench
 
 
-@pytest.mark.parametrize("check", STORE_CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize(
+    "check", [check for check in STORE_CHECKS if check is not check_kill_points], ids=lambda check: check.__name__
+)
 def test_the_suite_of_every_store(check: StoreCheck, opensearch: StoreBench) -> None:
     check(opensearch)
+
+
+def test_a_kill_during_the_run_and_one_during_the_cutover(opensearch: StoreBench) -> None:
+    check_kill_points(opensearch, points=("writing", "switching"))  # each child takes seconds to start
 
 
 @pytest.mark.parametrize("check", IN_BOTH, ids=lambda check: check.__name__)
