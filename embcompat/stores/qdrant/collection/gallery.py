@@ -17,7 +17,8 @@ from qdrant_client import models
 
 from embcompat.errors import InputError, StoreError
 from embcompat.spaces import Similarity, SpaceVersion
-from embcompat.stores.qdrant.collection.sides import Sides
+from embcompat.stores.qdrant.collection.notes import are_noted, forget_ids, note_ids, note_name
+from embcompat.stores.qdrant.collection.sides import Return, Sides
 from embcompat.stores.qdrant.configuration import (
     DISTANCES,
     copy_payload_indexes,
@@ -181,25 +182,38 @@ class CollectionGallery(QdrantGallery):
         for rows in self.scan(job, batch_size=self.batch_size, missing_only=True):
             self.write(job, *finish(rows))
         sides = self._sides(job)
-        sides.bring_over()
+        sides.bring_over(in_service=False)
         copy_payload_indexes(self._client, sides.source, sides.target)
+        note_ids(self._client, sides.target)
         move_alias(self._client, self._name, sides.target)
-        sides.bring_over()  # points of the moment before the switch; their vectors follow as late rows
+
+    def _settle(self, job: Job) -> None:
+        """Bring over late points without a vector, and those that cannot be converted."""
+        sides = self._sides(job)
+        sides.bring_over(in_service=True)
+        forget_ids(self._client, sides.target)
+
+    def _unsettled(self, job: Job) -> bool:
+        return are_noted(self._client, self._target(job))
 
     def _rollback(self, job: Job) -> int:
         """Point the alias back; what changed since the cutover follows, without new vectors."""
-        source = self._source(job)
-        without = self._sides(job).bring_back()
-        move_alias(self._client, self._name, source)
-        return without
+        sides, past = self._sides(job), Return()
+        sides.bring_back(past, in_service=False)
+        note_ids(self._client, sides.target)
+        move_alias(self._client, self._name, sides.source)
+        sides.bring_back(past, in_service=True)
+        forget_ids(self._client, sides.target)
+        return past.without
 
     def leftovers(self, job: Job) -> list[str]:
-        """Return the target collection."""
-        target = self._target(job)
-        return [f"collection {target}"] if self._client.collection_exists(target) else []
+        """Return the target collection, and the note of its ids where a switch was interrupted."""
+        names = [self._target(job), note_name(self._target(job))]
+        return [f"collection {name}" for name in names if self._client.collection_exists(name)]
 
     def _abort(self, job: Job) -> None:
-        """Delete the target collection."""
+        """Delete the target collection and the note of its ids."""
+        forget_ids(self._client, self._target(job))
         self._client.delete_collection(self._target(job))
 
     def _drop_old(self, job: Job) -> None:

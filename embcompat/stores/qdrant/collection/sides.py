@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from qdrant_client import QdrantClient, models
 
 from embcompat.spaces import SpaceVersion
+from embcompat.stores.qdrant.collection.notes import noted
 from embcompat.stores.qdrant.points import (
     PAGE_ROWS,
     PAYLOAD_KEY,
@@ -27,6 +28,21 @@ from embcompat.stores.qdrant.points import (
     vectors_of,
 )
 from embcompat.stores.values import Coverage, Pairs, Phase, TargetRows
+
+
+@dataclass
+class Return:
+    """What a rollback has brought back.
+
+    Attributes:
+        without: Points with a new vector that have no old one.
+        copied: Points that were copied, because they came in or got another vector.
+        payloads: The payloads that were changed.
+    """
+
+    without: int = 0
+    copied: set[PointId] = field(default_factory=set)
+    payloads: dict[PointId, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -103,9 +119,11 @@ class Sides:
     def late(self, points: Sequence[Point], text: str | None) -> dict[PointId, int]:
         """Tell which source points the target points were not made from; return the digests on record.
 
-        A point that the application has written since, with a vector of its own or another payload, stays as it is.
+        A point that the application has written since, with a vector of its own or another payload, stays as it is. One
+        that the target lacks came in late unless its id was noted before the switch: then it was deleted since.
         """
         target = self._look_up(self.target, points)
+        unseen = set(self._unseen(points, target))
         digests = rows_of(points, [0] * len(points), self.vector, text).digests().tolist() if points else []
         late: dict[PointId, int] = {}
         for point, digest in zip(points, digests, strict=True):
@@ -113,7 +131,8 @@ class Sides:
             provenance = {} if present is None else provenance_of(present)
             recorded = int(provenance.get("source", 0))
             if present is None:
-                continue  # deleted since
+                late |= {point.id: 0} if point.id in unseen else {}
+                continue
             if "source" not in provenance:
                 if not provenance and self.vector not in vectors_of(present):
                     late[point.id] = 0
@@ -175,32 +194,59 @@ class Sides:
             self._copy([point.id for point in points if point.id not in native], self.source, self.target)
         return removed
 
-    def bring_over(self) -> None:
-        """Bring points that are still missing to the target, without a vector: they could not be converted."""
-        for points in pages(self.client, self.source, PAGE_ROWS, with_payload=False):
-            there = self._look_up(self.target, points)
-            self._copy([point.id for point in points if point.id not in there], self.source, self.target)
+    def bring_over(self, *, in_service: bool) -> None:
+        """Bring points that are still missing to the target, without a vector: they could not be converted.
 
-    def bring_back(self) -> int:
-        """Bring what changed since the cutover back to the source, without new vectors.
-
-        Returns:
-            Points with a new vector that have no old one.
+        Args:
+            in_service: Whether the target is in service: then a point that is missing may have been deleted there.
         """
         for points in pages(self.client, self.source, PAGE_ROWS, with_payload=False):
             there = self._look_up(self.target, points)
-            self._delete(self.source, [point.id for point in points if point.id not in there])
-        without = 0
+            missing = self._unseen(points, there) if in_service else [p.id for p in points if p.id not in there]
+            self._copy(missing, self.source, self.target)
+
+    def bring_back(self, past: Return, *, in_service: bool) -> None:
+        """Bring what changed since the cutover back to the source, without new vectors.
+
+        Args:
+            past: What was brought back before; what is brought back now is added.
+            in_service: Whether the source is in service again: then what the application has changed there stays.
+        """
+        for points in pages(self.client, self.source, PAGE_ROWS, with_payload=False):
+            there = self._look_up(self.target, points)
+            missing = [point.id for point in points if point.id not in there]
+            self._delete(self.source, sorted(noted(self.client, self.target, missing), key=str))
+        past.without = 0
         for points in pages(self.client, self.target, PAGE_ROWS, with_payload=True, with_vectors=True):
             there = self._look_up(self.source, points)
-            native = [point for point in points if "source" not in provenance_of(point)]
-            stale = [point.id for point in native if self.vector in vectors_of(point)]
-            without += len(stale)
-            self._copy([*stale, *(point.id for point in points if point.id not in there)], self.target, self.source)
+            native = {point.id for point in points if "source" not in provenance_of(point)}
+            stale = {point.id for point in points if point.id in native and self.vector in vectors_of(point)}
+            past.without += len(stale)
+            absent = {point.id for point in points if point.id not in there}
+            copies = (absent & native) - past.copied if in_service else absent | stale
+            self._copy(sorted(copies, key=str), self.target, self.source)
+            past.copied |= copies
             for point in points:
-                if point.id in there and payload_of(point) != payload_of(there[point.id]):
+                if point.id in there and self._is_changed(point, there[point.id], past, in_service=in_service):
                     self.client.overwrite_payload(self.source, payload_of(point), points=[point.id], wait=True)
-        return without
+
+    def _is_changed(self, point: Point, old: Point, past: Return, *, in_service: bool) -> bool:
+        """Return whether the payload of a point waits to be brought back, and note what it is now."""
+        payload, current = payload_of(point), payload_of(old)
+        if payload == current:
+            return False
+        if in_service and point.id in past.payloads:
+            untouched = current == past.payloads[point.id]
+        else:
+            untouched = not in_service or rest_digest(old, self.vector) == provenance_of(point).get("rest")
+        past.payloads[point.id] = payload
+        return untouched
+
+    def _unseen(self, points: Sequence[Point], there: Collection[PointId]) -> list[PointId]:
+        """Return ids of source points that are not in the target, and were not there before the switch."""
+        missing = [point.id for point in points if point.id not in there]
+        seen = noted(self.client, self.target, missing) if missing else set()
+        return [identifier for identifier in missing if identifier not in seen]
 
     def _look_up(self, collection: str, points: Sequence[Point]) -> dict[PointId, Point]:
         ids = [point.id for point in points]
