@@ -209,6 +209,8 @@ def read_indexes(file: DuckFile, table: Table) -> list[Index]:
         f"SELECT index_name, sql, comment FROM duckdb_indexes() WHERE {_HERE}", [table.schema, table.name]
     )
     indexes = []
+    if any(_HNSW.fullmatch(statement) for _, statement, _ in rows) and not file.has_vss:
+        file.has_vss = file.load_vss()
     for name, statement, comment in rows:
         match = _HNSW.fullmatch(statement)
         if match is None:
@@ -219,6 +221,15 @@ def read_indexes(file: DuckFile, table: Table) -> list[Index]:
         options = _hnsw_options(file, table.schema, name) if file.has_vss else {}
         indexes.append(Index(name, match[1], comment, column, options))
     return indexes
+
+
+def stored_bytes(file: DuckFile, table: Table) -> int:
+    """Return the bytes of the file that the columns beside the vector take; 0 while they are only in the log."""
+    size, blocks = file.query("SELECT block_size, used_blocks FROM pragma_database_size()")[0]
+    if '"' not in table.schema + table.name:  # or DuckDB does not find the table; then the whole file is counted
+        statement = "SELECT count(DISTINCT block_id) FROM pragma_storage_info(?) WHERE persistent AND column_name <> ?"
+        blocks = file.query(statement, [table.beside(), table.vector])[0][0]
+    return int(size) * int(blocks)
 
 
 def referring_tables(file: DuckFile, table: Table) -> list[str]:

@@ -50,7 +50,7 @@ class DuckFile:
                 self._writable = False
             except duckdb.Error:
                 raise self._explained(error) from error
-        self.has_vss = self._load_vss()
+        self.has_vss = self.load_vss()
 
     def query(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return the rows of a statement."""
@@ -113,7 +113,7 @@ class DuckFile:
             if self._depth:  # within the transaction of a switch
                 yield
                 return
-            self._require_writable()
+            self.require_writable()
             self.query("BEGIN TRANSACTION")
             self._depth = 1
             try:
@@ -135,15 +135,12 @@ class DuckFile:
         """Return whether the file is open for writing."""
         return self._writable
 
-    def close(self) -> None:
-        """Close the file."""
-        self._connection.close()
+    def require_writable(self) -> None:
+        """Open the file for writing where it is only open for reading.
 
-    def _connected(self, *, writable: bool) -> duckdb.DuckDBPyConnection:
-        return duckdb.connect(str(self._path), read_only=not writable)
-
-    def _require_writable(self) -> None:
-        """Open the file for writing where it is only open for reading."""
+        Raises:
+            StoreError: If another process has it open.
+        """
         if self._writable:
             return
         self._connection.close()
@@ -153,9 +150,9 @@ class DuckFile:
             self._connection = self._connected(writable=False)
             raise self._explained(error) from error
         self._writable = True
-        self.has_vss = self._load_vss()
+        self.has_vss = self.load_vss()
 
-    def _load_vss(self) -> bool:
+    def load_vss(self) -> bool:
         """Load the extension if the file has an HNSW index and the extension is installed; never download it."""
         if not self.query("SELECT 1 FROM duckdb_indexes() WHERE sql LIKE '%USING HNSW%' LIMIT 1"):
             return False
@@ -168,6 +165,13 @@ class DuckFile:
                 self.query("SET hnsw_enable_experimental_persistence = true")
                 return True
         return False
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def _connected(self, *, writable: bool) -> duckdb.DuckDBPyConnection:
+        return duckdb.connect(str(self._path), read_only=not writable)
 
     @contextmanager
     def _registered(self, batch: pa.Table | None) -> Iterator[None]:

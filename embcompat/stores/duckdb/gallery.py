@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from embcompat.spaces import SpaceVersion
 from embcompat.stores.base import GalleryStore
 from embcompat.stores.duckdb import rows as duck_rows
-from embcompat.stores.duckdb.catalog import Table, read_indexes, read_table, table_names
+from embcompat.stores.duckdb.catalog import Table, read_indexes, read_table, stored_bytes, table_names
 from embcompat.stores.duckdb.connection import DuckFile, quoted
 from embcompat.stores.duckdb.draws import converted_ids, counted_rows, draw_rows, orphaned, rows_by_id
 from embcompat.stores.duckdb.obstacles import switch_notes, table_obstacles
@@ -103,6 +103,9 @@ class DuckGallery(GalleryStore):
                 sides.forget_another_table()
             sides.create(sides.target, sides.table.kind_for(job.target.dim))
 
+    def _resume(self, job: Job) -> None:  # noqa: ARG002
+        self._file.require_writable()
+
     def scan(self, job: Job, *, batch_size: int, missing_only: bool, claim: bool = False) -> Iterator[Rows]:  # noqa: ARG002
         """Read the table at one moment, beside the converted rows."""
         standing = self._standing(job)
@@ -167,6 +170,10 @@ class DuckGallery(GalleryStore):
         sides = self._standing(job).sides
         with self._file.transaction():
             return int(self._file.query(f"DELETE FROM {sides.target} t WHERE {orphaned(sides)}")[0][0])
+
+    def copied_bytes(self) -> int:
+        """Return what the second copy of the other columns takes during a cutover."""
+        return stored_bytes(self._file, self._table)
 
     def index_kind(self) -> str | None:
         """Return the kind of the vector column's index; the cutover builds it again."""

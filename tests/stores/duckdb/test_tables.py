@@ -288,6 +288,7 @@ def test_names_and_schemas_are_those_of_the_file(aligner: OnnxAligner, tmp_path:
             database.execute(insert, [2**100 + key, vector])
     rest = '#my%2Eschema.DO"C%20(s).v,V?key=space,ORDER'
     with opened(path, rest) as store:
+        assert plan_migration(aligner, store).copied_bytes > 0
         run_migration(aligner, store)
         cut_over(aligner, store)
         assert sample_rows(store, rows=2, where='"order" % 2 = 0', label_column="Order").labels is not None
@@ -331,6 +332,7 @@ def test_a_table_made_anew_under_the_name_of_a_migrated_one(aligner: OnnxAligner
         database.execute('CREATE TABLE docs ("I d" INTEGER PRIMARY KEY, v FLOAT[24])')
         database.execute("INSERT INTO docs VALUES (1, ?)", [vectors_of(1)[0].tolist()])
     with opened(path) as store:
+        assert store.copied_bytes() > 0
         assert (store.state(job).phase, store.state(job).space) == ("untouched", None)
         run_migration(aligner, store)
         cut_over(aligner, store)
