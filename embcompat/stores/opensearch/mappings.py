@@ -37,10 +37,12 @@ _OF_THE_INDEX_ITSELF: Final = tuple(
         "creation_date",
         "history.",
         "provided_name",
+        "remote_store.",
         "resize.",
         "routing.allocation.initial_recovery.",
         "shrink.",
         "uuid",
+        "verified_before_close",
         "version.",
     )
 )

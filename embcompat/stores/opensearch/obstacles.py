@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from embcompat.stores.metrics import metric_obstacles
+from embcompat.stores.opensearch.connection import RequestError
 from embcompat.stores.opensearch.creating import template_sentence
 from embcompat.stores.opensearch.indexes import Indexes
 from embcompat.stores.opensearch.mappings import VectorField, fields_of
@@ -74,16 +75,27 @@ def _of_pipelines(indexes: Indexes, settings: Mapping[str, Any]) -> Iterator[Obs
             acceptable=True,
         )
     default = settings.get("index.default_pipeline", "_none")
-    if default != "_none" and (makers := sorted(set(_processors(indexes.pipeline(default))) & set(_EMBEDDING))):
-        yield Obstacle(
-            f"The default ingest pipeline {default!r} may embed documents ({', '.join(makers)}). Copies do not pass "
-            "it, but after the cutover it still makes vectors of the old model. Change its model at the cutover.",
-            acceptable=True,
-        )
+    if default != "_none":
+        yield from _of_the_default_pipeline(indexes, default)
     search = settings.get("index.search.default_pipeline", "_none")
     if search != "_none":
         yield Obstacle(
             f"The default search pipeline {search!r} stays. If it embeds queries, change its model at the cutover.",
+            acceptable=True,
+        )
+
+
+def _of_the_default_pipeline(indexes: Indexes, name: str) -> Iterator[Obstacle]:
+    try:
+        makers = sorted(set(_processors(indexes.pipeline(name))) & set(_EMBEDDING))
+    except RequestError as error:
+        if error.status != 403:
+            raise
+        makers = ["this user may not read it"]
+    if makers:
+        yield Obstacle(
+            f"The default ingest pipeline {name!r} may embed documents ({', '.join(makers)}). Copies do not pass it, "
+            "but after the cutover it still makes vectors of the old model. Change its model at the cutover.",
             acceptable=True,
         )
 

@@ -52,6 +52,7 @@ class SearchDouble:
         self.failures: list[int] = []
         self.log: list[str] = []
         self.password: str | None = None
+        self.forbidden: tuple[str, ...] = ()
         self.lock = threading.RLock()
         self._numbers = itertools.count()
         self.address = ""
@@ -424,6 +425,8 @@ class SearchDouble:
         """Answer a request, or raise a RefusalError."""
         parts = urlsplit(target)
         self.log.append(f"{method} {unquote(parts.path)}")
+        if self.forbidden and parts.path.startswith(self.forbidden):
+            raise RefusalError(403, "security_exception", "no permissions for this action")
         if self.failures:
             raise RefusalError(self.failures.pop(0), "unavailable", "not now")
         if len(content) > self.largest:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from embcompat.stores.opensearch import bulk, connection
 from tests.stores.opensearch.server import SearchDouble, running
 
 DIM, ROWS = 24, 12
+PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "migrate-opensearch.md"
 ACCEPTED = RunOptions(accept_changes=True)
 FAISS = {"name": "hnsw", "engine": "faiss", "space_type": "cosinesimil", "parameters": {"m": 8}}
 MAPPINGS: dict[str, Any] = {
@@ -58,8 +61,6 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def ask(double: SearchDouble, method: str, path: str, body: Any = None) -> Any:
     """Send a request past the clients."""
-    import json
-
     lines = "".join(json.dumps(line) + "\n" for line in body) if isinstance(body, list) else json.dumps(body or {})
     with double.lock:
         return double.answer(method, path, b"" if body is None else lines.encode())
@@ -209,6 +210,40 @@ def test_an_index_by_its_own_name_is_refused_because_there_is_no_way_back(
     with gallery(double, "docs-1.v") as store, pytest.raises(StoreError, match="no way back. Make an alias"):
         run_migration(aligner, store, options=ACCEPTED)
     assert list(double.indexes) == ["docs-1"]
+
+
+def test_the_page_tells_how_a_name_becomes_an_alias_without_loss(double: SearchDouble, aligner: OnnxAligner) -> None:
+    fill(double)
+    ask(
+        double,
+        "PUT",
+        "/mine",
+        {"mappings": double.indexes["docs-1"].mappings, "settings": double.indexes["docs-1"].settings},
+    )
+    for key, document in held(double).items():
+        put(double, key, {name: value for name, value in document.items() if name != "routing"}, index="mine")
+    before = others(double)
+    for name in ("docs-1", "docs"):
+        double.indexes.pop(name, None)
+    text = PAGE.read_text().partition("Writers get an error")[2].partition("```text\n")[2].partition("```")[0]
+    for request in text.replace("docs", "mine").strip().split("\n\n"):
+        line, body = request.split("\n")
+        ask(double, *line.split(), json.loads(body))
+    assert others(double, "mine") == before
+    with gallery(double, "mine.v") as store:
+        run_migration(aligner, store)
+        cut_over(aligner, store)
+        assert roll_back(aligner, store) == 0
+    assert others(double, "mine") == before
+
+
+def test_a_user_who_may_not_read_pipelines_is_told_so(opensearch: SearchDouble, aligner: OnnxAligner) -> None:
+    fill(opensearch)
+    ask(opensearch, "PUT", "/_ingest/pipeline/embed", {"processors": []})
+    ask(opensearch, "PUT", "/docs-1/_settings", {"index.default_pipeline": "embed"})
+    opensearch.forbidden = ("/_ingest", "/_index_template")
+    with gallery(opensearch) as store:
+        assert ["may not read it" in entry.text for entry in store.obstacles(job_of(aligner.artifact))] == [True]
 
 
 def test_a_template_that_nobody_saw_makes_no_alias_of_half_an_index(
