@@ -1,4 +1,4 @@
-"""An artifact at work: numpy and onnxruntime only."""
+"""Conversion with an artifact, by numpy and onnxruntime only."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ CONVERTED: Final = "converted"
 _FLOATS: Final = "tensor(float)"
 
 BATCH_ROWS = 8_192
-"""Rows that go through the graph at a time; bounds the memory of the hidden layers."""
+"""Rows per call of the graph; bounds the memory of the hidden layers."""
 
 
 @final
 class OnnxAligner:
-    """Serves an artifact: maps vectors of its source space to its target space.
+    """Maps vectors of an artifact's source space to its target space.
 
     The artifact's digests are verified on construction. Safe to use from several threads.
 
@@ -78,7 +78,7 @@ class OnnxAligner:
 
     @classmethod
     def from_pretrained(cls, name: str | Path, *, revision: str | None = None, **options: Any) -> Self:
-        """Serve an artifact from a directory, or from the Hugging Face Hub, where `embcompat.push_to_hub` puts them.
+        """Open an artifact in a directory, or on the Hugging Face Hub, where `embcompat.push_to_hub` uploads it.
 
         Args:
             name: A directory, or a repository ``owner/name``. A directory that exists comes first.
@@ -172,7 +172,7 @@ class OnnxAligner:
         return result[0] if array.ndim == 1 else result
 
     def transform_plain(self, vectors: ArrayLike) -> NDArray[np.float32]:
-        """Map vectors as `transform` does where no text is known: by what the artifact makes of the vectors alone.
+        """Map vectors as `transform` does for rows without a text: from the vectors alone.
 
         Raises:
             InputError: As `transform`.
@@ -181,7 +181,7 @@ class OnnxAligner:
         return self._run(self._plain_session, vectors, self._target_dim)
 
     def transform_canary(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Map the sources of the artifact's canary as `transform` would with their texts, which it does not keep."""
+        """Map the sources of the artifact's canary as `transform` would with their texts, which it does not store."""
         if self._encoder is None:
             return self.transform(vectors)
         features = self.artifact.canary_features()
@@ -203,9 +203,9 @@ class OnnxAligner:
         return convert_embeddings(self, embeddings, self.artifact.target)
 
     def cohort(self) -> ScoreCohort[AnyCohort] | None:
-        """Return what scores are normalized by, people or their statistics, or None where the artifact carries none.
+        """Return the people, or their statistics, by which scores are normalized; None where the artifact has none.
 
-        `embcompat.serving.Scorer` normalizes with it.
+        `embcompat.serving.Scorer` uses it.
         """
         similarity = self.artifact.target.similarity
         if (statistics := self.artifact.score_statistics()) is not None:
@@ -218,11 +218,11 @@ class OnnxAligner:
         return ScoreCohort(Cohort(converted, similarity, top), Cohort(native, similarity, top))
 
     def convertibility(self, vectors: ArrayLike) -> NDArray[np.float32]:
-        """Say how far vectors lie from what the aligner was fitted on, so that a conversion can be flagged or refused.
+        """Measure how far vectors lie from the training vectors, so that a conversion can be flagged or refused.
 
-        1 is as far as a typical held-out item; the larger, the less to trust. The manifest's calibration records under
-        ``convertibility`` below which score which fraction of the held-out items lie. It is the Mahalanobis distance
-        from the training sources [ours].
+        A typical held-out item scores 1; the larger the score, the less the conversion can be trusted. The manifest's
+        calibration records quantiles of the held-out items' scores under ``convertibility``. The score is the
+        Mahalanobis distance from the training sources [ours].
 
         Args:
             vectors: Array (n, source_dim), or one vector (source_dim,).

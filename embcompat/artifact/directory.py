@@ -1,4 +1,4 @@
-"""The directory of an artifact: read, verified, and never executed."""
+"""The directory of an artifact: it is read and verified, and nothing in it is executed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Artifact:
     Attributes:
         path: Its directory.
         id: SHA-256 of the manifest's bytes, as 64 hex digits.
-        manifest: What it says of itself.
+        manifest: Its manifest.
     """
 
     path: Path
@@ -69,7 +69,7 @@ class Artifact:
         return _read_finite(self.path / WEIGHTS)
 
     def graph(self) -> bytes:
-        """Read the ONNX graph and refuse what could reach outside it."""
+        """Read the ONNX graph, and refuse one that refers to anything outside itself."""
         data = (self.path / GRAPH).read_bytes()
         graphs.check_graph(data)
         return data
@@ -77,7 +77,7 @@ class Artifact:
     def pair_ids(self, *parts: str) -> set[str]:
         """Return the ids of the pairs in the given parts (all parts when none is named).
 
-        These items have been embedded with the new model: an evaluation serves them native and counts them.
+        These items were embedded with the new model: an evaluation serves them as native rows and counts them.
         """
         if PAIRS not in self.manifest.files:
             return set()
@@ -105,7 +105,7 @@ class Artifact:
         return arrays["source"], arrays["target"]
 
     def canary_features(self) -> NDArray[np.float32] | None:
-        """Return what the static encoder made of the canary's texts (n, encoder_dim), or None: texts are not kept."""
+        """Return the encoder's features of the canary's texts (n, encoder_dim), or None. Texts are not stored."""
         if CANARY not in self.manifest.files:
             return None
         arrays = _read_finite(self.path / CANARY)
@@ -150,7 +150,7 @@ class Artifact:
         }
 
     def query_weights(self) -> NDArray[np.float32] | None:
-        """Return what weighs queries (target_dim, target_dim), see `embcompat.aligners.query_weights`, or None."""
+        """Return the weights of queries (target_dim, target_dim), see `embcompat.aligners.query_weights`, or None."""
         if QUERY_WEIGHTS not in self.manifest.files:
             return None
         arrays, dim = _read_finite(self.path / QUERY_WEIGHTS), self.target.dim
@@ -182,7 +182,7 @@ def read_artifact(path: str | Path) -> Artifact:
 
 
 def _verified(directory: Path) -> Artifact:
-    """Read an artifact that is there; only regular files of a plausible size are opened."""
+    """Read an existing artifact; only regular files of a plausible size are opened."""
     _require_plain_file(directory / MANIFEST, MAX_MANIFEST_BYTES)
     data = (directory / MANIFEST).read_bytes()
     manifest = parse_manifest(data, where=str(directory / MANIFEST))

@@ -44,12 +44,12 @@ class Metric(BaseModel):
     """One measured figure with its 95 % interval.
 
     Attributes:
-        name: What was measured, for instance ``mean_cosine``.
+        name: The measured figure, for instance ``mean_cosine``.
         value: The figure; rates and retrieval metrics are fractions.
         low: Lower end of the interval, or None.
         high: Upper end of the interval, or None.
         count: Number of rows, queries or subjects it was measured on.
-        part: Which part of the data: ``validation`` or ``test``.
+        part: The part of the data: ``validation`` or ``test``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -63,15 +63,15 @@ class Metric(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What an artifact says of itself.
+    """The manifest of an artifact: what it is, what was measured, and the digests of its files.
 
     Attributes:
-        schema_version: Version of this very layout.
-        kind: Which aligner; a key of `embcompat.aligners.ALIGNERS`.
+        schema_version: Version of this layout.
+        kind: The kind of aligner; a key of `embcompat.aligners.ALIGNERS`.
         config: The aligner's options.
         source: Space of the vectors that go in.
         target: Space of the vectors that come out.
-        direction: Which side moves.
+        direction: The side that is converted.
         pairs_digest: SHA-256 of the training pairs, or None when they were not given.
         split: Number of pairs in each part.
         metrics: Measured figures.
@@ -99,8 +99,8 @@ class Manifest(BaseModel):
 
     @property
     def is_reweighted(self) -> bool:
-        """Whether native rows must not stand among the rows that the aligner makes."""
-        parts, steps = (self.config.get(name) for name in ("parts", "steps"))  # of a chain, the last step decides
+        """Whether native rows must not be mixed with the rows that the aligner makes."""
+        parts, steps = (self.config.get(name) for name in ("parts", "steps"))  # the last step of a chain decides
         inner = [*(parts if isinstance(parts, list) else ()), *(steps[-1:] if isinstance(steps, list) else ())]
         kinds = [part.get("kind") for part in inner if isinstance(part, dict)]
         return REWEIGHTED in (self.kind, *kinds)

@@ -1,4 +1,4 @@
-"""Paths through the space graph: found, composed into one aligner, measured."""
+"""Paths through the space graph: find them, compose them into one aligner, and measure them."""
 
 from embcompat.chains.composition import (
     PathReport,

@@ -1,4 +1,4 @@
-"""Chains of aligners: composed into one, measured, and used to compare old versions with each other."""
+"""Chains of aligners: composing them into one, measuring them, and comparing old versions with each other."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class PathReport:
     """A chain beside the direct aligner, on pairs that neither was fitted on.
 
     Attributes:
-        metric: What was measured: how well a converted vector finds its own item among the target vectors.
+        metric: The measured metric: how well a converted vector finds its own item among the target vectors.
         pairs: Number of pairs.
         chain: The metric of the chain.
         direct: The metric of the direct aligner.
@@ -76,8 +76,8 @@ def convert_through(steps: Sequence[Artifact], embeddings: Embeddings) -> Embedd
 def compose(steps: Sequence[Artifact]) -> Aligner:
     """Make one aligner of several artifacts.
 
-    Affine neighbours become one matrix where no normalization lies between; what cannot be folded stays a step of a
-    chain, whose graph is the steps' graphs stacked. A reweighted step loses its reweighting unless it is the last.
+    Neighbouring affine steps become one matrix unless a normalization lies between them. Other steps stay steps of a
+    chain, whose graph stacks the steps' graphs. A reweighted step loses its reweighting unless it is the last.
     Loading neural steps needs torch; serving the result does not.
 
     Raises:
@@ -98,8 +98,8 @@ def compose(steps: Sequence[Artifact]) -> Aligner:
 def save_composed(steps: Sequence[Artifact], destination: str | Path, *, overwrite: bool = False) -> Artifact:
     """Compose artifacts and save the result as an artifact.
 
-    It lists the pairs of all steps, each in the most used part it was in anywhere, so that no evaluation of it uses
-    what a step was fitted on. It claims no metrics: those of a chain do not follow from those of its steps. A chain
+    The artifact lists the pairs of all steps; a pair that any step was fitted on counts as fitted, so that no
+    evaluation uses it. It has no metrics, because the metrics of a chain do not follow from those of its steps. A chain
     with a step at chance level is marked as that step is.
 
     Raises:
@@ -176,7 +176,7 @@ def scores_via(
         registry: Where the aligners are; fetched into the user's cache.
         queries: Vectors of one space.
         gallery: Vectors of another, or of the same.
-        via: The third space, as in `path`. Vectors that are in it already stay as they are.
+        via: The third space, as in `path`. Vectors that are already in it stay as they are.
 
     Returns:
         Scores (q, g) in the third space, larger is closer.

@@ -13,8 +13,8 @@ from embcompat.registry import AlignerEntry, Registry
 from embcompat.spaces import SpaceVersion, require_space
 
 RETENTION = "retention"
-"""Name of the metric in a manifest by which edges are weighed: the part of native search that a converted vector
-keeps, with its interval. `embcompat fit` records it."""
+"""Name of the metric in a manifest that weighs edges: the share of native search that a converted vector retains, with
+its interval. `embcompat fit` records it."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,11 @@ class Route:
     """Aligners that lead from one space to another, one after the other.
 
     Attributes:
-        source: Where it begins.
-        target: Where it ends.
+        source: The space where it begins.
+        target: The space where it ends.
         edges: The aligners in the order of use; none when source and target are the same.
-        retention: Product of the edges' lower ends, each at most 1: what the route was chosen by. It is no
-            measurement of the route; `evaluate_path` measures.
+        retention: Product of the edges' lower ends, each at most 1, by which the route was chosen. It is not a
+            measurement of the route; `evaluate_path` measures it.
     """
 
     source: SpaceVersion
@@ -74,14 +74,14 @@ def path(
     """Find the path with the largest product of retentions.
 
     An edge weighs max(0, −log r), where r is the lower end of the interval of its retention, so an aligner that was
-    measured on little counts for less [ours]. Of equally good paths the one with the fewest steps is taken.
+    measured on few items counts less [ours]. Among equally good paths, the one with the fewest steps is chosen.
 
     Args:
         graph: A registry, or edges.
         source: Where the vectors are: ``name@version``, a label of the registry, or the space itself, which must
             then agree with the graph's in every field.
-        target: Where they shall go.
-        unmeasured: Retention to assume of aligners without a measured one. They are left out when None.
+        target: The space to convert them to.
+        unmeasured: Retention to assume for aligners without a measured one; None leaves these aligners out.
 
     Raises:
         UnknownNameError: If no such space is in the graph.
@@ -121,8 +121,8 @@ def path(
 def to_mermaid(registry: Registry) -> str:
     """Draw the space graph as a Mermaid flowchart, which code hosts render in Markdown.
 
-    Every space is a box with its labels, every aligner an arrow with its kind and the lower end of its retention;
-    what was retired is dashed.
+    Every space is a box with its labels. Every aligner is an arrow with its kind and the lower end of its retention.
+    Retired spaces and aligners are dashed.
 
     Example:
         >>> registry = Registry("memory://", create=True)
@@ -150,7 +150,7 @@ def to_mermaid(registry: Registry) -> str:
 
 
 def _mermaid_text(text: str) -> str:
-    """Write what could end a quoted text, or be markup inside it, as Mermaid's character codes."""
+    """Replace characters that could end a quoted text, or be markup inside it, by Mermaid's character codes."""
     return "".join(char if char.isalnum() or char in " .,_@+-" else f"#{ord(char)};" for char in text)
 
 
@@ -169,7 +169,7 @@ def _resolve(graph: Registry | Sequence[Edge], space: str | SpaceVersion, *, wha
 
 
 def _dijkstra(edges: Sequence[Edge], start: str, unmeasured: float | None) -> dict[str, tuple[float, tuple[Edge, ...]]]:
-    """Return cost and edges of the cheapest way to every space that can be reached (Dijkstra, 1959)."""
+    """Return the cost and the edges of the cheapest path to every reachable space (Dijkstra, 1959)."""
     leaving: dict[str, list[tuple[float, Edge]]] = {}
     for edge in edges:
         retention = unmeasured if edge.retention is None else edge.retention

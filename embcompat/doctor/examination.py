@@ -1,4 +1,4 @@
-"""The examination: one pass over the gallery, then the judgement."""
+"""The examination: one pass over the gallery, then the findings."""
 
 from __future__ import annotations
 
@@ -26,17 +26,18 @@ def examine(
     *,
     space: SpaceVersion | None = None,
 ) -> DoctorReport:
-    """Say what is wrong with a gallery, however sick: nothing in it is trusted, and nothing is changed.
+    """Report the problems of a gallery, however damaged; nothing in it is trusted or changed.
 
-    Found are missing, zero, unnormalized and non-finite vectors, drifted dimensions, missing and repeated ids,
-    repeated vectors; and, with references, rows of another space and a space that changed under its name. Memory is
+    The examination finds missing, zero, unnormalized and non-finite vectors, wrong dimensions, missing and repeated
+    ids, and repeated vectors. With references, it also finds rows of another space and a space that changed under its
+    name. Memory is
     about 30 bytes a row and 4 more for each reference.
 
     Args:
         gallery: Embeddings, a file or folder of vectors of any format, or what `open_gallery` returned.
-        references: What the spaces are known by. The gallery is judged by the reference of the space that it states,
-            else by the one that most of its rows fit best.
-        space: The space that the gallery should be in, if it does not say so.
+        references: References of the spaces. The gallery is compared with the reference of the space that it states,
+            else with the one that most of its rows fit best.
+        space: The space that the gallery should be in, if it does not state one.
 
     Raises:
         FileFormatError: If the gallery cannot be read at all.
@@ -93,7 +94,7 @@ def _home_reference(
     deviances: dict[str, NDArray[np.float32]],
     usable: NDArray[np.bool_],
 ) -> tuple[SpaceReference | None, list[str]]:
-    """Choose the reference of the gallery's space, and say what is missing."""
+    """Choose the reference of the gallery's space, and note what is missing."""
     blind = "so rows of another space cannot be told"
     if not references:
         return None, [f"no reference was given, {blind}."]

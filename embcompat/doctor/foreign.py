@@ -1,4 +1,4 @@
-"""Rows of another space, found by likelihood under the references of the spaces."""
+"""Finding rows of another space by their likelihood under the references of the spaces."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from embcompat.doctor.report import Finding, Separation
 from embcompat.embeddings import normalize_rows
 
 TARGET_RECALL, TARGET_FALSE_ALARMS = 0.95, 0.01
-"""What must be reached for the doctor to say that it can tell two spaces apart [ours]."""
+"""Recall and false alarms that the doctor needs to tell two spaces apart reliably [ours]."""
 
 ALLOWED_SHARE = 0.002
 """Rows beyond the expected false alarms that may look like another space before the gallery counts as sick: odd
@@ -30,12 +30,12 @@ _FARTHEST = float(np.finfo(np.float32).max) / 2
 _MIN_SKETCH = 50
 _SIMULATED_ROWS = 1_000
 _MARGIN = 0.8
-"""Real spaces are less unlike each other than one without structure: its distances count for this part [ours]."""
+"""Real spaces differ less from each other than from one without structure: this share of its distance counts [ours]."""
 
 
 @dataclass(frozen=True)
 class Foreign:
-    """What was found about rows of other spaces."""
+    """The findings about rows of other spaces."""
 
     findings: tuple[Finding, ...]
     separations: tuple[Separation, ...]
@@ -117,7 +117,7 @@ def _foreign_rows(
 def _outliers(
     home: SpaceReference, distances: NDArray[np.float32], usable: NDArray[np.bool_], claimed: NDArray[np.bool_]
 ) -> tuple[Separation, list[Finding]]:
-    """Find rows that are far from the gallery's space, and near no registered one."""
+    """Find rows that are far from the gallery's space and not near any registered one."""
     # Rows so far off that their distance overflows are as far as can be.
     judged = np.nan_to_num(distances[usable].astype(np.float64), nan=_FARTHEST, posinf=_FARTHEST)
     if len(judged) == 0:
@@ -165,7 +165,7 @@ def _note(home: SpaceReference, gap: Separation) -> str:
 
 
 def _structureless(home: SpaceReference) -> NDArray[np.float32]:
-    """Draw random rows whose size alone is that of the space's vectors."""
+    """Draw random rows that share only their norms with the space's vectors."""
     rng = np.random.default_rng(0)
     level = math.sqrt(float(np.trace(home.covariance)) / home.space.dim)
     rows = level * rng.standard_normal((_SIMULATED_ROWS, home.space.dim))

@@ -30,8 +30,8 @@ class Block:
     """Consecutive rows of a gallery.
 
     Attributes:
-        ids: The n ids as they are, None where one is missing; row numbers where the gallery has none.
-        lengths: How many numbers each row holds (n,), −1 where there is no vector.
+        ids: The n ids as stored, None where one is missing; row numbers where the gallery has no ids.
+        lengths: Number of values in each row (n,), −1 where there is no vector.
         vectors: Array (n, dim) float32; NaN where a row has another length.
     """
 
@@ -46,8 +46,8 @@ class Gallery:
 
     Attributes:
         origin: The embeddings or the file.
-        stated: The space that it says it is in, or None.
-        dim: Length that its vectors should have: what the space says, else what the file's type or first vector says.
+        stated: The space that it states, or None.
+        dim: Length that its vectors should have: that of the space, else of the file's type or first vector.
     """
 
     origin: Embeddings | SampledRows | VectorFile
@@ -99,8 +99,8 @@ def open_gallery(
 
     Args:
         origin: Embeddings, rows of a store, or a file or folder of vectors of any format, opened or not.
-        space: The space that it should be in, for a file that does not say it.
-        columns: Which columns are which, where their names do not tell.
+        space: The space that it should be in, for a file that does not state one.
+        columns: The roles of the columns, where their names do not tell.
 
     Raises:
         FileFormatError: If the file is missing, damaged, or has no column of vectors.

@@ -15,18 +15,18 @@ from embcompat.errors import ArtifactError, FileFormatError, InputError
 from embcompat.spaces import SpaceVersion
 
 SKETCH_ROWS = 512
-"""Rows that are set aside to learn how far the doctor's judgement can be trusted [ours]."""
+"""Rows that are set aside to measure how reliable the doctor's findings are [ours]."""
 
 _BLOCK_ROWS = 8_192
 
 
 @dataclass(frozen=True, eq=False)
 class SpaceReference:
-    """A space as its vectors show it.
+    """The distribution of a space's vectors.
 
     Attributes:
         space: The space.
-        count: Number of vectors that mean and covariance were taken of.
+        count: Number of vectors from which mean and covariance were computed.
         mean: Array (dim,), float64.
         covariance: Array (dim, dim), float64.
         sketch: Vectors (k, dim) that mean and covariance have not seen; none where vectors must not travel.
@@ -131,7 +131,7 @@ class SpaceReference:
 
 
 def fit_reference(embeddings: Embeddings, *, sketch_rows: int = SKETCH_ROWS, seed: int = 0) -> SpaceReference:
-    """Fit the reference of a space on vectors that are known to be of it.
+    """Fit the reference of a space on vectors that are known to belong to it.
 
     Ten vectors a dimension or more are advised; content like the galleries' makes the judgement sharper. The sketch,
     at most a fifth of the vectors, is set aside first: whole subjects of it where there are labels, because vectors

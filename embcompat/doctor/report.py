@@ -13,14 +13,14 @@ Severity = Literal["error", "warning"]
 
 @dataclass(frozen=True, eq=False)
 class Finding:
-    """Rows that something is wrong with.
+    """One kind of problem, and the rows that have it.
 
     Attributes:
         kind: What is wrong: ``missing_vector``, ``dimension``, ``not_finite``, ``zero``, ``not_unit_norm``,
             ``missing_id``, ``duplicate_id``, ``duplicate_vector``, ``other_space``, ``unlike_reference``,
             ``space_changed``.
-        severity: ``error`` makes the gallery sick; a ``warning`` is worth a look.
-        message: What was found, in one sentence.
+        severity: ``error`` where the gallery needs a repair; ``warning`` where it deserves a look.
+        message: The finding in one sentence.
         rows: Numbers of the rows, ascending.
         examples: Ids of the first ten of them.
     """
@@ -47,7 +47,7 @@ class Separation:
     """How well rows of another space can be told from rows of the gallery's, as measured on both sketches.
 
     Attributes:
-        other: The other space, as ``name@version``; None for a space that nothing is known of.
+        other: The other space, as ``name@version``; None for an unknown space.
         recall: Part of the other space's rows that would be found; None when there is no sketch to tell by.
         false_alarms: Part of the gallery's own rows that would be called foreign; None when there is no sketch.
         threshold: Where the line is drawn, in units of deviance (distance, for a space that nothing is known of).
@@ -72,12 +72,12 @@ class Separation:
 
 @dataclass(frozen=True, eq=False)
 class DoctorReport:
-    """What is wrong with a gallery, and what could not be told.
+    """The problems of a gallery, and what could not be examined.
 
     Attributes:
         rows: Number of rows.
-        space: The space it was judged by, as ``name@version``, or None.
-        findings: What is wrong, errors first.
+        space: The space that it was compared with, as ``name@version``, or None.
+        findings: The problems, errors first.
         separations: How well each registered space, and an unknown one, can be told from the gallery's.
         notes: What could not be examined, and why.
     """

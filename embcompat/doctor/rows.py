@@ -1,4 +1,4 @@
-"""Problems of single rows that show without knowledge of their space."""
+"""Problems of single rows that can be found without a reference of their space."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from embcompat.embeddings import UNIT_NORM_TOLERANCE
 from embcompat.spaces import SpaceVersion
 
 UNIT_SHARE = 0.9
-"""Of a gallery that names no space, this part of unit-norm rows says that all should be [ours]."""
+"""In a gallery that names no space, this share of unit-norm rows implies that all should have unit norm [ours]."""
 
 
 @final
@@ -32,7 +32,7 @@ class RowChecks:
         self._vector_digests = [np.empty(0, dtype=np.uint64)]
 
     def add(self, block: Block) -> None:
-        """Take in the next rows."""
+        """Add the next rows."""
         self._lengths.append(block.lengths)
         with np.errstate(over="ignore", invalid="ignore"):
             squares = np.einsum("ij,ij->i", block.vectors, block.vectors, dtype=np.float64)
@@ -46,12 +46,12 @@ class RowChecks:
         return sum(map(len, self._lengths))
 
     def usable(self, dim: int) -> NDArray[np.bool_]:
-        """Say which rows hold a finite, non-zero vector of the right length (n,)."""
+        """Return a mask of the rows that hold a finite, non-zero vector of the right length (n,)."""
         norms = np.concatenate(self._norms)
         return np.asarray((np.concatenate(self._lengths) == dim) & np.isfinite(norms) & (norms > 0))
 
     def findings(self, space: SpaceVersion | None, dim: int) -> Iterator[Finding]:
-        """Yield what is wrong with single rows and among them."""
+        """Yield the problems of single rows and of rows that repeat each other."""
         lengths, norms = np.concatenate(self._lengths), np.concatenate(self._norms)
         fits = lengths == dim
         usable = self.usable(dim)

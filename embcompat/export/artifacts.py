@@ -75,11 +75,11 @@ def save_artifact(
 ) -> Artifact:
     """Save an aligner as an artifact directory; it appears only when it is complete and checked.
 
-    Where ``split`` has a test part, the artifact records what the aligner is worth on them, with intervals, and
-    whether that is more than chance; one that is not is marked, and nothing is converted with it unless forced.
+    Where ``split`` has a test part, the artifact records the aligner's figures on it, with intervals, and whether they
+    are better than chance. An aligner at chance level is marked, and converts nothing unless forced.
 
     Args:
-        aligner: What to save.
+        aligner: The aligner to save.
         path: The directory to make.
         source: Space of the vectors that go in.
         target: Space of the vectors that come out.

@@ -1,8 +1,8 @@
 """Convertibility: how far a vector lies from the fitted vectors, as a second output of the graph.
 
 The score is the Mahalanobis distance of the source vector from the training sources, divided by its median on held-out
-pairs: 1 is as far as a typical held-out item, and the larger, the less the conversion should be trusted. Mean and
-covariance are all that is kept of the training vectors. [ours]
+pairs. A typical held-out item scores 1; the larger the score, the less the conversion should be trusted. Only the mean
+and the covariance of the training vectors are stored. [ours]
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from embcompat.artifact import CONVERTIBILITY
 from embcompat.errors import ParityError
 
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
-"""Which quantiles of held-out items the manifest records [ours]."""
+"""The quantiles of held-out items that the manifest records [ours]."""
 
 PARITY_TOLERANCE = 1e-3
 """Largest allowed relative difference between the graph's float32 score and the float64 one [ours]."""
 
 _FLOOR = 1e-12
-"""Least variance of a direction, as a fraction of the mean variance, so that none is divided by 0."""
+"""Smallest variance of a direction, as a fraction of the mean variance; it prevents a division by 0."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,7 @@ class Convertibility:
         return np.asarray(np.linalg.norm((vectors - self.mean) @ self.weight, axis=1))
 
     def calibration(self) -> JsonValue:
-        """Return what the manifest records: the score below which the given fractions of held-out items lie."""
+        """Return the quantiles that the manifest records: the scores below which those fractions of items lie."""
         quantiles = {f"{level:g}": float(np.quantile(self.held_out, level)) for level in QUANTILES}
         return {"quantiles": dict(quantiles), "count": len(self.held_out)}
 
@@ -74,7 +74,7 @@ def fit_convertibility(train: NDArray[np.float32], held_out: NDArray[np.float32]
 
 
 def shrunk_covariance(centred: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Estimate a covariance from few rows: a mean of the sample's and of a multiple of the identity.
+    """Estimate a covariance from few rows: a weighted mean of the sample's and a multiple of the identity.
 
     Source: Ledoit and Wolf, A well-conditioned estimator for large-dimensional covariance matrices (2004), section 3.
 
@@ -92,7 +92,7 @@ def shrunk_covariance(centred: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def add_convertibility(model: onnx.ModelProto, fitted: Convertibility) -> onnx.ModelProto:
-    """Return the graph with the score as its second output, (batch, 1), in float32 whatever the rest computes in."""
+    """Return the graph with the score as its second output, (batch, 1), always in float32."""
     extended = onnx.ModelProto()
     extended.CopyFrom(model)
     arrays = {"mean": fitted.mean.astype(np.float32), "weight": fitted.weight.astype(np.float32), "axes": np.array([1])}

@@ -1,4 +1,4 @@
-"""The directory of an artifact appears when it is complete, or not at all."""
+"""The directory of an artifact appears only when it is complete."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from embcompat.errors import InputError
 
 @contextmanager
 def fresh_directory(path: Path, *, overwrite: bool) -> Iterator[Path]:
-    """Give a temporary directory beside ``path``; it becomes ``path`` when the block ends well."""
+    """Yield a temporary directory beside ``path``; it becomes ``path`` when the block succeeds."""
     if path.exists() and not overwrite:
         raise InputError(f"{path} exists already. Choose another path, or pass overwrite=True to replace it.")
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,7 @@ class HeldOutFigures:
 
     Attributes:
         metrics: ``mean_cosine`` of converted and native vectors, and ``retention``: the share of native neighbours that
-            the converted items give, where there are two items or more.
+            the converted items retrieve, where there are two items or more.
         chance: Whether the conversions belong to their own items.
     """
 
@@ -37,7 +37,7 @@ def measure_held_out(aligner: Aligner | AlignerPair, split: PairSplit) -> HeldOu
     """Measure an aligner on the test part of a split; None where that is empty.
 
     Args:
-        aligner: What was fitted on the other parts. Of a pair, both maps are used.
+        aligner: The aligner that was fitted on the other parts; of a pair, both maps are used.
         split: The pairs.
     """
     held_out = split.test

@@ -23,7 +23,7 @@ BLENDED_PEOPLE = 20
 """People in each pair of a blended canary [ours]."""
 
 FEWEST_BLENDED = 100
-"""People below which nothing is blended: with fewer, a blend says more of each of them [ours]."""
+"""Minimum number of people for blends: with fewer, a blend reveals more of each of them [ours]."""
 
 Canary = bool | Literal["blended"]
 
@@ -38,7 +38,7 @@ def write_weights(aligner: Aligner, path: Path) -> None:
 
 
 def write_pairs(part_of: Mapping[str, str], path: Path) -> None:
-    """Write id and part of every pair."""
+    """Write the id and the part of every pair."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -64,7 +64,7 @@ def write_canary(
 
 
 def write_cohort(aligner: Aligner, split: PairSplit | None, people: int, path: Path) -> dict[str, JsonValue]:
-    """Write the score cohort; return what the manifest says of it."""
+    """Write the score cohort; return its entry in the manifest."""
     from safetensors.numpy import save
 
     from embcompat.evaluation.verification import make_score_cohort
@@ -81,7 +81,7 @@ def write_cohort(aligner: Aligner, split: PairSplit | None, people: int, path: P
 
 
 def write_statistics(aligner: Aligner, split: PairSplit | None, path: Path) -> None:
-    """Write what scores are normalized by as statistics of the fitted people."""
+    """Write the statistics of the fitted people that normalize scores."""
     from safetensors.numpy import save
 
     from embcompat.evaluation.verification import make_score_moments

@@ -1,7 +1,7 @@
 """ONNX graphs of aligners: by hand for the numpy kinds, by torch's exporter for the neural ones.
 
 Every graph takes ``vectors`` (batch, source_dim) float32 and returns ``converted`` (batch, target_dim) float32. That of
-a text-aware aligner also takes ``features`` (batch, encoder_dim), what the static encoder makes of the texts.
+a text-aware aligner also takes ``features`` (batch, encoder_dim), the static encoder's output for the texts.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class GraphBuilder:
         return output
 
     def include(self, part: onnx.ModelProto, vectors: str) -> str:
-        """Add all of another graph, fed with ``vectors``, and return the name of its output."""
+        """Add another graph that reads ``vectors``, and return the name of its output."""
         self.node("Identity", [vectors], part.graph.input[0].name)
         self._nodes.extend(part.graph.node)
         self._constants.extend(part.graph.initializer)
@@ -137,7 +137,7 @@ def module_graph(aligner: Any) -> onnx.ModelProto:
 
 @contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    """Silence what torch's exporter says of torch itself: deprecations inside it, and torchvision not being there."""
+    """Silence the exporter's warnings about torch itself: its own deprecations, and a missing torchvision."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -162,7 +162,7 @@ def chain_graph(aligner: ChainAligner) -> onnx.ModelProto:
 
 
 def ensemble_graph(aligner: EnsembleAligner) -> onnx.ModelProto:
-    """Put the graphs of the members side by side, then their mean, one product with bias, and normalization."""
+    """Run the graphs of the members side by side; then take their mean, one product with bias, and normalization."""
     members = _part_graphs(aligner.members)
     builder = GraphBuilder(aligner.source_dim, aligner.target_dim, opset=members[0].opset_import[0].version)
     mean = builder.node("Mean", [builder.include(member, "vectors") for member in members], "mean")
@@ -172,7 +172,7 @@ def ensemble_graph(aligner: EnsembleAligner) -> onnx.ModelProto:
 
 
 def reweighted_graph(aligner: ReweightedAligner) -> onnx.ModelProto:
-    """Put one more product with bias, and normalization, behind the graph of the base."""
+    """Append one more product with bias, and normalization, to the graph of the base."""
     (base,) = _part_graphs((aligner.base,))
     builder = GraphBuilder(aligner.source_dim, aligner.target_dim, opset=base.opset_import[0].version)
     weight = builder.constant("weight", np.ascontiguousarray(aligner.weight.T))
@@ -182,7 +182,7 @@ def reweighted_graph(aligner: ReweightedAligner) -> onnx.ModelProto:
 
 
 def text_aware_graph(aligner: TextAwareAligner) -> onnx.ModelProto:
-    """Put the worded map, fed with vectors and features side by side, and the plain map beside it, as second output.
+    """Build the map that reads vectors and features, and the plain map beside it as second output.
 
     A row without a known word takes the plain output; `OnnxAligner` opens the two as graphs of their own.
     """
@@ -207,7 +207,7 @@ def text_aware_graph(aligner: TextAwareAligner) -> onnx.ModelProto:
 
 
 def _part_graphs(parts: Sequence[Aligner], names: Sequence[str] = ()) -> list[onnx.ModelProto]:
-    """Build the graphs of parts, all of the newest operator version among them, names preceded by a name or number."""
+    """Build the graphs of parts with the newest operator version among them; a name or number prefixes their names."""
     models = [build_graph(part) for part in parts]
     newest = max(entry.version for model in models for entry in model.opset_import)
     graphs = []
@@ -240,7 +240,7 @@ def build_graph(aligner: Aligner) -> onnx.ModelProto:
 
 
 def graph_case(aligner: Aligner, rows: NDArray[Any]) -> tuple[list[NDArray[Any]], list[NDArray[np.float32]]]:
-    """Return what a graph takes to map rows, in the order of its inputs, and what it must return for them.
+    """Return a graph's inputs for some rows, in order, and the output that it must return for them.
 
     Args:
         aligner: The aligner. One that reads texts gets random features of unit norm.

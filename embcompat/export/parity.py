@@ -1,4 +1,4 @@
-"""Check that the exported graph computes what its aligner computes."""
+"""Check that the exported graph computes the same as its aligner."""
 
 from __future__ import annotations
 

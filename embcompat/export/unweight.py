@@ -39,17 +39,19 @@ from embcompat.runtime import OnnxAligner
 from embcompat.spaces import require_space
 
 UNWEIGHTED = "unweighted_"
-"""What precedes the names of the figures that a reweighted artifact records of its aligner without the reweighting."""
+"""Prefix of the figures that a reweighted artifact records for its aligner without the reweighting."""
 
 
 def unweight_artifact(artifact: str | Path | Artifact, path: str | Path, *, overwrite: bool = False) -> Artifact:
     """Save the aligner of a reweighted artifact without its reweighting, as an artifact of its own.
 
-    Reweighting is the best where every row is converted. Where native rows stand among converted ones (lazy or partial
-    backfill), they would score higher than the others whatever they hold: convert the gallery with this artifact
-    instead. The artifact has an id of its own, so a gallery never holds rows of both by mistake. Score statistics hold
-    for reweighted rows alone and are left out; a score cohort is carried over. The weighting itself is kept as weights
-    of queries (`Artifact.query_weights`), with which `embcompat.serving.WeightedSearch` searches such a gallery.
+    Reweighting is best where every row is converted. In a gallery that mixes native and converted rows (lazy or partial
+    backfill), native rows would score higher than the others regardless of their content: convert such a gallery with
+    this artifact instead. The artifact has an id of its own, so a gallery never holds rows of both by mistake. Score
+    statistics hold
+    for reweighted rows alone and are left out; a score cohort is carried over. The weighting itself is stored as
+    weights of queries (`Artifact.query_weights`), with which `embcompat.serving.WeightedSearch` searches such a
+    gallery.
 
     Args:
         artifact: The reweighted artifact, or its path.
@@ -102,11 +104,11 @@ def unweight_artifact(artifact: str | Path | Artifact, path: str | Path, *, over
 def convert_unweighted(aligner: OnnxAligner, embeddings: Embeddings) -> Embeddings:
     """Convert embeddings without the aligner's reweighting, where it has one.
 
-    It is undone after the conversion, so that a neural base needs no torch (`undo_weighting`). A text-aware aligner,
-    whose two maps have a weighting each, is loaded without them instead.
+    The reweighting is undone after the conversion, so that a neural base needs no torch (`undo_weighting`). A
+    text-aware aligner has two maps with a weighting each; it is loaded without them instead.
 
     Args:
-        aligner: What converts.
+        aligner: The aligner that converts.
         embeddings: Vectors of the artifact's source space, with texts where it reads texts.
 
     Raises:
@@ -129,10 +131,10 @@ def convert_unweighted(aligner: OnnxAligner, embeddings: Embeddings) -> Embeddin
 
 
 def read_query_weights(artifact: Artifact) -> NDArray[np.float32] | None:
-    """Return what weighs the queries of a gallery that holds an artifact's rows without their reweighting.
+    """Return the weights for queries of a gallery that holds an artifact's rows without their reweighting.
 
     Args:
-        artifact: A reweighted artifact, or what `unweight_artifact` made of one.
+        artifact: A reweighted artifact, or one that `unweight_artifact` made from it.
 
     Returns:
         Weights (target_dim, target_dim), see `embcompat.aligners.query_weights`; None where there was no reweighting.

@@ -1,4 +1,4 @@
-"""Blobs in the registry, and the artifacts that are made of them on this machine, verified."""
+"""Blobs in the registry, and verified artifacts that this machine assembles from them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _RENEWAL_AGE = timedelta(days=1)
 
 
 def cache_folder() -> Path:
-    """Return the folder in which fetched artifacts are kept, one directory an id.
+    """Return the folder of fetched artifacts; each has a directory that is named by its id.
 
     It is ``embcompat/artifacts`` under ``$XDG_CACHE_HOME``, or under ``~/.cache`` when that is not set.
     """
@@ -25,9 +25,9 @@ def cache_folder() -> Path:
 
 
 def put_blob(storage: Storage, data: bytes) -> str:
-    """Write a blob and return its digest; one that is there is made whole, and young again.
+    """Write a blob and return its digest. A blob that exists is repaired if needed, and its time is renewed.
 
-    What a publication relies on must not be so old that a garbage collection takes it before the manifest is there.
+    A publication renews its blobs, so that garbage collection cannot delete them before the manifest is written.
     """
     digest = digest_of(data)
     path = blob_path(digest)

@@ -1,4 +1,4 @@
-"""The log of decisions: numbered, append-only, the last entry counts."""
+"""The log of decisions: numbered and append-only; the last entry counts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TRIES = 1_000
 
 @dataclass(frozen=True)
 class Standing:
-    """What holds after some events.
+    """The state that results from some events.
 
     Attributes:
         labels: The subject that each label points to.
@@ -31,10 +31,10 @@ class Standing:
 
 
 def settle(events: Sequence[Event]) -> Standing:
-    """Decide what events mean when they are read, so that two writers cannot contradict each other.
+    """Derive the state from the events, so that two writers cannot contradict each other.
 
     Each writer checks before it writes, but another one may write in between. So the order of the numbers decides: a
-    promotion of a subject that is retired already is void, and so is the retirement of a subject that has a label.
+    promotion of a retired subject is void, and so is the retirement of a subject that has a label.
 
     Args:
         events: Every event, in the order of their numbers.
@@ -68,8 +68,8 @@ def settle(events: Sequence[Event]) -> Standing:
 class EventLog:
     """The events of one registry.
 
-    A number belongs to whoever writes it first; who comes too late takes the next one. Events never change, so each
-    is read once.
+    A number belongs to the first writer; a later writer takes the next number. Events never change, so each is read
+    once.
 
     Args:
         storage: Where the registry lies.
@@ -117,7 +117,7 @@ class EventLog:
         raise RegistryError(f"the event could not be written in {_TRIES} tries: too many writers. Try again.")
 
     def standing(self) -> Standing:
-        """Return what holds after every event, in the order of their numbers."""
+        """Return the state after all events, in the order of their numbers."""
         return settle(self.read())
 
     def reference(self, space_id: str) -> str | None:

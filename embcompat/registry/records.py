@@ -1,4 +1,4 @@
-"""What the registry writes, and where.
+"""The records of the registry, and their paths.
 
 ::
 
@@ -8,7 +8,7 @@
     aligners/<source>__to__<target>/<artifact id>.json   an artifact's manifest, byte for byte: the id is its digest
     events/00000001.json                                 promotions, retirements and references, numbered without a gap
 
-Everything but a blob is written once, and only if nobody has written it yet.
+Everything but a blob is written exactly once; a second write is refused.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class _Record(BaseModel):
 
 
 class Marker(_Record):
-    """Says that there is a registry."""
+    """Marks a place as a registry."""
 
     kind: Literal["embcompat registry"] = "embcompat registry"
 
@@ -83,16 +83,16 @@ class SpaceRecord(_Record):
 
 
 class Event(_Record):
-    """Something that was decided about a space or an aligner.
+    """A decision about a space or an aligner.
 
     Attributes:
         action: ``promote`` gives the subject a label, ``retire`` takes it out of use, ``reference`` gives a space the
-            reference that the doctor works from.
+            reference that the doctor compares vectors with.
         subject: Space as ``name@version``, or artifact id.
         label: The label of a promotion.
         blob: Digest of the reference.
-        reason: Why, in the words of whoever did it.
-        at: When.
+        reason: The reason, in the words of the person who decided.
+        at: The time of the decision.
     """
 
     action: Action
@@ -130,7 +130,7 @@ class AlignerEntry:
 
 @dataclass(frozen=True)
 class Damage:
-    """Something that is wrong with a registry.
+    """A problem in a registry.
 
     Attributes:
         path: The file.

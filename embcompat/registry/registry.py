@@ -1,4 +1,4 @@
-"""The registry: which spaces there are, which aligners lead between them, what is in production."""
+"""The registry of spaces, of the aligners between them, and of what is in production."""
 
 from __future__ import annotations
 
@@ -37,9 +37,8 @@ _ID_PREFIX = re.compile(r"[0-9a-f]{6,64}")
 class Registry:
     """Spaces, aligners and promotions in a directory or an object store, for any number of writers at once.
 
-    Nothing is ever changed in place: a name is taken by whoever writes it first, and what is current is the last
-    entry of a numbered log. There are no locks. Digests detect damage, not attackers: who may write to the place may
-    write anything.
+    Nothing is changed in place: the first writer takes a name, and the last entry of a numbered log is current. There
+    are no locks. Digests detect damage, not attackers: anyone with write access can write anything.
 
     Args:
         url: A directory, or a URL of an object store: ``file://``, ``memory://``, ``s3://``, ``gs://``, ``az://``.
@@ -84,7 +83,7 @@ class Registry:
 
         Args:
             space: The space.
-            reference: What the doctor knows the space by (`SpaceReference.to_bytes`); the last one given counts.
+            reference: What the doctor recognizes the space by (`SpaceReference.to_bytes`); the last one counts.
 
         Raises:
             RegistryConflictError: If name and version are taken by a space that differs in any field, the
@@ -98,8 +97,8 @@ class Registry:
     def publish(self, path: str | Path | Artifact) -> AlignerEntry:
         """Publish an artifact, and register its two spaces; publishing it again changes nothing.
 
-        The blobs are written first, then the spaces, then the manifest: whoever sees the manifest sees all of it,
-        and a publication that is cut off leaves blobs that `gc` removes.
+        The blobs are written first, then the spaces, then the manifest. A reader that sees the manifest sees all of it,
+        and an interrupted publication leaves only blobs, which `gc` removes.
 
         Args:
             path: The artifact directory.
@@ -130,12 +129,12 @@ class Registry:
         if not self._storage.create(where, manifest) and self._storage.read(where) != manifest:
             raise RegistryError(f"{where} in {self.url} is damaged.")
         for data in files.values():
-            if self._storage.look(blob_path(digest_of(data))) is None:  # a garbage collection may have come between
+            if self._storage.look(blob_path(digest_of(data))) is None:  # a garbage collection may have run in between
                 blobs.put_blob(self._storage, data)
         return AlignerEntry(artifact.id, artifact.manifest, retired=False)
 
     def get(self, name: str, destination: str | Path | None = None) -> Artifact:
-        """Bring an artifact onto this machine, verified.
+        """Fetch an artifact to this machine and verify it.
 
         Args:
             name: As in `find_aligner`.
@@ -169,7 +168,7 @@ class Registry:
         return self._log.read()
 
     def standing(self) -> Standing:
-        """Return what the events add up to: labels, what is retired, and events that came too late to count."""
+        """Return the state after all events: labels, retired subjects, and events that came too late to count."""
         return self._log.standing()
 
     def find_space(self, name: str) -> SpaceVersion:
@@ -192,7 +191,7 @@ class Registry:
 
         Raises:
             UnknownNameError: If there is none; lists the known ones.
-            InputError: If several ids begin like that.
+            InputError: If several ids begin with these digits.
         """
         labels = self._log.standing().labels
         subject = labels.get(name, name)
@@ -206,12 +205,12 @@ class Registry:
         return matches[0]
 
     def reference(self, space: SpaceVersion) -> bytes | None:
-        """Return the last reference given for a space, or None."""
+        """Return the last reference of a space, or None."""
         digest = self._log.reference(space.id)
         return None if digest is None else blobs.read_blob(self._storage, digest)
 
     def promote(self, label: str, name: str, *, reason: str = "") -> str:
-        """Give a label to a space or an aligner, and return its id; the label leaves whatever had it.
+        """Give a label to a space or an aligner, and return its id; a label has one holder at a time.
 
         Args:
             label: For instance ``production``.
@@ -232,10 +231,10 @@ class Registry:
         return subject
 
     def retire(self, name: str, *, reason: str = "") -> str:
-        """Take a space or an aligner out of use, for good, and return its id; it stays readable.
+        """Retire a space or an aligner permanently, and return its id; it stays readable.
 
-        A retired aligner is on no path; a path may begin in a retired space, because its vectors
-        need a way out, but neither end nor pass there.
+        No path uses a retired aligner. A path may begin in a retired space, because its vectors need a way out, but it
+        may not end there or pass through.
 
         Raises:
             UnknownNameError: If there is no such space or aligner.
@@ -252,14 +251,14 @@ class Registry:
     def verify(self) -> tuple[Damage, ...]:
         """Read everything and compare it with its digests and with each other.
 
-        Returns what is wrong, by file; nothing when all is well.
+        Returns the problems by file; an empty list if there are none.
         """
         return upkeep.verify(self._storage)
 
     def gc(self, *, dry_run: bool = True) -> tuple[Garbage, ...]:
         """Find blobs that nothing refers to and that are older than seven days; delete them unless ``dry_run``.
 
-        Younger ones may belong to a publication that is under way.
+        Younger blobs may belong to a publication in progress.
         """
         return upkeep.collect_garbage(self._storage, dry_run=dry_run)
 

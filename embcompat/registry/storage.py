@@ -1,4 +1,4 @@
-"""Bytes under paths, in a directory or an object store: the little of obstore that the registry needs."""
+"""Bytes under paths, in a directory or an object store: the part of obstore that the registry needs."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Storage:
             raise InputError(f"no storage can be opened at {self.url!r}: {_first_line(error)}") from error
 
     def create(self, path: str, data: bytes) -> bool:
-        """Write an object unless there is one at the path; atomic among all writers.
+        """Write an object unless the path is taken; atomic among all writers.
 
         Returns:
             Whether it was written; False when the path was taken.
@@ -76,7 +76,7 @@ class Storage:
         return True
 
     def overwrite(self, path: str, data: bytes) -> None:
-        """Write an object, in place of what may be there."""
+        """Write an object, and replace what exists at the path."""
         with self._errors("write", path):
             self._store.put(path, data, use_multipart=False)
 
@@ -100,7 +100,7 @@ class Storage:
         return data
 
     def look(self, path: str) -> Stored | None:
-        """Return size and time of an object; None when there is none."""
+        """Return the size and time of an object; None when there is none."""
         with self._errors("read", path):
             try:
                 entry = self._store.head(path)
@@ -120,7 +120,7 @@ class Storage:
         return sorted(objects, key=lambda entry: entry.path)
 
     def delete(self, path: str) -> None:
-        """Delete an object; none being there is as good."""
+        """Delete an object, if it exists."""
         with self._errors("delete", path), suppress(FileNotFoundError):
             self._store.delete(path)
 

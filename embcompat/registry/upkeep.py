@@ -1,4 +1,4 @@
-"""Keeping a registry whole: verification, and collection of what nothing refers to."""
+"""Maintenance of a registry: verification, and garbage collection of unreferenced blobs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ GARBAGE_AGE = timedelta(days=7)
 def verify(storage: Storage) -> tuple[Damage, ...]:
     """Check every file of a registry; see `Registry.verify`.
 
-    What refers to blobs is read before the blobs are listed, so that publications under way are no damage.
+    References are read before the blobs are listed, so that publications in progress are not reported as damage.
     """
     check = _Check(storage)
     check.marker()
@@ -51,7 +51,7 @@ def collect_garbage(storage: Storage, *, dry_run: bool) -> tuple[Garbage, ...]:
     """Find, and delete unless ``dry_run``, old blobs that nothing refers to; see `Registry.gc`.
 
     Raises:
-        RegistryError: If something that might refer to blobs cannot be read: nothing is deleted then.
+        RegistryError: If a record that might refer to blobs cannot be read; then nothing is deleted.
     """
     limit = datetime.now(UTC) - GARBAGE_AGE
     old = [entry for entry in storage.list(BLOBS) if entry.modified < limit]
@@ -77,7 +77,7 @@ def _referenced(storage: Storage) -> Iterator[str]:
 
 @final
 class _Check:
-    """One verification: what is wrong so far, what there is, and what refers to it."""
+    """One verification: the problems so far, the objects that exist, and the references to them."""
 
     def __init__(self, storage: Storage) -> None:
         self.damages: list[Damage] = []
@@ -144,7 +144,7 @@ class _Check:
                 self._report(entry.path, "damaged: its SHA-256 is not its name")
 
     def compare(self) -> None:
-        """Compare what is referred to with what there is."""
+        """Compare the references with the objects that exist."""
         for path, manifest in self._manifests.items():
             for space in (manifest.source, manifest.target):
                 registered = self._spaces.get(space.id)

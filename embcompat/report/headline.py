@@ -1,4 +1,4 @@
-"""What a reader sees first: the verdict in one sentence, and three numbers."""
+"""The top of a report: the verdict in one sentence, and three numbers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Tile:
     """One headline figure.
 
     Attributes:
-        name: What it is.
+        name: Name of the figure.
         value: The figure.
         detail: Its interval, or what it is made of.
     """
@@ -47,9 +47,9 @@ class Verdict:
 
     Attributes:
         decision: As an instruction, or empty.
-        tone: ``go`` where something of the gallery is converted, else ``hold``.
+        tone: ``go`` where a part of the gallery is converted, else ``hold``.
         reason: Why, or empty.
-        because: What stands behind the reason.
+        because: The figures behind the reason.
         needs: The sentence that says which models must be alive, or empty.
     """
 
@@ -85,7 +85,7 @@ def make_tiles(result: ResultFile) -> list[Tile]:
 
 
 def _decisive_tiles(result: ResultFile, report: RetrievalReport) -> list[Tile]:
-    """Return what a verdict rests on: quality, gain and queries; none without a verdict."""
+    """Return the figures that a verdict rests on: quality, gain and queries; empty without a verdict."""
     chosen, converted, full = (
         _find_option(result, report, mode)
         for mode in ((result.decision.mode if result.decision else ""), "convert", "reindex")
@@ -107,7 +107,7 @@ def _decisive_tiles(result: ResultFile, report: RetrievalReport) -> list[Tile]:
 
 
 def _cost_tile(result: ResultFile, option: Option) -> list[Tile]:
-    """Return what a mode costs, as far as that is known."""
+    """Return the cost of a mode, as far as it is known."""
     chosen = (option.mode, option.needs, option.fraction, option.depth, False)
     for point in result.budget:
         if (point.mode, point.needs, point.fraction, point.depth, point.cold) == chosen:
@@ -121,7 +121,7 @@ def _against_today(option: Option, report: RetrievalReport) -> str:
 
 
 def _find_option(result: ResultFile, report: RetrievalReport, mode: str) -> Option | None:
-    """Return what was measured of a mode, as it was decided on."""
+    """Return the measurement of a mode on which the decision was based."""
     if not report.parts or any("full_reindex" not in part.differences for part in report.parts):
         return None
     decision = result.decision

@@ -29,7 +29,7 @@ def project(
         old: Array (n, source_dim).
         new: Array (n, target_dim).
         converted: Array (n, target_dim).
-        points: How many items to keep.
+        points: Number of items to draw.
         seed: Seed of the choice of items.
 
     Returns:
@@ -70,7 +70,7 @@ def count_scores(
     """Count genuine and impostor scores in common bins.
 
     Args:
-        name: What is compared with what ("new with converted").
+        name: The two sides that are compared ("new with converted").
         genuine: Scores (n,), larger is closer.
         impostor: Scores (m,).
         threshold: The old threshold, in the score's unit.

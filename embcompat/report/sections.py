@@ -1,4 +1,4 @@
-"""What the page shows of each result, in this order: the verdict, pictures, evidence, examples, provenance."""
+"""The sections of the page for each result: the verdict, pictures, evidence, examples, provenance."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Section:
     """One result, ready for the page.
 
     Attributes:
-        key: What its ids start with.
+        key: Prefix of its ids.
         heading: Its heading.
         spaces: The old and the new space, as far as they are known.
         origin: When and by what command it was measured, as far as that is known.
@@ -121,11 +121,11 @@ class Section:
 
 
 def make_section(result: ResultFile, key: str) -> Section:
-    """Draw a result and put what it says into words.
+    """Draw a result and put its figures into words.
 
     Args:
         result: What to show.
-        key: What the ids of the section start with; unique within a page.
+        key: Prefix of the ids of the section; unique within a page.
     """
     spaces = (result.old_space, result.new_space)
     tiles, pictures = make_tiles(result), _pictures(result, key)

@@ -46,7 +46,7 @@ def tabulate_lines(result: RetrievalReport, *, fidelity: bool = False) -> Rows:
 
     Args:
         result: The figures.
-        fidelity: Whether they measure fidelity to the new model, and no quality.
+        fidelity: Whether they measure fidelity to the new model rather than quality.
     """
     metric = f"{result.metric}, fidelity" if fidelity else result.metric
     header = ("line", "searched with, searched in", metric, "95 % interval", "against today")
@@ -95,7 +95,7 @@ def tabulate_sizes(result: RetrievalReport) -> Rows:
 
 
 def tabulate_budget(points: Sequence[BudgetPoint]) -> Rows:
-    """Return what each mode costs and what it is worth."""
+    """Return the cost and the quality of each mode."""
     timed = any(each.seconds is not None for each in points)
     cells = [
         (
@@ -145,7 +145,7 @@ def tabulate_texts(texts: TextReport) -> Rows:
 
 
 def describe_texts(texts: TextReport) -> str:
-    """Say where a conversion with texts was measured, and what it costs."""
+    """Describe where a conversion with texts was measured, and what it costs."""
     sentences = ["In the gallery without the fitted items, every row converted."]
     if texts.rows_without_text:
         sentences.append(f"{texts.rows_without_text:,} rows hold no known word and are converted by the vector alone.")

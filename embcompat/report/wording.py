@@ -1,4 +1,4 @@
-"""How figures are written and what things are called, on the page and in the terminal."""
+"""The format of figures, and the names of things, on the page and in the terminal."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TEXT_LINES: Final[dict[TextLineName, str]] = {
 """What a conversion with texts reads, and the simpler ones beside it."""
 
 FIDELITY: Final = "new_model_neighbours"
-"""What says which items are relevant where a result measures fidelity to the new model, and no quality."""
+"""The source of relevance where a result measures fidelity to the new model rather than quality."""
 
 DECISIONS: Final = {
     "unjudged": "No verdict yet",
@@ -47,10 +47,10 @@ DECISIONS: Final = {
     "backfill": "Convert, and re-embed a part",
     "reindex": "Re-embed everything",
 }
-"""What each decision tells to do."""
+"""The instruction of each decision."""
 
 NEEDS: Final = {"old": "the old model", "new": "the new model"}
-"""What must be alive at query time."""
+"""The models that must be alive at query time."""
 
 SCENARIOS: Final[dict[Scenario, str]] = {
     "old": "old – old",
@@ -62,7 +62,7 @@ SCENARIOS: Final[dict[Scenario, str]] = {
 """What each verification scenario compares: anchor – positive."""
 
 NAMES: Final[dict[Scenario, str]] = {"old": "Status quo"}
-"""What scenarios are called that are not called by their number."""
+"""Names of the scenarios that have no number."""
 
 MISSING: Final = "–"
 

@@ -1,4 +1,4 @@
-"""What is measured, as one family of values: made by whoever measures, read by decision, report and command line."""
+"""All measurements as one family of values; decision, report and command line read them."""
 
 from embcompat.results.budget import BudgetPoint, Workload
 from embcompat.results.candidates import Scored

@@ -1,4 +1,4 @@
-"""Quality against cost: what the new model embeds under each mode, and what that buys."""
+"""Quality against cost: what the new model embeds under each mode, and the quality that results."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Workload(Value):
         pairs: The items that the aligner was fitted, chosen or measured on.
         pieces: Their pieces.
         table: The words, and the pairs of words, that a text-aware aligner knows.
-        seconds_per_item: Time to embed one item; None where nobody said.
+        seconds_per_item: Time to embed one item; None where it is unknown.
     """
 
     unit: Literal["words", "items"]
@@ -36,7 +36,7 @@ class Workload(Value):
 
     @property
     def fixed(self) -> float:
-        """What an aligner costs, however large the gallery is."""
+        """The cost of an aligner, which does not depend on the size of the gallery."""
         return self.pairs + self.pieces + self.table
 
     @property
@@ -57,7 +57,7 @@ class BudgetPoint(Value):
     """One mode: what it costs, and what it is worth on held-out queries.
 
     Attributes:
-        mode: What is done.
+        mode: The mode.
         needs: The models that must be alive at query time.
         depth: Items that a query brings up, where the mode is ``lazy_backfill``.
         cold: Whether each query is judged as if it came first, where the mode is ``lazy_backfill``.

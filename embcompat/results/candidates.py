@@ -9,10 +9,10 @@ class Scored(Value):
     """A candidate that was cross-fitted and scored; the first that is as good as the best is the one that was chosen.
 
     Attributes:
-        name: What the candidate is called.
+        name: Name of the candidate.
         kind: Kind of the aligner.
         parameters: Floats that it stores.
-        fit_seconds: How long one fit took.
+        fit_seconds: Time that one fit took.
         score: Its figure, larger is better.
         against_best: Paired difference from the best figure.
         as_good: Whether that interval includes 0.

@@ -14,7 +14,7 @@ Model = Literal["old", "new"]
 DecisionName = Literal["unjudged"] | Mode
 
 Judge = Literal["qrels", "labels", "new_model_neighbours"]
-"""What says which items are relevant."""
+"""The sources of relevance."""
 
 MODES: tuple[Mode, ...] = ("stay", "swap", "convert", "fused", "lazy_backfill", "backfill", "reindex")
 """From the least to the most effort: the order of preference where costs are not measured [ours]."""
@@ -94,7 +94,7 @@ class Decision:
         reason: Why, in one sentence; what matters most comes first.
         needs: The models that must be alive at query time.
         fraction: Share of the gallery that is to be native, where the mode is ``backfill``; None otherwise.
-        because: What stands behind the reason, a sentence each, the most important first.
+        because: The figures behind the reason, a sentence each, the most important first.
         depth: Items that a query brings up, where the mode is ``lazy_backfill``; None otherwise.
     """
 

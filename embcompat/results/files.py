@@ -68,7 +68,7 @@ class Times(Value):
 
 
 class ResultFile(Value):
-    """What a result file holds: what was measured, and what a page shows with it.
+    """The contents of a result file: the measurement, and what a page shows with it.
 
     Attributes:
         kind: What was measured.
@@ -78,7 +78,7 @@ class ResultFile(Value):
         new_space: Id of the new space.
         decision: What to do.
         notes: What a reader must know before the figures.
-        checks: What holds, and what does not.
+        checks: Conditions that hold or fail.
         relevance: What says which items are relevant (retrieval).
         options: Modes that re-embed a part of the gallery (retrieval).
         workload: What the new model embeds (retrieval).
@@ -146,7 +146,7 @@ def parse_result(data: Mapping[str, Any], *, where: str = "the result") -> Resul
 
     Args:
         data: The JSON object.
-        where: What to call it in the error, for instance a file name.
+        where: Its name in the error, for instance a file name.
 
     Raises:
         UnknownNameError: If its kind is not known.

@@ -36,7 +36,7 @@ class Histogram(Value):
     """How genuine and impostor scores are spread; made by `embcompat.report.count_scores`.
 
     Attributes:
-        name: What is compared with what ("converted with new").
+        name: The two sides that are compared ("converted with new").
         edges: Ends of the bins, one more than there are bins.
         genuine: Share of the genuine scores in each bin.
         impostor: Share of the impostor scores in each bin.
@@ -75,7 +75,7 @@ class Example(Value):
     """One search before and after the upgrade.
 
     Attributes:
-        query: What was searched for.
+        query: The query.
         before: Best items of the old query in the old gallery.
         after: Best items of the new query in the converted gallery.
     """

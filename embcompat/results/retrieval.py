@@ -1,4 +1,4 @@
-"""What an evaluation of a search measured."""
+"""The measurements of a search."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ class RetrievalReport(Value):
 
     @property
     def retention(self) -> Estimate | None:
-        """What the converted gallery keeps of a full reindex; None where a full reindex finds nothing."""
+        """The share of a full reindex that the converted gallery retains; None where a full reindex finds nothing."""
         return self.retentions.get("converted")
 
     @property
@@ -188,7 +188,7 @@ class RetrievalReport(Value):
 
     @property
     def loss(self) -> str | None:
-        """The sentence that says that the aligner loses to the status quo; None if it does not."""
+        """The warning that the aligner loses to the status quo; None if it does not."""
         for part in self.parts:
             difference = part.differences.get("converted")
             if difference is None or difference.value >= 0:
@@ -203,7 +203,7 @@ class RetrievalReport(Value):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader must know before the figures: a loss first, then whatever weakens them."""
+        """Notes that must precede the figures: a loss first, then the reasons why the figures are weak."""
         notes = [f"{self.loss}."] if self.loss else []
         if self.residual:
             notes.append(
@@ -252,7 +252,7 @@ class HybridLine(Value):
 
 
 class HybridReport(Value):
-    """What each line is worth beside a lexical run.
+    """The metric of each line in a hybrid with a lexical run.
 
     Attributes:
         metric: What was measured.

@@ -1,4 +1,4 @@
-"""What a conversion with texts is worth beside simpler ways, and what it costs."""
+"""The quality of a conversion with texts beside simpler ways, and its cost."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from pydantic import (
 from embcompat.errors import InputError
 
 SCHEMA_VERSION = 1
-"""Version of the JSON that commands print; names are added within a version, never taken away."""
+"""Version of the JSON that commands print; a version may gain names but never loses one."""
 
 
 def _end(unbounded: float) -> tuple[BeforeValidator, PlainSerializer]:

@@ -1,4 +1,4 @@
-"""What a verification measured."""
+"""The measurements of a verification."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class GroupRates(Value):
 
 
 class VerificationReport(Value):
-    """What `embcompat.evaluation.evaluate_verification` measured.
+    """The measurements of `embcompat.evaluation.evaluate_verification`.
 
     Attributes:
         scenarios: ``S1`` (new–new), ``S2`` (converted–converted), ``S3`` (converted anchor, new positive) and ``S4``

@@ -1,4 +1,4 @@
-"""Training of the neural aligners. Importing it loads no torch; fitting does, and needs ``embcompat[train]``."""
+"""Training of the neural aligners. The import loads no torch; a fit does, and needs ``embcompat[train]``."""
 
 from embcompat.training.fit import fit_bidirectional, fit_neural
 from embcompat.training.options import RunOptions

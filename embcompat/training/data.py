@@ -17,12 +17,12 @@ WINDOW_BYTES = 256 * 2**20
 """Memory that a window of a memory-mapped data set takes; rows are shuffled within it [ours]."""
 
 RESIDENT_BYTES = 4 * 2**30
-"""Data up to this size live on the accelerator as a whole [ours]."""
+"""Data up to this size are kept on the accelerator as a whole [ours]."""
 
 
 @dataclass(frozen=True, eq=False)
 class PairArrays:
-    """What batches are cut from.
+    """The arrays that batches are cut from.
 
     Attributes:
         source: Array (n, source_dim) float32, in memory or memory-mapped.
@@ -39,7 +39,7 @@ class PairArrays:
 
     @property
     def arrays(self) -> tuple[NDArray[Any], ...]:
-        """The arrays that there are."""
+        """The arrays that are not None."""
         return (self.source, self.target) if self.classes is None else (self.source, self.target, self.classes)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -57,7 +57,7 @@ class PairBatches:
     Args:
         pairs: The arrays.
         batch_size: Rows of a batch, over all processes together.
-        device: Where the batches are wanted.
+        device: The device to put the batches on.
         seed: Seed of the order, which differs from epoch to epoch; the rows' own order when None.
         rank: Number of this process; it gets its share of every batch.
         processes: Number of processes.
@@ -147,11 +147,11 @@ class PairData(pl.LightningDataModule):
 
     @property
     def steps(self) -> int:
-        """Training steps of an epoch, give or take the last incomplete one."""
+        """Training steps of an epoch, with or without the last incomplete batch."""
         return max(1, len(self._pairs["train"]) // self._batch_size)
 
     def setup(self, stage: str) -> None:
-        """Lay out the batches of this process."""
+        """Prepare the batches of this process."""
         del stage
         trainer: Any = self.trainer
         for part, pairs in self._pairs.items():
@@ -171,7 +171,7 @@ class PairData(pl.LightningDataModule):
         return self._batches["train"]
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Return the batch, which is where it is wanted."""
+        """Return the batch, which is already on its device."""
         del device, dataloader_idx
         return batch
 

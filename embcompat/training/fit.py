@@ -39,7 +39,7 @@ def fit_neural(
 ) -> Aligner:
     """Fit a neural aligner.
 
-    The output is normalized where the target space is, and the loss sees it so. ``residual`` starts at the ridge
+    The output is normalized where the target space is, before the loss is computed. ``residual`` starts at the ridge
     solution. The weights returned are those of the epoch of least validation loss [ours]. The same seed gives the same
     weights on the same machine.
 

@@ -1,4 +1,4 @@
-"""What Lightning trains: one module for an aligner, one for a pair of maps."""
+"""The modules that Lightning trains: one for an aligner, one for a pair of maps."""
 
 # Lightning fixes the signatures of the hooks.
 # ruff: noqa: ARG002
@@ -31,8 +31,8 @@ class Training(pl.LightningModule, ABC):
         schedule: ``plateau``, ``one_cycle``, or None for a constant rate.
         learning_rate: Learning rate.
         weight_decay: Weight decay.
-        seed: Seed of whatever is random in training, dropout above all; another one in each epoch and process, so
-            that a resumed run goes on as it would have.
+        seed: Seed of all randomness in training, mainly dropout. Each epoch and process derives its own from it, so
+            that a resumed run continues exactly like an uninterrupted one.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Training(pl.LightningModule, ABC):
         self._rates: dict[str, Any] = {"lr": learning_rate, "weight_decay": weight_decay}
 
     def configure_optimizers(self) -> Any:
-        """Return optimizer and schedule."""
+        """Return the optimizer and the schedule."""
         optimizer = self._optimizer(self.parameters(), fused=True, **self._rates)
         if self._schedule is None:
             return optimizer
@@ -65,7 +65,7 @@ class Training(pl.LightningModule, ABC):
         return [optimizer], [{"scheduler": plateau, "monitor": VALIDATION_LOSS}]
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        """Step a schedule, but a plateau's, which Lightning would only step after it has written the checkpoint."""
+        """Step a schedule, except a plateau's, which Lightning would step only after it has written the checkpoint."""
         if self._schedule != "plateau":
             scheduler.step()
 
@@ -82,14 +82,14 @@ class Training(pl.LightningModule, ABC):
 
     @abstractmethod
     def terms(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
-        """Return ``loss``, and what else is to be logged of a batch."""
+        """Return ``loss``, and the other terms of a batch to log."""
 
     def training_step(self, batch: tuple[Tensor, ...], index: int) -> Tensor:
         """Return the loss of a batch."""
         return self._step(batch, "train")
 
     def validation_step(self, batch: tuple[Tensor, ...], index: int) -> None:
-        """Take the loss of a batch into the epoch's mean."""
+        """Add the loss of a batch to the epoch's mean."""
         self._step(batch, "validation")
 
     def _step(self, batch: tuple[Tensor, ...], part: str) -> Tensor:
@@ -112,7 +112,7 @@ class AlignerTraining(Training):
     """Trains an aligner to return the target vectors; the loss sees what the aligner returns, normalized if it does.
 
     Args:
-        aligner: What to train.
+        aligner: The aligner to train.
         loss: Loss between converted and target rows.
         optimization: Arguments of optimizer and schedule.
     """
@@ -131,7 +131,7 @@ class BidirectionalTraining(Training):
     """Trains two maps together.
 
     Args:
-        maps: What to train.
+        maps: The maps to train.
         weights: Weights of the loss's terms.
         optimization: Arguments of optimizer and schedule.
     """

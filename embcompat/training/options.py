@@ -1,4 +1,4 @@
-"""The options of a training run, apart from what it trains. No torch here."""
+"""The options of a training run that do not depend on the model. No torch here."""
 
 from __future__ import annotations
 

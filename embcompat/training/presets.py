@@ -20,7 +20,7 @@ WARM_UP = 0.1
 
 @dataclass(frozen=True)
 class Preset:
-    """Everything that training needs beside the pairs.
+    """The settings that training needs beside the pairs.
 
     Attributes:
         kinds: Kinds of aligner that the recipe is for.
@@ -33,7 +33,7 @@ class Preset:
         patience: Stop when the validation loss has not improved for that many epochs; never when None.
         epochs: Most epochs.
         batch_size: Rows of a step.
-        distance_loss: Name of the loss where the target space compares otherwise than by cosine; ``loss`` when None.
+        distance_loss: Name of the loss where the target space does not compare by cosine; ``loss`` when None.
         options: Options of the aligner.
     """
 
@@ -63,7 +63,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             epochs=240,
             batch_size=512,
         ),
-        # Ours, for faces: what ridge leaves over, learned by a regularized network; cosine decides there.
+        # Ours, for faces: a regularized network learns the residual of ridge; faces are compared by cosine.
         "skip": Preset(
             kinds=("residual",),
             loss="cosine",

@@ -1,4 +1,4 @@
-"""Runs a Lightning trainer: devices, precision, checkpoints, logs, and the weights that were best."""
+"""Runs a Lightning trainer: devices, precision, checkpoints, logs, and the best weights."""
 
 # Lightning fixes the signatures of the hooks.
 # ruff: noqa: ARG002
@@ -38,14 +38,14 @@ def run_training(
     settings: Mapping[str, JsonValue],
     **run: Unpack[RunOptions],
 ) -> None:
-    """Train a module in place and leave it with the weights of the epoch of least validation loss, on the CPU.
+    """Train a module in place; it ends on the CPU, with the weights of the epoch of least validation loss.
 
     Args:
-        module: What to train.
+        module: The module to train.
         data: Its batches.
         epochs: Most epochs.
         patience: Stop after that many epochs without a better validation loss; never when None.
-        settings: What makes this run what it is; a resumed run must have the same.
+        settings: The settings that define the run; a resumed run must have the same.
         run: See `RunOptions`.
 
     Raises:
@@ -90,10 +90,10 @@ def run_training(
 
 
 class BestWeights(Callback):
-    """Keeps the weights of the epoch of least validation loss and puts them back when training ends.
+    """Stores the weights of the epoch of least validation loss, and restores them when training ends.
 
     Args:
-        settings: What makes the run what it is; stored in its checkpoints.
+        settings: The settings that define the run; stored in its checkpoints.
     """
 
     def __init__(self, settings: Mapping[str, JsonValue]) -> None:
@@ -102,14 +102,14 @@ class BestWeights(Callback):
         self._weights: dict[str, Tensor] = {}
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
-        """Keep the weights if they are the best so far."""
+        """Store the weights if they are the best so far."""
         loss = float(trainer.callback_metrics[VALIDATION_LOSS])
         if loss < self._loss:
             self._loss = loss
             self._weights = {name: tensor.detach().cpu().clone() for name, tensor in pl_module.state_dict().items()}
 
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
-        """Put the best weights back."""
+        """Restore the best weights."""
         if not self._weights:
             raise InputError(
                 "training must reach a finite validation loss. Got none in any epoch. Lower learning_rate, or look "
@@ -118,16 +118,16 @@ class BestWeights(Callback):
         pl_module.load_state_dict(self._weights)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint stores."""
+        """Return the state that a checkpoint stores."""
         return {"settings": self._settings, "loss": self._loss, "weights": self._weights}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take what a checkpoint stored."""
+        """Load the state that a checkpoint stored."""
         self._loss, self._weights = state_dict["loss"], state_dict["weights"]
 
 
 class _Tf32(Callback):
-    """Lets products run in TF32 while training runs, in whichever process it does."""
+    """Lets products run in TF32 during training, in every process that trains."""
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         self._before = torch.get_float32_matmul_precision()
@@ -155,7 +155,7 @@ def _check_device(device: str, devices: int) -> tuple[str, int]:
 def _check_run_dir(
     run_dir: str | Path | None, *, resume: bool, settings: Mapping[str, JsonValue]
 ) -> tuple[Path | None, Path | None]:
-    """Return the directory, if any, and the checkpoint to go on from, if any."""
+    """Return the directory, if any, and the checkpoint to resume from, if any."""
     if run_dir is None:
         if resume:
             raise InputError("run_dir must name the directory of the run to resume. Got None.")
@@ -183,7 +183,7 @@ def _check_run_dir(
 
 
 class _QuietProcess(Callback):
-    """Silences a process that it is sent to, as `_quiet` does the caller's."""
+    """Silences another process as `_quiet` silences this one."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _silence_process, ()
@@ -196,7 +196,7 @@ def _silence_process() -> _QuietProcess:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Leave Lightning's announcements out of the caller's log; warnings stay."""
+    """Keep Lightning's announcements out of the caller's log; warnings stay."""
     levels = {name: logging.getLogger(name).level for name in _ANNOUNCERS}
     try:
         with warnings.catch_warnings():

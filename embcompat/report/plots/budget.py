@@ -21,7 +21,7 @@ _SERIES: Final = (("lazy_backfill", "old"), ("backfill", "impostor"))
 
 
 def draw_budget(report: RetrievalReport, points: Sequence[BudgetPoint], key: str) -> Picture | None:
-    """Draw what each mode keeps of a full reindex against what the new model embeds for it."""
+    """Draw the share of a full reindex that each mode retains against what the new model embeds for it."""
     if not points:
         return None
     today = report.retentions.get("status_quo")

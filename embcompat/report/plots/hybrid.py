@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def draw_hybrid(result: RetrievalReport, hybrid: HybridReport | None, key: str) -> Picture | None:
-    """Draw what each line is worth beside the lexical run, and what it is worth without."""
+    """Draw the metric of each line with the lexical run, and without it."""
     pure = result.lines
     if hybrid is None or not hybrid.lines:
         return None

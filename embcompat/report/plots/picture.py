@@ -27,9 +27,9 @@ class Picture:
     """A drawing, with its figures as a table.
 
     Attributes:
-        key: What the ids inside the drawing start with.
+        key: Prefix of the ids inside the drawing.
         title: What it is, short.
-        caption: What to see in it, in a sentence or two.
+        caption: The message of the drawing, in a sentence or two.
         svg: The drawing.
         rows: The figures as a table, or None.
         wide: Whether it needs the whole width of the page.
@@ -60,7 +60,7 @@ def make_picture(
 
 
 def stroke(role: str, number: int, *, marker: bool = False) -> dict[str, Any]:
-    """Return how to draw the curve of a role, distinct by dash and marker too, for those who see no colours."""
+    """Return the style of a role's curve; dash and marker differ too, for readers who cannot tell the colours apart."""
     options: dict[str, Any] = {"color": colour(role), "linestyle": DASHES[number % len(DASHES)]}
     if marker:
         options |= {"marker": MARKERS[number % len(MARKERS)], "markersize": 5.5}

@@ -79,7 +79,7 @@ def draw(
 
     Args:
         paint: Draws into an empty figure.
-        key: What the ids inside the SVG start with; unique within a page.
+        key: Prefix of the ids inside the SVG; unique within a page.
         title: Short name, read out instead of the picture.
         description: What the picture shows, read out after the title.
         width: In points.
