@@ -34,9 +34,19 @@ pytest_collect_file = Sybil(
 
 @pytest.fixture(scope="session", autouse=True)
 def one_command_line() -> Iterator[None]:
-    """Build the commands once: typer's runner builds all of them anew for every call, which takes half of its time."""
+    """Build the commands once: typer's runner builds all of them anew for every call, which takes 0.1 s."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(typer.testing, "_get_command", cache(typer.main.get_command))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_static_model() -> Iterator[None]:
+    """Load the static model once for all tests of a process: its table takes seconds."""
+    from embcompat_text import packaged
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packaged, "static64", cache(packaged.static64))
         yield
 
 

@@ -5,11 +5,9 @@ import json
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import embcompat_text.packaged
 import pytest
 import uvicorn
 from starlette.requests import Request
@@ -103,16 +101,8 @@ class Service:
         return Response(answer, status[0], media_type="application/json")
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_model() -> Iterator[None]:
-    """Load the model once for all tests: the tests compare with it, and the service runs it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(embcompat_text.packaged, "static64", cache(embcompat_text.packaged.static64))
-        yield
-
-
 @pytest.fixture(scope="session")
-def running(one_model: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def running(one_static_model: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     model = load_extractor("static64")
     vectors = ec.extract_embeddings(model, TEXTS)
     other = ec.SpaceVersion(name="turned", version="1", dim=64, similarity="cosine", normalized=True)

@@ -102,6 +102,13 @@ def test_what_is_no_text_is_refused(item: Any, minilm: Extractor, paraphrase: Ex
             extractor.extract(["fine", item])
 
 
+@pytest.fixture
+def _loaded_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Load the static model as a process does; the other tests share one."""
+    monkeypatch.setattr(packaged, "static64", packaged.static64.__wrapped__)  # type: ignore[attr-defined]
+
+
+@pytest.mark.usefixtures("_loaded_anew")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_missing_package_is_named_with_its_pip_line(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(name: str) -> None:
@@ -114,6 +121,7 @@ def test_a_missing_package_is_named_with_its_pip_line(name: str, monkeypatch: py
         load_extractor(name)
 
 
+@pytest.mark.usefixtures("_loaded_anew")
 @pytest.mark.parametrize(
     ("name", "files"),
     [

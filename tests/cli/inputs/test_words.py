@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -15,19 +13,11 @@ import embcompat as ec
 from embcompat.cli import app
 from embcompat.errors import InputError, MigrationError
 
-packaged = pytest.importorskip("embcompat_text.packaged")
+pytest.importorskip("embcompat_text.packaged")
 
 RUNNER = CliRunner()
 SUBJECTS = ("wing", "heat", "flow", "plate", "shock", "layer", "jet", "rotor")
 OBJECTS = ("tests", "theory", "pressure", "measurement", "model", "noise", "cooling", "design")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_model() -> Iterator[None]:
-    """Load the model once for all commands of this module; a process would load it once for each."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(packaged, "static64", cache(packaged.static64))
-        yield
 
 
 @pytest.fixture(scope="module")
