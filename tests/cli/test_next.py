@@ -89,15 +89,14 @@ def test_the_line_is_followed_to_its_end(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_verdict_leads_to_its_command(
     result: dict[str, Any], verbs: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _show_next(
-        Path("old-to-new"), ["--old-gallery", "old.npy", "--new-gallery", "new.npy", "--labels", "names.txt"], result
-    )
+    galleries = ["--old-gallery", "old.npy", "--new-gallery", "new.npy", "--labels", "names.txt"]
+    _show_next(Path("old-to-new"), galleries, result, weighs_queries=False)
     assert [words[0] for words in next_of(capsys.readouterr().err)] == verbs
 
 
 @pytest.mark.parametrize("decision", ["stay", "swap"])
 def test_nothing_follows_where_nothing_is_converted(decision: str, capsys: pytest.CaptureFixture[str]) -> None:
-    _show_next(Path("old-to-new"), [], {"kind": "retrieval", "decision": decision})
+    _show_next(Path("old-to-new"), [], {"kind": "retrieval", "decision": decision}, weighs_queries=False)
     assert capsys.readouterr().err == ""
 
 
