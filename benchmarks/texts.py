@@ -16,9 +16,11 @@ from machine import alternate, describe, line_at_least, line_at_most, median_rat
 from numpy.typing import NDArray
 
 import embcompat as ec
-from embcompat.aligners import fit_kernel
+from embcompat.aligners import Aligner, EnsembleAligner, fit_kernel, reweight
+from embcompat.aligners.kernel import DEFAULT_LANDMARKS
 from embcompat.aligners.text import StaticEncoder, TextAwareAligner, build_static_encoder
 from embcompat.embeddings import Embeddings, PairedEmbeddings
+from embcompat.selection.text import LANDMARKS, PENALTY
 
 DIM, WORDS_OF_A_TEXT = 384, 150
 WORD = re.compile(r"[a-z]+|[0-9]+")
@@ -52,20 +54,24 @@ def loop(encoder: StaticEncoder, texts: Sequence[str]) -> NDArray[np.float32]:
 
 
 def artifact_of(encoder: StaticEncoder, folder: Path, count: int, rng: np.random.Generator) -> ec.OnnxAligner:
-    """Save a text-aware artifact, 384 → 384, of kernels with 2,500 landmarks."""
+    """Save a text-aware artifact, 384 → 384, with the parts and landmarks that ``fit`` gives one by default.
+
+    Each map is the mean of two kernels, reweighted: of whole items, and of items and pieces.
+    """
     new = ec.SpaceVersion(name="new", version="1", dim=DIM, normalized=True)
     target = rng.standard_normal((count, DIM))
     target /= np.linalg.norm(target, axis=1, keepdims=True)
 
-    def kernel(dim: int) -> object:
+    def map_of(dim: int, landmarks: int) -> Aligner:
         old = ec.SpaceVersion(name="old", version="1", dim=dim, similarity="dot")
         ids = [str(row) for row in range(len(target))]
         pairs = PairedEmbeddings(
             Embeddings(rng.standard_normal((len(target), dim)), ids, old), Embeddings(target, ids, new)
         )
-        return fit_kernel(pairs, pairs, penalty=0.02)
+        members = [fit_kernel(pairs, pairs, landmarks=landmarks, penalty=PENALTY, seed=seed) for seed in (0, 1)]
+        return reweight(EnsembleAligner(members, normalize=True), pairs)
 
-    aligner = TextAwareAligner(encoder, kernel(DIM + encoder.dim), kernel(DIM))  # type: ignore[arg-type]
+    aligner = TextAwareAligner(encoder, map_of(DIM + encoder.dim, LANDMARKS), map_of(DIM, DEFAULT_LANDMARKS))
     old = ec.SpaceVersion(name="old", version="1", dim=DIM, similarity="dot")
     return ec.OnnxAligner(ec.save_artifact(aligner, folder / "artifact", source=old, target=new), threads=1)
 
