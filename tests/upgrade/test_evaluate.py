@@ -197,6 +197,18 @@ def test_both_doors_give_every_figure_decision_and_reason(tmp_path: Path) -> Non
     assert unsaved["converted"] == pytest.approx(library["converted"], abs=1e-3)
 
 
+def test_both_doors_weigh_queries(tmp_path: Path) -> None:
+    split = BETTER.pairs()
+    weighted = reweight(ec.fit_affine(split.train, split.validation), split.validation)
+    sides = {"old_gallery": BETTER.old, "new_gallery": BETTER.new, "qrels": BETTER.qrels}
+    queries = {"old_queries": BETTER.old_queries, "new_queries": BETTER.new_queries}
+    command, library = both_doors(tmp_path, weighted, split, "--weigh-queries", **sides, **queries, weigh_queries=True)
+    for curve in (*command["lazy_backfill"], *library["lazy_backfill"]):
+        assert curve.pop("counters")  # they hold times
+    assert command == library
+    assert any("weigh each query" in reason for reason in library["because"])
+
+
 def test_both_doors_agree_without_judgements_and_on_a_pair(tmp_path: Path) -> None:
     split = BETTER.pairs()
     galleries = {"old_gallery": BETTER.old, "new_gallery": BETTER.new}
