@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import runpy
 import shlex
@@ -107,6 +108,22 @@ def test_the_reference_shows_every_public_name() -> None:
     text = "".join(page.read_text() for page in ROOT.glob("docs/reference/*.md"))
     output = set(re.findall(r"^::: (\S+)$", text, flags=re.MULTILINE))
     assert set(embcompat._HOMES) <= output
+
+
+def test_reference_pages_that_share_a_package_show_all_of_it() -> None:
+    block = re.compile(r"^::: (\S+)\n    options:\n      members:\n((?: {8}- \w+\n?)+)", flags=re.MULTILINE)
+    verification, cohorts = "embcompat.evaluation.verification", "embcompat.cohorts"
+    elsewhere = {"embcompat.evaluation": verification, verification: cohorts}
+    shown: dict[str, list[str]] = {}
+    for page in ROOT.glob("docs/reference/*.md"):
+        for package, members in block.findall(page.read_text()):
+            shown.setdefault(package, []).extend(re.findall(r"- (\w+)", members))
+    assert len(shown) >= 5
+    for package, members in shown.items():
+        names = set(importlib.import_module(package).__all__)
+        if package in elsewhere:
+            names -= set(dir(importlib.import_module(elsewhere[package])))
+        assert sorted(members) == sorted(names), package
 
 
 def test_the_citation_names_this_version() -> None:
