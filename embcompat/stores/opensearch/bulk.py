@@ -19,7 +19,7 @@ Operation = tuple[Mapping[str, Any], Mapping[str, Any] | None]
 """What to do, such as ``{"index": {"_id": "7"}}``, and the document where it takes one."""
 
 
-def bulk(server: Server, index: str, operations: Sequence[Operation], *, where: str) -> list[int]:
+def bulk(server: Server, index: str, operations: Sequence[Operation], *, where: str) -> None:
     """Do many operations on an index without its default ingest pipeline.
 
     An operation whose condition does not hold any more, or whose document is gone, is left out.
@@ -29,9 +29,6 @@ def bulk(server: Server, index: str, operations: Sequence[Operation], *, where: 
         index: The index, not an alias.
         operations: What to do.
         where: Where the gallery is, for the errors.
-
-    Returns:
-        Places of the operations that were left out.
 
     Raises:
         StoreError: If the server refuses one of them.
@@ -44,7 +41,6 @@ def bulk(server: Server, index: str, operations: Sequence[Operation], *, where: 
         )
         for parts in operations
     ]
-    left_out: list[int] = []
     waiting = [slice(start, end) for start, end in _requests(encoded)]
     pauses = iter(_PAUSES_SECONDS)
     while waiting:
@@ -62,18 +58,16 @@ def bulk(server: Server, index: str, operations: Sequence[Operation], *, where: 
         busy = []
         for place, item in zip(range(places.start, places.stop), answer["items"], strict=True):
             (result,) = item.values()
+            gone = result["status"] == 404 and "index_not_found" not in result.get("error", {}).get("type", "")
             if result["status"] in BUSY:
                 busy.append(slice(place, place + 1))
-            elif result["status"] in (404, 409):
-                left_out.append(place)
-            elif result["status"] >= 300:
+            elif result["status"] >= 300 and result["status"] != 409 and not gone:
                 raise StoreError(f"{where}: document {result['_id']!r} is refused: {_reason(result['error'])}")
         if busy:
             if (pause := next(pauses, None)) is None:
                 raise StoreError(f"{where}: the server is busy, and did not take {len(busy)} documents.")
             time.sleep(pause)
             waiting[:0] = _joined(busy)
-    return left_out
 
 
 def _requests(encoded: Sequence[bytes]) -> Iterator[tuple[int, int]]:

@@ -214,7 +214,13 @@ def _elasticsearch(
             message = "the server is not Elasticsearch. For OpenSearch, write opensearch+http(s)://."
             raise RequestError(message, 400) from error
         except ApiError as error:
-            raise _refusal(error.meta.status, error.body, str(error)) from error
+            refusal = _refusal(error.meta.status, error.body, str(error))
+            if refusal.kind == "media_type_header_exception":
+                hint = (
+                    f"{refusal}. Install a client of the server's version, for instance pip install 'elasticsearch<9'."
+                )
+                raise RequestError(hint, refusal.status, refusal.kind) from error
+            raise refusal from error
         except TransportError as error:
             raise RequestError(f"the server cannot be reached: {error}", 0) from error
 

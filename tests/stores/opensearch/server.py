@@ -52,6 +52,7 @@ class SearchDouble:
         self.failures: list[int] = []
         self.log: list[str] = []
         self.password: str | None = None
+        self.creates_missing = True
         self.forbidden: tuple[str, ...] = ()
         self.lock = threading.RLock()
         self._numbers = itertools.count()
@@ -260,6 +261,8 @@ class SearchDouble:
                         429, "es_rejected_execution_exception", "rejected execution of coordinating operation"
                     )
                 if not self.resolve(target):
+                    if not self.creates_missing:
+                        raise RefusalError(404, "index_not_found_exception", f"no such index [{target}]")
                     self.create({}, {}, target)
                 answer["status"] = self.operate(verb, self.one(target), options, source, parameters)
             except RefusalError as refusal:

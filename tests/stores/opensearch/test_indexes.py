@@ -400,6 +400,26 @@ def test_credentials_are_used_and_never_shown(double: SearchDouble, monkeypatch:
     assert "wrong-secret" not in str(error.value)
 
 
+def test_an_older_server_needs_an_older_client() -> None:
+    with (
+        running("elasticsearch", (7, 17)) as double,
+        pytest.raises(StoreError, match="Install a client of the server's"),
+    ):
+        open_store(f"elasticsearch+{double.address}#docs.v")
+
+
+def test_an_index_that_is_gone_is_no_document_that_is_gone(double: SearchDouble, aligner: OnnxAligner) -> None:
+    fill(double)
+    double.creates_missing = False
+    job = job_of(aligner.artifact)
+    with gallery(double) as store:
+        run_migration(aligner, store)
+        write = store._collections.write  # type: ignore[attr-defined]
+        double.indexes.pop(f"docs-1__v__{aligner.artifact.id[:12]}")
+        with pytest.raises(StoreError, match="no such index"):
+            write(store._target(job), store._collections.read("docs", ["d1"]))  # type: ignore[attr-defined]
+
+
 def test_a_server_that_is_not_there(double: SearchDouble) -> None:
     with pytest.raises(StoreError, match="the server cannot be reached"):
         open_store(f"{double.product}+http://127.0.0.1:9#docs.v")
