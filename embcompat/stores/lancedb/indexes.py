@@ -158,7 +158,7 @@ def estimate_indexes(
         database = lancedb.connect(folder)
 
         def build(count: int) -> float:
-            trial = database.create_table("trial", data.slice(0, count), mode="overwrite")
+            trial = database.create_table(f"trial{count}", data.slice(0, count))
             start = time.perf_counter()
             trial.create_index("vector", config=config)
             return time.perf_counter() - start
