@@ -1,7 +1,9 @@
 """Ask for every platform and Python we support whether the base and each extra install from wheels alone.
 
 Needs the network and takes minutes, so it is no part of the tests: ``python .ci/wheels.py [EXTRA …]``. Platform markers
-are those of the machine it runs on; pip offers no way to pretend another.
+of our own requirements are those of the platform that is asked about. Those of other packages are of the machine it
+runs on, because pip offers no way to pretend another: on Linux, the script reports packages for Windows that need
+wheels for Linux only.
 """
 
 import itertools
@@ -11,14 +13,33 @@ import tempfile
 import tomllib
 from pathlib import Path
 
+from packaging.requirements import Requirement
+
 PLATFORMS = {
     "Linux x86-64": ["manylinux2014_x86_64", *(f"manylinux_2_{minor}_x86_64" for minor in range(17, 29))],
     "Linux aarch64": ["manylinux2014_aarch64", *(f"manylinux_2_{minor}_aarch64" for minor in range(17, 29))],
     "macOS arm64": [f"macosx_{major}_0_arm64" for major in range(11, 15)],
     "Windows x86-64": ["win_amd64"],
 }
+MARKERS = {
+    "Linux x86-64": {"sys_platform": "linux", "platform_system": "Linux", "platform_machine": "x86_64"},
+    "Linux aarch64": {"sys_platform": "linux", "platform_system": "Linux", "platform_machine": "aarch64"},
+    "macOS arm64": {"sys_platform": "darwin", "platform_system": "Darwin", "platform_machine": "arm64"},
+    "Windows x86-64": {"sys_platform": "win32", "platform_system": "Windows", "platform_machine": "AMD64"},
+}
 PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 OURS = ("embcompat",)
+
+
+def needed(requirements: list[str], platform: str, python: str) -> list[str]:
+    """Those requirements of others that apply on a platform, without their markers."""
+    chosen = []
+    for requirement in map(Requirement, requirements):
+        environment = {**MARKERS[platform], "python_version": python}
+        if requirement.name not in OURS and (requirement.marker is None or requirement.marker.evaluate(environment)):
+            requirement.marker = None
+            chosen.append(str(requirement))
+    return chosen
 
 
 def missing(requirements: list[str], platforms: list[str], python: str) -> str:
@@ -40,8 +61,7 @@ def main() -> None:
     sets = {"base": project["dependencies"]} | {name: extras[name] for name in names}
     base_complete = True
     for (name, requirements), (platform, tags), python in itertools.product(sets.items(), PLATFORMS.items(), PYTHONS):
-        others = [requirement for requirement in requirements if not requirement.startswith(OURS)]
-        problem = missing(others, tags, python)
+        problem = missing(needed(requirements, platform, python), tags, python)
         base_complete &= name != "base" or not problem
         print(f"{name:10} {platform:15} {python}  {problem or 'ok'}", flush=True)
     sys.exit(0 if base_complete else 1)
