@@ -22,7 +22,7 @@ class Forgetful(SqliteHarness):
         self.calls += 1
         return {key: f"{note} {self.calls}" for key, note in super().notes(url).items()}
 '''
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
