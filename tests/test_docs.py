@@ -114,12 +114,12 @@ def test_reference_pages_that_share_a_package_show_all_of_it() -> None:
     block = re.compile(r"^::: (\S+)\n    options:\n      members:\n((?: {8}- \w+\n?)+)", flags=re.MULTILINE)
     verification, cohorts = "embcompat.evaluation.verification", "embcompat.cohorts"
     elsewhere = {"embcompat.evaluation": verification, verification: cohorts}
-    shown: dict[str, list[str]] = {}
+    listing: dict[str, list[str]] = {}
     for page in ROOT.glob("docs/reference/*.md"):
         for package, members in block.findall(page.read_text()):
-            shown.setdefault(package, []).extend(re.findall(r"- (\w+)", members))
-    assert len(shown) >= 5
-    for package, members in shown.items():
+            listing.setdefault(package, []).extend(re.findall(r"- (\w+)", members))
+    assert len(listing) >= 5
+    for package, members in listing.items():
         names = set(importlib.import_module(package).__all__)
         if package in elsewhere:
             names -= set(dir(importlib.import_module(elsewhere[package])))
