@@ -62,7 +62,7 @@ class FaissLayout:
 
     def dim(self, path: Path) -> int:
         """Return the length of the vectors."""
-        return int(read_index(path).d)
+        return int(read_index(path, mapped=True).d)
 
     def space(self, path: Path) -> SpaceVersion | None:  # noqa: ARG002
         """Return None: an index says nothing."""

@@ -20,6 +20,7 @@ _METRICS: Final = {
     "dot": faiss.METRIC_INNER_PRODUCT,
     "euclidean": faiss.METRIC_L2,
 }
+_MAPPED: Final[int] = getattr(faiss, "IO_FLAG_MMAP_IFC", 0)  # FAISS 1.11 and later
 _SIMILARITIES: Final[dict[int, Similarity]] = {faiss.METRIC_INNER_PRODUCT: "dot", faiss.METRIC_L2: "euclidean"}
 
 
@@ -38,8 +39,12 @@ class Layers:
     ids: NDArray[np.int64] | None
 
 
-def read_index(path: Path) -> Any:
+def read_index(path: Path, *, mapped: bool = False) -> Any:
     """Read an index file.
+
+    Args:
+        path: The file.
+        mapped: Whether the vectors may stay in the file, for a look at the rest.
 
     Raises:
         InputError: If it is not there or not an index of float vectors.
@@ -53,7 +58,7 @@ def read_index(path: Path) -> Any:
                 "the bits were made from, and build the index again."
             )
     try:
-        return faiss.read_index(str(path))
+        return faiss.read_index(str(path), _MAPPED if mapped else 0)
     except RuntimeError as error:
         raise InputError(f"{path} is not a FAISS index: {str(error).splitlines()[-1]}") from error
 
@@ -72,6 +77,16 @@ def layers_of(index: Any) -> Layers:
         inner = faiss.downcast_index(inner.index)
 
 
+class _FlatVectors:
+    """The vectors of a flat index where they lie, for `numpy.asarray`; the array keeps the whole index alive."""
+
+    def __init__(self, whole: Any, flat: Any) -> None:
+        self.whole = whole
+        numbers = faiss.rev_swig_ptr(flat.get_xb(), flat.ntotal * flat.d).reshape(flat.ntotal, flat.d)
+        numbers.flags.writeable = False
+        self.__array_interface__ = numbers.__array_interface__
+
+
 def contents(index: Any, *, where: str) -> Contents:
     """Take the vectors out of an index, with their ids.
 
@@ -85,7 +100,8 @@ def contents(index: Any, *, where: str) -> Contents:
         ids, vectors = _inverted_lists(exact)
     elif isinstance(exact, (faiss.IndexFlat, faiss.IndexHNSWFlat)):
         ids = np.arange(exact.ntotal, dtype=np.int64)
-        vectors = exact.reconstruct_n(0, exact.ntotal) if exact.ntotal else np.empty((0, exact.d), np.float32)
+        flat = faiss.downcast_index(exact.storage) if isinstance(exact, faiss.IndexHNSWFlat) else exact
+        vectors = np.asarray(_FlatVectors(index, flat)) if flat.ntotal else np.empty((0, flat.d), np.float32)
     else:
         raise StoreError(
             f"{where}: a {type(exact).__name__} keeps approximations or transforms of its vectors, and converting "

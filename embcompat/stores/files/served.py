@@ -69,7 +69,7 @@ def save_served(
     """
     mask = np.isin(written.keys, keys)
     ours = written.keys[mask]
-    rows = np.stack([ours, vector_digests(written.vectors[mask]), np.isin(ours, native).astype(np.int64)])
+    rows = np.stack([ours, vector_digests(written.vectors)[mask], np.isin(ours, native).astype(np.int64)])
     if previous is not None:
         replaced = np.stack([previous.keys, previous.digests, previous.native.astype(np.int64)])
         rows = np.concatenate([rows, replaced], axis=1)
