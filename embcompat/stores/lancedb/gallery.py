@@ -30,7 +30,7 @@ from embcompat.stores.lancedb.draws import draw_rows, look_up_rows, random_place
 from embcompat.stores.lancedb.exchange import REQUIRED_KEY, add_target, exchange, require_vectors
 from embcompat.stores.lancedb.indexes import estimate_indexes, vector_index
 from embcompat.stores.lancedb.obstacles import notes_of, obstacles_of
-from embcompat.stores.lancedb.rows import LanceKeys, counted, late, pages, read_pairs, read_side, rows_of
+from embcompat.stores.lancedb.rows import LanceKeys, counted, late, pages, read_pairs, read_side, rows_of, with_value
 from embcompat.stores.lancedb.table import LanceTable
 from embcompat.stores.lancedb.writes import ADDRESS, RowsAhead, carried
 from embcompat.stores.values import Coverage, Finish, Job, Obstacle, Pairs, Rows, State, TargetRows, no_target_side
@@ -110,8 +110,8 @@ class LanceGallery(GalleryStore):
         names = list(dict.fromkeys([*self._keys.names, self._column, *others]))
         whole = list(dict.fromkeys([*names, *carried(table), ADDRESS]))
         for page in pages(table, whole if missing_only else names, batch_size, null=recorded if missing_only else None):
-            batch = page.filter(page.column(self._column).is_valid())
-            if missing_only:
+            batch = with_value(page, self._column)
+            if missing_only and batch.column(recorded).null_count < len(batch):
                 batch = batch.filter(batch.column(recorded).is_null())
             if not len(batch):
                 continue
@@ -267,7 +267,7 @@ class LanceGallery(GalleryStore):
         old, provenance = self._old(job), family(self._column)[1:]
         names = [*self._keys.names, old, *provenance, *([job.text_column] if job.text_column else [])]
         for page in pages(self._table.latest(), list(dict.fromkeys(names)), self.batch_size):
-            batch = page.filter(page.column(old).is_valid())
+            batch = with_value(page, old)
             rows = rows_of(batch, self._keys, old, f"{self._column}__source", job.text_column)
             rows = rows.select(late(batch, rows, self._column, job.target.id))
             if len(rows):
@@ -277,7 +277,7 @@ class LanceGallery(GalleryStore):
         """Find rows without provenance of the new space, and converted rows whose vector was replaced."""
         names = [self._column, *(f"{self._column}__{name}" for name in ("space", "source", "digest"))]
         for page in pages(self._table.latest(), [*self._keys.names, *names], self.batch_size):
-            batch = page.filter(page.column(self._column).is_valid())
+            batch = with_value(page, self._column)
             if flagged := self._keys.changed(batch, *names, space_id=job.target.id):
                 yield flagged
 

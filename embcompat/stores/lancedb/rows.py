@@ -18,6 +18,7 @@ from embcompat.stores.lancedb.columns import literal, native, quoted, stored, te
 from embcompat.stores.values import Coverage, Pairs, Rows, TargetRows
 
 _KEYS_ROWS = 65_536
+_VECTORS_ROWS = 32_768
 
 
 @final
@@ -100,6 +101,12 @@ def pages(table: Any, names: list[str], batch_size: int, *, null: str | None = N
             yield from read(names).combine_chunks().to_batches()
 
 
+def with_value(page: pa.RecordBatch, column: str) -> pa.RecordBatch:
+    """Return the rows that have a value in a column; no row is copied where all have one."""
+    values = page.column(column)
+    return page.filter(values.is_valid()) if values.null_count else page
+
+
 def rows_of(batch: pa.RecordBatch, keys: LanceKeys, column: str, recorded: str | None, text: str | None) -> Rows:
     """Return the rows of a batch that all have a vector.
 
@@ -129,7 +136,7 @@ def late(batch: pa.RecordBatch, rows: Rows, column: str, space_id: str) -> NDArr
 def counted(table: Any, column: str, side: str | None, space_id: str) -> Coverage:
     """Count the rows of a vector column and of its target side; None where there is no such side yet."""
     source, count = quoted(column), table.count_rows
-    without_vector = count(f"{source} IS NULL")
+    without_vector = sum(page.column(column).null_count for page in pages(table, [column], _VECTORS_ROWS))
     converted = orphans = native_rows = 0
     if side is not None:
         of_space = f"{quoted(f'{side}__space')} = {literal(space_id)}"

@@ -45,9 +45,10 @@ class RowsAhead:
         """Return rows that were added together, in the order of their ids; None if they were not."""
         while self._held:
             places, rows = self._held[0]
-            order = [places.get(identifier, -1) for identifier in ids]
-            if -1 not in order:
-                return _ordered(rows, order)
+            if ids[0] in places:
+                order = [places.get(identifier, -1) for identifier in ids]
+                if -1 not in order:
+                    return _ordered(rows, order)
             self._held.popleft()
         return None
 
