@@ -26,6 +26,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "speed.json"
 OTHERS = HERE / "results" / "other_packages.json"
+STORES = HERE / "results" / "stores.json"
 PAGE = HERE.parent / "docs" / "concepts" / "speed.md"
 
 REDUCED: dict[str, list[str]] = {
@@ -106,6 +107,7 @@ def make_page(results: dict[str, Any]) -> str:
             text += ["", f"## {name.replace('_', ' ').capitalize()}"]
         for result in results.get(name, []):
             text += table(name, result)
+    text += stores(json.loads(STORES.read_text()))
     return "\n".join([*text, *other_packages(json.loads(OTHERS.read_text()))]) + "\n"
 
 
@@ -121,6 +123,32 @@ def table(name: str, result: dict[str, Any]) -> list[str]:
         *("| " + " | ".join(cells(line)) + " |" for line in result["lines"]),
         "",
         f"`{command}` on {machine['processors']} × {machine['processor']}, Python {machine['python']}, {versions}.",
+    ]
+
+
+def stores(result: dict[str, Any]) -> list[str]:
+    """Write the ratios of live galleries, each with the load of the machine when it was measured."""
+    lines = [line for line in result["lines"] if "ratio" in line]
+    loads = [f"{line['load_average']:.1f}" if "load_average" in line else "–" for line in lines]
+    return [
+        "",
+        "## Stores",
+        "",
+        "A whole migration (run, comparison, verification, cutover) against reading every row and writing it beside,",
+        "without conversion, through the store's bare client. *Load* is the machine's load average at the time: where",
+        "it is above 2, other work took its part of the two cores.",
+        "",
+        "Most stores miss their aim, because a migration must do what a copy need not do. In PostgreSQL every row is",
+        "read a second time before the cutover, to compare its digest, and both tables are counted and compared.",
+        "FAISS and `.npy` first write the converted vectors to a file that makes a kill harmless, and read the new",
+        "index back. LanceDB reads the vectors of the whole table each time it counts rows without one. Chroma,",
+        "Milvus Lite and sqlite-vec have not been profiled.",
+        "",
+        "| what | against | aim | ratio | noise | load |",
+        "|---|---|---|---|---|---|",
+        *(f"| {' | '.join(cells(line))} | {load} |" for line, load in zip(lines, loads, strict=True)),
+        "",
+        "`benchmarks/stores.py` shows how.",
     ]
 
 
