@@ -84,11 +84,10 @@ class GalleryStore(StoreEngine, ABC):
             finish: Converts the last rows that changed.
 
         Raises:
-            MigrationError: If the target side is not there, or in service already.
+            MigrationError: If the target side is not there, or the old side was dropped.
             StoreError: If something would not follow the switch; the message lists it.
         """
-        if not self.unsettled(job):
-            self.require_phase(job, "prepared", to="be cut over")
+        if self.require_phase(job, "prepared", "cut_over", to="be cut over").phase == "prepared":
             self._require_no_obstacles(job)
             self._cutover(job, finish)
         for _ in range(_SETTLING_PASSES):

@@ -240,8 +240,8 @@ class CollectionsGallery(GalleryStore):
     def late_rows(self, job: Job) -> Iterator[Rows]:
         """Compare the records of the old collection with what those in service were made from."""
         sides = self._sides(job)
-        for records, recorded in late(sides) if self._is_latest() else ():
-            yield sides.rows(records, recorded)
+        for records in late(sides) if self._is_latest() else ():
+            yield sides.rows(records, [0] * len(records))
 
     @final
     def revived(self, job: Job) -> Iterator[Sequence[str]]:

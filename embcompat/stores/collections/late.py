@@ -40,8 +40,8 @@ def settle(sides: Sides) -> None:
     sides.collections.set_memo(sides.target, {**memo, SETTLED: {"left_out": left_out}})
 
 
-def late(sides: Sides) -> Iterator[tuple[list[Record], list[int]]]:
-    """Find records of the old collection that those in service were not made from, with the digests on record.
+def late(sides: Sides) -> Iterator[list[Record]]:
+    """Find records of the old collection that those in service were not made from.
 
     A record that the application has written since in the new collection, or whose other data it has changed there,
     stays as it is.
@@ -50,13 +50,14 @@ def late(sides: Sides) -> Iterator[tuple[list[Record], list[int]]]:
     for records in sides.pages(sides.source):
         digests = sides.digests(records)
         unseen = set(_unseen(sides, [record.id for record in records]))
-        recorded = _outdated(sides, records, digests)
-        for record, digest in zip(records, digests, strict=True):
-            if record.id in unseen and left_out.get(record.id) != digest:
-                recorded[record.id] = 0
-        rows = [record for record in records if record.id in recorded]
+        outdated = _outdated(sides, records, digests)
+        rows = [
+            record
+            for record, digest in zip(records, digests, strict=True)
+            if record.id in outdated or (record.id in unseen and left_out.get(record.id) != digest)
+        ]
         if rows:
-            yield rows, [recorded[record.id] for record in rows]
+            yield rows
 
 
 def revived(sides: Sides) -> Iterator[list[str]]:
@@ -85,8 +86,8 @@ def _unseen(sides: Sides, ids: Sequence[str]) -> list[str]:
     return [key for key in lacking if key not in seen]
 
 
-def _outdated(sides: Sides, records: list[Record], digests: list[int]) -> dict[str, int]:
-    """Return the digests on record of records that were made from another source record than the one that is there."""
+def _outdated(sides: Sides, records: list[Record], digests: list[int]) -> set[str]:
+    """Return the ids of records that were made from another source record than the one that is there."""
     entries = sides.collections.provenances(sides.target, [record.id for record in records])
     doubtful = {
         record.id: (record, digest)
@@ -95,7 +96,7 @@ def _outdated(sides: Sides, records: list[Record], digests: list[int]) -> dict[s
         and (entry.source != digest or entry.rest != record.rest_digest())
     }
     present = sides.collections.read(sides.target, list(doubtful))
-    return {target.id: target.provenance.source or 0 for target in present if _is_late(*doubtful[target.id], target)}
+    return {target.id for target in present if _is_late(*doubtful[target.id], target)}
 
 
 def _is_late(record: Record, digest: int, current: Record) -> bool:

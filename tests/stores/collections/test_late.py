@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,6 +114,32 @@ def test_as_many_rows_deleted_as_written_in_the_moment_of_a_switch(
         assert list(sweep(application.aligner, store)) == ["23"]
         assert roll_back(application.aligner, store) == 0
     assert application.notes() == {key: note for key, note in expected.items() if key != 21} | {23: "stale"}
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_other_data_that_changes_in_the_moment_of_a_switch(
+    killed: bool, application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def after() -> None:
+        application.run("UPDATE docs SET note = 'after' WHERE id = 6")
+        if killed:
+            raise KeyboardInterrupt
+
+    def before() -> None:
+        application.run("UPDATE docs SET note = 'before' WHERE id IN (5, 6)")
+
+    with application.open() as store:
+        run_migration(application.aligner, store)
+        around_switch(monkeypatch, before=before, after=after)
+        with pytest.raises(KeyboardInterrupt) if killed else nullcontext():
+            cut_over(application.aligner, store)
+    with application.open() as store:
+        if killed:
+            cut_over(application.aligner, store)
+        assert list(sweep(application.aligner, store)) == []
+        assert not store.unsettled(job_of(application.aligner.artifact))
+    expected = {key: f"note {key}" for key in range(ROWS)} | {5: "before", 6: "after"}
+    assert application.notes() == expected
 
 
 def test_a_row_that_comes_in_while_late_rows_are_converted(
