@@ -315,3 +315,13 @@ def test_a_plan_tries_writing_and_the_index(kind: str, aligner: OnnxAligner, tmp
         assert plan.write_seconds is not None
         assert plan.write_seconds > 0
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.faiss"]
+
+
+def test_vectors_outlive_the_index_that_they_were_read_from(tmp_path: Path) -> None:
+    vectors = unit_vectors(500)
+    for factory in ("Flat", "HNSW8", "IDMap2,Flat"):
+        save(tmp_path / "index.faiss", factory, vectors, np.arange(500) if factory.startswith("IDMap") else None)
+        read = contents(read_index(tmp_path / "index.faiss"), where="here").vectors
+        contents(read_index(tmp_path / "index.faiss"), where="here")  # would take the place of freed memory
+        np.testing.assert_array_equal(read, vectors)
+        assert not read.flags.writeable

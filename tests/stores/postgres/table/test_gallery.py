@@ -232,6 +232,24 @@ def test_workers_take_parts_that_nobody_else_has(
         assert len(again) == 95, "what was not written is there for the next pass"
 
 
+def test_the_comparison_finds_rows_of_every_part_that_no_trigger_saw(
+    database: Any, aligner: OnnxAligner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts_module, "PART_ROWS", 10)
+    database.execute(f"CREATE TABLE docs (id integer PRIMARY KEY, v vector({DIM}))")
+    vectors = database.fill("docs", 95)
+    with database.opened() as store:
+        assert run_migration(aligner, store).rows == 95
+        database.execute("ALTER TABLE docs DISABLE TRIGGER USER")
+        for row in (0, 9, 10, 42, 94):
+            database.execute("UPDATE docs SET v = %s WHERE id = %s", (str((-vectors[row]).tolist()), row))
+        for row in (-5, 500):
+            database.execute("INSERT INTO docs VALUES (%s, %s)", (row, str(vectors[0].tolist())))
+        database.execute("ALTER TABLE docs ENABLE TRIGGER USER")
+        assert run_migration(aligner, store).rows == 7
+        assert run_migration(aligner, store).rows == 0
+
+
 def test_a_change_that_is_committed_between_reading_and_writing_is_not_lost(
     database: Any, aligner: OnnxAligner
 ) -> None:
