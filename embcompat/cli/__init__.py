@@ -24,6 +24,7 @@ from embcompat.cli.migrate import app as migrate
 from embcompat.cli.registry import registry
 from embcompat.cli.report import report
 from embcompat.cli.serve import serve
+from embcompat.cli.shards import app as shards
 from embcompat.cli.thresholds import thresholds
 from embcompat.cli.unweight import unweight
 from embcompat.cli.upgrade import app as upgrade
@@ -64,7 +65,7 @@ app.command(rich_help_panel=WHOLE)(demo)
 app.add_typer(upgrade, rich_help_panel=WHOLE)
 for _command in (convert, unweight, serve, thresholds, doctor, report, aligners, extractors):
     app.command(rich_help_panel=BESIDES)(_command)
-for _group in (backfill, registry, queries):
+for _group in (shards, backfill, registry, queries):
     app.add_typer(_group, rich_help_panel=BESIDES)
 
 

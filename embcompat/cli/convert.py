@@ -42,6 +42,10 @@ def convert(
     ] = None,
     threads: Annotated[int | None, typer.Option(help="Threads that convert; all processors by default.")] = None,
     workers: Annotated[int, typer.Option(help="Ray workers, when SOURCE is a folder.")] = 2,
+    shard: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="Convert one shard, from 0, of the plan that `shards plan` wrote to TARGET."),
+    ] = None,
     resume: Annotated[bool, typer.Option(help="Resume where an interrupted run stopped.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file at TARGET.")] = False,
     force: Annotated[
@@ -82,6 +86,7 @@ def convert(
     embcompat convert old-to-new s3://bucket/old.parquet s3://bucket/new.parquet
     embcompat convert old-to-new 's3://bucket/old/year=2024/*.parquet' \
         converted.parquet
+    embcompat convert old-to-new s3://bucket/old s3://bucket/new --shard 3/64
     ```
     """
     from embcompat.artifact import read_artifact
@@ -91,6 +96,10 @@ def convert(
     _check_space(loaded, old_space, similarity)
     column = text_column if items is None else None
     reading = Reading(id_column, vector_column, label_column, column, ids=ids, labels=labels, delimiter=delimiter)
+    if shard is not None:
+        _refuse_planned_options(reading, items=items, text_column=text_column, batch_size=batch_size)
+        _convert_shard(loaded, source, target, shard, threads=threads, as_json=as_json)
+        return
     if not is_address(source) and is_folder(location(source)) and not location(target).suffix:
         if items is not None or text_column is not None:
             raise InputError(
@@ -171,6 +180,55 @@ def _convert_folder(
         force=force,
         progress=lambda files: track("Converting", files, unit="files"),
     )
+
+
+def _refuse_planned_options(
+    reading: Reading, *, items: Path | None, text_column: str | None, batch_size: int | None
+) -> None:
+    """Refuse options that the plan of the shards holds, or that shards do not take.
+
+    Raises:
+        InputError: If there is one.
+    """
+    options = {
+        "--items": items,
+        "--text-column": text_column,
+        "--batch-size": batch_size,
+        "--id-column": reading.id_column,
+        "--vector-column": reading.vector_column,
+        "--label-column": reading.label_column,
+        "--ids": reading.ids,
+        "--labels": reading.labels,
+        "--delimiter": reading.delimiter,
+    }
+    if option := next((name for name, value in options.items() if value is not None), None):
+        raise InputError(f"{option} must not stand beside --shard: columns and batches are in the plan (shards plan).")
+
+
+def _convert_shard(
+    artifact: Artifact, source: str, target: str, shard: str, *, threads: int | None, as_json: bool
+) -> None:
+    """Convert one shard of a plan."""
+    from embcompat.migration import convert_shard, parse_shard
+
+    report = convert_shard(
+        artifact,
+        source,
+        target,
+        parse_shard(shard),
+        threads=threads,
+        progress=lambda files: track("Converting", files, unit="files"),
+    )
+    if as_json:
+        print_json(report.to_dict())
+        return
+    already = f"; {report.finished_before:,} files were finished already" if report.finished_before else ""
+    output().print(
+        f"{target}: shard {report.shard}/{report.shards}, {report.files:,} files, {report.rows:,} rows, "
+        f"{report.converted_rows:,} rows converted in {format_duration(report.seconds)}{already}",
+        soft_wrap=True,
+    )
+    show_next("shards", "finish", artifact.path, source, target)
 
 
 def _convert_store(

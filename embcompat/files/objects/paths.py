@@ -164,12 +164,14 @@ class ObjectPath:
         return {"bytes": info.size, "mtime_ns": info.mtime_ns, "etag": tag.decode().strip('"')}
 
     def walk(self) -> list[ObjectPath]:
-        """List the objects below, in the order of their paths."""
+        """List the objects below, in the order of their paths; none where there is no such folder."""
         from pyarrow.fs import FileSelector, FileType
 
         with self.failures("list"):
             system, path = self._opened()
-            entries = system.get_file_info(FileSelector(path, recursive=True))
+            entries = system.get_file_info(FileSelector(path, recursive=True, allow_not_found=True))
+            if not entries:
+                _require_bucket(self.scheme, self.bucket, _endpoint())
         base = len(path) - len(self.key)
         keys = [entry.path[base:].lstrip("/") for entry in entries if entry.type == FileType.File]
         return [replace(self, key=key) for key in sorted(keys, key=lambda key: key.split("/"))]
@@ -203,6 +205,13 @@ class ObjectPath:
         with self.failures("write"), ThreadPoolExecutor(1, "upload") as pool:
             system, path = self._opened()
             pool.submit(_send, system, path, iter([data]), None).result()
+
+    def unlink(self) -> None:
+        """Delete the object; none being there is as good."""
+        with self.failures("write"):
+            system, path = self._opened()
+            if self.is_file():
+                system.delete_file(path)
 
     def _opened(self) -> tuple[Any, str]:
         system, base = _filesystem(self.scheme, self.bucket, _endpoint())

@@ -9,10 +9,9 @@ import json
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePath
-from typing import final
+from typing import Any, final
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 
 from embcompat.errors import FileFormatError, InputError
 from embcompat.files.formats import ENDINGS, ending_of
@@ -127,6 +126,8 @@ class PartitionedSource:
     """Parquet files as one table, in the order of their paths; folders ``key=value`` become columns."""
 
     def __init__(self, path: Location, files: Sequence[Location]) -> None:
+        import pyarrow.dataset as ds  # loads pandas, too
+
         self.path = path
         remote = isinstance(path, ObjectPath)
         system = files[0].filesystem()[0] if isinstance(files[0], ObjectPath) else None
@@ -172,6 +173,6 @@ def _inner(path: Location) -> str:
     return path.filesystem()[1] if isinstance(path, ObjectPath) else str(path)
 
 
-def _count_rows(fragment: ds.ParquetFileFragment) -> int:
+def _count_rows(fragment: Any) -> int:
     fragment.ensure_complete_metadata()
     return int(fragment.metadata.num_rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, Protocol, final
 
@@ -110,6 +111,35 @@ class WithColumns:
             ]
             yield pa.RecordBatch.from_arrays(parts, names=list(columns))
             start += len(batch)
+
+
+@final
+class RowRange:
+    """Consecutive rows of a source.
+
+    Args:
+        source: All rows.
+        start: The first row.
+        rows: How many.
+    """
+
+    def __init__(self, source: Source, start: int, rows: int) -> None:
+        if not 0 <= start <= start + rows <= source.rows:
+            raise FileFormatError(f"{source.path} must have rows {start} to {start + rows}. It has {source.rows}.")
+        self._source, self.start, self.rows = source, start, rows
+        self.path, self.schema = source.path, source.schema
+
+    def batches(self, start: int, size: int, columns: Sequence[str]) -> Generator[pa.RecordBatch]:
+        """Read from row ``start`` of the range to its end."""
+        rest = self.rows - start
+        if rest <= 0:
+            return
+        with closing(self._source.batches(self.start + start, size, columns)) as batches:
+            for batch in batches:
+                yield batch.slice(0, rest)
+                rest -= len(batch)
+                if rest <= 0:
+                    return
 
 
 def with_pandas_range(source: Source) -> Source:

@@ -9,10 +9,11 @@ from typing import Final, final
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from pydantic import JsonValue
 
 from embcompat.errors import FileFormatError, InputError
 from embcompat.files.columns import Roles, strings_from_arrow
-from embcompat.files.reading.sources import Source
+from embcompat.files.reading.sources import RowRange, Source
 from embcompat.files.validation import validate_vectors
 from embcompat.files.vectors import (
     decoded,
@@ -62,17 +63,27 @@ class VectorFile:
         roles: Which columns are which.
         space: The space of its vectors: what the file names, or what was said; None when nothing says it.
         rows: Number of rows.
+        first_row: Row of the file that is the first one here; 0 but for a range of its rows.
         dim: Length of the vectors.
     """
 
     def __init__(self, source: Source, roles: Roles, space: SpaceVersion | None) -> None:
         self.path, self.source, self.roles, self.space = source.path, source, roles, space
         self.rows = source.rows
+        self.first_row = source.start if isinstance(source, RowRange) else 0
         self.dim = _dim_of(source, roles) if space is None else space.dim
 
     def __repr__(self) -> str:
         space = None if self.space is None else self.space.id
         return f"VectorFile({str(self.path)!r}, rows={self.rows}, dim={self.dim}, space={space!r})"
+
+    def part(self, start: int, rows: int) -> VectorFile:
+        """Return a range of the rows as a file of its own; rows without ids keep their numbers."""
+        return VectorFile(RowRange(self.source, start, rows), self.roles, self.space)
+
+    def extent(self) -> dict[str, JsonValue]:
+        """Return which rows of the file these are; nothing for all of them."""
+        return {"first_row": self.first_row, "rows": self.rows} if isinstance(self.source, RowRange) else {}
 
     @property
     def schema(self) -> pa.Schema:
@@ -139,7 +150,7 @@ class VectorFile:
     def ids(self, block: Block) -> list[str]:
         """Return the ids of a block as strings; row numbers where the file has none."""
         if self.roles.id is None:
-            return [str(row) for row in range(block.start, block.start + len(block))]
+            return [str(row) for row in range(self.first_row + block.start, self.first_row + block.start + len(block))]
         return self._strings(block, self.roles.id)
 
     def labels(self, block: Block) -> list[str] | None:
@@ -152,29 +163,29 @@ class VectorFile:
             return None
         column = decoded(block.others.column(self.roles.text))
         if not (is_text(column.type) or pa.types.is_null(column.type)):
-            raise FileFormatError(
-                f"{self.path}: column {self.roles.text} must hold strings. Row {block.start} is {column[0]}."
-            )
+            row = self.first_row + block.start
+            raise FileFormatError(f"{self.path}: column {self.roles.text} must hold strings. Row {row} is {column[0]}.")
         return ["" if text is None else text for text in column.to_pylist()]
 
     def _strings(self, block: Block, name: str) -> list[str]:
         if block.others is None:
             return []
         column = block.others.column(name)
-        return strings_from_arrow(column, where=f"{self.path}: column {name}", first_row=block.start)
+        return strings_from_arrow(column, where=f"{self.path}: column {name}", first_row=self.first_row + block.start)
 
     def _block(self, batches: list[pa.RecordBatch], start: int, others: Sequence[str]) -> Block:
         table = pa.Table.from_batches(batches)
         where = f"{self.path}: column {self.roles.vectors[0]}"
+        first_row = self.first_row + start
         columns = [_whole(table.column(name)) for name in self.roles.vectors]
         if len(columns) == 1 and (is_vector_type(columns[0].type) or is_text(columns[0].type)):
-            vectors = vectors_from_arrow(columns[0], self.dim, where=where, first_row=start, copy=False)
+            vectors = vectors_from_arrow(columns[0], self.dim, where=where, first_row=first_row, copy=False)
         elif len(columns) == 1:
             raise FileFormatError(f"{where} must be a list of float32. Got {columns[0].type}.")
         else:
-            vectors = stack_columns(columns, where=where, first_row=start)
+            vectors = stack_columns(columns, where=where, first_row=first_row)
         if self.space is not None:
-            vectors = _checked(vectors, self.space, where, start)
+            vectors = _checked(vectors, self.space, where, first_row)
         return Block(start, vectors, table.select(list(others)) if others else None)
 
 

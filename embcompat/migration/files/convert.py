@@ -146,6 +146,7 @@ def convert_file(
         "source": file_identity(path),
         "columns": file.roles.describe(),
         "target": target.suffix,
+        **file.extent(),
         **convert.identity(),
     }
     with open_part(target, layout, identity=identity, resume=resume) as part:
@@ -221,9 +222,11 @@ def _layout(file: VectorFile, target: Location, artifact: Artifact) -> PieceForm
         return NpyFormat(file.rows, artifact.target.dim)
     provenance: dict[str, JsonValue] = {
         "artifact": artifact.id,
+        "columns": file.roles.describe(),
         "native": False,
         "source": file_identity(file.path),
         "source_space": artifact.source.id,
+        **file.extent(),
     }
     return ParquetFormat(file.copy_schema(), artifact.target, provenance, vector=file.copy_vector)
 

@@ -60,9 +60,9 @@ class FileRows:
             self.without_text.append(sum(not text for text in self._texts_of(block)))
         bad = first_bad_row(mapped)
         if bad is not None:
+            row = self.file.first_row + block.start + bad
             raise MigrationError(
-                f"{self.file.path}: row {block.start + bad} maps to NaN or infinity. Remove the row; the aligner "
-                "cannot convert it."
+                f"{self.file.path}: row {row} maps to NaN or infinity. Remove the row; the aligner cannot convert it."
             )
         return mapped
 
