@@ -7,8 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -82,17 +82,28 @@ def test_four_processes_write_everything_exactly_once(
     plan = plan_shards(artifact, source, target, shards=SHARDS, batch_size=30)
     assert sorted(sum(piece.rows for piece in plan.of_shard(shard)) for shard in range(SHARDS)) == [200, 200, 400, 400]
 
-    def start(shard: int, mode: str, machine: str) -> subprocess.Popen[str]:
-        words = ["convert", str(artifact.path), source, target, "--shard", f"{shard}/{SHARDS}", "--json"]
-        (tmp_path / machine).mkdir(exist_ok=True)
-        environment = os.environ | {"TMPDIR": str(tmp_path / machine)}
-        command: list[Any] = [sys.executable, "-c", SHARD, mode, tmp_path / "gate", *words]
-        return subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    def run(*shards: tuple[int, str, str]) -> list[tuple[int, str]]:
+        """Run shards at once, each with a mode and on a machine of its own; return exit codes and outputs."""
+        with ExitStack() as stack:
+            processes = []
+            for shard, mode, machine in shards:
+                words = ["convert", str(artifact.path), source, target, "--shard", f"{shard}/{SHARDS}", "--json"]
+                (tmp_path / machine).mkdir(exist_ok=True)
+                process = subprocess.Popen(
+                    [sys.executable, "-c", SHARD, mode, str(tmp_path / "gate"), *words],
+                    env=os.environ | {"TMPDIR": str(tmp_path / machine)},
+                    text=True,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                )
+                processes.append(stack.enter_context(process))
+                stack.callback(process.kill)
+            (tmp_path / "gate").touch()
+            outputs = [process.communicate()[0] for process in processes]
+            return [(process.returncode, text) for process, text in zip(processes, outputs, strict=True)]
 
-    runs = [start(0, "", "a"), start(1, "kill", "b"), start(2, "", "c"), start(2, "", "d"), start(3, "", "e")]
-    (tmp_path / "gate").touch()
-    outputs = [run.communicate(timeout=120)[0] for run in runs]
-    codes = [run.returncode for run in runs]
+    runs = run((0, "", "a"), (1, "kill", "b"), (2, "", "c"), (2, "", "d"), (3, "", "e"))
+    codes = [code for code, _ in runs]
     assert codes[1] == -signal.SIGKILL
     assert (codes[0], codes[4]) == (0, 0)
     assert 0 in codes[2:4]
@@ -101,12 +112,11 @@ def test_four_processes_write_everything_exactly_once(
         finish_shards(artifact, source, target)
     assert not (location(target) / "_SUCCESS").exists()
 
-    again = start(1, "", "b")
-    report = json.loads(again.communicate(timeout=120)[0])
+    report = json.loads(run((1, "", "b"))[0][1])
     rows = sum(piece.rows for piece in plan.of_shard(1))
     assert report["rows"] == rows
     assert report["converted_rows"] == rows - 60  # nothing is done twice on the machine where it was killed
-    assert json.loads(outputs[0])["converted_rows"] == sum(piece.rows for piece in plan.of_shard(0))
+    assert json.loads(runs[0][1])["converted_rows"] == sum(piece.rows for piece in plan.of_shard(0))
 
     before = contents(target)
     assert finish_shards(artifact, source, target).rows == FILES * ROWS
