@@ -49,7 +49,7 @@ ROWS = {
     "chroma": 2_000,
     "milvus": 5_000,
     "sqlite": 20_000,
-    "duckdb": 200_000,
+    "duckdb": 50_000,
 }
 CUTOVER_ROWS = {"postgresql": 1_000_000, "postgresql-column": 1_000_000, "lancedb": 1_000_000}
 BUSY_ROWS = {"postgresql": 100_000, "postgresql-column": 100_000}

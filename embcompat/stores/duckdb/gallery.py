@@ -7,7 +7,7 @@ Converted vectors are in a table beside the one in service, which the cutover ma
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final, final
 
 import numpy as np
@@ -20,7 +20,7 @@ from embcompat.stores.duckdb.catalog import Table, read_indexes, read_table, sto
 from embcompat.stores.duckdb.connection import DuckFile, quoted
 from embcompat.stores.duckdb.draws import converted_ids, counted_rows, draw_rows, orphaned, rows_by_id
 from embcompat.stores.duckdb.obstacles import switch_notes, table_obstacles
-from embcompat.stores.duckdb.sides import Sides
+from embcompat.stores.duckdb.sides import Sides, Standing
 from embcompat.stores.duckdb.swap import hold_writers, require_filled, swap_vectors
 from embcompat.stores.duckdb.sweeping import count_without_old, declared_rows, replaced_rows, strange_rows
 from embcompat.stores.values import (
@@ -29,7 +29,6 @@ from embcompat.stores.values import (
     Job,
     Obstacle,
     Pairs,
-    Phase,
     Rows,
     State,
     TargetRows,
@@ -37,16 +36,6 @@ from embcompat.stores.values import (
 )
 
 _BATCH_BYTES: Final = 32 << 20
-
-
-@dataclass(frozen=True)
-class _Standing:
-    """The tables of a job, and how far it is."""
-
-    sides: Sides
-    phase: Phase
-    space: SpaceVersion | None
-    memo: dict[str, Any]
 
 
 @final
@@ -72,6 +61,7 @@ class DuckGallery(GalleryStore):
     def __init__(self, url: str, file: DuckFile, table: Table) -> None:
         self.url, self.tolerance = url, 1e-4
         self._file, self._table = file, table
+        self._standings: dict[str, Standing] = {}
         self.batch_size = max(1_000, _BATCH_BYTES // (4 * max(1, self.dim())))
 
     def dim(self) -> int:
@@ -102,6 +92,7 @@ class DuckGallery(GalleryStore):
             if (memo := sides.memo()) and sides.is_of_another_table(memo):
                 sides.forget_another_table()
             sides.create(sides.target, sides.table.kind_for(job.target.dim))
+        self._refresh()
 
     def _resume(self, job: Job) -> None:  # noqa: ARG002
         self._file.require_writable()
@@ -118,11 +109,14 @@ class DuckGallery(GalleryStore):
         if len(ids):
             standing = self._begun(job)
             duck_rows.write_rows(standing.sides, job, standing.phase, ids, vectors, digests)
+            self._look_for_provenance(standing)
 
     def write_native(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32]) -> int:
         """Replace converted vectors, in one transaction."""
         standing = self._begun(job)
-        return duck_rows.write_native_rows(standing.sides, job, standing.phase, ids, vectors)
+        count = duck_rows.write_native_rows(standing.sides, job, standing.phase, ids, vectors)
+        self._look_for_provenance(standing)
+        return count
 
     def read_target(self, job: Job, ids: Sequence[str]) -> TargetRows:
         """Read converted rows, where they say that they are of the new space."""
@@ -197,7 +191,7 @@ class DuckGallery(GalleryStore):
         self._refresh()
         self._file.checkpoint()
 
-    def _convert_last(self, standing: _Standing, job: Job, finish: Finish) -> None:
+    def _convert_last(self, standing: Standing, job: Job, finish: Finish) -> None:
         """Convert the rows that changed since they were, in the transaction that is open."""
         scan = duck_rows.scan_rows(
             standing.sides, job, "prepared", self.batch_size, dim=self._dim(), missing_only=False, in_transaction=True
@@ -239,6 +233,7 @@ class DuckGallery(GalleryStore):
     def _abort(self, job: Job) -> None:
         with self._file.transaction():
             self._file.query(f"DROP TABLE IF EXISTS {self._standing(job).sides.target}")
+        self._refresh()
         self._file.checkpoint()
 
     def _drop_old(self, job: Job) -> None:
@@ -246,6 +241,7 @@ class DuckGallery(GalleryStore):
         with self._file.transaction():
             self._file.query(f"DROP TABLE {standing.sides.parked}")
             standing.sides.set_memo({**standing.memo, "before": {}})
+        self._refresh()
         self._file.checkpoint()
 
     def _sweep(self, job: Job) -> Iterator[Sequence[str]]:
@@ -262,8 +258,9 @@ class DuckGallery(GalleryStore):
 
     def _refresh(self) -> None:
         """Look at the table again: a cutover may have been made meanwhile, or the application has changed it."""
-        table = self._table
-        self._table = read_table(self._file, table.schema, table.name, table.vector, list(table.keys), where=self.url)
+        old = self._table
+        self._table = read_table(self._file, old.schema, old.name, old.vector, list(old.keys), where=self.url)
+        self._standings = {}
 
     def _dim(self) -> int:
         if self._table.dim is not None:
@@ -272,25 +269,28 @@ class DuckGallery(GalleryStore):
         rows = self._file.query(f"SELECT len({vector}) FROM {table} WHERE {vector} IS NOT NULL LIMIT 1")
         return int(rows[0][0]) if rows else 0
 
-    def _standing(self, job: Job) -> _Standing:
-        sides = self._sides(job)
-        memo = sides.memo()
-        if memo and sides.is_of_another_table(memo):
+    def _standing(self, job: Job) -> Standing:
+        """Return where the job stood when the table was last looked at."""
+        if job.suffix not in self._standings:
+            names = table_names(self._file, self._table.schema)
+            sides = Sides(self._file, self._table, job.suffix, names)
+            memo = sides.memo()
+            if memo and sides.is_of_another_table(memo):
+                memo = {}
+            space = SpaceVersion.from_json(memo["space"], where=self.url) if memo else None
+            self._standings[job.suffix] = Standing(sides, sides.phase(memo, job.artifact_id), space, memo)
+        return self._standings[job.suffix]
+
+    def _look_for_provenance(self, standing: Standing) -> None:
+        if standing.phase != "prepared" and not standing.sides.has("provenance"):
             self._refresh()
-            sides = self._sides(job)
-            memo = {} if sides.is_of_another_table(memo) else memo
-        space = SpaceVersion.from_json(memo["space"], where=self.url) if memo else None
-        return _Standing(sides, sides.phase(memo, job.artifact_id), space, memo)
 
-    def _sides(self, job: Job) -> Sides:
-        return Sides(self._file, self._table, job.suffix, table_names(self._file, self._table.schema))
-
-    def _begun(self, job: Job) -> _Standing:
+    def _begun(self, job: Job) -> Standing:
         """Return where the job stands; it must have a target side."""
         standing = self._standing(job)
         if standing.phase == "untouched":
             raise no_target_side(self.url)
         return standing
 
-    def _old_dim(self, standing: _Standing, job: Job) -> int:
+    def _old_dim(self, standing: Standing, job: Job) -> int:
         return job.source.dim if standing.phase == "cut_over" else self._dim()

@@ -32,8 +32,7 @@ def table_obstacles(sides: Sides, indexes: list[Index], job: Job, phase: Phase) 
             f"{count} rows have vectors of another length than {job.source.dim}. Repair them, or set them to NULL."
         )
     obstacles = [Obstacle(text) for text in texts]
-    comments = read_comments(sides.file, table)[1]
-    if comments and table.calls_functions():
+    if table.calls_functions() and (comments := read_comments(sides.file, table)[1]):
         columns = ", ".join(comments)
         text = (
             f"The comments of columns ({columns}) would be lost: a default, CHECK or generated column of the table "

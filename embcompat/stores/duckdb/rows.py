@@ -112,6 +112,7 @@ def write_rows(
             insert = f"INSERT INTO {sides.target} SELECT {columns}, {_origin(sides)} FROM {rest}"
             sides.file.table(insert, batch, [job.target.id, job.artifact_id])
             return
+        sides.create_provenance()
         _serve(sides, fresh, batch, values)
         there = f"{fresh} b SEMI JOIN {sides.table.beside()} s ON {sides.same('b', 's')}"
         insert = f"INSERT OR REPLACE INTO {sides.provenance} SELECT {sides.keys('b')}, {_origin(sides)} FROM {there}"

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from embcompat.spaces import SpaceVersion
 from embcompat.stores.duckdb.catalog import Table
 from embcompat.stores.duckdb.connection import DuckFile, quoted
 from embcompat.stores.values import Phase
@@ -169,6 +170,23 @@ class Sides:
     @property
     def _place(self) -> list[str]:
         return [self.table.name, self.table.vector]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far a job is.
+
+    Attributes:
+        sides: The tables of the job.
+        phase: How far it is.
+        space: Space of the vectors in service, or None.
+        memo: What is noted about the column.
+    """
+
+    sides: Sides
+    phase: Phase
+    space: SpaceVersion | None
+    memo: dict[str, Any]
 
 
 _OF_COLUMN: Final = "table_name = ? AND column_name = ?"

@@ -84,7 +84,7 @@ def swap_vectors(
         f"INSERT INTO {rebuilt}({', '.join(columns)}) SELECT {', '.join(values)} FROM {sides.table.beside()} s "
         f"LEFT JOIN {incoming} t ON {sides.same('s', 't')} WHERE {every} ORDER BY s.rowid"
     )
-    comment, comments = read_comments(sides.file, sides.table)
+    comment, comments = read_comments(sides.file, sides.table) if rows else (None, {})
     _replace(sides, indexes, rebuilt, metric)
     if comment is not None:
         run(f"COMMENT ON TABLE {sides.table.beside()} IS {text_literal(comment)}")
