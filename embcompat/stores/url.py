@@ -12,6 +12,7 @@ from typing import Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from embcompat.errors import EmbcompatError, InputError, MissingExtraError, StoreError, UnknownNameError
+from embcompat.files.objects import is_object_url
 from embcompat.redaction import redact, split_secrets
 from embcompat.stores.base import GalleryStore
 
@@ -117,7 +118,7 @@ def parse_store_url(url: str) -> StoreUrl:
     Names with a dot or another special sign in them are written with ``%``, as in any URL.
 
     Raises:
-        InputError: If what stands after ``?`` cannot be used.
+        InputError: If what stands after ``?`` cannot be used, or it is a file in an object store.
 
     Example:
         >>> address = parse_store_url("lancedb:///data/gallery#docs.vector?key=id")
@@ -130,6 +131,11 @@ def parse_store_url(url: str) -> StoreUrl:
     plain = "://" not in url and (Path(url).exists() or not _FILE.search(url.partition("#")[0]))
     location, _, fragment = (url, "", "") if plain else url.partition("#")
     scheme = location.partition("://")[0]
+    if is_object_url(location):
+        raise InputError(
+            f"{address.public} is in an object store, where files are never changed in place. Convert to another one: "
+            f"embcompat convert ARTIFACT {address.public} CONVERTED"
+        )
     if _FILE.search(location):
         scheme = "file"
     names, _, query = fragment.partition("?")

@@ -74,6 +74,11 @@ def test_a_local_path_is_absolute_with_three_slashes_and_relative_with_two(addre
     assert parse_store_url(address.format("localhost/data")).path == Path("/data")
 
 
+def test_a_file_in_an_object_store_is_no_gallery() -> None:
+    with pytest.raises(InputError, match="is in an object store, where files are never changed in place"):
+        open_store("s3://bucket/old.parquet#vector")
+
+
 def test_bad_urls_say_what_is_known() -> None:
     with pytest.raises(UnknownNameError, match=r"no store called 'weaviate'.*lancedb:///folder#table.column"):
         open_store("weaviate:///x#y.z")
