@@ -100,14 +100,13 @@ def test_a_migration_changes_the_vectors_and_nothing_else(
     assert client.list_collections() == [f"docs__v__{aligner.artifact.id[:12]}"]
 
 
-@pytest.mark.parametrize("failing", ["delete", "upsert", "drop_collection"])
 def test_a_rollback_that_is_killed_keeps_the_old_vector_of_a_record_that_lost_a_field(
-    failing: str, client: MilvusClient, aligner: OnnxAligner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    client: MilvusClient, aligner: OnnxAligner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vectors, url = fill(client, dynamic=True), f"milvus://{tmp_path}/docs.db#live.v"
 
     def dying(self: Any, method: Any, *arguments: Any, **options: Any) -> Any:
-        if method.__name__ == failing and arguments[0] in ("docs", "docs__rewriting"):
+        if method.__name__ == "upsert" and arguments[0] == "docs":  # it was deleted right before
             raise KeyboardInterrupt
         return request(self, method, *arguments, **options)
 
