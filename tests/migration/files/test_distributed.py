@@ -203,7 +203,8 @@ def test_sums_of_files_that_are_no_counterparts_are_refused(artifact: Artifact, 
 
 
 def test_bad_arguments(artifact: Artifact, tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
     with pytest.raises(InputError, match="holds no .parquet files"):
-        convert_dataset(artifact.path, tmp_path, tmp_path / "new")
+        convert_dataset(artifact.path, tmp_path / "old", tmp_path / "new")
     with pytest.raises(InputError, match="workers must be at least 1. Got 0"):
-        convert_dataset(artifact.path, tmp_path, tmp_path / "new", workers=0)
+        convert_dataset(artifact.path, tmp_path / "old", tmp_path / "new", workers=0)
