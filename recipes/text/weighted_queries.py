@@ -66,13 +66,13 @@ def measure(case: Case, options: Options) -> dict | None:
             gallery = converted.copy()
             gallery[rows] = native[rows]
             mixed.append(values(vectors, gallery))
-        served = replace(
+        service = replace(
             sides,
             converted=case.sides.converted if way == "rows weighted" else sides.converted,
             weighted_queries=weighted if way == "queries weighted" else None,
         )
         curve = replay_lazy(
-            served, relevance, np.zeros(len(native), dtype=bool), depth=DEPTH, weight=None, seed=options.seed
+            service, relevance, np.zeros(len(native), dtype=bool), depth=DEPTH, weight=None, seed=options.seed
         )
         figures[way] = {
             "every row converted": values(vectors, converted),

@@ -48,9 +48,9 @@ def fold(database: ChromaDatabase, memos: Memos, stray: Any, sides: Sequence[Any
     for _ in range(_PASSES):
         if not _copy(database, stray, homes, copies):
             break
-    moved = list(copies)
-    for start in range(0, len(moved), _PAGE_ROWS):
-        database.call(stray.delete, ids=moved[start : start + _PAGE_ROWS])
+    copied_ids = list(copies)
+    for start in range(0, len(copied_ids), _PAGE_ROWS):
+        database.call(stray.delete, ids=copied_ids[start : start + _PAGE_ROWS])
     rest = int(database.call(stray.count))
     if rest:
         return f"{rest} of its records are in {stray.name!r} now."

@@ -76,8 +76,8 @@ class CollectionsGallery(GalleryStore):
         """Note what the target is; a kill may have come before that, or another vector was cut over since."""
         target, others = self._target(job), self._collections.memo(self._name).get("vectors", {})
         source = self._collections.own_name(self._name)
-        made = {"space": job.target.to_json(), "artifact": job.artifact_id, "source": source}
-        note = {"vector": self._vector, "vectors": others | {self._vector: made}}
+        entry = {"space": job.target.to_json(), "artifact": job.artifact_id, "source": source}
+        note = {"vector": self._vector, "vectors": others | {self._vector: entry}}
         memo = self._collections.memo(target)
         if memo | note != memo:
             self._collections.set_memo(target, memo | note)

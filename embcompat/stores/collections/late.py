@@ -82,8 +82,8 @@ def _see_converted(sides: Sides) -> None:
 def _unseen(sides: Sides, ids: Sequence[str]) -> list[str]:
     """Return ids of records that the new collection lacks and never had."""
     lacking = absent(ids, sides.collections.provenances(sides.target, ids))
-    seen = sides.collections.seen(sides.target, lacking)
-    return [key for key in lacking if key not in seen]
+    ids_of_old = sides.collections.seen(sides.target, lacking)
+    return [key for key in lacking if key not in ids_of_old]
 
 
 def _outdated(sides: Sides, records: list[Record], digests: list[int]) -> set[str]:

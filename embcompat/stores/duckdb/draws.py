@@ -65,8 +65,8 @@ def counted_rows(sides: Sides, job: Job, phase: Phase) -> Coverage:
 def orphaned(sides: Sides) -> str:
     """Return the condition that a row ``t`` was made from a vector that is gone."""
     there = f"{sides.same('t', 's')} AND {sides.vector('s')} IS NOT NULL"
-    made = f"{sides.column('source', 't')} IS NOT NULL"
-    return f"{made} AND NOT EXISTS (SELECT 1 FROM {sides.table.beside()} s WHERE {there})"
+    has_target = f"{sides.column('source', 't')} IS NOT NULL"
+    return f"{has_target} AND NOT EXISTS (SELECT 1 FROM {sides.table.beside()} s WHERE {there})"
 
 
 def _selection(sides: Sides, columns: Sequence[str]) -> str:

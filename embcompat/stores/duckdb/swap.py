@@ -105,8 +105,8 @@ def swap_vectors(
 
 def _replace(sides: Sides, indexes: list[Index], rebuilt: str, metric: Similarity | None) -> None:
     """Put a table in the place of the one in service, with its indexes."""
-    run, table, served = sides.file.query, sides.table, sides.table.beside()
-    run(f"DROP TABLE {served}")
+    run, table, live = sides.file.query, sides.table, sides.table.beside()
+    run(f"DROP TABLE {live}")
     run(f"ALTER TABLE {rebuilt} RENAME TO {quoted(table.name)}")
     for index in indexes:
         run(index.statement_for(table, metric))
@@ -116,9 +116,9 @@ def _replace(sides: Sides, indexes: list[Index], rebuilt: str, metric: Similarit
 
 def _require_alike(sides: Sides) -> None:
     """Check that the table is as it was, but for the length of its vectors."""
-    before = sides.table
-    after = read_table(sides.file, before.schema, before.name, before.vector, list(before.keys), where=before.name)
-    expected, actual = ({**table.columns, before.vector: ""} for table in (before, after))
-    declared, redeclared = (table.definition.statement("t", before.vector, "FLOAT[1]") for table in (before, after))
-    if list(expected.items()) != list(actual.items()) or declared != redeclared or before.defaults != after.defaults:
-        raise StoreError(f"DuckDB does not make the table {before.name} again as it was: {declared} != {redeclared}.")
+    old = sides.table
+    new = read_table(sides.file, old.schema, old.name, old.vector, list(old.keys), where=old.name)
+    expected, actual = ({**table.columns, old.vector: ""} for table in (old, new))
+    declared, redeclared = (table.definition.statement("t", old.vector, "FLOAT[1]") for table in (old, new))
+    if list(expected.items()) != list(actual.items()) or declared != redeclared or old.defaults != new.defaults:
+        raise StoreError(f"DuckDB does not make the table {old.name} again as it was: {declared} != {redeclared}.")

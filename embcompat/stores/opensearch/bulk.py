@@ -58,10 +58,10 @@ def bulk(server: Server, index: str, operations: Sequence[Operation], *, where: 
         busy = []
         for place, item in zip(range(places.start, places.stop), answer["items"], strict=True):
             (result,) = item.values()
-            gone = result["status"] == 404 and "index_not_found" not in result.get("error", {}).get("type", "")
+            absent = result["status"] == 404 and "index_not_found" not in result.get("error", {}).get("type", "")
             if result["status"] in BUSY:
                 busy.append(slice(place, place + 1))
-            elif result["status"] >= 300 and result["status"] != 409 and not gone:
+            elif result["status"] >= 300 and result["status"] != 409 and not absent:
                 raise StoreError(f"{where}: document {result['_id']!r} is refused: {_reason(result['error'])}")
         if busy:
             if (pause := next(pauses, None)) is None:

@@ -48,8 +48,8 @@ def test_an_object_is_converted_as_a_file_is(artifact: Artifact, source: Path, l
     report = convert_file(artifact, put(f"{s3}/old.parquet", source), f"{s3}/new/ä b.parquet", batch_size=100)
     assert (report.rows, report.resumed_rows, report.target) == (1000, 0, f"{s3}/new/ä b.parquet")
     assert table(f"{s3}/new/ä b.parquet").equals(local)
-    kept = {key: value for key, value in local.schema.metadata.items() if key != b"embcompat.provenance"}
-    assert kept.items() <= table(f"{s3}/new/ä b.parquet").schema.metadata.items()
+    metadata = {key: value for key, value in local.schema.metadata.items() if key != b"embcompat.provenance"}
+    assert metadata.items() <= table(f"{s3}/new/ä b.parquet").schema.metadata.items()
     assert Embeddings.load(f"{s3}/new").space == artifact.target
     with pytest.raises(InputError, match="exists already"):
         convert_file(artifact, f"{s3}/old.parquet", f"{s3}/new/ä b.parquet")

@@ -118,13 +118,13 @@ def test_four_processes_write_everything_exactly_once(
     assert report["converted_rows"] == rows - 60  # nothing is done twice on the machine where it was killed
     assert json.loads(runs[0][1])["converted_rows"] == sum(piece.rows for piece in plan.of_shard(0))
 
-    before = contents(target)
+    initial = contents(target)
     assert finish_shards(artifact, source, target).rows == FILES * ROWS
     check(artifact, source, target)
     success = (location(target) / "_SUCCESS").read_bytes()
     assert [entry["rows"] for entry in json.loads(success)["files"]] == [ROWS] * FILES
     report_of_all = [convert_shard(artifact, source, target, Shard(shard, SHARDS)) for shard in range(SHARDS)]
     assert sum(each.converted_rows for each in report_of_all) == 0
-    assert contents(target) == before
+    assert contents(target) == initial
     finish_shards(artifact, source, target)
     assert (location(target) / "_SUCCESS").read_bytes() == success

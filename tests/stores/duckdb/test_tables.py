@@ -94,19 +94,19 @@ def test_a_migration_changes_the_vectors_and_nothing_else(
     path = tmp_path / "docs.db"
     more = "COMMENT ON COLUMN docs.v IS 'old' " if declaration == PLAIN else ""
     vectors = fill(path, declaration, hnsw=True, more=more)
-    before = look(path)
+    initial = look(path)
     expected = aligner.transform(vectors)
     with opened(path) as store:
         run_migration(aligner, store, options=RunOptions(metric="dot"))
         cut_over(aligner, store, options=RunOptions(metric="dot"))
     added = [("docs__v__old_" + aligner.artifact.id[:12],), ("docs__v__provenance",), ("embcompat_memos",)]
-    assert look(path) == before | {"tables": sorted(before["tables"] + added)}
+    assert look(path) == initial | {"tables": sorted(initial["tables"] + added)}
     rows = served(path)
     np.testing.assert_allclose([rows[key] for key in range(20)], expected, rtol=1e-4, atol=1e-5)
     with opened(path) as store:
         assert not list(sweep(aligner, store))
         drop_old(aligner, store)
-    assert look(path) == before | {"tables": sorted(before["tables"] + added[1:])}
+    assert look(path) == initial | {"tables": sorted(initial["tables"] + added[1:])}
     with duckdb.connect(str(path)) as database:
         load_vss(database)
         assert database.execute("SELECT metric, dimensions, count FROM pragma_hnsw_index_info()").fetchall() == [
@@ -144,11 +144,11 @@ def test_a_process_killed_right_after_the_switch_leaves_a_log_that_replays(
     paths = [tmp_path / "plain.db", tmp_path / "functions.db"]
     fill(paths[0], PLAIN, hnsw=True, more="COMMENT ON COLUMN docs.v IS 'old'")
     fill(paths[1], CALLS, hnsw=True)
-    before = [look(path) for path in paths]
+    states = [look(path) for path in paths]
     urls = [f"duckdb://{path}#docs.v" for path in paths]
     command = [sys.executable, "-c", KILLED, str(aligner.artifact.path), *urls]
     assert subprocess.run(command, check=False, timeout=120).returncode == -9
-    for path, state in zip(paths, before, strict=True):
+    for path, state in zip(paths, states, strict=True):
         assert path.with_name(path.name + ".wal").stat().st_size > 0
         assert look(path) | {"tables": []} == state | {"tables": []}
         assert {len(vector) for vector in served(path).values()} == {16}
@@ -268,11 +268,11 @@ def test_what_cannot_be_kept_is_refused_before_anything_is_written(aligner: Onnx
 def test_comments_are_given_up_only_where_the_user_says_so(aligner: OnnxAligner, tmp_path: Path) -> None:
     path = tmp_path / "docs.db"
     fill(path, CALLS, more="COMMENT ON COLUMN docs.note IS 'text'")
-    before = look(path)
+    initial = look(path)
     with opened(path) as store:
         with pytest.raises(StoreError, match="comments of columns"):
             run_migration(aligner, store)
-        assert look(path) == before
+        assert look(path) == initial
         run_migration(aligner, store, options=RunOptions(accept_changes=True))
         cut_over(aligner, store, options=RunOptions(accept_changes=True))
     assert look(path)["comments"] == [("it's ours",)]

@@ -91,13 +91,13 @@ class Index:
 
     @property
     def described(self) -> dict[str, Any]:
-        own = {
+        details = {
             "index.uuid": f"uuid-{id(self)}",
             "index.creation_date": "1764000000000",
             "index.provided_name": self.name,
             "index.version.created": "9002000",
         }
-        return {"aliases": self.aliases, "mappings": self.mappings, "settings": {**self.settings, **own}}
+        return {"aliases": self.aliases, "mappings": self.mappings, "settings": {**self.settings, **details}}
 
     def check_properties(self, properties: dict[str, Any], prefix: str) -> None:
         for name, definition in properties.items():
@@ -206,9 +206,9 @@ class Index:
             raise RefusalError(403, "cluster_block_exception", reason)
 
     def check_condition(self, identifier: str, present: Document | None, options: dict[str, Any]) -> None:
-        wanted = options.get("if_seq_no")
-        if wanted is not None and (present is None or present.seq_no != wanted or options.get("if_primary_term") != 1):
-            reason = f"[{identifier}]: version conflict, required seqNo [{wanted}], primary term [1]"
+        number = options.get("if_seq_no")
+        if number is not None and (present is None or present.seq_no != number or options.get("if_primary_term") != 1):
+            reason = f"[{identifier}]: version conflict, required seqNo [{number}], primary term [1]"
             raise RefusalError(409, "version_conflict_engine_exception", reason)
 
     def check_object(self, source: dict[str, Any], mapping: dict[str, Any], prefix: str) -> None:
@@ -277,16 +277,16 @@ class Index:
             return {}
         filters = source if isinstance(source, dict) else {}
         excluding = self.settings.get("index.mapping.exclude_source_vectors") == "true"
-        shown = copy.deepcopy(document.source)
+        view = copy.deepcopy(document.source)
         if filters.get("exclude_vectors", excluding):
             for path, _ in self.vectors():
-                holder = shown
+                holder = view
                 for part in path[:-1]:
                     holder = holder.get(part, {})
                 if isinstance(holder, dict):
                     holder.pop(path[-1], None)
         includes = filters.get("includes")
-        return {"_source": {name: shown[name] for name in shown if includes is None or name in includes}}
+        return {"_source": {name: view[name] for name in view if includes is None or name in includes}}
 
 
 def scale_to_one(source: Any, path: list[str]) -> None:

@@ -166,8 +166,8 @@ class SearchDouble:
         return {index.name: {"aliases": {alias: index.aliases[alias]}} for index in indexes}
 
     def update_aliases(self, _: dict[str, str], body: Any) -> Any:
-        before = {name: copy.copy(index) for name, index in self.indexes.items()}
-        for index in before.values():
+        copies = {name: copy.copy(index) for name, index in self.indexes.items()}
+        for index in copies.values():
             index.aliases = dict(index.aliases)
         try:
             leaving = [part["remove_index"]["index"] for part in body["actions"] if "remove_index" in part]
@@ -187,7 +187,7 @@ class SearchDouble:
             for name in leaving:
                 self.delete_index({}, None, name)
         except RefusalError:
-            self.indexes = before
+            self.indexes = copies
             raise
         return {"acknowledged": True}
 
@@ -468,8 +468,8 @@ def merged(source: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
     """Return a document after a partial update: objects are merged, everything else is replaced."""
     result = dict(source)
     for name, value in change.items():
-        both = isinstance(value, dict) and isinstance(result.get(name), dict)
-        result[name] = merged(result[name], value) if both else value
+        nested = isinstance(value, dict) and isinstance(result.get(name), dict)
+        result[name] = merged(result[name], value) if nested else value
     return result
 
 

@@ -125,18 +125,18 @@ def test_a_migration_changes_the_vectors_and_nothing_else(double: SearchDouble, 
     put(double, "[odd", {"v": vectors[1].tolist(), "unknown": {"kept": [1.5, None, "ü"]}})
     put(double, "empty", {"lang": "fr"})
     put(double, "null", {"v": None, "lang": "it"}, routing="r")
-    before, settings = others(double), dict(double.indexes["docs-1"].settings)
+    documents, settings = others(double), dict(double.indexes["docs-1"].settings)
     aliases = dict(double.indexes["docs-1"].aliases)
     with gallery(double) as store:
         run_migration(aligner, store)
-        assert others(double) == before
+        assert others(double) == documents
         ask(double, "PUT", "/docs-1/_mapping", {"properties": {"late": {"type": "keyword"}}})
         put(double, "late", {"v": vectors[2].tolist(), "late": "yes"})
         put(double, "late and empty", {"late": "yes"})
-        before |= {"late": {"late": "yes", "routing": None}, "late and empty": {"late": "yes", "routing": None}}
+        documents |= {"late": {"late": "yes", "routing": None}, "late and empty": {"late": "yes", "routing": None}}
         cut_over(aligner, store)
         index = double.one("docs")
-        assert others(double) == before
+        assert others(double) == documents
         assert index.name == f"docs-1__v__{aligner.artifact.id[:12]}"
         assert (index.aliases, index.settings) == (aliases, settings)
         assert not double.indexes["docs-1"].aliases
@@ -146,16 +146,16 @@ def test_a_migration_changes_the_vectors_and_nothing_else(double: SearchDouble, 
         assert known["late"] == {"type": "keyword"}
         expected = aligner.transform(vectors)
         expected /= np.linalg.norm(expected, axis=1, keepdims=True)
-        got = np.array([held(double)[f"d{row}"]["v"] for row in range(ROWS)])
-        got /= np.linalg.norm(got, axis=1, keepdims=True)
-        np.testing.assert_allclose(got, expected, atol=1e-4)
+        actual = np.array([held(double)[f"d{row}"]["v"] for row in range(ROWS)])
+        actual /= np.linalg.norm(actual, axis=1, keepdims=True)
+        np.testing.assert_allclose(actual, expected, atol=1e-4)
         put(double, "d3", {"v": held(double)["d4"]["v"], "lang": "changed"})
         ask(double, "POST", "/docs/_bulk", [{"delete": {"_id": "d5"}}])
         put(double, "empty", {"lang": "es"})
         assert list(sweep(aligner, store)) == ["d3"]
         assert roll_back(aligner, store) == 1
         after = others(double)
-        assert sorted(after) == sorted(set(before) - {"d5"})
+        assert sorted(after) == sorted(set(documents) - {"d5"})
         assert (after["d3"]["lang"], after["empty"]["lang"]) == ("changed", "es")
         assert double.one("docs").name == "docs-1"
         old = np.array(held(double)["d3"]["v"])
@@ -168,11 +168,11 @@ def test_a_migration_changes_the_vectors_and_nothing_else(double: SearchDouble, 
 
 def test_an_abort_leaves_the_index_alone(double: SearchDouble, aligner: OnnxAligner) -> None:
     fill(double)
-    before = others(double)
+    initial = others(double)
     with gallery(double) as store:
         run_migration(aligner, store)
         abort(aligner, store)
-    assert (list(double.indexes), others(double)) == (["docs-1"], before)
+    assert (list(double.indexes), others(double)) == (["docs-1"], initial)
 
 
 def test_copies_do_not_pass_the_default_pipeline(opensearch: SearchDouble, aligner: OnnxAligner) -> None:
@@ -222,19 +222,19 @@ def test_the_page_tells_how_a_name_becomes_an_alias_without_loss(double: SearchD
     )
     for key, document in held(double).items():
         put(double, key, {name: value for name, value in document.items() if name != "routing"}, index="mine")
-    before = others(double)
+    initial = others(double)
     for name in ("docs-1", "docs"):
         double.indexes.pop(name, None)
     text = PAGE.read_text().partition("Writers get an error")[2].partition("```text\n")[2].partition("```")[0]
     for request in text.replace("docs", "mine").strip().split("\n\n"):
         line, body = request.split("\n")
         ask(double, *line.split(), json.loads(body))
-    assert others(double, "mine") == before
+    assert others(double, "mine") == initial
     with gallery(double, "mine.v") as store:
         run_migration(aligner, store)
         cut_over(aligner, store)
         assert roll_back(aligner, store) == 0
-    assert others(double, "mine") == before
+    assert others(double, "mine") == initial
 
 
 def test_a_user_who_may_not_read_pipelines_is_told_so(opensearch: SearchDouble, aligner: OnnxAligner) -> None:

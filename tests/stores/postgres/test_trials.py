@@ -43,9 +43,9 @@ def test_each_index_is_measured_over_the_rows_that_it_will_hold(docs: Any, align
         CREATE INDEX half ON docs USING ivfflat ((v::halfvec({DIM})) halfvec_l2_ops) WITH (lists = 4);
         """
     )
-    before = docs.execute("SELECT oid, relname FROM pg_class ORDER BY oid").fetchall()
+    initial = docs.execute("SELECT oid, relname FROM pg_class ORDER BY oid").fetchall()
     estimates = estimated(docs, aligner, target)
-    assert docs.execute("SELECT oid, relname FROM pg_class ORDER BY oid").fetchall() == before
+    assert docs.execute("SELECT oid, relname FROM pg_class ORDER BY oid").fetchall() == initial
     rows = {"hnsw graph": ROWS, "hnsw part": 100, "hnsw bits": ROWS, "ivfflat half": ROWS}
     assert {name: each.rows for name, each in estimates.items()} == rows
     for each in estimates.values():

@@ -50,8 +50,8 @@ class Versions:
         if page is None:
             return
         written = set(ids)
-        kept = [row for row, text in enumerate(page.ids) if text not in written]
-        self._pages[0] = _Page([page.ids[row] for row in kept], page.versions[kept], page.changes[kept])
+        rest = [row for row, text in enumerate(page.ids) if text not in written]
+        self._pages[0] = _Page([page.ids[row] for row in rest], page.versions[rest], page.changes[rest])
 
     def _page(self, ids: Sequence[str]) -> _Page | None:
         """Return the page that has the first of the rows, and forget those before it."""

@@ -245,8 +245,8 @@ class Sides:
     def _unseen(self, points: Sequence[Point], there: Collection[PointId]) -> list[PointId]:
         """Return ids of source points that are not in the target, and were not there before the switch."""
         missing = [point.id for point in points if point.id not in there]
-        seen = noted(self.client, self.target, missing) if missing else set()
-        return [identifier for identifier in missing if identifier not in seen]
+        earlier = noted(self.client, self.target, missing) if missing else set()
+        return [identifier for identifier in missing if identifier not in earlier]
 
     def _look_up(self, collection: str, points: Sequence[Point]) -> dict[PointId, Point]:
         ids = [point.id for point in points]
