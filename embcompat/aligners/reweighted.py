@@ -136,7 +136,7 @@ def weigh_queries(queries: NDArray[np.float32], weights: NDArray[np.floating]) -
         weights: What `query_weights` returns (dim, dim).
 
     Example:
-        >>> weigh_queries(np.array([[3.0, 2.0]]), np.array([[1.0, 0.0], [0.0, 2.0]])).round(3).tolist()
+        >>> weigh_queries(np.array([[3.0, 2.0]]), np.array([[1.0, 0.0], [0.0, 2.0]])).astype(float).round(3).tolist()
         [[0.6, 0.8]]
     """
     return normalize_rows(np.asarray(queries, dtype=np.float32) @ np.asarray(weights, dtype=np.float32))
