@@ -17,13 +17,11 @@ FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 @pytest.mark.parametrize(
     "name",
     [
-        "fit_streaming",
         "retrieval",
         "texts",
-        "verification",
         *(
             pytest.param(name, marks=pytest.mark.soak)
-            for name in ("conversion", "gateway", "serving", "startup", "training")
+            for name in ("conversion", "fit_streaming", "gateway", "serving", "startup", "training", "verification")
         ),
     ],
 )

@@ -21,7 +21,7 @@ from embcompat.cli.convert import convert
 from embcompat.embeddings import Embeddings, PairSplit
 from embcompat.errors import GateError, InputError, MigrationError
 from embcompat.export import save_artifact
-from embcompat.migration import convert_dataset, sum_dataset
+from embcompat.migration import convert_dataset, convert_file, sum_dataset
 from embcompat.runtime import OnnxAligner
 
 FILES, ROWS = 6, 500
@@ -140,7 +140,10 @@ def test_an_aligner_at_chance_level_converts_no_folder_unless_forced(
     with pytest.raises(GateError, match="must do better than chance"):
         convert_dataset(marked.path, tmp_path / "old", tmp_path / "new")
     assert not (tmp_path / "new").exists()
-    assert convert_dataset(marked.path, tmp_path / "old", tmp_path / "new", workers=1, force=True).rows == ROWS
+    (tmp_path / "new").mkdir()
+    convert_file(marked, tmp_path / "old" / "0.parquet", tmp_path / "new" / "0.parquet", force=True)
+    report = convert_dataset(marked.path, tmp_path / "old", tmp_path / "new", force=True)
+    assert (report.rows, report.finished_before) == (ROWS, 1)
 
 
 def workers() -> list[int]:

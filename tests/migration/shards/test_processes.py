@@ -43,7 +43,7 @@ main()
 FILES, ROWS, SHARDS = 6, 200, 4
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(params=[pytest.param("folder", marks=pytest.mark.soak), "s3"])
 def folders(request: pytest.FixtureRequest, artifact: Artifact, tmp_path: Path) -> tuple[str, str]:
     """A source folder with six files, and an empty target folder."""
     base = str(tmp_path) if request.param == "folder" else request.getfixturevalue("s3")
