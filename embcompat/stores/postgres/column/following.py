@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -27,7 +28,7 @@ def create_stale_function(session: Session) -> None:
 
     With a condition, a row that moves in is emptied too; a row that is left out has the same vector in both columns.
     """
-    clear = sql.SQL(" ").join(sql.SQL("NEW.{} := NULL;").format(sql.Identifier(name)) for name in session.target.side)
+    clear = _emptied(session.target.side)
     body = sql.SQL(
         "{declare} BEGIN {look} IF TG_OP = 'UPDATE' AND {same}{same_text} AND inside = before "
         "THEN RETURN NEW; END IF; IF NOT inside THEN {copy} RETURN NEW; END IF; {clear} "
@@ -39,7 +40,7 @@ def create_stale_function(session: Session) -> None:
         same_text=sql.SQL("")
         if session.job.text_column is None
         else sql.SQL(" AND NEW.{0} IS NOT DISTINCT FROM OLD.{0}").format(sql.Identifier(session.job.text_column)),
-        copy=_copied(session, session.target.side),
+        copy=sql.SQL("{} {}").format(clear, _copied(session, session.target.side)),
         clear=clear,
         c=session.table.vectors,
         space=session.target.provenance("space"),
@@ -66,6 +67,7 @@ def add_part_trigger(session: Session, *, old_column: str | None) -> None:
         "{declare} BEGIN {look} IF TG_OP = 'UPDATE' AND {same} AND inside = before THEN RETURN NEW; END IF; "
         "IF NOT inside THEN IF before AND {same} AND NEW.{c} IS NOT NULL THEN {read} IF NOT {space} = ANY (declared) "
         "THEN RAISE EXCEPTION {moved_out} USING ERRCODE = 'check_violation'; END IF; END IF; "
+        "IF before AND NOT {same} AND NEW.{s} IS NOT DISTINCT FROM OLD.{s} THEN {reset} END IF; "
         "{copy} RETURN NEW; END IF; "
         "IF before OR TG_OP = 'INSERT' THEN RETURN NEW; END IF; "
         "IF {same} AND NEW.{c} IS NOT NULL AND NEW.{s} IS DISTINCT FROM {space} "
@@ -78,6 +80,7 @@ def add_part_trigger(session: Session, *, old_column: str | None) -> None:
         c=session.table.vectors,
         s=session.table.provenance("space"),
         space=sql.Literal(space),
+        reset=_emptied(session.table.side[1:]),  # what is written outside the part is of no known space
         moved_in=sql.Literal(moved_in.replace("%", "%%")),
         moved_out=sql.Literal(moved_out.replace("%", "%%")),
         copy=sql.SQL("") if old_column is None else _copied(session, replace(session.table, column=old_column).side),
@@ -122,6 +125,11 @@ def _copied(session: Session, side: list[str]) -> sql.Composed:
         for other, name in zip(side, session.table.side, strict=True)
         if name in columns
     )
+
+
+def _emptied(names: Sequence[str]) -> sql.Composed:
+    """Return the statements that empty columns of a row."""
+    return sql.SQL(" ").join(sql.SQL("NEW.{} := NULL;").format(sql.Identifier(name)) for name in names)
 
 
 def _add_trigger(session: Session, kind: str, function: str) -> None:
