@@ -67,7 +67,7 @@ def add_part_trigger(session: Session, *, old_column: str | None) -> None:
         "{declare} BEGIN {look} IF TG_OP = 'UPDATE' AND {same} AND inside = before THEN RETURN NEW; END IF; "
         "IF NOT inside THEN IF before AND {same} AND NEW.{c} IS NOT NULL THEN {read} IF NOT {space} = ANY (declared) "
         "THEN RAISE EXCEPTION {moved_out} USING ERRCODE = 'check_violation'; END IF; END IF; "
-        "IF before AND NOT {same} AND NEW.{s} IS NOT DISTINCT FROM OLD.{s} THEN {reset} END IF; "
+        "IF before AND NOT ({same}) AND NEW.{s} IS NOT DISTINCT FROM OLD.{s} THEN {reset} END IF; "
         "{copy} RETURN NEW; END IF; "
         "IF before OR TG_OP = 'INSERT' THEN RETURN NEW; END IF; "
         "IF {same} AND NEW.{c} IS NOT NULL AND NEW.{s} IS DISTINCT FROM {space} "

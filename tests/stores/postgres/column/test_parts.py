@@ -151,6 +151,23 @@ def test_vectors_of_two_spaces_stay_apart_after_the_cutover(database: Any, align
         assert_served(database, expected)
 
 
+@pytest.mark.parametrize("leaves", ["before the cutover", "after the cutover"])
+def test_a_row_that_left_with_an_old_vector_does_not_come_back_with_it(
+    database: Any, aligner: OnnxAligner, leaves: str
+) -> None:
+    made(database)
+    move = f"UPDATE docs SET v = '{[0.25] * DIM}', lang = 'de' WHERE id = 2"
+    with database.opened(ENGLISH) as store:
+        run_migration(aligner, store)
+        if leaves == "before the cutover":
+            database.execute(move)
+        cut_over(aligner, store)
+        if leaves == "after the cutover":
+            database.execute(move)
+        assert database.one("SELECT v__space FROM docs WHERE id = 2") is None
+        refused(database, "UPDATE docs SET lang = 'en' WHERE id = 2", "moves to where vectors must be in space")
+
+
 def test_the_parts_of_a_column_are_migrated_one_after_the_other(database: Any, aligner: OnnxAligner) -> None:
     vectors = made(database)
     with database.opened(ENGLISH) as english, database.opened(GERMAN) as german:
