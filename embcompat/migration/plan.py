@@ -189,14 +189,14 @@ def _try(aligner: OnnxAligner, store: GalleryStore, job: Job, missing: int) -> _
     converted_rows = rows.select(np.isin(rows.ids, converted.ids))
     writing = store.try_write(job, converted_rows, converted.vectors)
     rounded = store.stored(job, converted.vectors)
-    kept = None
+    agreement = None
     if rounded is not converted.vectors:
-        kept = neighbours_kept(converted.vectors, rounded, job.target.similarity)
+        agreement = neighbours_kept(converted.vectors, rounded, job.target.similarity)
     indexes = store.estimate_indexes(job, converted.vectors)
     if store.writes_index and (kind := store.index_kind()) is not None:
         indexes = [extrapolate(kind, _time_writes(store, job, converted_rows, converted.vectors), missing)]
     per_row = None if writing is None else writing / len(converted_rows)
-    return _Trial(reading, per_row, kept, indexes, store.writes_index and bool(indexes))
+    return _Trial(reading, per_row, agreement, indexes, store.writes_index and bool(indexes))
 
 
 def _time_writes(

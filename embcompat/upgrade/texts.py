@@ -49,8 +49,8 @@ def measure_texts(case: SearchCase, aligner: TextAwareAligner, *, metric: str, s
     unknown = ~words.any(axis=1)
     words[unknown] = aligner.encoder.state()["mean"]  # no direction is better than another
 
-    def values(queries: Embeddings, gallery: NDArray[np.float32], space_of: Embeddings) -> NDArray[np.float64]:
-        term = ScoreTerm(queries.vectors, gallery, space_of.space.similarity)
+    def values(queries: NDArray[np.float32], gallery: NDArray[np.float32], space_of: Embeddings) -> NDArray[np.float64]:
+        term = ScoreTerm(queries, gallery, space_of.space.similarity)
         return metric_per_query(metric, rank_relevant([term], relevance, order=order, sizes=[size])[0], relevance)
 
     galleries: dict[TextLineName, NDArray[np.float32]] = {
@@ -58,14 +58,14 @@ def measure_texts(case: SearchCase, aligner: TextAwareAligner, *, metric: str, s
         "plain": aligner.plain.transform(old.vectors),
         "words_alone": normalize_rows(words),
     }
-    weighted = sides.new_queries if sides.weighted_queries is None else sides.weighted_queries
-    queries = {"text_aware": weighted, "plain": sides.new_queries, "words_alone": sides.new_queries}
+    unweighted = sides.new_queries.vectors
+    queries = {"text_aware": sides.target_queries, "plain": unweighted, "words_alone": unweighted}
     figures = {
         name: values(queries[name], galleries[name], sides.new_gallery)
         for name in TEXT_LINES
         if galleries[name].shape[1] == new.dim
     }
-    today = values(sides.old_queries, old.vectors, old)
+    today = values(sides.old_queries.vectors, old.vectors, old)
     lines = {
         name: TextLine(
             value=bootstrap_mean(each, seed=seed),

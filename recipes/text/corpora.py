@@ -11,12 +11,12 @@ from __future__ import annotations
 import gzip
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-from loading import Collection, Options, docstring_search, embed, load_model, read_collection
+from loading import QUICK, Collection, Options, docstring_search, embed, load_model, read_collection
 
 import embcompat as ec
 from embcompat.aligners.text import StaticEncoder, build_static_encoder, tokenize
@@ -188,6 +188,28 @@ def load_encoder(options: Options, collection: Collection, model: str) -> Static
         np.savez(cache, **encoder.state())
     with np.load(cache) as arrays:
         return StaticEncoder.from_state(dict(arrays))
+
+
+def each_upgrade(
+    options: Options, names: Sequence[str], upgrades: Sequence[tuple[str, str]]
+) -> Iterator[tuple[str, Collection, str, str, StaticEncoder]]:
+    """Yield every upgrade on every collection.
+
+    Args:
+        options: The recipe's options; a smoke run takes one upgrade, and without DATA the collection is ``docstrings``.
+        names: The collections.
+        upgrades: Old and new model of each upgrade; all have the same new model.
+
+    Yields:
+        A title, the collection, the old and the new model, and the new model's static encoder of the collection.
+    """
+    chosen = (QUICK,) if options.smoke else upgrades
+    models = sorted({model for pair in chosen for model in pair})
+    for name in ("docstrings",) if options.data is None or options.smoke else names:
+        collection = load(options, name, models)
+        encoder = load_encoder(options, collection, chosen[0][1])
+        for old, new in chosen:
+            yield f"{old} → {new}, {name}", collection, old, new, encoder
 
 
 def count_words(texts: Iterable[str]) -> int:

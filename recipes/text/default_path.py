@@ -20,7 +20,7 @@ from pathlib import Path
 import corpora
 import numpy as np
 from budgets import METRIC
-from loading import QUICK, Collection, Options, read_earlier, read_options, show, write
+from loading import Collection, Options, read_earlier, read_options, show, write
 from text_aware import SMOKE_LANDMARKS, UPGRADES
 
 import embcompat as ec
@@ -133,24 +133,17 @@ def summarize(upgrades: Mapping[str, Mapping]) -> dict[str, dict[str, float]]:
 
 def main() -> None:
     options = read_options(__doc__)
-    upgrades = (QUICK,) if options.smoke else UPGRADES
-    models = sorted({model for pair in upgrades for model in pair})
-    names = ("docstrings",) if options.data is None or options.smoke else DOCUMENT_SEARCHES
     results = read_earlier(options, "default_path")
-    for name in names:
-        collection = corpora.load(options, name, models)
-        encoder = corpora.load_encoder(options, collection, upgrades[0][1])
-        for old, new in upgrades:
-            title = f"{old} → {new}, {name}"
-            if title not in results:
-                results[title] = measure(collection, old, new, encoder, options)
-            rows = [
-                (line, f"{each['value']['value']:.3f}", f"{each['gap']:+.2f}")
-                for line, each in results[title]["lines"].items()
-            ]
-            show(f"{title}: {results[title]['chosen'][WITH_TEXTS]}", ("", METRIC, "gap closed"), rows)
-            means = summarize(results)
-            write(options, "default_path", {"metric": METRIC, "means": means, "upgrades": results})
+    for title, *upgrade in corpora.each_upgrade(options, DOCUMENT_SEARCHES, UPGRADES):
+        if title not in results:
+            results[title] = measure(*upgrade, options)
+        rows = [
+            (line, f"{each['value']['value']:.3f}", f"{each['gap']:+.2f}")
+            for line, each in results[title]["lines"].items()
+        ]
+        show(f"{title}: {results[title]['chosen'][WITH_TEXTS]}", ("", METRIC, "gap closed"), rows)
+        means = summarize(results)
+        write(options, "default_path", {"metric": METRIC, "means": means, "upgrades": results})
     for title, figures in means.items():
         show(title.replace("_", " "), ("", "gap"), [(line, f"{gap:+.3f}") for line, gap in figures.items()])
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import corpora
 import numpy as np
 from budgets import METRIC, describe, measure_budgets
-from loading import QUICK, Collection, Options, as_estimate, load_model, read_options, show, write
+from loading import Collection, Options, as_estimate, load_model, read_options, show, write
 
 import embcompat as ec
 from embcompat.aligners.text import StaticEncoder
@@ -213,18 +213,11 @@ def show_upgrade(name: str, result: Mapping) -> None:
 
 def main() -> None:
     options = read_options(__doc__)
-    upgrades = (QUICK,) if options.smoke else UPGRADES
-    models = sorted({model for pair in upgrades for model in pair})
-    names = ("docstrings",) if options.data is None or options.smoke else COLLECTIONS
     results = {}
-    for name in names:
-        collection = corpora.load(options, name, models)
-        encoder = corpora.load_encoder(options, collection, upgrades[0][1])
-        for old, new in upgrades:
-            case = fit_case(collection, old, new, encoder, options)
-            results[f"{old} → {new}, {name}"] = result = measure(case, new, options)
-            show_upgrade(f"{old} → {new}, {name}", result)
-            write(options, "text_aware", {"metric": METRIC, "upgrades": results})
+    for title, collection, old, new, encoder in corpora.each_upgrade(options, COLLECTIONS, UPGRADES):
+        results[title] = measure(fit_case(collection, old, new, encoder, options), new, options)
+        show_upgrade(title, results[title])
+        write(options, "text_aware", {"metric": METRIC, "upgrades": results})
 
 
 if __name__ == "__main__":

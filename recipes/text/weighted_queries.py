@@ -19,7 +19,7 @@ import corpora
 import numpy as np
 from budgets import METRIC, describe
 from default_path import DOCUMENT_SEARCHES
-from loading import QUICK, Options, read_earlier, read_options, show, write
+from loading import Options, read_earlier, read_options, show, write
 from text_aware import UPGRADES, Case, fit_case
 
 import embcompat as ec
@@ -115,23 +115,16 @@ def summarize(upgrades: Mapping[str, Mapping]) -> dict[str, dict[str, dict[str, 
 
 def main() -> None:
     options = read_options(__doc__)
-    upgrades = (QUICK,) if options.smoke else UPGRADES
-    models = sorted({model for pair in upgrades for model in pair})
-    names = ("docstrings",) if options.data is None or options.smoke else DOCUMENT_SEARCHES
     results = read_earlier(options, "weighted_queries")
-    for name in names:
-        collection = corpora.load(options, name, models)
-        encoder = corpora.load_encoder(options, collection, upgrades[0][1])
-        for old, new in upgrades:
-            title = f"{old} → {new}, {name}"
-            if title not in results:
-                result = measure(fit_case(collection, old, new, encoder, options), options)
-                if result is None:
-                    print(f"{title}: no reweighting was kept, so there is nothing to weigh")
-                    continue
-                results[title] = result
-            show_upgrade(title, results[title]["ways"])
-            write(options, "weighted_queries", {"metric": METRIC, "means": summarize(results), "upgrades": results})
+    for title, *upgrade in corpora.each_upgrade(options, DOCUMENT_SEARCHES, UPGRADES):
+        if title not in results:
+            result = measure(fit_case(*upgrade, options), options)
+            if result is None:
+                print(f"{title}: no reweighting was kept, so there is nothing to weigh")
+                continue
+            results[title] = result
+        show_upgrade(title, results[title]["ways"])
+        write(options, "weighted_queries", {"metric": METRIC, "means": summarize(results), "upgrades": results})
     if results:
         means = summarize(results)
         rows = [

@@ -20,7 +20,7 @@ from embcompat.stores.chroma.memos import MEMOS, METADATA_KEY, Memos
 from embcompat.stores.chroma.switching import switch
 from embcompat.stores.collections.backend import Collections
 from embcompat.stores.collections.records import UNKNOWN, Provenance, Record
-from embcompat.stores.collections.rewriting import rewrite
+from embcompat.stores.collections.rewriting import rewrite_shrunk
 from embcompat.stores.collections.sketches import alike, sketches
 
 SPACES: Final[dict[Similarity, str]] = {"cosine": "cosine", "dot": "ip", "euclidean": "l2"}
@@ -109,11 +109,7 @@ class ChromaCollections(Collections):
             return
         collection = self._collection(name)
         present = {record.id: record for record in self.read(name, [record.id for record in records])}
-        shrunk = [record for record in records if record.id in present and _loses_text(present[record.id], record)]
-        if shrunk:
-            rewrite(self, name, shrunk)
-            written = {record.id for record in shrunk}
-            records = [record for record in records if record.id not in written]
+        records = rewrite_shrunk(self, name, records, present, _loses_text)
         self._database.upsert(
             collection,
             [record.id for record in records],

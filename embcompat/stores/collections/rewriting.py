@@ -5,7 +5,7 @@ They are written to a collection of their own first, and stay there until they a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from embcompat.stores.collections.backend import Collections
@@ -14,14 +14,30 @@ from embcompat.stores.collections.records import Record
 _SUFFIX: Final = "__rewriting"
 
 
-def rewrite(collections: Collections, name: str, records: Sequence[Record]) -> None:
-    """Delete records and write them again.
+def rewrite_shrunk(
+    collections: Collections,
+    name: str,
+    records: Sequence[Record],
+    present: Mapping[str, Record],
+    shrinks: Callable[[Record, Record], bool],
+) -> list[Record]:
+    """Delete and write again the records of which an upsert would keep what they must lose; return the others.
 
     Args:
         collections: The store's collections.
         name: The collection that they are in.
-        records: What is to be there instead.
+        records: What is to be there.
+        present: What is there, by id.
+        shrinks: Whether a record that is there must lose something to become another.
     """
+    shrunk = [record for record in records if record.id in present and shrinks(present[record.id], record)]
+    if shrunk:
+        _rewrite(collections, name, shrunk)
+    ids = {record.id for record in shrunk}
+    return [record for record in records if record.id not in ids]
+
+
+def _rewrite(collections: Collections, name: str, records: Sequence[Record]) -> None:
     spare = f"{collections.own_name(name)}{_SUFFIX}"
     if collections.exists(spare):
         finish_rewriting(collections, [spare])

@@ -17,7 +17,7 @@ from embcompat.errors import InputError, StoreError
 from embcompat.similarities import Similarity
 from embcompat.stores.collections.backend import Collections
 from embcompat.stores.collections.records import UNKNOWN, Provenance, Record
-from embcompat.stores.collections.rewriting import rewrite
+from embcompat.stores.collections.rewriting import rewrite_shrunk
 from embcompat.stores.milvus.connection import Milvus
 from embcompat.stores.milvus.schema import METRICS, PROVENANCE, create_like, partitions
 from embcompat.stores.milvus.values import entry_of, literal, provenance
@@ -154,11 +154,7 @@ class MilvusCollections(Collections):
         if not records:
             return
         present = {record.id: record for record in self.read(name, [record.id for record in records])}
-        shrunk = [record for record in records if record.id in present and _shrinks(present[record.id], record)]
-        if shrunk:
-            rewrite(self, name, shrunk)
-            written = {record.id for record in shrunk}
-            records = [record for record in records if record.id not in written]
+        records = rewrite_shrunk(self, name, records, present, _shrinks)
         ids = [record.id for record in records]
         groups: dict[str, list[dict[str, Any]]] = {}
         key_name = self._key(name)
