@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self, final
 
 import numpy as np
@@ -161,24 +161,23 @@ def choose_penalty(sums: GramSums, held_out: GramSums) -> float:
     Raises:
         InputError: If there are no held-out pairs.
     """
-    return least_error(
-        PENALTIES, [held_out.squared_error(*solve_ridge(sums, penalty)) for penalty in PENALTIES if held_out.count]
-    )
+    return least_error(PENALTIES, lambda penalty: held_out.squared_error(*solve_ridge(sums, penalty)), held_out.count)
 
 
-def least_error(penalties: Sequence[float], errors: Sequence[float]) -> float:
+def least_error(penalties: Sequence[float], error: Callable[[float], float], held_out: int) -> float:
     """Return the penalty with the least held-out error; the first of several.
 
     Args:
-        penalties: What was tried.
-        errors: The error of each on held-out pairs; none where there were no held-out pairs.
+        penalties: The penalties to try.
+        error: Returns the error of a penalty on the held-out pairs.
+        held_out: Number of held-out pairs.
 
     Raises:
-        InputError: If there are no errors.
+        InputError: If there are no held-out pairs.
     """
-    if not errors:
+    if not held_out:
         raise InputError("choosing a penalty needs held-out pairs. Got none. Pass some, or pass penalty=….")
-    return penalties[int(np.argmin(errors))]
+    return min(penalties, key=error)
 
 
 def fit_affine(

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import JsonValue
 
-from embcompat.aligners.affine import AffineAligner, choose_penalty, fit_affine, least_error
+from embcompat.aligners.affine import AffineAligner, fit_affine, least_error
 from embcompat.aligners.base import Config, State, check_source
-from embcompat.aligners.sums import Float64, GramSums
+from embcompat.aligners.sums import Float64
 from embcompat.embeddings import PairedEmbeddings, normalize_rows, stack_pairs
 from embcompat.errors import InputError
 
@@ -164,14 +164,13 @@ def fit_kernel(
     """
     if landmarks < 1 or (penalty is not None and penalty < 0):
         raise InputError(f"landmarks must be 1 or more and penalty 0 or more. Got {landmarks} and {penalty}.")
-    linear = fit_affine(train, validation)
+    equations = _Equations.of(train, fit_affine(train, validation), landmarks, seed)
     if penalty is None:
-        penalty = _choose_kernel_penalty(_Equations.of(train, linear, landmarks, seed), validation)
+        penalty = least_error(PENALTIES, lambda value: _error(equations.solve(value), validation), len(validation))
     if refit:
-        sums, held_out = (GramSums.of([(part.source.vectors, part.target.vectors)]) for part in (train, validation))
-        train = stack_pairs(train, validation)
-        linear = fit_affine(train, validation, penalty=choose_penalty(sums, held_out))
-    return _Equations.of(train, linear, landmarks, seed).solve(penalty)
+        linear = fit_affine(train, validation, refit=True)
+        equations = _Equations.of(stack_pairs(train, validation), linear, landmarks, seed)
+    return equations.solve(penalty)
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,12 +228,10 @@ class _Equations:
         )
 
 
-def _choose_kernel_penalty(equations: _Equations, validation: PairedEmbeddings) -> float:
-    def error(penalty: float) -> float:
-        output = equations.solve(penalty).transform(validation.source.vectors)
-        return float(np.mean(np.sum((output - validation.target.vectors).astype(np.float64) ** 2, axis=1)))
-
-    return least_error(PENALTIES, [error(penalty) for penalty in PENALTIES if len(validation)])
+def _error(aligner: KernelAligner, pairs: PairedEmbeddings) -> float:
+    """Return the mean squared error of the output."""
+    residual = aligner.transform(pairs.source.vectors) - pairs.target.vectors
+    return float(np.mean(np.sum(residual.astype(np.float64) ** 2, axis=1)))
 
 
 def _similarities(units: NDArray[Any], landmarks: NDArray[Any], bandwidth: float) -> NDArray[Any]:

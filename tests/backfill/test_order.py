@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from embcompat.backfill import SCORERS, Backlog, HeldOut, backfill_order
+from embcompat.backfill.curves.recommend import mixtures, take_turns
 from embcompat.backfill.order import available_orders, order_rows, pseudo_classes, score_rows, standardize
-from embcompat.backfill.recommend import mixtures, take_turns
 from embcompat.backfill.residuals import predict_errors
 from embcompat.embeddings import Embeddings, PairSplit
 from embcompat.errors import InputError, MissingExtraError, UnknownNameError

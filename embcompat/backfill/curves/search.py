@@ -10,8 +10,17 @@ from numpy.typing import NDArray
 
 from embcompat.backfill.backlog import Backlog
 from embcompat.backfill.curves.measured import Float64, Measured, Replicated
+from embcompat.backfill.curves.recommend import (
+    UNCALIBRATED,
+    Scale,
+    Turns,
+    choose_mixture,
+    choose_scale,
+    draw_names,
+    mixtures,
+    plan_turns,
+)
 from embcompat.backfill.order import score_rows
-from embcompat.backfill.recommend import Turns, choose_mixture, draw_names, mixtures, plan_turns
 from embcompat.embeddings import Embeddings
 from embcompat.evaluation.bootstrap import REPLICATES
 from embcompat.evaluation.retrieval.evaluate import held_out_relevance
@@ -28,8 +37,6 @@ MOST_QUERIES = 2_000
 
 _BLOCK_SCORES = 8_388_608
 """Scores of one matrix product: 32 MiB."""
-
-_Scale = tuple[float, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +96,7 @@ class SearchTask:
             replicate(self._line(self.new_queries, new, relevance)[np.newaxis], resampled),
             status_quo,
             weights,
-            float(np.mean([scales[part] != (1.0, 0.0) for part in fold])),
+            float(np.mean([scales[part] != UNCALIBRATED for part in fold])),
             len(relevance),
         )
 
@@ -116,7 +123,7 @@ class _MixedSearch:
         self._depth = parse_metric(task.metric)[1] or len(new)
 
     def run(
-        self, turns: Sequence[Mapping[str, Turns]], fold: NDArray[np.intp], scales: Sequence[_Scale]
+        self, turns: Sequence[Mapping[str, Turns]], fold: NDArray[np.intp], scales: Sequence[Scale]
     ) -> dict[str, Float64]:
         """Return the metric (steps, q) of each order; each query uses the turns and the scale of its fold."""
         names = list(turns[0])
@@ -133,7 +140,7 @@ class _MixedSearch:
         return dict(zip(names, values, strict=True))
 
     def _block_ranks(
-        self, block: Relevance, turns: Sequence[Turns], fold: NDArray[np.intp], scales: Sequence[_Scale]
+        self, block: Relevance, turns: Sequence[Turns], fold: NDArray[np.intp], scales: Sequence[Scale]
     ) -> NDArray[np.int64]:
         """Return the ranks of the relevant items: (orders, steps, nnz)."""
         native, converted = self._scores(block, np.array([scales[part] for part in fold], dtype=np.float32))
@@ -223,23 +230,22 @@ def _at_most(relevance: Relevance, count: int, *, seed: int) -> Relevance:
 
 def _choose_scales(
     search: _MixedSearch, backlog: Backlog, native: NDArray[np.bool_], fold: NDArray[np.intp]
-) -> list[_Scale]:
+) -> list[Scale]:
     """Return the scale of each fold: the calibration where it helps the random orders on the other folds."""
-    plain = (1.0, 0.0)
     if backlog.held_out is None:
-        return [plain] * FOLDS
+        return [UNCALIBRATED] * FOLDS
     turns = [plan_turns({}, native, steps=search.steps, mixed=False, seed=backlog.seed)] * FOLDS
     calibration = backlog.held_out.calibrate()
     values = [
-        np.mean(list(search.run(turns, fold, [scale] * FOLDS).values()), axis=0) for scale in (plain, calibration)
+        np.mean(list(search.run(turns, fold, [scale] * FOLDS).values()), axis=0)
+        for scale in (calibration, UNCALIBRATED)
     ]
-    chosen = []
+    scales = []
     for part in range(FOLDS):
         others = fold != part
         resampled = resample(int(others.sum()), seed=backlog.seed)
-        uncalibrated, calibrated = (replicate(each[:, others], resampled) for each in values)
-        chosen.append(calibration if calibrated.auc_over(uncalibrated).low > 0 else plain)
-    return chosen
+        scales.append(choose_scale(calibration, *(replicate(each[:, others], resampled) for each in values)))
+    return scales
 
 
 def _cross_fit(

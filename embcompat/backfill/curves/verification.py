@@ -10,8 +10,17 @@ from numpy.typing import NDArray
 
 from embcompat.backfill.backlog import Backlog
 from embcompat.backfill.curves.measured import Float64, Measured, Replicated
+from embcompat.backfill.curves.recommend import (
+    UNCALIBRATED,
+    Scale,
+    Turns,
+    choose_mixture,
+    choose_scale,
+    draw_names,
+    mixtures,
+    plan_turns,
+)
 from embcompat.backfill.order import score_rows
-from embcompat.backfill.recommend import Turns, choose_mixture, draw_names, mixtures, plan_turns
 from embcompat.embeddings import Embeddings
 from embcompat.errors import InputError
 from embcompat.evaluation.verification.bootstrap import SubjectDraws, draw_subjects
@@ -25,8 +34,6 @@ REPLICATES = 200
 
 _TAIL = 6.0
 """Impostor pairs that are kept of each side, as a multiple of the false accepts that are allowed [ours]."""
-
-_Scale = tuple[float, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +94,7 @@ class VerificationTask:
             Replicated(full.values[-1:], full.replicates[:, -1:]),
             parts[1].status_quo(backlog.old),
             weights.get(chosen or "", {}),
-            float(scale != (1.0, 0.0)),
+            float(scale != UNCALIBRATED),
             int(np.count_nonzero(parts[1].native.rows_of_subjects()[0])),
         )
 
@@ -120,7 +127,7 @@ class _People:
         )
         return 1 - frr_at_far(pairs, self.far).frr
 
-    def measure(self, scale: _Scale, turns: dict[str, Turns], steps: int) -> dict[str, Replicated]:
+    def measure(self, scale: Scale, turns: dict[str, Turns], steps: int) -> dict[str, Replicated]:
         """Return the curve of each order, converted scores being scaled."""
         anchors, positives = genuine_rows(self.native)
         genuine = np.stack(
@@ -175,14 +182,14 @@ class _Tail:
     from_native: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, far: float, native: VerificationPairs, converted: VerificationPairs, scale: _Scale) -> _Tail:
+    def of(cls, far: float, native: VerificationPairs, converted: VerificationPairs, scale: Scale) -> _Tail:
         votes = min(_TAIL * far + 100 / native.impostor_count, 0.9) * native.impostor_votes
         cuts = (
             float(largest_impostors(native, votes).scores[-1]),
             float(largest_impostors(converted, votes).scores[-1]) * scale[0] + scale[1],
         )
         parts = []
-        for pairs, (factor, offset) in ((native, (1.0, 0.0)), (converted, scale)):
+        for pairs, (factor, offset) in ((native, UNCALIBRATED), (converted, scale)):
             tail, rows = impostors_above(pairs, float(np.nextafter((min(cuts) - offset) / factor, -np.inf)))
             parts.append(
                 (tail.scores * factor + offset, tail.anchor_subjects, tail.positive_subjects, tail.votes, rows)
@@ -198,14 +205,14 @@ class _Tail:
         return self.pairs.select(is_native[self.positive_rows] == self.from_native)
 
 
-def _choose_scale(people: _People, backlog: Backlog, turns: dict[str, Turns], steps: int) -> _Scale:
+def _choose_scale(people: _People, backlog: Backlog, turns: dict[str, Turns], steps: int) -> Scale:
     """Return the calibration of converted scores if it helps the random orders, else none."""
     if backlog.held_out is None:
-        return 1.0, 0.0
+        return UNCALIBRATED
     calibration = backlog.held_out.calibrate()
     draws = {name: turns[name] for name in draw_names()}
-    uncalibrated, calibrated = (_random(people.measure(scale, draws, steps)) for scale in ((1.0, 0.0), calibration))
-    return calibration if calibrated.auc_over(uncalibrated).low > 0 else (1.0, 0.0)
+    curves = (_random(people.measure(scale, draws, steps)) for scale in (calibration, UNCALIBRATED))
+    return choose_scale(calibration, *curves)
 
 
 def _random(curves: dict[str, Replicated]) -> Replicated:

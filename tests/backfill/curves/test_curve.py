@@ -9,9 +9,9 @@ import pytest
 from embcompat.aligners import fit_affine
 from embcompat.backfill import BackfillCurve, Backlog, HeldOut, SearchTask, VerificationTask, backfill_curve
 from embcompat.backfill.curves.measured import Replicated
+from embcompat.backfill.curves.recommend import choose_mixture
 from embcompat.backfill.curves.search import mixed_ranks
 from embcompat.backfill.curves.verification import _People
-from embcompat.backfill.recommend import choose_mixture
 from embcompat.embeddings import Embeddings, PairedEmbeddings, split_pairs
 from embcompat.errors import InputError, UnknownNameError
 from embcompat.evaluation.retrieval.metrics import metric_per_query
@@ -74,8 +74,8 @@ def test_a_point_is_what_a_search_of_the_mixed_gallery_gives(world: Made, metric
     task = search_task(world, metric=metric)
     plain = replace(backlog, held_out=None)
     curve = backfill_curve(plain, new, task, native_ids=native_ids, orders=["class_mean"], steps=3)
+    from embcompat.backfill.curves.recommend import take_turns
     from embcompat.backfill.order import score_rows
-    from embcompat.backfill.recommend import take_turns
 
     native = np.isin(new.ids.astype(str), sorted(native_ids))
     turns = take_turns(score_rows("class_mean", plain), native, steps=3, seed=0)

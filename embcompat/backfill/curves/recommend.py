@@ -1,4 +1,4 @@
-"""The orders that a curve tries, when each row has its turn, and which mixture of orders is recommended."""
+"""What a curve tries: orders, when each row has its turn; what it chooses: a mixture of orders, a scale of scores."""
 
 from __future__ import annotations
 
@@ -13,6 +13,12 @@ from embcompat.backfill.order import order_rows, standardize
 
 Turns = NDArray[np.int16]
 """For each row, the number of the first fraction at which it is native."""
+
+Scale = tuple[float, float]
+"""Factor and offset of scores against converted rows."""
+
+UNCALIBRATED: Scale = (1.0, 0.0)
+"""The scale that changes nothing."""
 
 DRAWS = 5
 """Random orders whose mean is the curve of ``random`` [ours]."""
@@ -45,6 +51,17 @@ def choose_mixture(curves: Mapping[str, Replicated], random: Replicated) -> str 
         return None
     best = max(curves, key=lambda name: curves[name].values.mean())
     return best if curves[best].auc_over(random).low > 0 else None
+
+
+def choose_scale(calibration: Scale, calibrated: Replicated, uncalibrated: Replicated) -> Scale:
+    """Return the calibration if the paired interval of what it adds to the area lies above zero, else `UNCALIBRATED`.
+
+    Args:
+        calibration: The scale under trial.
+        calibrated: The curve of random orders with it, on data that nothing is reported on.
+        uncalibrated: The same without it.
+    """
+    return calibration if calibrated.auc_over(uncalibrated).low > 0 else UNCALIBRATED
 
 
 def plan_turns(
