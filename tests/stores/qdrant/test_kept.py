@@ -242,3 +242,20 @@ def test_a_rollback_and_another_cutover_keep_every_point(tmp_path: Path, aligner
             step(aligner, store)
         assert list(sweep(aligner, store)) == []
     assert application.do(lambda client: client.count("live")).count == 30
+
+
+def test_a_rollback_brings_changes_of_other_vectors_back(tmp_path: Path, aligner: OnnxAligner) -> None:
+    application = Application(tmp_path, {"title": EUCLID, "body": EUCLID})
+    old, new = (application.vectors[row].tolist() for row in (1, 2))
+    with application.opened("title") as store:
+        run_migration(aligner, store)
+        cut_over(aligner, store)
+    changed = models.PointVectors(id=1, vector={"body": new})
+    application.do(lambda client: client.update_vectors("live", [changed]))
+    application.do(lambda client: client.delete_vectors("live", ["body"], points=[3]))
+    with application.opened("title") as store:
+        assert roll_back(aligner, store) == 0
+    points = application.do(lambda client: client.retrieve("live", [1, 3], with_vectors=True))
+    vectors = {point.id: point.vector for point in points}
+    assert vectors[1] == {"title": old, "body": new}
+    assert list(vectors[3]) == ["title"]

@@ -136,3 +136,24 @@ def test_points_of_the_moment_of_a_rollback(
     assert roll_back(aligner, store) == 1
     changed = {2: "moment", 3: "after", 4: "before", 6: "again", 30: "new"}
     assert notes(client) == {key: f"note {key}" for key in range(ROWS) if key not in (1, 5)} | changed
+
+
+def test_points_written_to_the_old_collection_by_its_own_name_survive_a_rollback(
+    store: GalleryStore, client: Any, aligner: OnnxAligner
+) -> None:
+    run_migration(aligner, store)
+    cut_over(aligner, store)
+    put(client, "docs", 40, "by its own name")
+    put(client, "docs", 3, "by its own name")
+    for collection, dim in (("docs", DIM), ("live", aligner.artifact.target.dim)):  # written to both
+        put(client, collection, 4, "both", dim)
+    put(client, "live", 5, "replaced", aligner.artifact.target.dim)
+    delete(client, 6)
+    assert sorted(key for key in sweep(aligner, store) if key != "5") == ["3", "4", "40"]
+    vectors = {point.id: point.vector for point in client.scroll("docs", limit=99, with_vectors=True)[0]}
+    assert roll_back(aligner, store) == 1  # 5, whose old vector is of what it was
+    after = {point.id: point.vector for point in client.scroll("docs", limit=99, with_vectors=True)[0]}
+    assert {key: after[key] for key in (3, 4, 40)} == {key: vectors[key] for key in (3, 4, 40)}
+    changed = {3: "by its own name", 4: "both", 5: "replaced", 40: "by its own name"}
+    assert notes(client) == {key: f"note {key}" for key in range(ROWS) if key != 6} | changed
+    assert [collection.name for collection in client.get_collections().collections if "__ids" in collection.name] == []

@@ -17,7 +17,14 @@ from qdrant_client import models
 
 from embcompat.errors import InputError, StoreError
 from embcompat.spaces import Similarity, SpaceVersion
-from embcompat.stores.qdrant.collection.notes import are_noted, forget_ids, note_ids, note_name
+from embcompat.stores.qdrant.collection.notes import (
+    begin_note,
+    forget_ids,
+    is_settled,
+    note_ids,
+    note_name,
+    settle_note,
+)
 from embcompat.stores.qdrant.collection.sides import Return, Sides
 from embcompat.stores.qdrant.configuration import (
     DISTANCES,
@@ -184,17 +191,17 @@ class CollectionGallery(QdrantGallery):
         sides = self._sides(job)
         sides.bring_over(in_service=False)
         copy_payload_indexes(self._client, sides.source, sides.target)
-        note_ids(self._client, sides.target)
+        begin_note(self._client, sides.target, text=job.text_column)
         move_alias(self._client, self._name, sides.target)
 
     def _settle(self, job: Job) -> None:
         """Bring over late points without a vector, and those that cannot be converted."""
         sides = self._sides(job)
         sides.bring_over(in_service=True)
-        forget_ids(self._client, sides.target)
+        settle_note(self._client, sides.target)
 
     def _unsettled(self, job: Job) -> bool:
-        return are_noted(self._client, self._target(job))
+        return not is_settled(self._client, self._target(job))
 
     def _rollback(self, job: Job) -> int:
         """Point the alias back; what changed since the cutover follows, without new vectors."""
@@ -207,7 +214,7 @@ class CollectionGallery(QdrantGallery):
         return past.without
 
     def leftovers(self, job: Job) -> list[str]:
-        """Return the target collection, and the note of its ids where a switch was interrupted."""
+        """Return the target collection, and the note of its ids where a rollback was interrupted."""
         names = [self._target(job), note_name(self._target(job))]
         return [f"collection {name}" for name in names if self._client.collection_exists(name)]
 
@@ -224,6 +231,7 @@ class CollectionGallery(QdrantGallery):
                 f"{self.url}: the old collection {source!r} is still served by the alias {', '.join(others)}. Move or "
                 "delete that alias first. Nothing was deleted."
             )
+        forget_ids(self._client, self._target(job))
         self._client.delete_collection(source)
 
     def late_rows(self, job: Job) -> Iterator[Rows]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from qdrant_client import QdrantClient, models
 
 from embcompat.spaces import SpaceVersion
-from embcompat.stores.qdrant.collection.notes import noted
+from embcompat.stores.qdrant.collection.notes import forget_points, noted, noted_text
 from embcompat.stores.qdrant.points import (
     PAGE_ROWS,
     PAYLOAD_KEY,
@@ -37,12 +37,12 @@ class Return:
     Attributes:
         without: Points with a new vector that have no old one.
         copied: Points that were copied, because they came in or got another vector.
-        payloads: The payloads that were changed.
+        changed: Digest of what the application has changed of each point beside the vector, by id.
     """
 
     without: int = 0
     copied: set[PointId] = field(default_factory=set)
-    payloads: dict[PointId, dict[str, Any]] = field(default_factory=dict)
+    changed: dict[PointId, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -215,37 +215,63 @@ class Sides:
         for points in pages(self.client, self.source, PAGE_ROWS, with_payload=False):
             there = self._look_up(self.target, points)
             missing = [point.id for point in points if point.id not in there]
-            self._delete(self.source, sorted(noted(self.client, self.target, missing), key=str))
-        past.without = 0
+            deleted = list(noted(self.client, self.target, missing)) if missing else []
+            self._delete(self.source, deleted)
+            forget_points(self.client, self.target, deleted)
+        past.without, text = 0, noted_text(self.client, self.target)
         for points in pages(self.client, self.target, PAGE_ROWS, with_payload=True, with_vectors=True):
             there = self._look_up(self.source, points)
             native = {point.id for point in points if "source" not in provenance_of(point)}
-            stale = {point.id for point in points if point.id in native and self.vector in vectors_of(point)}
-            past.without += len(stale)
+            lacking = self._without_old(points, there, native, text)
+            past.without += len(lacking)
             absent = {point.id for point in points if point.id not in there}
-            copies = (absent & native) - past.copied if in_service else absent | stale
+            copies = (absent & native) - past.copied if in_service else absent | lacking
             self._copy(sorted(copies, key=str), self.target, self.source)
             past.copied |= copies
             for point in points:
-                if point.id in there and self._is_changed(point, there[point.id], past, in_service=in_service):
-                    self.client.overwrite_payload(self.source, payload_of(point), points=[point.id], wait=True)
+                if point.id in there and point.id not in copies:
+                    self._bring_change(point, there[point.id], past, in_service=in_service)
 
-    def _is_changed(self, point: Point, old: Point, past: Return, *, in_service: bool) -> bool:
-        """Return whether the payload of a point waits to be brought back, and note what it is now."""
-        payload, current = payload_of(point), payload_of(old)
-        if payload == current:
-            return False
-        if in_service and point.id in past.payloads:
-            untouched = current == past.payloads[point.id]
-        else:
-            untouched = not in_service or rest_digest(old, self.vector) == provenance_of(point).get("rest")
-        past.payloads[point.id] = payload
-        return untouched
+    def _without_old(
+        self, points: Sequence[Point], there: Mapping[PointId, Point], native: Collection[PointId], text: str | None
+    ) -> set[PointId]:
+        """Return ids of native points with a new vector whose old vector is not there, or not theirs any more.
+
+        An old vector that an application has written since the switch, by the old collection's own name, is theirs.
+        """
+        new = [point.id for point in points if point.id in native and self.vector in vectors_of(point)]
+        old = [there[identifier] for identifier in new if identifier in there]
+        old = [point for point in old if self.vector in vectors_of(point)]
+        digests = rows_of(old, [0] * len(old), self.vector, text).digests().tolist() if old else []
+        recorded = noted(self.client, self.target, new) if new else {}
+        current = {
+            point.id
+            for point, digest in zip(old, digests, strict=True)
+            if recorded.get(point.id) is not None and recorded[point.id] != digest
+        }
+        return set(new) - current
+
+    def _bring_change(self, point: Point, old: Point, past: Return, *, in_service: bool) -> None:
+        """Bring the payload and the other vectors of a point back, if the application has changed them."""
+        digest, known = rest_digest(point, self.vector), past.changed.get(point.id, provenance_of(point).get("rest"))
+        if digest == known:
+            return
+        past.changed[point.id] = digest
+        current = rest_digest(old, self.vector)
+        if digest == current or (in_service and current != known):
+            return
+        self.client.overwrite_payload(self.source, payload_of(point), points=[point.id], wait=True)
+        vectors, present = ({k: v for k, v in vectors_of(p).items() if k != self.vector} for p in (point, old))
+        if vectors:
+            entry = models.PointVectors(id=point.id, vector=vectors)
+            self.client.update_vectors(self.source, [entry], wait=True)
+        if gone := sorted(present.keys() - vectors.keys()):
+            self.client.delete_vectors(self.source, gone, points=[point.id], wait=True)
 
     def _unseen(self, points: Sequence[Point], there: Collection[PointId]) -> list[PointId]:
         """Return ids of source points that are not in the target, and were not there before the switch."""
         missing = [point.id for point in points if point.id not in there]
-        earlier = noted(self.client, self.target, missing) if missing else set()
+        earlier = noted(self.client, self.target, missing) if missing else {}
         return [identifier for identifier in missing if identifier not in earlier]
 
     def _look_up(self, collection: str, points: Sequence[Point]) -> dict[PointId, Point]:
