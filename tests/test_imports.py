@@ -20,8 +20,9 @@ def test_import_embcompat_is_light() -> None:
     assert not loaded_by("import embcompat") & HEAVY
 
 
-def test_help_is_light() -> None:
-    code = "sys.argv = ['embcompat', '--help']\nfrom embcompat.cli import main\ntry:\n main()\nexcept SystemExit: pass"
+@pytest.mark.parametrize("words", [["--help"], ["fit", "--help"], ["migrate", "run", "--help"]])
+def test_help_is_light(words: list[str]) -> None:
+    code = f"sys.argv = {['embcompat', *words]}\nfrom embcompat.cli import main\ntry:\n main()\nexcept SystemExit: pass"
     assert not loaded_by(code) & {*HEAVY, "numpy", "pydantic"}
 
 

@@ -36,6 +36,8 @@ def _label(params: list[Any]) -> list[Any]:
             param.metavar = str(param.name).upper()
         elif isinstance(param, TyperOption) and param.is_bool_flag:
             param.metavar = ""
+            if not param.expose_value:  # --help and the like: no function gets their value, and typer would load
+                param.default = False  # pydantic, a third of the time of a help page, to convert None
     return params
 
 

@@ -8,18 +8,6 @@ from contextlib import contextmanager
 from threading import Event, Thread
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    SpinnerColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
 
 from embcompat.cli.console import messages
 from embcompat.durations import format_duration
@@ -54,22 +42,11 @@ def track(description: str, total: int | None, *, unit: str = "rows") -> Iterato
     if not console.is_terminal:
         yield _plain_lines(description, total, unit, console)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(unit), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    from embcompat.cli.bars import counted_bar
+
+    with counted_bar(lambda rate: format_rate(rate, unit), console) as progress:
         task = progress.add_task(description, total=total)
         yield lambda count: progress.advance(task, count)
-
-
-class _Rate(ProgressColumn):
-    """Units a second."""
-
-    def __init__(self, unit: str) -> None:
-        super().__init__()
-        self._unit = unit
-
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text("" if not speed else format_rate(speed, self._unit), style="dim")
 
 
 def format_rate(rate: float, unit: str) -> str:
@@ -123,8 +100,9 @@ def show_step(description: str, status: Callable[[], str | None] = lambda: None)
         with _repeating(print_line, SIGN_OF_LIFE_SECONDS):
             yield
         return
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    from embcompat.cli.bars import spinner
+
+    with spinner(console) as progress:
         task = progress.add_task(description, total=None)
 
         def show_state() -> None:

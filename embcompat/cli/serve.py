@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +13,8 @@ from embcompat.cli.inputs.options import ExtractorOptions, ModelPath
 from embcompat.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
+    import socket
+
     import uvicorn
 
     from embcompat.gateway import Upstream
@@ -96,6 +97,8 @@ def listen(config: uvicorn.Config) -> socket.socket:
 
     asyncio sets this only for sockets that it opens itself; without it an answer waits 40 ms for an acknowledgement.
     """
+    import socket
+
     listener = config.bind_socket()
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -148,6 +147,8 @@ def _open(gallery: str, sample: int, reading: Reading, space: SpaceVersion | Non
 
 
 def _write_rows(report: DoctorReport, opened: Gallery, target: Path) -> None:
+    import csv
+
     with target.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(["row", "id", "finding", "severity"])

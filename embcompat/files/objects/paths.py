@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -187,24 +186,21 @@ class ObjectPath:
     def upload(self, file: Path, headers: Mapping[str, str] | None = None) -> None:
         """Write a file as this object, which is seen only when it is complete.
 
-        pyarrow completes an upload even where the stream is left by an exception, so all of it runs in a thread of its
-        own, which no interrupt reaches.
-
         Raises:
             StoreError: If it cannot be written.
         """
-        with self.failures("write"), ThreadPoolExecutor(1, "upload") as pool:
+        with self.failures("write"):
             system, path = self._opened()
-            pool.submit(_send, system, path, slices_of(file), headers).result()
+            _send_whole(system, path, slices_of(file), headers)
             size = system.get_file_info(path).size
         if size != (expected := file.stat().st_size):
             raise StoreError(f"{self} must have {expected} bytes. Got {size}. Another process wrote it, too.")
 
     def write_bytes(self, data: bytes) -> None:
         """Write the object; it is seen only when it is complete."""
-        with self.failures("write"), ThreadPoolExecutor(1, "upload") as pool:
+        with self.failures("write"):
             system, path = self._opened()
-            pool.submit(_send, system, path, iter([data]), None).result()
+            _send_whole(system, path, iter([data]), None)
 
     def unlink(self) -> None:
         """Delete the object; none being there is as good."""
@@ -254,10 +250,18 @@ def slices_of(file: Path) -> Iterator[memoryview]:
             yield memoryview(piece)
 
 
-def _send(system: Any, path: str, pieces: Iterator[Any], headers: Mapping[str, str] | None) -> None:
+def _send_whole(system: Any, path: str, blocks: Iterator[Any], headers: Mapping[str, str] | None) -> None:
+    """Send an object in a thread, which no interrupt reaches: left by an exception, pyarrow completes the upload."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1, "upload") as pool:
+        pool.submit(_send, system, path, blocks, headers).result()
+
+
+def _send(system: Any, path: str, blocks: Iterator[Any], headers: Mapping[str, str] | None) -> None:
     with system.open_output_stream(path, metadata=dict(headers) if headers else None) as stream:
-        for piece in pieces:
-            stream.write(piece)
+        for block in blocks:
+            stream.write(block)
             stream.flush()
 
 
