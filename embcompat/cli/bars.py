@@ -1,4 +1,4 @@
-"""The bars of a terminal; a module of its own, because most commands show none and rich.progress takes long to import."""
+"""The bars of a terminal, apart from the rest because rich.progress takes long to import."""
 
 from __future__ import annotations
 
