@@ -48,10 +48,11 @@ def main() -> None:
     runs = {name: partial(run, code) for name, code in COMMANDS.items()}
     alternate(runs, repeats=1)  # bytecode and the disk's cache
     seconds = alternate(runs, repeats=1 if options.smoke else options.repeats)
+    numpy = "import numpy"
     lines = [
-        line_at_most(name, "python -c 'import numpy'", median_ratio(seconds, name, "import numpy"), AIMS.get(name, 4.0), seconds)
+        line_at_most(name, f"python -c '{numpy}'", median_ratio(seconds, name, numpy), AIMS.get(name, 4.0), seconds)
         for name in COMMANDS
-        if name != "import numpy"
+        if name != numpy
     ]
     write_results({"machine": describe("typer"), "smoke": options.smoke, "lines": lines}, options.out)
 
