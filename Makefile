@@ -24,8 +24,10 @@ $(VENV)/.docs: $(PROJECTS) | $(BIN)/python
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]'
 	@touch $@
 
-$(VENV)/.dist: $(PROJECTS) | $(BIN)/python
-	$(BIN)/python -m pip install -q -c constraints.txt 'build>=1.2' 'twine>=6' 'cyclonedx-bom>=7'
+# In an environment of its own: cyclonedx-bom brings rfc3987-syntax, with which every import of jsonschema takes seconds.
+$(VENV)/dist: $(PROJECTS)
+	$(PYTHON) -m venv $@
+	$@/bin/python -m pip install -q -c constraints.txt 'build>=1.2' 'twine>=6' 'cyclonedx-bom>=7'
 	@touch $@
 
 demo: $(VENV)/.demo  ## Upgrade a real text search, end to end, and write demo-out/report.html
@@ -58,8 +60,8 @@ docs: $(VENV)/.docs  ## Build the documentation into docs/_site; a warning is an
 	$(BIN)/python docs/make_project_pages.py
 	$(BIN)/zensical build --strict --clean
 
-dist: $(VENV)/.dist  ## Build every sdist and wheel, reproducibly, into dist/, check them, and list what they bring
-	.ci/dist $(BIN)/python
+dist: $(VENV)/dist  ## Build every sdist and wheel, reproducibly, into dist/, check them, and list what they bring
+	.ci/dist $(VENV)/dist/bin/python
 
 clean:  ## Remove what was built, and the virtual environment
 	rm -rf $(VENV) build dist demo-out docs/_site .cache

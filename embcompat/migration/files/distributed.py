@@ -1,4 +1,4 @@
-"""Past one machine: a folder of Parquet files on Ray Data, one task a file.
+"""Past one machine: a folder of Parquet files on Ray, one task a file.
 
 `embcompat.migration.convert_file` converts every file, so a file appears only when it is complete and checked, and a
 worker that dies leaves at worst hidden parts from which the next one resumes. The metadata of a finished file names the
@@ -12,9 +12,11 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import JsonValue
 
@@ -29,10 +31,12 @@ from embcompat.files.patterns import folder_of
 from embcompat.files.reading.opening import file_identity, open_vectors
 from embcompat.files.reading.parquet import open_parquet
 from embcompat.files.writing.pieces import PROVENANCE_KEY
-from embcompat.migration.files.convert import convert_file
+from embcompat.migration.files.convert import ConversionReport, convert_file
 from embcompat.migration.files.folders import list_parquet, make_folders, require_apart
 from embcompat.progress import ProgressFactory, silent
 from embcompat.spaces import SpaceVersion
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ def convert_dataset(
     force: bool = False,
     progress: ProgressFactory | None = None,
 ) -> DatasetReport:
-    """Convert every Parquet file of a folder, on Ray workers with one thread each.
+    """Convert every Parquet file of a folder on Ray, one thread for each file.
 
     A Ray cluster that the program has joined is used; otherwise one is started on this machine. The artifact and both
     folders must be at the same path on every machine. Run it again after an interruption, or when files were added: it
@@ -90,7 +94,7 @@ def convert_dataset(
         artifact_path: The artifact.
         source: Folder of ``.parquet`` files, in sub-folders too, or a pattern that names them; also in an object store.
         target: Folder to write files of the same names to; created if it does not exist.
-        workers: Number of workers.
+        workers: Number of files to work on at a time.
         space: The space of the files, if they do not name it.
         columns: The columns of ids, vectors and so on, if their names do not tell.
         batch_size: As in `convert_file`.
@@ -112,14 +116,19 @@ def convert_dataset(
     todo = [file for file in files if not _is_finished(folder / file, target / file, artifact)]
     make_folders([target / file for file in todo])
     options = {"batch_size": batch_size, "threads": 1, "overwrite": True, "force": True}
-    tasks = [{"source": str(folder / file), "target": str(target / file)} for file in todo]
+    tasks = [
+        (artifact.path.resolve(), str(folder / file), str(target / file), {"space": space, "columns": columns}, options)
+        for file in todo
+    ]
     errors, converted, worst = [], 0, 0.0
     with (progress or silent)(len(todo)) as advance:
-        for row in _on_workers(_FileConverter, (str(artifact_path), space, columns, options), tasks, workers):
+        for report in _on_workers(_convert, tasks, workers):
             advance(1)
-            converted += row["rows"]
-            worst = max(worst, row["sample_error"])
-            errors += [row["error"]] if row["error"] else []
+            if isinstance(report, str):
+                errors.append(report)
+                continue
+            converted += report.rows - report.resumed_rows
+            worst = max(worst, report.sample_error)
     missing = [str(file) for file in files if not _is_finished(folder / file, target / file, artifact)]
     if missing:
         reason = f" The first reason: {errors[0]}" if errors else ""
@@ -151,7 +160,7 @@ def sum_dataset(
     Args:
         source: Folder of ``.parquet`` files of source vectors.
         target: Folder of ``.parquet`` files of target vectors.
-        workers: Number of workers.
+        workers: Number of files to work on at a time.
         validation: Fraction of the pairs to hold out.
         seed: Seed of the choice.
 
@@ -167,37 +176,19 @@ def sum_dataset(
     files, counterparts = [folder_of(source) / name for name in names], [target / name for name in names]
     if absent := [path for path in counterparts if not path.is_file()]:
         raise InputError(f"every file of {source} must have a counterpart in {target}. Missing: {absent[0].name}.")
-    tasks = [{"source": str(one), "target": str(other)} for one, other in zip(files, counterparts, strict=True)]
+    tasks = [(str(one), str(other), validation, seed) for one, other in zip(files, counterparts, strict=True)]
     total: tuple[GramSums, GramSums] | None = None
-    for row in _on_workers(_PairSummer, (validation, seed), tasks, workers):
-        if row["error"]:
-            raise InputError(row["error"])
+    for parts in _on_workers(_sum, tasks, workers):
+        if isinstance(parts, str):
+            raise InputError(parts)
         if total is None:
-            total = row["sums"]
+            total = deepcopy(parts)  # arrays that Ray hands over are read-only
             continue
-        for sums, part in zip(total, row["sums"], strict=True):
+        for sums, part in zip(total, parts, strict=True):
             sums.merge(part)
     if total is None:
         raise InputError(f"{source} holds no .parquet files.")
     return total
-
-
-class _FileConverter:
-    """Converts files; one is made in every worker."""
-
-    def __init__(
-        self, artifact_path: str, space: SpaceVersion | None, columns: Columns, options: dict[str, Any]
-    ) -> None:
-        self._artifact, self._options = read_artifact(artifact_path), options
-        self._space, self._columns = space, columns
-
-    def __call__(self, task: dict[str, Any]) -> dict[str, Any]:
-        try:
-            file = open_vectors(task["source"], space=self._space, columns=self._columns)
-            report = convert_file(self._artifact, file, task["target"], **self._options)
-        except EmbcompatError as error:
-            return {"rows": 0, "sample_error": 0.0, "error": f"{task['source']}: {error}"}
-        return {"rows": report.rows - report.resumed_rows, "sample_error": report.sample_error, "error": ""}
 
 
 def _files(path: Location, workers: int) -> list[PurePath]:
@@ -206,18 +197,22 @@ def _files(path: Location, workers: int) -> list[PurePath]:
     return list_parquet(path)
 
 
-class _PairSummer:
-    """Sums over pairs of files; one is made in every worker."""
+def _convert(
+    artifact_path: Path, source: str, target: str, reading: dict[str, Any], options: dict[str, Any]
+) -> ConversionReport | str:
+    """Convert one file on a worker, and return the report, or what is wrong with the file."""
+    try:
+        return convert_file(read_artifact(artifact_path), open_vectors(source, **reading), target, **options)
+    except EmbcompatError as error:
+        return f"{source}: {error}"
 
-    def __init__(self, validation: float, seed: int) -> None:
-        self._validation, self._seed = validation, seed
 
-    def __call__(self, task: dict[str, Any]) -> dict[str, Any]:
-        try:
-            sums = stream_sums(task["source"], task["target"], validation=self._validation, seed=self._seed)
-        except EmbcompatError as error:
-            return {"sums": None, "error": str(error)}
-        return {"sums": sums, "error": ""}
+def _sum(source: str, target: str, validation: float, seed: int) -> tuple[GramSums, GramSums] | str:
+    """Sum over the pairs of two files on a worker, and return the sums, or what is wrong with the files."""
+    try:
+        return stream_sums(source, target, validation=validation, seed=seed)
+    except EmbcompatError as error:
+        return str(error)
 
 
 def _is_finished(source: Location, target: Location, artifact: Artifact) -> bool:
@@ -230,11 +225,12 @@ def _is_finished(source: Location, target: Location, artifact: Artifact) -> bool
     return same and file.metadata.num_rows == open_parquet(source).metadata.num_rows
 
 
-def _on_workers(
-    kind: Callable[..., Any], arguments: tuple[Any, ...], tasks: list[dict[str, Any]], workers: int
-) -> Iterator[dict[str, Any]]:
-    """Run tasks on Ray actors and yield the results as they come."""
-    if not tasks:
+def _on_workers(task: Callable[..., Result], arguments: list[tuple[Any, ...]], workers: int) -> Iterator[Result]:
+    """Run a task for each tuple of arguments on Ray, as many at a time as workers, and yield the results as they come.
+
+    Ray runs the task of a worker that died on another one.
+    """
+    if not arguments:
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
@@ -245,13 +241,13 @@ def _on_workers(
     if started:
         ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
-        logging.getLogger("ray.data").setLevel(logging.WARNING)
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
-        dataset = ray.data.from_items(tasks, override_num_blocks=len(tasks)).map(
-            kind, fn_constructor_args=arguments, compute=ray.data.ActorPoolStrategy(size=min(workers, len(tasks)))
-        )
-        yield from dataset.iter_rows()
+        remote = ray.remote(num_cpus=1, max_retries=-1)(task)
+        waiting = iter(arguments)
+        running = [remote.remote(*values) for values in islice(waiting, workers)]
+        while running:
+            finished, running = ray.wait(running)
+            running += [remote.remote(*values) for values in islice(waiting, 1)]
+            yield ray.get(finished[0])
     finally:
         if started:
             ray.shutdown()

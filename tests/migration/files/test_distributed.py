@@ -147,7 +147,7 @@ def test_an_aligner_at_chance_level_converts_no_folder_unless_forced(
 
 
 def workers() -> list[int]:
-    """Find the actors of this very process's cluster."""
+    """Find the busy workers of this very process's cluster."""
     result = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -156,7 +156,7 @@ def workers() -> list[int]:
             grandparent = int((Path("/proc") / str(parent) / "stat").read_text().rpartition(")")[2].split()[1])
         except OSError:
             continue
-        if name.startswith("ray::MapWorker") and os.getpid() in (parent, grandparent):
+        if name.startswith("ray::_convert") and os.getpid() in (parent, grandparent):
             result.append(int(folder.name))
     return result
 
