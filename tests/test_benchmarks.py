@@ -21,7 +21,16 @@ FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
         "texts",
         *(
             pytest.param(name, marks=pytest.mark.soak)
-            for name in ("conversion", "fit_streaming", "gateway", "serving", "startup", "training", "verification")
+            for name in (
+                "conversion",
+                "doctor",
+                "fit_streaming",
+                "gateway",
+                "serving",
+                "startup",
+                "training",
+                "verification",
+            )
         ),
     ],
 )
