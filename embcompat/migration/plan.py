@@ -120,7 +120,7 @@ def plan_migration(aligner: OnnxAligner, store: GalleryStore, *, options: RunOpt
     coverage = store.coverage(job)
     missing = coverage.missing if converting else 0
     path = parse_store_url(store.url).path
-    obstacles = list(store.obstacles(job)) if converting else []
+    obstacles = list(store.hindrances(job)) if converting else []
     possible = missing and all(obstacle.acceptable for obstacle in obstacles)
     if possible and (foreign := foreign_obstacle(artifact, store, job)) is not None:
         obstacles.append(foreign)

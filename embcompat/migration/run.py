@@ -120,7 +120,7 @@ def prepare(aligner: OnnxAligner, store: GalleryStore, job: Job, journal: Journa
         )
     require_texts(aligner, store, job)
     check_canary(artifact, aligner.transform_canary)
-    if state.phase == "untouched" and not (job.accept_changes or store.obstacles(job)):
+    if state.phase == "untouched" and not (job.accept_changes or store.hindrances(job)):
         foreign = foreign_obstacle(artifact, store, job)
         if foreign is not None:
             raise MigrationError(f"{store.url} was not converted. {foreign.text}")

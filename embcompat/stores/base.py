@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import ABC
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Final, final
 
 from embcompat.errors import MigrationError, StoreError
 from embcompat.spaces import require_space
 from embcompat.stores.engine import StoreEngine
-from embcompat.stores.values import Finish, Job, Phase, State
+from embcompat.stores.values import Finish, Job, Obstacle, Phase, State, kept_old_side
 
 _SETTLING_PASSES: Final = 20
 """Times that a cutover looks for rows of the moment of the switch [ours]."""
@@ -46,6 +47,16 @@ class GalleryStore(StoreEngine, ABC):
         if state.phase not in phases:
             raise MigrationError(f"{self.url} cannot {to}: the migration is {_PHASES[state.phase]}.")
         return state
+
+    @final
+    def hindrances(self, job: Job) -> list[Obstacle]:
+        """List the obstacles of the store, and an earlier migration whose old side would be out of reach."""
+        artifact = self.state(job).artifact
+        obstacles = self.obstacles(job)
+        if artifact in (None, job.artifact_id):
+            return obstacles
+        earlier = replace(job, artifact_id=artifact)
+        return [*([kept_old_side(earlier)] if self.state(earlier).phase == "cut_over" else []), *obstacles]
 
     @final
     def prepare(self, job: Job) -> bool:
@@ -85,9 +96,13 @@ class GalleryStore(StoreEngine, ABC):
 
         Raises:
             MigrationError: If the target side is not there, or the old side was dropped.
+            SpaceMismatchError: If the vectors in service are of another space by now than the job's source.
             StoreError: If something would not follow the switch; the message lists it.
         """
-        if self.require_phase(job, "prepared", "cut_over", to="be cut over").phase == "prepared":
+        state = self.require_phase(job, "prepared", "cut_over", to="be cut over")
+        if state.phase == "prepared":
+            if state.space is not None:
+                require_space(state.space, job.source, what=self.url)
             self._require_no_obstacles(job)
             self._cutover(job, finish)
         for _ in range(_SETTLING_PASSES):
@@ -176,6 +191,6 @@ class GalleryStore(StoreEngine, ABC):
             )
 
     def _require_no_obstacles(self, job: Job) -> None:
-        hindering = [entry.text for entry in self.obstacles(job) if not (entry.acceptable and job.accept_changes)]
+        hindering = [entry.text for entry in self.hindrances(job) if not (entry.acceptable and job.accept_changes)]
         if hindering:
             raise StoreError(f"{self.url} cannot be migrated as it is. {' '.join(hindering)}")

@@ -79,10 +79,12 @@ class State:
     Attributes:
         phase: How far the job is.
         space: Space of the vectors in service, or None when the store does not record it.
+        artifact: Id of the artifact that made them, or None when there is none or the store does not record it.
     """
 
     phase: Phase
     space: SpaceVersion | None
+    artifact: str | None = None
 
 
 @dataclass(frozen=True)
@@ -207,6 +209,14 @@ class Coverage:
     def missing(self) -> int:
         """Rows with a vector that have none on the target side, and that the store does not know to have changed."""
         return self.rows - self.without_vector - self.converted - self.changed
+
+
+def kept_old_side(earlier: Job) -> Obstacle:
+    """Return the obstacle that an earlier job has kept its old side, which a second cutover would put out of reach."""
+    return Obstacle(
+        f"The old side of an earlier migration, with artifact {earlier.suffix}…, is still there. First run migrate "
+        "drop-old with that artifact, or migrate rollback and migrate abort."
+    )
 
 
 def no_target_side(url: str) -> StoreError:

@@ -65,9 +65,10 @@ class CollectionsGallery(GalleryStore):
         memo = self._collections.memo(self._name)
         converted = memo.get("vectors", {}).get(self._vector, {})
         space = SpaceVersion.from_json(converted["space"], where=self.url) if "space" in converted else None
-        if converted.get("artifact") == job.artifact_id:
-            return State("cut_over" if self._collections.exists(self._old(job)) else "finished", space)
-        return State("prepared" if self._collections.exists(self._target(job)) else "untouched", space)
+        artifact = converted.get("artifact")
+        if artifact == job.artifact_id:
+            return State("cut_over" if self._collections.exists(self._old(job)) else "finished", space, artifact)
+        return State("prepared" if self._collections.exists(self._target(job)) else "untouched", space, artifact)
 
     def _prepare(self, job: Job) -> None:
         self._collections.create_like(self._name, self._target(job), dim=job.target.dim, metric=job.metric)
@@ -75,10 +76,9 @@ class CollectionsGallery(GalleryStore):
     def _resume(self, job: Job) -> None:
         """Note what the target is; a kill may have come before that, or another vector was cut over since."""
         target, others = self._target(job), self._collections.memo(self._name).get("vectors", {})
-        source = self._collections.own_name(self._name)
+        source, memo = self._collections.own_name(self._name), self._collections.memo(target)
         entry = {"space": job.target.to_json(), "artifact": job.artifact_id, "source": source}
         note = {"vector": self._vector, "vectors": others | {self._vector: entry}}
-        memo = self._collections.memo(target)
         if memo | note != memo:
             self._collections.set_memo(target, memo | note)
 

@@ -73,7 +73,7 @@ class DuckGallery(GalleryStore):
         """Return how far the job is, read from the tables beside the one in service."""
         self._refresh()
         standing = self._standing(job)
-        return State(standing.phase, standing.space)
+        return State(standing.phase, standing.space, standing.memo.get("artifact"))
 
     def obstacles(self, job: Job) -> list[Obstacle]:
         """List what would not follow a cutover; a cutover without rows is tried for that, and taken back."""

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from embcompat.errors import InputError
 from embcompat.spaces import Similarity, SpaceVersion
 from embcompat.stores.faiss.index import (
+    METRICS,
     build_like,
     contents,
     empty_like,
@@ -71,6 +72,12 @@ class FaissLayout:
     def index_kind(self, contents: Contents) -> str | None:
         """Return ``Flat``, ``HNSW`` or ``IVF``."""
         return kind_of(contents.whole)
+
+    def metric(self, path: Path, job: Job) -> Similarity | None:
+        """Return the metric of an index: cosine and dot product are the same one to FAISS."""
+        current = metric_of(read_index(path, mapped=True))
+        same = job.metric is not None and current is not None and METRICS[job.metric] == METRICS[current]
+        return job.metric if same else current
 
     def read(self, path: Path) -> Contents:
         """Take the vectors out of the index."""

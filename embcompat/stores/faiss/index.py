@@ -15,7 +15,7 @@ from embcompat.errors import InputError, StoreError
 from embcompat.spaces import Similarity
 from embcompat.stores.files.layouts import Contents, require_unique
 
-_METRICS: Final = {
+METRICS: Final = {
     "cosine": faiss.METRIC_INNER_PRODUCT,
     "dot": faiss.METRIC_INNER_PRODUCT,
     "euclidean": faiss.METRIC_L2,
@@ -143,7 +143,7 @@ def empty_like(index: Any, dim: int, metric: Similarity, *, rows: int) -> Any:
     description = str(reverse_index_factory(inner))  # type: ignore[no-untyped-call]
     if isinstance(inner, faiss.IndexIVF) and inner.nlist > rows:
         description = description.replace(f"IVF{inner.nlist}", f"IVF{max(1, rows)}", 1)
-    empty = faiss.index_factory(dim, description, _METRICS[metric])
+    empty = faiss.index_factory(dim, description, METRICS[metric])
     _carry_parameters(inner, faiss.downcast_index(empty))
     return empty
 

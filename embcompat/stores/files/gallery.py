@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import final
@@ -21,13 +22,15 @@ from numpy.typing import NDArray
 
 from embcompat.errors import StoreError
 from embcompat.files.writing.atomic import atomic_path
+from embcompat.spaces import Similarity
 from embcompat.stores.base import GalleryStore
 from embcompat.stores.digests import row_digests
-from embcompat.stores.files.layouts import Contents, FileLayout, require_range, text_obstacles, texts_of
-from embcompat.stores.files.names import JobFiles
+from embcompat.stores.files.layouts import Contents, FileLayout, require_places, require_range
+from embcompat.stores.files.names import JobFiles, other_old_sides
 from embcompat.stores.files.notes import FileNotes, identity_key
 from embcompat.stores.files.records import RecordFile
 from embcompat.stores.files.served import load_served, save_served
+from embcompat.stores.files.texts import text_obstacles, texts_of
 from embcompat.stores.values import Coverage, Finish, Job, Obstacle, Pairs, Rows, State, TargetRows, no_target_side
 
 _BATCH_BYTES = 16 << 20
@@ -75,14 +78,13 @@ class FileGallery(GalleryStore):
         ours = known is not None and known.artifact == job.artifact_id
         if self._files(job).old.exists() and (ours or self._files(job).was_switched()):
             return State("cut_over", space)
-        if ours:
-            return State("finished", space)
-        return State("prepared" if self._records(job).path.exists() else "untouched", space)
+        started = self._records(job).path.exists()
+        return State("finished" if ours else "prepared" if started else "untouched", space)
 
     def obstacles(self, job: Job) -> list[Obstacle]:
         """Return what a file of this kind cannot hold of the new space."""
-        contents = self._read()
-        return [*self._layout.obstacles(job, contents), *text_obstacles(self._layout, contents, job)]
+        contents, kept = self._read(), other_old_sides(self._files(job), job)
+        return [*kept, *self._layout.obstacles(job, contents), *text_obstacles(self._layout, contents, job)]
 
     def _prepare(self, job: Job) -> None:
         """Start the file of target vectors."""
@@ -156,9 +158,8 @@ class FileGallery(GalleryStore):
         common = keys[contents.find(keys)[0] & latest.find(keys)[0]]
         here, there = contents.find(common)[1], latest.find(common)[1]
         target = self._records(job).vectors(latest.numbers[there])
-        texts = texts_of(self._layout, contents, job)
-        chosen = None if texts is None else list(texts[here])
-        return Pairs(contents.ids(here), contents.vectors[here], target, latest.native[there], chosen)
+        texts = None if (every := texts_of(self._layout, contents, job)) is None else list(every[here])
+        return Pairs(contents.ids(here), contents.vectors[here], target, latest.native[there], texts)
 
     def sample(self, job: Job, count: int, *, seed: int) -> Sequence[str]:
         """Return ids at random."""
@@ -181,23 +182,24 @@ class FileGallery(GalleryStore):
         """Return the kind of index in the file."""
         return self._layout.index_kind(self._read())
 
+    def target_metric(self, job: Job) -> Similarity | None:
+        """Return the metric of the new file, once it is written."""
+        return self._layout.metric(self._files(job).new, job) if self._files(job).new.exists() else None
+
     def build_index(self, job: Job) -> None:
         """Write the new file from the target vectors, unless it is written from the same ones already."""
+        job = replace(job, metric=job.metric or self.target_metric(job))
         contents, latest = self._read(), self._records(job).latest()
         stamp = f"{identity_key(self._path)} {self._records(job).path.stat().st_size} {job.metric}"
         if self._notes.is_built(job, self._files(job).new, stamp):
             return
         convertible, places = latest.find(contents.keys)
-        if contents.positional and not convertible.all():
-            raise StoreError(
-                f"{self.url}: {int((~convertible).sum())} rows could not be converted, and the ids of this file are "
-                "places in it: leaving rows out would move all others. Repair these rows, or use a file with ids."
-            )
+        require_places(contents, convertible, where=self.url)
         vectors = self._records(job).vectors(latest.numbers[places])
         with atomic_path(self._files(job).new) as temporary:
             self._layout.write(temporary, contents, np.flatnonzero(convertible), vectors, job)
-        written = self._layout.read(self._files(job).new)
-        save_served(self._files(job).rows, written, contents.keys[convertible], latest.keys[latest.native])
+        written, rows = self._layout.read(self._files(job).new), self._files(job).rows
+        save_served(rows, written, contents.keys[convertible], latest.keys[latest.native])
         self._notes.add(job, self._files(job).new, stamp=stamp)
 
     def try_write(self, job: Job, rows: Rows, vectors: NDArray[np.float32]) -> float:
@@ -243,8 +245,8 @@ class FileGallery(GalleryStore):
     def leftovers(self, job: Job) -> list[str]:
         """List the files of the job."""
         files = self._files(job)
-        paths = [files.new, files.rows, files.old, *files.temporary(), files.records]
-        return [f"file {path.name}" for path in paths if path.exists()]
+        present = filter(Path.exists, [files.new, files.rows, files.old, *files.temporary(), files.records])
+        return [f"file {path.name}" for path in present]
 
     def _abort(self, job: Job) -> None:
         """Delete the files of the job, the one that says how far it is last."""

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embcompat.errors import StoreError
-from embcompat.spaces import SpaceVersion
+from embcompat.spaces import Similarity, SpaceVersion
 from embcompat.stores.values import Job, Obstacle
 
 FLOAT32: Final[np.dtype[Any]] = np.dtype(np.float32)
@@ -75,6 +75,9 @@ class FileLayout(Protocol):
     def index_kind(self, contents: Contents) -> str | None:
         """Return the kind of vector index in a file that was read, or None."""
 
+    def metric(self, path: Path, job: Job) -> Similarity | None:
+        """Return the metric of a file that a job made, in the job's word where that fits; None where none is chosen."""
+
     def read(self, path: Path) -> Contents:
         """Read a file.
 
@@ -113,34 +116,19 @@ def among(values: NDArray[np.int64], ascending: NDArray[np.int64]) -> NDArray[np
     return np.asarray(ascending[place] == values)
 
 
-def texts_of(layout: FileLayout, contents: Contents, job: Job) -> NDArray[np.object_] | None:
-    """Return the text of each row, "" where there is none: what the job brings for its id, or what its column holds.
-
-    None where the job reads no texts, or the file has no such column.
-    """
-    if job.texts is not None:
-        ids = contents.ids(np.arange(len(contents.keys)))
-        return np.array([job.texts.get(identifier, "") for identifier in ids], dtype=object)
-    return None if job.text_column is None else layout.texts(contents, job.text_column)
-
-
-def text_obstacles(layout: FileLayout, contents: Contents, job: Job) -> list[Obstacle]:
-    """List why the texts that the aligner is to read cannot be found."""
-    texts = texts_of(layout, contents, job)
-    if texts is None and job.text_column is not None:
-        text = f"There is no column {job.text_column!r} with texts for the aligner to read."
-        return [Obstacle(f"{text} Texts in a file of items are given by the ids of the rows (--items).")]
-    if job.texts is not None and texts is not None and len(texts) and not texts.any():
-        first = contents.ids(np.arange(min(3, len(contents.keys))))
-        text = f"None of the {len(job.texts):,} texts belongs to a row."
-        return [Obstacle(f"{text} The ids of the rows are like {', '.join(map(repr, first))}.")]
-    return []
-
-
 def require_range(contents: Contents, vectors: NDArray[np.float32], *, where: str) -> None:
     """Raise StoreError if a number is too large for the type of numbers in the file."""
     if not np.isfinite(contents.rounded(vectors)).all():
         raise StoreError(f"{where}: a number is too large for {contents.numbers}, the type of numbers in the file.")
+
+
+def require_places(contents: Contents, convertible: NDArray[np.bool_], *, where: str) -> None:
+    """Raise StoreError if rows would be left out of a file in which ids are places."""
+    if contents.positional and not convertible.all():
+        raise StoreError(
+            f"{where}: {int((~convertible).sum())} rows could not be converted, and the ids of this file are places in "
+            "it: leaving rows out would move all others. Repair these rows, or use a file with ids."
+        )
 
 
 def require_unique(keys: NDArray[np.int64], *, where: str) -> None:

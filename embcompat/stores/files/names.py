@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import glob
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
+
+from embcompat.stores.values import Job, Obstacle, kept_old_side
+
+_SUFFIX: Final = re.compile("[0-9a-f]{12}")
 
 
 @dataclass(frozen=True)
@@ -63,3 +69,11 @@ class JobFiles:
         """Remove what `temporary` lists."""
         for file in self.temporary():
             file.unlink(missing_ok=True)
+
+
+def other_old_sides(files: JobFiles, job: Job) -> list[Obstacle]:
+    """List other jobs that have kept the old file of a gallery."""
+    start = f"{files.path.name}.old_"
+    suffixes = [file.name.removeprefix(start) for file in files.path.parent.glob(f"{glob.escape(start)}*")]
+    others = sorted(suffix for suffix in suffixes if _SUFFIX.fullmatch(suffix) and suffix != files.suffix)
+    return [kept_old_side(replace(job, artifact_id=suffix)) for suffix in others]

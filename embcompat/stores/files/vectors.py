@@ -23,7 +23,7 @@ from embcompat.files.reading.parquet import ParquetSource, open_parquet, read_sp
 from embcompat.files.reading.streams import VectorFile
 from embcompat.files.vectors import is_vector_type, vectors_from_arrow
 from embcompat.files.writing.pieces import ParquetFormat
-from embcompat.spaces import SpaceVersion
+from embcompat.spaces import Similarity, SpaceVersion
 from embcompat.stores.files.gallery import FileGallery
 from embcompat.stores.files.layouts import Contents, FileLayout, require_unique
 from embcompat.stores.url import StoreUrl
@@ -91,6 +91,10 @@ class ParquetLayout:
 
     def index_kind(self, contents: Contents) -> str | None:  # noqa: ARG002
         """Return None: a file has no index."""
+        return None
+
+    def metric(self, path: Path, job: Job) -> Similarity | None:  # noqa: ARG002
+        """Return None: the application chooses it."""
         return None
 
     def read(self, path: Path) -> Contents:
@@ -168,6 +172,10 @@ class NpyLayout:
 
     def index_kind(self, contents: Contents) -> str | None:  # noqa: ARG002
         """Return None: a file has no index."""
+        return None
+
+    def metric(self, path: Path, job: Job) -> Similarity | None:  # noqa: ARG002
+        """Return None: the application chooses it."""
         return None
 
     def read(self, path: Path) -> Contents:

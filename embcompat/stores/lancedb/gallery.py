@@ -77,12 +77,12 @@ class LanceGallery(GalleryStore):
         metadata = schema.field(self._column).metadata or {}
         text = metadata.get(SPACE_KEY)
         space = None if text is None else SpaceVersion.from_json(text, where=f"{self.url}: field metadata")
+        artifact = metadata[ARTIFACT_KEY].decode() if ARTIFACT_KEY in metadata else None
         if self._old(job) in schema.names:
-            return State("cut_over", space)
+            return State("cut_over", space, artifact)
         if self._target(job) in schema.names:
-            return State("prepared", space)
-        finished = metadata.get(ARTIFACT_KEY) == job.artifact_id.encode()
-        return State("finished" if finished else "untouched", space)
+            return State("prepared", space, artifact)
+        return State("finished" if artifact == job.artifact_id else "untouched", space, artifact)
 
     def obstacles(self, job: Job) -> list[Obstacle]:
         """List what the table has that a migration cannot do or cannot keep."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from embcompat.errors import MigrationError, SpaceMismatchError
+from embcompat.errors import MigrationError, SpaceMismatchError, StoreError
 from embcompat.migration import (
     RunOptions,
     cut_over,
@@ -110,6 +110,7 @@ def check_next_migration(bench: StoreBench) -> None:
         cut_over(bench.same, store)
         require(store.state(job).space == job.target, "the store must know the space in service after a cutover")
         refused(SpaceMismatchError, lambda: run_migration(bench.shrink, store), "vectors of another space")
+        refused(StoreError, lambda: run_migration(bench.following, store), "the old side would be out of reach")
         drop_old(bench.same, store)
         run_migration(bench.following, store)
         cut_over(bench.following, store)

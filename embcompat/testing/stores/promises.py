@@ -87,10 +87,11 @@ def check_metric_and_queries(bench: StoreBench) -> None:
 
 def _refuse_another_metric(aligner: OnnxAligner, store: GalleryStore) -> None:
     """Require that a metric is refused that the target side cannot have any more."""
-    metric = store.target_metric(job_of(aligner.artifact))
-    for other in get_args(Similarity) if metric is not None else ():
+    if store.target_metric(job_of(aligner.artifact)) is None:
+        return
+    for other in get_args(Similarity):
         options = RunOptions(metric=other)
-        if other != metric:
+        if other != store.target_metric(job_of(aligner.artifact, options)):  # a store may have one word for two
             refused(MigrationError, lambda options=options: run_migration(aligner, store, options=options), other)  # type: ignore[misc]
         else:
             run_migration(aligner, store, options=options)

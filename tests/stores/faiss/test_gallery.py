@@ -8,6 +8,8 @@ import faiss
 import numpy as np
 import pytest
 
+from embcompat.errors import MigrationError
+from embcompat.migration import RunOptions, cut_over, run_migration
 from embcompat.testing.stores.check import Gallery, StoreBench, StoreCheck, StoreHarness, store_bench
 from embcompat.testing.stores.checks import STORE_CHECKS
 from embcompat.testing.stores.faults import check_random_kills
@@ -96,3 +98,15 @@ def test_other_kinds_of_index(factory: str, tmp_path: Path) -> None:
 @pytest.mark.soak
 def test_random_kills(bench: StoreBench) -> None:
     check_random_kills(bench)
+
+
+def test_a_metric_that_was_chosen_stays_where_later_commands_do_not_name_it(bench: StoreBench) -> None:
+    old = bench.gallery(50)
+    url = bench.harness.create(old)
+    with bench.store(url) as store:
+        run_migration(bench.shrink, store, options=RunOptions(metric="euclidean"))
+        run_migration(bench.shrink, store)
+        with pytest.raises(MigrationError, match="begun with the metric euclidean, which --metric dot cannot change"):
+            run_migration(bench.shrink, store, options=RunOptions(metric="dot"))
+        cut_over(bench.shrink, store)
+    assert bench.harness.metric(url) == str(faiss.METRIC_L2)

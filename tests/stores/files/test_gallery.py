@@ -12,7 +12,7 @@ import pytest
 
 from embcompat.embeddings import Embeddings
 from embcompat.errors import FileFormatError, InputError, SpaceMismatchError, StoreError
-from embcompat.migration import cut_over, run_migration
+from embcompat.migration import cut_over, drop_old, run_migration
 from embcompat.runtime import OnnxAligner
 from embcompat.spaces import SpaceVersion
 from embcompat.stores import open_store
@@ -104,6 +104,10 @@ def test_an_array_is_migrated_as_a_whole(bench: StoreBench, tmp_path: Path) -> N
     np.testing.assert_allclose(np.load(path), bench.shrink.transform(vectors), rtol=1e-4, atol=1e-4)
     vectors[3] = 0
     np.save(path, vectors)
+    with pytest.raises(StoreError, match="First run migrate drop-old with that artifact"):
+        migrate(bench.same, path)
+    with closing(open_store(str(path))) as store:
+        drop_old(bench.shrink, store)
     with pytest.raises(StoreError, match="ids of this file are places in it"):
         migrate(bench.same, path, max_failures=1)
     with closing(open_store(str(path))) as store, pytest.raises(StoreError, match="is a row number"):

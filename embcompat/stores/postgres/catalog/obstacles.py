@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final, LiteralString
 
 from psycopg import Connection
@@ -9,9 +10,10 @@ from psycopg import Connection
 from embcompat.errors import StoreError
 from embcompat.stores.postgres.catalog.indexes import too_long
 from embcompat.stores.postgres.catalog.partitions import family
-from embcompat.stores.postgres.catalog.tables import VectorTable, has_default, has_unique_key, other_lengths
+from embcompat.stores.postgres.catalog.tables import VectorTable, find_oid, has_default, has_unique_key, other_lengths
 from embcompat.stores.postgres.session import Session
-from embcompat.stores.values import Obstacle
+from embcompat.stores.postgres.spaces import recorded
+from embcompat.stores.values import Job, Obstacle, kept_old_side
 
 HIDDEN_ROWS: Final = (
     "row security hides rows of it from the role {}, which would not be converted: migrate as a role that sees every "
@@ -77,7 +79,7 @@ def common_obstacles(session: Session, *, untouched: bool) -> list[Obstacle]:
         untouched: Whether nothing of the job is there yet.
     """
     connection, table = session.connection, session.table
-    obstacles = []
+    obstacles = [kept_old_side(earlier)] if (earlier := _earlier(session)) is not None else []
     if has_default(connection, table):
         text = f"The default of column {table.column!r} is a vector of the old space. It is not kept."
         obstacles.append(Obstacle(text, acceptable=True))
@@ -88,6 +90,20 @@ def common_obstacles(session: Session, *, untouched: bool) -> list[Obstacle]:
         obstacles.append(Obstacle(f"{text}be deleted or moved to a table of their own."))
     sentences = [sentence for member in family(session) for sentence in too_long(member)]
     return [*obstacles, *map(Obstacle, [*_about_texts(session), *sentences])]
+
+
+def _earlier(session: Session) -> Job | None:
+    """Return the job that made the vectors in service, if another one has kept its old table or column."""
+    names, table = session.names, session.table
+    place = (names.schema, names.table, names.column, names.condition)
+    _, artifact = recorded(session.connection, *place, where=session.where)
+    if artifact in (None, session.job.artifact_id):
+        return None
+    job = replace(session.job, artifact_id=artifact)
+    for other in (replace(names, job=job, earlier=earlier) for earlier in (False, True)):
+        if other.old_column in table.others or find_oid(session.connection, names.schema, other.old_table) is not None:
+            return job
+    return None
 
 
 def _about_texts(session: Session) -> list[str]:

@@ -15,16 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from qdrant_client import models
 
-from embcompat.errors import InputError, StoreError
+from embcompat.errors import InputError, MigrationError, StoreError
 from embcompat.spaces import Similarity, SpaceVersion
-from embcompat.stores.qdrant.collection.notes import (
-    begin_note,
-    forget_ids,
-    is_settled,
-    note_ids,
-    note_name,
-    settle_note,
-)
+from embcompat.stores.qdrant.collection import notes
 from embcompat.stores.qdrant.collection.sides import Return, Sides
 from embcompat.stores.qdrant.configuration import (
     DISTANCES,
@@ -58,16 +51,15 @@ class CollectionGallery(QdrantGallery):
 
     def state(self, job: Job) -> State:
         """Return how far the job is, read from where the alias points."""
-        collection = self._served()
-        record = record_of(self._client, collection)
-        converted = record["vectors"].get(self._vector, {}) if "vectors" in record else record
+        converted = self._converted()
         space = SpaceVersion.from_json(converted["space"], where=self.url) if "space" in converted else None
-        if collection == self._target(job):
-            return State("cut_over" if self._client.collection_exists(self._source(job)) else "finished", space)
-        if converted.get("artifact") == job.artifact_id:
-            return State("finished", space)  # another vector was migrated since
+        artifact = converted.get("artifact")
+        if artifact == job.artifact_id:
+            return State(
+                "cut_over" if self._client.collection_exists(self._source(job)) else "finished", space, artifact
+            )
         started = self._client.collection_exists(self._target(job))
-        return State("prepared" if started else "untouched", space)
+        return State("prepared" if started else "untouched", space, artifact)
 
     def obstacles(self, job: Job) -> list[Obstacle]:
         """Return what keeps the vectors of the collection from being converted, or the collection from being copied."""
@@ -81,7 +73,7 @@ class CollectionGallery(QdrantGallery):
         source, target = self._served(), self._target(job)
         params, record = self._params(source, self._vector), record_of(self._client, source)
         distance = params.distance if job.metric is None else DISTANCES[job.metric]
-        converted = {"space": job.target.to_json(), "artifact": job.artifact_id}
+        converted = {"space": job.target.to_json(), "artifact": job.artifact_id, "source": source}
         vectors = {**record.get("vectors", {}), self._vector: converted}
         try:
             create_like(
@@ -90,7 +82,7 @@ class CollectionGallery(QdrantGallery):
                 target,
                 vector=self._vector,
                 params=params.model_copy(update={"size": job.target.dim, "distance": distance}),
-                metadata={**record, **converted, "vector": self._vector, "vectors": vectors},
+                metadata={**record, "vector": self._vector, "vectors": vectors},
             )
         except StoreError:
             if not self._client.collection_exists(target):  # another worker was faster
@@ -191,36 +183,40 @@ class CollectionGallery(QdrantGallery):
         sides = self._sides(job)
         sides.bring_over(in_service=False)
         copy_payload_indexes(self._client, sides.source, sides.target)
-        begin_note(self._client, sides.target, text=job.text_column)
+        notes.begin_note(self._client, sides.target, text=job.text_column)
         move_alias(self._client, self._name, sides.target)
 
     def _settle(self, job: Job) -> None:
         """Bring over late points without a vector, and those that cannot be converted."""
         sides = self._sides(job)
         sides.bring_over(in_service=True)
-        settle_note(self._client, sides.target)
+        notes.settle_note(self._client, sides.target)
 
     def _unsettled(self, job: Job) -> bool:
-        return not is_settled(self._client, self._target(job))
+        return not notes.is_settled(self._client, self._target(job))
 
     def _rollback(self, job: Job) -> int:
         """Point the alias back; what changed since the cutover follows, without new vectors."""
+        if not self._is_latest(job):
+            raise MigrationError(
+                f"{self.url} cannot be rolled back: another vector was cut over since. Roll that back first."
+            )
         sides, past = self._sides(job), Return()
         sides.bring_back(past, in_service=False)
-        note_ids(self._client, sides.target)
+        notes.note_ids(self._client, sides.target)
         move_alias(self._client, self._name, sides.source)
         sides.bring_back(past, in_service=True)
-        forget_ids(self._client, sides.target)
+        notes.forget_ids(self._client, sides.target)
         return past.without
 
     def leftovers(self, job: Job) -> list[str]:
         """Return the target collection, and the note of its ids where a rollback was interrupted."""
-        names = [self._target(job), note_name(self._target(job))]
+        names = [self._target(job), notes.note_name(self._target(job))]
         return [f"collection {name}" for name in names if self._client.collection_exists(name)]
 
     def _abort(self, job: Job) -> None:
         """Delete the target collection and the note of its ids."""
-        forget_ids(self._client, self._target(job))
+        notes.forget_ids(self._client, self._target(job))
         self._client.delete_collection(self._target(job))
 
     def _drop_old(self, job: Job) -> None:
@@ -231,13 +227,15 @@ class CollectionGallery(QdrantGallery):
                 f"{self.url}: the old collection {source!r} is still served by the alias {', '.join(others)}. Move or "
                 "delete that alias first. Nothing was deleted."
             )
-        forget_ids(self._client, self._target(job))
+        notes.forget_ids(self._client, self._target(job))
         self._client.delete_collection(source)
 
     def late_rows(self, job: Job) -> Iterator[Rows]:
         """Compare the points of the old collection with what those in service were made from."""
         sides = self._sides(job)
-        for points in pages(self._client, self._source(job), PAGE_ROWS, with_payload=True, with_vectors=True):
+        if not self._is_latest(job):
+            return
+        for points in pages(self._client, sides.source, PAGE_ROWS, with_payload=True, with_vectors=True):
             present = [point for point in points if self._vector in vectors_of(point)]
             recorded = sides.late(present, job.text_column)
             late = [point for point in present if point.id in recorded]
@@ -246,6 +244,8 @@ class CollectionGallery(QdrantGallery):
 
     def revived(self, job: Job) -> Iterator[Sequence[str]]:
         """Find converted points in service whose point in the old collection is gone."""
+        if not self._is_latest(job):
+            return
         for points in pages(self._client, self._served(), PAGE_ROWS, with_payload=[PAYLOAD_KEY]):
             if deleted := self._sides(job).deleted(points):
                 yield deleted
@@ -276,10 +276,19 @@ class CollectionGallery(QdrantGallery):
         raise InputError(f"{self.url}: there is no alias {self._name!r}. Aliases: {', '.join(aliases) or 'none'}.")
 
     def _source(self, job: Job) -> str:
-        """Return the old collection: the one in service, unless this job made that for this vector."""
-        collection = self._served()
-        vector = record_of(self._client, collection).get("vector", self._vector)
-        return collection.removesuffix(f"__{job.suffix}") if vector == self._vector else collection
+        """Return the old collection: the one in service, unless that has this vector from this job."""
+        converted = self._converted()
+        return str(converted["source"]) if converted.get("artifact") == job.artifact_id else self._served()
+
+    def _converted(self) -> dict[str, Any]:
+        """Return what the collection in service tells of the vector."""
+        record = record_of(self._client, self._served())
+        converted: dict[str, Any] = record.get("vectors", {}).get(self._vector, {})
+        return converted
+
+    def _is_latest(self, job: Job) -> bool:
+        """Return whether no other vector was cut over after this one."""
+        return self._served() == self._target(job)
 
     def _target(self, job: Job) -> str:
         return f"{self._source(job)}__{job.suffix}"

@@ -40,12 +40,12 @@ def note_ids(client: QdrantClient, collection: str) -> None:
     if not client.collection_exists(name):
         _create(client, collection, text=None)
     for points in pages(client, collection, PAGE_ROWS, with_payload=[PAYLOAD_KEY]):
-        sources = {point.id: provenance_of(point).get("source") for point in points}
-        others = [identifier for identifier, source in sources.items() if source is None]
+        origins = {point.id: (provenance_of(point).get("source"), provenance_of(point).get("rest")) for point in points}
+        others = [identifier for identifier, (source, _) in origins.items() if source is None]
         known = retrieve(client, name, others, with_payload=False, with_vectors=False)
         entries = [
-            models.PointStruct(id=identifier, vector={}, payload={"source": source})
-            for identifier, source in sources.items()
+            models.PointStruct(id=identifier, vector={}, payload={"source": source, "rest": rest})
+            for identifier, (source, rest) in origins.items()
             if identifier not in known
         ]
         if entries:
@@ -76,12 +76,18 @@ def noted_text(client: QdrantClient, collection: str) -> str | None:
     return text
 
 
-def noted(client: QdrantClient, collection: str, ids: Sequence[PointId]) -> dict[PointId, int | None]:
-    """Return those of some ids that are noted, with the digests of their source points; none without a note."""
+def noted(
+    client: QdrantClient, collection: str, ids: Sequence[PointId]
+) -> dict[PointId, tuple[int | None, str | None]]:
+    """Return those of some ids that are noted; none without a note.
+
+    With each come the digests of the vector of its source point and of everything else of it, if it was converted.
+    """
     if not client.collection_exists(note_name(collection)):
         return {}
     points: dict[PointId, Any] = retrieve(client, note_name(collection), ids, with_payload=True, with_vectors=False)
-    return {identifier: (point.payload or {}).get("source") for identifier, point in points.items()}
+    payloads = {identifier: point.payload or {} for identifier, point in points.items()}
+    return {identifier: (payload.get("source"), payload.get("rest")) for identifier, payload in payloads.items()}
 
 
 def forget_points(client: QdrantClient, collection: str, ids: Sequence[PointId]) -> None:

@@ -247,7 +247,7 @@ class Sides:
         current = {
             point.id
             for point, digest in zip(old, digests, strict=True)
-            if recorded.get(point.id) is not None and recorded[point.id] != digest
+            if recorded.get(point.id, (None, None)) not in ((None, None), (digest, rest_digest(point, self.vector)))
         }
         return set(new) - current
 

@@ -34,12 +34,12 @@ class VectorGallery(QdrantGallery):
         collection, vector = self._current()
         names, known = vector_names(self._client, collection), self._known(vector)
         space = SpaceVersion.from_json(known["space"], where=self.url) if "space" in known else None
-        target = self._target(job)
+        target, artifact = self._target(job), known.get("artifact")
         if vector == target:
-            return State("cut_over" if known["source"] in names else "finished", space)
+            return State("cut_over" if known["source"] in names else "finished", space, artifact)
         if target in names:
-            return State("finished" if known.get("source") == target else "prepared", space)
-        return State("finished" if known.get("artifact") == job.artifact_id else "untouched", space)
+            return State("finished" if known.get("source") == target else "prepared", space, artifact)
+        return State("finished" if artifact == job.artifact_id else "untouched", space, artifact)
 
     def notes(self, job: Job) -> list[str]:
         """Say that applications switch themselves."""
