@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import json
 from pathlib import Path
@@ -121,7 +122,17 @@ class TestTable1:
             assert list(cell["scenarios"]) == ["S1", "S2", "S3", "S4"]
             assert cell["scenarios"]["S1"]["frr"] == pytest.approx(0.05, abs=0.01)
             assert cell["paper"] is None
+            assert cell["epochs"] == 1
         assert "paper" not in printed
+
+    def test_an_unfinished_cell_is_resumed_after_its_last_epoch(self, load: Any, tmp_path: Path) -> None:
+        table1 = load("table1")
+        job = next(table1.list_jobs(["simulated"], smoke=True))
+        stops = [argparse.Namespace(output=tmp_path, epochs=epochs, seed=0, smoke=True) for epochs in (1, 2)]
+        split = table1.load_split(job, stops[0])
+        assert [table1.train(job, split, options)[1] for options in stops] == [1, 2]
+        metrics = [path.read_text().splitlines()[1:] for path in sorted(tmp_path.rglob("metrics.csv"))]
+        assert [[line.split(",")[0] for line in lines] for lines in metrics] == [["0"], ["1"]]
 
     def test_the_whole_grid_with_the_papers_cells_first(self, load: Any) -> None:
         table1 = load("table1")
