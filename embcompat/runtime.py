@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 CONVERTED: Final = "converted"
 _FLOATS: Final = "tensor(float)"
 
-BATCH_ROWS = 8_192
-"""Rows per call of the graph; bounds the memory of the hidden layers."""
+BATCH_ROWS = 512
+"""Rows per call of the graph: similarities to some thousand landmarks stay in the processor's cache."""
 
 
 @final

@@ -162,10 +162,12 @@ def chain_graph(aligner: ChainAligner) -> onnx.ModelProto:
 
 
 def ensemble_graph(aligner: EnsembleAligner) -> onnx.ModelProto:
-    """Run the graphs of the members side by side; then take their mean, one product with bias, and normalization."""
+    """Run the graphs of the members side by side; then take their mean, the output map if any, and normalization."""
     members = _part_graphs(aligner.members)
     builder = GraphBuilder(aligner.source_dim, aligner.target_dim, opset=members[0].opset_import[0].version)
     mean = builder.node("Mean", [builder.include(member, "vectors") for member in members], "mean")
+    if np.array_equal(aligner.weight, np.eye(aligner.target_dim)) and not aligner.bias.any():
+        return builder.finish(mean, normalize=aligner.normalize)
     weight = builder.constant("weight", np.ascontiguousarray(aligner.weight.T))
     mapped = builder.node("Gemm", [mean, weight, builder.constant("bias", aligner.bias)], "mapped")
     return builder.finish(mapped, normalize=aligner.normalize)
