@@ -1,4 +1,4 @@
-"""The rows that could be re-embedded, and what is known of them: the input of every order."""
+"""The rows that could be re-embedded, and what is known about them: the input of every order."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MOST_CALIBRATED = 1_000
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
-    """Pairs that no aligner was fitted on: what they tell of the conversion is used to choose, never to report.
+    """Pairs that no aligner was fitted on. They serve to choose an order or a calibration, never to report figures.
 
     Attributes:
         old: The items under the old model.
@@ -44,13 +44,13 @@ class HeldOut:
         require_space(self.new.space, self.converted.space, what="The new vectors of held-out pairs")
 
     def errors(self) -> NDArray[np.float64]:
-        """Return the distance of each one's converted from its new vector (m,)."""
+        """Return the distance between each item's converted and new vector (m,)."""
         return np.asarray(np.linalg.norm(self.new.vectors.astype(np.float64) - self.converted.vectors, axis=1))
 
     def calibrate(self) -> tuple[float, float]:
-        """Find the scale and offset that bring scores against converted rows to those against native ones.
+        """Find the scale and offset that turn scores against converted rows into scores against native ones.
 
-        Every new vector asks all other items, see `calibrate_scores`.
+        Every new vector is scored against all other items, see `calibrate_scores`.
         """
         part = slice(MOST_CALIBRATED)
         others = ~np.eye(len(self.new.vectors[part]), dtype=bool)
@@ -63,20 +63,21 @@ class HeldOut:
 
 @dataclass(frozen=True, eq=False)
 class Backlog:
-    """Converted rows that could be re-embedded. What is None is not known, and the orders that need it say so.
+    """Converted rows that could be re-embedded. Fields that are None are unknown; orders that need them raise an error.
 
     Attributes:
         old: The rows under the old model; their labels are the classes.
         converted: The same rows, converted.
-        held_out: Pairs that tell of the conversion's error.
+        held_out: Pairs that show the error of the conversion.
         convertibility: What `OnnxAligner.convertibility` gives for the old vectors (n,).
-        queries: A sample of new queries (q, target_dim), disjoint from those that anything is judged on.
-        visits: How often each row was retrieved (n,), from an access log as disjoint; used instead of queries.
+        queries: A sample of new queries (q, target_dim), disjoint from the queries of any evaluation.
+        visits: How often each row was retrieved (n,), from an access log that is disjoint in the same way; used instead
+            of queries.
         weights: Weight of each order's score in ``recommended``; empty for a random order.
-        seed: Seed of whatever is drawn.
+        seed: Seed of all random draws.
 
     Raises:
-        InputError: If the two sides are not the same rows, or something else has another length.
+        InputError: If the two sides are not the same rows, or another array has the wrong shape.
     """
 
     old: Embeddings

@@ -14,14 +14,14 @@ from embcompat.spaces import SpaceVersion, require_space
 from embcompat.stores.values import Job, TargetRows
 
 Embed = Callable[[Sequence[str]], Embeddings]
-"""Takes ids and returns what the new model makes of their items. Items that are gone, or that it cannot embed, are left
-out."""
+"""Takes ids and returns the embeddings of their items under the new model. Items that are gone, or that the model
+cannot embed, are left out."""
 
 Vectors = dict[str, NDArray[np.float32]]
-"""Vectors by id."""
+"""Vectors (dim,) by id."""
 
 REFUSALS_IN_A_ROW = 8
-"""Single items refused one after the other before the model or the store is to blame [ours]."""
+"""Consecutive refusals of single items after which the model or the store is to blame [ours]."""
 
 
 class NativeRows(Protocol):
@@ -42,7 +42,7 @@ def embed_items(
     Args:
         extractor: The new model.
         items: The item of each id.
-        on_skip: Called with each item that is not there or cannot be embedded.
+        on_skip: Called with each item that does not exist or cannot be embedded.
 
     Example:
         >>> from embcompat.spaces import SpaceVersion
@@ -71,7 +71,10 @@ def embed_items(
 
 
 def look_up(new: Embeddings) -> Embed:
-    """Take native vectors that are known already: from a file, or to try a backfill out.
+    """Return an embedder that looks native vectors up instead of running a model.
+
+    Args:
+        new: The vectors that are known already.
 
     Example:
         >>> from embcompat.spaces import SpaceVersion

@@ -21,7 +21,7 @@ BATCH_SIZE = 256
 """Items that are embedded and written together [ours]."""
 
 MIN_CHECKED = 64
-"""Fewest rows on which it can be told whether vectors and rows belong together [ours]."""
+"""Fewest rows that show whether vectors belong to rows [ours]."""
 
 MAX_OUTRANKED = 0.25
 """Share of other rows that may lie closer to a native vector than its own converted row, on average [ours]. On real
@@ -34,10 +34,10 @@ class BackfillRun:
 
     Attributes:
         planned: Items asked for.
-        already_native: Those that were native before.
+        already_native: Items that were native before.
         rows: Rows written.
-        failures: Why each of the others has no native vector, by id.
-        seconds: Wall time.
+        failures: Why each remaining item has no native vector, by id.
+        seconds: Wall time of the run.
     """
 
     planned: int
@@ -62,10 +62,10 @@ def run_backfill(
 ) -> BackfillRun:
     """Embed items and write their vectors as native, in the order given.
 
-    What is native already is asked of the store and left alone, so a run may be stopped anywhere and started again.
-    Items that are gone, or that the embedder or the store refuses, are listed and stop nothing. The first vectors are
-    compared with the converted rows that they replace: if they lie no closer to their own than to others, ids and
-    items do not belong together, and nothing is written.
+    Rows that the store already holds as native are skipped, so a run may be stopped anywhere and started again. Items
+    that are gone, or that the embedder or the store refuses, are listed in the report and do not stop the run. The
+    first vectors are compared with the converted rows that they replace: if they lie no closer to their own rows than
+    to others, the ids do not belong to the items, and nothing is written.
 
     Args:
         ids: The items, the most useful ones first; each once.
@@ -76,9 +76,9 @@ def run_backfill(
         progress: Called with the number of items newly done.
 
     Raises:
-        InputError: If an id comes twice, or vectors and rows do not belong together.
+        InputError: If an id occurs twice, or the vectors do not belong to the rows.
         SpaceMismatchError: If the vectors are not in the target space.
-        StoreError: If item after item is refused.
+        StoreError: If several items in a row are refused.
     """
     start = time.perf_counter()
     if len(set(ids)) != len(ids):
@@ -152,7 +152,7 @@ def check_belonging(native: NDArray[np.float32], converted: NDArray[np.float32],
         space: Space of both.
 
     Raises:
-        InputError: If on average more than `MAX_OUTRANKED` of the other rows are closer than the own one.
+        InputError: If on average more than `MAX_OUTRANKED` of the other rows are closer than the item's own row.
     """
     scores = pairwise_scores(native, converted, space.similarity)
     outranked = float((scores > np.diagonal(scores)[:, np.newaxis]).sum(axis=1).mean() / (len(scores) - 1))

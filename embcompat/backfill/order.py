@@ -52,16 +52,17 @@ def backfill_order(
         old: The rows under the old model; their labels are the classes of ``class_mean``, which makes its own by
             k-means where there are none.
         converted: The same rows, converted.
-        native_ids: Rows that are native already; they stand in no order.
-        held_out: For ``predicted_error``: pairs that tell how far off conversions are.
+        native_ids: Rows that are native already; they are left out of the order.
+        held_out: For ``predicted_error``: pairs that show how far off conversions are.
         convertibility: For ``convertibility``: `OnnxAligner.convertibility` of the old vectors (n,).
-        queries: For ``usefulness``: new queries (q, target_dim), disjoint from those that anything is judged on.
-        visits: For ``usefulness``: how often each row was retrieved, from an access log as disjoint.
+        queries: For ``usefulness``: new queries (q, target_dim), disjoint from the queries of any evaluation.
+        visits: For ``usefulness``: how often each row was retrieved, by id, from an access log that is disjoint in the
+            same way.
         weights: For ``recommended``: `BackfillCurve.weights`; empty for a random order.
         seed: Seed of the random order, of k-means and of ties.
 
     Returns:
-        Ids (n − native,).
+        Ids (n − native,), object strings.
 
     Raises:
         UnknownNameError: If there is no such order.
@@ -96,7 +97,7 @@ def score_rows(kind: str, backlog: Backlog) -> Float64:
 
 
 def order_rows(scores: Float64, *, seed: int) -> NDArray[np.intp]:
-    """Return the rows by falling score, equal ones in random order."""
+    """Return row numbers (n,) by falling score; equal scores come in random order."""
     shuffled = np.random.default_rng(seed).permutation(len(scores))
     return shuffled[np.argsort(-scores[shuffled], kind="stable")]
 
@@ -118,9 +119,9 @@ def _random(backlog: Backlog) -> Float64:
 def _class_mean(backlog: Backlog) -> Float64:
     """Score by the distance from the mean of the class, over the converted gallery, the row itself left out.
 
-    Ricci et al. (2025) take the mean with the row in it. Of a class of two, that is half as far as from the other row,
-    and of a class of one no distance at all, so that large classes come first whatever their rows are. A row without
-    others stands in the middle: nothing is known of it. [ours]
+    Ricci et al. (2025) take the mean with the row in it. In a class of two that halves the distance, and in a class of
+    one it makes it zero, so large classes would come first whatever their rows are. A row that is alone in its class
+    gets the mean score, because nothing is known about it. [ours]
     """
     vectors = backlog.converted.vectors
     labels = backlog.labels
@@ -191,7 +192,7 @@ def _recommended(backlog: Backlog) -> Float64:
 
 
 def standardize(scores: Float64) -> Float64:
-    """Return ranks from 0 to 1, equal scores sharing their mean rank: what scores of any scale can be added as.
+    """Return ranks (n,) from 0 to 1, equal scores sharing their mean rank, so that scores of any scale can be added.
 
     Example:
         >>> standardize(np.array([5.0, 900.0, 5.0])).tolist()

@@ -21,12 +21,12 @@ class Budget:
     """How much to re-embed: exactly one of the first five.
 
     Attributes:
-        rows: So many items.
-        fraction: This share of the gallery, native rows included.
-        seconds: So long; needs ``seconds_per_item``.
-        money: So much; needs ``price_per_item``.
-        target_retention: As few as are expected to reach this share of a full reindex; needs a curve.
-        seconds_per_item: Time to embed one item.
+        rows: Number of items.
+        fraction: Share of the gallery, native rows included.
+        seconds: Time for embedding; needs ``seconds_per_item``.
+        money: Amount to spend; needs ``price_per_item``.
+        target_retention: Share of a full reindex to reach with as few items as the curve expects; needs a curve.
+        seconds_per_item: Time to embed one item, in seconds.
         price_per_item: Price to embed one item, in the unit of ``money``.
 
     Raises:
@@ -45,7 +45,9 @@ class Budget:
         limits = {name: getattr(self, name) for name in ("rows", "fraction", "seconds", "money", "target_retention")}
         amounts = {name: value for name, value in limits.items() if value is not None}
         if len(amounts) != 1:
-            raise InputError(f"a budget is exactly one of {', '.join(limits)}. Got {', '.join(amounts) or 'none'}.")
+            raise InputError(
+                f"a budget must be exactly one of {', '.join(limits)}. Got {', '.join(amounts) or 'none'}."
+            )
         for name, value in (amounts | {"seconds_per_item": self.seconds_per_item}).items():
             if value is not None and not (value >= 0 and np.isfinite(value)):
                 raise InputError(f"{name} must be a number from 0 upwards. Got {value}.")
@@ -65,14 +67,14 @@ class BackfillPlan:
         ids: The items, the most urgent first.
         order: Name of the order.
         gallery_size: Items of the gallery.
-        native_items: Those that were native before.
-        expected: Retention to expect afterwards, with its interval; None where no curve says.
-        sure_rows: Items that it takes until the interval's lower end reaches the target; None without a target.
-        stop_rows: Items after which the interval of the retention includes a full reindex: more buys nothing that the
-            curve's data can show. None without a curve.
-        seconds: What it takes; None where no cost was given.
-        money: What it costs; None where no price was given.
-        target_retention: What was to be reached, or None.
+        native_items: Items that were native before.
+        expected: Expected retention afterwards, with its interval; None without a curve or below its first point.
+        sure_rows: Items after which the interval's lower end reaches the target; None without a target.
+        stop_rows: Items after which the interval of the retention includes a full reindex: the curve's data show no
+            gain from more. None without a curve.
+        seconds: Time for embedding; None without a time per item.
+        money: Cost of embedding; None without a price per item.
+        target_retention: Target of the budget, or None.
         curve: The curve behind it, as JSON; None without one.
     """
 
@@ -114,10 +116,10 @@ class BackfillPlan:
 
     @property
     def advice(self) -> str:
-        """When to stop, in words; empty where no curve says."""
+        """When to stop, in words; empty without a curve."""
         sentences = []
         if self.sure_rows is not None and self.sure_rows > len(self.ids):
-            sentences.append(f"To be sure of the target takes {self.sure_rows:,} items.")
+            sentences.append(f"To be sure of the target, re-embed {self.sure_rows:,} items.")
         if self.stop_rows is not None:
             more = f"after {self.stop_rows:,} items" if self.stop_rows else "now"
             sentences.append(f"Stop {more}: from there on the data show no difference from a full reindex.")
@@ -125,11 +127,11 @@ class BackfillPlan:
 
 
 def time_per_item(extractor: Extractor, items: Sequence[Any]) -> float:
-    """Time how long a model takes for one item, in seconds, on a sample of the items.
+    """Measure the seconds that a model takes for one item, on a sample of the items.
 
     Args:
         extractor: The new model.
-        items: Items as they will be embedded; the first chunks of them are taken, one to warm up and one to time.
+        items: Items as they will be embedded; the first chunk warms the model up, the second one is timed.
 
     Raises:
         InputError: If there is no item.
@@ -152,11 +154,12 @@ def plan_backfill(
     order: str = "random",
     curve: BackfillCurve | None = None,
 ) -> BackfillPlan:
-    """Choose how many of the ordered items to re-embed, and say what to expect.
+    """Choose how many of the ordered items to re-embed, and estimate what that gains.
 
-    The gallery that is planned for has no new vectors, so the curve comes from evaluation data and is read at the
-    same share of native rows: pairs and backfill together. Between its points it is read linearly; below its first
-    point, the pairs of the evaluation, it says nothing, and a target that is reached there asks for that share.
+    The gallery that is planned for has no new vectors, so the curve comes from evaluation data and is read at the same
+    share of native rows: pairs and backfill together. Between its points it is interpolated linearly; below its first
+    point (the pairs of the evaluation) it is undefined, and a target that is reached there needs the share of that
+    point.
 
     Args:
         ordered: Converted items of the gallery, the most urgent first, see `backfill_order`.

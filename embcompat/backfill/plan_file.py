@@ -16,12 +16,12 @@ from embcompat.files.writing.atomic import atomic_path
 
 
 class PlanFile(BaseModel):
-    """PLAN.json: a plan as it is kept, beside the file of its ids.
+    """PLAN.json: a stored plan, beside the file of its ids.
 
     Attributes:
-        schema_version: Version of this very layout.
+        schema_version: Version of this layout.
         artifact: Id of the artifact that converted the gallery.
-        artifact_path: Where that artifact lies, or the directory with forward and backward; None where not known.
+        artifact_path: Path of that artifact, or of the directory with forward and backward; None if unknown.
         source: Id of the old space.
         target: Id of the new space.
         ids_file: Name of the file of ids, beside this one unless it is a path.
@@ -30,11 +30,11 @@ class PlanFile(BaseModel):
         order: Name of the order.
         weights: Weights of the recommended order.
         gallery_size: Items of the gallery.
-        native_items: Those that were native before.
-        expected: Retention to expect: value, low, high.
-        seconds: What it takes.
-        money: What it costs.
-        target_retention: What was to be reached.
+        native_items: Items that were native before.
+        expected: Expected retention: value, low, high.
+        seconds: Time for embedding.
+        money: Cost of embedding.
+        target_retention: Target of the budget.
         sentence: The plan in words.
         advice: When to stop, in words.
         curve: The curve behind it, a result of kind ``backfill_curve``.
@@ -74,15 +74,15 @@ def save_plan(
     artifact_path: str | Path | None = None,
     weights: Mapping[str, float] | None = None,
 ) -> PlanFile:
-    """Write the ids, one a line, and the plan that vouches for them.
+    """Write the ids, one on each line, and the plan with their digest.
 
     Raises:
-        InputError: If an id cannot stand on a line of its own.
+        InputError: If an id is not a single line, or begins or ends with a blank.
     """
     where, ids_where = Path(path), Path(ids_path)
     broken = next((each for each in plan.ids if len(each.splitlines()) != 1 or each.strip() != each), None)
     if broken is not None:
-        raise InputError(f"ids must be single lines without blanks around them to be listed. Got {broken!r}.")
+        raise InputError(f"ids must be single lines without leading or trailing blanks. Got {broken!r}.")
     text = "".join(f"{identifier}\n" for identifier in plan.ids).encode()
     with atomic_path(ids_where) as temporary:
         temporary.write_bytes(text)

@@ -9,7 +9,7 @@ from embcompat.backfill.backlog import HeldOut
 from embcompat.embeddings import normalize_rows
 
 MOST_PAIRS = 2_000
-"""Held-out pairs that are used at most: the fit is cubic in them [ours]."""
+"""Most held-out pairs that are used: the time of the fit grows with their cube [ours]."""
 
 PENALTIES = tuple(10.0**power for power in range(-3, 4))
 """Penalties to choose from by leave-one-out error [ours]."""
@@ -27,7 +27,7 @@ def predict_errors(vectors: NDArray[np.float32], held_out: HeldOut, *, seed: int
 
     Args:
         vectors: Old vectors (n, source_dim).
-        held_out: What to learn from.
+        held_out: The pairs to learn from.
         seed: Seed of the choice among more than `MOST_PAIRS` pairs.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Converting stored galleries: files to files, and stores that stay in service meanwhile."""
+"""Convert stored galleries: files into files, and stores that stay in service."""
 
 from embcompat.migration.cutover import VerifyReport, abort, cut_over, drop_old, roll_back, sweep, verify_migration
 from embcompat.migration.files.convert import ConversionReport, convert_file

@@ -1,7 +1,7 @@
-"""Checks of converted vectors: that they are what the map gives, and that the map is the right one.
+"""Checks of converted vectors: they are what the map gives, and the map is the right one.
 
-When a map is applied in the wrong direction, or to vectors of another model, counts, shapes and read-back are all
-right. Only the meaning is wrong: a converted vector no longer lies near the vector that the new model gives the same
+If a map is applied in the wrong direction, or to vectors of another model, counts, shapes and read-back are still
+correct. Only the meaning is wrong: a converted vector no longer lies near the vector that the new model gives the same
 item. The held-out pairs that an artifact carries, its semantic canary, show exactly that.
 """
 
@@ -22,7 +22,7 @@ MINIMUM_SHARE = 0.75
 """Least share of the other items that a true pair must outrank; chance gives 0.5 ± 0.04 on 64 pairs [ours]."""
 
 SAMPLE_TOLERANCE = 1e-4
-"""Largest allowed ‖stored − computed again‖ / ‖computed again‖ of a row [ours]."""
+"""Largest allowed ‖stored − recomputed‖ / ‖recomputed‖ of a row [ours]."""
 
 Transform = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
@@ -41,7 +41,7 @@ class CanaryResult:
 
 
 def outranked_share(converted: NDArray[np.float32], native: NDArray[np.float32], similarity: Similarity) -> float:
-    """Return the mean share of other native vectors that the true one outranks; a tie counts half.
+    """Return the mean share of the other native vectors that an item's own one outranks; a tie counts half.
 
     Args:
         converted: Array (n, dim), n at least 2.
@@ -63,7 +63,7 @@ def check_canary(artifact: Artifact, transform: Transform) -> CanaryResult | Non
 
     Args:
         artifact: The artifact.
-        transform: The map as it is applied to the gallery.
+        transform: The map as it is applied to the gallery: (n, source_dim) → (n, target_dim).
 
     Returns:
         The result; None when the artifact carries no canary.
@@ -78,9 +78,10 @@ def check_canary(artifact: Artifact, transform: Transform) -> CanaryResult | Non
     share = outranked_share(transform(source), target, artifact.target.similarity)
     if not share >= MINIMUM_SHARE:
         raise MigrationError(
-            f"the canary must find its pairs: a converted vector must outrank at least {MINIMUM_SHARE:.0%} of the "
-            f"others. Got {share:.0%} on {len(source)} pairs (chance is 50 %). The map goes in the wrong direction, "
-            "or the artifact belongs to other models: evaluate it again before any conversion."
+            f"the canary must find its pairs: an item's new vector must be closer to its converted vector than "
+            f"{MINIMUM_SHARE:.0%} of the others. Got {share:.0%} on {len(source)} pairs (chance is 50 %). The map goes "
+            "in the wrong direction, or the artifact belongs to other models. Evaluate it again before you convert "
+            "anything."
         )
     return CanaryResult(len(source), share)
 

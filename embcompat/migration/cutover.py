@@ -1,4 +1,4 @@
-"""The steps around the switch: verify, cut over, roll back, drop the old side, sweep."""
+"""The steps around the switch: verify, cut over, roll back, abort, drop the old side, sweep."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class VerifyReport:
         artifact_id: The artifact.
         url: The gallery.
         phase: How far the migration is.
-        coverage: Counted rows.
-        sampled_rows: Rows read back and computed again.
+        coverage: Row counts of both sides.
+        sampled_rows: Rows read back and recomputed.
         sample_error: Largest relative difference among them.
         canary: The result of the semantic canary; None when the artifact carries no canary.
         problems: What prevents a cutover, one sentence each.
@@ -106,10 +106,10 @@ def _verify(
     if missing > max_failures:
         problems.append(
             f"{missing} of {coverage.rows - coverage.without_vector} rows have no converted vector; at most "
-            f"{max_failures} may."
+            f"{max_failures} are allowed."
         )
     if orphans:
-        problems.append(f"{orphans} converted rows have no source row any more.")
+        problems.append(f"{orphans} converted rows no longer have a source row.")
     return VerifyReport(
         artifact_id=job.artifact_id,
         url=store.url,
@@ -134,9 +134,9 @@ def cut_over(
 ) -> VerifyReport:
     """Put the converted vectors into service in one step.
 
-    First, rows that were inserted, replaced or deleted meanwhile are reconciled by their source digest, then everything
-    is verified, then rows that cannot be converted are counted. The old side stays; only `drop_old` deletes it. A
-    cutover that was interrupted after the switch goes on from there.
+    First, rows that were inserted, replaced or deleted meanwhile are reconciled by their source digest; then everything
+    is verified, and rows that cannot be converted are counted. The old side stays; only `drop_old` deletes it. A
+    cutover that was interrupted after the switch resumes from there.
 
     Args:
         aligner: The artifact.
@@ -170,8 +170,8 @@ def cut_over(
     if len(run.failures) > max_failures:
         first = run.failures[0]
         problems.append(
-            f"{len(run.failures)} rows could not be converted; at most {max_failures} may. The first is {first.id!r}: "
-            f"{first.reason}."
+            f"{len(run.failures)} rows could not be converted; at most {max_failures} are allowed. The first is "
+            f"{first.id!r}: {first.reason}."
         )
     if problems:
         raise GateError(f"{store.url} was not cut over. {' '.join(problems)}")
@@ -184,7 +184,7 @@ def cut_over(
 def _complete(
     aligner: OnnxAligner, store: GalleryStore, job: Job, *, max_failures: int, journal: Journal
 ) -> VerifyReport:
-    """Go on with a cutover that was interrupted after the switch."""
+    """Resume a cutover that was interrupted after the switch."""
     store.cutover(job, _finish(aligner, store, job, set(), max_failures=max_failures))
     coverage = store.coverage(job)
     counts = {"missing": coverage.missing, "orphans": 0}
@@ -203,7 +203,9 @@ def _finish(aligner: OnnxAligner, store: GalleryStore, job: Job, failed: set[str
             switched = store.state(job).phase == "cut_over"
             outcome = "has switched, but the cutover is not complete" if switched else "was not cut over"
             way_out = " Repeat it with a larger --max-failures, or roll back." if switched else ""
-            raise GateError(f"{store.url} {outcome}. {len(failed)} rows fail; at most {max_failures} may.{way_out}")
+            raise GateError(
+                f"{store.url} {outcome}. {len(failed)} rows fail; at most {max_failures} are allowed.{way_out}"
+            )
         return batch.ids, batch.vectors, batch.digests
 
     return finish
@@ -221,7 +223,8 @@ def roll_back(aligner: OnnxAligner, store: GalleryStore, *, journal: Path | None
     """Put the old side back into service.
 
     Returns:
-        Rows in service that have no old vector, because they came in after the cutover: embed them with the old model.
+        Number of rows in service without an old vector, because they were added after the cutover: embed them with the
+        old model.
 
     Raises:
         MigrationError: If the gallery was not cut over, or its old side is gone.
@@ -237,7 +240,7 @@ def abort(aligner: OnnxAligner, store: GalleryStore, *, journal: Path | None = N
     The vectors in service are not touched. Native vectors on the target side are removed as well.
 
     Returns:
-        What was removed, a phrase each.
+        What was removed, one phrase each.
 
     Raises:
         MigrationError: If the converted vectors are in service: roll back first.
@@ -260,8 +263,9 @@ def drop_old(aligner: OnnxAligner, store: GalleryStore, *, journal: Path | None 
 def sweep(aligner: OnnxAligner, store: GalleryStore, *, options: RunOptions | None = None) -> Iterator[str]:
     """Find rows in service that neither the migration nor the new model wrote; see `GalleryStore.sweep`.
 
-    Where a store takes an application's word for the space of what it writes (PostgreSQL), these vectors are judged by
-    the artifact's canary: they come as well if more of them point where the new space does not than chance explains.
+    PostgreSQL trusts the space that an application declares for its vectors. Such vectors are compared with the
+    artifact's canary: those that do not look like the new space are yielded too, if there are more than chance
+    explains.
 
     Args:
         aligner: The artifact.

@@ -1,4 +1,4 @@
-"""Rows of another space, among those that a migration would convert and among those that were written after it.
+"""Find rows of another space, among those that a migration would convert and among those written after it.
 
 A store knows the length of its vectors, not their model: if a column holds rows of several models of one length, all of
 them would be converted without an error. The held-out vectors that an artifact carries, its canary, show which
@@ -22,7 +22,8 @@ SAMPLED_ROWS: Final = 512
 """Rows of a gallery that are judged [ours]."""
 
 ALLOWED_SHARE: Final = 0.02
-"""Share of rows, above twice the false alarms, that may look like another space: odd items do occur [ours]."""
+"""Share of rows, beyond twice the false alarms, that may look like another space, because unusual items exist
+[ours]."""
 
 _STRUCTURELESS_SHARE = 0.9
 """A row is foreign if its distance is at least this share of that of a vector without any structure [ours]."""
@@ -33,7 +34,7 @@ _EXAMPLES = 3
 
 
 def foreign_rows(known: NDArray[np.float32], vectors: NDArray[np.float32]) -> tuple[NDArray[np.bool_], float] | None:
-    """Find the rows whose directions the known vectors of a space do not share.
+    """Find the rows that point in other directions than the known vectors of a space.
 
     The distance of a unit vector x is xᵀ(M + I/d)⁻¹x / d, where M is the second moment of the known unit vectors: a
     Mahalanobis distance of directions, shrunk towards a space without structure. Vectors of a model whose space has no
@@ -97,9 +98,9 @@ def foreign_obstacle(artifact: Artifact, store: GalleryStore, job: Job) -> Obsta
 def foreign_written_ids(artifact: Artifact, store: GalleryStore, job: Job) -> Iterator[str]:
     """Find rows that an application wrote after the cutover and that do not look like vectors of the new space.
 
-    Such an application declared the new space, or another client did so on its connection, and yet it holds vectors of
-    another model. Nothing comes where there are no more such rows than chance explains, and where the artifact carries
-    no canary or one that cannot tell.
+    Such an application declared the new space, or another client did so on its connection, but it writes vectors of
+    another model. Nothing is yielded if there are no more such rows than chance explains, or if the artifact carries no
+    canary or one that cannot tell.
     """
     canary = artifact.canary()
     if canary is None:

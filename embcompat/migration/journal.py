@@ -17,7 +17,7 @@ from embcompat.redaction import redact_values
 
 @final
 class Journal:
-    """Appends one JSON object a line, with ``time`` (seconds since 1970), ``event`` and the values of the event.
+    """Appends one JSON object per line, with ``time`` (seconds since 1970), ``event`` and the values of the event.
 
     Args:
         path: The file, or None to keep no journal.
@@ -45,18 +45,18 @@ class Journal:
 
 
 def read_journal(path: Path) -> list[dict[str, Any]]:
-    """Read the steps of a migration, the oldest first; batches that follow each other are one step.
+    """Read the steps of a migration, the oldest first; consecutive batches are one step.
 
     Args:
         path: A file that ``Journal`` has written.
 
     Returns:
-        For each step its ``time`` (seconds since 1970), ``event`` and what belongs to it. A step of batches has the
-        number of ``batches``, their ``rows`` and ``failures``, and ``until``, the time of its last batch. A line that
-        a killed process left unfinished is an event ``unreadable`` at the time of the line before it.
+        For each step its ``time`` (seconds since 1970), ``event`` and the values of the event. A step of batches has
+        the number of ``batches``, their ``rows`` and ``failures``, and ``until``, the time of its last batch. A line
+        that a killed process left unfinished is an event ``unreadable`` at the time of the line before it.
 
     Raises:
-        MigrationError: There is no such file.
+        MigrationError: If there is no such file.
     """
     if not path.is_file():
         raise MigrationError(f"there is no journal at {path}. It is written where migrate run was started.")

@@ -12,7 +12,7 @@ from embcompat.artifact import Artifact
 from embcompat.errors import InputError
 from embcompat.migration.rows import Failure, Shard
 from embcompat.runtime import OnnxAligner
-from embcompat.spaces import Similarity
+from embcompat.spaces import Similarity, SpaceVersion, require_space
 from embcompat.stores.base import GalleryStore
 from embcompat.stores.values import Coverage, Job
 
@@ -26,11 +26,11 @@ class RunReport:
         url: The gallery.
         rows: Rows that this run converted.
         failures: Rows that could not be converted.
-        passes: Times that the gallery was read.
+        passes: How often the gallery was read.
         seconds: Wall time, index building included.
-        rows_per_second: Rows converted, a second of converting.
-        index_seconds: Time that index building took, or None where there was no index to build.
-        coverage: Counted rows afterwards.
+        rows_per_second: Rows per second of converting.
+        index_seconds: Time of building the index; None if there was none to build.
+        coverage: Row counts afterwards.
         rows_without_text: Rows that this run converted from the vector alone, because they have no text; 0 where the
             artifact reads no texts.
     """
@@ -65,7 +65,7 @@ class RunOptions:
         metric: Metric of the index on the target side; the one in service when None.
         accept_changes: Whether to continue although the store cannot keep everything (`MigrationPlan.obstacles`).
         text_column: Column of the texts that a text-aware aligner reads beside the vectors, or None.
-        texts: These texts by id, for a gallery that has no such column (FAISS, ``.npy``, Parquet); None otherwise.
+        texts: The texts by id, for a gallery without such a column (FAISS, ``.npy``, Parquet); None otherwise.
     """
 
     batch_size: int | None = None
@@ -100,17 +100,32 @@ def job_of(artifact: Artifact, options: RunOptions | None = None) -> Job:
     )
 
 
-def require_texts(aligner: OnnxAligner, store: GalleryStore, job: Job) -> None:
-    """Check that the job names a column of texts, or brings them, if the artifact reads texts, and only then.
+def require_vectors_of(space: SpaceVersion, store: GalleryStore, recorded: SpaceVersion | None) -> None:
+    """Check that a gallery holds vectors of a space, as far as the store can tell.
 
     Raises:
-        InputError: If not, or if the store gives or takes no texts.
+        SpaceMismatchError: If the store records another space.
+        InputError: If its vectors have another length.
+    """
+    if recorded is not None:  # before the length, which is the worse explanation
+        require_space(recorded, space, what=store.url)
+    if store.dim() not in (0, space.dim):
+        raise InputError(
+            f"{store.url} must hold vectors of length {space.dim}, as space {space.id!r} has. Got {store.dim()}."
+        )
+
+
+def require_texts(aligner: OnnxAligner, store: GalleryStore, job: Job) -> None:
+    """Check that the job names a column of texts, or brings texts, exactly if the artifact reads texts.
+
+    Raises:
+        InputError: If it does not, or the store neither returns nor takes texts.
     """
     named, brought = job.text_column is not None, job.texts is not None
     if aligner.reads_texts and not (named or brought):
         raise InputError(
-            f"{aligner!r} reads the text of each row beside its vector. Name the column of the texts, --text-column "
-            "(RunOptions.text_column), or for FAISS and files give them by id, --items (RunOptions.texts); the same in "
+            f"{aligner!r} reads the text of each row beside its vector. Name the column of texts: --text-column "
+            "(RunOptions.text_column). For FAISS and files, pass the texts by id: --items (RunOptions.texts). Do so in "
             "every step of the migration."
         )
     if (named or brought) and not aligner.reads_texts:
@@ -122,10 +137,10 @@ def require_texts(aligner: OnnxAligner, store: GalleryStore, job: Job) -> None:
         raise InputError("texts come from a column of the gallery or by id, not from both. Got text_column and texts.")
     if brought and not store.takes_texts:
         raise InputError(
-            f"{store.url} takes no texts by id: an application may change its texts, and only their column would tell. "
+            f"{store.url} takes no texts by id, because an application may change a text, which only the column shows. "
             "Name the column: --text-column (RunOptions.text_column)."
         )
     if named and not store.reads_texts:
         raise InputError(
-            f"{store.url} gives vectors without texts, and {aligner!r} reads texts. Convert files with it."
+            f"{store.url} returns no texts, and {aligner!r} reads texts. Convert files with this artifact instead."
         )

@@ -24,7 +24,7 @@ def run_pipeline(
 
     Args:
         read: The items.
-        compute: What to make of one item; called from several threads when ``threads`` > 1.
+        compute: Computes the result of one item; called from several threads when ``threads`` > 1.
         write: What to do with an item and its result.
         threads: Number of threads that compute.
 

@@ -11,14 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from embcompat.errors import InputError
 from embcompat.evaluation.similarity import pairwise_scores
 from embcompat.migration.checks import check_canary
 from embcompat.migration.foreign import foreign_obstacle
-from embcompat.migration.options import RunOptions, job_of, require_texts
+from embcompat.migration.options import RunOptions, job_of, require_texts, require_vectors_of
 from embcompat.migration.rows import Shard, convert_rows
 from embcompat.runtime import OnnxAligner
-from embcompat.spaces import Similarity, require_space
+from embcompat.spaces import Similarity
 from embcompat.stores.base import GalleryStore
 from embcompat.stores.growth import SLACK, IndexEstimate, extrapolate, time_builds
 from embcompat.stores.url import parse_store_url
@@ -47,22 +46,22 @@ class MigrationPlan:
         missing: Rows to convert.
         source_bytes: Size of the stored vectors, uncompressed.
         target_bytes: Size of the missing converted vectors and their provenance.
-        copied_bytes: What the whole target side takes in addition: in PostgreSQL a copy of the other columns and of all
-            indexes, or the old versions of all rows when a new column is filled.
+        copied_bytes: What the target side takes besides: in PostgreSQL a copy of the other columns and of all indexes,
+            or the old versions of all rows when a new column is filled.
         free_bytes: Free space where the gallery is; None where it is not on this machine.
         seconds_at_least: Time of reading and converting, from a trial on the first rows; writing comes on top.
-        write_seconds: Time of writing, from the same rows written to a temporary folder; for files this includes
-            building the index. None if that cannot be tried without writing to the gallery. A rough figure: it assumes
-            that every row costs the same, but an HNSW index grows slower with every row, and the folder may be on
-            another disk.
+        write_seconds: Time of writing, from a trial that writes the same rows to a temporary folder; for files it
+            includes building the index. None if that needs writing to the gallery. A rough figure: it assumes that
+            every row costs the same, but an HNSW index grows slower with every row, and the folder may be on another
+            disk.
         index: Kind of the vector index that will be rebuilt, which can take far longer than the conversion.
-        index_estimates: What each index will take, with a range, from builds over samples that leave nothing in the
-            store; without figures, and with the reason, where that is not possible.
-        total_seconds_low: Lower end of the range of the whole run: reading, converting, writing and indexes, as far as
+        index_estimates: Time to build each index, with a range, from builds over samples that leave nothing in the
+            store; without figures, but with the reason, where that is not possible.
+        total_seconds_low: Lower end of the range for the whole run: reading, converting, writing and indexes, as far as
             they were measured.
         total_seconds_high: Upper end; None where a part was not measured.
-        obstacles: What the migration cannot do or keep; a run refuses to begin unless each is acceptable and the user
-            accepts it.
+        obstacles: What the migration cannot do or keep; a run only begins if each is acceptable and the user accepts
+            it.
         notes: What an application must know about the switch.
         neighbours_kept: Share of the ten nearest among the rows of the trial that stay the nearest when the converted
             vectors are rounded as the store rounds them; None if it keeps them as they are.
@@ -102,21 +101,17 @@ def plan_migration(aligner: OnnxAligner, store: GalleryStore, *, options: RunOpt
         options: The options of the migration.
 
     Raises:
-        SpaceMismatchError: If the store says that its vectors are of another space than the artifact's source.
+        SpaceMismatchError: If the store records another space than the artifact's source.
         InputError: If its vectors have another length, or texts and artifact do not go together.
-        MigrationError: If the canary does not find its pairs.
+        MigrationError: If the canary check fails.
     """
     artifact = aligner.artifact
     job = job_of(artifact, options)
     require_texts(aligner, store, job)
     state = store.state(job)
-    in_service = artifact.source if state.phase in ("untouched", "prepared") else artifact.target
-    if state.space is not None:
-        require_space(state.space, in_service, what=store.url)
-    if store.dim() not in (0, in_service.dim):
-        raise InputError(f"{store.url} must hold vectors of length {in_service.dim}. Got {store.dim()}.")
-    check_canary(artifact, aligner.transform_canary)
     converting = state.phase in ("untouched", "prepared")
+    require_vectors_of(artifact.source if converting else artifact.target, store, state.space)
+    check_canary(artifact, aligner.transform_canary)
     coverage = store.coverage(job)
     missing = coverage.missing if converting else 0
     path = parse_store_url(store.url).path
@@ -125,6 +120,7 @@ def plan_migration(aligner: OnnxAligner, store: GalleryStore, *, options: RunOpt
     if possible and (foreign := foreign_obstacle(artifact, store, job)) is not None:
         obstacles.append(foreign)
     trial = _try(aligner, store, job, missing) if possible else _Trial(0.0, 0.0)
+    seconds_low, seconds_high = trial.total(missing)
     return MigrationPlan(
         artifact_id=artifact.id,
         url=store.url,
@@ -143,20 +139,20 @@ def plan_migration(aligner: OnnxAligner, store: GalleryStore, *, options: RunOpt
         notes=tuple(store.notes(job)) if converting else (),
         neighbours_kept=trial.neighbours_kept,
         index_estimates=tuple(trial.indexes),
-        total_seconds_low=trial.total(missing)[0],
-        total_seconds_high=trial.total(missing)[1],
+        total_seconds_low=seconds_low,
+        total_seconds_high=seconds_high,
     )
 
 
 @dataclass(frozen=True)
 class _Trial:
-    """A trial on the first rows: seconds per row, the effect of rounding, and what indexes will take.
+    """A trial on the first rows: seconds per row, the effect of rounding, and the time of the indexes.
 
     Attributes:
         reading_seconds: Seconds of reading and converting a row.
         writing_seconds: Seconds of writing one; None where that was not tried.
         neighbours_kept: See `MigrationPlan`.
-        indexes: What the indexes will take.
+        indexes: Time to build the indexes.
         writes_index: Whether writing builds the index, so that its time is in both figures.
     """
 

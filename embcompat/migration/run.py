@@ -1,4 +1,4 @@
-"""Convert every row of a gallery that the store reports missing, until none is."""
+"""Convert every row of a gallery that the store reports missing, until none is left."""
 
 from __future__ import annotations
 
@@ -10,29 +10,28 @@ from dataclasses import asdict
 import numpy as np
 
 from embcompat.embeddings import normalize_rows
-from embcompat.errors import InputError, MigrationError
+from embcompat.errors import MigrationError
 from embcompat.evaluation.chance import require_better_than_chance
 from embcompat.migration.checks import SAMPLE_TOLERANCE, check_canary, relative_error
 from embcompat.migration.foreign import foreign_obstacle
 from embcompat.migration.journal import Journal
-from embcompat.migration.options import RunOptions, RunReport, job_of, require_texts
+from embcompat.migration.options import RunOptions, RunReport, job_of, require_texts, require_vectors_of
 from embcompat.migration.pipeline import run_pipeline
 from embcompat.migration.rows import Converted, Failure, convert_rows
 from embcompat.progress import Advance, ProgressFactory, silent
 from embcompat.runtime import OnnxAligner
-from embcompat.spaces import require_space
 from embcompat.stores.base import GalleryStore
 from embcompat.stores.refusals import isolate
 from embcompat.stores.values import Job, Pairs, Rows
 
 MAX_PASSES = 20
-"""Times that the gallery is read again for rows that came in meanwhile [ours]."""
+"""Most times that the gallery is read again for rows that were added meanwhile [ours]."""
 
 REFUSALS_IN_A_ROW = 32
-"""Single rows refused one after the other before the store itself is to blame [ours]."""
+"""Consecutive refusals of single rows after which the store itself is to blame [ours]."""
 
 READ_BACK_ROWS = 16
-"""Rows of every written batch that are read back and computed again [ours]."""
+"""Rows of every written batch that are read back and recomputed [ours]."""
 
 
 def run_migration(
@@ -44,24 +43,24 @@ def run_migration(
     progress: ProgressFactory | None = None,
     index_progress: AbstractContextManager[object] | None = None,
 ) -> RunReport:
-    """Convert every row of a gallery that has no converted row, or one made from a vector that was replaced since.
+    """Convert every row of a gallery that has no converted row, or whose converted row comes from an earlier vector.
 
     The converted rows are written beside the stored ones, which stay in service. A run may be killed at any time and
-    resumed anywhere; the remaining work is computed from the store. After every batch the artifact's canary is mapped
-    again, and a sample of the batch is read back and computed again. The first run does not look for rows that are
-    replaced while it works; the next run or the cutover converts them.
+    resumed anywhere; the remaining work is computed from the store. After every batch the artifact's canary is checked
+    again, and a sample of the batch is read back and recomputed. The first run does not look for rows that are replaced
+    while it works; the next run or the cutover converts them.
 
     Args:
         aligner: The artifact.
         store: The gallery.
         options: How to run.
         force: Whether to convert with an aligner that does no better than chance.
-        progress: Takes the number of rows to do; yields a function that takes the number of rows newly done.
-        index_progress: Entered while the index is built.
+        progress: Takes the total number of rows; yields a function that takes the number of rows newly done.
+        index_progress: A context that is entered while the index is built.
 
     Raises:
         GateError: If the aligner does no better than chance and ``force`` is False.
-        SpaceMismatchError: If the store says that its vectors are of another space than the artifact's source.
+        SpaceMismatchError: If the store records another space than the artifact's source.
         MigrationError: If a check fails. The source side is untouched.
         StoreError: If the store refuses row after row, or cannot do what is needed.
     """
@@ -111,13 +110,7 @@ def prepare(aligner: OnnxAligner, store: GalleryStore, job: Job, journal: Journa
     """
     artifact = aligner.artifact
     state = store.require_phase(job, "untouched", "prepared", to="be converted")
-    if state.space is not None:  # before the length, which is the worse explanation
-        require_space(state.space, artifact.source, what=store.url)
-    if store.dim() not in (0, artifact.source.dim):
-        raise InputError(
-            f"{store.url} must hold vectors of length {artifact.source.dim}, as space {artifact.source.id!r} has. "
-            f"Got {store.dim()}."
-        )
+    require_vectors_of(artifact.source, store, state.space)
     require_texts(aligner, store, job)
     check_canary(artifact, aligner.transform_canary)
     if state.phase == "untouched" and not (job.accept_changes or store.hindrances(job)):
@@ -131,7 +124,7 @@ def prepare(aligner: OnnxAligner, store: GalleryStore, job: Job, journal: Journa
 
 
 def read_back(store: GalleryStore, aligner: OnnxAligner, pairs: Pairs) -> float:
-    """Compute rows again that were read back from both sides; return the largest relative difference.
+    """Recompute rows that were read back from both sides; return the largest relative difference.
 
     Native rows are left out: the artifact says nothing about them.
 
@@ -148,7 +141,7 @@ def read_back(store: GalleryStore, aligner: OnnxAligner, pairs: Pairs) -> float:
     if not error <= max(SAMPLE_TOLERANCE, store.tolerance):
         raise MigrationError(
             f"{store.url}: vectors read back must be what the artifact gives. The largest relative difference among "
-            f"{len(pairs.ids)} rows is {error:.2g}. Stop, and find out who else writes the target side."
+            f"{len(pairs.ids)} rows is {error:.2g}. Stop, and find out what else writes to the target side."
         )
     return error
 
@@ -165,7 +158,7 @@ class _Run:
         self._dead_letters = Journal(options.dead_letters)
 
     def pass_over(self, *, missing_only: bool, advance: Advance) -> int:
-        """Read the gallery once; return how many rows were converted or failed."""
+        """Read the gallery once; return how many rows were converted or refused."""
         self.passes += 1
         start, earlier_rows, earlier_failures = time.perf_counter(), self.rows, len(self.failed)
         size = self._options.batch_size or self._store.batch_size

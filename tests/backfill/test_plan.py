@@ -58,7 +58,7 @@ def test_a_target_is_read_off_the_curve(curve: BackfillCurve) -> None:
         "Re-embed these 30 items (30% of the gallery) to reach 85% of a full reindex, expected between 81 and 89 %; "
         "takes 45 min; costs 7.50."
     )
-    assert "To be sure of the target takes 38 items." in plan.advice
+    assert "To be sure of the target, re-embed 38 items." in plan.advice
     assert "Stop after 60 items" in plan.advice
 
 

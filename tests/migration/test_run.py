@@ -108,7 +108,7 @@ def test_vectors_of_another_length_are_refused_by_the_plan(
     lancedb.connect(str(tmp_path)).create_table(
         "short", pa.table({"id": ["a"], "v": pa.array([[1.0]], pa.list_(pa.float32(), 1))})
     )
-    with pytest.raises(InputError, match="must hold vectors of length 12. Got 1"):
+    with pytest.raises(InputError, match="must hold vectors of length 12, as space .* has. Got 1"):
         plan_migration(aligner, open_store(f"lancedb://{tmp_path}#short.v"))
 
 

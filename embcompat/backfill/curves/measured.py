@@ -61,7 +61,7 @@ class Measured:
     Attributes:
         curves: The curve of each order.
         full: The metric after a full reindex, a curve of one fraction.
-        status_quo: The metric before the upgrade; None where it was not asked for.
+        status_quo: The metric before the upgrade; None if it was not measured.
         weights: Weights of the recommended order, chosen on all validation data; empty for a random order.
         calibrated: Share of the judged data for which the calibration of scores had been shown to help.
         judged: Number of queries or subjects.

@@ -67,13 +67,13 @@ def choose_scale(calibration: Scale, calibrated: Replicated, uncalibrated: Repli
 def plan_turns(
     scores: Mapping[str, NDArray[np.float64]], native: NDArray[np.bool_], *, steps: int, mixed: bool, seed: int
 ) -> dict[str, Turns]:
-    """Say when each row of a gallery is re-embedded under each order.
+    """Compute when each row of a gallery is re-embedded under each order.
 
     Args:
         scores: Scores (n,) of the orders, without ``random`` and ``recommended``.
         native: Rows that are native from the start (n,).
         steps: Number of fractions, both ends included.
-        mixed: Whether the mixtures are wanted too.
+        mixed: Whether to include the mixtures.
         seed: Seed of the random orders and of ties.
 
     Returns:
@@ -90,7 +90,7 @@ def plan_turns(
 
 
 def take_turns(scores: NDArray[np.float64], native: NDArray[np.bool_], *, steps: int, seed: int) -> Turns:
-    """Turn scores into the fraction at which each row is native, native rows being so from the start.
+    """Turn scores (n,) into the step from which each row is native (n,); native rows have step 0.
 
     Example:
         >>> take_turns(np.array([1.0, 3.0, 2.0, 9.0]), np.array([False, False, False, True]), steps=4, seed=0).tolist()

@@ -33,7 +33,7 @@ FOLDS = 5
 """Parts of the queries: what a part's curve uses is chosen on the others [ours]."""
 
 MOST_QUERIES = 2_000
-"""Queries that are judged; of more, as many are drawn at random [ours]."""
+"""Most queries that are judged; if there are more, a random sample of this size is [ours]."""
 
 _BLOCK_SCORES = 8_388_608
 """Scores of one matrix product: 32 MiB."""
@@ -49,7 +49,7 @@ class SearchTask:
         old_queries: The same queries under the old model; for the status quo and for fused scoring.
         metric: What is measured, see `metric_per_query`.
         fused_weight: w in w·(new query, mixed row) + (1 − w)·(old query, old row); None for the mixed gallery alone.
-        exclude_self: Whether the queries are items of the gallery, which must not find themselves.
+        exclude_self: Whether the queries are items of the gallery and must not find themselves.
     """
 
     new_queries: Embeddings
@@ -69,7 +69,7 @@ class SearchTask:
         steps: int,
         recommend: bool,
     ) -> Measured:
-        """Measure orders, and the recommended one where asked for, by cross-fitting over five parts of the queries."""
+        """Measure orders, and the recommended one if ``recommend``, by cross-fitting over five parts of the queries."""
         judged = match_qrels(self.qrels, self.new_queries.ids, new.ids, exclude_self=self.exclude_self)
         relevance = _at_most(held_out_relevance(judged, native), MOST_QUERIES, seed=backlog.seed)
         fold = np.random.default_rng(backlog.seed).permutation(len(relevance)) % FOLDS
@@ -114,7 +114,7 @@ class SearchTask:
 class _MixedSearch:
     """Queries against a gallery whose rows turn native one after the other.
 
-    Both scores of every row, native and converted, are computed once for a block of queries; each order only says
+    Both scores of every row, native and converted, are computed once for a block of queries; each order only decides
     which of the two counts. Rows that cannot reach the metric's depth in any mixture are left out.
     """
 
@@ -209,7 +209,7 @@ def mixed_ranks(
 
 
 def resample(count: int, *, seed: int) -> NDArray[np.float32]:
-    """Draw how often each query stands in each replicate, as a share: array (replicates, q)."""
+    """Draw each query's share of each replicate: array (replicates, q)."""
     rng = np.random.default_rng(seed)
     drawn = [np.bincount(rng.integers(count, size=count), minlength=count) for _ in range(REPLICATES)]
     return np.asarray(np.stack(drawn) / count, dtype=np.float32)

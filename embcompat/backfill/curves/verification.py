@@ -30,7 +30,7 @@ from embcompat.evaluation.verification.pairs import Rows, VerificationPairs, gen
 from embcompat.similarities import Weight
 
 REPLICATES = 200
-"""How often the people are resampled [ours]."""
+"""Bootstrap replicates of the subjects [ours]."""
 
 _TAIL = 6.0
 """Impostor pairs that are kept of each side, as a multiple of the false accepts that are allowed [ours]."""
@@ -40,7 +40,8 @@ _TAIL = 6.0
 class VerificationTask:
     """Judge by verification: every new vector is a probe, compared with every other row of the mixed gallery.
 
-    Half of the subjects, drawn at random, chooses the calibration and the recommended order; the other half reports.
+    On half of the subjects, drawn at random, the calibration and the recommended order are chosen; on the other half
+    the figures are measured.
 
     Attributes:
         far: The false accept rate at which true accepts are counted.
@@ -65,13 +66,13 @@ class VerificationTask:
         steps: int,
         recommend: bool,
     ) -> Measured:
-        """Measure orders, and the recommended one where asked for.
+        """Measure orders, and the recommended one if ``recommend``.
 
         Raises:
             InputError: If there are no labels, or too few subjects.
         """
         if backlog.labels is None:
-            raise InputError("verification needs labels that say who each row shows. Got none.")
+            raise InputError("verification needs labels that name the subject of each row. Got none.")
         subjects = np.unique(backlog.labels.astype(str), return_inverse=True)[1]
         halves = np.random.default_rng(backlog.seed).permutation(int(subjects.max()) + 1) % 2
         parts = [_People.of(self, backlog, new, np.flatnonzero(halves[subjects] == half), subjects) for half in (0, 1)]
@@ -120,7 +121,7 @@ class _People:
         return cls(task.far, rows, native, converted, draw_subjects(native, seed=backlog.seed, replicates=REPLICATES))
 
     def status_quo(self, old: Embeddings) -> float:
-        """Return the metric of old vectors among themselves."""
+        """Return the metric of old vectors against old vectors."""
         vectors, codes = old.vectors[self.rows], self.native.anchor_subjects
         pairs = VerificationPairs(
             vectors, vectors, codes, codes, old.space.similarity, same_items=True, weight=self.native.weight
@@ -128,7 +129,7 @@ class _People:
         return 1 - frr_at_far(pairs, self.far).frr
 
     def measure(self, scale: Scale, turns: dict[str, Turns], steps: int) -> dict[str, Replicated]:
-        """Return the curve of each order, converted scores being scaled."""
+        """Return the curve of each order, with the scores of converted rows scaled."""
         anchors, positives = genuine_rows(self.native)
         genuine = np.stack(
             [

@@ -23,7 +23,7 @@ from embcompat.evaluation.similarity import row_scores
 from embcompat.stores.values import Job
 
 DEFAULT_DEPTH = 50
-"""Candidates of a query [ours]."""
+"""Number of candidates of a query [ours]."""
 
 DEFAULT_BATCH_SIZE = 64
 """Items that are embedded together [ours]."""
@@ -33,7 +33,7 @@ DEFAULT_BATCH_SIZE = 64
 class LazyBackfill:
     """Search a converted gallery that re-embeds itself where people look.
 
-    A first search brings the candidates. Those that are not native yet are embedded with the new model, all of a call
+    A first search finds the candidates. Those that are not native yet are embedded with the new model, all of a call
     together; then the candidates are ranked by native scores alone, and the new vectors are written back. A candidate
     that got no native vector is ranked by its converted one, calibrated as in `embcompat.serving.MixedGallery`.
 
@@ -44,9 +44,9 @@ class LazyBackfill:
     write the last rows back.
 
     Args:
-        search: Brings the candidates: takes the queries and a number k, and returns scores and ids (q, k), the best
-            first. `FusedSearch.search` finds the most; a search of the target side needs only the new model alive.
-            The ids are the store's, as strings.
+        search: Finds the candidates: takes the queries and a number k, and returns scores and ids (q, k), the best
+            first. `FusedSearch.search` finds the most; a search of the target side needs only the new model. The ids
+            are the store's, as strings.
         embed: Embeds items by id: `embed_items`, or any function like it.
         store: A `GalleryStore`, or anything with its ``read_target`` and ``write_native``.
         job: The conversion whose target side is served.
@@ -54,11 +54,12 @@ class LazyBackfill:
         batch_size: Items that are embedded together.
         seconds_per_query: After this time a query stops waiting for the embedder; a call with q queries has q times as
             much. It waits for all when None.
-        rows_per_query: Most rows that a query may have embedded, its best candidates first; all when None.
+        rows_per_query: Most rows that are embedded for a query, its best candidates first; all when None.
         scale: Factor for scores against converted vectors; `calibrate_scores` finds it.
         offset: What is added to them.
-        spill: A file (.parquet) for vectors that the store still refuses at the end, so that nothing that was paid for
-            is lost. If it exists, its vectors are used, and written with the next ones; it is removed when all are.
+        spill: A file (.parquet) for vectors that the store still refuses at the end, so that no vector that was paid
+            for is lost. If it exists, its vectors are used and written with the next ones; it is removed once all are
+            written.
 
     Raises:
         InputError: If a number is out of range.
@@ -141,10 +142,10 @@ class LazyBackfill:
         rows: int | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> int:
-        """Embed items before a query brings them up, those that the log names most often first.
+        """Embed items before a query finds them, the most frequent ones in the log first.
 
         Args:
-            access_log: Ids that were opened or found lately, as often as they were.
+            access_log: Ids that were opened or found lately, once for each time.
             rows: Most rows to embed; all when None.
             progress: Called with the number of ids newly done.
 

@@ -13,11 +13,11 @@ class LazyCounters:
 
     Attributes:
         queries: Queries served.
-        seconds: Time in which they were served, added up.
-        candidates: Rows that they brought up.
+        seconds: Total time of serving them.
+        candidates: Rows that they found.
         hits: Candidates that were native already.
         degraded: Candidates that were ranked by their converted vector.
-        rows_embedded: Rows that the new model embedded, by `LazyBackfill.warm_up` too.
+        rows_embedded: Rows that the new model embedded, `LazyBackfill.warm_up` included.
         rows_written: Rows that were written back as native.
         rows_waiting: Rows whose write-back failed: they are used, and written with the next ones.
         items_refused: Items that the embedder left out: gone, or it cannot embed them. They are not tried again.

@@ -34,8 +34,8 @@ class LazyCurve:
     """Quality and cost of a lazy backfill, query by query.
 
     The queries were served one after the other, in random order, in a gallery where only the fitted items were native
-    at first. Each is judged as it was served, once: the first ones find a cold gallery, the later ones what the
-    earlier ones left behind. Nothing of it looks at a judgement.
+    at first. Each query is judged once, as it was served: the first ones find a cold gallery, later ones find what
+    earlier ones had embedded. Serving uses no judgement.
 
     Attributes:
         metric: What was measured.
@@ -45,7 +45,7 @@ class LazyCurve:
         values: The metric of each query (m,), in the order of the judgements.
         cold: The same if the query had come first (m,): only the fitted items are native.
         reindex: The same in a gallery that is native entirely (m,).
-        seconds: Time that each query took (m,), in the order of the judgements; only as real as the embedder.
+        seconds: Time that each query took (m,), in the order of the judgements; realistic only with a real embedder.
         embedded: Rows embedded for queries so far, after each query served (m,).
         gallery_size: Items in the gallery.
         native_items: Items that were native from the start.
@@ -119,8 +119,8 @@ def replay_lazy(
         warm_up: Access log of items to embed before the first query; it must not come from these queries. They count
             as embedded.
         embed: The embedder; the known new vectors are looked up when None.
-        seconds_per_query: After this time a query stops waiting for the embedder; what comes late is there for the
-            next one.
+        seconds_per_query: After this time a query stops waiting for the embedder; a vector that comes late serves the
+            next query.
         seed: Seed of the order in which queries come.
     """
     gallery = _MemoryGallery(sides, native, relevance, weight)

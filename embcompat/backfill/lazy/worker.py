@@ -25,15 +25,16 @@ from embcompat.stores.values import Job
 class BackfillWorker:
     """Embeds rows in one background thread and writes them back.
 
-    Many threads may ask at once. A row that is being embedded is in flight: whoever asks for it again waits for the
-    same future. It lands once its vector is in the store, or among those that wait for the store.
+    Many threads may ask at once. A row that is being embedded is in flight, and another request for it waits for the
+    same future. It lands once its vector is in the store, or waits to be written.
 
     Args:
         embed: Embeds items by id.
         store: Where native vectors are read and written.
         job: The conversion whose target side is served.
         batch_size: Items that are embedded together.
-        spill: A file for vectors that the store refuses until the end; those that are in it wait to be written.
+        spill: A file for vectors that the store still refuses at the end; vectors that it holds already wait to be
+            written.
 
     Raises:
         SpaceMismatchError: If the file holds vectors of another space.
@@ -82,7 +83,7 @@ class BackfillWorker:
         return native, converted
 
     def can_embed(self, identifier: str) -> bool:
-        """Say whether the embedder has not left this item out before."""
+        """Return whether the embedder has not left this item out before."""
         return identifier not in self._refused
 
     def embed(self, ids: Sequence[str], deadline: float | None) -> Vectors:

@@ -66,7 +66,7 @@ def identification_scores(gallery: Embeddings, probes: Embeddings) -> Identifica
     """
     require_space(probes.space, gallery.space, what="The probes")
     if gallery.labels is None or probes.labels is None:
-        raise InputError("identification needs labels that say who each row shows. Got none on one side.")
+        raise InputError("identification needs labels that name the subject of each row. Got none on one side.")
     if len(gallery) == 0:
         raise InputError("the gallery must have at least one row. Got none.")
     shared = set(gallery.ids.tolist()) & set(probes.ids.tolist())

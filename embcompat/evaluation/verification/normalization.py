@@ -52,7 +52,7 @@ def make_cohort(embeddings: Embeddings, *, top: int = TOP, seed: int = 0) -> Coh
         InputError: If there are no labels, ``top`` is below 2, or there are fewer subjects than ``top``.
     """
     if embeddings.labels is None:
-        raise InputError("a cohort needs labels that say who each row shows. Got none.")
+        raise InputError("a cohort needs labels that name the subject of each row. Got none.")
     shuffled = np.random.default_rng(seed).permutation(len(embeddings))
     _, first = np.unique(embeddings.labels[shuffled].astype(str), return_index=True)
     return Cohort(embeddings.vectors[shuffled[first]], embeddings.space.similarity, top)
@@ -157,7 +157,7 @@ def _check_cohort_sides(converted: Embeddings, native: Embeddings) -> NDArray[An
         )
     labels = native.labels if native.labels is not None else converted.labels
     if labels is None:
-        raise InputError("a score cohort needs labels that say who each row shows. Got none.")
+        raise InputError("a score cohort needs labels that name the subject of each row. Got none.")
     if not np.array_equal(converted.ids, native.ids):
         raise InputError("converted and native must hold the same ids in the same order. Got others.")
     return labels

@@ -123,7 +123,9 @@ def _subjects(*sides: Embeddings) -> NDArray[np.intp]:
         )
     labels = next((side.labels for side in sides if side.labels is not None), None)
     if labels is None:
-        raise InputError("verification needs labels that say who each row shows. Got none in old, new or converted.")
+        raise InputError(
+            "verification needs labels that name the subject of each row. Got none in old, new or converted."
+        )
     if any(side.labels is not None and not np.array_equal(labels, side.labels) for side in sides):
         raise InputError("old, new and converted must agree on the labels. Got other labels for the same ids.")
     return np.unique(labels.astype(str), return_inverse=True)[1].astype(np.intp)

@@ -22,12 +22,8 @@ def read_space(path: Location) -> SpaceVersion | None:
     return space_of(open_parquet(path).schema_arrow, str(path))
 
 
-def open_parquet(path: Location, *, memory_map: bool = False) -> pq.ParquetFile:
+def open_parquet(path: Location) -> pq.ParquetFile:
     """Open a Parquet file.
-
-    Args:
-        path: The file.
-        memory_map: Whether to map it, so that reading batches holds no whole row group in memory.
 
     Raises:
         FileFormatError: If it is missing, truncated or not Parquet.
@@ -37,7 +33,7 @@ def open_parquet(path: Location, *, memory_map: bool = False) -> pq.ParquetFile:
     if not path.is_file():
         raise FileFormatError(f"{path} is a folder. Pass a Parquet file.")
     try:
-        return pq.ParquetFile(_input(path), memory_map=memory_map)
+        return pq.ParquetFile(_input(path))
     except (pa.ArrowInvalid, OSError) as error:
         incomplete = FileFormatError(f"{path} is not a complete Parquet file: {error}")
         raise object_error(path, error) or incomplete from error

@@ -49,8 +49,8 @@ class ConversionReport:
         rows: Rows in both files.
         resumed_rows: Rows that an interrupted run had already written.
         seconds: Wall time of this run, checks included.
-        rows_per_second: Rows that this run converted, a second.
-        sampled_rows: Rows read back and computed again.
+        rows_per_second: Rows that this run converted per second.
+        sampled_rows: Rows read back and recomputed.
         sample_error: Largest relative difference among them.
         canary: The result of the semantic canary; None when the artifact carries no canary.
         rows_without_text: Rows that this run converted from the vector alone because they had no text; None where the
@@ -92,33 +92,33 @@ def convert_file(
 ) -> ConversionReport:
     """Convert a file of vectors of any format into the artifact's target space.
 
-    Reading, computing and writing overlap and take constant memory (text files and .npz are held in memory). The
-    target appears only when it is complete and checked: all rows are there, a sample read back equals what the
-    artifact gives, and the artifact's canary pairs find each other. A run that was interrupted, even by ``kill -9``,
-    resumes where it stopped when the same source is converted with the same artifact to the same target; the batch
-    size may be another one. What goes to an object store is in the temporary folder of this machine until it is
-    complete, so it is resumed on the same machine only.
+    Reading, computing and writing overlap and take constant memory (text files and .npz are held in memory). The target
+    appears only when it is complete and checked: all rows are there, a sample read back equals what the artifact gives,
+    and the artifact's canary pairs find each other. A run that was interrupted, even by ``kill -9``, resumes where it
+    stopped when the same source is converted with the same artifact to the same target; the batch size may differ. A
+    file for an object store stays in the temporary folder of this machine until it is complete, so it can only be
+    resumed on the same machine.
 
     Columns beside the vectors are carried over under their names and with their types; the schema metadata records
     the target space and, under ``embcompat.provenance``, the artifact.
 
     Args:
         artifact_path: The artifact.
-        source: A file or folder of vectors; or one that `embcompat.files.open_vectors` opened, which also
-            takes the names of columns, and ids and labels from other files. ``s3://…`` and ``gs://…`` for Parquet files
-            in an object store.
+        source: A file or folder of vectors, or what `embcompat.files.open_vectors` returns, which also takes the names
+            of columns, and ids and labels from other files. ``s3://…`` and ``gs://…`` for Parquet files in an object
+            store.
         target: What to write: ``.parquet``, here or in an object store, or ``.npy`` from a ``.npy`` file. Ids that the
             source lacks are row numbers, and marked as such.
         space: The space of ``source``; needed if the file does not name it.
-        batch_size: Rows that are read, converted and written at a time, and rows in a row group; the length of a
-            vector decides when None.
+        batch_size: Rows that are read, converted and written at a time, and rows in a row group; derived from the
+            length of a vector when None.
         threads: Threads that convert; all processors when None.
         resume: Whether to resume an interrupted run.
         overwrite: Whether to replace a target that exists.
         force: Whether to convert with an aligner that does no better than chance.
         texts: For an artifact that reads texts, the text of each item by id; the file's column of texts when None. A
             row without a text is converted from its vector alone, and counted.
-        progress: Takes the number of rows to do; yields a function that takes the number of rows newly done.
+        progress: Takes the total number of rows; yields a function that takes the number of rows newly done.
 
     Raises:
         InputError: If an argument cannot be used.
@@ -211,14 +211,16 @@ def stated_space(file: VectorFile) -> SpaceVersion:
         InputError: If the file does not name it.
     """
     if file.space is None:
-        raise InputError(f"{file.path} does not name its space. Say which one it is (--old-space name@version).")
+        raise InputError(f"{file.path} does not name its space. Name it (--old-space name@version).")
     return file.space
 
 
 def _layout(file: VectorFile, target: Location, artifact: Artifact) -> PieceFormat:
     if ENDINGS[target.suffix.lower()] == "npy":
         if file.others():
-            raise InputError(f"a .npy file holds vectors alone. Write a .parquet file to keep {file.others()[0]}s.")
+            raise InputError(
+                f"a .npy file holds nothing but vectors. Write a .parquet file to keep {file.others()[0]}s."
+            )
         return NpyFormat(file.rows, artifact.target.dim)
     provenance: dict[str, JsonValue] = {
         "artifact": artifact.id,
@@ -257,7 +259,7 @@ def _convert_rows(
 
 
 def _check_written(convert: FileRows, part: PartFile, target: Location, sample: Sample) -> tuple[int, float]:
-    """Check the finished file before it gets its name: its rows, and a sample that is computed again."""
+    """Check the finished file before it gets its name: its number of rows, and a sample that is recomputed."""
     is_npy = ENDINGS[target.suffix.lower()] == "npy"
     copy = NpySource(part.path) if is_npy else ParquetSource(part.path)
     roles = find_roles(copy.schema, Columns(), where=str(target))
@@ -277,8 +279,8 @@ def _check_written(convert: FileRows, part: PartFile, target: Location, sample: 
         error = relative_error(block.vectors, convert.mapped(expected))
         if not (same and error <= SAMPLE_TOLERANCE):
             raise MigrationError(
-                f"{target}: rows {start} to {start + len(block) - 1}, read back, are not what was converted (largest "
-                f"relative difference {error:.2g}). Nothing was written; start again with resume=False."
+                f"{target}: rows {start} to {start + len(block) - 1}, read back, differ from the converted rows "
+                f"(largest relative difference {error:.2g}). Nothing was written; start again with resume=False."
             )
         sampled, largest = sampled + len(block), max(largest, error)
     return sampled, largest

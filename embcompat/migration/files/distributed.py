@@ -1,13 +1,12 @@
-"""Past one machine: a folder of Parquet files on Ray, one task a file.
+"""Beyond one machine: a folder of Parquet files on Ray, one task per file.
 
 `embcompat.migration.convert_file` converts every file, so a file appears only when it is complete and checked, and a
 worker that dies leaves at worst hidden parts from which the next one resumes. The metadata of a finished file names the
-artifact and the source file; the remaining work is computed from the metadata, not from a list of our own.
+artifact and the source file; the remaining work is computed from this metadata; no separate list is kept.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import time
@@ -30,9 +29,8 @@ from embcompat.files.objects import Location, location
 from embcompat.files.patterns import folder_of
 from embcompat.files.reading.opening import file_identity, open_vectors
 from embcompat.files.reading.parquet import open_parquet
-from embcompat.files.writing.pieces import PROVENANCE_KEY
 from embcompat.migration.files.convert import ConversionReport, convert_file
-from embcompat.migration.files.folders import list_parquet, make_folders, require_apart
+from embcompat.migration.files.folders import converted_rows, list_parquet, make_folders, require_apart
 from embcompat.progress import ProgressFactory, silent
 from embcompat.spaces import SpaceVersion
 
@@ -47,12 +45,12 @@ class DatasetReport:
         artifact_id: The artifact that was applied.
         source: The folder that was read.
         target: The folder that was written.
-        files: Files in both folders.
-        finished_before: Files that an earlier run had finished.
+        files: Number of files in each folder.
+        finished_before: Number of files that an earlier run had finished.
         rows: Rows in all files.
         converted_rows: Rows that this run converted.
         seconds: Wall time of this run.
-        rows_per_second: Rows that this run converted, a second.
+        rows_per_second: Rows that this run converted per second.
         sample_error: Largest relative difference among rows read back by this run.
     """
 
@@ -99,7 +97,7 @@ def convert_dataset(
         columns: The columns of ids, vectors and so on, if their names do not tell.
         batch_size: As in `convert_file`.
         force: Whether to convert with an aligner that does no better than chance.
-        progress: Called with the number of files to do; yields a function that takes the number of files newly done.
+        progress: Takes the number of files to convert; yields a function that takes the number of files newly done.
 
     Raises:
         InputError: If there are no files, or ``workers`` is not positive.
@@ -216,13 +214,9 @@ def _sum(source: str, target: str, validation: float, seed: int) -> tuple[GramSu
 
 
 def _is_finished(source: Location, target: Location, artifact: Artifact) -> bool:
-    """Return whether the target's metadata says that this artifact made it from this very file."""
-    if not target.is_file():
-        return False
-    file = open_parquet(target)
-    provenance = json.loads((file.schema_arrow.metadata or {}).get(PROVENANCE_KEY, b"{}"))
-    same = (provenance.get("artifact"), provenance.get("source")) == (artifact.id, file_identity(source))
-    return same and file.metadata.num_rows == open_parquet(source).metadata.num_rows
+    """Return whether, by its metadata, this artifact made the target from this source file."""
+    rows = converted_rows(target, artifact, file_identity(source))
+    return rows is not None and rows == open_parquet(source).metadata.num_rows
 
 
 def _on_workers(task: Callable[..., Result], arguments: list[tuple[Any, ...]], workers: int) -> Iterator[Result]:

@@ -39,7 +39,7 @@ class FileRows:
             )
 
     def identity(self) -> dict[str, JsonValue]:
-        """Return what a resumed run must share besides the files: the texts that were passed."""
+        """Return what must be the same in a resumed run besides the files: the digest of the texts that were passed."""
         if self._texts is None:
             return {}
         digest = hashlib.sha256()
@@ -48,13 +48,13 @@ class FileRows:
         return {"texts": digest.hexdigest()}
 
     def mapped(self, block: Block) -> NDArray[np.float32]:
-        """Convert a block."""
+        """Convert a block: float32 (n, target_dim)."""
         if not self.aligner.reads_texts:
             return self.aligner.transform(block.vectors)
         return self.aligner.transform(block.vectors, self._texts_of(block))
 
     def checked(self, block: Block) -> NDArray[np.float32]:
-        """Convert a block, count its rows without a text, and refuse NaN and infinity."""
+        """Convert a block, count its rows without a text, and refuse NaN and infinity: float32 (n, target_dim)."""
         mapped = self.mapped(block)
         if self.aligner.reads_texts:
             self.without_text.append(sum(not text for text in self._texts_of(block)))

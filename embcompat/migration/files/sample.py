@@ -1,4 +1,4 @@
-"""Rows of a file, kept while it is converted, to compare them with the written file.
+"""Rows of a file, kept during its conversion to compare them with the written file.
 
 They are kept as they pass, because reaching a row of a Parquet file means decoding all rows before it in its row group.
 Imports pyarrow.

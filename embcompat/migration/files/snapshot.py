@@ -1,4 +1,4 @@
-"""From a gallery in use to a file of converted vectors: the store is read, nothing in it changes."""
+"""From a gallery in use to a file of converted vectors: the store is only read."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def convert_gallery(
     """Convert a gallery in use to a Parquet file; `run_migration` converts it in place.
 
     The file holds the ids, the converted vectors, and the texts and labels of the named columns; no other column. All
-    vectors of the gallery are held in memory, and written once beside the target while it is converted; to the
-    temporary folder of this machine for a target in an object store.
+    vectors of the gallery are held in memory and written to a temporary file beside the target; for a target in an
+    object store, to the temporary folder of this machine.
 
     Args:
         artifact_path: The artifact.

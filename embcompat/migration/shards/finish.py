@@ -1,4 +1,4 @@
-"""The end of a conversion in shards: everything is there, and only then the target is marked as complete."""
+"""The end of a conversion in shards: check that everything is there, then mark the target as complete."""
 
 from __future__ import annotations
 
@@ -68,13 +68,14 @@ def finish_shards(
     """Check that all shards are there, and mark the target as complete: write ``_SUCCESS``, a list of its files.
 
     Every file must come from the planned artifact and rows and have the ids of the source in the same order; the source
-    must be as it was, and the target must hold nothing else. ``_SUCCESS`` is written last; repeated, it is the same.
+    must be as it was, and the target must hold nothing else. ``_SUCCESS`` is written last; finishing twice writes the
+    same bytes.
 
     Args:
         artifact_path: The artifact of the plan.
         source: The source of the plan; it may have another path on this machine.
         target: The folder that holds the plan.
-        progress: Called with the number of files; yields a function that takes the number of files newly checked.
+        progress: Takes the number of files; yields a function that takes the number of files newly checked.
 
     Raises:
         InputError: If there is no plan.

@@ -1,7 +1,7 @@
 """The plan of a conversion in shards: which rows of which file each shard converts, and to which file.
 
 The plan is a file in the target folder, ``_plan.json``; readers of folders leave out names that begin with ``_``. It
-holds no time and no name of a machine, so that the same plan made twice is the same bytes.
+holds no time and no name of a machine, so planning twice writes the same bytes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from embcompat.migration.files.folders import list_parquet, require_apart
 PLAN_FILE: Final = "_plan.json"
 SUCCESS_FILE: Final = "_SUCCESS"
 REQUESTS: Final = 16
-"""Files that are looked at at once [ours]."""
+"""Files that are read at the same time [ours]."""
 
 
 class Piece(BaseModel):
@@ -42,7 +42,7 @@ class Piece(BaseModel):
 
     Attributes:
         source: Path of the file below the source folder; empty where the source is a single file.
-        identity: What tells whether the file is still the same.
+        identity: What shows whether the file is still the same.
         first_row: The first row.
         rows: Number of rows.
         whole: Whether these are all rows of the file.
@@ -64,12 +64,13 @@ class ShardPlan(BaseModel):
     """What ``_plan.json`` holds.
 
     Attributes:
-        schema_version: Version of this very layout.
+        schema_version: Version of this layout.
         artifact: Id of the artifact.
         source: The source, as it was named when the plan was made.
         target: The target, as it was named when the plan was made.
         columns: Which columns are which, where their names do not tell.
-        batch_size: Rows that are converted at a time, and rows in a row group; None for what suits the vectors.
+        batch_size: Rows that are converted at a time, and rows in a row group; derived from the length of a vector when
+            None.
         shards: Number of shards.
         rows: Number of rows.
         source_bytes: Size of all source files.
@@ -102,7 +103,7 @@ class ShardPlan(BaseModel):
         return hashlib.sha256(self.to_bytes()).hexdigest()
 
     def chosen_columns(self) -> Columns:
-        """Return which columns are which."""
+        """Return the roles of the columns."""
         return Columns(self.columns["id"], self.columns["vector"], self.columns["label"], self.columns["text"])
 
 
@@ -128,9 +129,9 @@ def plan_shards(
         target: The folder to write Parquet files to, here or in an object store.
         shards: Number of shards.
         columns: Which columns are which, where their names do not tell.
-        batch_size: Rows that are converted at a time, and rows in a row group; the length of a vector decides when
+        batch_size: Rows that are converted at a time, and rows in a row group; derived from the length of a vector when
             None.
-        overwrite: Whether to replace another plan. Files that are right under both plans stay.
+        overwrite: Whether to replace another plan. Files that fit both plans stay.
         force: Whether to convert with an aligner that does no better than chance.
 
     Raises:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -14,11 +13,9 @@ from embcompat.artifact import Artifact, read_artifact
 from embcompat.errors import InputError, MigrationError
 from embcompat.files.objects import Location, location
 from embcompat.files.reading.opening import file_identity, open_vectors
-from embcompat.files.reading.parquet import open_parquet
 from embcompat.files.reading.streams import VectorFile
-from embcompat.files.writing.pieces import PROVENANCE_KEY
 from embcompat.migration.files.convert import convert_file
-from embcompat.migration.files.folders import make_folders
+from embcompat.migration.files.folders import converted_rows, make_folders
 from embcompat.migration.rows import Shard
 from embcompat.migration.shards.plan import REQUESTS, Piece, ShardPlan, require_plan, source_path
 from embcompat.progress import ProgressFactory, silent
@@ -35,7 +32,7 @@ class ShardReport:
         shard: Which shard, from 0.
         shards: Number of shards of the plan.
         files: Files that this shard writes.
-        finished_before: Files that were finished before.
+        finished_before: Number of files that an earlier run had finished.
         rows: Rows of the shard.
         converted_rows: Rows that this run converted.
         seconds: Wall time of this run.
@@ -71,7 +68,7 @@ def convert_shard(
     """Convert the rows of one shard of the plan in the target folder.
 
     Each file is written by `convert_file`: it appears only when it is complete and checked, and its metadata names what
-    it was made from. What is finished is left alone, so a shard may be started again at any time. Two runs of the same
+    it was made from. Finished files are left alone, so a shard may be started again at any time. Two runs of the same
     shard on one machine exclude each other; on two machines they write the same bytes.
 
     Args:
@@ -80,7 +77,7 @@ def convert_shard(
         target: The folder that holds the plan.
         shard: Which shard of how many, as the plan has it.
         threads: As in `convert_file`.
-        progress: Called with the number of files to do; yields a function that takes the number of files newly done.
+        progress: Takes the number of files to convert; yields a function that takes the number of files newly done.
 
     Raises:
         InputError: If there is no plan, or it has another number of shards.
@@ -151,20 +148,11 @@ def require_unchanged(source: Location, piece: Piece) -> None:
     if state:
         raise MigrationError(
             f"{path} {state} since the plan was made. Make the plan again (embcompat shards plan … --overwrite); files "
-            "that are right under the new plan stay."
+            "that fit the new plan stay."
         )
 
 
 def is_finished(target: Location, piece: Piece, artifact: Artifact) -> bool:
-    """Return whether the file of a piece is there, and its metadata says that this artifact made it from these rows."""
-    path = target / piece.target
-    if not path.is_file():
-        return False
-    file = open_parquet(path)
-    provenance = json.loads((file.schema_arrow.metadata or {}).get(PROVENANCE_KEY, b"{}"))
-    extent = (None, None) if piece.whole else (piece.first_row, piece.rows)
-    return (
-        (provenance.get("artifact"), provenance.get("source")) == (artifact.id, piece.identity)
-        and (provenance.get("first_row"), provenance.get("rows")) == extent
-        and int(file.metadata.num_rows) == piece.rows
-    )
+    """Return whether the file of a piece is there and, by its metadata, was made by this artifact from these rows."""
+    extent = None if piece.whole else (piece.first_row, piece.rows)
+    return converted_rows(target / piece.target, artifact, piece.identity, extent) == piece.rows

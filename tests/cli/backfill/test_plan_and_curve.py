@@ -193,7 +193,7 @@ def test_classes_from_a_file(files: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "a budget is exactly one of"),
+        ([], "a budget must be exactly one of"),
         (["--target-retention", "0.9"], "needs a curve"),
         (["--budget-seconds", "9"], "needs seconds_per_item"),
         (["--budget-rows", "9", "--order", "alphabetical"], "no order called"),

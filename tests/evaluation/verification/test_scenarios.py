@@ -170,7 +170,7 @@ def test_no_error_seen_is_not_certainty():
 def test_messages():
     old, new, converted = world()
     bare = [Embeddings(side.vectors, side.ids, side.space) for side in (old, new, converted)]
-    with pytest.raises(InputError, match="needs labels that say who each row shows"):
+    with pytest.raises(InputError, match="needs labels that name the subject of each row"):
         evaluate_verification(*bare)
     with pytest.raises(InputError, match="same ids in the same order.*pair_embeddings"):
         evaluate_verification(old.select(np.arange(239)), new, converted)

@@ -383,7 +383,7 @@ def test_rows_damaged_after_they_were_written_are_found(
     with part_path(target).open("r+b") as stream:
         stream.seek(-8, os.SEEK_END)
         stream.write(np.array([7.0, 7.0], np.float32).tobytes())
-    with pytest.raises(MigrationError, match="read back, are not what was converted"):
+    with pytest.raises(MigrationError, match="read back, differ from the converted rows"):
         convert_file(artifact, tmp_path / "old.npy", target, space=artifact.source)
     assert not target.exists()
     assert convert_file(artifact, tmp_path / "old.npy", target, space=artifact.source, resume=False).rows == 1000
