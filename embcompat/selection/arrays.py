@@ -22,7 +22,7 @@ def split_arrays(
     Args:
         source: Old vectors (n, source_dim): an array, nested lists or a tensor.
         target: New vectors (n, target_dim) of the same items in the same order.
-        validation: Share of the rows to hold out for what a fit chooses.
+        validation: Share of the rows to hold out, on which a fit chooses its penalties or when to stop.
         similarity: How the vectors are compared.
         seed: Seed of the split.
 
@@ -30,7 +30,7 @@ def split_arrays(
         The pairs to fit on, and the held-out pairs.
 
     Raises:
-        InputError: If the two have another number of rows, or hold something else than finite numbers.
+        InputError: If the two differ in their number of rows, or hold anything but finite numbers.
     """
     old, new = (_as_array(values, what) for values, what in ((source, "source"), (target, "target")))
     if len(old) != len(new):

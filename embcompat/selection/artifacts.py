@@ -19,7 +19,7 @@ from embcompat.progress import ProgressFactory, silent
 from embcompat.results import Estimate
 from embcompat.selection.candidates import Candidate, Task, parse_candidate
 from embcompat.selection.choose import Selection, fit_corrected, held_out_gain, select_aligner
-from embcompat.selection.fitting import NEURAL_KINDS, PAIR_KINDS, fit_aligner
+from embcompat.selection.fitting import PAIR_KINDS, TORCH_KINDS, fit_aligner
 from embcompat.selection.scoring import Objective
 from embcompat.selection.text import TextAwareFit
 
@@ -28,16 +28,16 @@ AUTO = "auto"
 
 @dataclass(frozen=True, eq=False)
 class FittedArtifact:
-    """What a fit made.
+    """The result of `fit_artifact`.
 
     Attributes:
         aligner: The saved aligner, or pair of aligners.
         artifacts: One artifact, or forward and backward of a pair.
-        split: The parts that the figures are from.
-        selection: What was chosen among, where the kind was ``auto``.
+        split: The parts of the pairs; the figures are measured on ``test``.
+        selection: The selection, if the kind was ``auto``; None otherwise.
         refitted: Whether the saved aligner was fitted on all pairs; the figures, of the aligner of the split, are then
             a lower bound.
-        words: What was fitted with the items' words, where that was asked for.
+        words: The text-aware fit, if ``fit_words`` was given; None otherwise.
         words_gain: What it gains over the chosen aligner of vectors alone on held-out pairs, where the kind was
             ``auto``; it is saved only where the interval is above 0.
     """
@@ -52,7 +52,7 @@ class FittedArtifact:
 
     @property
     def at_chance(self) -> bool:
-        """Whether conversions of held-out items cannot be told from chance."""
+        """Whether conversions of held-out items are no better than chance."""
         return any(is_at_chance(artifact) for artifact in self.artifacts)
 
 
@@ -77,37 +77,37 @@ def fit_artifact(
     fit_words: Callable[[PairSplit], TextAwareFit] | None = None,
     **options: Any,
 ) -> FittedArtifact:
-    """Fit an aligner on pairs and save it with what it is worth on held-out pairs: all that ``embcompat fit`` does.
+    """Fit an aligner on pairs and save it with its figures on held-out pairs: all that ``embcompat fit`` does.
 
     The pairs are split once, by label where they have labels. The kind is chosen, or fitted, on train and validation;
     the figures are measured on test; then the same kind is fitted on all pairs and saved.
 
     Args:
         pairs: The same items under both models.
-        path: The artifact directory to make.
+        path: The artifact directory to create.
         kind: ``auto``, which chooses by `select_aligner`; one of `KINDS`; or a kind with a correction, such as
             ``"kernel, reweighted"``.
-        task: What ``auto`` chooses for.
-        objective: What is best in verification.
-        candidates: What ``auto`` tries, see `select_aligner`.
+        task: The task that ``auto`` chooses for.
+        objective: What counts as best in verification, see `Objective`.
+        candidates: The candidates of ``auto``, see `select_aligner`.
         validation: Fraction of the pairs for penalties and stopping.
         test: Fraction of the pairs to measure on.
-        refit: Whether to fit again on all pairs. When None, yes, but for a neural kind that is named: it trains long,
-            and as its recipe says.
+        refit: Whether to fit again on all pairs. When None: yes, except for a neural kind that is given by name, which
+            trains long and as its recipe says.
         int8: Whether the graph computes in int8.
-        canary: Whether to store 64 pairs, on which every conversion is tried, or ``"blended"``; see `save_artifact`.
+        canary: Whether to store 64 pairs, on which every conversion is tested, or ``"blended"``; see `save_artifact`.
         score_cohort: How many fitted people to store, see `save_artifact`.
         score_statistics: Whether to store statistics of fitted people instead, see `save_artifact`.
         overwrite: Whether an artifact at the path may be replaced.
         seed: Seed of split, folds and fits.
-        fit_words: Fits a text-aware aligner on train and validation (`fit_text_aware`), for the kind ``text_aware``;
-            or for ``auto``, which saves it where held-out pairs are surely better for it.
+        fit_words: Fits a text-aware aligner on train and validation (`fit_text_aware`), for the kind ``text_aware``; or
+            for ``auto``, which saves it if the interval of its gain on held-out pairs lies above 0.
         selection_progress: Takes the number of fits of ``auto``; yields a function that takes the number of those newly
             done.
         options: Options of the kind's fit, see `fit_aligner`.
 
     Raises:
-        InputError: If there are too few pairs, an option does not suit the kind, or the path is taken.
+        InputError: If there are too few pairs, an option does not suit the kind, or the path exists already.
     """
     split = split_pairs(pairs, validation=validation, test=test, seed=seed)
     if kind in PAIR_KINDS:
@@ -142,7 +142,7 @@ def fit_artifact(
         candidate = parse_candidate(kind, options)
         measured = fit_corrected(candidate, split.train, split.validation, seed=seed)
     if refit is None:
-        refit = kind == AUTO or candidate.kind not in (*NEURAL_KINDS, "ensemble")
+        refit = kind == AUTO or candidate.kind not in TORCH_KINDS
     refit = refit and len(split.test) > 0
     aligner = measured
     if refit and words is not None and takes_words:
@@ -167,7 +167,7 @@ def fit_artifact(
 
 
 def leave_out(pairs: PairedEmbeddings, items: Collection[str]) -> tuple[PairedEmbeddings, int]:
-    """Leave out the pairs of some items and of their pieces, so that queries which those items answer can judge.
+    """Leave out the pairs of some items and of their pieces, so that the queries that they answer stay held out.
 
     Args:
         pairs: All pairs.

@@ -1,4 +1,4 @@
-"""What can be chosen among: candidates by name, and which of them a task tries."""
+"""Candidates by name, and which of them a task tries."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from embcompat.embeddings import PairedEmbeddings, piece_rows
 from embcompat.errors import UnknownNameError
-from embcompat.selection.fitting import NEURAL_KINDS, fit_kinds
+from embcompat.selection.fitting import TORCH_KINDS, fit_kinds
 
 Task = Literal["retrieval", "verification"]
 
@@ -24,11 +24,11 @@ class Candidate:
     """One aligner to try.
 
     Attributes:
-        name: What to call it.
+        name: Its name in tables.
         kind: One of `KINDS`, or of an installed package, that gives a single aligner.
         options: Options of its fit.
-        correction: What is done to the output after the fit, if anything: ``reweighted`` (unreliable directions weigh
-            less, see `reweight`) or ``stretched`` (the output varies as much as the target, see `match_variance`).
+        correction: What is done to the output after the fit, or None: ``reweighted`` (unreliable directions weigh less,
+            see `reweight`) or ``stretched`` (the output varies as much as the target, see `match_variance`).
     """
 
     name: str
@@ -72,7 +72,7 @@ CANDIDATES: dict[Task, tuple[str, ...]] = {
         "ridge",
     ),
 }
-"""What ``auto`` tries, in the prior order: where held-out pairs cannot tell, the first is taken.
+"""The candidates of ``auto``, in the prior order: if held-out pairs show no difference, the first is taken.
 
 The order is learned from recorded experiments (docs/concepts/aligners.md): identity where nothing need be changed;
 pieces above a kernel on whole texts; a kernel above ridge above Procrustes on text; on faces an ensemble above its
@@ -81,7 +81,7 @@ members, and reweighting above none. [ours]
 
 
 def default_candidates(task: Task, pairs: PairedEmbeddings) -> tuple[Candidate, ...]:
-    """Return what ``auto`` tries on some pairs: all of `CANDIDATES` that can be done there.
+    """Return the candidates of ``auto`` for some pairs: all of `CANDIDATES` that are possible there.
 
     Identity needs spaces of one dimension, pieces need rows that `cut_texts` cut, reweighting a target space of
     directions, stretching one of lengths, and the neural kinds torch.
@@ -89,11 +89,11 @@ def default_candidates(task: Task, pairs: PairedEmbeddings) -> tuple[Candidate, 
     source, target = pairs.source.space, pairs.target.space
     directions = target.normalized or target.similarity == "cosine"
     has_torch = find_spec("torch") is not None and find_spec("lightning") is not None
-    unfit: set[str] = set() if has_torch else {*NEURAL_KINDS, "ensemble"}
+    unfit: set[str] = set() if has_torch else set(TORCH_KINDS)
     if source.dim != target.dim:
         unfit.add("identity")
     if not piece_rows(pairs).any():
         unfit.add("pieces")
     wrong = "stretched" if directions else "reweighted"
-    every = map(parse_candidate, CANDIDATES[task])
-    return tuple(each for each in every if each.kind not in unfit and each.correction != wrong)
+    candidates = map(parse_candidate, CANDIDATES[task])
+    return tuple(each for each in candidates if each.kind not in unfit and each.correction != wrong)

@@ -16,18 +16,18 @@ from embcompat.progress import Advance, ProgressFactory, silent
 from embcompat.results import Estimate, Scored
 from embcompat.selection.candidates import Candidate, Task, default_candidates, parse_candidate
 from embcompat.selection.crossfit import CrossFit, correct, correct_folds, cross_fit, fit_candidate
-from embcompat.selection.fitting import NEURAL_KINDS
+from embcompat.selection.fitting import TORCH_KINDS
 from embcompat.selection.scoring import Objective, neighbour_scores, piece_scores, sample_rows, subject_scores
 
 FOLDS, NEURAL_FOLDS = 4, 3
 """Folds of the cross-fitting; fewer where a candidate is a network, which takes long to fit [ours]."""
 
 FEW_PAIRS, REPEATS = 1_000, 2
-"""Up to so many pairs, the cross-fitting is repeated so often on other folds [ours]."""
+"""Up to this number of pairs, the cross-fitting is done this often, on other folds each time [ours]."""
 
 COMPARED_PAIRS, COMPARED_LABELS = 20_000, 200
-"""Most pairs that candidates are compared on, of so many labels at least: a random sample of whole labels beyond that.
-On so many pairs the intervals are far narrower than what tells candidates apart [ours]."""
+"""Most pairs on which candidates are compared, and fewest labels among them: a random sample of whole labels. On that
+many pairs the intervals are far narrower than the differences between candidates [ours]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +39,7 @@ class Selection:
         candidate: The chosen one: the first candidate, in the order given, that is as good as the best.
         chosen: Its row among the candidates.
         candidates: All of them, in the order given.
-        metric: What the scores are.
+        metric: Name of the score.
     """
 
     aligner: Aligner
@@ -61,23 +61,23 @@ def select_aligner(
 ) -> Selection:
     """Choose among candidates by cross-fitting, and fit the chosen one on all pairs.
 
-    Each pair is converted by aligners that were fitted without it, so that all of them score. Where there are more than
-    20,000 pairs, candidates are compared, and corrections fitted, on a random sample of about so many: all pairs of a
-    label or none. For retrieval the score is the share of an item's native neighbours that the converted items give it;
-    where there are pieces (`cut_texts`), which resemble queries, it says how far a piece's own text stands out among
-    the converted ones (`piece_scores`). For verification it says how well a subject is kept apart from the others
-    (`subject_scores`). A candidate is as good as the best when the interval of its *paired* difference includes 0; of
-    those, the first in the order of the candidates is chosen: the prior order, learned from recorded experiments
-    (`CANDIDATES`).
+    Each pair is converted by aligners that were fitted without it, so every pair contributes to the score. Where there
+    are more than 20,000 pairs, candidates are compared, and corrections fitted, on a random sample of about that size:
+    all pairs of a label or none. For retrieval the score is the share of an item's native neighbours that are found
+    among the converted items; where there are pieces (`cut_texts`), which resemble queries, it is how far a piece's own
+    text stands out among the converted ones (`piece_scores`). For verification it is how well a subject is separated
+    from the others (`subject_scores`). A candidate is as good as the best when the interval of its *paired* difference
+    includes 0; of those, the first in the order of the candidates is chosen: the prior order, learned from recorded
+    experiments (`CANDIDATES`).
 
     Args:
         train: Pairs to fit on.
         validation: More pairs, without a label of ``train``. They decide when a chosen network stops training; any
             other kind is fitted on them too.
         task: What the vectors are for.
-        candidates: What to try, or names such as ``"kernel, reweighted"``, in prior order; what suits the task and the
-            pairs when None, see `default_candidates`.
-        objective: What is best in verification.
+        candidates: Candidates to try, or names such as ``"kernel, reweighted"``, in prior order; those that suit the
+            task and the pairs when None, see `default_candidates`.
+        objective: What counts as best in verification, see `Objective`.
         seed: Seed of folds, fits and bootstrap.
         progress: Takes the number of fits; yields a function that takes the number of those newly done.
 
@@ -135,8 +135,8 @@ def held_out_gain(aligner: Aligner, candidate: Candidate, split: PairSplit, *, s
     """Return the paired gain of an aligner over a candidate on the validation pairs, in the score of retrieval.
 
     Args:
-        aligner: What was fitted on the training pairs alone; it may read texts.
-        candidate: What to compare with: it is fitted on the training pairs here.
+        aligner: An aligner that was fitted on the training pairs alone; it may read texts.
+        candidate: The candidate to compare with; it is fitted on the training pairs here.
         split: The pairs.
         seed: Seed of the candidate's fit and of the bootstrap.
     """
@@ -150,14 +150,14 @@ def held_out_gain(aligner: Aligner, candidate: Candidate, split: PairSplit, *, s
 def candidate_list(
     pairs: PairedEmbeddings, task: Task, candidates: Sequence[Candidate | str] | None
 ) -> tuple[Candidate, ...]:
-    """Return what is to be tried, names among it as candidates."""
+    """Return the candidates to try, names parsed."""
     if candidates is None:
         return default_candidates(task, pairs)
     return tuple(parse_candidate(each) if isinstance(each, str) else each for each in candidates)
 
 
 def _compared(train: PairedEmbeddings, validation: PairedEmbeddings, seed: int) -> list[PairedEmbeddings]:
-    """Return what candidates are compared on: both parts, or a sample of each in proportion."""
+    """Return the pairs on which candidates are compared: both parts, or a sample of each in proportion."""
     share = min(1.0, COMPARED_PAIRS / max(1, len(train) + len(validation)))
     if share == 1:
         return [train, validation]
@@ -171,7 +171,7 @@ _Score = Callable[[NDArray[np.float32]], NDArray[np.float64]]
 
 
 def _score_of(task: Task, objective: Objective, pairs: PairedEmbeddings, seed: int) -> tuple[str, _Score]:
-    """Return the name and the function of what candidates are scored by: conversions of all pairs → unit values."""
+    """Return the name of the score and its function: conversions of all pairs → one value for each unit."""
     if task == "verification":
         name = "genuine_margin" if objective == "balanced" else "minus_false_accepts_per_10000"
         rows = sample_rows(pairs, seed=seed)
@@ -209,4 +209,4 @@ def _folds(entrants: Sequence[Candidate]) -> int:
 
 
 def _has_network(entrants: Sequence[Candidate]) -> bool:
-    return any(candidate.kind in (*NEURAL_KINDS, "ensemble") for candidate in entrants)
+    return any(candidate.kind in TORCH_KINDS for candidate in entrants)

@@ -38,9 +38,9 @@ class CrossFit:
 
     Attributes:
         converted: Every source vector, converted by an aligner that was fitted without it (n, target_dim).
-        fold: Which fold each pair was in (n,).
-        fit_seconds: How long one fit took, on average.
-        parameters: Floats that one aligner stores.
+        fold: Number of each pair's fold (n,).
+        fit_seconds: Mean time of one fit.
+        parameters: Number of floats that one aligner stores.
         normalize: Whether the aligners normalize their output.
     """
 
@@ -61,11 +61,11 @@ def fit_candidate(
 ) -> Aligner:
     """Fit a candidate's kind, without its correction, on the pairs of both parts.
 
-    The validation pairs choose penalties first; where there are none, a part of the training pairs does. A neural kind
-    keeps them apart: they decide when it is best.
+    Penalties are chosen on the validation pairs first, or on a part of the training pairs if there are none. A neural
+    kind keeps them apart: they decide when training stops.
 
     Args:
-        candidate: What to fit.
+        candidate: The candidate to fit.
         train: Pairs to fit on.
         validation: Pairs to choose on, then to fit on.
         seed: Seed of the fit.
@@ -96,7 +96,7 @@ def cross_fit(
     """Cross-fit the kinds of some candidates on the same folds; a kind that several share is fitted once.
 
     Args:
-        candidates: What to fit.
+        candidates: The candidates to fit.
         pairs: All pairs; rows of one label are in one fold.
         folds: Number of folds.
         seed: Seed of folds and fits.

@@ -1,4 +1,4 @@
-"""One way in to every fit."""
+"""One entry point for every fit."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ from embcompat.selection.arrays import split_arrays
 
 SOLVER_KINDS = ("identity", "ridge", "procrustes", "low_rank")
 NEURAL_KINDS = ("residual", "dense", "multi_branch")
+TORCH_KINDS = (*NEURAL_KINDS, "ensemble")
+"""Kinds of single aligners that are fitted with torch."""
+
 PAIR_KINDS = ("canonical", "bidirectional")
 KINDS = (*SOLVER_KINDS, "kernel", "pieces", *NEURAL_KINDS, "ensemble", *PAIR_KINDS)
 
@@ -34,7 +37,7 @@ def fit_aligner(
     part of the rows is then held out for what the fit chooses.
 
     Args:
-        kind: One of `KINDS`, a kind that an installed package brings, or ``auto`` for what `select_aligner` chooses.
+        kind: One of `KINDS`, a kind of an installed package, or ``auto`` for the choice of `select_aligner`.
         train: Pairs to fit on; or old vectors (n, source_dim).
         validation: Held-out pairs for whatever the fit chooses: a penalty, when to stop; or new vectors
             (n, target_dim).
@@ -96,14 +99,14 @@ def fit_ensemble(
 ) -> EnsembleAligner:
     """Fit a kernel aligner and a residual network and average them: they err in different directions [ours].
 
-    The kernel aligner, which needs validation pairs for its penalties alone, is fitted on them too; the network is not,
-    because they decide when it is best.
+    The kernel aligner needs validation pairs only for its penalties, so it is fitted on them too; the network is not,
+    because they decide when its training stops.
 
     Args:
         train: Pairs to fit on.
         validation: Held-out pairs.
-        network: The residual aligner, where it is at hand.
-        kernel: The kernel aligner, where it is at hand.
+        network: The residual aligner, if it is fitted already.
+        kernel: The kernel aligner, if it is fitted already.
         seed: Seed of both fits.
         options: Options of the network's fit, see `fit_neural`.
 
@@ -133,7 +136,7 @@ def fit_pieces(
         options: Options of both fits, see `fit_kernel`.
 
     Raises:
-        InputError: If there are no pieces among the training pairs, or nothing else.
+        InputError: If the training pairs hold no pieces, or nothing but pieces.
     """
     parts = [pairs.select(~piece_rows(pairs)) for pairs in (train, validation)]
     if len(parts[0]) in (0, len(train)):

@@ -15,14 +15,14 @@ from embcompat.evaluation.similarity import pairwise_scores
 from embcompat.evaluation.verification import frr_at_far, scenario_pairs, subject_figures
 
 Objective = Literal["balanced", "lowest_far"]
-"""What is best in verification, after the two objectives of FC-Aligner's Table 1 [ours, as figures for them].
+"""What counts as best in verification: figures for the two objectives of FC-Aligner's Table 1 [ours].
 
 ``balanced``: genuine scores far above impostor scores, whatever threshold is set between them.
 ``lowest_far``: few impostor scores above a threshold that is set on new vectors and stays.
 """
 
 FIXED_FAR = 1e-4
-"""False accept rate of new vectors among themselves at that threshold: low, yet countable on few subjects [ours]."""
+"""False accept rate of new vs. new vectors at that threshold: low, yet countable on few subjects [ours]."""
 
 SCORED_ROWS = 3_000
 """Most rows that are scored: a random sample of whole labels beyond that [ours]."""
@@ -33,7 +33,7 @@ _BLOCK_ROWS = 1_024
 
 
 def sample_rows(pairs: PairedEmbeddings, *, seed: int, rows: int | None = None, labels: int = 1) -> NDArray[np.intp]:
-    """Draw about so many rows (`SCORED_ROWS` when None), ascending: all of a label or none, at least so many labels."""
+    """Draw about ``rows`` rows (`SCORED_ROWS` when None), ascending: whole labels, at least ``labels`` of them."""
     rows = SCORED_ROWS if rows is None else rows
     if len(pairs) <= rows:
         return np.arange(len(pairs))
@@ -91,15 +91,15 @@ def piece_scores(converted: NDArray[np.float32], pairs: PairedEmbeddings) -> NDA
 def subject_scores(
     converted: NDArray[np.float32], pairs: PairedEmbeddings, objective: Objective
 ) -> NDArray[np.float64]:
-    """Return how well each subject is kept apart from the others; larger is better.
+    """Return how well each subject is separated from the others; larger is better.
 
     Every converted row is scored against every new row of another image. Subjects count alike, however many images they
     have: a subject's genuine scores share one vote, and so do the scores of the images of two subjects. ``balanced``
     gives the mean genuine score of the subject less the mean impostor score, in standard deviations of the impostor
     scores. ``lowest_far`` gives minus the impostor scores of the subject, per 10,000, above the threshold at which new
-    vectors among themselves have the false accept rate `FIXED_FAR`, or as high a rate as 30 errors need. An aligner
-    that rejects more than half of the genuine scores there gets the worst score, −10,000, for every subject: accepting
-    nothing is no merit.
+    vs. new vectors have the false accept rate `FIXED_FAR`, or as high a rate as 30 errors need. An aligner that rejects
+    more than half of the genuine scores there gets the worst score, −10,000, for every subject: accepting nothing is no
+    merit.
 
     The false accept rate at a low false reject rate itself is of no use here: a few hundred held-out subjects make a
     handful of false accepts or none, and then every aligner is as good as every other. [ours]
@@ -107,7 +107,7 @@ def subject_scores(
     Args:
         converted: The rows, converted (n, target_dim).
         pairs: The same rows, with labels.
-        objective: Which of the two.
+        objective: One of the two objectives.
 
     Returns:
         One value for each subject: with two or more rows for ``balanced``, with any for ``lowest_far``.

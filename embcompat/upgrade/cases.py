@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embcompat.aligners import load_aligner, weigh_queries
 from embcompat.aligners.text import TextAwareAligner
@@ -15,10 +16,10 @@ from embcompat.backfill.backlog import HeldOut
 from embcompat.embeddings import Embeddings, pair_embeddings
 from embcompat.errors import InputError
 from embcompat.evaluation import search
-from embcompat.evaluation.retrieval.evaluate import WAYS_OUT
+from embcompat.evaluation.retrieval.evaluate import WAYS_OUT, held_out_relevance
 from embcompat.evaluation.retrieval.lines import Sides
 from embcompat.evaluation.retrieval.neighbours import NEIGHBOURS
-from embcompat.evaluation.retrieval.qrels import Qrels
+from embcompat.evaluation.retrieval.qrels import Qrels, Relevance, match_qrels
 from embcompat.results import Judge
 from embcompat.upgrade.maps import AlignerMaps, Maps, Upgrade, open_upgrade
 
@@ -34,7 +35,7 @@ class Galleries:
     """The same items under the old model, converted, and in the target space.
 
     Attributes:
-        maps: What moved them.
+        maps: The maps that converted them.
         artifact: The artifact, or None for an aligner that was not saved.
         fitted: Ids of the items that the aligner was fitted or chosen on.
         old: The gallery under the old model.
@@ -73,13 +74,13 @@ class Galleries:
 
 @dataclass(frozen=True, eq=False)
 class SearchCase:
-    """Everything that a search is judged on.
+    """Everything on which a search is judged.
 
     Attributes:
         galleries: The galleries.
         sides: Galleries and queries, row by row.
         qrels: Which items are relevant to which queries.
-        judge: What says so.
+        judge: Where the judgements come from.
         own_queries: Whether the queries are items of the gallery.
     """
 
@@ -88,6 +89,13 @@ class SearchCase:
     qrels: Qrels
     judge: Judge
     own_queries: bool
+
+    def hold_out(self) -> tuple[NDArray[np.bool_], Relevance]:
+        """Return which rows of the gallery were fitted (n,), and the relevant items of the held-out queries."""
+        native = self.sides.native_rows(self.galleries.fitted)
+        queries, gallery = self.sides.old_queries.ids, self.sides.old_gallery.ids
+        judged = match_qrels(self.qrels, queries, gallery, exclude_self=self.own_queries)
+        return native, held_out_relevance(judged, native)
 
 
 def join_galleries(
@@ -109,7 +117,7 @@ def join_galleries(
     if (artifact is None) == (fitted_ids is None):
         raise InputError(
             "fitted_ids must name the items that an aligner was fitted and chosen on, so that none of them judges it; "
-            "() where none of them is in the gallery. An artifact knows them: leave fitted_ids out there."
+            "() where none of them is in the gallery. An artifact records them: omit fitted_ids there."
         )
     fitted = artifact.pair_ids("train", "validation") if artifact is not None else frozenset(fitted_ids or ())
     pairs = pair_embeddings(old_gallery, new_gallery)
@@ -171,19 +179,19 @@ def build_search_case(
 
 
 def _weighted(queries: Embeddings, galleries: Galleries) -> Embeddings:
-    """Weigh new queries as the reweighting of the rows does."""
+    """Weigh new queries instead of the rows."""
     weights = galleries.maps.query_weights()
     if weights is None:
         raise InputError(
-            "queries can be weighted where the aligner is reweighted, or `embcompat unweight` made it of one that is. "
-            "This one has no weights: evaluate it without weighing queries."
+            "queries can be weighted for a reweighted aligner, or for what `embcompat unweight` makes of one. This "
+            "aligner has no weights: evaluate it without weighing queries."
         )
     vectors = weigh_queries(queries.vectors, weights)
     return Embeddings(vectors, queries.ids, queries.space, row_numbers=queries.row_numbers)
 
 
 def unseen_subjects(galleries: Galleries) -> tuple[Embeddings, Embeddings, Embeddings]:
-    """Return old, new and converted embeddings of the subjects of whom no row was fitted.
+    """Return old, new and converted embeddings of the subjects without a fitted row.
 
     Raises:
         InputError: If there are no labels, or no subject is left.
@@ -204,10 +212,11 @@ def unseen_subjects(galleries: Galleries) -> tuple[Embeddings, Embeddings, Embed
 
 
 def hold_out(galleries: Galleries, *, seed: int) -> tuple[Galleries, HeldOut | None]:
-    """Take a quarter of an artifact's test pairs as what backfill orders may learn from, by label where there are any.
+    """Set a quarter of an artifact's test pairs aside for backfill orders to learn from, by label if there are labels.
 
-    They count as fitted from then on, so that nothing is reported on what was learned from. An aligner that was fitted
-    on all its pairs has no test pairs: nothing is held out then, and orders that need it cannot be measured.
+    They count as fitted from then on, so that no figure is measured on pairs that something was learned from. An
+    aligner that was fitted on all its pairs has no test pairs: nothing is held out then, and orders that need it cannot
+    be measured.
 
     Args:
         galleries: The galleries.
@@ -234,7 +243,7 @@ def judge_by_neighbours(queries: Embeddings, gallery: Embeddings, *, exclude_sel
     Args:
         queries: The queries under the new model.
         gallery: The gallery under the new model.
-        exclude_self: Whether the queries are items of the gallery, which must not find themselves.
+        exclude_self: Whether the queries are items of the gallery and must not find themselves.
     """
     row_of = {identifier: row for row, identifier in enumerate(gallery.ids.tolist())}
     excluded = [row_of[identifier] for identifier in queries.ids.tolist()] if exclude_self else None

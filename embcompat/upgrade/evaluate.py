@@ -37,7 +37,7 @@ from embcompat.upgrade.decision.decide import MOST_EMBEDDED, QUALITY_FLOOR
 from embcompat.upgrade.decision.reasons import aligner_cost
 from embcompat.upgrade.maps import OnnxMaps, Upgrade
 from embcompat.upgrade.modes import MeasuredModes
-from embcompat.upgrade.search import Costs, judge_search
+from embcompat.upgrade.search import Terms, judge_search
 from embcompat.upgrade.verification import decide_verification, verification_warnings
 
 Task = Literal["retrieval", "verification"]
@@ -57,9 +57,9 @@ class Evaluation:
         spaces: Ids of the old space, and of the new one in which everything was compared.
         decision: What to do, and why.
         warnings: What a reader must know before the figures.
-        checks: What holds, and what does not.
+        checks: The evidence behind the verdict.
         report: The figures: the lines of a search, or the scenarios of a verification.
-        relevance: What says which items are relevant (retrieval): ``qrels``, ``labels`` or ``new_model_neighbours``.
+        relevance: Where the judgements come from (retrieval): ``qrels``, ``labels`` or ``new_model_neighbours``.
         modes: The modes that re-embed a part of the gallery (retrieval).
         hybrid: The lines beside a lexical run (retrieval).
         workload: What the new model embeds (retrieval).
@@ -144,7 +144,7 @@ def evaluate_upgrade(
     weigh_queries: bool = False,
     seed: int = 0,
 ) -> Evaluation:
-    """Say what an upgrade is worth, on data that the aligner was not fitted on, and what to do.
+    """Measure what an upgrade is worth, on data that the aligner was not fitted on, and decide what to do.
 
     Retrieval: the five lines, lazy backfill and partial backfill are measured on held-out queries, against what is in
     service today and against a full reindex. Without queries, gallery items that were not fitted are the queries;
@@ -152,8 +152,8 @@ def evaluate_upgrade(
     fidelity to the new model. Verification: the four scenarios are measured on subjects that were not fitted.
 
     Args:
-        upgrade: What moves the vectors: the path of an artifact or of a pair of them, an `Artifact`, an `OnnxAligner`,
-            or an aligner or `AlignerPair` that was not saved.
+        upgrade: The maps: the path of an artifact or of a pair of them, an `Artifact`, an `OnnxAligner`, or an aligner
+            or `AlignerPair` that was not saved.
         old_gallery: Items under the old model; labels are the subjects of a verification.
         new_gallery: The same items under the new model. The galleries are joined by id.
         old_queries: Queries under the old model (retrieval).
@@ -164,7 +164,7 @@ def evaluate_upgrade(
             texts where queries and gallery have some.
         task: ``retrieval`` or ``verification``.
         fitted_ids: Items that the aligner was fitted or chosen on, for an aligner that was not saved; () where none of
-            them is in the gallery. An artifact knows its own.
+            them is in the gallery. An artifact records its own.
         metric: The metric of the decision (retrieval); `metric_per_query` lists the names.
         frr: False rejection rate at which thresholds are set (verification).
         all_images: Whether to compare every image, not two of each subject (verification).
@@ -177,7 +177,7 @@ def evaluate_upgrade(
         seconds_per_item: As in `decide` (retrieval).
         price_per_item: As in `decide` (retrieval).
         weigh_queries: Whether weighted queries search the converted gallery, and its rows are not reweighted
-            (retrieval; `embcompat.serving.WeightedSearch`). A full reindex is searched by plain queries all the same.
+            (retrieval; `embcompat.serving.WeightedSearch`). A full reindex is still searched by plain queries.
         seed: Seed of folds, orders, anchors and bootstrap.
 
     Raises:
@@ -217,8 +217,8 @@ def evaluate_upgrade(
     case = build_search_case(
         galleries, old_queries=old_queries, new_queries=new_queries, qrels=qrels, weigh=weigh_queries
     )
-    costs = Costs(quality_floor, models_alive, seconds, seconds_per_item, price_per_item)
-    search = judge_search(case, metric=metric, seed=seed, costs=costs, lexical_run=lexical_run)
+    terms = Terms(quality_floor, models_alive, seconds, seconds_per_item, price_per_item)
+    search = judge_search(case, metric=metric, seed=seed, terms=terms, lexical_run=lexical_run)
     workload = count_workload(galleries, seconds_per_item=seconds_per_item)
     decision = search.decision
     if decision.mode in ALIGNED:

@@ -40,7 +40,7 @@ class AlignerMaps:
 
     Attributes:
         aligner: One aligner, or the two of a pair.
-        target: Where old vectors are moved to: the new model's space, or the third space of a pair.
+        target: The space into which old vectors are converted: the new model's, or the third space of a pair.
     """
 
     aligner: Aligner | AlignerPair
@@ -73,7 +73,7 @@ class AlignerMaps:
 @final
 @dataclass(frozen=True, eq=False)
 class OnnxMaps:
-    """The maps of one upgrade at work: an artifact, or both of a pair.
+    """The maps of one upgrade: an artifact, or both of a pair.
 
     Attributes:
         forward: Moves old vectors into the target space.
@@ -131,11 +131,11 @@ def open_maps(path: str | Path | Artifact) -> OnnxMaps:
 
 
 Upgrade = str | Path | Artifact | OnnxAligner | OnnxMaps | Aligner | AlignerPair
-"""What moves the vectors of an upgrade."""
+"""The maps of an upgrade, saved or not."""
 
 
 def open_upgrade(upgrade: Upgrade, old: SpaceVersion, new: SpaceVersion) -> tuple[Maps, Artifact | None]:
-    """Open what moves the vectors, and check both spaces; the artifact is None for an aligner that was not saved."""
+    """Open the maps of an upgrade, and check both spaces; the artifact is None for an aligner that was not saved."""
     if isinstance(upgrade, AlignerPair):
         return AlignerMaps(upgrade, shared_space(old, new, upgrade, method="pair")), None
     if isinstance(upgrade, (str, Path, Artifact)):
@@ -147,6 +147,5 @@ def open_upgrade(upgrade: Upgrade, old: SpaceVersion, new: SpaceVersion) -> tupl
     else:
         return AlignerMaps(upgrade, new), None
     require_space(old, maps.artifact.source, what="The old gallery")
-    target = maps.artifact.target if maps.backward is None else maps.backward.artifact.source
-    require_space(new, target, what="The new gallery")
+    require_space(new, maps.new_space, what="The new gallery")
     return maps, maps.artifact

@@ -24,10 +24,11 @@ FRACTIONS = (0.05, 0.1, 0.2, 0.5)
 """Shares of the gallery that are native, fitted items included, in the modes that re-embed some rows at once [ours]."""
 
 MAX_SERVED = 500
-"""Held-out queries that are served from the lazy backfill; of more, as many are drawn [ours]."""
+"""Most held-out queries that are served by the lazy backfill; if there are more, a random sample of this size is
+[ours]."""
 
 LAZY_DEPTHS = (10, 20)
-"""Depths of a lazy backfill that are measured beside the usual one, with the new model alone alive [ours]."""
+"""Depths of a lazy backfill that are measured beside the usual one, with only the new model alive [ours]."""
 
 _SEARCHES: tuple[tuple[Line, float | None, tuple[Model, ...]], ...] = (
     ("converted", None, ("new",)),
@@ -41,7 +42,7 @@ class MeasuredModes:
     """Modes that re-embed a part, on held-out queries.
 
     Attributes:
-        options: What `embcompat.upgrade.decide` takes.
+        options: The modes, as `embcompat.upgrade.decide` takes them.
         curves: The lazy backfills in the whole gallery: over a search of the target side and over a fused one, and over
             the target side at smaller depths.
     """
@@ -72,17 +73,17 @@ def measure_modes(
 ) -> MeasuredModes:
     """Measure lazy backfill, and re-embedding 5, 10, 20 and 50 % in random order.
 
-    As for the lines of a retrieval report, each mode is measured in the whole gallery, fitted items native, and in
-    the gallery without them; the figures that speak least for it count. The fused weight is fixed, so nothing is
-    chosen on the queries. How lazy backfill is judged, `LazyCurve` says. Native rows stand among converted ones here,
-    so a reweighted aligner is measured without its reweighting (`Sides.mixable`).
+    As for the lines of a retrieval report, each mode is measured in the whole gallery, fitted items native, and in the
+    gallery without them; the less favourable figures count. The fused weight is fixed, so nothing is chosen on the
+    queries. `LazyCurve` describes how lazy backfill is judged. Native rows stand among converted ones here, so a
+    reweighted aligner is measured without its reweighting (`Sides.mixable`).
 
     Args:
         sides: Queries and gallery under both models, and the gallery as converted.
         qrels: Which items are relevant to which queries; those queries count that count in a retrieval report.
         fitted_ids: Items that were fitted.
         metric: What to measure.
-        exclude_self: Whether the queries are items of the gallery, which must not find themselves.
+        exclude_self: Whether the queries are items of the gallery and must not find themselves.
         seed: Seed of the order of rows and queries, and of the bootstrap.
     """
     sides, fitted = sides.mixed, sides.native_rows(fitted_ids)

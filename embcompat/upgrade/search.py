@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
-from embcompat.evaluation.retrieval.evaluate import FUSED_WEIGHTS, evaluate_retrieval, held_out_relevance
+from embcompat.evaluation.retrieval.evaluate import FUSED_WEIGHTS, evaluate_retrieval
 from embcompat.evaluation.retrieval.hybrid import Run, evaluate_hybrid
-from embcompat.evaluation.retrieval.qrels import describe_unmatched, match_qrels
+from embcompat.evaluation.retrieval.qrels import describe_unmatched
 from embcompat.results import (
     MIN_QUERIES,
     Check,
@@ -28,7 +28,7 @@ from embcompat.upgrade.modes import MeasuredModes, measure_modes
 from embcompat.upgrade.texts import find_lexically, measure_texts
 
 REPORTED_METRICS = ("recall@1", "recall@5", "recall@10", "recall@20", "recall@50", "recall@100", "mrr", "map")
-"""What is reported beside the metric of the decision."""
+"""Metrics that are reported beside the metric of the decision."""
 
 MOST_LOST = 0.1
 """Share of the judged queries that fitted items may take away before a warning says so [ours]."""
@@ -56,8 +56,8 @@ _WEIGH = (
 
 
 @dataclass(frozen=True)
-class Costs:
-    """What is known of the costs, and what the decision must respect; the arguments of `decide`.
+class Terms:
+    """The known costs and the conditions of the decision: the arguments of `decide`.
 
     Attributes:
         quality_floor: Share of a full reindex that the mode must keep, 0 to 1.
@@ -80,10 +80,10 @@ class SearchVerdict:
 
     Attributes:
         report: The lines.
-        modes: The modes that re-embed a part; none where nothing says which model is better.
+        modes: The modes that re-embed a part; none without judgements.
         decision: What to do.
         warnings: What a reader must know before the figures.
-        checks: What holds, and what does not.
+        checks: The evidence behind the verdict.
         hybrid: The lines beside a lexical run, if there is one.
         texts: What the texts add to the vectors, where the aligner reads them.
     """
@@ -98,7 +98,7 @@ class SearchVerdict:
 
 
 def judge_search(
-    case: SearchCase, *, metric: str, seed: int, costs: Costs, lexical_run: Run | None = None
+    case: SearchCase, *, metric: str, seed: int, terms: Terms, lexical_run: Run | None = None
 ) -> SearchVerdict:
     """Measure the lines and the modes on held-out queries, and decide.
 
@@ -125,8 +125,8 @@ def judge_search(
             report, MeasuredModes((), ()), _unjudged(report), tuple(report.notes), check_fidelity(report)
         )
     modes = measure_modes(sides, case.qrels, fitted, metric=metric, exclude_self=case.own_queries, seed=seed)
-    decision = decide(report, options=modes.options, **vars(costs))
-    checks = check_search(report, decision, options=modes.options, quality_floor=costs.quality_floor)
+    decision = decide(report, options=modes.options, **vars(terms))
+    checks = check_search(report, decision, options=modes.options, quality_floor=terms.quality_floor)
     warnings = _warnings(report, case.judge)
     if sides.mixable is not None:
         warnings = (*warnings, _REWEIGHTED)
@@ -155,15 +155,13 @@ def judge_search(
 def _hybrid(case: SearchCase, report: RetrievalReport, run: Run, seed: int) -> HybridReport:
     """Measure each line beside a lexical run, on the queries of a report."""
     sides = case.sides
-    native = sides.native_rows(case.galleries.fitted)
-    judged = match_qrels(case.qrels, sides.old_queries.ids, sides.old_gallery.ids, exclude_self=case.own_queries)
+    native, relevance = case.hold_out()
     lines = sides.lines(native)
     if report.fused_weight is not None:
         weight = report.fused_weight
         (new,), (old,) = lines["converted"], lines["status_quo"]
         lines["fused"] = [replace(new, weight=weight), replace(old, weight=1 - weight)]
-    held_out = held_out_relevance(judged, native)
-    return evaluate_hybrid(lines, run, held_out, sides.old_queries, sides.old_gallery, metric=report.metric, seed=seed)
+    return evaluate_hybrid(lines, run, relevance, sides.old_queries, sides.old_gallery, metric=report.metric, seed=seed)
 
 
 def _fidelity(report: RetrievalReport) -> RetrievalReport:
@@ -190,7 +188,7 @@ def _unjudged(report: RetrievalReport) -> Decision:
         "Relevant is what the new model itself ranks first, so these figures say how faithfully the converted gallery "
         f"follows the new model{figure}. They cannot say whether the new model is better than the old one.",
         "To get a verdict, pass queries and judgements: --old-queries, --new-queries and --qrels. "
-        f"{MIN_QUERIES} judged queries are the least; a hundred tell small differences.",
+        f"{MIN_QUERIES} judged queries are the minimum; a hundred show small differences.",
         "No judgements yet? `embcompat queries known-item` makes a proxy from titles, and --qrels accepts a click log.",
     ]
     unchanged = report.retentions.get("naive_swap")

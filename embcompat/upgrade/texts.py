@@ -10,11 +10,9 @@ from numpy.typing import NDArray
 from embcompat.aligners.text import TextAwareAligner
 from embcompat.embeddings import Embeddings, normalize_rows
 from embcompat.evaluation.bootstrap import bootstrap_difference, bootstrap_mean
-from embcompat.evaluation.retrieval.evaluate import held_out_relevance
 from embcompat.evaluation.retrieval.hybrid import Run
 from embcompat.evaluation.retrieval.lexical import search_lexically
 from embcompat.evaluation.retrieval.metrics import metric_per_query
-from embcompat.evaluation.retrieval.qrels import match_qrels
 from embcompat.evaluation.retrieval.ranks import ScoreTerm, rank_relevant
 from embcompat.results import TEXT_LINES, TextLine, TextLineName, TextReport
 from embcompat.upgrade.cases import SearchCase
@@ -23,14 +21,14 @@ TIMED_ROWS = 1_000
 """Rows on which the time of a conversion is measured [ours]."""
 
 MOST_LEXICAL = 100_000
-"""Items of a gallery that BM25 searches at most: it takes seconds for that many [ours]."""
+"""Most items of a gallery that BM25 searches: it takes seconds for that many [ours]."""
 
 
 def measure_texts(case: SearchCase, aligner: TextAwareAligner, *, metric: str, seed: int) -> TextReport:
     """Measure a conversion with texts, one by the vectors alone, and one by the words alone, on held-out queries.
 
-    Each converts the gallery without the fitted items. The same vectors of words serve the last one as the encoder
-    makes them, without the old vectors and without any pair.
+    Each is measured in the gallery without the fitted items. The last one takes the encoder's vectors of words as they
+    are, without old vectors and without pairs.
 
     Args:
         case: Galleries, queries and judgements.
@@ -39,9 +37,7 @@ def measure_texts(case: SearchCase, aligner: TextAwareAligner, *, metric: str, s
         seed: Seed of the bootstrap.
     """
     sides = case.sides
-    native = sides.native_rows(case.galleries.fitted)
-    judged = match_qrels(case.qrels, sides.old_queries.ids, sides.old_gallery.ids, exclude_self=case.own_queries)
-    relevance = held_out_relevance(judged, native)
+    native, relevance = case.hold_out()
     order, size = np.argsort(native, kind="stable"), int(np.count_nonzero(~native))
     old, new = sides.old_gallery, sides.new_gallery.space
     texts = [] if old.texts is None else old.texts.tolist()
@@ -83,7 +79,7 @@ def measure_texts(case: SearchCase, aligner: TextAwareAligner, *, metric: str, s
 
 
 def find_lexically(case: SearchCase) -> Run | None:
-    """Return what BM25 finds, where the texts of queries and gallery are at hand; None elsewhere.
+    """Return what BM25 finds, if queries and gallery have texts; None otherwise.
 
     Galleries of more than `MOST_LEXICAL` items are left out: pass a run of a search engine.
     """

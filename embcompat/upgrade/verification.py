@@ -6,7 +6,7 @@ from embcompat.evaluation.verification import ENOUGH_ERRORS, one_in
 from embcompat.results import Decision, Estimate, ScenarioResult, VerificationReport
 
 MOST_OF_ONE = 0.1
-"""Share of the genuine pairs that one person may have before a warning says so [ours]."""
+"""Share of the genuine pairs of one person above which a warning is given [ours]."""
 
 MIN_SUBJECTS = 20
 """Subjects below which no verdict is given [ours]."""
@@ -15,9 +15,9 @@ MIN_SUBJECTS = 20
 def decide_verification(report: VerificationReport) -> Decision:
     """Decide what to do about a new model, from the figures of a verification.
 
-    A false acceptance is what costs: the rates are compared at thresholds that reject the same share of genuine pairs.
-    The new model must accept fewer strangers than the old one, or else stay. Converting is enough if a converted
-    vector against a new one does so too; or else re-embed.
+    False acceptances are what matters: their rates are compared at thresholds that reject the same share of genuine
+    pairs. The new model must accept fewer strangers than the old one; otherwise the decision is to stay. Converting is
+    enough if converted against new vectors do so too; otherwise everything is re-embedded.
     """
     if report.subjects < MIN_SUBJECTS:
         reason = f"Only {report.subjects} held-out subjects could be compared, and a verdict needs {MIN_SUBJECTS}."

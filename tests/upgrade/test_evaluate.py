@@ -413,7 +413,7 @@ def test_weighted_queries_search_rows_that_are_not_reweighted(tmp_path: Path) ->
 
 def test_queries_are_weighted_only_where_there_are_weights() -> None:
     world = make_world(old_noise=1.2, new_noise=0.4)
-    with pytest.raises(InputError, match="queries can be weighted where the aligner is reweighted"):
+    with pytest.raises(InputError, match="queries can be weighted for a reweighted aligner"):
         world.evaluate(world.pairs(), weigh_queries=True)
     with pytest.raises(InputError, match="it takes no queries, weighted or not"):
         world.evaluate(world.pairs(), judged=False, task="verification", weigh_queries=True)

@@ -9,10 +9,10 @@ from embcompat.upgrade.decision.options import measured_options
 
 
 def weigh_modes(report: RetrievalReport, options: Sequence[Option], workload: Workload) -> tuple[BudgetPoint, ...]:
-    """Return for every mode what it costs and what it is worth, with intervals, the cheapest first.
+    """Return cost and quality of every mode, with intervals, the cheapest first.
 
     An aligner costs its pairs, their pieces and its table of words, however large the gallery is; a mode that re-embeds
-    items costs them besides.
+    items costs these in addition.
 
     Args:
         report: The lines of a search on held-out queries, with judgements.

@@ -15,8 +15,8 @@ class Costs:
     """What the modes cost.
 
     Attributes:
-        seconds: Measured time of whole modes.
-        seconds_per_item: Time to embed one item with the new model.
+        seconds: Measured time of whole modes, in seconds.
+        seconds_per_item: Seconds to embed one item with the new model.
         price_per_item: Price of embedding one item, in any currency.
     """
 
@@ -37,7 +37,7 @@ class Costs:
     def of(self, option: Option) -> tuple[float | None, float | None]:
         """Return seconds and price of an option, None where they are not known.
 
-        What embeds items on top of converting takes as long as converting, and the items.
+        A mode that converts and embeds items takes the time of both.
         """
         seconds = self.seconds.get(option.mode)
         if seconds is None and self.seconds_per_item is not None and option.items is not None:
@@ -58,8 +58,8 @@ class Costs:
 
         return [options[number] for number in sorted(range(len(options)), key=effort)]
 
-    def say(self, option: Option) -> str:
-        """Write what an option costs, as far as it is known; empty where nothing is."""
+    def describe(self, option: Option) -> str:
+        """Describe what an option costs, as far as that is known; empty if nothing is."""
         seconds, price = self.of(option)
         parts = [f"{option.items:,} items to embed"] if option.items else []
         parts += [format_duration(seconds)] if seconds else []

@@ -1,4 +1,4 @@
-"""The evidence behind the verdict: what holds of an upgrade and what does not, one sentence each."""
+"""The evidence behind the verdict: which conditions an upgrade meets, one sentence each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from embcompat.results import (
     VerificationReport,
 )
 from embcompat.upgrade.decision.options import measured_options
-from embcompat.upgrade.decision.reasons import describe, percent, share, signed
+from embcompat.upgrade.decision.reasons import percent, share, signed, subject
 from embcompat.upgrade.verification import MIN_SUBJECTS
 
 
@@ -26,7 +26,7 @@ def check_search(
 
     Args:
         report: Figures on held-out queries, with judgements.
-        decision: What was decided.
+        decision: The decision.
         options: Modes that were measured elsewhere, as in `decide`.
         quality_floor: Share of a full reindex that the mode must keep.
     """
@@ -36,7 +36,7 @@ def check_search(
         Check(
             name=f"At least {MIN_QUERIES} held-out queries",
             passed=report.queries >= MIN_QUERIES,
-            detail=f"{report.queries:,} queries; {ENOUGH_QUERIES} tell small differences",
+            detail=f"{report.queries:,} queries; {ENOUGH_QUERIES} show small differences",
         ),
         Check(
             name="No query is judged by fitted items",
@@ -50,16 +50,15 @@ def check_search(
         ),
     ]
     for option in _conversions(measured, decision):
-        name = describe(option)
-        start = f"{name[0].upper()}{name[1:]}"
+        name = subject(option)
         checks += [
             Check(
-                name=f"{start} is better than today",
+                name=f"{name} is better than today",
                 passed=option.beats_status_quo(),
                 detail=f"{report.metric} {signed(option.difference)}",
             ),
             Check(
-                name=f"{start} keeps {percent(quality_floor)} of a full reindex",
+                name=f"{name} keeps {percent(quality_floor)} of a full reindex",
                 passed=option.keeps(quality_floor),
                 detail=share(option.retention),
             ),
@@ -68,7 +67,7 @@ def check_search(
 
 
 def check_fidelity(report: RetrievalReport) -> tuple[Check, ...]:
-    """Check what figures rest on that no judgement stands behind."""
+    """Check figures without judgements."""
     return (
         Check(
             name="Judgements tell which model is better",
@@ -100,7 +99,7 @@ def check_verification(report: VerificationReport) -> tuple[Check, ...]:
 
 
 def _conversions(measured: Sequence[Option], decision: Decision) -> list[Option]:
-    """Return plain conversion, and the chosen mode where it is another one that is no reindex."""
+    """Return plain conversion, and the chosen mode unless it is a reindex."""
     chosen = (decision.mode, decision.needs, decision.fraction, decision.depth)
     return [
         option

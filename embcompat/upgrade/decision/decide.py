@@ -33,19 +33,20 @@ def decide(
 ) -> Decision:
     """Decide what to do about a new model, from the figures of a search.
 
-    Chosen is the cheapest mode that beats the status quo and keeps ``quality_floor`` of a full reindex, both by the
-    lower end of a 95 % interval. A new model that is not better than the old one is not worth any migration: stay. A
-    new model that reads the old vectors as well as its own needs no migration: swap. A mode that embeds more than half
-    of what a full reindex would is no cheaper than one. Where the old model cannot stay alive there is no status quo
-    to keep, and only the floor counts. Judgements must not come from one of the models: `evaluate_upgrade` sees to it.
+    The decision is the cheapest mode that beats the status quo and keeps ``quality_floor`` of a full reindex, both by
+    the lower end of a 95 % interval. A new model that is not better than the old one is not worth any migration: stay.
+    A new model that reads the old vectors as well as its own needs no migration: swap. A mode that embeds more than
+    half of what a full reindex would is no cheaper than one. Where the old model cannot stay alive there is no status
+    quo to keep, and only the floor counts. Judgements must not come from one of the models; `evaluate_upgrade` ensures
+    this.
 
     Args:
         report: Figures on held-out queries.
-        options: Modes that were measured elsewhere, on the same queries. Of several fractions re-embedded the
-            smallest that will do is chosen.
+        options: Modes that were measured elsewhere, on the same queries. Of several fractions the smallest that is good
+            enough is chosen.
         quality_floor: Share of a full reindex that the mode must keep, 0 to 1.
         models_alive: Models that can be alive at query time.
-        seconds: Measured time of the modes. What is cheapest is decided by time, else by price, if every mode in
+        seconds: Measured time of the modes. The cheapest mode is found by time, or else by price, if every mode in
             question has one; by the order of `MODES` otherwise.
         seconds_per_item: Time to embed one item with the new model, for modes that ``seconds`` does not hold.
         price_per_item: Price of embedding one item.
@@ -93,16 +94,16 @@ def decide(
 
 
 def _undecided(report: RetrievalReport, can_stay: bool) -> Decision:
-    """Decide without enough queries: no verdict, or what is always right where the old model must go."""
+    """Decide without enough queries: no verdict, or a reindex where the old model must go."""
     counted = f"Only {report.queries} held-out queries could be judged, and a verdict needs {MIN_QUERIES}"
-    hint = ("A hundred judged queries tell small differences.",)
+    hint = ("A hundred judged queries show small differences.",)
     if can_stay:
         return Decision("unjudged", f"{counted}: nothing tells yet which model is better.", (), None, hint)
     return Decision("reindex", f"{counted}, so a full reindex is the safe choice.", NEEDS["reindex"], None, hint)
 
 
 def _interchangeable(report: RetrievalReport, swap: Option, can_stay: bool) -> bool:
-    """Say whether the new model reads the old vectors as well as its own, and no worse than the old model does."""
+    """Return whether the new model reads the old vectors as well as its own, and no worse than the old model does."""
     if not swap.keeps(SWAP_FLOOR):
         return False
     room = (SWAP_FLOOR - 1) * report.lines["status_quo"].value
@@ -110,6 +111,6 @@ def _interchangeable(report: RetrievalReport, swap: Option, can_stay: bool) -> b
 
 
 def _leaner(other: Option, option: Option) -> bool:
-    """Say whether another option does the same with fewer models alive."""
+    """Return whether another option does the same with fewer models alive."""
     same = (other.mode, other.fraction, other.depth) == (option.mode, option.fraction, option.depth)
     return same and set(other.needs) < set(option.needs)

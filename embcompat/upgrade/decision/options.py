@@ -43,17 +43,17 @@ def option_from(
     cold: Sequence[Part] = (),
     seed: int = 0,
 ) -> Option:
-    """Make an option from the metric of each held-out query; the gallery that speaks least for it counts.
+    """Make an option from the metric of each held-out query; of several galleries the least favourable one counts.
 
     Args:
-        mode: What would be done.
+        mode: The mode.
         parts: For each gallery the metric under the option, under the status quo and after a full reindex (m,).
         needs: The models that must be alive at query time.
         fraction: See `Option`.
         depth: See `Option`.
         items: See `Option`.
         share_of_reindex: See `Option`.
-        cold: The same as ``parts``, if each query were the first one.
+        cold: As ``parts``, but as if each query were the first one.
         seed: Seed of the bootstrap.
     """
     difference, retention = _least(parts, seed)
@@ -71,7 +71,7 @@ def option_from(
 
 
 def measured_options(report: RetrievalReport) -> list[Option]:
-    """Return the modes that a report measured, each with the figures that speak least for it.
+    """Return the modes that a report measured, each with its least favourable figures.
 
     Where items were fitted, the figures with and without them in the gallery must both hold: the lower ends count.
     """

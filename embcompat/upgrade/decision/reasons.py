@@ -30,8 +30,7 @@ def not_better(report: RetrievalReport, full: Option) -> str:
 def cheaper(option: Option, *, can_stay: bool) -> str:
     """Explain why a mode below a full reindex is enough."""
     today = "is better than today and " if can_stay else ""
-    action = describe(option)
-    return f"{action[0].upper()}{action[1:]} {today}keeps {percent(option.retention.value)} of a full reindex."
+    return f"{subject(option)} {today}keeps {percent(option.retention.value)} of a full reindex."
 
 
 def reindex(report: RetrievalReport, full: Option, cheap: Sequence[Option], measured: Sequence[Option]) -> str:
@@ -63,7 +62,7 @@ def points(
             )
     if option.mode == "lazy_backfill":
         sentences.extend(_lazy_points(option))
-    cost = costs.say(option)
+    cost = costs.describe(option)
     if cost:
         sentences.append(f"Cost: {cost}.")
     if option.mode not in ("swap", "convert", "reindex"):
@@ -72,14 +71,14 @@ def points(
 
 
 def stay_points(report: RetrievalReport, measured: Sequence[Option]) -> tuple[str, ...]:
-    """Return what stands behind staying."""
+    """Return the evidence for staying."""
     full = next(option for option in measured if option.mode == "reindex")
     sentences = [
         f"A full reindex against today: {report.metric} {signed(full.difference)}, on {report.queries} held-out "
         "queries."
     ]
     if full.difference.low <= 0 <= full.difference.high:
-        sentences.append("The interval contains zero: more judged queries would tell smaller differences.")
+        sentences.append("The interval contains zero: more judged queries would show smaller differences.")
     unchanged = next((option for option in measured if option.mode == "swap"), None)
     if unchanged is not None and unchanged.keeps(0.95):
         sentences.append(
@@ -96,7 +95,7 @@ def against_the_rest(
     sentences = list(_loss(report))
     large = [option for option in others if (option.share_of_reindex or 0) > limit]
     sentences.extend(
-        f"{_start(option)} is not cheaper: it embedded {percent(option.share_of_reindex or 0)} of what a full reindex "
+        f"{subject(option)} is not cheaper: it embedded {percent(option.share_of_reindex or 0)} of what a full reindex "
         "embeds."
         for option in large
         if option.keeps(floor) and (option.beats_status_quo() or not can_stay)
@@ -115,8 +114,8 @@ def against_the_rest(
             f"The best cheaper mode, {describe(nearest)}, is not shown to be better than today: "
             f"{signed(nearest.difference)}."
         )
-    elif cost := costs.say(nearest):
-        sentences.append(f"{_start(nearest)} would cost: {cost}.")
+    elif cost := costs.describe(nearest):
+        sentences.append(f"{subject(nearest)} would cost: {cost}.")
     return tuple(sentences)
 
 
@@ -136,7 +135,7 @@ def aligner_cost(workload: Workload, *, limit: float) -> tuple[str, ...]:
 
 
 def describe(option: Option) -> str:
-    """Name a mode as the subject of a sentence."""
+    """Name a mode inside a sentence."""
     names = {"stay": "staying", "swap": "searching the stored vectors with the new model", "reindex": "a full reindex"}
     if option.mode in names:
         return names[option.mode]
@@ -150,6 +149,12 @@ def describe(option: Option) -> str:
         part = "a part" if option.fraction is None else f"{100 * option.fraction:.3g} %"
         return f"{base} and re-embedding {part} of the gallery"
     return base
+
+
+def subject(option: Option) -> str:
+    """Name a mode at the beginning of a sentence."""
+    text = describe(option)
+    return text[0].upper() + text[1:]
 
 
 def signed(difference: Estimate) -> str:
@@ -203,7 +208,7 @@ def _lazy_points(option: Option) -> list[str]:
 
 
 def _loss(report: RetrievalReport) -> list[str]:
-    """Return the sentence about a converting that is no better than today; none if it is better."""
+    """Return the sentence about a conversion that is no better than today; none if it is better."""
     losing = [part for part in report.parts if part.differences["converted"].value < 0]
     if not losing:
         return []
@@ -212,8 +217,3 @@ def _loss(report: RetrievalReport) -> list[str]:
     difference = part.differences["converted"]
     verdict = "is worse" if difference.high < 0 else "is not better"
     return [f"Converting alone {verdict} than today{where}: {report.metric} {signed(difference)}."]
-
-
-def _start(option: Option) -> str:
-    text = describe(option)
-    return text[0].upper() + text[1:]

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from embcompat.errors import InputError
 
 PREFIX: Final = "EMBCOMPAT_"
-"""What the environment variables begin with: ``EMBCOMPAT_GALLERY`` goes before ``gallery`` in the file."""
+"""Prefix of the environment variables: ``EMBCOMPAT_GALLERY`` takes precedence over ``gallery`` in the file."""
 
 
 class Upgrade(BaseModel):
@@ -35,7 +35,7 @@ class Upgrade(BaseModel):
         old_options: Its options, ``KEY=VALUE``.
         old_queries: Queries that are embedded already, under the old model.
         new_queries: The same queries under the new model.
-        items: File with titles and texts of items, where nobody has judged: each title asks for its item.
+        items: File with titles and texts of items, for want of judgements: each title is a query for its item.
         title_column: Its column with the titles.
 
     Raises:
@@ -66,7 +66,7 @@ class Upgrade(BaseModel):
         """Refuse judgements that do not go together.
 
         Raises:
-            ValueError: If there are some.
+            ValueError: If they do not.
         """
         embedded, titles = self.old_queries is not None, self.items is not None
         if embedded != (self.new_queries is not None):
@@ -108,7 +108,7 @@ def make_upgrade(values: Mapping[str, object], *, where: str) -> Upgrade:
 
 
 def read_upgrade(path: Path, environment: Mapping[str, str] = os.environ) -> Upgrade:
-    """Read the file that describes an upgrade; environment variables go before its lines.
+    """Read the file that describes an upgrade; environment variables take precedence over its lines.
 
     Args:
         path: The file.
@@ -127,7 +127,7 @@ def read_upgrade(path: Path, environment: Mapping[str, str] = os.environ) -> Upg
 
 
 def environment_values(environment: Mapping[str, str]) -> dict[str, object]:
-    """Return what environment variables say of an upgrade; of lists, one entry a line."""
+    """Return the fields of an upgrade that environment variables set; a list has one entry per line."""
     values: dict[str, object] = {}
     for name, field in Upgrade.model_fields.items():
         text = environment.get(PREFIX + name.upper())

@@ -12,7 +12,7 @@ from embcompat.upgrade.line.description import read_upgrade
 from embcompat.upgrade.line.state import StepState, UpgradeLine
 
 Runner = Callable[[Sequence[str]], None]
-"""Runs a command of embcompat, and raises where it fails."""
+"""Runs a command of embcompat, and raises an error if it fails."""
 
 
 def upgrade_line(file: str | Path) -> UpgradeLine:
@@ -32,7 +32,7 @@ def run_command(words: Sequence[str]) -> None:
     """Run a command of embcompat in a process of its own.
 
     Raises:
-        InputError: If it fails; it has said why.
+        InputError: If it fails; its own message says why.
     """
     code = subprocess.run([sys.executable, "-m", "embcompat", *words], check=False).returncode
     if code:

@@ -26,7 +26,7 @@ class StepState:
 
     Attributes:
         step: The step.
-        state: ``done``, ``to do``, or ``stale``: its result is there, and is not what its command would write now.
+        state: ``done``, ``to do``, or ``stale``: its result exists, but is not what its command would write now.
         reason: Why it is stale; empty otherwise.
     """
 
@@ -37,10 +37,10 @@ class StepState:
 
 @final
 class UpgradeLine:
-    """The steps of one upgrade and how far they are; state is files in the folder ``FILE`` without its ending.
+    """The steps of one upgrade and their states, which are files in the folder ``FILE`` without its ending.
 
-    ``steps.json`` there keeps for each finished step its command, without secrets, and what its input files were. A
-    step is done while its result is there, both are as they were, and the steps before it are done.
+    ``steps.json`` there records for each finished step its command, without secrets, and the identity of its input
+    files. A step is done while its result exists, both are unchanged, and the steps before it are done.
 
     Args:
         file: The file that describes the upgrade.
@@ -79,7 +79,7 @@ class UpgradeLine:
         return states
 
     def begin(self, step: Step) -> tuple[str, ...]:
-        """Return the command of a step, which replaces the result of another one; later steps count as to do again."""
+        """Return the command of a step, which replaces an earlier result; later steps must then run again."""
         self.folder.mkdir(parents=True, exist_ok=True)
         names = [other.name for other in measuring_steps(self.upgrade, self.folder)]
         later = set(names[names.index(step.name) :])
@@ -91,7 +91,7 @@ class UpgradeLine:
         self._save({**self._notes(), step.name: _note(step)})
 
     def verdict(self) -> dict[str, Any]:
-        """Return what the evaluation wrote.
+        """Return what the evaluation wrote, as JSON.
 
         Raises:
             InputError: If nothing was evaluated yet.
@@ -155,7 +155,7 @@ class UpgradeLine:
         return ("unweight", str(artifact), "--out", str(self.folder / UNWEIGHTED), "--overwrite")
 
     def phase(self) -> str:
-        """Return how far the migration is, as the gallery itself says; ``untouched`` before an aligner is fitted."""
+        """Return how far the migration is, as the gallery records it; ``untouched`` before an aligner is fitted."""
         from embcompat.artifact import read_artifact
         from embcompat.migration import job_of
         from embcompat.stores import open_store
@@ -170,10 +170,10 @@ class UpgradeLine:
             store.close()
 
     def next_step(self, phase: str) -> str | None:
-        """Return what comes next as a command, or None when there is nothing left to do.
+        """Return the next command, or None when nothing is left to do.
 
         Args:
-            phase: How far the migration is, as `phase` says.
+            phase: How far the migration is, see `phase`.
         """
         upgrade = "embcompat upgrade"
         if phase == "cut_over":
@@ -223,7 +223,7 @@ def _note(step: Step) -> dict[str, Any]:
 
 
 def _reason(noted: dict[str, Any] | None, step: Step) -> str:
-    """Say why a result that is there is not the step's own; empty where it is."""
+    """Return why an existing result is stale; empty if it is not."""
     if noted is None:
         return "its step did not finish"
     now = _note(step)
@@ -237,7 +237,7 @@ def _reason(noted: dict[str, Any] | None, step: Step) -> str:
 
 
 def _options(words: list[str]) -> dict[str, str]:
-    """Return the options of a command by name; what stands before the first is one value, by the command's name."""
+    """Return the options of a command by name; the words before the first one stand under the command's name."""
     options = {words[0]: ""}
     name = words[0]
     for word in words[1:]:

@@ -9,7 +9,7 @@ from typing import Final
 from embcompat.upgrade.line.description import Upgrade
 
 TEXT_STORES: Final = ("lancedb:", "postgres", "qdrant+")
-"""How the addresses begin of stores that are migrated with their texts; Parquet files are, too."""
+"""Prefixes of the addresses of stores that are migrated with their texts; Parquet files are, too."""
 
 READ_TEXTS: Final = ("plan", "run", "verify", "cutover")
 """Verbs of a migration that read texts."""
@@ -44,7 +44,7 @@ class Step:
 
     @property
     def overwrites(self) -> bool:
-        """Whether the command must be told to replace a result that is there."""
+        """Whether the command needs an option to replace an existing result."""
         return self.words[0] in ("sample", "embed", "fit")
 
 
@@ -131,5 +131,5 @@ def migration_step(upgrade: Upgrade, artifact: Path, verb: str, *, reads_texts: 
 
 
 def option(name: str, value: str | None) -> list[str]:
-    """Return the words of an option, none where it has no value."""
+    """Return the words of an option; none if it has no value."""
     return [] if value is None else [name, value]

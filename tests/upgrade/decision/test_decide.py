@@ -151,7 +151,7 @@ def test_a_new_model_that_is_not_shown_to_be_better_says_stay() -> None:
     assert decision.reason.startswith(
         "The new model is not shown to be better than the old one on these queries: ndcg@10 +"
     )
-    assert "The interval contains zero: more judged queries would tell smaller differences." in decision.because
+    assert "The interval contains zero: more judged queries would show smaller differences." in decision.because
 
 
 def test_fused_is_chosen_where_converting_alone_is_not_enough(world: World) -> None:
