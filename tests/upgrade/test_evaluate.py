@@ -124,7 +124,7 @@ def test_without_judgements_there_is_no_verdict() -> None:
     result = evaluation.to_dict()
     assert (evaluation.decision.mode, result["relevance"]) == ("unjudged", "new_model_neighbours")
     assert evaluation.decision.reason.startswith("No verdict: nothing says which items answer a query")
-    assert any("20 judged queries are the least" in sentence for sentence in evaluation.decision.because)
+    assert any("20 judged queries are the minimum" in sentence for sentence in evaluation.decision.because)
     assert result["full_reindex"] == 1.0  # by construction, which is why it proves nothing
     assert result["differences"] == result["gaps"] == {}
     assert result["gap"] is None

@@ -142,7 +142,7 @@ def test_a_store_is_refused_before_anything_is_made(folder: Path, artifact: Path
     gallery = folder / "gallery.parquet"
     gallery.write_bytes((folder / "old.parquet").read_bytes())
     store = open_store(str(gallery))
-    with pytest.raises(InputError, match="Name the column of the texts, --text-column"):
+    with pytest.raises(InputError, match="Name the column of texts: --text-column"):
         run_migration(ec.OnnxAligner(artifact), store)
     assert sorted(path.name for path in folder.glob("gallery*")) == ["gallery.parquet"]
 
