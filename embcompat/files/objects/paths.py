@@ -6,6 +6,7 @@ address. Keys are taken literally: nothing in them is percent-encoded.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -189,18 +190,19 @@ class ObjectPath:
         Raises:
             StoreError: If it cannot be written.
         """
+        expected = file.stat().st_size
         with self.failures("write"):
             system, path = self._opened()
-            _send_whole(system, path, slices_of(file), headers)
+            _send_whole(system, path, slices_of(file), headers, size=expected)
             size = system.get_file_info(path).size
-        if size != (expected := file.stat().st_size):
+        if size != expected:
             raise StoreError(f"{self} must have {expected} bytes. Got {size}. Another process wrote it, too.")
 
     def write_bytes(self, data: bytes) -> None:
         """Write the object; it is seen only when it is complete."""
         with self.failures("write"):
             system, path = self._opened()
-            _send_whole(system, path, iter([data]), None)
+            _send_whole(system, path, iter([data]), None, size=len(data))
 
     def unlink(self) -> None:
         """Delete the object; none being there is as good."""
@@ -250,19 +252,28 @@ def slices_of(file: Path) -> Iterator[memoryview]:
             yield memoryview(piece)
 
 
-def _send_whole(system: Any, path: str, blocks: Iterator[Any], headers: Mapping[str, str] | None) -> None:
+def _send_whole(system: Any, path: str, blocks: Iterator[Any], headers: Mapping[str, str] | None, *, size: int) -> None:
     """Send an object in a thread, which no interrupt reaches: left by an exception, pyarrow completes the upload."""
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(1, "upload") as pool:
-        pool.submit(_send, system, path, blocks, headers).result()
+        pool.submit(_send, system, path, blocks, headers, size).result()
 
 
-def _send(system: Any, path: str, blocks: Iterator[Any], headers: Mapping[str, str] | None) -> None:
-    with system.open_output_stream(path, metadata=dict(headers) if headers else None) as stream:
+def _send(system: Any, path: str, blocks: Iterator[Any], headers: Mapping[str, str] | None, size: int) -> None:
+    stream = system.open_output_stream(path, metadata=dict(headers) if headers else None)
+    try:
+        sent = 0
         for block in blocks:
             stream.write(block)
             stream.flush()
+            sent += len(block)
+        if sent != size:
+            raise OSError(f"the file had {size} bytes, and {sent} of them could be read")
+    except BaseException:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(stream))  # never freed: pyarrow completes what is closed or freed
+        raise
+    stream.close()
 
 
 def _endpoint() -> str:

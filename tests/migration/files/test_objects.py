@@ -66,7 +66,7 @@ def test_either_side_may_be_on_this_machine(
     assert pq.read_table(tmp_path / "new.parquet").equals(local)
 
 
-KILLED = """
+FAILING = """
 import os, signal, sys
 from embcompat.files.objects import paths
 from embcompat.migration import convert_file
@@ -74,20 +74,31 @@ whole = paths.slices_of
 def slices(file):
     paths.UPLOAD_BYTES = 20_000
     yield next(whole(file))
-    os.kill(os.getpid(), signal.SIGKILL)
+    if sys.argv[4] == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    raise OSError("the disk is broken")
 paths.slices_of = slices
 convert_file(sys.argv[1], sys.argv[2], sys.argv[3], batch_size=100)
 """
 
 
-def test_a_killed_upload_shows_nothing_and_is_repeated_without_converting(
-    artifact: Artifact, source: Path, local: pa.Table, s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("failure", ["killed", "error"])
+def test_a_failed_upload_shows_nothing_and_is_repeated_without_converting(
+    failure: str,
+    artifact: Artifact,
+    source: Path,
+    local: pa.Table,
+    s3: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
     target = f"{s3}/new.parquet"
-    command = [sys.executable, "-c", KILLED, str(artifact.path), str(source), target]
-    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    command = [sys.executable, "-c", FAILING, str(artifact.path), str(source), target, failure]
+    process = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert process.returncode == (-signal.SIGKILL if failure == "killed" else 1)
+    assert failure == "killed" or "the disk is broken" in process.stderr
     assert not location(target).exists()
     assert part_path(location(target)).parent == tmp_path / f"embcompat-{os.getuid()}"
     report = convert_file(artifact, source, target, batch_size=100)
@@ -95,6 +106,18 @@ def test_a_killed_upload_shows_nothing_and_is_repeated_without_converting(
     assert table(target).equals(local)
     assert not journal_path(location(target)).exists()
     assert not part_path(location(target)).exists()
+
+
+def test_a_file_that_was_cut_is_not_uploaded(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"0123456789")
+    put(f"{s3}/file", file)
+    monkeypatch.setattr("embcompat.files.objects.paths.slices_of", lambda _file: iter([b"0123"]))
+    with pytest.raises(StoreError, match="the file had 10 bytes, and 4 of them could be read"):
+        put(f"{s3}/file", file)
+    target = location(f"{s3}/file")
+    assert isinstance(target, ObjectPath)
+    assert target.read_bytes() == b"0123456789"
 
 
 def test_an_open_folder_of_temporary_files_is_refused(

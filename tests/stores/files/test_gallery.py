@@ -12,11 +12,20 @@ import pytest
 
 from embcompat.embeddings import Embeddings
 from embcompat.errors import FileFormatError, InputError, SpaceMismatchError, StoreError
-from embcompat.migration import cut_over, drop_old, run_migration
+from embcompat.migration import abort, cut_over, drop_old, run_migration
 from embcompat.runtime import OnnxAligner
 from embcompat.spaces import SpaceVersion
 from embcompat.stores import open_store
-from embcompat.testing.stores.check import SOURCE_DIM, Gallery, StoreBench, StoreCheck, StoreHarness, store_bench
+from embcompat.testing.stores.check import (
+    SOURCE_DIM,
+    Gallery,
+    StoreBench,
+    StoreCheck,
+    StoreHarness,
+    converted,
+    in_service,
+    store_bench,
+)
 from embcompat.testing.stores.checks import STORE_CHECKS
 from embcompat.testing.stores.faults import check_random_kills
 
@@ -135,3 +144,19 @@ def test_files_that_are_no_galleries(tmp_path: Path) -> None:
     np.save(tmp_path / "flat.npy", np.ones(3))
     with pytest.raises(FileFormatError, match="must hold floats of shape"):
         open_store(str(tmp_path / "flat.npy"))
+
+
+def test_of_two_migrations_at_the_same_time_one_is_cut_over(bench: StoreBench) -> None:
+    old = bench.gallery(50)
+    url = bench.harness.create(old)
+    with bench.store(url) as store:
+        for aligner in (bench.same, bench.shrink):
+            run_migration(aligner, store)
+        cut_over(bench.same, store)
+        with pytest.raises(SpaceMismatchError):
+            cut_over(bench.shrink, store)
+        drop_old(bench.same, store)
+        with pytest.raises(SpaceMismatchError):
+            cut_over(bench.shrink, store)
+        abort(bench.shrink, store)
+    in_service(bench, url, converted(bench.same, old), "the first one")
