@@ -26,7 +26,7 @@ from embcompat.stores.collections.sketches import alike, sketches
 SPACES: Final[dict[Similarity, str]] = {"cosine": "cosine", "dot": "ip", "euclidean": "l2"}
 """How Chroma names the metrics."""
 
-_FIELDS: Final = ("space", "artifact", "source", "rest", "digest")
+_FIELDS: Final = Provenance._fields
 
 
 @final
@@ -103,20 +103,20 @@ class ChromaCollections(Collections):
         rows = self._get(name, ids=list(ids), include=["metadatas"])
         return {key: _provenance(metadata) for key, metadata in zip(rows["ids"], rows["metadatas"], strict=True)}
 
-    def write(self, name: str, records: Sequence[Record]) -> None:
+    def present(self, name: str, ids: Sequence[str]) -> set[str]:
+        """Look records up by id."""
+        return set(self._get(name, ids=list(ids), include=[])["ids"]) if ids else set()
+
+    def put(self, name: str, records: Sequence[Record], existing: Mapping[str, Record]) -> None:
         """Upsert records; those that must lose a text are deleted first, because an upsert keeps it."""
-        if not records:
-            return
-        collection = self._collection(name)
-        present = {record.id: record for record in self.read(name, [record.id for record in records])}
-        records = rewrite_shrunk(self, name, records, present, _loses_text)
+        records = rewrite_shrunk(self, name, records, existing, _loses_text)
         self._database.upsert(
-            collection,
+            self._collection(name),
             [record.id for record in records],
             [record.vector for record in records],
             documents=[record.rest["document"] for record in records],
             uris=[record.rest["uri"] for record in records],
-            metadatas=[_metadata(record, present.get(record.id)) for record in records],
+            metadatas=[_metadata(record, existing.get(record.id)) for record in records],
         )
 
     def write_vectors(self, name: str, records: Sequence[Record]) -> None:
@@ -224,9 +224,11 @@ def _rest(document: str | None, uri: str | None, metadata: Mapping[str, Any] | N
 
 
 def _provenance(metadata: Mapping[str, Any] | None) -> Provenance:
+    if metadata is None or METADATA_KEY not in metadata:
+        return UNKNOWN
     try:
-        entry = json.loads((metadata or {}).get(METADATA_KEY, "{}"))
-        return Provenance(**{field: entry.get(field) for field in _FIELDS})
+        entry = json.loads(metadata[METADATA_KEY])
+        return Provenance(*map(entry.get, _FIELDS))
     except (ValueError, TypeError, AttributeError):  # an application's own value
         return UNKNOWN
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +23,12 @@ class Collections(ABC):
     Attributes:
         page_rows: Most ids of one `read`.
         notes_each_vector: Whether a record has provenance of each of its vectors; otherwise of the latest alone.
+        keeps_provenance: Whether provenance outlives its record, so that `see` has nothing to note.
     """
 
     page_rows: int = 1_000
     notes_each_vector: bool = True
+    keeps_provenance: bool = False
 
     @abstractmethod
     def exists(self, name: str) -> bool:
@@ -72,9 +74,31 @@ class Collections(ABC):
     def provenances(self, name: str, ids: Sequence[str]) -> dict[str, Provenance]:
         """Return the provenance of those of the given records that are there."""
 
-    @abstractmethod
+    def present(self, name: str, ids: Sequence[str]) -> Collection[str]:
+        """Return those of the given ids that are there; by default those that have a provenance, known or not."""
+        return self.provenances(name, ids).keys()
+
+    @final
     def write(self, name: str, records: Sequence[Record]) -> None:
         """Insert or replace whole records."""
+        if records:
+            self.put(name, records, self.existing(name, [record.id for record in records]))
+
+    @final
+    def existing(self, name: str, ids: Sequence[str]) -> dict[str, Record]:
+        """Return those of the given records that are there, by id; of a new collection, hardly anything is read."""
+        present = self.present(name, ids)
+        return {record.id: record for record in self.read(name, list(present))} if present else {}
+
+    @abstractmethod
+    def put(self, name: str, records: Sequence[Record], existing: Mapping[str, Record]) -> None:
+        """Insert records, or replace them whole.
+
+        Args:
+            name: The collection.
+            records: n records.
+            existing: What is there under their ids.
+        """
 
     @abstractmethod
     def delete(self, name: str, ids: Sequence[str]) -> None:

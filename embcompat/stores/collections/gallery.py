@@ -87,11 +87,12 @@ class CollectionsGallery(GalleryStore):
         """Read the source collection, and look each page up in the target collection."""
         sides = self._sides(job)
         started = sides.source != sides.target
+        empty = not started or not self._collections.count(sides.target)
         self._ahead = {}
         for page in self._collections.ids(sides.source):
             for start in range(0, len(page), batch_size):
                 ids = page[start : start + batch_size]
-                known = sides.known(ids) if started else {}
+                known = {} if empty else sides.known(ids)
                 if missing_only:
                     ids = [key for key in ids if key not in known]
                 records = self._collections.read(sides.source, ids)
@@ -116,8 +117,9 @@ class CollectionsGallery(GalleryStore):
             if key in sources
         ]
         with self._collections.exclusive():
-            records = sides.reconciled(records, in_service=sides.target == self._name)
-            self._collections.write(sides.target, records)
+            existing = self._collections.existing(sides.target, [record.id for record in records])
+            records = sides.reconciled(records, existing, in_service=sides.target == self._name)
+            self._collections.put(sides.target, records, existing)
 
     @final
     def write_native(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32]) -> int:

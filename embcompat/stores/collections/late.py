@@ -6,10 +6,10 @@ deleted from the new one if its id was noted, and came in late otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final
 
-from embcompat.stores.collections.records import Record
+from embcompat.stores.collections.records import Provenance, Record
 from embcompat.stores.collections.sides import Sides, absent
 
 SETTLED: Final = "settled"
@@ -21,7 +21,9 @@ def begin(sides: Sides) -> None:
     collections, name = sides.collections, sides.target
     collections.set_memo(name, {key: value for key, value in collections.memo(name).items() if key != SETTLED})
     collections.forget(name)
-    _see_converted(sides)
+    if not collections.keeps_provenance:
+        for ids in collections.ids(name):
+            _see_converted(sides, ids)
 
 
 def is_settled(sides: Sides) -> bool:
@@ -31,13 +33,15 @@ def is_settled(sides: Sides) -> bool:
 
 def settle(sides: Sides) -> None:
     """Note what the cutover left in the old collection: records that cannot be converted, with their digests."""
-    _see_converted(sides)  # those that came in late, too
+    collections, name = sides.collections, sides.target
+    if not collections.keeps_provenance:
+        for ids in collections.ids(name):  # those that came in late are not noted yet
+            _see_converted(sides, absent(ids, collections.seen(name, ids)))
     left_out: dict[str, int] = {}
-    for ids in sides.collections.ids(sides.source):
-        records = sides.collections.read(sides.source, _unseen(sides, ids))
+    for ids in collections.ids(sides.source):
+        records = collections.read(sides.source, _unseen(sides, ids, collections.present(name, ids)))
         left_out |= zip([record.id for record in records], sides.digests(records), strict=True)
-    memo = sides.collections.memo(sides.target)
-    sides.collections.set_memo(sides.target, {**memo, SETTLED: {"left_out": left_out}})
+    collections.set_memo(name, {**collections.memo(name), SETTLED: {"left_out": left_out}})
 
 
 def late(sides: Sides) -> Iterator[list[Record]]:
@@ -48,9 +52,10 @@ def late(sides: Sides) -> Iterator[list[Record]]:
     """
     left_out = sides.collections.memo(sides.target).get(SETTLED, {}).get("left_out", {})
     for records in sides.pages(sides.source):
-        digests = sides.digests(records)
-        unseen = set(_unseen(sides, [record.id for record in records]))
-        outdated = _outdated(sides, records, digests)
+        digests, ids = sides.digests(records), [record.id for record in records]
+        entries = sides.collections.provenances(sides.target, ids)
+        unseen = set(_unseen(sides, ids, entries))
+        outdated = _outdated(sides, records, digests, entries)
         rows = [
             record
             for record, digest in zip(records, digests, strict=True)
@@ -64,31 +69,25 @@ def revived(sides: Sides) -> Iterator[list[str]]:
     """Find records in service that were made from a record that is gone, unless the application wrote them since."""
     collections = sides.collections
     for ids in collections.ids(sides.target):
-        orphans = collections.read(sides.target, sides.without_source(collections.provenances(sides.target, ids)))
+        orphans = collections.read(sides.target, sides.orphans(ids))
         foreign = {record.id for record in sides.foreign(orphans)} if orphans else set()
         if deleted := [record.id for record in orphans if record.id not in foreign]:
             yield deleted
 
 
-def _see_converted(sides: Sides) -> None:
-    collections, name = sides.collections, sides.target
-    for ids in collections.ids(name):
-        entries = collections.provenances(name, ids)
-        converted = [key for key, entry in entries.items() if entry.source is not None]
-        known = collections.seen(name, converted)
-        collections.see(name, [key for key in converted if key not in known])
+def _see_converted(sides: Sides, ids: Sequence[str]) -> None:
+    entries = sides.collections.provenances(sides.target, ids)
+    sides.collections.see(sides.target, [key for key, entry in entries.items() if entry.source is not None])
 
 
-def _unseen(sides: Sides, ids: Sequence[str]) -> list[str]:
-    """Return ids of records that the new collection lacks and never had."""
-    lacking = absent(ids, sides.collections.provenances(sides.target, ids))
-    ids_of_old = sides.collections.seen(sides.target, lacking)
-    return [key for key in lacking if key not in ids_of_old]
+def _unseen(sides: Sides, ids: Sequence[str], present: Collection[str]) -> list[str]:
+    """Return ids of records that are not present in the new collection and never were."""
+    lacking = absent(ids, present)
+    return absent(lacking, sides.collections.seen(sides.target, lacking))
 
 
-def _outdated(sides: Sides, records: list[Record], digests: list[int]) -> set[str]:
+def _outdated(sides: Sides, records: list[Record], digests: list[int], entries: Mapping[str, Provenance]) -> set[str]:
     """Return the ids of records that were made from another source record than the one that is there."""
-    entries = sides.collections.provenances(sides.target, [record.id for record in records])
     doubtful = {
         record.id: (record, digest)
         for record, digest in zip(records, digests, strict=True)

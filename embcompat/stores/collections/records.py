@@ -5,18 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embcompat.stores.values import Rows
 
+_JSON: Final = json.JSONEncoder(sort_keys=True, default=repr)
 
-@dataclass(frozen=True, slots=True)
-class Provenance:
-    """Where the vector of a record came from.
+
+class Provenance(NamedTuple):
+    """Where the vector of a record came from; a tuple, because every pass makes one for each record.
 
     Attributes:
         space: Id of the space that it is in.
@@ -37,8 +37,7 @@ UNKNOWN = Provenance()
 """Provenance of a record that nobody has declared."""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """A record of a collection.
 
     Attributes:
@@ -55,7 +54,7 @@ class Record:
 
     def rest_digest(self) -> str:
         """Return a digest of everything but the vector."""
-        text = json.dumps(self.rest, sort_keys=True, default=repr)
+        text = _JSON.encode(self.rest)
         return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).hexdigest()
 
 

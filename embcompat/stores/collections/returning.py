@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from embcompat.stores.collections.records import Record
@@ -47,7 +47,7 @@ def _bring_deletions(sides: Sides, past: Return) -> int:
     collections = sides.collections
     count = 0
     for ids in collections.ids(sides.source):
-        lacking = absent(ids, collections.provenances(sides.target, ids))
+        lacking = absent(ids, collections.present(sides.target, ids))
         deleted = collections.seen(sides.target, lacking) - past.deleted
         collections.delete(sides.source, sorted(deleted))
         past.deleted |= deleted
@@ -66,7 +66,7 @@ def _bring_changes(sides: Sides, past: Return, *, in_service: bool) -> int:
             past.without += len({record.id for record in foreign} | {r.id for r in records if r.id not in old})
             past.replaced += [record.id for record in foreign if record.provenance.source is not None]
             changed = [
-                replace(old[record.id], rest=record.rest)
+                old[record.id]._replace(rest=record.rest)
                 for record in records
                 if record.id in old and _is_changed(record, old[record.id], past, in_service=in_service)
             ]

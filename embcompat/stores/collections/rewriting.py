@@ -59,6 +59,6 @@ def finish_rewriting(collections: Collections, names: Iterable[str]) -> None:
         name = spare.removesuffix(_SUFFIX)
         if collections.exists(name):
             for ids in collections.ids(spare):
-                present = collections.provenances(name, ids)
+                present = collections.present(name, ids)
                 collections.write(name, collections.read(spare, [key for key in ids if key not in present]))
         collections.drop(spare)

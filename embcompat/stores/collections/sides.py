@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +49,9 @@ class Sides:
         provenances = self.collections.provenances(self.target, ids)
         return {key: entry for key, entry in provenances.items() if entry != UNKNOWN}
 
-    def reconciled(self, records: Sequence[Record], *, in_service: bool) -> list[Record]:
+    def reconciled(
+        self, records: Sequence[Record], existing: Mapping[str, Record], *, in_service: bool
+    ) -> list[Record]:
         """Complete converted records by what the target holds under their ids.
 
         A native vector stays if an application declared it, or if its source record is still the same. Once the target
@@ -58,22 +59,21 @@ class Sides:
 
         Args:
             records: Converted records with the other data and the digest of their source records.
+            existing: The target records that are there, by id.
             in_service: Whether the target is in service.
         """
-        known = self.collections.provenances(self.target, [record.id for record in records])
-        present = {record.id: record for record in self.collections.read(self.target, list(known))} if known else {}
         digests = self.collections.fingerprints(stacked(records, 1))
         complete = []
         for record, digest in zip(records, digests, strict=True):
-            target = present.get(record.id)
-            provenance = replace(record.provenance, rest=record.rest_digest(), digest=digest)
+            target = existing.get(record.id)
+            provenance = record.provenance._replace(rest=record.rest_digest(), digest=digest)
             vector, rest = record.vector, record.rest
             if target is not None and target.provenance.artifact is None:
                 if target.provenance.source is None and target.provenance.space == provenance.space:
                     continue
                 if target.provenance.source == provenance.source:
                     vector = target.vector
-                    provenance = replace(provenance, artifact=None, digest=target.provenance.digest)
+                    provenance = provenance._replace(artifact=None, digest=target.provenance.digest)
             if target is not None and in_service and target.rest_digest() != target.provenance.rest:
                 rest = target.rest
             complete.append(Record(record.id, vector, rest, provenance))
@@ -86,8 +86,8 @@ class Sides:
         records = []
         for record in self.collections.read(self.target, ids):
             row = rows[record.id]
-            provenance = replace(record.provenance, space=space_id, artifact=None, digest=digests[row])
-            records.append(replace(record, vector=vectors[row], provenance=provenance))
+            provenance = record.provenance._replace(space=space_id, artifact=None, digest=digests[row])
+            records.append(record._replace(vector=vectors[row], provenance=provenance))
         return records
 
     def read_both(self, ids: Sequence[str]) -> Pairs:
@@ -110,27 +110,36 @@ class Sides:
 
     def sample(self, artifact_id: str, count: int, *, seed: int) -> list[str]:
         """Return up to ``count`` ids of converted records, each with the same chance."""
-        ids = [
-            key
-            for page in self.collections.ids(self.target)
-            for key, entry in self.known(page).items()
-            if entry.artifact == artifact_id
-        ]
-        places = np.random.default_rng(seed).permutation(len(ids))[:count]
-        return [ids[place] for place in places]
+        ids = [key for page in self.collections.ids(self.target) for key in page]
+        ids = [ids[place] for place in np.random.default_rng(seed).permutation(len(ids)).tolist()]
+        chosen: list[str] = []
+        for start in range(0, len(ids), self.collections.page_rows):
+            page = ids[start : start + self.collections.page_rows]
+            entries = self.known(page)
+            chosen += [key for key in page if key in entries and entries[key].artifact == artifact_id]
+            if len(chosen) >= count:
+                break
+        return chosen[:count]
 
     def coverage(self, space_id: str, *, in_service: bool) -> Coverage:
         """Count the records of both sides; of the target alone once that is in service."""
         if in_service:
             return self._target_coverage(space_id)
-        rows = converted = orphans = native = 0
+        if not self.collections.count(self.target):
+            return Coverage(self.collections.count(self.source), 0, 0, 0, 0)
+        rows = present = converted = orphans = native = 0
         for ids in self.collections.ids(self.source):
+            entries = self.collections.provenances(self.target, ids).values()
             rows += len(ids)
-            converted += len(self.known(ids))
-        for ids in self.collections.ids(self.target):
-            entries = self.collections.provenances(self.target, ids)
-            orphans += len(self.without_source(entries))
-            native += sum(entry.space == space_id and entry.artifact is None for entry in entries.values())
+            present += len(entries)
+            converted += sum(entry != UNKNOWN for entry in entries)
+            native += sum(entry.artifact is None and entry.space == space_id for entry in entries)
+        if present != self.collections.count(self.target):  # it has records that the source lacks
+            native = 0
+            for ids in self.collections.ids(self.target):
+                orphans += len(self.orphans(ids))
+                entries = self.collections.provenances(self.target, ids).values()
+                native += sum(entry.artifact is None and entry.space == space_id for entry in entries)
         return Coverage(rows, 0, converted, orphans, native)
 
     def _target_coverage(self, space_id: str) -> Coverage:
@@ -147,7 +156,7 @@ class Sides:
         """Remove target records that were made from a source record that is gone; return how many."""
         removed = 0
         for ids in self.collections.ids(self.target):
-            orphans = self.without_source(self.collections.provenances(self.target, ids))
+            orphans = self.orphans(ids)
             self.collections.delete(self.target, orphans)
             removed += len(orphans)
         return removed
@@ -161,10 +170,12 @@ class Sides:
             if record.provenance.source is None or not self.collections.same(record.provenance.digest, fingerprint)
         ]
 
-    def without_source(self, entries: dict[str, Provenance]) -> list[str]:
-        """Return the ids of converted target records whose source record is gone."""
+    def orphans(self, ids: Sequence[str]) -> list[str]:
+        """Return those of the given ids whose target record was converted, and whose source record is gone."""
+        lacking = absent(ids, self.collections.present(self.source, ids))
+        entries = self.collections.provenances(self.target, lacking)
         converted = [key for key, entry in entries.items() if entry.source is not None]
-        return absent(converted, self.collections.provenances(self.source, converted))
+        return absent(converted, self.collections.present(self.source, converted))  # it may have come back meanwhile
 
     def _texts(self, records: Sequence[Record]) -> list[str] | None:
         if self.text_column is None:
@@ -173,6 +184,6 @@ class Sides:
         return [value if isinstance(value, str) else "" for value in values]
 
 
-def absent(ids: Sequence[str], present: Mapping[str, Any]) -> list[str]:
-    """Return the ids that are not among the keys of a mapping."""
+def absent(ids: Sequence[str], present: Collection[str]) -> list[str]:
+    """Return the ids that are not among those present."""
     return [key for key in ids if key not in present]

@@ -149,12 +149,14 @@ class MilvusCollections(Collections):
             str(row[key]): provenance(row.get(PROVENANCE)) for _, rows in self._rows(name, ids, columns) for row in rows
         }
 
-    def write(self, name: str, records: Sequence[Record]) -> None:
+    def present(self, name: str, ids: Sequence[str]) -> set[str]:
+        """Look records up by key."""
+        key = self._key(name)
+        return {str(row[key]) for _, rows in self._rows(name, ids, [key]) for row in rows}
+
+    def put(self, name: str, records: Sequence[Record], existing: Mapping[str, Record]) -> None:
         """Upsert records, into their partitions; those that must lose a dynamic field are deleted first."""
-        if not records:
-            return
-        present = {record.id: record for record in self.read(name, [record.id for record in records])}
-        records = rewrite_shrunk(self, name, records, present, _shrinks)
+        records = rewrite_shrunk(self, name, records, existing, _shrinks)
         ids = [record.id for record in records]
         groups: dict[str, list[dict[str, Any]]] = {}
         key_name = self._key(name)

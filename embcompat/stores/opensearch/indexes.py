@@ -145,7 +145,7 @@ class Indexes(Collections):
         hits = self._documents(name, ids, only=PROVENANCE)
         return {key_of(hit): provenance_of(hit.get("_source", {}).get(PROVENANCE)) for hit in hits}
 
-    def write(self, name: str, records: Sequence[Record]) -> None:
+    def put(self, name: str, records: Sequence[Record], existing: Mapping[str, Record]) -> None:  # noqa: ARG002
         """Index documents, without the default ingest pipeline."""
         self._bulk(name, "index", [(record.id, document_of(record, self._path)) for record in records])
 
