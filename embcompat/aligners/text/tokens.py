@@ -79,17 +79,18 @@ def split_words(texts: Sequence[str]) -> Words:
     Args:
         texts: n texts.
     """
-    plain = [text if text.isascii() else _plain(text) for text in texts]
+    plain = _plain_texts(texts)
     joined = "\n".join([*plain, ""])
     codes: NDArray[np.uint8] | NDArray[np.uint32]
     if joined.isascii():
-        codes = np.frombuffer(joined.encode("ascii"), np.uint8)
-        kinds = _kinds()[:128][codes]
+        characters = joined.encode("ascii")
+        codes = np.frombuffer(characters, np.uint8)
+        kinds = np.frombuffer(characters.translate(_kinds()[:256].tobytes()), np.uint8)
     else:
-        codes = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), "<u4").astype(np.uint32, copy=False)
+        codes = _codes(joined)
         kinds = _kinds()[np.minimum(codes, _LAST_CODE)]
-    starts, ends, kind_of = _runs(kinds)
-    starts, ends = _neighbours(starts, ends, kind_of)
+    starts, ends = _runs(kinds)
+    starts, ends = _neighbours(starts, ends, kinds)
     codes = codes | ((kinds == _LETTER + _UPPER) * np.uint8(32))
     text_starts = np.cumsum([0, *(len(text) + 1 for text in plain)])
     counts = np.diff(np.searchsorted(starts, text_starts))
@@ -114,10 +115,31 @@ def is_unseparated(word: str) -> bool:
     return not word.isascii() and _unseparated_start().match(word) is not None
 
 
-def _plain(text: str) -> str:
-    """Leave out what no reader sees, split humps, make compatibility forms plain, and lower the case."""
-    visible = _IGNORABLE.sub(_spelled_joiner, text).replace("\u200b", " ")  # which would hide a word's end from lower
-    return unicodedata.normalize("NFKC", _HUMP.sub(" ", visible)).lower()
+def _codes(text: str) -> NDArray[np.uint32]:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4").astype(np.uint32, copy=False)
+
+
+def _plain_texts(texts: Sequence[str]) -> list[str]:
+    """Leave out what no reader sees, split humps, make compatibility forms plain, and lower the case.
+
+    All of it where a text is not ASCII; the words of an ASCII text are found without.
+    """
+    plain = list(texts)
+    rows = [row for row, text in enumerate(plain) if not text.isascii()]
+    if not rows:
+        return plain
+    codes = np.minimum(_codes("\n".join(["", *(plain[row] for row in rows)])), _LAST_CODE)
+    kinds = _kinds()[codes]
+    upper, lower = kinds == _LETTER + _UPPER, (kinds == _LETTER) | (kinds == _DIGIT)
+    places = np.flatnonzero(_hidden()[codes[1:]] | _humps(upper, lower, kinds == _LETTER))
+    ends = np.cumsum([len(plain[row]) + 1 for row in rows])
+    for number in np.unique(np.searchsorted(ends, places + 1, side="right")).tolist():
+        visible = _IGNORABLE.sub(_spelled_joiner, plain[rows[number]])
+        # A zero-width space would hide a word's end from lower.
+        plain[rows[number]] = _HUMP.sub(" ", visible.replace("\u200b", " "))
+    for row in rows:
+        plain[row] = unicodedata.normalize("NFKC", plain[row]).lower()
+    return plain
 
 
 def _spelled_joiner(run: re.Match[str]) -> str:
@@ -133,8 +155,8 @@ def _spelled_joiner(run: re.Match[str]) -> str:
     return joiner if joiner == _JOINERS[0] and cursive[0] in ("AL", "NSM") and cursive[1] == "AL" else ""
 
 
-def _runs(kinds: NDArray[np.uint8]) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.uint8]]:
-    """Return start and end of each run of letters, of digits or of unseparated characters, and its kind."""
+def _runs(kinds: NDArray[np.uint8]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return start and end of each run of letters, of digits or of unseparated characters."""
     upper = kinds >= _UPPER
     group = kinds & np.uint8(_UPPER - 1)
     if (marks := group == _MARK).any():  # a mark belongs to the letters before it, and is none of its own elsewhere
@@ -145,20 +167,29 @@ def _runs(kinds: NDArray[np.uint8]) -> tuple[NDArray[np.intp], NDArray[np.intp],
     np.not_equal(group[1:], group[:-1], out=begins[1:-1])
     if upper.any():
         lower = (group != _OTHER) & (group != _UNSEPARATED) & ~upper
-        hump = upper[1:] & lower[:-1]
-        hump[:-1] |= upper[1:-1] & upper[:-2] & (lower[2:] & (group[2:] == _LETTER))
-        begins[1:-1] |= hump
-    borders = np.flatnonzero(begins)
-    kind_of = group[borders[:-1]]
-    words = kind_of != _OTHER
-    return borders[:-1][words], borders[1:][words], kind_of[words]
+        begins[1:-1] |= _humps(upper, lower, lower & (group == _LETTER))
+    words = group != _OTHER
+    return np.flatnonzero(begins[:-1] & words), np.flatnonzero(begins[1:] & words) + 1
+
+
+def _humps(upper: NDArray[np.bool_], lower: NDArray[np.bool_], letters: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return whether a new part of an identifier begins at each character but the first.
+
+    Args:
+        upper: ASCII capitals (n,).
+        lower: What a capital ends: other letters, and digits.
+        letters: The letters among those.
+    """
+    humps = np.asarray(upper[1:] & lower[:-1])
+    humps[:-1] |= upper[1:-1] & upper[:-2] & letters[2:]
+    return humps
 
 
 def _neighbours(
-    starts: NDArray[np.intp], ends: NDArray[np.intp], kind_of: NDArray[np.uint8]
+    starts: NDArray[np.intp], ends: NDArray[np.intp], kinds: NDArray[np.uint8]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Replace runs of unseparated characters by every two neighbouring ones."""
-    runs = (kind_of == _UNSEPARATED) & (ends - starts > 1)
+    runs = (kinds[starts] == _UNSEPARATED) & (ends - starts > 1)
     if not runs.any():
         return starts, ends
     counts = np.where(runs, ends - starts - 1, 1)
@@ -184,6 +215,17 @@ def _kinds() -> NDArray[np.uint8]:
             kinds[code] = _MARK
     kinds[0x20000:_LAST_CODE] = _UNSEPARATED
     return kinds
+
+
+@cache
+def _hidden() -> NDArray[np.bool_]:
+    """Return whether no reader sees a character, by its code; what is above the last one may be such."""
+    characters = "".join(map(chr, range(_LAST_CODE)))
+    hidden = np.zeros(_LAST_CODE + 1, dtype=bool)
+    for run in re.finditer(f"{_IGNORABLE.pattern}|\u200b", characters):
+        hidden[run.start() : run.end()] = True
+    hidden[_LAST_CODE] = True
+    return hidden
 
 
 @cache
