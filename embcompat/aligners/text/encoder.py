@@ -16,7 +16,7 @@ from embcompat.errors import InputError
 SMOOTHING = 1e-3
 """a in the weight a / (a + p) of a word of probability p (Arora et al., 2017)."""
 
-_BLOCK_CHARACTERS = 1 << 18
+_BLOCK_CHARACTERS = 1 << 19
 """Characters of texts that are encoded together; bounds the memory."""
 
 _FREQUENT_ROWS = 256
@@ -154,22 +154,20 @@ class StaticEncoder:
         """Give the weighted means (n, dim / 2) of the words and of the bigrams of some texts."""
         words = split_words(texts)
         rows, text_of = self._word_index.find(hash_words(words)), words.text_of
-        known = rows >= 0
-        yield self._tables[0].means(rows[known], text_of[known], len(texts))
+        yield self._tables[0].means(rows, text_of, len(texts))
         if len(self.bigrams) == 0:
             return
         first, second = rows[:-1], rows[1:]
         paired = np.flatnonzero(self._starts[first] & (second >= 0) & (text_of[:-1] == text_of[1:]))
         places = self._bigram_index.find(self._bigram_keys(first[paired], second[paired]))
-        hits = places >= 0
-        yield self._tables[1].means(places[hits], text_of[paired[hits]], len(texts))
+        yield self._tables[1].means(places, text_of[paired], len(texts))
 
-    def _bigram_keys(self, first: NDArray[np.int32], second: NDArray[np.int32]) -> NDArray[np.uint64]:
+    def _bigram_keys(self, first: NDArray[np.integer], second: NDArray[np.integer]) -> NDArray[np.uint64]:
         return np.asarray(first.astype(np.int64) * len(self.words) + second).view(np.uint64)
 
 
 def _blocks(texts: Sequence[str]) -> Iterator[slice]:
-    """Give the rows of texts that together have about `_BLOCK_CHARACTERS`, which fit the processor's cache."""
+    """Give the rows of texts that together have about `_BLOCK_CHARACTERS`."""
     ends = np.cumsum(np.fromiter(map(len, texts), dtype=np.int64, count=len(texts)))
     start = 0
     while start < len(texts):
@@ -202,8 +200,12 @@ class _Table:
             )
         frequent = np.argsort(self.weights, kind="stable")[:_FREQUENT_ROWS]
         self._frequent = self.vectors[frequent] * self.weights[frequent, np.newaxis]
-        self._column_of = np.full(len(self.vectors), -1, dtype=np.int64)
+        # The last entry of each stands for row -1, which is not in the table.
+        self._weight_of = np.append(self.weights, np.float32(0))
+        self._column_of = np.full(len(self.vectors) + 1, len(frequent))
         self._column_of[frequent] = np.arange(len(frequent))
+        self._is_rare = np.append(np.ones(len(self.vectors), dtype=bool), False)
+        self._is_rare[frequent] = False
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -217,23 +219,24 @@ class _Table:
         """Return the weighted means (count, dim) of the rows of each text; zero where there are none.
 
         Args:
-            rows: Rows of the table, those of a text together.
+            rows: Rows of the table, those of a text together; -1 for what the table does not hold.
             text_of: The text of each, ascending.
             count: Number of texts.
         """
-        totals = np.bincount(text_of, weights=self.weights[rows], minlength=count)
-        columns = self._column_of[rows]
-        frequent, width = columns >= 0, len(self._frequent)
-        places = text_of[frequent] * width + columns[frequent]
-        counts = np.bincount(places, minlength=count * width).reshape(count, width)
-        result = counts.astype(np.float32) @ self._frequent  # most words are of the few frequent ones
-        rare, sizes = rows[~frequent], np.bincount(text_of[~frequent], minlength=count)
-        weights, ends = self.weights[rare], np.cumsum(sizes)
-        gathered = np.empty((int(sizes.max(initial=0)), self.dim), dtype=np.float32)
-        texts = np.flatnonzero(sizes)
-        for text, start, end in zip(texts, (ends - sizes)[texts].tolist(), ends[texts].tolist(), strict=True):
+        weights = self._weight_of[rows]
+        totals = np.bincount(text_of, weights=weights, minlength=count)
+        width = len(self._frequent)
+        places = text_of * (width + 1) + self._column_of[rows]
+        counts = np.bincount(places, minlength=count * (width + 1)).reshape(count, width + 1)[:, :width]
+        result = np.zeros((count, self.dim), dtype=np.float32)
+        rare = np.flatnonzero(self._is_rare[rows])
+        rare_rows, rare_weights = rows[rare], weights[rare]
+        borders = np.searchsorted(text_of[rare], np.arange(count + 1))
+        gathered = np.empty((int(np.diff(borders).max(initial=0)), self.dim), dtype=np.float32)
+        for mean, start, end in zip(result, borders[:-1].tolist(), borders[1:].tolist(), strict=True):
             part = gathered[: end - start]  # a text's rows stay in the processor's cache: faster than all at once
-            self.vectors.take(rare[start:end], 0, part, "clip")
-            result[text] += weights[start:end] @ part
+            self.vectors.take(rare_rows[start:end], 0, part, "clip")
+            np.dot(rare_weights[start:end], part, out=mean)
+        result += counts.astype(np.float32) @ self._frequent  # most words are of the few frequent ones
         result /= np.maximum(totals, 1e-12)[:, np.newaxis].astype(np.float32)
         return result

@@ -26,7 +26,8 @@ def hash_words(words: Words) -> NDArray[np.uint64]:
     """
     powers, inverses = _powers(max(1, len(words.codes) - 1).bit_length())
     sums = np.zeros(len(words.codes) + 1, dtype=np.uint64)
-    np.cumsum(words.codes * powers[: len(words.codes)], out=sums[1:])
+    np.multiply(words.codes, powers[: len(words.codes)], out=sums[1:])
+    np.cumsum(sums, out=sums)
     return np.asarray((sums[words.ends] - sums[words.starts]) * inverses[words.starts])
 
 
@@ -53,10 +54,10 @@ class HashIndex:
             self._rows[place] = row
         self._keys = np.append(keys, np.uint64(0))
 
-    def find(self, keys: NDArray[np.uint64]) -> NDArray[np.int32]:
+    def find(self, keys: NDArray[np.uint64]) -> NDArray[np.intp]:
         """Return the number of each key (n,); -1 where it is not known."""
         slots = self._slots(keys)
-        rows = self._rows[slots]
+        rows = self._rows[slots].astype(np.intp)
         open_keys = np.flatnonzero((rows >= 0) & (self._keys[rows] != keys))
         while len(open_keys):  # another key took the slot: look at the next one
             slots[open_keys] = (slots[open_keys] + 1) & self._mask
