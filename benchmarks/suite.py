@@ -34,7 +34,7 @@ REDUCED: dict[str, list[str]] = {
     "serving": [],
     "texts": ["--texts", "2000"],
     "conversion": ["--rows", "200000"],
-    "fit_streaming": ["--rows", "200000"],
+    "fit_streaming": ["--rows", "400000", "--repeats", "2"],
     "doctor": ["--rows", "300000", "--repeats", "3"],
     "training": ["--rows", "60000"],
     "verification": ["--subjects", "8000", "--repeats", "3"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -34,6 +35,12 @@ from embcompat.spaces import SpaceVersion, require_space
 
 _BLOCK_BYTES = 8 << 20
 _NPY_BLOCK_BYTES = 4 << 20
+
+_BLOCKS_OF_A_THREAD = 8
+"""Blocks of a small file for each thread, or some threads would wait while others convert the last ones [ours]."""
+
+_LEAST_ROWS = 2_048
+"""Rows below which a block is not made smaller for that."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +118,7 @@ def convert_file(
             source lacks are row numbers, and marked as such.
         space: The space of ``source``; needed if the file does not name it.
         batch_size: Rows that are read, converted and written at a time, and rows in a row group; derived from the
-            length of a vector when None.
+            length of a vector and the number of rows when None.
         threads: Threads that convert; all processors when None.
         resume: Whether to resume an interrupted run.
         overwrite: Whether to replace a target that exists.
@@ -153,7 +160,7 @@ def convert_file(
         resumed = part.rows
         sample = Sample(file.rows)
         with (progress or silent)(file.rows - resumed) as advance:
-            size = batch_size or _batch_size(file, artifact)
+            size = batch_size or _batch_size(file, artifact, workers)
             blocks = sample.watch(file.blocks(part.rows, size))
             _convert_rows(blocks, convert, layout, part, workers, advance)
         part.close_with(layout)
@@ -233,10 +240,11 @@ def _layout(file: VectorFile, target: Location, artifact: Artifact) -> PieceForm
     return ParquetFormat(file.copy_schema(), artifact.target, provenance, vector=file.copy_vector)
 
 
-def _batch_size(file: VectorFile, artifact: Artifact) -> int:
+def _batch_size(file: VectorFile, artifact: Artifact, threads: int) -> int:
     row_bytes = 4 * max(artifact.source.dim, artifact.target.dim)
     size = _NPY_BLOCK_BYTES if isinstance(file.source, NpySource) else _BLOCK_BYTES
-    return max(256, min(65_536, size // row_bytes))
+    share = max(_LEAST_ROWS, math.ceil(file.rows / (_BLOCKS_OF_A_THREAD * threads)))
+    return max(256, min(65_536, size // row_bytes, share))
 
 
 def _convert_rows(

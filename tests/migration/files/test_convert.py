@@ -81,6 +81,14 @@ def test_the_result_does_not_depend_on_batches_or_threads(
     np.testing.assert_allclose(Embeddings.load(tmp_path / "new.parquet").vectors, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(("rows", "pieces"), [(1_000, 1), (20_000, 10), (40_000, 16)])
+def test_every_thread_has_blocks_of_a_small_file(artifact: Artifact, tmp_path: Path, rows: int, pieces: int) -> None:
+    vectors = np.random.default_rng(0).standard_normal((rows, artifact.source.dim), dtype=np.float32)
+    Embeddings(vectors, [f"item-{row}" for row in range(rows)], artifact.source).save(tmp_path / "old.parquet")
+    convert_file(artifact, tmp_path / "old.parquet", tmp_path / "new.parquet", threads=2)
+    assert pq.read_metadata(tmp_path / "new.parquet").num_row_groups == pieces
+
+
 def test_other_columns_of_any_type_are_carried_over(artifact: Artifact, gallery: Embeddings, tmp_path: Path) -> None:
     count = 300
     table = pa.table(
