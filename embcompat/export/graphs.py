@@ -174,12 +174,16 @@ def ensemble_graph(aligner: EnsembleAligner) -> onnx.ModelProto:
 
 
 def reweighted_graph(aligner: ReweightedAligner) -> onnx.ModelProto:
-    """Append one more product with bias, and normalization, to the graph of the base."""
+    """Append one more product with bias, and normalization or one length, to the graph of the base."""
     (base,) = _part_graphs((aligner.base,))
     builder = GraphBuilder(aligner.source_dim, aligner.target_dim, opset=base.opset_import[0].version)
     weight = builder.constant("weight", np.ascontiguousarray(aligner.weight.T))
     bias = builder.constant("bias", aligner.bias)
     mapped = builder.node("Gemm", [builder.include(base, "vectors"), weight, bias], "mapped")
+    if aligner.length is not None:
+        length = builder.constant("length", np.array(aligner.length, dtype=np.float32))
+        scaled = builder.node("Mul", [builder.unit_norm(mapped, "units"), length], "scaled")
+        mapped = builder.node("Add", [scaled, builder.constant("origin", aligner.origin)], "shifted")
     return builder.finish(mapped, normalize=aligner.normalize)
 
 

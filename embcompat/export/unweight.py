@@ -104,8 +104,9 @@ def unweight_artifact(artifact: str | Path | Artifact, path: str | Path, *, over
 def convert_unweighted(aligner: OnnxAligner, embeddings: Embeddings) -> Embeddings:
     """Convert embeddings without the aligner's reweighting, where it has one.
 
-    The reweighting is undone after the conversion, so that a neural base needs no torch (`undo_weighting`). A
-    text-aware aligner has two maps with a weighting each; it is loaded without them instead.
+    The reweighting is undone after the conversion, so that a neural base needs no torch (`undo_weighting`). Two kinds
+    are loaded without it instead: a text-aware aligner, which has two maps with a weighting each, and an aligner whose
+    rows have one length, which does not tell what length they had.
 
     Args:
         aligner: The aligner that converts.
@@ -117,11 +118,11 @@ def convert_unweighted(aligner: OnnxAligner, embeddings: Embeddings) -> Embeddin
     artifact, manifest = aligner.artifact, aligner.artifact.manifest
     if not manifest.is_reweighted:
         return aligner.convert(embeddings)
-    if manifest.kind == TEXT_AWARE:
-        require_space(embeddings.space, artifact.source, what="The vectors to convert")
-        return convert_embeddings(unweight(load_aligner(artifact)), embeddings, artifact.target)
     weights, steps = artifact.weights(), manifest.config.get("steps")
     prefix = f"{len(steps) - 1}." if isinstance(steps, list) else ""
+    if manifest.kind == TEXT_AWARE or f"{prefix}origin" in weights:
+        require_space(embeddings.space, artifact.source, what="The vectors to convert")
+        return convert_embeddings(unweight(load_aligner(artifact)), embeddings, artifact.target)
     weight, bias = weights[f"{prefix}weight"], weights[f"{prefix}bias"]
     converted = aligner.convert(embeddings)
     vectors = undo_weighting(converted.vectors, weight, bias, normalize=bool(manifest.config["normalize"]))

@@ -83,8 +83,8 @@ members, and reweighting above none. [ours]
 def default_candidates(task: Task, pairs: PairedEmbeddings) -> tuple[Candidate, ...]:
     """Return the candidates of ``auto`` for some pairs: all of `CANDIDATES` that are possible there.
 
-    Identity needs spaces of one dimension, pieces need rows that `cut_texts` cut, reweighting a target space of
-    directions, stretching one of lengths, and the neural kinds torch.
+    Identity needs spaces of one dimension, pieces need rows that `cut_texts` cut, stretching a target space of lengths,
+    reweighting one of directions, or of distances in verification, and the neural kinds torch.
     """
     source, target = pairs.source.space, pairs.target.space
     directions = target.normalized or target.similarity == "cosine"
@@ -94,6 +94,7 @@ def default_candidates(task: Task, pairs: PairedEmbeddings) -> tuple[Candidate, 
         unfit.add("identity")
     if not piece_rows(pairs).any():
         unfit.add("pieces")
-    wrong = "stretched" if directions else "reweighted"
+    distances = target.similarity == "euclidean" and task == "verification"
+    wrong = {"stretched"} if directions else set() if distances else {"reweighted"}
     candidates = map(parse_candidate, CANDIDATES[task])
-    return tuple(each for each in candidates if each.kind not in unfit and each.correction != wrong)
+    return tuple(each for each in candidates if each.kind not in unfit and each.correction not in wrong)

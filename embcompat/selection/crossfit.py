@@ -159,7 +159,7 @@ def correct(aligner: Aligner, candidate: Candidate, fit: CrossFit, pairs: Paired
         return aligner
     correction = _correction(candidate, fit, pairs, np.ones(len(pairs), dtype=bool))
     if isinstance(correction, ReweightedAligner):
-        return ReweightedAligner(aligner, correction.weight, correction.bias, normalize=aligner.normalize)
+        return correction.with_base(aligner)
     state = correction.state()
     return aligner.with_output_map(state["weight"], state["bias"])
 

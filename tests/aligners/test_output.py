@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -7,8 +9,16 @@ from embcompat.aligners import AffineAligner, Aligner, fit_affine
 from embcompat.aligners.chain import ChainAligner
 from embcompat.aligners.kernel import fit_kernel
 from embcompat.aligners.output import match_variance, reweight
-from embcompat.embeddings import Embeddings, PairedEmbeddings, PairSplit, normalize_rows, split_pairs
+from embcompat.embeddings import (
+    Embeddings,
+    PairedEmbeddings,
+    PairSplit,
+    convert_embeddings,
+    normalize_rows,
+    split_pairs,
+)
 from embcompat.errors import InputError, SpaceMismatchError
+from embcompat.evaluation.verification import far_at_frr, scenario_pairs
 from embcompat.testing import check_aligner, make_pairs
 
 
@@ -18,8 +28,8 @@ def labelled_split(*, normalized: bool = True) -> PairSplit:
     )
 
 
-def euclidean_split() -> PairSplit:
-    return split_pairs(make_pairs(500, source_dim=10, target_dim=8, noise=1.0, similarity="euclidean").pairs)
+def euclidean_split(**options: Any) -> PairSplit:
+    return split_pairs(make_pairs(500, source_dim=10, target_dim=8, noise=1.0, similarity="euclidean", **options).pairs)
 
 
 def total_variance(vectors: np.ndarray) -> float:
@@ -150,13 +160,48 @@ def test_a_perfect_aligner_is_left_alone() -> None:
     np.testing.assert_array_equal(reweight(identity, same).weight, identity.weight)
 
 
+@pytest.mark.parametrize("subjects", [100, None])
+def test_reweighting_gives_distances_one_length_about_the_mean(subjects: int | None) -> None:
+    split = euclidean_split(subjects=subjects)
+    held_out = split.validation
+    aligner = fit_affine(split.train, held_out)
+    after = reweight(aligner, held_out)
+    check_aligner(after, split)
+    mean = held_out.target.vectors.mean(axis=0, dtype=np.float64)
+    rows = split.test.source.vectors
+    weighted = (aligner.transform(rows) - mean) @ reweighted_by_hand(aligner, held_out, 1.0 if subjects else 2.0).T
+    lengths = np.linalg.norm(held_out.target.vectors - mean, axis=1)
+    expected = mean + 2 * np.sqrt(np.mean(lengths**2)) * normalize_rows(weighted)
+    np.testing.assert_allclose(after.transform(rows), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_reweighted_distances_tell_people_apart_where_lengths_mislead() -> None:
+    rng = np.random.default_rng(0)
+    people = np.repeat(normalize_rows(rng.standard_normal((300, 12))), 3, axis=0)
+    images = normalize_rows(people + 0.1 * rng.standard_normal(people.shape))
+    lengths = np.exp(0.5 * rng.standard_normal((2, len(images), 1)))  # of quality alone, in either model
+    synthetic = make_pairs(900, source_dim=12, target_dim=12, similarity="euclidean", subjects=300).pairs
+    labels = [f"person-{row // 3}" for row in range(900)]
+    sides = zip((synthetic.source, synthetic.target), lengths, strict=True)
+    embeddings = [
+        Embeddings((length * images).astype(np.float32), synthetic.ids, side.space, labels) for side, length in sides
+    ]
+    split = split_pairs(PairedEmbeddings(*embeddings), validation=0.2, test=0.4)
+    plain = fit_affine(split.train, split.validation)
+    far = []
+    for aligner in (plain, reweight(plain, split.validation)):
+        converted = convert_embeddings(aligner, split.test.source, split.test.target.space)
+        scenarios = scenario_pairs(split.test.source, split.test.target, converted, all_images=True)
+        far.append(far_at_frr(scenarios["S3"], 0.05).far)
+    assert far[1] < 0.3 * far[0]
+
+
 def test_what_cannot_be_corrected_is_refused() -> None:
     split = euclidean_split()
     aligner = fit_affine(split.train, split.validation)
-    with pytest.raises(
-        InputError, match=r"needs a target space of directions.*Got 'made-new@1', not normalized and comp"
-    ):
-        reweight(aligner, split.validation)
+    products = split_pairs(make_pairs(100, source_dim=10, target_dim=8, similarity="dot").pairs)
+    with pytest.raises(InputError, match=r"needs a target space of directions.*not normalized and compared by dot"):
+        reweight(fit_affine(products.train, products.validation), products.validation)
     with pytest.raises(InputError, match=r"a covariance needs at least two pairs\. Got 1"):
         match_variance(aligner, split.validation.select([0]))
     with pytest.raises(InputError, match=r"must vary to be stretched"):

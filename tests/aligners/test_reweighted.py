@@ -98,3 +98,32 @@ def test_what_is_no_weighting_does_not_pass_to_queries(weight: list[list[float]]
 def test_a_weight_of_another_shape_is_refused() -> None:
     with pytest.raises(InputError, match=r"must have the shapes \(2, 2\) and \(2,\). Got \(3, 3\)"):
         ReweightedAligner(AffineAligner(np.eye(2), [0, 0]), np.eye(3))
+
+
+def test_an_output_of_one_length_takes_similarities_and_nothing_else() -> None:
+    base = fit_affine(SPLIT.train, SPLIT.validation)
+    aligner = ReweightedAligner(base, np.eye(8), length=3.0, origin=np.arange(8))
+    turn = 2 * np.linalg.qr(np.random.default_rng(0).normal(size=(8, 8)))[0]
+    mapped = aligner.with_output_map(turn, np.ones(8))
+    expected = aligner.transform(ROWS) @ turn.T.astype(np.float32) + 1
+    np.testing.assert_allclose(mapped.transform(ROWS), expected, rtol=1e-4, atol=1e-4)
+    assert mapped.length == pytest.approx(6)
+    with pytest.raises(InputError, match="can be rotated, scaled and shifted"):
+        aligner.with_output_map(np.diag(np.arange(1.0, 9.0)), np.zeros(8))
+
+
+def test_a_length_must_be_positive_and_stands_alone() -> None:
+    base = fit_affine(SPLIT.train, SPLIT.validation)
+    for length in (0.0, -1.0, float("nan")):
+        with pytest.raises(InputError, match="length must be positive"):
+            ReweightedAligner(base, np.eye(8), length=length)
+    with pytest.raises(InputError, match="normalize and length exclude each other"):
+        ReweightedAligner(base, np.eye(8), normalize=True, length=1.0)
+    with pytest.raises(InputError, match="an origin needs a length"):
+        ReweightedAligner(base, np.eye(8), origin=np.zeros(8))
+
+
+def test_rows_of_one_length_weigh_no_queries() -> None:
+    base = AffineAligner(np.eye(2), [0, 0])
+    assert query_weights(ReweightedAligner(base, np.eye(2))) is not None
+    assert query_weights(ReweightedAligner(base, np.eye(2), length=1.0)) is None

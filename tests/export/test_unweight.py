@@ -13,7 +13,7 @@ import embcompat as ec
 from embcompat.aligners import fit_affine, query_weights, reweight
 from embcompat.cli import app
 from embcompat.errors import ArtifactError, InputError
-from embcompat.export import read_query_weights, unweight_artifact
+from embcompat.export import convert_unweighted, read_query_weights, unweight_artifact
 from embcompat.selection import fit_artifact
 from embcompat.testing import make_pairs
 
@@ -34,6 +34,17 @@ def test_it_computes_what_was_weighted(artifact: ec.Artifact, tmp_path: Path) ->
     assert bare.id != artifact.id
     expected = ec.load_aligner(artifact).base.transform(ROWS)  # type: ignore[attr-defined]
     np.testing.assert_allclose(ec.OnnxAligner(bare).transform(ROWS), expected, atol=1e-5)
+
+
+def test_rows_of_one_length_are_converted_anew_without_it(tmp_path: Path) -> None:
+    pairs = make_pairs(400, source_dim=10, target_dim=8, noise=0.6, subjects=100, similarity="euclidean").pairs
+    artifact = fit_artifact(pairs, tmp_path / "map", kind="ridge, reweighted").artifacts[0]
+    aligner = ec.OnnxAligner(artifact)
+    expected = ec.load_aligner(artifact).base.transform(pairs.source.vectors)  # type: ignore[attr-defined]
+    np.testing.assert_allclose(convert_unweighted(aligner, pairs.source).vectors, expected, rtol=1e-5, atol=1e-5)
+    bare = unweight_artifact(artifact, tmp_path / "bare")
+    np.testing.assert_allclose(ec.OnnxAligner(bare).transform(pairs.source.vectors), expected, rtol=1e-4, atol=1e-4)
+    assert bare.query_weights() is None
 
 
 def test_everything_but_the_map_stays(artifact: ec.Artifact, tmp_path: Path) -> None:

@@ -20,7 +20,9 @@ from embcompat.selection import (
     parse_candidate,
     select_aligner,
 )
+from embcompat.selection.candidates import Task
 from embcompat.selection.crossfit import cross_fit, fit_candidate
+from embcompat.similarities import Similarity
 from embcompat.testing import make_pairs
 
 CHEAP = (Candidate("procrustes", "procrustes"), Candidate("ridge", "ridge"))
@@ -99,11 +101,23 @@ def test_verification_chooses_by_how_well_subjects_are_kept_apart() -> None:
         json.dumps([row.to_dict() for row in selection.candidates], allow_nan=False)
 
 
-def test_a_target_of_lengths_is_stretched_and_never_reweighted() -> None:
+@pytest.mark.parametrize(
+    ("task", "similarity", "corrections"),
+    [
+        ("verification", "euclidean", {"reweighted", "stretched", None}),
+        ("verification", "dot", {"stretched", None}),
+        ("retrieval", "euclidean", {None}),
+    ],
+)
+def test_a_target_of_lengths_is_stretched_and_reweighted_by_distance_alone(
+    task: Task, similarity: Similarity, corrections: set[str | None]
+) -> None:
+    pairs = make_pairs(60, source_dim=4, target_dim=5, subjects=20, similarity=similarity).pairs
+    assert {each.correction for each in default_candidates(task, pairs)} == corrections
+
+
+def test_a_stretched_aligner_varies_as_the_target() -> None:
     pairs = make_pairs(600, source_dim=10, target_dim=10, noise=0.4, subjects=100, similarity="euclidean").pairs
-    names = [each.name for each in default_candidates("verification", pairs)]
-    assert "kernel, stretched" in names
-    assert not [name for name in names if "reweighted" in name]
     parts = split_pairs(pairs)
     closed_forms = ["kernel, stretched", "ridge, stretched", "ridge"]
     selection = select_aligner(parts.train, parts.validation, task="verification", candidates=closed_forms)
