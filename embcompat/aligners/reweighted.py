@@ -131,9 +131,7 @@ class ReweightedAligner:
     def with_base(self, base: Aligner) -> Self:
         """Return the same weighting behind another aligner."""
         origin = None if self.length is None else self.origin
-        return type(self)(
-            base, self.weight, self.bias, normalize=self._normalize, length=self.length, origin=origin
-        )
+        return type(self)(base, self.weight, self.bias, normalize=self._normalize, length=self.length, origin=origin)
 
     def with_output_map(self, matrix: NDArray[Any], offset: NDArray[Any]) -> Self:
         """Return the aligner followed by an affine map, folded into weight and bias.
