@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from http.server import ThreadingHTTPServer
@@ -14,7 +15,7 @@ import pytest
 from embcompat.embeddings import PairSplit, split_pairs
 from embcompat.testing import make_pairs
 from tests.bucket import Bucket
-from tests.s3 import ENVIRONMENT, send, serve_s3
+from tests.s3 import ENVIRONMENT, send, serve_gcs, serve_s3
 
 
 @pytest.fixture(scope="session")
@@ -79,6 +80,23 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Endpoint of an S3-compatible server."""
     with serve_s3(tmp_path_factory.mktemp("s3") / "log") as endpoint:
         yield endpoint
+
+
+@pytest.fixture(scope="session")
+def gcs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Endpoint of an emulator of Google Cloud Storage."""
+    with serve_gcs(tmp_path_factory.mktemp("gcs") / "log") as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def gs(gcs_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Address of a fresh bucket there, which the environment leads to."""
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs_server)
+    bucket = f"bucket-{uuid4().hex}"
+    content = {"Content-Type": "application/json"}
+    send(gcs_server, "POST", "/storage/v1/b?project=tests", json.dumps({"name": bucket}).encode(), **content)
+    return f"gs://{bucket}"
 
 
 @pytest.fixture

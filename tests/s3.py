@@ -1,4 +1,4 @@
-"""A real S3-compatible server, moto's, in a process of its own: pyarrow may hold the lock that a thread would need."""
+"""Servers of object stores, each in a process of its own: pyarrow may hold the lock that a thread would need."""
 
 from __future__ import annotations
 
@@ -24,20 +24,35 @@ ENVIRONMENT = {
 
 @contextmanager
 def serve_s3(log: Path) -> Iterator[str]:
-    """Run a server; yield its endpoint."""
+    """Run a real S3-compatible server, moto's; yield its endpoint."""
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p"]
+    with _serve(command, "/moto-api/", log) as endpoint:
+        yield endpoint
+
+
+@contextmanager
+def serve_gcs(log: Path) -> Iterator[str]:
+    """Run an emulator of Google Cloud Storage; yield its endpoint."""
+    start = "from gcp_storage_emulator.__main__ import main; main()"
+    command = [sys.executable, "-c", start, "start", "--in-memory", "--host", "127.0.0.1", "--port"]
+    with _serve(command, "/storage/v1/b", log) as endpoint:
+        yield endpoint
+
+
+@contextmanager
+def _serve(command: list[str], ready: str, log: Path) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     with log.open("wb") as stream:
-        server = subprocess.Popen(command, stdout=stream, stderr=stream, env=os.environ | ENVIRONMENT)
+        server = subprocess.Popen([*command, str(port)], stdout=stream, stderr=stream, env=os.environ | ENVIRONMENT)
     endpoint = f"http://127.0.0.1:{port}"
     try:
         for _ in range(600):
             if server.poll() is not None:
                 raise RuntimeError(log.read_text())
             try:
-                send(endpoint, "GET", "/moto-api/")
+                send(endpoint, "GET", ready)
                 break
             except URLError:
                 time.sleep(0.05)

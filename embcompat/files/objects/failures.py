@@ -12,8 +12,9 @@ from embcompat.errors import EmbcompatError, InputError, StoreError
 if TYPE_CHECKING:
     from embcompat.files.objects.paths import ObjectPath
 
-ENDPOINTS: Final = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
-"""Environment variables that lead to a service other than AWS; the first one that is set counts."""
+_GOOGLE: Final = ("STORAGE_EMULATOR_HOST",)
+ENDPOINTS: Final = {"s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"), "gs": _GOOGLE, "gcs": _GOOGLE}
+"""Environment variables that lead to a service other than the cloud's own; the first one that is set counts."""
 
 _FAILURE: Final = re.compile(r"AWS Error (\w+(?: \(HTTP status \d+\))?)|google::cloud::Status\((\w+)|Azure Error")
 _REQUEST: Final = re.compile(r"\s*\(Request ID: [^)]*\)")
@@ -39,8 +40,10 @@ def object_error(path: Path | ObjectPath, error: Exception, verb: str = "read") 
         return StoreError(f"{reason}\nThe credentials are not valid any more, or the clock is wrong. Renew them.")
     if any(sign in code for sign in _ELSEWHERE):
         return StoreError(f"{reason}\nThe bucket may be in another region. Set AWS_REGION to the region of the bucket.")
+    if "OAuth2 access token" in str(error):
+        return StoreError(f"{reason}\nThere are no credentials. Set GOOGLE_APPLICATION_CREDENTIALS to a key file.")
     if code in ("NETWORK_CONNECTION", "UNAVAILABLE"):
-        return StoreError(f"{reason}\nCheck the network{' and ' + ENDPOINTS[1] if path.scheme == 's3' else ''}.")
+        return StoreError(f"{reason}\nCheck the network{' and ' + ENDPOINTS['s3'][1] if path.scheme == 's3' else ''}.")
     return StoreError(reason)
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, Final, final
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from embcompat.errors import FileFormatError, InputError, StoreError
 from embcompat.files.objects.failures import ENDPOINTS, first_line, object_error
@@ -23,6 +23,9 @@ from embcompat.redaction import NO_CREDENTIALS, remember_secret, split_secrets
 
 UPLOAD_BYTES: Final = 64 << 20
 """Bytes that are handed over before an upload waits for the store, so that memory stays bounded [ours]."""
+
+_RETRY_SECONDS: Final = 30
+"""How long Google's client tries a request again [ours]; its own limit is fifteen minutes."""
 
 _URL: Final = re.compile(r"(s3|gs|gcs|abfss?)://")
 _KEPT: Final = ("Cache-Control", "Content-Language", "Content-Type")
@@ -109,7 +112,7 @@ class ObjectPath:
 
     def place(self) -> str:
         """Return the address and the service that it leads to: what tells two objects apart."""
-        return f"{_endpoint() if self.scheme == 's3' else ''} {self}"
+        return f"{_endpoint(self.scheme)} {self}"
 
     def exists(self) -> bool:
         """Return whether there is an object or a folder.
@@ -120,7 +123,7 @@ class ObjectPath:
         """
         if self._kind() != "NotFound":
             return True
-        _require_bucket(self.scheme, self.bucket, _endpoint())
+        _require_bucket(self.scheme, self.bucket, _endpoint(self.scheme))
         return False
 
     def is_file(self) -> bool:
@@ -171,7 +174,7 @@ class ObjectPath:
             system, path = self._opened()
             entries = system.get_file_info(FileSelector(path, recursive=True, allow_not_found=True))
             if not entries:
-                _require_bucket(self.scheme, self.bucket, _endpoint())
+                _require_bucket(self.scheme, self.bucket, _endpoint(self.scheme))
         base = len(path) - len(self.key)
         keys = [entry.path[base:].lstrip("/") for entry in entries if entry.type == FileType.File]
         return [replace(self, key=key) for key in sorted(keys, key=lambda key: key.split("/"))]
@@ -182,7 +185,7 @@ class ObjectPath:
             system, path = self._opened()
             with system.open_input_stream(path) as stream:
                 metadata = {key: value.decode() for key, value in (stream.metadata() or {}).items()}
-        return {key: metadata[key] for key in _KEPT if key in metadata}
+        return {key: metadata[key] for key in _KEPT if metadata.get(key)}
 
     def upload(self, file: Path, headers: Mapping[str, str] | None = None) -> None:
         """Write a file as this object, which is seen only when it is complete.
@@ -212,7 +215,7 @@ class ObjectPath:
                 system.delete_file(path)
 
     def _opened(self) -> tuple[Any, str]:
-        system, base = _filesystem(self.scheme, self.bucket, _endpoint())
+        system, base = _filesystem(self.scheme, self.bucket, _endpoint(self.scheme))
         return system, f"{base}/{self.key}".rstrip("/")
 
     @contextmanager
@@ -276,8 +279,9 @@ def _send(system: Any, path: str, blocks: Iterator[Any], headers: Mapping[str, s
     stream.close()
 
 
-def _endpoint() -> str:
-    return next((os.environ[name] for name in ENDPOINTS if os.environ.get(name)), "")
+def _endpoint(scheme: str) -> str:
+    """Return the service that the environment leads to; empty for the cloud's own."""
+    return next((os.environ[name] for name in ENDPOINTS.get(scheme, ()) if os.environ.get(name)), "")
 
 
 @cache
@@ -287,11 +291,12 @@ def _filesystem(scheme: str, bucket: str, endpoint: str) -> tuple[Any, str]:
 
     for name in _SECRETS:
         remember_secret(os.environ.get(name, ""))
-    query = ""
-    if scheme == "s3" and endpoint:
-        parts = urlsplit(endpoint if "://" in endpoint else f"https://{endpoint}")
-        query = f"?scheme={parts.scheme}&endpoint_override={quote(parts.netloc + parts.path.rstrip('/'), safe='')}"
-    system, base = FileSystem.from_uri(f"{scheme}://{bucket}{query}")
+    options, user = {} if scheme not in ("gs", "gcs") else {"retry_limit_seconds": str(_RETRY_SECONDS)}, ""
+    if endpoint:
+        parts = urlsplit(endpoint if "://" in endpoint else f"{'https' if scheme == 's3' else 'http'}://{endpoint}")
+        options |= {"scheme": parts.scheme, "endpoint_override": parts.netloc + parts.path.rstrip("/")}
+        user = "" if scheme == "s3" else "anonymous@"  # an emulator
+    system, base = FileSystem.from_uri(f"{scheme}://{user}{bucket}?{urlencode(options)}".rstrip("?"))
     return system, base.strip("/")
 
 

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from embcompat.artifact import Artifact
 from embcompat.cli.convert import convert
 from embcompat.embeddings import Embeddings
-from embcompat.errors import InputError, StoreError
+from embcompat.errors import FileFormatError, InputError, StoreError
 from embcompat.files.objects import ObjectPath, location
 from embcompat.files.writing.parts import journal_path, part_path
 from embcompat.migration import convert_file
@@ -106,6 +106,21 @@ def test_a_failed_upload_shows_nothing_and_is_repeated_without_converting(
     assert table(target).equals(local)
     assert not journal_path(location(target)).exists()
     assert not part_path(location(target)).exists()
+
+
+def test_google_cloud_storage(artifact: Artifact, source: Path, local: pa.Table, gs: str, tmp_path: Path) -> None:
+    old = put(f"{gs}/a folder/ä.parquet", source)
+    convert_file(artifact, old, f"{gs}/new/b.parquet", batch_size=100)
+    assert table(f"{gs}/new/b.parquet").equals(local)
+    assert Embeddings.load(f"{gs}/new").space == artifact.target
+    convert_file(artifact, old, tmp_path / "new.parquet", batch_size=100)
+    assert pq.read_table(tmp_path / "new.parquet").equals(local)
+    with pytest.raises(InputError, match="exists already"):
+        convert_file(artifact, old, f"{gs}/new/b.parquet")
+    with pytest.raises(FileFormatError, match=r"none\.parquet"):
+        convert_file(artifact, f"{gs}/none.parquet", f"{gs}/new/c.parquet")
+    with pytest.raises(InputError, match="there is no bucket 'none'"):
+        convert_file(artifact, "gs://none/old.parquet", f"{gs}/new/c.parquet")
 
 
 def test_a_file_that_was_cut_is_not_uploaded(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
