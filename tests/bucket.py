@@ -12,6 +12,8 @@ class Bucket(BaseHTTPRequestHandler):
     """One bucket in memory, with conditional PUT, GET of a range, HEAD, DeleteObjects and ListObjectsV2."""
 
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body in one packet: the second would wait 40 ms for the first's acknowledgement
+    disable_nagle_algorithm = True
     objects: dict[str, bytes]
     guard: threading.Lock
 

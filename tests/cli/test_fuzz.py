@@ -60,7 +60,7 @@ HOSTILE: dict[str, bytes] = {
 PLACES = [
     "/dev/null",
     "/dev/full",
-    "/",
+    ".",
     "loop",
     "unreadable/x",
     "file:///etc/passwd",

@@ -61,6 +61,8 @@ class Hub(BaseHTTPRequestHandler):
     """Public and private model repositories, branches, commits of plain and LFS files, downloads."""
 
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body in one packet: the second would wait 40 ms for the first's acknowledgement
+    disable_nagle_algorithm = True
     state: HubState
 
     def do_GET(self) -> None:
