@@ -28,6 +28,9 @@ _MEMO: Final = "embcompat"
 _SHADOW: Final = re.compile(r"_(info|chunks|rowids|auxiliary|vector_chunks\d+|metadatachunks\d+|metadatatext\d+)")
 """How the tables in which vec0 keeps a table's contents are called, after the name of the table."""
 
+_WIDTH: Final = len(Provenance._fields)
+"""Columns of the provenance, which are read before those of the row itself."""
+
 
 @final
 class SqliteTables(Collections):
@@ -115,36 +118,33 @@ class SqliteTables(Collections):
             return []
         ids, definition = list(dict.fromkeys(ids)), self.definition(name)
         columns = ", ".join(f"t.{quoted(name)}" for name in (definition.key, definition.vector, *definition.others))
+        fields, join = self._beside(name, f"t.{quoted(definition.key)}")
         statement = (  # IN (...) takes three times as long on a vec0 table
-            f"WITH keys(key) AS (VALUES {', '.join(['(?)'] * len(ids))}) "
-            f"SELECT {columns} FROM keys CROSS JOIN {quoted(name)} t ON t.{quoted(definition.key)} = keys.key"
+            f"WITH keys(key) AS (VALUES {', '.join(['(?)'] * len(ids))}) SELECT {fields}, {columns} "
+            f"FROM keys CROSS JOIN {quoted(name)} t ON t.{quoted(definition.key)} = keys.key {join}"
         )
-        with self._file.transaction(writes=False):
-            rows = self._file.query(statement, _keys(definition, ids))
-            entries = self._provenances(name, ids)
+        rows = self._file.query(statement, _keys(definition, ids))
+        vectors = np.frombuffer(b"".join([row[_WIDTH + 1] for row in rows]), dtype="<f4")
         return [
-            Record(
-                str(key),
-                np.frombuffer(vector, dtype="<f4"),
-                dict(zip(definition.others, rest, strict=True)),
-                entries.get(str(key), UNKNOWN),
-            )
-            for key, vector, *rest in rows
+            Record(str(row[_WIDTH]), vector, dict(zip(definition.others, row[_WIDTH + 2 :])), _provenance(row))
+            for row, vector in zip(rows, vectors.reshape(len(rows), definition.dim), strict=True)
         ]
 
     def provenances(self, name: str, ids: Sequence[str]) -> dict[str, Provenance]:
         """Look up which keys are there, and their provenance."""
-        with self._file.transaction(writes=False):
-            present = self.present(name, ids)
-            entries = self._provenances(name, ids)
-        return {key: entries.get(key, UNKNOWN) for key in present}
+        definition = self.definition(name)
+        key = "r.id" if definition.text_key else "r.rowid"
+        fields, join = self._beside(name, key)
+        statement = f"SELECT {fields}, {key} FROM {quoted(name + '_rowids')} r {join} WHERE {key} IN ({_marks(ids)})"
+        rows = self._file.query(statement, _keys(definition, ids))
+        return {str(row[_WIDTH]): _provenance(row) for row in rows}
 
-    def present(self, name: str, ids: Sequence[str]) -> list[str]:
+    def present(self, name: str, ids: Sequence[str]) -> set[str]:
         """Look up which keys are there."""
         definition = self.definition(name)
         key = "id" if definition.text_key else "rowid"
         statement = f"SELECT {key} FROM {quoted(name + '_rowids')} WHERE {key} IN ({_marks(ids)})"
-        return [str(key) for (key,) in self._file.query(statement, _keys(definition, ids))]
+        return {str(key) for (key,) in self._file.query(statement, _keys(definition, ids))}
 
     def put(self, name: str, records: Sequence[Record], existing: Mapping[str, Record]) -> None:  # noqa: ARG002
         """Delete rows that are there, and insert all: vec0 replaces none."""
@@ -178,7 +178,12 @@ class SqliteTables(Collections):
 
     def seen(self, name: str, ids: Sequence[str]) -> set[str]:
         """Return the keys that have provenance."""
-        return set(self._provenances(name, ids))
+        table = self._provenance_table(name)
+        if not ids or not self.exists(table):
+            return set()
+        return {
+            key for (key,) in self._file.query(f"SELECT key FROM {quoted(table)} WHERE key IN ({_marks(ids)})", ids)
+        }
 
     def forget(self, name: str) -> None:
         """Delete the provenance of converted rows that are gone."""
@@ -255,16 +260,20 @@ class SqliteTables(Collections):
             self._file.execute_many(f"REPLACE INTO {table} VALUES (?, ?, ?, ?, ?, ?)", entries)
         self._disown(name, [record.id for record in records if record.provenance == UNKNOWN])
 
-    def _provenances(self, name: str, ids: Sequence[str]) -> dict[str, Provenance]:
+    def _beside(self, name: str, key: str) -> tuple[str, str]:
+        """Return the columns of the provenance of the rows with some keys, and the join that reads them."""
         table = self._provenance_table(name)
         if not self.exists(table):
-            return {}
-        columns = "key, space, artifact, source, rest, digest"
-        rows = self._file.query(f"SELECT {columns} FROM {quoted(table)} WHERE key IN ({_marks(ids)})", list(ids))
-        return {key: Provenance._make(values) for key, *values in rows}
+            return ", ".join(["NULL"] * _WIDTH), ""
+        columns = ", ".join(f"p.{field}" for field in Provenance._fields)
+        return columns, f"LEFT JOIN {quoted(table)} p ON p.key = CAST({key} AS TEXT)"
 
     def _provenance_table(self, name: str) -> str:
         return f"{name}__{self._vector}__provenance"
+
+
+def _provenance(row: tuple[Any, ...]) -> Provenance:
+    return Provenance._make(row[:_WIDTH])
 
 
 def _keys(definition: Definition, ids: Sequence[str]) -> list[Any]:
