@@ -23,12 +23,10 @@ class Collections(ABC):
     Attributes:
         page_rows: Most ids of one `read`.
         notes_each_vector: Whether a record has provenance of each of its vectors; otherwise of the latest alone.
-        keeps_provenance: Whether provenance outlives its record, so that `see` has nothing to note.
     """
 
     page_rows: int = 1_000
     notes_each_vector: bool = True
-    keeps_provenance: bool = False
 
     @abstractmethod
     def exists(self, name: str) -> bool:

@@ -197,9 +197,8 @@ class CollectionsGallery(GalleryStore):
     @final
     def _cutover(self, job: Job, finish: Finish) -> None:
         """Convert the last records and switch the collections; what comes in meanwhile follows as late rows."""
-        for rows in self.scan(job, batch_size=self.batch_size, missing_only=True):
-            self.write(job, *finish(rows))
-        begin(self._sides(job))
+        sides = self._sides(job)
+        begin(sides, lambda records: self.write(job, *finish(sides.rows(records, [0] * len(records)))))
         self._collections.switch(self._name, parked=self._old(job), entering=self._target(job))
 
     @final

@@ -1,12 +1,12 @@
 """What applications change in the moment of a switch, found by ids and digests of records.
 
-Before the switch, the ids of the new collection are noted. Afterwards, a record that is only in the old collection was
+Before the switch, the ids of converted records are noted. Afterwards, a record that is only in the old collection was
 deleted from the new one if its id was noted, and came in late otherwise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from embcompat.stores.collections.records import Provenance, Record
@@ -16,14 +16,22 @@ SETTLED: Final = "settled"
 """Key of the memo under which a cutover notes, at its end, what it left in the old collection."""
 
 
-def begin(sides: Sides) -> None:
-    """Note which records the new collection has before a switch, and that a cutover is under way."""
+def begin(sides: Sides, convert: Callable[[list[Record]], None]) -> None:
+    """Note that a cutover is under way, convert the last records, and note which the new collection has.
+
+    Args:
+        sides: Both collections.
+        convert: Converts and writes records of the old collection.
+    """
     collections, name = sides.collections, sides.target
     collections.set_memo(name, {key: value for key, value in collections.memo(name).items() if key != SETTLED})
     collections.forget(name)
-    if not collections.keeps_provenance:
-        for ids in collections.ids(name):
-            _see_converted(sides, ids)
+    for ids in collections.ids(sides.source):
+        known = sides.known(ids)
+        if records := collections.read(sides.source, absent(ids, known)):
+            convert(records)
+            known = sides.known(ids)
+        collections.see(name, _converted(known))
 
 
 def is_settled(sides: Sides) -> bool:
@@ -34,12 +42,13 @@ def is_settled(sides: Sides) -> bool:
 def settle(sides: Sides) -> None:
     """Note what the cutover left in the old collection: records that cannot be converted, with their digests."""
     collections, name = sides.collections, sides.target
-    if not collections.keeps_provenance:
-        for ids in collections.ids(name):  # those that came in late are not noted yet
-            _see_converted(sides, absent(ids, collections.seen(name, ids)))
     left_out: dict[str, int] = {}
     for ids in collections.ids(sides.source):
-        records = collections.read(sides.source, _unseen(sides, ids, collections.present(name, ids)))
+        present = collections.present(name, ids)
+        unseen = absent(ids, collections.seen(name, ids))
+        if latest := [key for key in unseen if key in present]:  # they came in late, and were converted
+            collections.see(name, _converted(collections.provenances(name, latest)))
+        records = collections.read(sides.source, absent(unseen, present))
         left_out |= zip([record.id for record in records], sides.digests(records), strict=True)
     collections.set_memo(name, {**collections.memo(name), SETTLED: {"left_out": left_out}})
 
@@ -54,7 +63,8 @@ def late(sides: Sides) -> Iterator[list[Record]]:
     for records in sides.pages(sides.source):
         digests, ids = sides.digests(records), [record.id for record in records]
         entries = sides.collections.provenances(sides.target, ids)
-        unseen = set(_unseen(sides, ids, entries))
+        lacking = absent(ids, entries)
+        unseen = set(absent(lacking, sides.collections.seen(sides.target, lacking)))
         outdated = _outdated(sides, records, digests, entries)
         rows = [
             record
@@ -75,15 +85,8 @@ def revived(sides: Sides) -> Iterator[list[str]]:
             yield deleted
 
 
-def _see_converted(sides: Sides, ids: Sequence[str]) -> None:
-    entries = sides.collections.provenances(sides.target, ids)
-    sides.collections.see(sides.target, [key for key, entry in entries.items() if entry.source is not None])
-
-
-def _unseen(sides: Sides, ids: Sequence[str], present: Collection[str]) -> list[str]:
-    """Return ids of records that are not present in the new collection and never were."""
-    lacking = absent(ids, present)
-    return absent(lacking, sides.collections.seen(sides.target, lacking))
+def _converted(entries: Mapping[str, Provenance]) -> list[str]:
+    return [key for key, entry in entries.items() if entry.source is not None]
 
 
 def _outdated(sides: Sides, records: list[Record], digests: list[int], entries: Mapping[str, Provenance]) -> set[str]:

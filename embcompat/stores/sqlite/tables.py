@@ -42,8 +42,6 @@ class SqliteTables(Collections):
         where: What to call the gallery in errors.
     """
 
-    keeps_provenance = True
-
     def __init__(self, file: SqliteFile, vector: str, *, where: str) -> None:
         self._file, self._vector, self._where = file, vector, where
 
@@ -125,9 +123,10 @@ class SqliteTables(Collections):
         )
         rows = self._file.query(statement, _keys(definition, ids))
         vectors = np.frombuffer(b"".join([row[_WIDTH + 1] for row in rows]), dtype="<f4")
+        others = [dict(zip(definition.others, row[_WIDTH + 2 :], strict=True)) for row in rows]
         return [
-            Record(str(row[_WIDTH]), vector, dict(zip(definition.others, row[_WIDTH + 2 :])), _provenance(row))
-            for row, vector in zip(rows, vectors.reshape(len(rows), definition.dim), strict=True)
+            Record(str(row[_WIDTH]), vector, rest, _provenance(row))
+            for row, vector, rest in zip(rows, vectors.reshape(len(rows), definition.dim), others, strict=True)
         ]
 
     def provenances(self, name: str, ids: Sequence[str]) -> dict[str, Provenance]:
@@ -163,7 +162,7 @@ class SqliteTables(Collections):
         ]
         marks = ", ".join(["?", "?", *(definition.mark(column) for column in definition.others)])
         with self._file.transaction():
-            self._delete(name, self.present(name, ids))
+            self._delete(name, list(self.present(name, ids)))
             self._file.execute_many(f"INSERT INTO {quoted(name)} ({', '.join(columns)}) VALUES ({marks})", rows)
             self._record(name, records)
 
