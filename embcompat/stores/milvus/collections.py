@@ -47,7 +47,7 @@ class MilvusCollections(Collections):
     notes_each_vector = False
 
     def __init__(self, client: Milvus, alias: str, vector: str, *, lite: bool, where: str) -> None:
-        self._client, self._alias, self._vector, self._lite, self._where = client, alias, vector, lite, where
+        self._client, self._alias, self._vector, self.lite, self._where = client, alias, vector, lite, where
         self._loaded: set[str] = set()
         self._key_fields: dict[str, dict[str, Any]] = {}
 
@@ -113,7 +113,7 @@ class MilvusCollections(Collections):
     def ids(self, name: str, *, where: str | None = None) -> Iterator[list[str]]:
         """Go through the keys: a server gives pages in their order, Milvus Lite all of them in any order."""
         key, condition = self._key(name), where or ""
-        options: dict[str, Any] = {"output_fields": [key], **({} if self._lite else {"limit": self.page_rows})}
+        options: dict[str, Any] = {"output_fields": [key], **({} if self.lite else {"limit": self.page_rows})}
         while True:
             try:
                 rows = self._query(name, filter=condition, **options)
@@ -123,7 +123,7 @@ class MilvusCollections(Collections):
                 raise InputError(f"{self._where} cannot evaluate the condition {where!r}: {error}") from error
             keys = [str(row[key]) for row in rows]
             yield from (keys[start : start + self.page_rows] for start in range(0, len(keys), self.page_rows))
-            if self._lite or len(keys) < self.page_rows:
+            if self.lite or len(keys) < self.page_rows:
                 return
             after = f"{key} > {literal(self._native(name, keys[-1:])[0])}"
             condition = after if where is None else f"({where}) and {after}"

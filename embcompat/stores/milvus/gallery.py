@@ -29,6 +29,16 @@ class MilvusGallery(CollectionsGallery):
             obstacles.append(Obstacle("It computes fields by functions, such as BM25, which are not copied."))
         if description.get("struct_array_fields"):
             obstacles.append(Obstacle("It has arrays of structs, which are not copied."))
+        vectors = [
+            field["name"] for field in description["fields"] if "dim" in field["params"] and field.get("nullable")
+        ]
+        if self._vector in vectors:
+            text = "may be NULL (nullable), and a record without a vector cannot be converted"
+            obstacles.append(Obstacle(f"Field {self._vector!r} {text}. Use a field that is not nullable."))
+        elif vectors and self._milvus.lite:
+            names = ", ".join(vectors)
+            text = f"Vectors of {names} may be NULL, which Milvus Lite reads as zeros. Copies would differ."
+            obstacles.append(Obstacle(text))
         fields = [field["name"] for field in description["fields"]]
         if job.text_column is not None and not description["enable_dynamic_field"] and job.text_column not in fields:
             obstacles.append(Obstacle(f"There is no field {job.text_column!r}. Fields: {', '.join(fields)}."))

@@ -12,6 +12,7 @@ from embcompat.similarities import Similarity
 _STATEMENT: Final = re.compile(
     r"\s*CREATE\s+VIRTUAL\s+TABLE\s.*?\sUSING\s+vec0\s*\((.*)\)\s*;?\s*", re.IGNORECASE | re.DOTALL
 )
+_COMMENT: Final = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 _VECTOR: Final = re.compile(r"(\w+)\s+(float|f32|int8|i8|bit)\s*\[\s*(\d+)\s*\](.*)", re.IGNORECASE | re.DOTALL)
 _KEY: Final = re.compile(r"(\w+)\s+(\w+)\s+primary\s+key\b", re.IGNORECASE)
 _OPTION: Final = re.compile(r"\w+\s*=")
@@ -85,7 +86,7 @@ def read_definition(statement: str, vector: str, *, where: str) -> Definition:
     body = _STATEMENT.fullmatch(statement)
     if body is None:
         raise InputError(f"{where}: only vec0 tables of sqlite-vec can be migrated. Got {statement[:80]!r}.")
-    arguments = tuple(entry.strip() for entry in body[1].split(","))
+    arguments = tuple(entry.strip() for entry in _COMMENT.sub(" ", body[1]).split(","))
     names = [entry.lstrip("+ ").split()[0] for entry in arguments if not _OPTION.match(entry)]
     vectors = {match[1].lower(): match for entry in arguments if (match := _VECTOR.fullmatch(entry))}
     column = vectors.get(vector.lower())

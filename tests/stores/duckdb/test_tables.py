@@ -23,7 +23,8 @@ from tests.stores.duckdb.test_gallery import load_vss
 DIM = 24
 PLAIN = (
     "CREATE TABLE docs (\"I d\" INTEGER PRIMARY KEY, v FLOAT[24] NOT NULL, note VARCHAR DEFAULT 'a, (b', "
-    "meta STRUCT(a INTEGER, b VARCHAR[]), kind ENUM('x,', 'y') NOT NULL, price DECIMAL(10, 2))"
+    "meta STRUCT(a INTEGER, b VARCHAR[]), kind ENUM('x,', 'y') NOT NULL, price DECIMAL(10, 2), "
+    "day DATE DEFAULT DATE '2020-01-01', bytes BLOB DEFAULT 'a'::BLOB)"
 )
 CALLS = (
     "CREATE TABLE docs (n BIGINT DEFAULT nextval('numbers'), \"I d\" INTEGER PRIMARY KEY, v FLOAT[24], note VARCHAR "

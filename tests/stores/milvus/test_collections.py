@@ -195,6 +195,16 @@ def test_what_cannot_be_copied_is_listed(client: MilvusClient, aligner: OnnxAlig
     with closing(open_store(f"milvus://{tmp_path}/docs.db#live.vector")) as store:
         listed = [entry.text for entry in store.obstacles(job_of(aligner.artifact))]
     assert ["auto_id" in text for text in listed] == [True]
+    schema, indexes = client.create_schema(), client.prepare_index_params()
+    schema.add_field("id", DataType.INT64, is_primary=True)
+    for name in ("v", "w"):
+        schema.add_field(name, DataType.FLOAT_VECTOR, dim=DIM, nullable=name == "w")
+        indexes.add_index(name, index_type="FLAT", metric_type="COSINE")
+    client.create_collection("empty", schema=schema, index_params=indexes)
+    client.create_alias("empty", "null")
+    for field, match in (("v", "which Milvus Lite reads as zeros"), ("w", "without a vector cannot be converted")):
+        with closing(open_store(f"milvus://{tmp_path}/docs.db#null.{field}")) as store:
+            assert match in " ".join(entry.text for entry in store.obstacles(job_of(aligner.artifact)))
 
 
 def test_addresses_that_lead_nowhere(client: MilvusClient, tmp_path: Path) -> None:

@@ -303,7 +303,8 @@ def test_addresses_that_lead_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_definition_without_a_key_has_row_numbers() -> None:
-    definition = read_definition("create virtual table t using vec0(\n  v FLOAT[3],\n w float[4])", "w", where="t")
+    statement = "create virtual table t using vec0(\n  v FLOAT[3], -- the title, old\n w float[4] /* (more) */)"
+    definition = read_definition(statement, "w", where="t")
     assert (definition.key, definition.text_key, definition.others) == ("rowid", False, ("v",))
     assert definition.metric == "l2"
     assert definition.arguments_for(9, "cosine") == "v FLOAT[3], w float[9] distance_metric=cosine"
