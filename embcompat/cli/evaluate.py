@@ -31,6 +31,7 @@ from embcompat.cli.inputs.options import (
     ResultFile,
     TaskName,
     VectorColumn,
+    WeighQueries,
 )
 from embcompat.cli.inputs.sides import artifact_spaces, load_queries, load_sides
 from embcompat.cli.inputs.words import ItemsFile, TextColumn, add_texts, read_texts
@@ -86,9 +87,7 @@ def evaluate(
     price_per_item: Annotated[
         float | None, typer.Option(help="Price of embedding one item, in any currency (retrieval).")
     ] = None,
-    weigh_queries: Annotated[
-        bool, typer.Option("--weigh-queries", help="Weigh the queries instead of the converted rows (retrieval).")
-    ] = False,
+    weigh_queries: WeighQueries = False,
     seed: Annotated[int, typer.Option(help="Seed of folds, anchors and bootstrap.")] = 0,
     out: ResultFile = None,
     as_json: Json = False,

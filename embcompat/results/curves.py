@@ -99,6 +99,7 @@ class BackfillCurve(Value):
         calibrated: Share of the judged data for which calibrating converted scores had been shown to help.
         judged: Number of queries or subjects.
         gallery_size: Number of items.
+        weighted_queries: Whether weighted queries searched the gallery (`embcompat.serving.WeightedSearch`).
     """
 
     kind: Literal["backfill_curve"] = "backfill_curve"
@@ -110,6 +111,7 @@ class BackfillCurve(Value):
     calibrated: float
     judged: int
     gallery_size: int
+    weighted_queries: bool = False
 
     flat: ClassVar[Mapping[str, str]] = {"full_reindex": "full_reindex_interval"}
 

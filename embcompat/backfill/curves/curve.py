@@ -80,6 +80,7 @@ def backfill_curve(
         calibrated=measured.calibrated,
         judged=measured.judged,
         gallery_size=total,
+        weighted_queries=isinstance(task, SearchTask) and task.weighted_queries is not None,
     )
 
 

@@ -22,6 +22,7 @@ from embcompat.backfill.curves.recommend import (
 )
 from embcompat.backfill.order import score_rows
 from embcompat.embeddings import Embeddings
+from embcompat.errors import InputError
 from embcompat.evaluation.bootstrap import REPLICATES
 from embcompat.evaluation.retrieval.evaluate import held_out_relevance
 from embcompat.evaluation.retrieval.metrics import metric_per_query, parse_metric
@@ -50,6 +51,11 @@ class SearchTask:
         metric: What is measured, see `metric_per_query`.
         fused_weight: w in w·(new query, mixed row) + (1 − w)·(old query, old row); None for the mixed gallery alone.
         exclude_self: Whether the queries are items of the gallery and must not find themselves.
+        weighted_queries: The new queries as they search the mixed gallery, where they are weighted
+            (`embcompat.serving.WeightedSearch`). A full reindex is searched by the plain ones.
+
+    Raises:
+        InputError: If the weighted queries are not the new ones.
     """
 
     new_queries: Embeddings
@@ -58,6 +64,16 @@ class SearchTask:
     metric: str = "ndcg@10"
     fused_weight: float | None = None
     exclude_self: bool = False
+    weighted_queries: Embeddings | None = None
+
+    def __post_init__(self) -> None:
+        if self.weighted_queries is not None and not np.array_equal(self.weighted_queries.ids, self.new_queries.ids):
+            raise InputError("weighted_queries must be the new queries, row by row: weigh those by `weigh_queries`.")
+
+    @property
+    def target_queries(self) -> NDArray[np.float32]:
+        """The vectors that search the mixed gallery (q, target_dim)."""
+        return (self.new_queries if self.weighted_queries is None else self.weighted_queries).vectors
 
     def measure(
         self,
@@ -104,7 +120,7 @@ class SearchTask:
         """Let the order see the other parts' queries alone, where no sample of queries was given."""
         if backlog.queries is not None or backlog.visits is not None:
             return backlog
-        return replace(backlog, queries=self.new_queries.vectors[relevance.queries[others]])
+        return replace(backlog, queries=self.target_queries[relevance.queries[others]])
 
     def _line(self, queries: Embeddings, gallery: Embeddings, relevance: Relevance) -> Float64:
         term = ScoreTerm(queries.vectors, gallery.vectors, gallery.space.similarity)
@@ -155,7 +171,7 @@ class _MixedSearch:
     def _scores(self, block: Relevance, scales: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Score every row natively and converted, calibrated and fused: two arrays (q, n)."""
         task, similarity = self._task, self._new.space.similarity
-        queries = task.new_queries.vectors[block.queries]
+        queries = task.target_queries[block.queries]
         native = pairwise_scores(queries, self._new.vectors, similarity)
         converted = pairwise_scores(queries, self._backlog.converted.vectors, similarity)
         converted = converted * scales[:, :1] + scales[:, 1:]

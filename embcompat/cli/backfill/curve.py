@@ -29,8 +29,10 @@ from embcompat.cli.inputs.options import (
     ResultFile,
     TaskName,
     VectorColumn,
+    WeighQueries,
 )
 from embcompat.cli.inputs.sides import artifact_spaces, load_queries, load_sides
+from embcompat.errors import InputError
 from embcompat.similarities import Weight
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ def curve(
     fused_weight: Annotated[
         float | None, typer.Option(help="Also add the old scores: weight of the new ones (retrieval).")
     ] = None,
+    weigh_queries: WeighQueries = False,
     steps: Annotated[int, typer.Option(help="Equally spaced fractions, both ends included.")] = 11,
     id_column: IdColumn = None,
     vector_column: VectorColumn = None,
@@ -80,6 +83,8 @@ def curve(
     The items that the artifact was fitted on count as re-embedded. Queries and judgements are found as by `embcompat
     evaluate`; verification takes the subjects that were not fitted. Orders: random, class_mean, predicted_error,
     convertibility, usefulness, recommended.
+
+    With --weigh-queries, weighted queries search the gallery, as in `embcompat evaluate`.
 
     Examples:
     ```bash
@@ -101,10 +106,12 @@ def curve(
         "seed": seed,
     }
     if task == "verification":
+        if weigh_queries:
+            raise InputError("verification has no queries to weigh: leave --weigh-queries out.")
         measured, source = verification_curve(artifact, *galleries, far=far, weight=weight, **options)
     else:
         queries = load_queries(old_queries, new_queries, **spaces, reading=replace(reading, ids=None, labels=None))
-        options |= {"metric": metric, "fused_weight": fused_weight}
+        options |= {"metric": metric, "fused_weight": fused_weight, "weigh_queries": weigh_queries}
         measured, source = retrieval_curve(artifact, *galleries, queries=queries, qrels=qrels, **options)
     result = {**measured.to_dict(), "artifact": source.id, "provenance": dict(describe_run())}
     if out is not None:
@@ -128,6 +135,7 @@ def retrieval_curve(
     qrels: Path | None,
     metric: str = "ndcg@10",
     fused_weight: float | None = None,
+    weigh_queries: bool = False,
     orders: list[str] | None = None,
     steps: int = 11,
     seed: int = 0,
@@ -141,9 +149,19 @@ def retrieval_curve(
     galleries, held_out = hold_out(join_galleries(maps, old_gallery, new_gallery), seed=seed)
     old_queries, new_queries = (None, None) if queries is None else queries
     judged = None if qrels is None else read_qrels(qrels)
-    case = build_search_case(galleries, old_queries=old_queries, new_queries=new_queries, qrels=judged)
+    case = build_search_case(
+        galleries, old_queries=old_queries, new_queries=new_queries, qrels=judged, weigh=weigh_queries
+    )
     sides = case.sides
-    task = SearchTask(sides.new_queries, case.qrels, sides.old_queries, metric, fused_weight, case.own_queries)
+    task = SearchTask(
+        sides.new_queries,
+        case.qrels,
+        sides.old_queries,
+        metric,
+        fused_weight,
+        case.own_queries,
+        sides.weighted_queries,
+    )
     backlog = make_backlog(maps.artifact, galleries.old, galleries.mixed, held_out, seed=seed)
     measured = backfill_curve(backlog, galleries.new, task, native_ids=galleries.fitted, orders=orders, steps=steps)
     return measured, maps.artifact

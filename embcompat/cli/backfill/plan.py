@@ -29,6 +29,9 @@ from embcompat.cli.inputs.sides import artifact_spaces
 from embcompat.errors import FileFormatError, InputError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from embcompat.backfill import BackfillCurve, BackfillPlan, Budget, HeldOut
     from embcompat.embeddings import Embeddings
 
@@ -143,7 +146,8 @@ def plan(
         print_json({**saved.model_dump(exclude={"curve"}), "plan": str(out), "ids": str(ids)})
         return
     console = output()
-    for line in (backfill.sentence, backfill.advice, source.note(backfill.native_items)):
+    weighs_queries = known is not None and known.weighted_queries
+    for line in (backfill.sentence, backfill.advice, source.note(backfill.native_items, weighs_queries=weighs_queries)):
         if line:
             console.print(line, soft_wrap=True)
     console.print(f"Written to {out} and {ids}.", soft_wrap=True)
@@ -205,14 +209,23 @@ class _Source:
             native_ids=native,
             held_out=self._held_out,
             convertibility=backlog.convertibility,
-            queries=None if self._queries is None else self._queries.vectors,
+            queries=self._query_vectors(weighted=known is not None and known.weighted_queries),
             visits=visits if self._queries is None and visits else None,
             weights=None if known is None else known.weights,
             seed=self._seed,
         )
         return plan_backfill(ordered.tolist(), budget, native_items=len(native), order=order, curve=known)
 
-    def note(self, native_items: int) -> str:
+    def _query_vectors(self, *, weighted: bool) -> NDArray[np.float32] | None:
+        """Return the queries as they search the gallery."""
+        from embcompat.aligners import weigh_queries
+
+        weights = self._maps.query_weights() if weighted else None
+        if self._queries is None or weights is None:
+            return None if self._queries is None else self._queries.vectors
+        return weigh_queries(self._queries.vectors, weights)
+
+    def note(self, native_items: int, *, weighs_queries: bool) -> str:
         """Say what the plan takes for granted."""
         notes = []
         if native_items:
@@ -224,6 +237,10 @@ class _Source:
             notes.append(
                 "The artifact is reweighted: native rows would push its rows back in a search. "
                 "The figures are without the reweighting. Convert the gallery without it: `embcompat unweight`."
+            )
+        if weighs_queries:
+            notes.append(
+                "The curve is of weighted queries: weigh those of your service, too (embcompat.serving.WeightedSearch)."
             )
         return " ".join(notes)
 

@@ -19,6 +19,9 @@ NewGallery = Annotated[str, typer.Option(help="The same items under the new mode
 OldQueries = Annotated[str | None, typer.Option(help="Queries under the old model.")]
 NewQueries = Annotated[str | None, typer.Option(help="The same queries under the new model.")]
 QrelsFile = Annotated[Path | None, typer.Option(help="Relevance judgements: trec_eval, BEIR, CSV, JSON or Parquet.")]
+WeighQueries = Annotated[
+    bool, typer.Option("--weigh-queries", help="Weigh the queries instead of the converted rows (retrieval).")
+]
 TaskName = Annotated[Task, typer.Option(help="retrieval: search. verification: is it the same subject?")]
 OldSpace = Annotated[str | None, typer.Option(help="name@version of old files that do not name their space.")]
 NewSpace = Annotated[str | None, typer.Option(help="name@version of new files that do not name their space.")]

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from embcompat.aligners import fit_affine
+from embcompat.aligners import fit_affine, weigh_queries
 from embcompat.backfill import BackfillCurve, Backlog, HeldOut, SearchTask, VerificationTask, backfill_curve
 from embcompat.backfill.curves.measured import Replicated
 from embcompat.backfill.curves.recommend import choose_mixture
@@ -66,6 +66,26 @@ def test_mixed_ranks_are_those_of_the_naive_loop(depth: int) -> None:
             within = ranks <= depth
             assert np.array_equal(result[number, step][within], ranks[within])
             assert (result[number, step][~within] > depth).all()
+
+
+def test_weighted_queries_search_the_mixed_gallery_and_plain_ones_a_reindex(world: Made) -> None:
+    backlog, new, native_ids, queries = world
+    plain = replace(backlog, held_out=None)
+    weights = np.diag(np.linspace(0.3, 2, new.space.dim))
+    weighted = replace(queries.target, vectors=weigh_queries(queries.target.vectors, weights))
+    task = search_task(world)
+    options = {"native_ids": native_ids, "orders": ["class_mean", "usefulness"], "steps": 3}
+    curve = backfill_curve(plain, new, replace(task, weighted_queries=weighted), **options)  # type: ignore[arg-type]
+    same = backfill_curve(plain, new, replace(task, new_queries=weighted), **options)  # type: ignore[arg-type]
+    unweighted = backfill_curve(plain, new, task, **options)  # type: ignore[arg-type]
+    assert curve.weighted_queries
+    assert not unweighted.weighted_queries
+    assert curve.full_reindex == unweighted.full_reindex
+    for name, order in curve.orders.items():
+        assert order.metric == same.orders[name].metric
+        assert order.metric != unweighted.orders[name].metric
+    with pytest.raises(InputError, match="weighted_queries must be the new queries"):
+        replace(task, weighted_queries=weighted.select(range(3)))
 
 
 @pytest.mark.parametrize("metric", ["ndcg@10", "map"])

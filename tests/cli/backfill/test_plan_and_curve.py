@@ -9,14 +9,18 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from embcompat.aligners import fit_affine
-from embcompat.backfill import read_plan
+from embcompat.aligners import fit_affine, reweight
+from embcompat.artifact import read_artifact
+from embcompat.backfill import SearchTask, backfill_curve, read_plan
 from embcompat.cli import app
+from embcompat.cli.backfill.curve import make_backlog
 from embcompat.embeddings import Embeddings, PairedEmbeddings, split_pairs
 from embcompat.errors import InputError
+from embcompat.evaluation.retrieval.judgements import read_qrels
 from embcompat.export import save_artifact
 from embcompat.selection import fit_artifact
 from embcompat.testing import make_pairs
+from embcompat.upgrade import build_search_case, join_galleries
 
 
 @pytest.fixture(scope="module")
@@ -45,16 +49,18 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(*words: object) -> str:
     result = CliRunner().invoke(app, ["backfill", *map(str, words)])
+    if isinstance(result.exception, InputError):
+        raise result.exception
     assert result.exit_code == 0, result.exception
     return result.stdout
 
 
-def curve_of(files: Path, *words: object, queries: bool = True) -> dict[str, Any]:
+def curve_of(files: Path, *words: object, queries: bool = True, artifact: Path | None = None) -> dict[str, Any]:
     data = ["--old-gallery", files / "old-gallery.parquet", "--new-gallery", files / "new-gallery.parquet"]
     if queries:
         data += ["--old-queries", files / "old-queries.parquet", "--new-queries", files / "new-queries.parquet"]
         data += ["--qrels", files / "qrels.tsv"]
-    return dict(json.loads(run("curve", files / "artifact", *data, *words, "--json")))
+    return dict(json.loads(run("curve", artifact or files / "artifact", *data, *words, "--json")))
 
 
 def test_a_curve_for_each_order(files: Path, tmp_path: Path) -> None:
@@ -70,6 +76,37 @@ def test_a_curve_for_each_order(files: Path, tmp_path: Path) -> None:
     assert page.exit_code == 0, page.exception
     fused = curve_of(files, "--orders", "random", "--fused-weight", "0.5", "--steps", "3")
     assert fused["orders"]["random"]["metric"] != result["orders"]["random"]["metric"][::5]
+
+
+def test_both_doors_weigh_queries(files: Path, tmp_path: Path) -> None:
+    pairs = make_pairs(320, source_dim=10, target_dim=10, noise=0.4, normalized=True, subjects=40).pairs
+    split = split_pairs(pairs.select(range(160)), validation=0.3, test=0.0)
+    weighted = reweight(fit_affine(split.train, split.validation), split.validation)
+    artifact = tmp_path / "weighted"
+    save_artifact(weighted, artifact, split=split, source=pairs.source.space, target=pairs.target.space)
+    sides = [Embeddings.load(files / f"{name}.parquet") for name in ("old-gallery", "new-gallery")]
+    queries = {f"{age}_queries": Embeddings.load(files / f"{age}-queries.parquet") for age in ("old", "new")}
+    words = ["--orders", "usefulness", "--weigh-queries", "--out", tmp_path / "curve.json"]
+    command = curve_of(files, *words, artifact=artifact)
+
+    galleries = join_galleries(artifact, *sides)
+    case = build_search_case(galleries, **queries, qrels=read_qrels(files / "qrels.tsv"), weigh=True)
+    task = SearchTask(
+        case.sides.new_queries, case.qrels, case.sides.old_queries, weighted_queries=case.sides.weighted_queries
+    )
+    backlog = make_backlog(read_artifact(artifact), galleries.old, galleries.mixed, None, seed=0)
+    library = backfill_curve(backlog, galleries.new, task, native_ids=galleries.fitted, orders=["usefulness"])
+    assert command["weighted_queries"]
+    assert {name: command[name] for name in library.to_dict()} == library.to_dict()
+
+    plan = ["plan", artifact, files / "old-gallery.parquet", "--budget-rows", "10", "--order", "usefulness"]
+    plan += ["--queries", files / "new-queries.parquet", "--out", tmp_path / "PLAN.json", "--ids", tmp_path / "ids.txt"]
+    assert "weigh those of your service" in run(*plan, "--curve", tmp_path / "curve.json")
+    rows = (tmp_path / "ids.txt").read_text()
+    assert "weigh those" not in run(*plan)
+    assert (tmp_path / "ids.txt").read_text() != rows
+    with pytest.raises(InputError, match="verification has no queries to weigh"):
+        curve_of(files, "--task", "verification", "--weigh-queries", artifact=artifact)
 
 
 def test_tables_fit_and_verification_takes_unseen_subjects(files: Path, tmp_path: Path) -> None:
