@@ -225,9 +225,10 @@ def test_titles_ask_for_their_items_where_nobody_has_judged(url: str) -> None:
 def test_the_environment_stands_for_options(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"gallery": url, "text_column": "body", "extractor": "words", "old_space": "words@1"}.items():
         monkeypatch.setenv(f"EMBCOMPAT_{name.upper()}", value)
-    run("upgrade", "init", "--rows", 250)
+    run("upgrade", "init", "--rows", 250, "--weigh-queries")
     upgrade = read_upgrade(Path("upgrade.toml"))
     assert (upgrade.gallery, upgrade.old_space, upgrade.rows) == (url, "words@1", 250)
+    assert upgrade.weigh_queries
 
 
 def test_secrets_are_not_printed_or_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Self, final
 import numpy as np
 from numpy.typing import NDArray
 
+from embcompat.aligners import weigh_queries
 from embcompat.backfill.embed import Embed, NativeRows, Vectors
 from embcompat.backfill.lazy.counters import LazyCounters
 from embcompat.backfill.lazy.worker import BackfillWorker
@@ -60,9 +61,12 @@ class LazyBackfill:
         spill: A file (.parquet) for vectors that the store still refuses at the end, so that no vector that was paid
             for is lost. If it exists, its vectors are used and written with the next ones; it is removed once all are
             written.
+        query_weights: ``read_artifact(…).query_weights()`` of an artifact that `embcompat unweight` wrote (target_dim,
+            target_dim): weighs each new query before candidates are found and ranked, so ``search`` must not weigh it
+            again. None for plain queries.
 
     Raises:
-        InputError: If a number is out of range.
+        InputError: If a number is out of range, or the weights are not of the target's dimension.
         SpaceMismatchError: If the spill file holds vectors of another space.
     """
 
@@ -80,6 +84,7 @@ class LazyBackfill:
         scale: float = 1.0,
         offset: float = 0.0,
         spill: str | Path | None = None,
+        query_weights: NDArray[np.float32] | None = None,
     ) -> None:
         for name, value in (("depth", depth), ("batch_size", batch_size), ("scale", scale)):
             if not value > 0:
@@ -87,7 +92,10 @@ class LazyBackfill:
         for name, budget in (("seconds_per_query", seconds_per_query), ("rows_per_query", rows_per_query)):
             if budget is not None and not budget >= 0:
                 raise InputError(f"{name} must be 0 or more, or None. Got {budget}.")
-        self._first, self._similarity = search, job.target.similarity
+        dims = job.target.dim, job.target.dim
+        if query_weights is not None and np.shape(query_weights) != dims:
+            raise InputError(f"query_weights must have shape {dims}. Got {np.shape(query_weights)}.")
+        self._first, self._similarity, self._weights = search, job.target.similarity, query_weights
         self._depth, self._batch_size, self._seconds, self._rows = depth, batch_size, seconds_per_query, rows_per_query
         self._scale, self._offset = scale, offset
         self._worker = BackfillWorker(
@@ -119,6 +127,8 @@ class LazyBackfill:
         if not 1 <= k <= self._depth:
             raise InputError(f"k must lie between 1 and the depth, {self._depth}. Got {k}.")
         start = time.monotonic()
+        if self._weights is not None:
+            new_queries = weigh_queries(new_queries, self._weights)
         queries = (new_queries,) if old_queries is None else (new_queries, old_queries)
         first_scores, first_ids = self._first(*queries, self._depth)
         candidates = [row.tolist() for row in np.asarray(first_ids)]

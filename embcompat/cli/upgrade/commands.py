@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from embcompat.cli.console import messages, output, without_next
-from embcompat.cli.inputs.options import ExtractorOptions, ModelPath
+from embcompat.cli.inputs.options import ExtractorOptions, ModelPath, WeighQueries
 from embcompat.errors import InputError
 from embcompat.redaction import redact
 
@@ -58,6 +58,7 @@ def init(
         str | None, typer.Option(help="File with titles and texts, where nobody has judged: a title asks for its item.")
     ] = None,
     title_column: Annotated[str | None, typer.Option(help="Its column with the titles.")] = None,
+    weigh_queries: WeighQueries = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
 ) -> None:
     r"""Write the file that describes an upgrade. On a terminal, it asks for what is missing.
@@ -97,6 +98,7 @@ def init(
         "new_queries": new_queries,
         "items": items,
         "title_column": title_column,
+        "weigh_queries": weigh_queries or None,
     }
     values = environment_values(os.environ) | {name: value for name, value in options.items() if value is not None}
     for name, question in QUESTIONS.items():

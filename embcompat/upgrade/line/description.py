@@ -37,6 +37,8 @@ class Upgrade(BaseModel):
         new_queries: The same queries under the new model.
         items: File with titles and texts of items, for want of judgements: each title is a query for its item.
         title_column: Its column with the titles.
+        weigh_queries: Whether the queries are weighted instead of the converted rows, as your service will have to do
+            (`embcompat.serving.WeightedSearch`).
 
     Raises:
         ValidationError: If fields do not go together.
@@ -60,6 +62,7 @@ class Upgrade(BaseModel):
     new_queries: str | None = None
     items: str | None = None
     title_column: str | None = None
+    weigh_queries: bool = False
 
     @model_validator(mode="after")
     def _judgements(self) -> Self:
@@ -88,7 +91,7 @@ class Upgrade(BaseModel):
 
     def to_toml(self) -> str:
         """Return the file's text; a JSON string is also one of TOML."""
-        values = {name: value for name, value in self.model_dump(exclude_none=True).items() if value != []}
+        values = {name: value for name, value in self.model_dump(exclude_none=True).items() if value not in ([], False)}
         return "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in values.items())
 
 

@@ -143,14 +143,15 @@ class UpgradeLine:
     def unweighting(self) -> tuple[str, ...] | None:
         """Return the command that takes the reweighting out of the aligner; None where it may stay.
 
-        It must go where native rows will stand among converted ones.
+        It must go where native rows will stand among converted ones, and where the queries are weighted instead.
         """
         from embcompat.artifact import read_artifact
         from embcompat.upgrade.search import MIXED_MODES
 
         artifact = self.folder / ARTIFACT
         verdict = self.verdict()["decision"] if (self.folder / EVALUATION).is_file() else None
-        if verdict not in MIXED_MODES or not read_artifact(artifact).manifest.is_reweighted:
+        unweighted_modes = CONVERTING_MODES if self.upgrade.weigh_queries else MIXED_MODES
+        if verdict not in unweighted_modes or not read_artifact(artifact).manifest.is_reweighted:
             return None
         return ("unweight", str(artifact), "--out", str(self.folder / UNWEIGHTED), "--overwrite")
 
@@ -237,7 +238,7 @@ def _reason(noted: dict[str, Any] | None, step: Step) -> str:
 
 
 def _options(words: list[str]) -> dict[str, str]:
-    """Return the options of a command by name; the words before the first one stand under the command's name."""
+    """Return the options of a command by name, a flag as ``set``; the words before them stand under the command."""
     options = {words[0]: ""}
     name = words[0]
     for word in words[1:]:
@@ -246,4 +247,4 @@ def _options(words: list[str]) -> dict[str, str]:
             options.setdefault(name, "")
         else:
             options[name] = f"{options[name]} {word}".strip()
-    return options
+    return {name: value or "set" for name, value in options.items()}

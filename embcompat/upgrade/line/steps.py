@@ -58,6 +58,7 @@ def measuring_steps(upgrade: Upgrade, folder: Path) -> list[Step]:
     sample += [*option("--include", qrels), *option("--space", space), "--out", str(old)]
     fit = ["fit", str(old), str(new), "--no-refit", *option("--keep-out", qrels), *_words(upgrade)]
     evaluate = ["evaluate", str(artifact), "--old-gallery", str(old), "--new-gallery", str(new), *judged]
+    evaluate += ["--weigh-queries"] if upgrade.weigh_queries else []
     result = folder / EVALUATION
     return [
         *queries,

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from embcompat.aligners import weigh_queries
 from embcompat.backfill.embed import embed_items, look_up
 from embcompat.backfill.lazy.backfill import LazyBackfill
 from embcompat.backfill.lazy.replay import LazyCurve, replay_lazy
@@ -396,6 +397,8 @@ def test_bad_input(world: World) -> None:
         world.lazy(depth=0)
     with pytest.raises(InputError, match="seconds_per_query must be 0 or more, or None. Got -1"):
         world.lazy(seconds_per_query=-1)
+    with pytest.raises(InputError, match=r"query_weights must have shape \(12, 12\). Got \(3, 3\)"):
+        world.lazy(query_weights=np.eye(3, dtype=np.float32))
     with world.lazy(depth=5) as lazy, pytest.raises(InputError, match="k must lie between 1 and the depth, 5. Got 6"):
         lazy.search(world.new_queries.vectors, k=6)
 
@@ -417,8 +420,9 @@ def test_items_are_embedded_by_id_and_failures_named() -> None:
     assert {item.id: item.reason for item in skipped} == {"x": "there is no such item", "b": "bad is not a text"}
 
 
-def replay(world: World, **options: Any) -> LazyCurve:
-    sides = Sides(world.old_queries, world.new_queries, world.old, world.new, world.converted)
+def replay(world: World, *, weighted_queries: Embeddings | None = None, **options: Any) -> LazyCurve:
+    queries = world.old_queries, world.new_queries
+    sides = Sides(*queries, world.old, world.new, world.converted, weighted_queries=weighted_queries)
     relevance = match_qrels(
         Qrels.one_each(world.ids[:QUERIES]), world.old_queries.ids, world.old.ids, exclude_self=False
     )
@@ -440,6 +444,27 @@ def test_replayed_as_deep_as_the_gallery_every_query_gets_the_reindex(world: Wor
         assert np.array_equal(curve.reindex, report.per_query["full_reindex"])
         assert curve.embedded.tolist() == [250] * QUERIES
         assert curve.native_fraction()[-1] == 1.0
+
+
+@pytest.mark.parametrize("weight", [None, 0.5])
+def test_weighted_queries_are_served_as_they_were_measured(world: World, weight: float | None) -> None:
+    weights = np.diag(np.linspace(0.2, 1.5, 12)).astype(np.float32)
+    vectors = weigh_queries(world.new_queries.vectors, weights)
+    weighted = Embeddings(vectors, world.new_queries.ids, NEW)
+    curve = replay(world, depth=10, weight=weight, weighted_queries=weighted)
+    assert curve.values.tolist() != replay(world, depth=10, weight=weight).values.tolist()
+    old = Rows(world.ids, world.old.vectors)
+    world.rows.write_native(JOB, world.ids[-50:], world.new.vectors[-50:])
+    first = FusedSearch(world.rows.search, old.search, weight=weight or 0.5, depth=ITEMS).search
+    with LazyBackfill(
+        world.rows.search if weight is None else first, world.model, world.rows, JOB, depth=10, query_weights=weights
+    ) as lazy:
+        for number in curve.order.tolist():
+            sides = [world.new_queries, world.old_queries][: 1 if weight is None else 2]
+            _, ids = lazy.search(*(side.vectors[number][np.newaxis] for side in sides), k=10)
+            lazy.flush()
+            rank = ids[0].tolist().index(world.ids[number]) + 1 if world.ids[number] in ids[0] else np.inf
+            assert curve.values[number] == pytest.approx(1 / np.log2(1 + rank) if rank < np.inf else 0)
 
 
 def test_the_curve_costs_more_and_more_and_repeats_itself(world: World) -> None:

@@ -11,7 +11,8 @@ BASE = 'gallery = "lancedb:///x#a.b"\ntext_column = "body"\nextractor = "words"\
 
 
 def test_the_file_gives_back_what_was_written(tmp_path: Path) -> None:
-    upgrade = Upgrade(gallery="lancedb:///x#a.b", text_column='a "b"', extractor="words", options=["k=v"])
+    names = {"gallery": "lancedb:///x#a.b", "text_column": 'a "b"', "extractor": "words"}
+    upgrade = Upgrade(**names, options=["k=v"], weigh_queries=True)
     (tmp_path / "upgrade.toml").write_text(upgrade.to_toml())
     assert read_upgrade(tmp_path / "upgrade.toml", {}) == upgrade
 

@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
+import embcompat as ec
+from embcompat.aligners import reweight
 from embcompat.errors import InputError
+from embcompat.export import unweight_artifact
+from embcompat.testing import make_pairs
 from embcompat.upgrade.line import Upgrade, UpgradeLine
 
 UPGRADE = Upgrade(
@@ -58,6 +62,7 @@ def test_what_did_not_change_is_done(line: UpgradeLine) -> None:
         ({"model": "m"}, "new.parquet", "--model was not set, is m"),
         ({"options": ["a=1", "b=2"]}, "new.parquet", "--option was not set, is a=1 b=2"),
         ({"new_queries": "other.parquet"}, "evaluation.json", "--new-queries was new-q.parquet, is other.parquet"),
+        ({"weigh_queries": True}, "evaluation.json", "--weigh-queries was not set, is set"),
     ],
 )
 def test_a_changed_line_makes_its_step_stale_and_all_after_it(
@@ -104,3 +109,31 @@ def test_the_gallery_decides_what_comes_next(line: UpgradeLine) -> None:
     assert line.next_step("untouched") == "embcompat upgrade apply upgrade.toml"
     Path("upgrade/evaluation.json").write_text(json.dumps({"decision": "stay"}))
     assert line.next_step("untouched") is None
+
+
+@pytest.mark.parametrize(
+    ("decision", "weigh_queries", "unweighted"),
+    [
+        ("convert", False, False),
+        ("convert", True, True),
+        ("fused", True, True),
+        ("lazy_backfill", False, True),
+        ("lazy_backfill", True, True),
+        ("reindex", True, False),
+    ],
+)
+def test_the_reweighting_goes_where_queries_are_weighted_or_native_rows_come(
+    line: UpgradeLine, decision: str, weigh_queries: bool, unweighted: bool
+) -> None:
+    split = ec.split_pairs(make_pairs(90, source_dim=4, target_dim=4, normalized=True).pairs, seed=0)
+    weighted = reweight(ec.fit_affine(split.train, split.validation), split.validation)
+    Path("upgrade/old-to-new").unlink()
+    spaces = {"source": split.train.source.space, "target": split.train.target.space}
+    ec.save_artifact(weighted, "upgrade/old-to-new", **spaces, split=split)
+    Path("upgrade/evaluation.json").write_text(json.dumps({"decision": decision}))
+    other = changed(weigh_queries=weigh_queries)
+    folders = [Path("upgrade/old-to-new"), Path("upgrade/old-to-new-unweighted")]
+    words = ("unweight", str(folders[0]), "--out", str(folders[1]), "--overwrite")
+    assert other.unweighting() == (words if unweighted else None)
+    unweight_artifact(*folders)
+    assert other.artifact == folders[unweighted]
