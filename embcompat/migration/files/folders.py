@@ -75,7 +75,14 @@ def converted_rows(
 
 
 def make_folders(files: Iterable[Location]) -> None:
-    """Make the folders of files; an object store needs none."""
+    """Make the folders of files; an object store needs none.
+
+    Raises:
+        InputError: If a file is in the place of a folder.
+    """
     for folder in {file.parent for file in files}:
         if isinstance(folder, Path):
-            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except (FileExistsError, NotADirectoryError) as error:
+                raise InputError(f"{folder} must be a folder. A file is in its place.") from error

@@ -13,10 +13,10 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from itertools import pairwise
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError, field_validator
 
 from embcompat.artifact import Artifact, read_artifact
 from embcompat.errors import InputError, MigrationError
@@ -29,7 +29,7 @@ from embcompat.files.reading.folders import files_of_vectors, path_below
 from embcompat.files.reading.opening import file_identity, open_vectors
 from embcompat.files.reading.streams import VectorFile
 from embcompat.files.writing.atomic import atomic_path
-from embcompat.migration.files.folders import list_parquet, require_apart
+from embcompat.migration.files.folders import list_parquet, make_folders, require_apart
 
 PLAN_FILE: Final = "_plan.json"
 SUCCESS_FILE: Final = "_SUCCESS"
@@ -58,6 +58,13 @@ class Piece(BaseModel):
     whole: bool
     target: str
     shard: int
+
+    @field_validator("source", "target")
+    @classmethod
+    def _below(cls, value: str) -> str:
+        if not {"/", ".."}.isdisjoint(PurePosixPath(value).parts):
+            raise ValueError(f"a path must stay below its folder, and {value!r} does not")
+        return value
 
 
 class ShardPlan(BaseModel):
@@ -144,7 +151,7 @@ def plan_shards(
     artifact = artifact_path if isinstance(artifact_path, Artifact) else read_artifact(artifact_path)
     source, target = location(source), location(target)
     require_better_than_chance(artifact, force=force)
-    if target.suffix:
+    if target.suffix or target.is_file():
         raise InputError(f"target must be a folder, because each piece is a file of its own. Got {target}.")
     require_apart(source, target)
     files = list_sources(source)
@@ -220,7 +227,7 @@ def write_bytes(path: Location, data: bytes) -> None:
     if isinstance(path, ObjectPath):
         path.write_bytes(data)
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folders([path])
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
 
@@ -275,8 +282,7 @@ def _write_plan(plan: ShardPlan, target: Location, *, overwrite: bool) -> None:
         other = names.setdefault(piece.target, piece)
         if other is not piece:
             raise InputError(f"two pieces would be called {piece.target}: of {piece.source} and {other.source}.")
-    path = target / PLAN_FILE
-    if path.is_file():
+    if (path := target / PLAN_FILE).is_file():
         if path.read_bytes() == plan.to_bytes():
             return
         if not overwrite:
@@ -289,7 +295,6 @@ def _write_plan(plan: ShardPlan, target: Location, *, overwrite: bool) -> None:
             f"{target} must hold no other files of vectors. Got {len(others)}, for instance {others[0]}. Remove them, "
             "or choose another folder."
         )
-    success = target / SUCCESS_FILE
-    if success.is_file():
+    if (success := target / SUCCESS_FILE).is_file():
         success.unlink()
     write_bytes(path, plan.to_bytes())

@@ -110,6 +110,10 @@ def test_the_same_plan_again_changes_nothing_and_another_one_is_refused(
         convert_shard(artifact, old, new, Shard(0, 3))
     with pytest.raises(InputError, match="holds no plan. Make one first"):
         convert_shard(artifact, old, tmp_path / "none", Shard(0, 2))
+    plan = (new / "_plan.json").read_text()
+    (new / "_plan.json").write_text(plan.replace('"target": "year=2024', '"target": "../../year=2024'))
+    with pytest.raises(InputError, match="a path must stay below its folder"):
+        convert_shard(artifact, old, new, Shard(0, 2))
     (new / "_plan.json").write_text("{}")
     with pytest.raises(InputError, match="is not a plan of this version"):
         convert_shard(artifact, old, new, Shard(0, 2))
@@ -165,8 +169,12 @@ def test_bad_arguments(artifact: Artifact, old: Path, tmp_path: Path) -> None:
             plan_shards(artifact, old, target, shards=2)
     with pytest.raises(InputError, match="shards must be at least 1. Got 0"):
         plan_shards(artifact, old, tmp_path / "new", shards=0)
-    with pytest.raises(InputError, match="target must be a folder, because each piece is a file of its own"):
-        plan_shards(artifact, old, tmp_path / "new.parquet", shards=2)
+    (tmp_path / "file").touch()
+    for name in ("new.parquet", "file"):
+        with pytest.raises(InputError, match="target must be a folder, because each piece is a file of its own"):
+            plan_shards(artifact, old, tmp_path / name, shards=2)
+    with pytest.raises(InputError, match="file must be a folder. A file is in its place"):
+        plan_shards(artifact, old, tmp_path / "file" / "new", shards=2)
     with pytest.raises(FileFormatError, match="has no column 'none'"):
         plan_shards(artifact, old, tmp_path / "new", shards=2, columns=Columns(vector="none"))
 
