@@ -173,7 +173,7 @@ def test_bad_arguments(artifact: Artifact, old: Path, tmp_path: Path) -> None:
     for name in ("new.parquet", "file"):
         with pytest.raises(InputError, match="target must be a folder, because each piece is a file of its own"):
             plan_shards(artifact, old, tmp_path / name, shards=2)
-    with pytest.raises(InputError, match="file must be a folder. A file is in its place"):
+    with pytest.raises(InputError, match="must be a folder. A file is in its place"):
         plan_shards(artifact, old, tmp_path / "file" / "new", shards=2)
     with pytest.raises(FileFormatError, match="has no column 'none'"):
         plan_shards(artifact, old, tmp_path / "new", shards=2, columns=Columns(vector="none"))
