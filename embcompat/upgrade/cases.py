@@ -167,7 +167,13 @@ def build_search_case(
         old, new = pairs.source, galleries.maps.into_target(pairs.target)
     sides = Sides(old, new, galleries.old, galleries.new, galleries.converted, galleries.mixable)
     if weigh:
-        sides = replace(sides.mixed, weighted_queries=_weighted(new, galleries))
+        weighted = weigh_sides(sides, galleries)
+        if weighted is None:
+            raise InputError(
+                "queries can be weighted for a reweighted aligner, or for what `embcompat unweight` makes of one. This "
+                "aligner has no weights: evaluate it without weighing queries."
+            )
+        sides = weighted
     judge: Judge
     if qrels is not None:
         judge = "qrels"
@@ -178,16 +184,15 @@ def build_search_case(
     return SearchCase(galleries, sides, qrels, judge, own_queries)
 
 
-def _weighted(queries: Embeddings, galleries: Galleries) -> Embeddings:
-    """Weigh new queries instead of the rows."""
+def weigh_sides(sides: Sides, galleries: Galleries) -> Sides | None:
+    """Return sides whose new queries are weighted instead of the converted rows; None where nothing is reweighted."""
     weights = galleries.maps.query_weights()
     if weights is None:
-        raise InputError(
-            "queries can be weighted for a reweighted aligner, or for what `embcompat unweight` makes of one. This "
-            "aligner has no weights: evaluate it without weighing queries."
-        )
+        return None
+    queries = sides.new_queries
     vectors = weigh_queries(queries.vectors, weights)
-    return Embeddings(vectors, queries.ids, queries.space, row_numbers=queries.row_numbers)
+    weighted = Embeddings(vectors, queries.ids, queries.space, row_numbers=queries.row_numbers)
+    return replace(sides.mixed, weighted_queries=weighted)
 
 
 def unseen_subjects(galleries: Galleries) -> tuple[Embeddings, Embeddings, Embeddings]:

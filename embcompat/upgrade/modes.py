@@ -12,16 +12,20 @@ from pydantic import JsonValue
 from embcompat.backfill.lazy.backfill import DEFAULT_DEPTH
 from embcompat.backfill.lazy.replay import LazyCurve, replay_lazy
 from embcompat.embeddings import Embeddings
+from embcompat.evaluation.bootstrap import bootstrap_difference
 from embcompat.evaluation.retrieval.evaluate import held_out_relevance
 from embcompat.evaluation.retrieval.lines import Lines, Sides, rank_lines
 from embcompat.evaluation.retrieval.metrics import metric_per_query
 from embcompat.evaluation.retrieval.qrels import Qrels, Relevance, match_qrels
-from embcompat.results import Line, Mode, Model, Option
+from embcompat.results import Estimate, Line, Mode, Model, Option
 from embcompat.serving import DEFAULT_WEIGHT
 from embcompat.upgrade.decision.options import Part, option_from
 
 FRACTIONS = (0.05, 0.1, 0.2, 0.5)
 """Shares of the gallery that are native, fitted items included, in the modes that re-embed some rows at once [ours]."""
+
+WEIGHED_FRACTION = 0.1
+"""Share of the gallery that is native where weighted queries are compared with plain ones [ours]."""
 
 MAX_SERVED = 500
 """Most held-out queries that are served by the lazy backfill; if there are more, a random sample of this size is
@@ -86,14 +90,54 @@ def measure_modes(
         exclude_self: Whether the queries are items of the gallery and must not find themselves.
         seed: Seed of the order of rows and queries, and of the bootstrap.
     """
-    sides, fitted = sides.mixed, sides.native_rows(fitted_ids)
-    judged = match_qrels(qrels, sides.old_queries.ids, sides.old_gallery.ids, exclude_self=exclude_self)
-    order = np.random.default_rng(seed).permutation(np.flatnonzero(~fitted))
-    whole = _Gallery(sides, held_out_relevance(judged, fitted), fitted, order)
-    galleries = [whole, _without_fitted(whole)] if fitted.any() else [whole]
+    whole = _gallery_of(sides.mixed, qrels, fitted_ids, exclude_self=exclude_self, seed=seed)
+    galleries = [whole, _without_fitted(whole)] if whole.fitted.any() else [whole]
     options = _lazy_options(galleries, metric, seed)
     curves = tuple(curve for _, curve in options)
     return MeasuredModes((*(option for option, _ in options), *_part_options(galleries, metric, seed)), curves)
+
+
+def measure_weighing(
+    plain: Sides,
+    weighted: Sides,
+    qrels: Qrels,
+    fitted_ids: Collection[str],
+    *,
+    metric: str,
+    exclude_self: bool = False,
+    seed: int,
+) -> tuple[float, Estimate]:
+    """Measure what weighted queries gain over plain ones in a gallery of which a part is native, chosen at random.
+
+    Args:
+        plain: As in `measure_modes`.
+        weighted: The same sides with weighted queries.
+        qrels: As in `measure_modes`.
+        fitted_ids: Likewise; they are native.
+        metric: Likewise.
+        exclude_self: Likewise.
+        seed: Likewise.
+
+    Returns:
+        The share of native rows, `WEIGHED_FRACTION` or that of the fitted items if it is larger; and the difference.
+    """
+    galleries = [
+        _gallery_of(sides.mixed, qrels, fitted_ids, exclude_self=exclude_self, seed=seed) for sides in (weighted, plain)
+    ]
+    native = galleries[0].fitted.copy()
+    native[galleries[0].order[: max(0, round(WEIGHED_FRACTION * len(native)) - int(native.sum()))]] = True
+    values = [
+        _values(_lines(gallery, "converted", native=native), (), gallery.relevance, metric)["converted"]
+        for gallery in galleries
+    ]
+    return float(native.mean()), bootstrap_difference(*values, seed=seed)
+
+
+def _gallery_of(sides: Sides, qrels: Qrels, fitted_ids: Collection[str], *, exclude_self: bool, seed: int) -> _Gallery:
+    fitted = sides.native_rows(fitted_ids)
+    judged = match_qrels(qrels, sides.old_queries.ids, sides.old_gallery.ids, exclude_self=exclude_self)
+    order = np.random.default_rng(seed).permutation(np.flatnonzero(~fitted))
+    return _Gallery(sides, held_out_relevance(judged, fitted), fitted, order)
 
 
 def _lazy_options(galleries: list[_Gallery], metric: str, seed: int) -> list[tuple[Option, LazyCurve]]:

@@ -20,11 +20,11 @@ from embcompat.results import (
     RetrievalReport,
     TextReport,
 )
-from embcompat.upgrade.cases import SearchCase
+from embcompat.upgrade.cases import SearchCase, weigh_sides
 from embcompat.upgrade.decision.checks import check_fidelity, check_search
 from embcompat.upgrade.decision.decide import QUALITY_FLOOR, SWAP_FLOOR, decide
-from embcompat.upgrade.decision.reasons import percent
-from embcompat.upgrade.modes import MeasuredModes, measure_modes
+from embcompat.upgrade.decision.reasons import percent, signed
+from embcompat.upgrade.modes import MeasuredModes, measure_modes, measure_weighing
 from embcompat.upgrade.texts import find_lexically, measure_texts
 
 REPORTED_METRICS = ("recall@1", "recall@5", "recall@10", "recall@20", "recall@50", "recall@100", "mrr", "map")
@@ -132,6 +132,8 @@ def judge_search(
         warnings = (*warnings, _REWEIGHTED)
         if decision.mode in MIXED_MODES:
             decision = replace(decision, because=(*decision.because, _UNWEIGHT))
+        if decision.mode in (*MIXED_MODES, "reindex"):
+            decision = replace(decision, because=(*decision.because, *_weighing(case, metric, seed)))
     elif sides.weighted_queries is not None:
         warnings = (*warnings, _WEIGHTED_QUERIES)
         if decision.mode in ("convert", "fused", *MIXED_MODES):
@@ -150,6 +152,28 @@ def judge_search(
         )
         warnings = (*warnings, f"{counted} the search by vectors alone.")
     return SearchVerdict(report, modes, decision, warnings, checks, hybrid, texts)
+
+
+def _weighing(case: SearchCase, metric: str, seed: int) -> tuple[str, ...]:
+    """Say what weighted queries gain, where they surely gain something."""
+    weighted = weigh_sides(case.sides, case.galleries)
+    if weighted is None:
+        return ()
+    share, gain = measure_weighing(
+        case.sides,
+        weighted,
+        case.qrels,
+        case.galleries.fitted,
+        metric=metric,
+        exclude_self=case.own_queries,
+        seed=seed,
+    )
+    if gain.low <= 0:
+        return ()
+    return (
+        f"Where {percent(share)} of the rows are native, weighted queries gain {signed(gain)} of {metric} over plain "
+        "ones. If your service can weigh its queries, measure every mode with --weigh-queries.",
+    )
 
 
 def _hybrid(case: SearchCase, report: RetrievalReport, run: Run, seed: int) -> HybridReport:

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 import embcompat as ec
-from embcompat.aligners import AlignerPair, query_weights, reweight, weigh_queries
+from embcompat.aligners import AlignerPair, ReweightedAligner, query_weights, reweight, weigh_queries
 from embcompat.aligners.canonical import fit_canonical
 from embcompat.aligners.shared import shared_space
 from embcompat.cli import app
@@ -409,6 +409,33 @@ def test_weighted_queries_search_rows_that_are_not_reweighted(tmp_path: Path) ->
     for line in lines:
         assert line["converted"].value == pytest.approx(expected, abs=0.02)
     assert any("Weighted queries search" in each for each in results[0].warnings)
+
+
+@pytest.mark.parametrize("helpful", [True, False])
+def test_the_verdict_names_weighted_queries_where_they_gain(helpful: bool) -> None:
+    world = make_world(old_noise=0.8, new_noise=0.2, turned=False)
+    noise = np.zeros((QUERIES, DIM), dtype=np.float32)
+    noise[:, : DIM // 2] = 0.4 * np.random.default_rng(2).standard_normal((QUERIES, DIM // 2))
+    vectors = normalize_rows(world.new_queries.vectors + noise)
+    noisy = ec.Embeddings(vectors, world.new_queries.ids, world.new.space)
+    split = world.pairs()
+    fitted = [*split.train.ids.tolist(), *split.validation.ids.tolist()]
+    weight = np.repeat([0.1, 1.0] if helpful else [1.0, 0.1], DIM // 2)
+    aligner = ReweightedAligner(ec.fit_affine(split.train, split.validation), np.diag(weight), normalize=True)
+    decision = ec.evaluate_upgrade(
+        aligner,
+        old_gallery=world.old,
+        new_gallery=world.new,
+        old_queries=world.old_queries,
+        new_queries=noisy,
+        qrels=world.qrels,
+        fitted_ids=fitted,
+        quality_floor=1.0,
+        models_alive=("new",),
+    ).decision
+    assert decision.mode in ("reindex", "lazy_backfill", "backfill")
+    sentence = "Where 40.0 % of the rows are native, weighted queries gain +0."
+    assert any(each.startswith(sentence) for each in decision.because) is helpful
 
 
 def test_queries_are_weighted_only_where_there_are_weights() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from embcompat.evaluation.retrieval.qrels import Qrels
 from embcompat.export import save_artifact
 from embcompat.spaces import SpaceVersion
 from embcompat.upgrade import MeasuredModes, decide, measure_modes
+from embcompat.upgrade.modes import measure_weighing
 
 OLD = SpaceVersion(name="old", version="1", dim=16, normalized=True)
 NEW = SpaceVersion(name="new", version="1", dim=16, normalized=True)
@@ -114,6 +116,28 @@ def test_a_perfect_conversion_is_worth_a_reindex_in_every_mode() -> None:
         for option in measure(perfect, native).options:
             if option.needs == ("new",):
                 assert option.retention.value == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("count", [FITTED, 0])
+def test_what_weighted_queries_gain_is_what_the_naive_search_finds(count: int) -> None:
+    rng = np.random.default_rng(7)
+    vectors = normalize_rows(rng.normal(size=(QUERIES, 16)).astype(np.float32) * 0.2 + QUERIES_OF[1].vectors)
+    native = set(IDS[ITEMS - count :])
+    plain = Sides(QUERIES_OF[0], QUERIES_OF[1], OLD_ITEMS, NEW_ITEMS, CONVERTED)
+    weighted = replace(plain, weighted_queries=Embeddings(vectors, ASKED, NEW))
+    share, gain = measure_weighing(plain, weighted, Qrels.one_each(ASKED), native, metric="mrr", seed=0)
+    rows = np.random.default_rng(0).permutation(ITEMS - count)[: max(0, ITEMS // 10 - count)]
+    gallery = CONVERTED.vectors.copy()
+    for places in (rows, slice(ITEMS - count, ITEMS)):
+        gallery[places] = NEW_ITEMS.vectors[places]
+    figures = []
+    for queries in (vectors, QUERIES_OF[1].vectors):
+        scores = queries @ gallery.T
+        ranks = 1 + np.sum(scores > scores[np.arange(QUERIES), np.arange(QUERIES), np.newaxis], axis=1)
+        figures.append(np.mean(1 / ranks))
+    assert share == max(ITEMS // 10, count) / ITEMS
+    assert gain.value == pytest.approx(figures[0] - figures[1], abs=1e-6)
+    assert measure_weighing(plain, plain, Qrels.one_each(ASKED), native, metric="mrr", seed=0)[1].value == 0
 
 
 def test_the_same_seed_gives_the_same_figures(modes: MeasuredModes) -> None:
