@@ -27,11 +27,13 @@ HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "speed.json"
 OTHERS = HERE / "results" / "other_packages.json"
 STORES = HERE / "results" / "stores.json"
+STEPS = HERE / "results" / "migration_steps.json"
 PAGE = HERE.parent / "docs" / "concepts" / "speed.md"
 
 REDUCED: dict[str, list[str]] = {
     "startup": ["--repeats", "9"],
     "serving": [],
+    "gateway": ["--repeats", "5", "--seconds", "12"],
     "texts": ["--texts", "2000"],
     "conversion": ["--rows", "200000"],
     "fit_streaming": ["--rows", "400000", "--repeats", "2"],
@@ -43,6 +45,7 @@ REDUCED: dict[str, list[str]] = {
 FULL: dict[str, list[str]] = {
     "startup": [],
     "serving": ["--texts", "512", "--repeats", "5"],
+    "gateway": [],
     "texts": ["--texts", "8000"],
     "conversion": ["--rows", "5000000", "--memory-rows", "1000000", "20000000", "--repeats", "3"],
     "fit_streaming": ["--rows", "5000000", "--repeats", "3"],
@@ -110,6 +113,7 @@ def make_page(results: dict[str, Any]) -> str:
         for result in results.get(name, []):
             text += table(name, result)
     text += stores(json.loads(STORES.read_text()))
+    text += steps(json.loads(STEPS.read_text())) if STEPS.exists() else []
     return "\n".join([*text, *other_packages(json.loads(OTHERS.read_text()))]) + "\n"
 
 
@@ -152,6 +156,38 @@ def stores(result: dict[str, Any]) -> list[str]:
         "",
         "`benchmarks/stores.py` shows how.",
     ]
+
+
+def steps(result: dict[str, Any]) -> list[str]:
+    """Write what the steps of a large migration took, and what a lazy backfill adds to a search of the gallery."""
+    machine, timed = result["machine"], [line for line in result["lines"] if "step_seconds" in line]
+    names = list(dict.fromkeys(name for line in timed for name in line["step_seconds"]))
+    lazy = [line for line in result["lines"] if "ratio" in line]
+    return [
+        "",
+        "## A migration step by step",
+        "",
+        "Seconds of each step of a live gallery with an index. The run builds the index of the new vectors; a lazy",
+        "search reads its candidates' vectors once more.",
+        "",
+        f"| what | {' | '.join(names)} | load |",
+        f"|{'---|' * (len(names) + 2)}",
+        *(
+            f"| {line['what']} | {' | '.join(seconds(line, name) for name in names)} | {line['load_average']:.1f} |"
+            for line in timed
+        ),
+        "",
+        "| what | against | aim | ratio | noise | load |",
+        "|---|---|---|---|---|---|",
+        *(f"| {' | '.join(cells(line))} | {line['load_average']:.1f} |" for line in lazy),
+        "",
+        f"`benchmarks/migration_steps.py` shows how; on {machine['processors']} × {machine['processor']}.",
+    ]
+
+
+def seconds(line: dict[str, Any], name: str) -> str:
+    """Write the seconds of a step, or – where there was none."""
+    return f"{line['step_seconds'][name]:,.1f}" if name in line["step_seconds"] else "–"
 
 
 def other_packages(result: dict[str, Any]) -> list[str]:

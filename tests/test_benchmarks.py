@@ -53,6 +53,17 @@ def test_the_benchmark_of_a_gpu_measures_or_says_why_not(tmp_path: Path) -> None
 
 
 @pytest.mark.soak
+def test_the_steps_of_a_migration_are_timed(tmp_path: Path) -> None:
+    command = [sys.executable, str(FOLDER / "migration_steps.py"), "--smoke", "--out", str(tmp_path / "out.json")]
+    subprocess.run(command, check=True, capture_output=True, text=True)
+    results = json.loads((tmp_path / "out.json").read_text())
+    lines = results["lines"]
+    assert [set(line["step_seconds"]) >= {"plan", "run", "verify", "drop old"} for line in lines[::3]] == [True, True]
+    assert min(line["native_candidates"] for line in lines if "ratio" in line) > 0.9
+    assert "lancedb" in "\n".join(load("suite").steps(results))
+
+
+@pytest.mark.soak
 def test_the_run_at_scale_is_exact_and_survives_a_kill(tmp_path: Path) -> None:
     command = [sys.executable, str(FOLDER / "scale.py"), "--smoke", "--kinds", "kernel", "--folder", str(tmp_path)]
     subprocess.run([*command, "--out", str(tmp_path / "out.json")], check=True, capture_output=True, text=True)

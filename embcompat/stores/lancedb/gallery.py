@@ -73,10 +73,11 @@ class LanceGallery(GalleryStore):
 
     def state(self, job: Job) -> State:
         """Return how far the job is, read from the names of the columns."""
-        schema = self._table.latest().schema
-        metadata = schema.field(self._column).metadata or {}
-        text = metadata.get(SPACE_KEY)
-        space = None if text is None else SpaceVersion.from_json(text, where=f"{self.url}: field metadata")
+        return self._state(job, self._table.latest().schema)
+
+    def _state(self, job: Job, schema: pa.Schema) -> State:
+        text = (metadata := schema.field(self._column).metadata or {}).get(SPACE_KEY)
+        space = SpaceVersion.from_json(text, where=f"{self.url}: field metadata") if text is not None else None
         artifact = metadata[ARTIFACT_KEY].decode() if ARTIFACT_KEY in metadata else None
         if self._old(job) in schema.names:
             return State("cut_over", space, artifact)
@@ -148,11 +149,12 @@ class LanceGallery(GalleryStore):
 
     def read_target(self, job: Job, ids: Sequence[str]) -> TargetRows:
         """Read the target column of the given rows, where it says that it is of the new space."""
-        side = self._target_side(job)
+        table = self._table.latest()
+        side = self._target_side(job, table.schema)
         if side is None:
             return TargetRows([], np.empty((0, job.target.dim), np.float32), np.empty(0, bool))
         of_space = f"{quoted(side)} IS NOT NULL AND {quoted(f'{side}__space')} = {literal(job.target.id)}"
-        query = self._table.latest().search().where(f"({self._keys.among(ids)}) AND {of_space}")
+        query = table.search().where(f"({self._keys.among(ids)}) AND {of_space}")
         return read_side(query, self._keys, side, job.target.dim)
 
     def discard(self, job: Job, ids: Sequence[str]) -> None:
@@ -287,13 +289,12 @@ class LanceGallery(GalleryStore):
     def _old(self, job: Job) -> str:
         return f"{self._column}__old_{job.suffix}"
 
-    def _target_side(self, job: Job) -> str | None:
+    def _target_side(self, job: Job, schema: pa.Schema | None = None) -> str | None:
         """Return the column that holds the target side; None where there is none."""
-        phase = self.state(job).phase
+        phase = self._state(job, schema or self._table.latest().schema).phase
         return None if phase == "untouched" else self._target(job) if phase == "prepared" else self._column
 
     def _both_sides(self, job: Job) -> tuple[str, str]:
         """Return the columns of the old and the new vectors."""
-        if self.state(job).phase == "cut_over":
-            return self._old(job), self._column
-        return self._column, self._target(job)
+        cut_over = self.state(job).phase == "cut_over"
+        return (self._old(job), self._column) if cut_over else (self._column, self._target(job))

@@ -31,6 +31,7 @@ from embcompat.stores.postgres.rows.copy import Column, Kind
 from embcompat.stores.postgres.rows.draws import draw_keys, read_drawn
 from embcompat.stores.postgres.rows.scan import Scan
 from embcompat.stores.postgres.rows.staging import Written, write_native_rows
+from embcompat.stores.postgres.rows.targets import TargetReader
 from embcompat.stores.postgres.rows.versions import Versions
 from embcompat.stores.postgres.session import Session
 from embcompat.stores.postgres.trials import estimate_indexes
@@ -75,6 +76,7 @@ class PgGallery(GalleryStore):
         table = self._table()
         require_every_row(writer, table, where=self.url)
         self._codec = KeyCodec(table.key_kinds)
+        self._targets = TargetReader(self._codec, self._find_target)
         self.tolerance = 2e-3 if "halfvec" in (table.vector.kind, self._kind) else 1e-4
         self.batch_size = max(500, self.batch_bytes // (4 * max(1, table.vector.dim)))
 
@@ -151,12 +153,7 @@ class PgGallery(GalleryStore):
 
     def read_target(self, job: Job, ids: Sequence[str]) -> TargetRows:
         """Read the target side of the given rows, where it says that it is of the new space."""
-        session = self._session(job)
-        side = self._target_side(session)
-        if side is None or not ids:
-            return TargetRows([], np.empty((0, job.target.dim), np.float32), np.empty(0, bool))
-        keys, vectors, native = pg_reader.read_side(session, side, self._codec.columns(ids))
-        return TargetRows(self._codec.ids(keys), vectors, native)
+        return self._targets.read(job, ids)
 
     def read(self, job: Job, ids: Sequence[str]) -> Pairs:
         """Read both sides of the given rows."""
@@ -285,6 +282,9 @@ class PgGallery(GalleryStore):
         if not pg_spaces.belongs(self._writer, names):
             names = replace(names, earlier=False)
         return Session(self._writer, names, table, self._beside(names, table), self.url)
+
+    def _find_target(self, job: Job) -> tuple[Session, VectorTable | None]:
+        return (session := self._session(job)), self._target_side(session)
 
     def _target_side(self, session: Session) -> VectorTable | None:
         """Return where the target vectors are; None where nothing is made."""
