@@ -82,6 +82,43 @@ def read_versions() -> dict[str, Version]:
     return {each["name"]: Version(**each) for each in json.loads(text)["versions"]}
 
 
+@dataclass(frozen=True, eq=False)
+class Views:
+    """What each version sees of the same images, before it encodes them.
+
+    Attributes:
+        labels: The subject of each image.
+        quality: Factor on the noise of each image (n, 1).
+        latent: Latent points (n, 128) by version.
+    """
+
+    labels: list[str]
+    quality: NDArray[np.float32]
+    latent: dict[str, NDArray[np.float32]]
+
+
+def simulate_views(
+    names: Sequence[str], subjects: int, *, part: Part, seed: int, versions: dict[str, Version] | None = None
+) -> Views:
+    """Simulate two images of each subject as some versions see them; see `simulate` for the arguments."""
+    versions = read_versions() if versions is None else versions
+    rng = np.random.default_rng([seed, PARTS.index(part)])
+    labels = [f"{part}-{number}" for number in range(subjects) for _ in range(2)]
+    quality = np.exp(QUALITY_SPREAD * rng.standard_normal((2 * subjects, 1), dtype=np.float32))
+    look_of = rng.integers(LOOKS, size=subjects)
+    views: list[NDArray[np.float32]] = []
+    latent = {}
+    for version in versions.values():
+        fresh = [rng.standard_normal((rows, DIM), dtype=np.float32) for rows in (LOOKS, subjects, 2 * subjects)]
+        shares = version.kept_identity, version.kept_identity, version.kept_image
+        views = [_mix(old, new, share) for old, new, share in zip(views or fresh, fresh, shares, strict=True)]
+        if version.name in names:
+            look, identity, image = views
+            person = _mix(look[look_of], identity, version.likeness)
+            latent[version.name] = np.repeat(person, 2, axis=0) + version.image_noise * quality * image
+    return Views(labels, quality, latent)
+
+
 def simulate(
     names: Sequence[str], subjects: int, *, part: Part, seed: int, versions: dict[str, Version] | None = None
 ) -> dict[str, ec.Embeddings]:
@@ -98,23 +135,12 @@ def simulate(
         Embeddings of the same 2·subjects images, labelled by subject, by version.
     """
     versions = read_versions() if versions is None else versions
-    rng = np.random.default_rng([seed, PARTS.index(part)])
-    labels = [f"{part}-{number}" for number in range(subjects) for _ in range(2)]
-    ids = [f"{label}-{'ab'[row % 2]}" for row, label in enumerate(labels)]
-    quality = np.exp(QUALITY_SPREAD * rng.standard_normal((2 * subjects, 1), dtype=np.float32))
-    look_of = rng.integers(LOOKS, size=subjects)
-    views: list[NDArray[np.float32]] = []
-    faces = {}
-    for version in versions.values():
-        fresh = [rng.standard_normal((rows, DIM), dtype=np.float32) for rows in (LOOKS, subjects, 2 * subjects)]
-        shares = version.kept_identity, version.kept_identity, version.kept_image
-        views = [_mix(old, new, share) for old, new, share in zip(views or fresh, fresh, shares, strict=True)]
-        if version.name in names:
-            look, identity, image = views
-            person = _mix(look[look_of], identity, version.likeness)
-            latent = np.repeat(person, 2, axis=0) + version.image_noise * quality * image
-            faces[version.name] = ec.Embeddings(encode(version, latent), ids, version.space, labels)
-    return {name: faces[name] for name in names}
+    views = simulate_views(names, subjects, part=part, seed=seed, versions=versions)
+    ids = [f"{label}-{'ab'[row % 2]}" for row, label in enumerate(views.labels)]
+    return {
+        name: ec.Embeddings(encode(versions[name], views.latent[name]), ids, versions[name].space, views.labels)
+        for name in names
+    }
 
 
 def _mix(old: NDArray[np.float32], new: NDArray[np.float32], share: float) -> NDArray[np.float32]:

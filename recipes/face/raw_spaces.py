@@ -1,38 +1,54 @@
-"""Raw Euclidean spaces, as in the paper: a kernel aligner beside Table 1, and what replaces reweighting there.
+"""Raw Euclidean spaces, as in the paper: what takes the place of unit vectors there.
 
-In a space of unit vectors, embcompat weighs directions (`reweight`). A raw space compares lengths, so there the
-variance of the output is moved towards the target's, or away from it: as a whole, or per direction by the optimal
-transport between two Gaussians. Strength 0 is the fit, 1 has the target's variance, and below 0 the output shrinks
-where it is unreliable. The strength is chosen on held-out subjects: the least at which scenario 3 accepts no more
-impostors than scenario 1 at scenario 1's threshold. All on the simulated life-cycle (see life_cycle.py), so the
-paper's figures stand beside ours, and are not of the same data.
+Closed-form aligners beside Table 1 on the simulated life-cycle (see life_cycle.py; the paper's figures are of other
+faces), and with --data on the raw vectors of face models that exist, LFW. Scenario 3, converted against new, is
+measured three times: at scenario 1's threshold, as in the paper; at its own threshold for scenario 1's false reject
+rate; and at a threshold that keeps scenario 1's false accept rate on held-out subjects (*transferred*).
 
-    python recipes/face/raw_spaces.py --output recipes-out
+    python recipes/face/raw_spaces.py --data DATA --output recipes-out
+
+*Stretched*: the output varies as much as the target (`match_variance`). *Per direction*: the same for each direction,
+by the optimal transport between two Gaussians. *One length*: every converted vector has one distance from the mean.
+*Reweighted*: that, after unreliable directions were weighted down (`reweight`). The oracle knows the latent point and
+the noise of every simulated image, which no aligner does, and its scale is chosen on the test itself, so that it has
+1.1 times scenario 1's false accepts, or as many times as the paper's aligner.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from life_cycle import simulated_pairs
+from lfw import load_pairs
+from life_cycle import encode, read_versions, simulate_views, simulated_pairs
 from paper import TABLE_1, Cell
 from recipe import make_parser, write_result
 
 import embcompat as ec
-from embcompat.aligners import fit_kernel, match_variance
+from embcompat.aligners import KernelAligner, ReweightedAligner, fit_affine, fit_kernel, match_variance, reweight
 from embcompat.evaluation.verification import (
     VerificationPairs,
     count_impostors,
     far_at_frr,
+    frr_at_far,
     one_in,
     scenario_pairs,
     threshold_at_frr,
 )
 
 CELLS = (Cell("11", "46.4", "multi_branch", 1_680_000, 512), Cell("3", "11", "multi_branch", 60_000, 128))
-STRENGTHS = np.linspace(-0.6, 1.2, 37)
+DEVELOPMENT = (("mfn_b", "mfn_a"), ("dlib", "mfn_a"))
+"""The upgrades on which the length was chosen."""
+
+REPORTED = (("mfn_a", "mfn_b"), ("dlib", "mfn_b"))
+LENGTHS = (1.0, 1.5, 2.0, 3.0, 5.0)
+"""Lengths of converted vectors, in multiples of the length of native ones."""
+
+ALLOWED = 1.1
+"""False accept rate that the oracle may have, in multiples of scenario 1's, beside the paper's."""
 
 
 def transport(aligner: ec.Aligner, pairs: ec.PairedEmbeddings) -> tuple[np.ndarray, np.ndarray]:
@@ -56,85 +72,156 @@ def power(matrix: np.ndarray, exponent: float) -> np.ndarray:
     return np.asarray((vectors * np.maximum(values, floor) ** exponent) @ vectors.T)
 
 
-def matched(aligner: Any, matrix: np.ndarray, mean: np.ndarray, strength: float) -> ec.Aligner:
-    """Return the aligner whose output goes a part of the way to m + A(f − m)."""
-    partial = np.eye(len(matrix)) + strength * (matrix - np.eye(len(matrix)))
-    matched_aligner: ec.Aligner = aligner.with_output_map(partial, mean - partial @ mean)
-    return matched_aligner
+def moved_per_direction(aligner: KernelAligner, pairs: ec.PairedEmbeddings) -> KernelAligner:
+    """Return the aligner whose output has the mean of its own and the covariance of the target."""
+    matrix, mean = transport(aligner, pairs)
+    return aligner.with_output_map(matrix, mean - matrix @ mean)
 
 
-def choose_strength(aligner: ec.Aligner, matrix: np.ndarray, mean: np.ndarray, held_out: ec.PairedEmbeddings) -> float:
-    """Return the least strength at which scenario 3 accepts no more than scenario 1, both at scenario 1's threshold."""
-    new = held_out.target
-    native = scenario_pairs(held_out.source, new, new)["S1"]
-    threshold = threshold_at_frr(native.genuine.scores, 0.05, votes=native.genuine.votes)
-    aim = count_impostors(native, [threshold]).far[0]
-    for strength in STRENGTHS:
-        converted = ec.convert_embeddings(matched(aligner, matrix, mean, strength), held_out.source, new.space)
-        pairs = scenario_pairs(held_out.source, new, converted)["S3"]
-        if count_impostors(pairs, [threshold]).far[0] <= aim:
-            return float(strength)
-    return float(STRENGTHS[-1])
+def lengthened(aligner: ReweightedAligner, factor: float) -> ReweightedAligner:
+    """Return a reweighted aligner whose output has another length, in multiples of the native one."""
+    length = (aligner.length or 0.0) * factor / 2
+    return ReweightedAligner(aligner.base, aligner.weight, aligner.bias, length=length, origin=aligner.origin)
 
 
-def measure(aligner: ec.Aligner, test: ec.PairedEmbeddings, frr: float) -> dict[str, dict[str, float]]:
-    """Measure scenarios 1 to 4 at scenario 1's threshold, and at their own."""
-    converted = ec.convert_embeddings(aligner, test.source, test.target.space)
-    scenarios = scenario_pairs(test.source, test.target, converted)
-    native: VerificationPairs = scenarios["S1"]
-    threshold = threshold_at_frr(native.genuine.scores, frr, votes=native.genuine.votes)
-    return {
-        name: {
-            "frr": float(pairs.genuine.rejected(threshold)),
-            "far": float(count_impostors(pairs, [threshold]).far[0]),
-            "far_at_frr": far_at_frr(pairs, frr).far,
+def list_ways(split: ec.PairSplit, *, seed: int) -> Iterator[tuple[str, Any]]:
+    """Yield the aligners to measure, all fitted on the training pairs and corrected on the validation pairs."""
+    held_out = split.validation
+    ridge, kernel = fit_affine(split.train, held_out), fit_kernel(split.train, held_out, seed=seed)
+    reweighted = reweight(kernel, held_out)
+    yield "ridge", ridge
+    yield "kernel", kernel
+    yield "kernel, stretched", match_variance(kernel, held_out)
+    yield "kernel, per direction", moved_per_direction(kernel, held_out)
+    only_length = {"length": reweighted.length, "origin": reweighted.origin}
+    yield "kernel, one length", ReweightedAligner(kernel, np.eye(kernel.target_dim), -reweighted.origin, **only_length)
+    yield "ridge, reweighted", reweight(ridge, held_out)
+    yield "kernel, reweighted", reweighted
+
+
+class Test:
+    """Scenario 1 of some people, and what an aligner makes of scenarios 2 to 4.
+
+    Args:
+        split: The pairs; the validation part transfers thresholds.
+        frr: False reject rate of scenario 1.
+        all_images: Whether a subject has more than two images.
+    """
+
+    def __init__(self, split: ec.PairSplit, frr: float, *, all_images: bool) -> None:
+        self.split, self.frr, self.all_images = split, frr, all_images
+        native = self.scenarios(split.test, None)
+        self.native, self.old = native["S1"], native["old"]
+        self.threshold = threshold_at_frr(self.native.genuine.scores, frr, votes=self.native.genuine.votes)
+        self.far = self.false_accepts(self.native)
+        self.held_out_far = self.false_accepts(self.scenarios(split.validation, None)["S1"])
+
+    def scenarios(self, pairs: ec.PairedEmbeddings, aligner: ec.Aligner | None) -> dict[str, VerificationPairs]:
+        """Return the scenarios of some pairs; scenario 1 and old alone are meant where there is no aligner."""
+        new = pairs.target
+        converted = new if aligner is None else ec.convert_embeddings(aligner, pairs.source, new.space)
+        return scenario_pairs(pairs.source, new, converted, all_images=self.all_images)
+
+    def false_accepts(self, pairs: VerificationPairs, threshold: float | None = None) -> float:
+        """Return the false accept rate at a threshold; at scenario 1's when None."""
+        return float(count_impostors(pairs, [self.threshold if threshold is None else threshold]).far[0])
+
+    def measure(self, aligner: ec.Aligner) -> dict[str, dict[str, float]]:
+        """Measure scenarios 2 to 4 at the three thresholds."""
+        scenarios = self.scenarios(self.split.test, aligner)
+        held_out = self.scenarios(self.split.validation, aligner)["S3"]
+        transferred = frr_at_far(held_out, self.held_out_far).threshold
+        lines = {name: self.line(scenarios[name]) for name in ("S2", "S3", "S4")}
+        lines["S3"]["transferred_frr"] = float(scenarios["S3"].genuine.rejected(transferred))
+        lines["S3"]["transferred_far"] = self.false_accepts(scenarios["S3"], transferred)
+        return lines
+
+    def line(self, pairs: VerificationPairs) -> dict[str, float]:
+        """Return the rates of a scenario at scenario 1's threshold, and at its own."""
+        return {
+            "frr": float(pairs.genuine.rejected(self.threshold)),
+            "far": self.false_accepts(pairs),
+            "far_at_frr": far_at_frr(pairs, self.frr).far,
         }
-        for name, pairs in scenarios.items()
-        if name != "old"
-    }
+
+    def figures(self, *, seed: int) -> dict[str, Any]:
+        """Measure scenario 1, the old model among itself, every way, and other lengths of the last one."""
+        ways = dict(list_ways(self.split, seed=seed))
+        longer = {factor: lengthened(ways["kernel, reweighted"], factor) for factor in LENGTHS}
+        return {
+            "fitted_subjects": len(set(self.split.train.labels.tolist())),
+            "test_subjects": len(set(self.split.test.labels.tolist())),
+            "S1": self.line(self.native),
+            "old": {"far_at_frr": far_at_frr(self.old, self.frr).far},
+            "ways": {name: self.measure(aligner) for name, aligner in ways.items()},
+            "lengths": {
+                f"{factor:g}": far_at_frr(self.scenarios(self.split.test, aligner)["S3"], self.frr).far
+                for factor, aligner in longer.items()
+            },
+        }
 
 
-def run(cell: Cell, subjects: int, tested: int, *, seed: int) -> dict[str, Any]:
-    """Fit on simulated subjects and measure on others."""
+def run_simulated(cell: Cell, subjects: int, tested: int, *, seed: int) -> dict[str, Any]:
+    """Fit on simulated subjects and measure on others, beside the oracle and the paper."""
     pairs = simulated_pairs(cell.source, cell.target, subjects, part="train", seed=seed)
     split = ec.split_pairs(pairs, validation=0.3, test=0, seed=seed)
-    test = simulated_pairs(cell.source, cell.target, tested, part="test", seed=seed)
-    kernel = fit_kernel(split.train, split.validation, seed=seed)
-    matrix, mean = transport(kernel, split.validation)
-    scale = np.eye(len(matrix)) * np.sqrt(np.trace(matrix @ matrix) / len(matrix))
-    strengths = {
-        name: choose_strength(kernel, way, mean, split.validation)
-        for name, way in (("as a whole", scale), ("per direction", matrix))
-    }
-    ways = {
-        "kernel": kernel,
-        "stretched to the target's variance": match_variance(kernel, split.validation),
-        "moved to it per direction": matched(kernel, matrix, mean, 1.0),
-        "calibrated as a whole": matched(kernel, scale, mean, strengths["as a whole"]),
-        "calibrated per direction": matched(kernel, matrix, mean, strengths["per direction"]),
-    }
+    people = simulated_pairs(cell.source, cell.target, tested, part="test", seed=seed)
     rows = TABLE_1[cell]
+    test = Test(replace(split, test=people), rows[0].frr, all_images=False)
     return {
-        "fitted_subjects": subjects,
-        "test_subjects": tested,
-        "strengths": strengths,
-        "ways": {name: measure(way, test, rows[0].frr) for name, way in ways.items()},
+        **test.figures(seed=seed),
+        "oracle": [
+            ask_oracle(test, cell, tested, times, seed=seed) for times in (ALLOWED, rows[0].one_in / rows[2].one_in)
+        ],
         "paper": {f"S{number}": {"frr": row.frr, "far": 1 / row.one_in} for number, row in enumerate(rows, start=1)},
     }
 
 
+def ask_oracle(test: Test, cell: Cell, tested: int, times: float, *, seed: int) -> dict[str, float]:
+    """Return scenario 3 at scenario 1's threshold, at the scale with so many times scenario 1's false accepts.
+
+    The oracle encodes the expected person, given the latent point u and the noise σ of the image: √k u / (1 + σ²).
+    """
+    versions = read_versions()
+    views = simulate_views([cell.source], tested, part="test", seed=seed)
+    order = list(versions)
+    passed = order[order.index(cell.source) + 1 : order.index(cell.target) + 1]
+    kept = float(np.prod([versions[name].kept_identity for name in passed]))
+    noise = versions[cell.source].image_noise * views.quality
+    expected = encode(versions[cell.target], np.float32(np.sqrt(kept)) * views.latent[cell.source] / (1 + noise**2))
+    new, mean = test.split.test.target, expected.mean(axis=0)
+    low, high = 0.5, 2.0
+    for _ in range(8):
+        scale = (low + high) / 2
+        vectors = (mean + np.float32(scale) * (expected - mean)).astype(np.float32)
+        converted = ec.Embeddings(vectors, new.ids, new.space, new.labels)
+        line = test.line(scenario_pairs(test.split.test.source, new, converted)["S3"])
+        low, high = (scale, high) if line["far"] > times * test.far else (low, scale)
+    return {"times": times, "scale": scale, **line}
+
+
+def run_lfw(source: str, target: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Fit on some people of LFW and measure on others, all their images; the split is that of table1.py."""
+    pairs = load_pairs(options.data, source, target, normalized=False)
+    return Test(ec.split_pairs(pairs, test=0.3, seed=options.seed), 0.05, all_images=True).figures(seed=options.seed)
+
+
 def show(name: str, result: dict[str, Any]) -> None:
-    print(f"\n{name}, simulated: FRR and FAR at scenario 1's threshold | FAR at its FRR")
+    far = result["S1"]["far"]
+    print(f"\n{name}: scenario 1 {result['S1']['frr']:.2%}, {one_in(far)}; old {one_in(result['old']['far_at_frr'])}")
+    print(f"  {'scenario 3':34s}{'at its threshold':>18}{'transferred':>18}{'at its FRR':>12}")
     for way, scenarios in result["ways"].items():
-        for scenario, row in scenarios.items():
-            if scenario != "S1" or way == "kernel":
-                times = row["far"] / scenarios["S1"]["far"] if scenarios["S1"]["far"] else float("nan")
-                at_frr = one_in(row["far_at_frr"])
-                print(f"  {way:42s} {scenario} {row['frr']:6.2%} {one_in(row['far']):>12s} (× {times:.2f}) | {at_frr}")
-    print("  the paper, multi-branch, its own faces")
-    for scenario, row in result["paper"].items():
-        times = row["far"] / result["paper"]["S1"]["far"]
-        print(f"  {'':42s} {scenario} {row['frr']:6.2%} {one_in(row['far']):>12s} (× {times:.2f})")
+        row = scenarios["S3"]
+        rates = [(row["frr"], row["far"]), (row["transferred_frr"], row["transferred_far"])]
+        cells = "".join(f"{frr:9.2%} × {rate / far:6.2f}" for frr, rate in rates)
+        print(f"  {way:34s}{cells} × {row['far_at_frr'] / far:9.3f}")
+    lengths = ", ".join(f"{factor}: × {rate / far:.3f}" for factor, rate in result["lengths"].items())
+    print(f"  the last one at its FRR, by length: {lengths}")
+    if "paper" in result:
+        row, base = result["paper"]["S3"], result["paper"]["S1"]["far"]
+        for oracle in result["oracle"]:
+            print(f"  {'oracle':34s}{oracle['frr']:9.2%} × {oracle['far'] / far:6.2f}")
+        print(f"  {'the paper, its own faces':34s}{row['frr']:9.2%} × {row['far'] / base:6.2f}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -143,12 +230,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--tested", type=int, default=5_000, help="simulated subjects to test on")
     options = parser.parse_args(arguments)
     subjects, tested = (600, 300) if options.smoke else (options.subjects, options.tested)
-    results = {}
+    results: dict[str, Any] = {"cells": {}, "lfw": {}}
     for cell in CELLS[:1] if options.smoke else CELLS:
         name = f"{cell.source} → {cell.target}"
-        results[name] = run(cell, subjects, tested, seed=options.seed)
-        show(name, results[name])
-    write_result(options, "raw_spaces", {"cells": results})
+        results["cells"][name] = run_simulated(cell, subjects, tested, seed=options.seed)
+        show(name, results["cells"][name])
+        write_result(options, "raw_spaces", results)
+    for source, target in (*DEVELOPMENT, *REPORTED) if options.data else ():
+        name = f"{source} → {target}"
+        results["lfw"][name] = run_lfw(source, target, options)
+        show(name, results["lfw"][name])
+        write_result(options, "raw_spaces", results)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Write the tables of docs/concepts/faces.md from the figures of ``beat_the_paper.py``, ``tried.py``, ``served.py``.
+"""Write the tables of docs/concepts/faces.md from what four recipes beside this script recorded.
 
 python recipes/face/study_tables.py
 """
@@ -75,6 +75,43 @@ def served(result: dict[str, Any]) -> list[str]:
     return lines
 
 
+def simulated(result: dict[str, Any]) -> list[str]:
+    """Write scenario 3 of the simulated life-cycle, beside the paper's."""
+    lines = []
+    for name, cell in result["cells"].items():
+        far, frr = cell["S1"]["far"], cell["S1"]["frr"]
+        lines += [f"**{name}, simulated**: scenario 1 has an FRR of {frr:.2%} and a FAR of {one_in(far)}", ""]
+        heads = ("scenario 3", "FRR, FAR at S1's threshold", "FRR, FAR at the transferred threshold", "FAR at S1's FRR")
+        lines += [f"| {' | '.join(heads)} |", "|---|---|---|---|"]
+        for way, scenarios in cell["ways"].items():
+            row = scenarios["S3"]
+            rates = [(row["frr"], row["far"]), (row["transferred_frr"], row["transferred_far"])]
+            cells = [f"{frr:.1%}, × {rate / far:.2f}" for frr, rate in rates]
+            lines.append(f"| {way} | {' | '.join(cells)} | × {row['far_at_frr'] / far:.2f} |")
+        paper = cell["paper"]
+        lines.append(f"| old among themselves | – | – | × {cell['old']['far_at_frr'] / far:.2f} |")
+        for oracle in cell["oracle"]:
+            lines.append(f"| the oracle | {oracle['frr']:.1%}, × {oracle['far'] / far:.2f} | – | – |")
+        times = paper["S3"]["far"] / paper["S1"]["far"]
+        lines += [f"| the paper's Multi-branch, its own faces | {paper['S3']['frr']:.1%}, × {times:.2f} | – | – |", ""]
+    return lines[:-1]
+
+
+def raw(result: dict[str, Any]) -> list[str]:
+    """Write scenario 3 on raw vectors of LFW, each at its own threshold."""
+    upgrades = result["lfw"]
+    lines = [f"| FAR at FRR 5 % | {' | '.join(upgrades)} |", "|---|" + "---|" * len(upgrades)]
+    for name, key in (("new among themselves (S1)", "S1"), ("old among themselves", "old")):
+        lines.append(f"| {name} | {' | '.join(one_in(each[key]['far_at_frr']) for each in upgrades.values())} |")
+    for way in next(iter(upgrades.values()))["ways"]:
+        cells = [one_in(each["ways"][way]["S3"]["far_at_frr"]) for each in upgrades.values()]
+        lines.append(f"| {way} | {' | '.join(cells)} |")
+    for length in next(iter(upgrades.values()))["lengths"]:
+        cells = [one_in(each["lengths"][length]) for each in upgrades.values()]
+        lines.append(f"| the last one, length {length} | {' | '.join(cells)} |")
+    return lines
+
+
 def one_in(rate: float) -> str:
     return f"1/{1 / rate:,.0f}" if rate else "none"
 
@@ -88,8 +125,11 @@ def fill(text: str, name: str, lines: list[str]) -> str:
 def make_page() -> str:
     """Return the page with its tables."""
     text = PAGE.read_text()
-    for name, make in (("beat_the_paper", beaten), ("tried", tried), ("served", served)):
-        text = fill(text, name, make(json.loads((EXPECTED / f"{name}.json").read_text())))
+    tables = {"beat_the_paper": (beaten,), "tried": (tried,), "served": (served,), "raw_spaces": (simulated, raw)}
+    for name, makers in tables.items():
+        figures = json.loads((EXPECTED / f"{name}.json").read_text())
+        for make in makers:
+            text = fill(text, make.__name__ if len(makers) > 1 else name, make(figures))
     return text
 
 

@@ -121,10 +121,17 @@ def test_what_a_service_adds_is_measured(load: Any, tmp_path: Path) -> None:
     assert all(0 <= share <= 1 for shares in upgrade["canary"].values() for share in shares)
 
 
-def test_raw_spaces_are_calibrated_on_held_out_people(load: Any, tmp_path: Path) -> None:
+def test_raw_spaces_are_measured_at_three_thresholds(load: Any, tmp_path: Path) -> None:
     (cell,) = smoke(load("raw_spaces"), tmp_path)["cells"].values()
-    assert cell["ways"]["kernel"]["S1"] == cell["ways"]["calibrated as a whole"]["S1"]
     assert cell["paper"]["S1"]["far"] == pytest.approx(1 / 30_775)
+    assert cell["S1"]["far"] == cell["S1"]["far_at_frr"]
+    assert cell["ways"]["kernel, reweighted"]["S3"]["far_at_frr"] == cell["lengths"]["2"]
+    assert cell["ways"]["kernel, reweighted"]["S3"]["frr"] > 0.9, "its distances are longer than scenario 1's threshold"
+    for scenarios in cell["ways"].values():
+        assert 0 <= scenarios["S3"]["transferred_far"] < scenarios["S3"]["transferred_frr"] <= 1
+    strict, paper = cell["oracle"]
+    assert strict["frr"] < cell["ways"]["kernel"]["S3"]["frr"]
+    assert (strict["times"], paper["times"]) == pytest.approx((1.1, 30_775 / 21_765))
 
 
 def test_transport_moves_one_gaussian_to_another(load: Any) -> None:
@@ -133,10 +140,9 @@ def test_transport_moves_one_gaussian_to_another(load: Any) -> None:
     aligner = fit_kernel(pairs, pairs, landmarks=20)
     matrix, mean = raw.transport(aligner, pairs)
     assert np.allclose(matrix, matrix.T)
-    full = raw.matched(aligner, matrix, mean, 1.0).transform(pairs.source.vectors)
-    assert np.allclose(np.cov(full.T), np.cov(pairs.target.vectors.T), rtol=1e-3, atol=1e-3)
-    unmoved = raw.matched(aligner, matrix, mean, 0.0).transform(pairs.source.vectors)
-    assert np.allclose(unmoved, aligner.transform(pairs.source.vectors), atol=1e-5)
+    output = raw.moved_per_direction(aligner, pairs).transform(pairs.source.vectors)
+    assert np.allclose(np.cov(output.T), np.cov(pairs.target.vectors.T), rtol=1e-3, atol=1e-3)
+    assert np.allclose(output.mean(axis=0), mean, atol=1e-4)
 
 
 def test_inference_speed_is_exact(load: Any, tmp_path: Path) -> None:
