@@ -217,7 +217,17 @@ class MilvusCollections(Collections):
             create_like(self._client, self.description(source), target, vector=self._vector, dim=dim, metric=metric)
 
     def drop(self, name: str) -> None:
-        """Delete a collection, and its collection of ids; Milvus refuses that while an alias points to it."""
+        """Delete a collection, and its collection of ids.
+
+        Raises:
+            StoreError: If an alias points to it.
+        """
+        aliases = self._client.list_aliases(name)["aliases"] if self._client.has_collection(name) else []
+        if aliases:  # Milvus Lite would delete them, too
+            raise StoreError(
+                f"{self._where}: the old collection {name!r} is still served by the alias {', '.join(aliases)}. Move or "
+                "delete that alias first. Nothing was deleted."
+            )
         self._client.drop_collection(name)
         self._loaded.discard(name)
         self.forget(name)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from pymilvus import DataType, MilvusClient
 
-from embcompat.errors import InputError
+from embcompat.errors import InputError, StoreError
 from embcompat.migration import RunOptions, abort, cut_over, drop_old, job_of, roll_back, run_migration, sweep
 from embcompat.runtime import OnnxAligner
 from embcompat.stores import open_store, sample_rows
@@ -167,6 +167,22 @@ def test_keys_with_any_characters(client: MilvusClient, aligner: OnnxAligner, tm
         cut_over(aligner, store)
         store.discard(job_of(aligner.artifact), keys[:-2])
     assert sorted(row["id"] for row in client.query("live", filter="", limit=99)) == sorted(keys[-2:])
+
+
+def test_an_old_collection_that_another_alias_serves_is_not_dropped(
+    client: MilvusClient, aligner: OnnxAligner, tmp_path: Path
+) -> None:
+    fill(client, dynamic=True)
+    client.create_alias("docs", "second")
+    with closing(open_store(f"milvus://{tmp_path}/docs.db#live.v")) as store:
+        run_migration(aligner, store, options=OPTIONS)
+        cut_over(aligner, store, options=OPTIONS)
+        with pytest.raises(StoreError, match="still served by the alias second"):
+            drop_old(aligner, store)
+        assert client.list_aliases("docs")["aliases"] == ["second"]
+        client.drop_alias("second")
+        drop_old(aligner, store)
+    assert not client.has_collection("docs")
 
 
 def test_an_abort_leaves_the_collection_alone(client: MilvusClient, aligner: OnnxAligner, tmp_path: Path) -> None:
