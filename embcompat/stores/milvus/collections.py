@@ -225,7 +225,7 @@ class MilvusCollections(Collections):
         aliases = self._client.list_aliases(name)["aliases"] if self._client.has_collection(name) else []
         if aliases:  # Milvus Lite would delete them, too
             raise StoreError(
-                f"{self._where}: the old collection {name!r} is still served by the alias {', '.join(aliases)}. Move or "
+                f"{self._where}: collection {name!r} is still served by the alias {', '.join(aliases)}. Move or "
                 "delete that alias first. Nothing was deleted."
             )
         self._client.drop_collection(name)
