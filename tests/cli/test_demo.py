@@ -25,7 +25,7 @@ TEXTS = 100
 
 def read_short(limit: int) -> list[Docstring]:
     """Read two small packages alone, and the beginnings of their docstrings: the models are real."""
-    return [replace(text, body=text.body[:100]) for text in read_docstrings(limit, packages=["unittest", "numpy.ma"])]
+    return [replace(text, body=text.body[:200]) for text in read_docstrings(limit, packages=["unittest", "numpy.ma"])]
 
 
 @pytest.fixture(scope="module")
