@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import statistics
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -87,6 +88,8 @@ def main() -> None:
     texts = corpus(400 if options.smoke else options.texts, rng)
     encoder = build_static_encoder(vectors_of, texts)
     words = encoder.without_bigrams()
+    accented = [text.replace("e", "é") for text in texts]
+    accents = build_static_encoder(vectors_of, accented)
     np.testing.assert_allclose(loop(words, texts[:100]), words.encode(texts[:100]), atol=1e-5)
     vectors = rng.standard_normal((len(texts), DIM)).astype(np.float32)
     with tempfile.TemporaryDirectory() as folder:
@@ -96,6 +99,7 @@ def main() -> None:
                 "loop": lambda: loop(words, texts),
                 "words": lambda: words.encode(texts),
                 "words and pairs": lambda: encoder.encode(texts),
+                "with accents": lambda: accents.encode(accented),
                 "plain": lambda: aligner.transform_plain(vectors),
                 "with texts": lambda: aligner.transform(vectors, texts),
             },
@@ -110,6 +114,14 @@ def main() -> None:
             median_ratio(seconds, "loop", "words and pairs"),
             1.0,
             seconds,
+            texts_per_second=len(texts) / statistics.median(seconds["words and pairs"]),
+        ),
+        line_at_most(
+            "texts with words and pairs of words, with accents",
+            "the same in ASCII",
+            median_ratio(seconds, "with accents", "words and pairs"),
+            2.0,
+            seconds,
         ),
         line_at_most(
             "converting vectors with their texts",
@@ -117,6 +129,7 @@ def main() -> None:
             median_ratio(seconds, "with texts", "plain"),
             3.0,
             seconds,
+            texts_per_second=len(texts) / statistics.median(seconds["with texts"]),
         ),
     ]
     write_results({"machine": describe("onnxruntime"), "smoke": options.smoke, "lines": lines}, options.out)
