@@ -187,7 +187,7 @@ def print_version(requested: bool) -> None:
 
 def fail(error: Exception) -> None:
     """Show an error as one short panel."""
-    kind = type(error).__name__.removesuffix("Error")
+    kind = "File" if type(error) is OSError else type(error).__name__.removesuffix("Error")
     if not isinstance(error, (EmbcompatError, OSError)):  # OSError: a full disk, a folder that may not be written
         kind = f"Unexpected{kind}"
     title = "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in kind).strip()

@@ -64,3 +64,5 @@ def test_an_error_of_the_library_names_options_here(
     assert "split=…" in output
     fail_json(InputError("Got nothing. Say which one it is (space=…)."))
     assert "(--space, or --old-space and --new-space)" in capsys.readouterr().out
+    fail(OSError(30, "Read-only file system", "docs.faiss"))
+    assert "─ file ─" in capsys.readouterr().err

@@ -15,7 +15,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from embcompat.errors import InputError
+from embcompat.errors import InputError, StoreError
 from embcompat.spaces import Similarity, SpaceVersion
 from embcompat.stores.faiss.index import (
     METRICS,
@@ -122,9 +122,16 @@ class FaissLayout:
     def write(
         self, path: Path, like: Contents, places: NDArray[np.intp], vectors: NDArray[np.float32], job: Job
     ) -> None:
-        """Build an index of the same kind and metric."""
-        metric = self._metric(like.whole, job)
-        faiss.write_index(build_like(like.whole, like.keys[places], vectors, metric), str(path))
+        """Build an index of the same kind and metric.
+
+        Raises:
+            StoreError: If it cannot be written, for instance because the disk is full.
+        """
+        index = build_like(like.whole, like.keys[places], vectors, self._metric(like.whole, job))
+        try:
+            faiss.write_index(index, str(path))
+        except RuntimeError as error:
+            raise StoreError(f"{self._url}: the new index cannot be written. {str(error).splitlines()[-1]}") from error
 
     def _metric(self, index: Any, job: Job) -> Similarity:
         return kept_metric(job, metric_of(index) or job.target.similarity)

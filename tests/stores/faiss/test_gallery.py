@@ -8,8 +8,9 @@ import faiss
 import numpy as np
 import pytest
 
-from embcompat.errors import MigrationError
-from embcompat.migration import RunOptions, cut_over, run_migration
+from embcompat.errors import MigrationError, StoreError
+from embcompat.migration import RunOptions, cut_over, job_of, run_migration
+from embcompat.stores.faiss.gallery import FaissLayout
 from embcompat.testing.stores.check import Gallery, StoreBench, StoreCheck, StoreHarness, store_bench
 from embcompat.testing.stores.checks import STORE_CHECKS
 from embcompat.testing.stores.faults import check_random_kills
@@ -110,3 +111,12 @@ def test_a_metric_that_was_chosen_stays_where_later_commands_do_not_name_it(benc
             run_migration(bench.shrink, store, options=RunOptions(metric="dot"))
         cut_over(bench.shrink, store)
     assert bench.harness.metric(url) == str(faiss.METRIC_L2)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
+def test_a_full_disk_is_an_error_in_words(bench: StoreBench) -> None:
+    path = bench.harness.path(bench.harness.create(bench.gallery(50)))  # type: ignore[attr-defined]
+    layout = FaissLayout("the gallery")
+    vectors = np.zeros((50, bench.shrink.artifact.target.dim), np.float32)
+    with pytest.raises(StoreError, match="the gallery: the new index cannot be written.*No space left on device"):
+        layout.write(Path("/dev/full"), layout.read(path), np.arange(50), vectors, job_of(bench.shrink.artifact))
