@@ -46,8 +46,9 @@ class LanceKeys:
             if any(keys.column(name).null_count for name in self.names):
                 raise StoreError(f"{where}: a key must not be NULL. Rows without a key cannot be found again.")
             hashes.append(np.fromiter(map(hash, self.ids(keys)), np.int64, len(keys)))
-        values, counts = np.unique(np.concatenate(hashes), return_counts=True)
-        repeated = set(values[counts > 1].tolist())
+        ordered = np.concatenate(hashes)
+        ordered.sort()  # in place: np.unique would take twice the memory
+        repeated = set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
         candidates: set[str] = set()
         for keys in table.search().select(list(self.names)).to_batches(_KEYS_ROWS) if repeated else ():
             for identifier in self.ids(keys):
