@@ -19,7 +19,7 @@ import tempfile
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import timedelta
@@ -32,7 +32,7 @@ from machine import describe, line_at_most, write_results
 from store_galleries import CHUNK_ROWS, DIM, LanceBare, PostgresBare, chunks, make_artifact
 
 from embcompat.artifact import Artifact
-from embcompat.backfill import LazyBackfill
+from embcompat.backfill import Embed, LazyBackfill
 from embcompat.embeddings import Embeddings, normalize_rows
 from embcompat.migration import cut_over, drop_old, job_of, plan_migration, run_migration, verify_migration
 from embcompat.runtime import OnnxAligner
@@ -44,6 +44,9 @@ ROUNDS = 3
 
 WARM_PASSES = 5
 """Most times that all queries run beforehand: rows that were written back are found more surely than before."""
+
+WARM_BATCH = 4_096
+"""Rows that are written back together beforehand: LanceDB looks through all ids at each commit."""
 
 Search = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 
@@ -127,14 +130,14 @@ def queries_of(artifact: Artifact, count: int) -> np.ndarray:
     return np.asarray(normalize_rows(OnnxAligner(artifact).transform(rows) + 0.02 * noise), dtype=np.float32)
 
 
-def look_up(artifact: Artifact, rows: int) -> Callable[[list[str]], Embeddings]:
+def look_up(artifact: Artifact, rows: int) -> Embed:
     """Return a model that finds its vectors in memory: the converted ones, so that candidates stay the same."""
     aligner = OnnxAligner(artifact)
     old = np.concatenate([vectors for _, vectors in chunks(rows)])
 
-    def embed(ids: list[str]) -> Embeddings:
+    def embed(ids: Sequence[str]) -> Embeddings:
         numbers = [int(identifier.removeprefix("item-")) for identifier in ids]
-        return Embeddings(aligner.transform(old[numbers]), ids, artifact.target)
+        return Embeddings(aligner.transform(old[numbers]), list(ids), artifact.target)
 
     return embed
 
@@ -156,7 +159,8 @@ def lazy_lines(
 ) -> list[dict[str, Any]]:
     queries, depth = queries_of(artifact, options.queries), options.depth
     seconds: dict[str, list[list[float]]] = {"lazy": [], "bare": []}
-    with LazyBackfill(gallery.search, look_up(artifact, rows), store, job_of(artifact), depth=depth) as lazy:
+    embed, sizes = look_up(artifact, rows), {"depth": depth, "batch_size": WARM_BATCH}
+    with LazyBackfill(gallery.search, embed, store, job_of(artifact), **sizes) as lazy:
         embedded = -1
         for _ in range(WARM_PASSES):
             if lazy.counters.rows_embedded == embedded:
