@@ -6,7 +6,6 @@ address. Keys are taken literally: nothing in them is percent-encoded.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -19,10 +18,8 @@ from urllib.parse import urlencode, urlsplit
 
 from embcompat.errors import FileFormatError, InputError, StoreError
 from embcompat.files.objects.failures import ENDPOINTS, first_line, object_error
+from embcompat.files.objects.uploads import send_whole, slices_of
 from embcompat.redaction import NO_CREDENTIALS, remember_secret, split_secrets
-
-UPLOAD_BYTES: Final = 64 << 20
-"""Bytes that are handed over before an upload waits for the store, so that memory stays bounded [ours]."""
 
 _RETRY_SECONDS: Final = 30
 """How long Google's client tries a request again [ours]; its own limit is fifteen minutes."""
@@ -196,7 +193,7 @@ class ObjectPath:
         expected = file.stat().st_size
         with self.failures("write"):
             system, path = self._opened()
-            _send_whole(system, path, slices_of(file), headers, size=expected)
+            send_whole(system, path, slices_of(file), headers, size=expected)
             size = system.get_file_info(path).size
         if size != expected:
             raise StoreError(f"{self} must have {expected} bytes. Got {size}. Another process wrote it, too.")
@@ -205,7 +202,7 @@ class ObjectPath:
         """Write the object; it is seen only when it is complete."""
         with self.failures("write"):
             system, path = self._opened()
-            _send_whole(system, path, iter([data]), None, size=len(data))
+            send_whole(system, path, iter([data]), None, size=len(data))
 
     def unlink(self) -> None:
         """Delete the object; none being there is as good."""
@@ -242,41 +239,6 @@ class ObjectPath:
 
 Location = Path | ObjectPath
 """A file or folder, on this machine or in an object store."""
-
-
-def slices_of(file: Path) -> Iterator[memoryview]:
-    """Yield the bytes of a file, `UPLOAD_BYTES` at a time, without reading it into memory."""
-    import pyarrow as pa
-
-    if not file.stat().st_size:
-        return
-    with pa.memory_map(str(file)) as mapped:
-        while len(piece := mapped.read_buffer(UPLOAD_BYTES)):
-            yield memoryview(piece)
-
-
-def _send_whole(system: Any, path: str, blocks: Iterator[Any], headers: Mapping[str, str] | None, *, size: int) -> None:
-    """Send an object in a thread, which no interrupt reaches: left by an exception, pyarrow completes the upload."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(1, "upload") as pool:
-        pool.submit(_send, system, path, blocks, headers, size).result()
-
-
-def _send(system: Any, path: str, blocks: Iterator[Any], headers: Mapping[str, str] | None, size: int) -> None:
-    stream = system.open_output_stream(path, metadata=dict(headers) if headers else None)
-    try:
-        sent = 0
-        for block in blocks:
-            stream.write(block)
-            stream.flush()
-            sent += len(block)
-        if sent != size:
-            raise OSError(f"the file had {size} bytes, and {sent} of them could be read")
-    except BaseException:
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(stream))  # never freed: pyarrow completes what is closed or freed
-        raise
-    stream.close()
 
 
 def _endpoint(scheme: str) -> str:

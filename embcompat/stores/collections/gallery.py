@@ -62,8 +62,7 @@ class CollectionsGallery(GalleryStore):
     @final
     def state(self, job: Job) -> State:
         """Return how far the job is, read from what is noted about the collection in service."""
-        memo = self._collections.memo(self._name)
-        converted = memo.get("vectors", {}).get(self._vector, {})
+        converted = self._collections.memo(self._name).get("vectors", {}).get(self._vector, {})
         space = SpaceVersion.from_json(converted["space"], where=self.url) if "space" in converted else None
         artifact = converted.get("artifact")
         if artifact == job.artifact_id:

@@ -68,11 +68,11 @@ def test_either_side_may_be_on_this_machine(
 
 FAILING = """
 import os, signal, sys
-from embcompat.files.objects import paths
+from embcompat.files.objects import paths, uploads
 from embcompat.migration import convert_file
 whole = paths.slices_of
 def slices(file):
-    paths.UPLOAD_BYTES = 20_000
+    uploads.UPLOAD_BYTES = 20_000
     yield next(whole(file))
     if sys.argv[4] == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
