@@ -1,4 +1,4 @@
-"""The command line: one module a command group. Heavy modules are imported inside the commands."""
+"""The command line: one module for each command group. Heavy modules are imported inside the commands."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ app = typer.Typer(
 EXIT_FAILED, EXIT_INPUT, EXIT_GATE = 1, 2, 3
 
 _UsageError: type[typer.BadParameter] = typer.BadParameter.__mro__[1]
-"""What typer refuses; it does not export this class."""
+"""The error of typer for wrong usage; typer does not export the class."""
 
 
 @app.callback()
@@ -94,7 +94,7 @@ def main() -> None:
 
 
 def _app_of(words: list[str]) -> typer.Typer:
-    """Return the command line with only the command that comes first: typer builds the options of all it is given."""
+    """Return the command line with only the first word's command: typer builds the options of all that it has."""
     name = next(iter(words), None)
     part = copy(app)
     part.registered_commands = [
@@ -107,7 +107,7 @@ def _app_of(words: list[str]) -> typer.Typer:
 
 
 def _run_for_machines(words: list[str]) -> int:
-    """Run a command with ``--json``: what typer refuses is JSON, too. Return the exit code."""
+    """Run a command with ``--json``: typer's errors are JSON, too. Return the exit code."""
     try:
         return int(_app_of(words)(args=words, prog_name="embcompat", standalone_mode=False) or 0)
     except _UsageError as error:
@@ -117,7 +117,7 @@ def _run_for_machines(words: list[str]) -> int:
 
 
 def _leave_output() -> None:
-    """Send what is left of the output nowhere, where it cannot be written: the interpreter would try again at exit."""
+    """Discard output that cannot be written: the interpreter would try again at exit."""
     try:
         sys.stdout.flush()
     except OSError:

@@ -1,4 +1,4 @@
-"""What the commands print with: results go to standard output, progress and errors to standard error."""
+"""Printing: results go to standard output, progress and errors to standard error."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _printed: list[bool] = []
 """Whether this process printed a result as JSON."""
 
 _command: list[str] = []
-"""The words of the command line, where a command line runs."""
+"""The words of the command line, if one runs."""
 
 _shows_next: ContextVar[bool] = ContextVar("shows_next", default=True)
-"""Whether commands print what comes next; not where one command runs others."""
+"""Whether commands print the next command; False where one command runs others."""
 
 _FLAGS: Final = {
     "delimiter": "--delimiter",
@@ -43,7 +43,7 @@ _FLAGS: Final = {
     "vector_column": "--vector-column",
     "where": "--where",
 }
-"""What errors of the library call an argument (``ids=…``), and which option stands for it here."""
+"""Arguments as the library's errors name them (``ids=…``), and the option for each."""
 
 _ARGUMENT = re.compile(rf"\b({'|'.join(_FLAGS)})=…")
 
@@ -65,7 +65,7 @@ class _PlainConsole(Console):
     """A console to which no text is markup, and which shows control characters instead of sending them."""
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Make plain text; what is printed in colour is a `Text` with a style."""
+        """Make plain text; coloured output is a `Text` with a style."""
         return super().render_str(show_controls(text), **{**options, "markup": False, "emoji": False})
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
@@ -90,7 +90,7 @@ def remember_command(words: list[str]) -> None:
 
 
 def describe_run() -> dict[str, str]:
-    """Say when a result is measured, by which version, and by what command, where a command line runs."""
+    """Describe when a result is measured, by which version and, on the command line, by which command."""
     from importlib.metadata import version
 
     command = {"command": redact(shlex.join(["embcompat", *_command]))} if _command else {}
@@ -103,7 +103,7 @@ def show_next(*words: str | Path, instead: Sequence[str | Path] = ()) -> None:
 
     Args:
         words: The command, without ``embcompat``.
-        instead: Another command that may come instead.
+        instead: An alternative to it.
     """
     if _shows_next.get():
         commands = (redact(shlex.join(["embcompat", *map(str, each)])) for each in (words, instead) if each)
@@ -112,7 +112,7 @@ def show_next(*words: str | Path, instead: Sequence[str | Path] = ()) -> None:
 
 @contextmanager
 def without_next() -> Iterator[None]:
-    """Run commands inside another one, which alone prints what comes next."""
+    """Run commands inside another one, which alone prints the next command."""
     token = _shows_next.set(False)
     try:
         yield
@@ -138,7 +138,7 @@ def print_json(result: Mapping[str, Any]) -> None:
 
 
 def write_json(result: Mapping[str, Any], path: Path) -> None:
-    """Write to a file what `print_json` prints; the file appears only when complete."""
+    """Write what `print_json` prints to a file, which appears only when it is complete."""
     from embcompat.files.writing.atomic import atomic_path
 
     with atomic_path(path) as temporary:
@@ -156,7 +156,8 @@ def _json_text(result: Mapping[str, Any]) -> str:
 def fail_json(error: Exception) -> None:
     """Print an error for machines: ``{"error": {"type", "message", "hint"}}`` on standard output.
 
-    Where a result is there already, as when it misses a gate, standard output stays one object: nothing is printed.
+    If a result was printed already, such as one that misses a gate, nothing is printed: standard output stays one
+    object.
     """
     if _printed:
         return

@@ -127,7 +127,7 @@ def convert(
             file = assume_space(open_file(source, reading), loaded.source)
             report = convert_file(loaded, file, target, resume=resume, **options)
     except KeyboardInterrupt:
-        messages().print("Interrupted. Run the same command again to go on.")
+        messages().print("Interrupted. Run the same command again to resume.")
         raise
     if as_json:
         print_json(report.to_dict())
@@ -185,7 +185,7 @@ def _convert_folder(
 def _refuse_planned_options(
     reading: Reading, *, items: Path | None, text_column: str | None, batch_size: int | None
 ) -> None:
-    """Refuse options that the plan of the shards holds, or that shards do not take.
+    """Refuse options that are in the plan of the shards, or that shards do not take.
 
     Raises:
         InputError: If there is one.
@@ -202,7 +202,9 @@ def _refuse_planned_options(
         "--delimiter": reading.delimiter,
     }
     if option := next((name for name, value in options.items() if value is not None), None):
-        raise InputError(f"{option} must not stand beside --shard: columns and batches are in the plan (shards plan).")
+        raise InputError(
+            f"{option} cannot be combined with --shard: columns and batches are in the plan (shards plan)."
+        )
 
 
 def _convert_shard(
@@ -252,11 +254,11 @@ def _convert_store(
 def _print_report(report: ConversionReport) -> None:
     console = output()
     console.print(f"{report.target}: {report.rows:,} rows in {report.target_space}", soft_wrap=True)
-    already = f" ({report.resumed_rows:,} were there already)" if report.resumed_rows else ""
+    already = f" ({report.resumed_rows:,} were converted already)" if report.resumed_rows else ""
     console.print(f"{format_duration(report.seconds)}, {report.rows_per_second:,.0f} rows/s{already}")
     if report.rows_without_text:
         console.print(f"{report.rows_without_text:,} rows had no text and were converted from the vector alone.")
-    checked = f"all rows counted, {report.sampled_rows} read back and computed again"
+    checked = f"all rows counted, {report.sampled_rows} read back and recomputed"
     if report.canary is None:
         console.print(f"Checked: {checked}. The artifact carries no canary.")
     else:

@@ -33,7 +33,7 @@ from embcompat.cli.inputs.options import (
     VectorColumn,
     WeighQueries,
 )
-from embcompat.cli.inputs.sides import artifact_spaces, load_queries, load_sides
+from embcompat.cli.inputs.sides import artifact_spaces, forward_of, load_queries, load_sides
 from embcompat.cli.inputs.words import ItemsFile, TextColumn, add_texts, read_texts
 from embcompat.cli.progress import track
 from embcompat.errors import GateError, UnknownNameError
@@ -171,18 +171,18 @@ def evaluate(
 
 
 def _show_next(artifact: Path, galleries: list[str], result: Mapping[str, Any], *, weighs_queries: bool) -> None:
-    """Print the command that carries out the verdict, or that leads to one; none where nothing is to be done."""
+    """Print the command that carries out the verdict, or that leads to one; none if there is nothing to do."""
     from embcompat.artifact import read_artifact
-    from embcompat.upgrade import MIXED_MODES
+    from embcompat.results import CONVERTING_MODES, MIXED_MODES
 
     decision = result.get("decision")
-    unweighted_modes = ("convert", "fused", *MIXED_MODES) if weighs_queries else MIXED_MODES
-    forward = artifact / "forward" if (artifact / "forward").is_dir() else artifact
+    unweighted_modes = CONVERTING_MODES if weighs_queries else MIXED_MODES
+    forward = forward_of(artifact)
     if result["kind"] == "verification":
         show_next("thresholds", artifact, *galleries, "--threshold", "THRESHOLD")
     elif decision in unweighted_modes and read_artifact(forward).manifest.is_reweighted:
         show_next("unweight", artifact, "--out", f"{artifact}-unweighted")
-    elif decision in ("convert", "fused", *MIXED_MODES):
+    elif decision in CONVERTING_MODES:
         show_next("migrate", "plan", forward, "STORE_URL", instead=("convert", forward, "GALLERY", "CONVERTED"))
     elif decision == "reindex":
         show_next("embed", "ITEMS", "--extractor", "NAME", "--out", "NEW-GALLERY.parquet")

@@ -42,14 +42,14 @@ def _label(params: list[Any]) -> list[Any]:
 
 
 def _format_help(command: Any, ctx: Any, formatter: Any) -> None:
-    """Show the help of a command whose options are written in one column each: narrow terminals cut no name."""
+    """Show the help of a command with each option in one column, so that narrow terminals cut no name."""
     params = command.get_params(ctx)
     command.get_params = lambda _: [_in_one_column(param, ctx) for param in params]
     command.format_help(ctx, formatter)
 
 
 def _in_one_column(param: Any, ctx: Any) -> Any:
-    """Return an option whose long name is all that its names and its type say: ``-o, --out <path>``."""
+    """Return an option whose long name holds all its names and its type: ``-o, --out <path>``."""
     if not isinstance(param, TyperOption):
         return param
     names = ", ".join(sorted(param.opts, key=len))

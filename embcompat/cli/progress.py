@@ -32,8 +32,8 @@ def track(description: str, total: int | None, *, unit: str = "rows") -> Iterato
 
     Args:
         description: What is being done ("Embedding").
-        total: How much there is to do, or None when unknown.
-        unit: What is counted.
+        total: Number of units to do; None if unknown.
+        unit: Name of the units.
 
     Yields:
         A function to call with the number of units newly done.
@@ -50,7 +50,7 @@ def track(description: str, total: int | None, *, unit: str = "rows") -> Iterato
 
 
 def format_rate(rate: float, unit: str) -> str:
-    """Write units a second, or the time of one unit where that is longer than a second.
+    """Write units per second, or the time of one unit if that is longer than a second.
 
     Example:
         >>> format_rate(1234.5, "rows"), format_rate(0.4, "fits")
@@ -86,7 +86,7 @@ def show_step(description: str, status: Callable[[], str | None] = lambda: None)
 
     Args:
         description: What is being done ("Building the index").
-        status: Tells how far the step is, where anything is known; called in a thread of its own.
+        status: Returns how far the step is, or None; called in a thread of its own.
     """
     console, start = messages(), time.monotonic()
     if not console.is_terminal:
@@ -114,7 +114,7 @@ def show_step(description: str, status: Callable[[], str | None] = lambda: None)
 
 
 def _known(status: Callable[[], str | None]) -> str | None:
-    """Return a status; nothing where the store cannot be asked now, which must not end the step."""
+    """Return a status; None if the store cannot be read now, which must not end the step."""
     try:
         return status()
     except EmbcompatError:
@@ -123,7 +123,7 @@ def _known(status: Callable[[], str | None]) -> str | None:
 
 @contextmanager
 def _repeating(action: Callable[[], object], seconds: float) -> Iterator[None]:
-    """Do something every so many seconds, in a thread."""
+    """Repeat an action every ``seconds``, in a thread."""
     end = Event()
 
     def repeat() -> None:

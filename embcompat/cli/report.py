@@ -17,7 +17,7 @@ def report(
 ) -> None:
     r"""Show results as one self-contained HTML page, pictures first.
 
-    The page opens offline, prints, and follows the reader's light or dark. The same results give the same bytes.
+    The page opens offline, prints, and follows the reader's light or dark mode. The same results give the same bytes.
 
     Examples:
     ```bash

@@ -38,11 +38,11 @@ def serve(
         list[str] | None,
         typer.Option(help="Another name of the target: the model that applications ask for today; repeatable."),
     ] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every one.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for a free one.")] = 8000,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that upstream may take for a request.")] = 60,
     canary_seconds: Annotated[
-        float, typer.Option(min=1, help="Seconds between two looks at whether upstream is still the same model.")
+        float, typer.Option(min=1, help="Seconds between two checks that upstream is still the same model.")
     ] = 3600,
 ) -> None:
     r"""Serve a model's vectors in the artifact's target space, as OpenAI's API does.

@@ -1,4 +1,4 @@
-"""``embcompat thresholds``: what takes the place of a threshold when the model changes."""
+"""``embcompat thresholds``: the threshold that replaces the old one when the model changes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from embcompat.cli.inputs.options import (
     OldSpace,
     VectorColumn,
 )
-from embcompat.cli.inputs.sides import artifact_spaces, load_sides
+from embcompat.cli.inputs.sides import artifact_spaces, forward_of, load_sides
 from embcompat.similarities import Weight
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ def thresholds(
     r"""Transfer a match threshold to the new space: the one that keeps its false accept rate, and what that costs.
 
     Measured on subjects that the artifact was not fitted on, for a converted vector against a new one and for two new
-    vectors; for normalized scores as well, where the artifact carries a score cohort. A warning appears if too few
-    false accepts were seen to tell.
+    vectors; for normalized scores as well, where the artifact carries a score cohort. A warning appears if there were
+    too few false accepts for a conclusion.
 
     Examples:
     ```bash
@@ -120,7 +120,7 @@ def thresholds(
     else:
         _print_transfers({"converted and new": converted, "new and new": new}, normalized)
         _print_groups(by_group)
-        forward = artifact / "forward" if (artifact / "forward").is_dir() else artifact
+        forward = forward_of(artifact)
         show_next("convert", forward, "GALLERY", "CONVERTED", instead=("migrate", "plan", forward, "STORE_URL"))
 
 

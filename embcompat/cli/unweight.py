@@ -13,7 +13,7 @@ from embcompat.cli.inputs.options import ArtifactPath, Json
 
 def unweight(
     artifact: ArtifactPath,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The artifact directory to make.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The artifact directory to create.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an artifact at --out.")] = False,
     as_json: Json = False,
 ) -> None:

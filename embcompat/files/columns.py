@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
@@ -12,11 +12,11 @@ from uuid import UUID
 import pyarrow as pa
 
 from embcompat.errors import FileFormatError
-from embcompat.files.names import ID_COLUMNS, LABEL_COLUMNS, PLURALS, TEXT_COLUMNS, VECTOR_COLUMNS
+from embcompat.files.names import ID_COLUMNS, LABEL_COLUMNS, PLURALS, TEXT_COLUMNS, VECTOR_COLUMNS, pick_column
 from embcompat.files.vectors import decoded, is_vector_type
 
 COLUMNS_KEY: Final = b"embcompat.columns"
-"""Schema-metadata key under which a file that we write keeps which columns are which, where names do not tell."""
+"""Schema-metadata key of the roles of the columns in a file that we write, where their names do not show them."""
 
 ROW_NUMBERS_KEY: Final = b"embcompat.row_numbers"
 """Schema-metadata key that marks ids as row numbers that were invented."""
@@ -24,14 +24,14 @@ ROW_NUMBERS_KEY: Final = b"embcompat.row_numbers"
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of columns that a user chose; None where they should be found.
+    """Names of columns that a user chose; None for those to be found.
 
     Attributes:
         id: Column of the ids.
         vector: Column of the vectors.
         label: Column of the labels.
         text: Column of the texts.
-        required: Whether a chosen column must be there; otherwise the usual names are tried where it is not.
+        required: Whether a chosen column must exist; otherwise the usual names are tried where it does not.
     """
 
     id: str | None = None
@@ -41,7 +41,7 @@ class Columns:
     required: bool = True
 
     def present(self, names: Collection[str]) -> Columns:
-        """Return the choice without the columns that are not there, where they need not be."""
+        """Return the choice without missing columns, unless they are required."""
         if self.required:
             return self
         pattern = self.vector is not None and self.vector.endswith("*")
@@ -51,7 +51,7 @@ class Columns:
 
 @dataclass(frozen=True)
 class Roles:
-    """What the columns of a table are.
+    """The roles of a table's columns.
 
     Attributes:
         id: Column of the ids, or None: then rows are numbered.
@@ -68,7 +68,7 @@ class Roles:
     row_numbers: bool
 
     def describe(self) -> str:
-        """Say in words which columns were taken."""
+        """Describe in words which columns were taken."""
         first, last = self.vectors[0], self.vectors[-1]
         parts = [f"vectors from {first!r}" + ("" if first == last else f" to {last!r}")]
         parts.append("ids are row numbers from 0" if self.row_numbers else f"ids from {self.id!r}")
@@ -76,7 +76,7 @@ class Roles:
         return ", ".join(parts)
 
     def metadata(self) -> dict[bytes, bytes]:
-        """Return what a file with these columns keeps in its schema, so that they are found again."""
+        """Return the schema metadata by which the same columns are found again."""
         noted = {"id": self.id or "id", "vector": "vector" if len(self.vectors) > 1 else self.vectors[0]}
         noted |= {what: name for what, name in (("label", self.label), ("text", self.text)) if name is not None}
         marks = {} if all(what == name for what, name in noted.items()) else {COLUMNS_KEY: json.dumps(noted).encode()}
@@ -89,10 +89,10 @@ class Roles:
 
 
 def find_roles(schema: pa.Schema, chosen: Columns, *, where: str) -> Roles:
-    """Say which columns are which: those that the user chose, else those that names and types tell.
+    """Find the roles of the columns: those that the user chose, or else those that follow from names and types.
 
     Raises:
-        FileFormatError: If a chosen column is not there, there is no column of vectors, or more than one could be it.
+        FileFormatError: If a chosen column does not exist, there is no column of vectors, or several could be it.
     """
     noted = json.loads((schema.metadata or {}).get(COLUMNS_KEY, b"{}"))
     names = list(schema.names)
@@ -101,38 +101,21 @@ def find_roles(schema: pa.Schema, chosen: Columns, *, where: str) -> Roles:
     usual_ids, usual_labels = (
         [name for name in usual if name not in PLURALS & lists] for usual in (ID_COLUMNS, LABEL_COLUMNS)
     )
-    id_column = _pick(names, chosen.id, noted.get("id"), usual_ids, where, "id_column=…")
+
+    def pick(role: str, choice: str | None, usual: Sequence[str]) -> str | None:
+        return pick_column(names, choice, (noted.get(role), *usual), where=where, option=f"{role}_column=…")
+
+    id_column = pick("id", chosen.id, usual_ids)
     if id_column is None:
         id_column = _pandas_index(schema, where)
     vectors = _find_vectors(schema, chosen.vector or noted.get("vector"), where)
     return Roles(
         id=id_column,
         vectors=vectors,
-        label=_pick(names, chosen.label, noted.get("label"), usual_labels, where, "label_column=…"),
-        text=_pick(names, chosen.text, noted.get("text"), TEXT_COLUMNS, where, "text_column=…"),
+        label=pick("label", chosen.label, usual_labels),
+        text=pick("text", chosen.text, TEXT_COLUMNS),
         row_numbers=id_column is None or (ROW_NUMBERS_KEY in (schema.metadata or {}) and chosen.id is None),
     )
-
-
-def pick_column(
-    names: Sequence[str], chosen: str | None, usual: Iterable[str], *, where: str, option: str
-) -> str | None:
-    """Return the chosen column, else the first of the usual names that is there.
-
-    Raises:
-        FileFormatError: If the chosen column is not there.
-    """
-    return _pick(names, chosen, None, usual, where, option)
-
-
-def _pick(
-    names: Sequence[str], chosen: str | None, noted: str | None, usual: Iterable[str], where: str, option: str
-) -> str | None:
-    if chosen is None:
-        return next((name for name in (noted, *usual) if name in names), None)
-    if chosen not in names:
-        raise FileFormatError(f"{where} has no column {chosen!r} ({option}). It has {', '.join(names) or 'none'}.")
-    return chosen
 
 
 def _pandas_index(schema: pa.Schema, where: str) -> str | None:

@@ -52,7 +52,7 @@ def format_of(path: Location) -> Format:
 
     Raises:
         FileFormatError: If there is nothing at the path.
-        InputError: If the ending is not one that is read; the message lists those that are.
+        InputError: If the format is not supported; the message lists the endings that are.
     """
     if is_folder(path):
         return "folder"

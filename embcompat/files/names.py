@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Final
+
+from embcompat.errors import FileFormatError
 
 ID_COLUMNS: Final = (
     "id", "_id", "docid", "doc_id", "doc-id", "corpus-id", "corpus_id", "pid", "query_id", "query-id", "qid",
@@ -13,4 +16,26 @@ LABEL_COLUMNS: Final = ("label", "labels")
 TEXT_COLUMNS: Final = ("text",)
 
 PLURALS: Final = frozenset({"ids", "labels"})
-"""Names that a column with one list a row may have, too, and is then something else."""
+"""Names that a column with one list per row may have, too; then it is not the ids or labels."""
+
+
+def pick_column(
+    names: Sequence[str], chosen: str | None, usual: Iterable[str | None], *, where: str, option: str
+) -> str | None:
+    """Return the chosen column, or else the first of the usual names that exists.
+
+    Args:
+        names: The columns of a table.
+        chosen: The column that the user names, or None.
+        usual: Names to look for otherwise.
+        where: The table, for the error.
+        option: The option that names the column, for the error.
+
+    Raises:
+        FileFormatError: If the chosen column does not exist.
+    """
+    if chosen is None:
+        return next((name for name in usual if name in names), None)
+    if chosen not in names:
+        raise FileFormatError(f"{where} has no column {chosen!r} ({option}). It has {', '.join(names) or 'none'}.")
+    return chosen

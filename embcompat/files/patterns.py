@@ -10,7 +10,7 @@ _SIGNS = re.compile(r"[*?\[]")
 
 
 def is_pattern(path: Location) -> bool:
-    """Return whether a path is a pattern: it has ``*``, ``?`` or ``[`` in it, and nothing has that very name."""
+    """Return whether a path is a pattern: it has ``*``, ``?`` or ``[`` in it, and no file has exactly this name."""
     return _SIGNS.search(_text(path)) is not None and not path.exists()
 
 

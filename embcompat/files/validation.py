@@ -25,7 +25,7 @@ def validate_vectors(
     Args:
         vectors: Array (n, dim).
         space: The space that they must be in.
-        what: What to call them in the error.
+        what: Their name in the error.
         first_row: Row number of the first vector, for the error.
 
     Raises:
@@ -48,7 +48,7 @@ def validate_vectors(
 
 
 def as_array(values: ArrayLike, *, what: str = "vectors") -> NDArray[Any]:
-    """Return numbers as an array: of an array, nested lists, or a tensor, also one of bfloat16 or with a gradient.
+    """Return numbers as an array: from an array, nested lists, or a tensor, also one of bfloat16 or with a gradient.
 
     Raises:
         InputError: If it is none of these, or its rows are of different lengths.
@@ -124,7 +124,7 @@ def validate_strings(
         first: dict[str, int] = {}
         for row, value in enumerate(strings):
             if first.setdefault(value, row) != row:
-                raise InputError(f"{what} must be unique. {value!r} stands in rows {first[value]} and {row}.")
+                raise InputError(f"{what} must be unique. {value!r} is in rows {first[value]} and {row}.")
     result = np.empty(count, dtype=object)
     result[:] = strings
     return result

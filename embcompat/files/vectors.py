@@ -93,9 +93,9 @@ def space_of(schema: pa.Schema, where: str) -> SpaceVersion | None:
 
 
 def lengths_and_vectors(columns: list[pa.Array], dim: int, where: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the length of every row, −1 for none, and the rows (n, dim), NaN where the length is another.
+    """Return the length of every row (n,), −1 for none, and the rows (n, dim), NaN where the length differs.
 
-    Nothing is checked: this is how a gallery is read that no other command would accept.
+    Nothing is checked: so galleries can be read that no other command accepts.
     """
     if len(columns) > 1:
         numbers = np.stack([pc.cast(column, pa.float32()).to_numpy(zero_copy_only=False) for column in columns], axis=1)
@@ -139,7 +139,7 @@ def stack_columns(columns: list[pa.Array], *, where: str, first_row: int = 0) ->
 
 
 def is_vector_type(kind: pa.DataType) -> bool:
-    """Say whether an Arrow type is a list of numbers, in any of its forms."""
+    """Return whether an Arrow type is a list of numbers, in any of its forms."""
     kind = kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
     is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     if not (is_list or _is_view(kind)):
@@ -169,7 +169,7 @@ def _is_view(kind: pa.DataType) -> bool:
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Say whether an Arrow type holds strings, as they are or by a dictionary."""
+    """Return whether an Arrow type holds strings, plain or dictionary-encoded."""
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
@@ -194,7 +194,7 @@ def parse_vector(text: str, where: str, row: int) -> NDArray[np.float32]:
         )
     if "," in text and ("|" in text or ";" in text):
         raise FileFormatError(
-            f"{where} must separate numbers in one way. Row {row} has commas besides: {text[:60]!r}. Write "
+            f"{where} must separate numbers in one way. Row {row} also has commas: {text[:60]!r}. Write "
             "decimals with a point."
         )
     words = text.strip().strip("[](){}").translate(_SEPARATORS).split()

@@ -4,7 +4,19 @@ from embcompat.results.budget import BudgetPoint, Workload
 from embcompat.results.candidates import Scored
 from embcompat.results.changes import QueryChange, QueryChanges
 from embcompat.results.curves import BackfillCurve, LearningCurve, OrderCurve
-from embcompat.results.decision import MODES, Check, ColdStart, Decision, DecisionName, Judge, Mode, Model, Option
+from embcompat.results.decision import (
+    CONVERTING_MODES,
+    MIXED_MODES,
+    MODES,
+    Check,
+    ColdStart,
+    Decision,
+    DecisionName,
+    Judge,
+    Mode,
+    Model,
+    Option,
+)
 from embcompat.results.files import KINDS, ResultFile, Times, parse_result, read_result
 from embcompat.results.pictures import Example, Histogram, Hit, Projection
 from embcompat.results.retrieval import (
@@ -23,10 +35,12 @@ from embcompat.results.values import SCHEMA_VERSION, Estimate, Value
 from embcompat.results.verification import GroupRates, Point, Scenario, ScenarioResult, VerificationReport
 
 __all__ = [
+    "CONVERTING_MODES",
     "ENOUGH_QUERIES",
     "KINDS",
     "LINES",
     "MIN_QUERIES",
+    "MIXED_MODES",
     "MODES",
     "SCHEMA_VERSION",
     "TEXT_LINES",

@@ -19,6 +19,12 @@ Judge = Literal["qrels", "labels", "new_model_neighbours"]
 MODES: tuple[Mode, ...] = ("stay", "swap", "convert", "fused", "lazy_backfill", "backfill", "reindex")
 """From the least to the most effort: the order of preference where costs are not measured [ours]."""
 
+MIXED_MODES: tuple[Mode, ...] = ("lazy_backfill", "backfill")
+"""Modes in which native rows stand among converted ones."""
+
+CONVERTING_MODES: tuple[Mode, ...] = ("convert", "fused", *MIXED_MODES)
+"""Modes that begin with a converted gallery."""
+
 
 class ColdStart(Value):
     """What ``lazy_backfill`` is worth if each query were the first one: only the fitted items are native.

@@ -1,6 +1,6 @@
 """One upgrade, judged: the cases, the modes, and what to do."""
 
-from embcompat.results import MODES, Decision, Mode, Model, Option
+from embcompat.results import MIXED_MODES, MODES, Decision, Mode, Model, Option
 from embcompat.upgrade.cases import (
     Galleries,
     SearchCase,
@@ -15,7 +15,6 @@ from embcompat.upgrade.decision.options import measured_options, option_from
 from embcompat.upgrade.evaluate import Evaluation, evaluate_upgrade
 from embcompat.upgrade.maps import OnnxMaps, open_maps
 from embcompat.upgrade.modes import MeasuredModes, measure_modes
-from embcompat.upgrade.search import MIXED_MODES
 
 __all__ = [
     "MIXED_MODES",

@@ -90,7 +90,7 @@ class SearchCase:
     judge: Judge
     own_queries: bool
 
-    def hold_out(self) -> tuple[NDArray[np.bool_], Relevance]:
+    def held_out_relevance(self) -> tuple[NDArray[np.bool_], Relevance]:
         """Return which rows of the gallery were fitted (n,), and the relevant items of the held-out queries."""
         native = self.sides.native_rows(self.galleries.fitted)
         queries, gallery = self.sides.old_queries.ids, self.sides.old_gallery.ids

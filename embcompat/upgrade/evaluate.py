@@ -15,6 +15,7 @@ from embcompat.evaluation.retrieval.qrels import Qrels
 from embcompat.evaluation.verification import evaluate_verification
 from embcompat.evaluation.verification.report import Progress
 from embcompat.results import (
+    CONVERTING_MODES,
     SCHEMA_VERSION,
     BudgetPoint,
     Check,
@@ -42,9 +43,6 @@ from embcompat.upgrade.verification import decide_verification, verification_war
 
 Task = Literal["retrieval", "verification"]
 TASKS: tuple[Task, ...] = ("retrieval", "verification")
-
-ALIGNED: tuple[Mode, ...] = ("convert", "fused", "lazy_backfill", "backfill")
-"""Modes that an aligner is fitted for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,7 +219,7 @@ def evaluate_upgrade(
     search = judge_search(case, metric=metric, seed=seed, terms=terms, lexical_run=lexical_run)
     workload = count_workload(galleries, seconds_per_item=seconds_per_item)
     decision = search.decision
-    if decision.mode in ALIGNED:
+    if decision.mode in CONVERTING_MODES:
         cost = aligner_cost(workload, limit=MOST_EMBEDDED)
         decision = replace(decision, because=(*decision.because, *cost))
     return Evaluation(

@@ -9,7 +9,9 @@ from embcompat.evaluation.retrieval.evaluate import FUSED_WEIGHTS, evaluate_retr
 from embcompat.evaluation.retrieval.hybrid import Run, evaluate_hybrid
 from embcompat.evaluation.retrieval.qrels import describe_unmatched
 from embcompat.results import (
+    CONVERTING_MODES,
     MIN_QUERIES,
+    MIXED_MODES,
     Check,
     Decision,
     GalleryPart,
@@ -32,10 +34,6 @@ REPORTED_METRICS = ("recall@1", "recall@5", "recall@10", "recall@20", "recall@50
 
 MOST_LOST = 0.1
 """Share of the judged queries that fitted items may take away before a warning says so [ours]."""
-
-
-MIXED_MODES: tuple[Mode, ...] = ("lazy_backfill", "backfill")
-"""Modes in which native rows stand among converted ones."""
 
 _REWEIGHTED = (
     "The aligner is reweighted: native rows must not stand among its rows. So converting and fused scoring are "
@@ -136,7 +134,7 @@ def judge_search(
             decision = replace(decision, because=(*decision.because, *_weighing(case, metric, seed)))
     elif sides.weighted_queries is not None:
         warnings = (*warnings, _WEIGHTED_QUERIES)
-        if decision.mode in ("convert", "fused", *MIXED_MODES):
+        if decision.mode in CONVERTING_MODES:
             decision = replace(decision, because=(*decision.because, _WEIGH))
     if unmatched is not None:
         warnings = (*warnings, unmatched)
@@ -179,7 +177,7 @@ def _weighing(case: SearchCase, metric: str, seed: int) -> tuple[str, ...]:
 def _hybrid(case: SearchCase, report: RetrievalReport, run: Run, seed: int) -> HybridReport:
     """Measure each line beside a lexical run, on the queries of a report."""
     sides = case.sides
-    native, relevance = case.hold_out()
+    native, relevance = case.held_out_relevance()
     lines = sides.lines(native)
     if report.fused_weight is not None:
         weight = report.fused_weight

@@ -37,7 +37,7 @@ def measure_texts(case: SearchCase, aligner: TextAwareAligner, *, metric: str, s
         seed: Seed of the bootstrap.
     """
     sides = case.sides
-    native, relevance = case.hold_out()
+    native, relevance = case.held_out_relevance()
     order, size = np.argsort(native, kind="stable"), int(np.count_nonzero(~native))
     old, new = sides.old_gallery, sides.new_gallery.space
     texts = [] if old.texts is None else old.texts.tolist()

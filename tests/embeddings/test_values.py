@@ -78,7 +78,7 @@ def test_the_bad_row_is_found_in_every_block(row: int) -> None:
         (["a", ""], "non-empty strings. Row 1 is ''"),
         (["a", 7], r"Row 1 is 7 \(int\)"),
         (["a", None], "Row 1 is None"),
-        (["a", "a"], "must be unique. 'a' stands in rows 0 and 1"),
+        (["a", "a"], "must be unique. 'a' is in rows 0 and 1"),
     ],
 )
 def test_bad_ids_are_named(ids: list[str], match: str) -> None:

@@ -1,4 +1,4 @@
-"""``embcompat backfill curve``: what re-embedding a part buys, in which order."""
+"""``embcompat backfill curve``: what re-embedding a part of the gallery gains, in which order."""
 
 from __future__ import annotations
 
@@ -51,9 +51,11 @@ def curve(
     task: TaskName = "retrieval",
     orders: Annotated[
         str | None,
-        typer.Option(help="Orders by comma; all that the data allow by default. random is always there."),
+        typer.Option(
+            help="Orders, separated by commas; by default all that the data allow. random is always included."
+        ),
     ] = None,
-    metric: Annotated[str, typer.Option(help="What is measured (retrieval).")] = "ndcg@10",
+    metric: Annotated[str, typer.Option(help="The metric (retrieval).")] = "ndcg@10",
     far: Annotated[float, typer.Option(help="False accept rate at which true accepts are counted (verification).")] = (
         1e-4
     ),
@@ -61,7 +63,7 @@ def curve(
         Weight, typer.Option(help="What has one vote (verification): each person, or each pair of images.")
     ] = "person",
     fused_weight: Annotated[
-        float | None, typer.Option(help="Also add the old scores: weight of the new ones (retrieval).")
+        float | None, typer.Option(help="Add the old scores, too: weight of the new ones (retrieval).")
     ] = None,
     weigh_queries: WeighQueries = False,
     steps: Annotated[int, typer.Option(help="Equally spaced fractions, both ends included.")] = 11,
@@ -194,7 +196,7 @@ def verification_curve(
 def make_backlog(
     artifact: Artifact, old: Embeddings, converted: Embeddings, held_out: HeldOut | None, *, seed: int
 ) -> Backlog:
-    """Make the backlog of a gallery, with the artifact's convertibility where it has one."""
+    """Make the backlog of a gallery, with the artifact's convertibility if it has one."""
     from embcompat.artifact import CONVERTIBILITY
     from embcompat.backfill import Backlog
     from embcompat.runtime import OnnxAligner

@@ -39,10 +39,12 @@ if TYPE_CHECKING:
 def plan(
     artifact: ArtifactPath,
     gallery: Annotated[
-        str, typer.Argument(metavar="GALLERY", help="The stored vectors, old: a file, or a store's address.")
+        str, typer.Argument(metavar="GALLERY", help="The stored old vectors: a file, or a store's address.")
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The plan to write.")] = Path("PLAN.json"),
-    ids: Annotated[Path, typer.Option(help="The ids to write, one a line, the most urgent first.")] = Path("ids.txt"),
+    ids: Annotated[Path, typer.Option(help="The ids to write, one on each line, the most urgent first.")] = Path(
+        "ids.txt"
+    ),
     budget_rows: Annotated[int | None, typer.Option(help="Number of items to re-embed.")] = None,
     budget_fraction: Annotated[
         float | None, typer.Option(help="Share of the gallery to re-embed, including rows that are native already.")
@@ -64,10 +66,10 @@ def plan(
     items: Annotated[Path | None, typer.Option(help="The items, as `embcompat embed` reads them.")] = None,
     price_per_item: Annotated[float | None, typer.Option(help="Price of embedding one item.")] = None,
     order: Annotated[
-        str | None, typer.Option(help="Which items first; recommended where there is a curve, else random.")
+        str | None, typer.Option(help="The order of the items; recommended if there is a curve, else random.")
     ] = None,
     curve: Annotated[
-        Path | None, typer.Option(help="What `embcompat backfill curve --out` wrote of evaluation data.")
+        Path | None, typer.Option(help="A curve of evaluation data, from `embcompat backfill curve --out`.")
     ] = None,
     new_vectors: Annotated[
         str | None,
@@ -75,7 +77,7 @@ def plan(
             help="New vectors of a part of the gallery, used to measure the curve; ignored if --curve is given."
         ),
     ] = None,
-    queries: Annotated[str | None, typer.Option(help="New queries: what they retrieve is useful.")] = None,
+    queries: Annotated[str | None, typer.Option(help="New queries: items that they retrieve are useful.")] = None,
     qrels: Annotated[
         Path | None, typer.Option(help="Which items answer them; without --queries, a log of items in use.")
     ] = None,
@@ -84,10 +86,12 @@ def plan(
     label_column: LabelColumn = None,
     labels: Annotated[
         Path | None,
-        typer.Option(help="The classes for class_mean: one a line, or id, tab, class; the gallery's own by default."),
+        typer.Option(
+            help="The classes for class_mean, one on each line, or id, tab, class; the gallery's own by default."
+        ),
     ] = None,
     delimiter: Delimiter = None,
-    metric: Annotated[str, typer.Option(help="What the curve of --new-vectors measures.")] = "ndcg@10",
+    metric: Annotated[str, typer.Option(help="Metric of the curve of --new-vectors.")] = "ndcg@10",
     space: Annotated[
         str | None,
         typer.Option(help="name@version of a gallery that does not name its space; the artifact's by default."),
@@ -155,7 +159,7 @@ def plan(
 
 
 class _Source:
-    """One gallery, converted, and what is known of its use."""
+    """One gallery, converted, and what is known about its use."""
 
     def __init__(
         self, path: Path, stored: Embeddings, queries: Embeddings | None, qrels: Path | None, seed: int
@@ -174,7 +178,7 @@ class _Source:
         self._held_out: HeldOut | None = None
 
     def measure(self, sample: Embeddings, metric: str) -> BackfillCurve:
-        """Measure the curve on the items of which new vectors are known."""
+        """Measure the curve on the items whose new vectors are known."""
         from embcompat.backfill import SearchTask, backfill_curve
         from embcompat.cli.backfill.curve import make_backlog
         from embcompat.upgrade import build_search_case, hold_out, join_galleries, judge_by_neighbours
@@ -226,7 +230,7 @@ class _Source:
         return weigh_queries(self._queries.vectors, weights)
 
     def note(self, native_items: int, *, weighs_queries: bool) -> str:
-        """Say what the plan takes for granted."""
+        """Return what the plan takes for granted."""
         notes = []
         if native_items:
             notes.append(

@@ -46,16 +46,16 @@ def run(
         str | None, typer.Option(help="The file that was planned for: its ids are the gallery that --queries search.")
     ] = None,
     queries: Annotated[
-        str | None, typer.Option(help="Queries under the new model: measure before, and at each tenth.")
+        str | None, typer.Option(help="Queries under the new model: measure before the run, and at each tenth of it.")
     ] = None,
     qrels: Annotated[Path | None, typer.Option(help="Their judgements, as `embcompat evaluate` reads them.")] = None,
-    metric: Annotated[str, typer.Option(help="What to measure.")] = "ndcg@10",
+    metric: Annotated[str, typer.Option(help="The metric.")] = "ndcg@10",
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    r"""Embed the planned items with the new model; their vectors take the place of converted ones, marked native.
+    r"""Embed the planned items with the new model; their vectors replace the converted ones and are marked native.
 
     You can stop the run and start it again at any time: rows that are native already are skipped. Items that are gone
-    or fail are listed, and the run goes on. The gallery must have been converted with `embcompat migrate run`.
+    or fail are listed, and the run continues. The gallery must have been converted with `embcompat migrate run`.
 
     Examples:
     ```bash
@@ -96,7 +96,7 @@ def run(
 
 @dataclass(frozen=True)
 class _Questions:
-    """What to measure with while the run goes on."""
+    """The queries that measure the gallery during the run."""
 
     gallery_ids: list[str]
     queries: Embeddings
@@ -128,7 +128,7 @@ def _open(plan: PlanFile, path: Path | None) -> OnnxMaps:
     from embcompat.upgrade import open_maps
 
     if path is None and plan.artifact_path is None:
-        raise InputError("the plan does not say where its artifact lies. Pass --artifact.")
+        raise InputError("the plan does not hold the path of its artifact. Pass --artifact.")
     where = Path(plan.artifact_path or "") if path is None else path
     maps = open_maps(where)
     if maps.artifact.id != plan.artifact:
@@ -212,7 +212,7 @@ def _execute(
 
                 run: BackfillRun = run_backfill(ids, store, job, embed, progress=progress)
         except KeyboardInterrupt:
-            messages().print("Stopped. What was written stays; the same command goes on from there.")
+            messages().print("Stopped. What was written stays; run the same command again to resume.")
             raise
         coverage = store.coverage(job)
     failures = {identifier: reasons.get(identifier, reason) for identifier, reason in run.failures.items()}

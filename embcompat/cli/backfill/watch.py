@@ -1,4 +1,4 @@
-"""Measure a gallery again while it is being re-embedded."""
+"""Measure a gallery repeatedly while it is being re-embedded."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ READ_ROWS = 4_096
 """Rows that are read from the store at a time [ours]."""
 
 STEPS = 10
-"""Times that a run is measured, beside once before it [ours]."""
+"""How often a run is measured, besides once before it [ours]."""
 
 
 class Watch:
@@ -33,7 +33,7 @@ class Watch:
         planned: The items to re-embed, in their order.
         queries: Queries in the target space.
         qrels: Their judgements.
-        metric: What to measure.
+        metric: The metric.
 
     Raises:
         SpaceMismatchError: If the queries are not in the target space.
@@ -66,7 +66,7 @@ class Watch:
         self._measure()
 
     def advance(self, count: int) -> None:
-        """Take note that so many more of the planned items are done."""
+        """Count planned items that are newly done."""
         start, self._done = self._done, self._done + count
         self._read(self._planned[start : self._done])
         total = len(self._planned)

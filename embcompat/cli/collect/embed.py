@@ -43,10 +43,12 @@ def embed(
         int | None, typer.Option(min=1, help="Which folder is an image's label, 1 for the first; the last by default.")
     ] = None,
     delimiter: Delimiter = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Embed only the first so many items.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Number of items to embed, from the first on.")] = None,
     pieces: Annotated[
         int | None,
-        typer.Option(min=1, help="Also embed pieces of so many words of each text (16), as more pairs for `fit`."),
+        typer.Option(
+            min=1, help="Also embed pieces of each text, of this many words (such as 16), as more pairs for `fit`."
+        ),
     ] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Items that go through the model together.")] = None,
     skip_errors: Annotated[
@@ -108,15 +110,15 @@ def embed(
 
 
 def with_pieces(items: Items, words: int) -> Items:
-    """Return texts and their pieces, labelled by text, as `fit` knows them.
+    """Return texts and their pieces, labelled by text, as `fit` expects them.
 
     Raises:
-        InputError: If the items are no texts, or have labels already.
+        InputError: If the items are not texts, or have labels already.
     """
     from embcompat.embeddings import cut_texts
 
     if not all(isinstance(item, str) for item in items.items):
-        raise InputError("--pieces cuts texts. Got items that are no texts.")
+        raise InputError("--pieces cuts texts. Got items that are not texts.")
     if items.labels is not None:
         raise InputError("--pieces labels each piece with its text, so the items must have no labels of their own.")
     cut = cut_texts(items.items, items.ids, words=words)
@@ -148,7 +150,7 @@ def _run(extractor: Extractor, items: Items, out: Path, notes: list[str], *, ski
             parts=parts_path(out),
         )
     if not len(embeddings):
-        raise ExtractionError(f"not one of {len(skipped)} items could be embedded. The first: {skipped[0].reason}.")
+        raise ExtractionError(f"none of the {len(skipped)} items could be embedded. The first: {skipped[0].reason}.")
     remarks = extraction_remarks(extractor)
     for remark in remarks:
         messages().print(remark, soft_wrap=True)
@@ -156,7 +158,7 @@ def _run(extractor: Extractor, items: Items, out: Path, notes: list[str], *, ski
 
 
 def parts_path(out: Path) -> Path:
-    """Return where vectors are kept while ``out`` is made."""
+    """Return the path of the vectors while ``out`` is incomplete."""
     return out.with_name(f".{out.name}.parts")
 
 

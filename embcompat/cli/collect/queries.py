@@ -1,4 +1,4 @@
-"""``embcompat queries``: queries and judgements where nobody has judged yet."""
+"""``embcompat queries``: queries and judgements where there are none yet."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from embcompat.cli.console import output, print_json, show_next
 
-app = typer.Typer(name="queries", help="Make queries and judgements where nobody has judged yet.", no_args_is_help=True)
+app = typer.Typer(name="queries", help="Make queries and judgements where there are none yet.", no_args_is_help=True)
 
 
 @app.callback()
@@ -20,21 +20,21 @@ def _group() -> None:
 @app.command("known-item")
 def known_item(
     items: Annotated[Path, typer.Argument(metavar="ITEMS", help="The items, as `embcompat embed` reads them.")],
-    query_column: Annotated[str, typer.Option(help="Column that asks: the title.")],
-    text_column: Annotated[str, typer.Option(help="Column that answers: the body, which the gallery embeds.")],
+    query_column: Annotated[str, typer.Option(help="Column of the queries: the title.")],
+    text_column: Annotated[str, typer.Option(help="Column of the answers: the body, which the gallery embeds.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for queries.jsonl and qrels.tsv.")],
     id_column: Annotated[str | None, typer.Option(help="Column of the ids.")] = None,
     keep_verbatim: Annotated[
-        bool, typer.Option(help="Keep titles that stand in the body word by word; they are easy to find.")
+        bool, typer.Option(help="Keep titles that occur verbatim in the body; they are easy to find.")
     ] = True,
-    limit: Annotated[int | None, typer.Option(help="Draw at most so many queries.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Most queries to draw.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    r"""Make queries by known-item search: the title of an item asks for that item.
+    r"""Make queries by known-item search: each title is a query for its item.
 
-    This is a proxy. It tells models apart where people search by topic in short phrases; it does not replace judged
-    queries. Embed the queries with both models, and the gallery from the body alone.
+    This is a proxy. It shows which model is better where people search by topic in short phrases; it does not replace
+    judged queries. Embed the queries with both models, and the gallery from the body alone.
 
     Examples:
     ```bash
@@ -68,10 +68,10 @@ def known_item(
         print_json({"kind": "known_item_queries", **counts, "out": str(out)})
         return
     console = output()
-    console.print(f"{counts['queries']:,} queries, a proxy for what people ask: each title asks for its item.")
+    console.print(f"{counts['queries']:,} queries, a proxy for what people ask: each title is a query for its item.")
     if result.verbatim:
         fate = "kept: --no-keep-verbatim leaves them out" if keep_verbatim else "left out"
-        console.print(f"{result.verbatim:,} titles stand in the body word by word; they are {fate}.")
+        console.print(f"{result.verbatim:,} titles occur verbatim in the body; they are {fate}.")
     if result.untitled:
         console.print(f"{result.untitled:,} items have no title, so no query asks for them.")
     console.print(f"Written to {out / 'queries.jsonl'} and {out / 'qrels.tsv'}.", soft_wrap=True, markup=False)

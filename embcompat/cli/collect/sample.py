@@ -95,7 +95,7 @@ def _relevant(path: Path | None) -> list[str]:
 
 
 def _space(text: str | None) -> SpaceVersion | str | None:
-    """Return the space that a file of embeddings names, or what is no file as it is."""
+    """Return the space that a file of embeddings names; any other text as it is."""
     if text is None or not Path(text).is_file():
         return text
     from embcompat.files import read_space
@@ -107,7 +107,7 @@ def _space(text: str | None) -> SpaceVersion | str | None:
 
 
 def check_out(out: Path, *, overwrite: bool) -> None:
-    """Refuse before the work what would fail after it: the file to write."""
+    """Refuse, before the work begins, a file that could not be written after it."""
     if out.suffix != ".parquet" or out.is_dir():
         raise InputError(f"--out must be a .parquet file. Got {out}.")
     if not out.parent.is_dir():

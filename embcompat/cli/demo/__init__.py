@@ -26,7 +26,7 @@ def demo(
     """Upgrade a real text search from one real model to another, end to end, in about four minutes.
 
     The texts are docstrings of the standard library, numpy and scipy: the query is the summary line, the document is
-    the rest. The models come with packages, so nothing is downloaded. Shown are silent mixing, plain conversion,
+    the rest. The models come with packages, so nothing is downloaded. The demo shows silent mixing, plain conversion,
     conversion that reads the words, lazy backfill, a second upgrade that needs no aligner, a live LanceDB table that is
     converted, cut over and rolled back, and the verdict.
 

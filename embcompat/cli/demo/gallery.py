@@ -29,9 +29,9 @@ class Migration:
         url: Address of the table.
         rows: Rows that were converted beside the old vectors.
         missing: Rows without a converted vector when it was verified.
-        hits_before: What a search finds while the old vectors are in service.
-        hits_after: What it finds after the cutover.
-        hits_back: What the old query finds after the rollback.
+        hits_before: Hits of a search while the old vectors are in service.
+        hits_after: Its hits after the cutover.
+        hits_back: Hits of the old query after the rollback.
     """
 
     url: str
@@ -59,7 +59,7 @@ def migrate(
         gallery: The rows, under the old model, with their texts.
         old_query: A query under the old model (source_dim,).
         new_query: The same under the new model (target_dim,).
-        hits: How many rows a search finds.
+        hits: Number of hits of a search.
     """
     database = lancedb.connect(folder)
     column = pa.FixedSizeListArray.from_arrays(pa.array(gallery.vectors.reshape(-1)), gallery.space.dim)

@@ -142,6 +142,6 @@ def embed(model: Extractor, items: Sequence[str], ids: Sequence[str], what: str)
 
 
 def stack(first: Embeddings, second: Embeddings) -> Embeddings:
-    """Put the rows of two embeddings of one space below each other."""
+    """Concatenate the rows of two embeddings of one space."""
     vectors = np.concatenate([first.vectors, second.vectors])
     return Embeddings(vectors, [*first.ids.tolist(), *second.ids.tolist()], first.space)

@@ -1,4 +1,4 @@
-"""What the demo shows, in seven sentences."""
+"""The demo's seven points, a sentence each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from embcompat.report import wording
 from embcompat.upgrade import Evaluation, Option
 
 LARGE = 1_000_000
-"""Items of a gallery for which the cost is told as well: it is fixed, and the demo's own gallery is tiny."""
+"""Items of a large gallery for which the cost is given, too: it is fixed, and the demo's own gallery is tiny."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def tell(
         evaluation: The upgrade with text-aware conversion.
         plain: The same upgrade, converted by the vectors alone.
         second: The second upgrade.
-        successor: What the second upgrade is from and to.
+        successor: The two models of the second upgrade.
         migration: What happened to the LanceDB table.
         cost: What the conversion embeds.
     """
@@ -110,7 +110,7 @@ def _compare(value: float, today: float) -> str:
 
 
 def _lazy(evaluation: Evaluation, metric: str) -> str:
-    """Tell what embedding the documents that queries bring up adds, for the very first query."""
+    """Describe what embedding a query's candidates adds, for the very first query."""
     options: Sequence[Option] = () if evaluation.modes is None else evaluation.modes.options
     lazy = next(option for option in options if option.mode == "lazy_backfill" and option.needs == ("new",))
     if lazy.cold is None:

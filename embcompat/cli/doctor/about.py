@@ -1,4 +1,4 @@
-"""``embcompat doctor --about``: what a bug report needs to name, without data or paths."""
+"""``embcompat doctor --about``: the versions that a bug report needs, without data or paths."""
 
 from __future__ import annotations
 

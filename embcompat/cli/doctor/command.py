@@ -44,7 +44,7 @@ def doctor(
     ] = None,
     reference: Annotated[
         list[str] | None,
-        typer.Option(help="Vectors known to be of a space, or a saved reference; as often as needed."),
+        typer.Option(help="Vectors known to be of a space, or a saved reference; repeatable."),
     ] = None,
     space: Annotated[
         str | None, typer.Option(help="The gallery's space as name@version, where it does not name it.")
@@ -60,7 +60,7 @@ def doctor(
     label_column: LabelColumn = None,
     delimiter: Delimiter = None,
     sample: Annotated[int, typer.Option(min=1, help="Rows to examine of a gallery in a store.")] = 20_000,
-    rows: Annotated[Path | None, typer.Option(help="Write every row that was found, with the finding, as CSV.")] = None,
+    rows: Annotated[Path | None, typer.Option(help="Write every row with a finding as CSV.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     about: Annotated[  # noqa: ARG001 - it has printed and left by then
         bool,
@@ -76,7 +76,7 @@ def doctor(
 
     Rows of another space, zero or unnormalized vectors, NaN, drifted dimensions, missing and repeated ids, repeated
     vectors. Rows of another space need a reference: from a registry, or vectors that are known to be right. With
-    --extractor, the model is asked whether it still is the one that the gallery is from.
+    --extractor, the model is checked, too: is it still the one that filled the gallery?
 
     Examples:
     ```bash
@@ -93,7 +93,7 @@ def doctor(
     reading = Reading(id_column, vector_column, label_column, delimiter=delimiter)
     references += [_load_reference(origin, reading, space, similarity) for origin in reference or []]
     if extractor is not None and space is not None:
-        raise InputError("--extractor names the gallery's space, so --space is one name too many. Leave one out.")
+        raise InputError("--extractor and --space both name the gallery's space. Leave one of them out.")
     known = open_model(extractor, model, option).space if extractor is not None else None
     known = known or next((each.space for each in references if each.space.id == space), None)
     examined = _open(gallery, sample, reading, known)
@@ -141,7 +141,7 @@ def _open(gallery: str, sample: int, reading: Reading, space: SpaceVersion | Non
         from embcompat.stores import sample_rows
 
         rows = sample_rows(gallery, rows=sample)
-        messages().print(f"Examined is a random sample of {len(rows):,} rows of {gallery}.", soft_wrap=True)
+        messages().print(f"A random sample of {len(rows):,} rows of {gallery} is examined.", soft_wrap=True)
         return open_gallery(rows, space=space)
     return open_gallery(open_file(gallery, reading), space=space)
 

@@ -12,6 +12,7 @@ from embcompat.cli.console import messages, option_words, print_json, show_next
 from embcompat.cli.fit.output import fit_result, show_fit
 from embcompat.cli.inputs.embeddings import Reading
 from embcompat.cli.inputs.options import (
+    NEURAL_KINDS,
     Delimiter,
     ExtractorOptions,
     IdColumn,
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from embcompat.embeddings import Embeddings, PairedEmbeddings
 
 Objective = Literal["balanced", "lowest_far"]
-NEURAL_KINDS = ("dense", "multi_branch", "residual", "ensemble", "bidirectional")
 PENALTY_KINDS = ("ridge", "low_rank", "kernel", "pieces", "canonical")
 LANDMARK_KINDS = ("kernel", "pieces")
 
@@ -45,7 +45,7 @@ def fit(
         typer.Argument(help="Vectors of the pairs' items under the old model: a file, or a store's address."),
     ],
     new: Annotated[str, typer.Argument(help="Vectors of the same items under the new model.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The artifact directory to make.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The artifact directory to create.")],
     kind: Annotated[
         str,
         typer.Option(
@@ -55,7 +55,9 @@ def fit(
         ),
     ] = "auto",
     preset: Annotated[str | None, typer.Option(help="A recipe of a neural kind, for instance fc_aligner.")] = None,
-    task: Annotated[Task, typer.Option(help="What auto chooses for: search, or the same subject?")] = "retrieval",
+    task: Annotated[
+        Task, typer.Option(help="The task that auto chooses for: search, or verification of subjects.")
+    ] = "retrieval",
     objective: Annotated[
         Objective, typer.Option(help="Best in verification: subjects kept apart, or least FAR at the new threshold.")
     ] = "balanced",
@@ -72,7 +74,7 @@ def fit(
     ] = None,
     model: ModelPath = None,
     option: ExtractorOptions = None,
-    min_count: Annotated[int, typer.Option(help="Times a word must occur to be stored by text_aware.")] = 2,
+    min_count: Annotated[int, typer.Option(help="Fewest occurrences of a word that text_aware stores.")] = 2,
     stop_words: Annotated[Path | None, typer.Option(help="A file of words that text_aware must not store.")] = None,
     partial: Annotated[
         bool, typer.Option("--partial", help="Fit even where less than half of the items of either side is paired.")
@@ -93,7 +95,7 @@ def fit(
         bool | None,
         typer.Option(
             "--refit/--no-refit",
-            help="Fit on all pairs once the figures are measured; yes, but for neural kinds. Then no pair can judge.",
+            help="Fit on all pairs after measuring; the default except for neural kinds. Then no pair can judge.",
         ),
     ] = None,
     keep_out: Annotated[
@@ -101,16 +103,16 @@ def fit(
         typer.Option(help="Judgements (trec_eval's format): no pair of an item that answers a query is used."),
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Maximum number of epochs of a neural kind.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Rows of a training step of a neural kind.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Rows per training step of a neural kind.")] = None,
     device: Annotated[Literal["auto", "cpu", "gpu"], typer.Option(help="Where a neural kind trains.")] = "auto",
     precision: Annotated[Literal["32", "tf32", "bf16"], typer.Option(help="Arithmetic of a neural kind.")] = "32",
     run_dir: Annotated[Path | None, typer.Option(help="Keep checkpoints and metrics of a neural kind here.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --run-dir.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume from the last checkpoint in --run-dir.")] = False,
     quantize: Annotated[
-        Literal["int8"] | None, typer.Option(help="Compute in 8 bits; refused when it costs too much.")
+        Literal["int8"] | None, typer.Option(help="Compute in 8 bits; refused if it loses too much.")
     ] = None,
     canary: Annotated[
-        bool, typer.Option(help="Store 64 held-out pairs, on which every conversion is tried. No for faces.")
+        bool, typer.Option(help="Store 64 held-out pairs, on which every conversion is tested. Not for faces.")
     ] = True,
     blended_canary: Annotated[
         bool, typer.Option("--blended-canary", help="Store blends of 20 people each in place of pairs: nobody's face.")
@@ -137,8 +139,8 @@ def fit(
     The pairs are split into train, validation and test, by label where they have labels. The kind is chosen by
     cross-fitting on train and validation, the figures are measured on test, and the same kind is then fitted on all
     pairs: the figures are a lower bound of what is saved. With --extractor the items' words are tried as well
-    (text_aware), and kept where held-out pairs are surely better for them. Pieces of texts (`embcompat
-    embed --pieces`) are known by their labels.
+    (text_aware), and kept if their gain on held-out pairs is significant. Pieces of texts (`embcompat embed --pieces`)
+    are recognized by their labels.
 
     Exits with 3 when the aligner does no better than chance on held-out pairs; the artifact is written and marked.
 
@@ -266,7 +268,7 @@ def _kind_options(kind: str, **values: float | None) -> dict[str, Any]:
 def _check_options(
     kind: str, preset: str | None, epochs: int | None, run_dir: Path | None, out: Path, *, resume: bool, overwrite: bool
 ) -> None:
-    """Refuse before the work what would fail, or be ignored, after it."""
+    """Refuse, before the work begins, options that would fail or be ignored."""
     if out.exists() and not overwrite:
         raise InputError(f"{out} exists already. Choose another --out, or pass --overwrite to replace it.")
     if kind not in NEURAL_KINDS and (preset or epochs or run_dir or resume):
@@ -275,7 +277,7 @@ def _check_options(
             f"Got --kind {kind}."
         )
     if resume and run_dir is None:
-        raise InputError("--resume needs --run-dir: the directory of the run to go on with.")
+        raise InputError("--resume needs --run-dir: the directory of the run to resume.")
 
 
 def _pairs(source: Embeddings, target: Embeddings, *, partial: bool) -> PairedEmbeddings:

@@ -65,7 +65,7 @@ def _show_candidates(result: dict[str, Any], console: Console) -> None:
     console.print(table)
     console.print(
         f"Score: {score}{_SCORES.get(result['score'], '')}. Each pair was converted by a fit that did not see it.\n"
-        "Chosen: the first that is not significantly worse than the best; the rows stand in order of preference.\n"
+        "Chosen: the first that is not significantly worse than the best; the rows are in order of preference.\n"
     )
 
 
@@ -87,7 +87,7 @@ _MEANINGS = {
 
 
 def show_fit(result: dict[str, Any]) -> None:
-    """Print the result of a fit; what is wrong comes first."""
+    """Print the result of a fit, problems first."""
     console = output()
     if result["at_chance"]:
         console.print("No better than chance: on held-out pairs the converted vectors do not belong to their items.\n")
@@ -101,7 +101,7 @@ def show_fit(result: dict[str, Any]) -> None:
         interval = f"{gain['value']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f})"
         console.print(f"With the items' words, against the aligner chosen above, on held-out pairs: {interval}.")
     if "parts" in result and result["kind"] != "text_aware":
-        console.print("Words are of no use here: the aligner reads vectors alone.")
+        console.print("Words do not help here: the aligner reads vectors alone.")
     console.print(
         f"{result['out']}: {result['kind']} aligner, {result['source']} -> {result['target']}, "
         f"{result['parameters']:,} parameters"
@@ -120,4 +120,4 @@ def show_fit(result: dict[str, Any]) -> None:
             f"on the {count - result['split']['test']:,} pairs that are not test pairs, and are a lower bound. None of "
             "these items can judge the aligner any more: evaluate on others, or fit with --no-refit."
         )
-    console.print("Pairs cannot tell whether the new model is better than the old one: evaluate it.")
+    console.print("Pairs cannot show whether the new model is better than the old one: evaluate it.")

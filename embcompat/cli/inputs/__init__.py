@@ -1,1 +1,1 @@
-"""What several commands read: embeddings, items, images, texts by id, and the options that name them."""
+"""Inputs of several commands: embeddings, items, images, texts by id, and the options that name them."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from embcompat.cli.console import messages
-from embcompat.errors import FileFormatError, InputError
+from embcompat.errors import InputError
 from embcompat.files.formats import ending_of
 from embcompat.files.objects import is_object_url
 from embcompat.similarities import Similarity
@@ -26,7 +26,7 @@ Origin = str | Path
 
 @dataclass(frozen=True)
 class Reading:
-    """How files are read where they do not say it themselves.
+    """How files are read where they do not describe themselves.
 
     Attributes:
         id_column: Column of the ids.
@@ -54,19 +54,19 @@ class Reading:
 
 
 BY_NAME: Final = Reading()
-"""Columns are known by their names."""
+"""Columns are found by their names."""
 
 
 def open_file(
     origin: Origin, reading: Reading, *, space: SpaceVersion | None = None, required: bool = True
 ) -> VectorFile:
-    """Open a file of vectors and print which columns were taken, where names alone did not tell.
+    """Open a file of vectors; print which columns were taken if their names are not the usual ones.
 
     Args:
         origin: The file or folder.
         reading: How it is read.
         space: The space of its vectors, where it does not name it.
-        required: Whether it must have the chosen columns; otherwise the usual names are tried where it has not.
+        required: Whether it must have the chosen columns; otherwise the usual names are tried where it does not.
     """
     from embcompat.files import open_vectors
 
@@ -105,14 +105,14 @@ def load_embeddings(
 
     Args:
         origin: The file, folder or address.
-        space: The space as ``name@version``, where the file does not name it. It is called normalized when every
-            vector has unit norm.
+        space: The space as ``name@version``, where the file does not name it. It counts as normalized if every vector
+            has unit norm.
         similarity: How that space compares vectors.
         reading: How the file is read.
         likely: The space to assume, and to print, where neither the file nor ``space`` names one.
 
     Raises:
-        InputError: If nothing names the space, or the file names another than the one given.
+        InputError: If nothing names the space, or the file names another space than ``space``.
         FileFormatError: If the file does not hold embeddings.
     """
     if is_address(origin):
@@ -133,12 +133,12 @@ def read_file(file: VectorFile, space: str | None, similarity: Similarity, likel
 
 
 def is_address(origin: Origin) -> bool:
-    """Say whether an argument is the address of a store, not a path or an object in an object store."""
+    """Return whether an argument is the address of a store, not a path or an object in an object store."""
     return "://" in str(origin) and not is_object_url(origin)
 
 
 def is_csv(origin: Origin) -> bool:
-    """Say whether an argument is a CSV or TSV file."""
+    """Return whether an argument is a CSV or TSV file."""
     return not is_address(origin) and ending_of(Path(str(origin).partition("#")[0])) in (".csv", ".tsv")
 
 
@@ -170,15 +170,14 @@ def _with_labels(embeddings: Embeddings, path: Path, url: str) -> Embeddings:
         FileFormatError: If a row has no label.
     """
     from embcompat.embeddings import Embeddings
-    from embcompat.files.reading.tables import read_labels
+    from embcompat.files.reading.tables import labels_of, read_labels
 
     labels = read_labels(path)
     ids = embeddings.ids.tolist()
     if not isinstance(labels, dict):
         raise InputError(f"{path} must hold an id, a tab and a label in each line: the rows of {url} have no order.")
-    if absent := next((key for key in ids if key not in labels), None):
-        raise FileFormatError(f"{path} must give every row of {url} a label. {absent!r} has none.")
-    return Embeddings(embeddings.vectors, ids, embeddings.space, [labels[key] for key in ids], embeddings.texts)
+    marks = labels_of(ids, labels, where=str(path), rows_of=url)
+    return Embeddings(embeddings.vectors, ids, embeddings.space, marks, embeddings.texts)
 
 
 @contextmanager
@@ -196,7 +195,7 @@ def open_gallery(url: str, reading: Reading) -> Iterator[GalleryStore]:
 
 
 def assumed_space(store: GalleryStore, space: SpaceVersion) -> SpaceVersion:
-    """Return the space that an artifact reads, and print that it is taken for granted where the store names none."""
+    """Return the space that an artifact reads; print that it is assumed if the store names none."""
     from embcompat.stores import gallery_space
 
     if gallery_space(store) is None:
@@ -205,7 +204,7 @@ def assumed_space(store: GalleryStore, space: SpaceVersion) -> SpaceVersion:
 
 
 def _require_no_file_options(url: str, reading: Reading) -> None:
-    """Refuse options that only files take, where a store is read.
+    """Refuse options of files where a store is read.
 
     Raises:
         InputError: If there is one.

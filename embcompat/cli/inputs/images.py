@@ -71,7 +71,7 @@ def label_images(folder: Path, files: list[Path], level: int | None) -> list[str
     if len(depths) > 1:
         examples = [next(file for file in files if len(file.parts) - 1 == depth) for depth in sorted(depths)[:2]]
         raise InputError(
-            f"{folder} must hold its images all at one depth, because the folder of an image is its label. Got "
-            f"{examples[0]} and {examples[1]}. Say which folder is the label: --label-level 1 is the first."
+            f"{folder} must hold all its images at one depth, because the folder of an image is its label. Got "
+            f"{examples[0]} and {examples[1]}. Choose the folder that is the label: --label-level 1 is the first."
         )
     return None if depths <= {0} else [file.parts[-2] for file in files]

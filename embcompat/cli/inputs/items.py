@@ -1,4 +1,4 @@
-"""What `embcompat embed` reads: files of texts, and directories of images."""
+"""The items that `embcompat embed` reads: files of texts, and directories of images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from embcompat.cli.inputs.images import label_images, list_images
 from embcompat.errors import FileFormatError, InputError
 from embcompat.files.formats import ending_of
-from embcompat.files.names import ID_COLUMNS, LABEL_COLUMNS, TEXT_COLUMNS
+from embcompat.files.names import ID_COLUMNS, LABEL_COLUMNS, TEXT_COLUMNS, pick_column
 from embcompat.files.reading.text import Rows, read_lines, read_table
 
 _PARQUET_BATCH_ROWS = 8_192
@@ -28,7 +28,7 @@ class Items:
         labels: One for each item, or None.
         origin: Where ids, items and labels come from, in words.
         row_numbers: Whether the ids are row numbers, because nothing names the items.
-        notes: What was left out, a sentence each.
+        notes: What was left out, one sentence each.
     """
 
     items: list[Any]
@@ -52,15 +52,15 @@ def read_items(
     """Read a .jsonl, .json, .csv, .tsv, .parquet or .txt file, or a directory of images.
 
     Args:
-        path: The file or directory. A .txt file holds one text a line; its ids are row numbers from 0. In a directory
-            ids are the relative paths, and labels are the names of the folders in which the images lie, if they lie
-            in sub-folders.
+        path: The file or directory. A .txt file holds one text on each line; its ids are row numbers from 0. In a
+            directory ids are the relative paths, and labels are the names of the folders in which the images lie, if
+            they lie in sub-folders.
         id_column: Column of the ids; the first of `ID_COLUMNS` that is there, else row numbers.
         text_column: Column of the texts; ``text``, else the only column that is left.
         label_column: Column of the labels; ``label`` if it is there.
         label_level: Which folder is the label of an image, 1 for the first below ``path``; the last one when None.
         delimiter: What separates the fields of a CSV file; found from its header when None.
-        limit: Read only the first so many items.
+        limit: Number of items to read, from the first on; all when None.
 
     Raises:
         InputError: If the path does not exist, has an unknown suffix, or holds nothing to embed.
@@ -93,7 +93,7 @@ def read_items(
 
 
 def _require_unicode(ids: Sequence[str], path: Path) -> None:
-    """Refuse before the work ids that could not be saved after it: lone surrogates, as in odd file names."""
+    """Refuse, before the work begins, ids that could not be saved: lone surrogates, as in odd file names."""
     for row, identifier in enumerate(ids):
         try:
             identifier.encode()
@@ -127,17 +127,18 @@ def _refuse_columns(path: Path, choice: Choice) -> None:
 
 
 def _read_rows(path: Path, columns: Sequence[str], rows: Rows, choice: Choice, limit: int | None) -> Items:
-    id_column = _choose(path, columns, choice[0], ID_COLUMNS, "--id-column")
-    label_column = _choose(path, columns, choice[2], LABEL_COLUMNS, "--label-column")
-    text_column = _choose(path, columns, choice[1], TEXT_COLUMNS, "--text-column")
+    where = str(path)
+    id_column = pick_column(columns, choice[0], ID_COLUMNS, where=where, option="--id-column")
+    label_column = pick_column(columns, choice[2], LABEL_COLUMNS, where=where, option="--label-column")
+    text_column = pick_column(columns, choice[1], TEXT_COLUMNS, where=where, option="--text-column")
     if text_column is None:
-        left = [column for column in columns if column not in (id_column, label_column)]
-        if len(left) != 1:
+        others = [column for column in columns if column not in (id_column, label_column)]
+        if len(others) != 1:
             raise FileFormatError(
-                f"{path} must have a column 'text', or say with --text-column which one to embed. "
+                f"{path} must have a column 'text', or --text-column must name the one to embed. "
                 f"Got the columns {', '.join(columns)}."
             )
-        text_column = left[0]
+        text_column = others[0]
     items: list[Any] = []
     ids: list[str] = []
     labels: list[str] = []
@@ -157,17 +158,9 @@ def _read_rows(path: Path, columns: Sequence[str], rows: Rows, choice: Choice, l
 
 
 def _refuse_late(fields: AbstractSet[str], path: Path, row: int) -> None:
-    """Refuse an id, a label or a text that the first row lacks: it would be passed over."""
+    """Refuse an id, a label or a text that the first row lacks: it would be ignored."""
     if late := sorted(fields & {*ID_COLUMNS, *LABEL_COLUMNS, *TEXT_COLUMNS}):
         raise FileFormatError(f"{path}: row {row} has {late[0]!r}, which the first row lacks. Each row must have it.")
-
-
-def _choose(path: Path, columns: Sequence[str], choice: str | None, usual: Sequence[str], option: str) -> str | None:
-    if choice is None:
-        return next((column for column in usual if column in columns), None)
-    if choice not in columns:
-        raise FileFormatError(f"{path} has no column {choice!r} ({option}). It has {', '.join(columns) or 'none'}.")
-    return choice
 
 
 def _key(values: dict[str, Any], column: str, path: Path, row: int) -> str:

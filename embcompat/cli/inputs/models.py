@@ -1,4 +1,4 @@
-"""The model of ``--extractor``, ``--model`` and ``--option``, and what it will be asked for."""
+"""The model of ``--extractor``, ``--model`` and ``--option``, and an estimate of its work."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def open_model(
     """Load the model that the command line names.
 
     Raises:
-        InputError: If there is no such extractor, or an option is none of its own.
+        InputError: If there is no such extractor, or it has no such option.
     """
     from embcompat.extractors import load_extractor
 
@@ -59,7 +59,7 @@ def show_estimate(extractor: Extractor, items: Callable[[], Sequence[Any]]) -> N
 
     Args:
         extractor: The model.
-        items: Gathers what will be embedded; called for such an extractor alone.
+        items: Returns the items to embed; only called for such an extractor.
     """
     from embcompat.extractors import EstimatingExtractor
 

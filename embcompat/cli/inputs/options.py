@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import typer
 
 from embcompat.similarities import Similarity
 
 Task = Literal["retrieval", "verification"]
+
+NEURAL_KINDS: Final = ("residual", "dense", "multi_branch", "ensemble", "bidirectional")
+"""Kinds of aligners that are fitted with torch."""
 
 ArtifactPath = Annotated[
     Path, typer.Argument(metavar="ARTIFACT", help="The artifact directory, or a directory with forward and backward.")
@@ -32,8 +35,10 @@ VectorColumn = Annotated[
     typer.Option(help="Column of the vectors; vector, embedding, … or the only lists. x* takes x0, x1, …."),
 ]
 LabelColumn = Annotated[str | None, typer.Option(help="Column of the labels; label if there is one.")]
-IdsFile = Annotated[Path | None, typer.Option(help="The ids of galleries that hold none, one a line or as .npy.")]
-LabelsFile = Annotated[Path | None, typer.Option(help="The labels of galleries that hold none, one a line or as .npy.")]
+IdsFile = Annotated[Path | None, typer.Option(help="The ids of galleries that hold none, one on each line or as .npy.")]
+LabelsFile = Annotated[
+    Path | None, typer.Option(help="The labels of galleries that hold none, one on each line or as .npy.")
+]
 ModelPath = Annotated[str | None, typer.Option("--model", "-m", help="Path or name, for extractors that take one.")]
 ExtractorOptions = Annotated[
     list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="An option of the extractor; repeatable.")

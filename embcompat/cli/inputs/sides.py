@@ -1,4 +1,4 @@
-"""Read what a command was given of both models: the same gallery, or the same queries."""
+"""Read the same gallery, or the same queries, under both models."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def load_sides(
 ) -> tuple[Embeddings, Embeddings]:
     """Load the same gallery, or the same queries, under both models.
 
-    A file of labels goes by the old side. The options of files hold for each side that they fit: a chosen column must
-    be in one of the files, and ids from a file are taken where a side has none.
+    A file of labels belongs to the old side. The options of files apply to each side that they fit: a chosen column
+    must be in one of the files, and ids from a file are used where a side has none.
 
     Raises:
         InputError: As `load_embeddings`; or if an option fits neither side.
@@ -62,7 +62,7 @@ def load_sides(
 
 
 def _for_side(origin: Origin, other: Origin, reading: Reading) -> Reading:
-    """Return what holds for one side: options of files are the other's where this is a store, and so on."""
+    """Return how one side is read: without the options of files if this is a store and the other is not, and so on."""
     if is_address(origin) and not is_address(other):
         return Reading(label_column=reading.label_column, text_column=reading.text_column)
     if is_csv(other) and not is_csv(origin):
@@ -100,7 +100,7 @@ def load_queries(
     """Load the queries under both models, if there are any.
 
     Raises:
-        InputError: If only one side is given.
+        InputError: If only one side is passed.
     """
     if (old is None) != (new is None):
         raise InputError("--old-queries and --new-queries must be given together: the same queries, both models.")
@@ -109,6 +109,11 @@ def load_queries(
     return load_sides(
         old, new, old_space=old_space, new_space=new_space, similarity=similarity, reading=reading, likely=likely
     )
+
+
+def forward_of(path: Path) -> Path:
+    """Return the artifact that converts old vectors: the directory itself, or ``forward`` of a pair."""
+    return path / "forward" if (path / "forward").is_dir() else path
 
 
 def artifact_spaces(path: Path) -> tuple[SpaceVersion, SpaceVersion]:

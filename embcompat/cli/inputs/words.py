@@ -1,4 +1,4 @@
-"""Texts of items on the command line: read, joined by id, and asked of the new model word by word."""
+"""Texts of items on the command line: read, joined by id, and embedded word by word."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def read_texts(items: Path | None, text_column: str | None) -> dict[str, str] | 
     rows = read_items(items, text_column=text_column)
     texts = dict(zip(rows.ids, rows.items, strict=True))
     if len(texts) < len(rows.ids):
-        raise InputError(f"{items} must name each id once. Got {len(rows.ids) - len(texts)} ids again.")
+        raise InputError(f"{items} must name each id once. Got {len(rows.ids) - len(texts)} repeated ids.")
     return texts
 
 
@@ -60,7 +60,7 @@ def add_texts(embeddings: Embeddings, texts: dict[str, str] | None) -> Embedding
 def load_word_model(
     extractor: str | None, model: str | None, options: list[str], *, kind: str, task: str
 ) -> Extractor | None:
-    """Load the model that is asked about words; None where words are not to be tried.
+    """Load the model that embeds the words; None if words are not to be tried.
 
     They are tried for ``text_aware``, and for ``auto`` in search where a model of texts is named.
 
@@ -110,7 +110,7 @@ def fit_with_words(
 
 
 def _words_of(corpus: list[str], min_count: int, stop_words: Sequence[str]) -> list[str]:
-    """Return the words and pairs of words that the model will be asked about."""
+    """Return the words and pairs of words that the model will embed."""
     from embcompat.aligners.text import count_vocabulary, join_words
 
     vocabulary = count_vocabulary(corpus, min_count=min_count, stop_words=stop_words)
@@ -132,7 +132,7 @@ def pair_texts(split: PairSplit) -> list[str]:
 
 
 def show_parts(parts: list[dict[str, Any]], console: Console) -> None:
-    """Print which parts were tried, and what held-out pairs say of each."""
+    """Print which parts were tried, and the score of each on held-out pairs."""
     from rich.table import Table
 
     table = Table("part", "score", "gain (95 %)", "", box=None, header_style="bold")

@@ -1,4 +1,4 @@
-"""Commands that list what there is to choose from."""
+"""Commands that list the aligners and extractors to choose from."""
 
 from embcompat.cli.lists.aligners import aligners
 from embcompat.cli.lists.extractors import extractors

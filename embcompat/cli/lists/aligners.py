@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from embcompat.cli.console import output, print_json, show_next
+from embcompat.cli.inputs.options import NEURAL_KINDS
 
 PURPOSES = {
     "identity": "no map at all: where the new model's vectors are nearly the old model's",
@@ -24,7 +25,6 @@ PURPOSES = {
     "ensemble": "the mean of kernel and residual: the best for faces",
     "bidirectional": "a pair: λ-orthogonal map for new vectors, affine map for old ones",
 }
-NEEDS_TRAIN = ("residual", "dense", "multi_branch", "ensemble", "bidirectional")
 
 
 def aligners(
@@ -68,7 +68,7 @@ def aligners(
 
 
 def count_floats(kind: str, source_dim: int, target_dim: int) -> int | None:
-    """Count what an aligner of a kind stores, with default options; None where torch is needed and absent."""
+    """Count the floats that an aligner stores, with default options; None if it needs torch, which is missing."""
     import numpy as np
 
     from embcompat.aligners import AffineAligner, parameter_count
@@ -96,7 +96,7 @@ def count_floats(kind: str, source_dim: int, target_dim: int) -> int | None:
         )
     if kind == "pieces":
         return affine(target_dim, target_dim) + 2 * (count_floats("kernel", source_dim, target_dim) or 0)
-    if kind not in NEEDS_TRAIN:
+    if kind not in NEURAL_KINDS:
         return affine(target_dim, source_dim)
     if find_spec("torch") is None:
         return None

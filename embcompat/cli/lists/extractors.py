@@ -13,7 +13,7 @@ from embcompat.cli.console import output, print_json, show_next
 def extractors(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """List the extractors that installed packages bring.
+    """List the extractors of the installed packages.
 
     Examples:
     ```bash

@@ -49,7 +49,7 @@ def rollback(
     output().print(f"{aligner.artifact.source.id} is in service again.")
     if without:
         output().print(
-            f"{without:,} rows came in after the cutover and have no old vector: embed them with the old model."
+            f"{without:,} rows were added after the cutover and have no old vector: embed them with the old model."
         )
     show_next("migrate", "cutover", artifact, url, instead=("migrate", "abort", artifact, url, "--yes"))
 
@@ -153,7 +153,7 @@ def sweep(
 
 
 def history(artifact: ArtifactPath, journal: JournalPath = None, as_json: Json = False) -> None:
-    """Print what was done so far, and when, from the journal in this folder. The store is not asked.
+    """Print what was done so far, and when, from the journal in this folder. The store is not opened.
 
     Examples:
     ```bash

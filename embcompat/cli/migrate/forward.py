@@ -69,9 +69,7 @@ def run(
     url: Url,
     batch_size: BatchSize = None,
     threads: Threads = 1,
-    max_rows_per_second: Annotated[
-        float | None, typer.Option(help="Limit of rows a second, to spare the store.")
-    ] = None,
+    max_rows_per_second: Annotated[float | None, typer.Option(help="Most rows per second, to spare the store.")] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Convert with an aligner that does no better than chance.")
     ] = False,

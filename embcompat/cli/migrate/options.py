@@ -51,7 +51,7 @@ Tries = Annotated[
 
 
 def texts(items: Path | None, text_column: str | None) -> dict[str, Any]:
-    """Return where a text-aware aligner finds the texts: in a file of items by id, or in a column of the gallery."""
+    """Return the source of a text-aware aligner's texts: a file of items by id, or a column of the gallery."""
     from embcompat.cli.inputs.words import read_texts
 
     return {"text_column": text_column} if items is None else {"texts": read_texts(items, text_column)}
@@ -80,7 +80,7 @@ def files(aligner: OnnxAligner, journal: Path | None, dead_letters: Path | None)
 
 
 def print_plan(cost: MigrationPlan) -> None:
-    """Print what a migration will take, and what it cannot do or keep."""
+    """Print the costs of a migration, and what it cannot do or keep."""
     console = output()
     console.print(f"{cost.url}: {cost.phase.replace('_', ' ')}", soft_wrap=True)
     console.print(f"{cost.rows:,} rows, {cost.without_vector:,} without a vector, {cost.missing:,} to convert")
@@ -108,7 +108,7 @@ def print_plan(cost: MigrationPlan) -> None:
 
 
 def _describe_index(estimate: IndexEstimate) -> str:
-    """Write what building an index takes."""
+    """Describe the time and size of building an index."""
     name = f"{estimate.index}: "
     if estimate.seconds is None or estimate.seconds_low is None or estimate.seconds_high is None:
         return f"{name}its time, which can be far longer than the conversion, was not measured: {estimate.remark}"
@@ -120,7 +120,7 @@ def _describe_index(estimate: IndexEstimate) -> str:
 
 
 def print_coverage(coverage: Coverage) -> None:
-    """Print counted rows."""
+    """Print the row counts."""
     counts = [f"{coverage.converted:,} converted", f"{coverage.missing:,} missing"]
     others = {
         "native": coverage.native,

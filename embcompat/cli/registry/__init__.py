@@ -36,7 +36,7 @@ def _open(url: str) -> Registry:
 
 @registry.command()
 def init(url: Url, as_json: Json = False) -> None:
-    """Make a registry; one that is there already stays as it is.
+    """Create a registry; an existing one stays as it is.
 
     Example:
     ```bash
@@ -84,7 +84,7 @@ def add_space(
     space: Annotated[str | None, typer.Option(help="name@version of a .npy file.")] = None,
     similarity: Annotated[Similarity, typer.Option(help="Similarity of a .npy file.")] = "cosine",
     reference: Annotated[
-        bool, typer.Option(help="Whether to store what embcompat doctor recognizes the space by.")
+        bool, typer.Option(help="Whether to store the reference by which embcompat doctor recognizes the space.")
     ] = True,
     sketch_rows: Annotated[
         int, typer.Option(help="Vectors stored unchanged in the reference; 0 if they must not be shared.")
@@ -165,7 +165,7 @@ def promote(
     reason: Reason = "",
     as_json: Json = False,
 ) -> None:
-    r"""Give a label to a space or an aligner; it leaves whatever had it.
+    r"""Give a label to a space or an aligner; its previous holder loses it.
 
     Example:
     ```bash
@@ -222,7 +222,7 @@ def verify(url: Url, as_json: Json = False) -> None:
         output().print(f"Event {number} came too late and changed nothing: {why}.", soft_wrap=True)
     if damages:
         raise typer.Exit(EXIT_DAMAGED)
-    output().print(f"Everything in {url} is whole.")
+    output().print(f"Everything in {url} is intact.")
 
 
 @registry.command()
@@ -257,7 +257,7 @@ def gc(
 def get(
     url: Url,
     name: Name,
-    destination: Annotated[Path | None, typer.Argument(help="The directory to make; your cache by default.")] = None,
+    destination: Annotated[Path | None, typer.Argument(help="The directory to create; your cache by default.")] = None,
     as_json: Json = False,
 ) -> None:
     """Bring an artifact onto this machine, verified.

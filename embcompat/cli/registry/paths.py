@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Unmeasured = Annotated[
     float | None,
-    typer.Option(help="Retention to assume of aligners without a measured one; left out by default."),
+    typer.Option(help="Retention to assume for aligners without a measured one, which are left out by default."),
 ]
 
 
@@ -59,7 +59,7 @@ def compose(
     url: Url,
     source: Annotated[str, typer.Argument(help="Where the vectors are: name@version or a label.")],
     target: Annotated[str, typer.Argument(help="Where they go: name@version or a label.")],
-    out: Annotated[Path, typer.Argument(help="The artifact directory to make.")],
+    out: Annotated[Path, typer.Argument(help="The artifact directory to create.")],
     unmeasured: Unmeasured = None,
     as_json: Json = False,
 ) -> None:

@@ -73,7 +73,7 @@ def print_entry(registry: Registry, name: str, *, as_json: bool) -> None:
 
 
 def print_route(route: Route, report: PathReport | None, *, as_json: bool) -> None:
-    """Print the steps of a route, and what was measured of it."""
+    """Print the steps of a route, and its measured figures."""
     steps = [
         {"source": edge.source.id, "target": edge.target.id, "aligner": edge.aligner, "retention": edge.retention}
         for edge in route.edges
@@ -89,7 +89,9 @@ def print_route(route: Route, report: PathReport | None, *, as_json: bool) -> No
     for edge in route.edges:
         low = "not measured" if edge.retention is None else f"retention ≥ {edge.retention:.3f}"
         console.print(f"  {edge.source.id} → {edge.target.id}  {edge.aligner[:12]}  {low}")
-    console.print(f"Product of the retentions: {route.retention:.3f} (chosen by it; measure with --old-gallery …).")
+    console.print(
+        f"Product of the retentions: {route.retention:.3f} (the path is chosen by it; measure with --old-gallery …)."
+    )
     if report is not None:
         console.print(f"Measured on {report.pairs:,} held-out pairs, {report.metric} with 95 % interval:")
         console.print(f"  chain {report.chain:.3f}, direct {report.direct:.3f}, difference {report.difference:.3f}")

@@ -1,7 +1,7 @@
 """``embcompat upgrade``: the whole line, from a gallery in use to a new model in service, step by step.
 
-State is files in one folder: what each step writes, and ``steps.json`` with the command that wrote it. A step whose
-command and inputs have not changed and whose file is there is not repeated.
+The state is in one folder: the results of the steps, and ``steps.json`` with the command of each. A step is not
+repeated while its result exists and its command and inputs are unchanged.
 """
 
 from __future__ import annotations
@@ -55,11 +55,12 @@ def init(
     old_queries: Annotated[str | None, typer.Option(help="Queries embedded already, under the old model.")] = None,
     new_queries: Annotated[str | None, typer.Option(help="The same queries under the new model.")] = None,
     items: Annotated[
-        str | None, typer.Option(help="File with titles and texts, where nobody has judged: a title asks for its item.")
+        str | None,
+        typer.Option(help="File with titles and texts, for want of judgements: each title is a query for its item."),
     ] = None,
     title_column: Annotated[str | None, typer.Option(help="Its column with the titles.")] = None,
     weigh_queries: WeighQueries = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
 ) -> None:
     r"""Write the file that describes an upgrade. On a terminal, it asks for what is missing.
 
@@ -230,7 +231,7 @@ def _show_step(each: StepState) -> None:
     if each.state == "done":
         messages().print(f"Done already: {_plain(each.step.words)}", soft_wrap=True)
     elif each.state == "stale":
-        messages().print(f"Again, because {each.reason}:", soft_wrap=True)
+        messages().print(f"Repeated, because {each.reason}:", soft_wrap=True)
 
 
 def _show_next(line: UpgradeLine) -> None:
@@ -246,7 +247,7 @@ def _show_next(line: UpgradeLine) -> None:
 
 
 def _call(words: Sequence[str]) -> Any:
-    """Print a command and run it; the exit code of a gate that is not met ends the line."""
+    """Print a command and run it; a gate that is not met ends the whole command with its exit code."""
     from embcompat.cli import app as root
 
     messages().print(f"$ {_plain(words)}", soft_wrap=True)

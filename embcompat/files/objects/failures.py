@@ -1,4 +1,4 @@
-"""What object stores answer when they refuse, in words that tell what to do."""
+"""Refusals of object stores, as errors that name a remedy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _GOOGLE: Final = ("STORAGE_EMULATOR_HOST",)
 ENDPOINTS: Final = {"s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"), "gs": _GOOGLE, "gcs": _GOOGLE}
-"""Environment variables that lead to a service other than the cloud's own; the first one that is set counts."""
+"""Environment variables that name a service other than the cloud's own; the first one that is set counts."""
 
 _FAILURE: Final = re.compile(r"AWS Error (\w+(?: \(HTTP status \d+\))?)|google::cloud::Status\((\w+)|Azure Error")
 _REQUEST: Final = re.compile(r"\s*\(Request ID: [^)]*\)")
@@ -24,7 +24,7 @@ _ELSEWHERE: Final = ("301", "307", "400", "PERMANENT_REDIRECT", "AUTHORIZATION_H
 
 
 def object_error(path: Path | ObjectPath, error: Exception, verb: str = "read") -> EmbcompatError | None:
-    """Return an error of an object store as ours; None where something else is wrong, for instance with the file."""
+    """Return an error of an object store as ours; None if something else is wrong, for instance with the file."""
     failure = _FAILURE.search(str(error))
     if isinstance(path, Path) or failure is None:
         return None
@@ -37,7 +37,7 @@ def object_error(path: Path | ObjectPath, error: Exception, verb: str = "read") 
     if code in _BAD_KEYS:
         return StoreError(f"{reason}\nThe credentials are not valid. Check those in the environment.")
     if code in _EXPIRED:
-        return StoreError(f"{reason}\nThe credentials are not valid any more, or the clock is wrong. Renew them.")
+        return StoreError(f"{reason}\nThe credentials have expired, or the clock is wrong. Renew them.")
     if any(sign in code for sign in _ELSEWHERE):
         return StoreError(f"{reason}\nThe bucket may be in another region. Set AWS_REGION to the region of the bucket.")
     if "OAuth2 access token" in str(error):
@@ -51,8 +51,8 @@ def _permission(path: ObjectPath) -> str:
     if path.scheme != "s3":
         return "The credentials in the environment do not permit this."
     text = (
-        "Reading needs the permissions s3:GetObject and s3:ListBucket, writing s3:PutObject. Without s3:ListBucket, an "
-        "object that does not exist is answered in the same way."
+        "Reading needs the permissions s3:GetObject and s3:ListBucket, writing s3:PutObject. Without s3:ListBucket, a "
+        "missing object causes the same error."
     )
     return text if "AWS_ACCESS_KEY_ID" in os.environ else f"{text} AWS_ACCESS_KEY_ID is not set in the environment."
 

@@ -1,7 +1,7 @@
-"""Files in object stores, with what is used of `pathlib.Path`. pyarrow is imported when an object store is opened.
+"""Files in object stores, with the part of `pathlib.Path` that is used here. pyarrow is imported when one is opened.
 
-Credentials, region and endpoint come from the environment, as the cloud's own tools take them; they never stand in an
-address. Keys are taken literally: nothing in them is percent-encoded.
+Credentials, region and endpoint come from the environment, as the cloud's own tools take them; they are never part of
+an address. Keys are taken literally: nothing in them is percent-encoded.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class ObjectPath:
 
     @property
     def name(self) -> str:
-        """What stands behind the last slash."""
+        """The part of the key after the last slash."""
         return PurePosixPath(self.key).name
 
     @property
@@ -108,7 +108,7 @@ class ObjectPath:
         return PurePosixPath(self.key).relative_to(folder.key)
 
     def place(self) -> str:
-        """Return the address and the service that it leads to: what tells two objects apart."""
+        """Return the address and the service that it belongs to: together they identify an object."""
         return f"{_endpoint(self.scheme)} {self}"
 
     def exists(self) -> bool:
@@ -155,7 +155,7 @@ class ObjectPath:
             return self._opened()
 
     def identity(self) -> dict[str, Any]:
-        """Return what tells whether the object is still the same: its size, its time of change and its entity tag."""
+        """Return what identifies the object's content: its size, its time of change and its entity tag."""
         with self.failures("read"):
             system, path = self._opened()
             info = system.get_file_info(path)
@@ -185,7 +185,7 @@ class ObjectPath:
         return {key: metadata[key] for key in _KEPT if metadata.get(key)}
 
     def upload(self, file: Path, headers: Mapping[str, str] | None = None) -> None:
-        """Write a file as this object, which is seen only when it is complete.
+        """Write a file as this object, which appears only when it is complete.
 
         Raises:
             StoreError: If it cannot be written.
@@ -199,13 +199,13 @@ class ObjectPath:
             raise StoreError(f"{self} must have {expected} bytes. Got {size}. Another process wrote it, too.")
 
     def write_bytes(self, data: bytes) -> None:
-        """Write the object; it is seen only when it is complete."""
+        """Write the object; it appears only when it is complete."""
         with self.failures("write"):
             system, path = self._opened()
             send_whole(system, path, iter([data]), None, size=len(data))
 
     def unlink(self) -> None:
-        """Delete the object; none being there is as good."""
+        """Delete the object if it exists."""
         with self.failures("write"):
             system, path = self._opened()
             if self.is_file():

@@ -1,1 +1,1 @@
-"""Readers of the formats, and the one door to them: `opening.open_vectors`."""
+"""Readers of the formats, and their common entry point: `opening.open_vectors`."""

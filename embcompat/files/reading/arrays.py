@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from embcompat.errors import FileFormatError, MissingExtraError
-from embcompat.files.columns import pick_column
-from embcompat.files.names import VECTOR_COLUMNS
+from embcompat.files.names import VECTOR_COLUMNS, pick_column
 from embcompat.files.reading.sources import ArraySource
 
 
@@ -18,7 +17,7 @@ def open_npz(path: Path, vector: str | None) -> ArraySource:
     """Open a ``.npz`` file: one array of vectors, and arrays of as many ids, labels and the like.
 
     Raises:
-        FileFormatError: If it is damaged, holds Python objects, or does not tell which array the vectors are.
+        FileFormatError: If it is damaged, holds Python objects, or leaves open which array holds the vectors.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -36,7 +35,7 @@ def open_hdf5(path: Path, vector: str | None) -> ArraySource:
 
     Raises:
         MissingExtraError: If h5py is not installed.
-        FileFormatError: If it is damaged, or does not tell which data set the vectors are.
+        FileFormatError: If it is damaged, or leaves open which data set holds the vectors.
     """
     try:
         import h5py

@@ -57,10 +57,10 @@ def _open_parts(path: Location) -> Source:
         if len(tables) == len(files):
             return TableSource(path, pa.concat_tables(tables))
     if not files and is_pattern(path):
-        raise InputError(f"no file of vectors fits the pattern {path}.")
+        raise InputError(f"no file of vectors matches the pattern {path}.")
     if not files:
         raise InputError(f"{path} is a folder that holds no Parquet or Arrow files. Pass a file, or such a folder.")
-    raise InputError(f"{path} must hold Parquet files alone to be one gallery. Got {', '.join(sorted(kinds))} files.")
+    raise InputError(f"{path} must hold only Parquet files to be one gallery. Got {', '.join(sorted(kinds))} files.")
 
 
 def files_of_vectors(path: Location) -> list[Location]:
@@ -111,7 +111,7 @@ def _read_arrow(path: Path) -> pa.Table:
 def _open_saved_dataset(path: Path) -> TableSource:
     state = json.loads((path / "state.json").read_text())
     if state.get("_indices_data_files"):
-        raise InputError(f"{path} keeps a selection of its rows apart. Save it anew: dataset.flatten_indices().")
+        raise InputError(f"{path} stores a selection of its rows separately. Save dataset.flatten_indices() instead.")
     table = pa.concat_tables([_read_arrow(path / file["filename"]) for file in state["_data_files"]])
     info = path / "dataset_info.json"
     description = json.loads(info.read_text()).get("description", "") if info.is_file() else ""
@@ -147,7 +147,9 @@ class PartitionedSource:
             incomplete = FileFormatError(f"{path} is not a folder of complete Parquet files: {error}")
             raise object_error(path, error) or incomplete from error
         if len(spaces) > 1:
-            raise FileFormatError(f"the files of {path} must all be of one space. They name {len(spaces)} different.")
+            raise FileFormatError(
+                f"the files of {path} must all be of one space. They name {len(spaces)} different ones."
+            )
         self.rows = sum(self._counts)
         self.schema: pa.Schema = self._dataset.schema
 
@@ -169,7 +171,7 @@ class PartitionedSource:
 
 
 def _inner(path: Location) -> str:
-    """Return a path as its file system names it."""
+    """Return a path as its file system knows it."""
     return path.filesystem()[1] if isinstance(path, ObjectPath) else str(path)
 
 

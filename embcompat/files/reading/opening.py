@@ -23,7 +23,7 @@ from embcompat.files.reading.npy import NpySource
 from embcompat.files.reading.parquet import ParquetSource
 from embcompat.files.reading.sources import INDEX_COLUMN, Source, WithColumns, with_pandas_range
 from embcompat.files.reading.streams import SEQUENTIAL_ROWS, VectorFile, declared_dim
-from embcompat.files.reading.tables import column_of, open_text_table, read_labels, read_strings
+from embcompat.files.reading.tables import column_of, labels_of, open_text_table, read_labels, read_strings
 from embcompat.files.vectors import space_of
 from embcompat.spaces import SpaceVersion, require_space
 
@@ -51,13 +51,13 @@ def open_vectors(
             ``gs://…``). A string may name its columns as the address of a store does:
             ``vectors.parquet#embedding?key=docid``.
         space: The space of its vectors, where the file does not name it.
-        columns: Which columns are which, where their names do not tell.
+        columns: The roles of the columns, where their names do not show them.
         ids: The ids, where the file has none.
         labels: The labels, where the file has none: one for each row, or by id; see `read_labels`.
         delimiter: What separates the fields of a CSV file; found from its header when None.
 
     Raises:
-        InputError: If the ending is another one.
+        InputError: If the format is not supported.
         FileFormatError: If the file is missing, damaged, or does not hold vectors.
         SpaceMismatchError: If the file names another space than ``space``.
     """
@@ -86,10 +86,10 @@ def open_vectors(
 
 
 def split_address(path: str | Location, columns: Columns) -> tuple[Location, Columns]:
-    """Take the columns out of ``vectors.parquet#embedding?key=docid``; they go before those chosen otherwise.
+    """Take the columns out of ``vectors.parquet#embedding?key=docid``; they take precedence over ``columns``.
 
     Raises:
-        InputError: If what stands after ``?`` is not a key.
+        InputError: If anything but a key follows ``?``.
 
     Example:
         >>> split_address("vectors.parquet#embedding?key=docid", Columns(label="who"))
@@ -108,14 +108,14 @@ def split_address(path: str | Location, columns: Columns) -> tuple[Location, Col
 
 
 def _is_name(text: str, head: str) -> bool:
-    """Return whether a # belongs to the name of a file: there is such a file, or in a store, its ending tells."""
+    """Return whether a # belongs to the name of a file: it exists or, in an object store, its ending shows it."""
     if is_object_url(text):
         return ending_of(location(text)) in ENDINGS and ending_of(location(head)) not in ENDINGS
     return Path(text).exists()
 
 
 def _with_ids(source: Source, ids: Strings, columns: Columns, where: str) -> Source:
-    """Add ids to a source that has none of its own: none at all, row numbers, or an index of pandas without a name.
+    """Add ids to a source without ids of its own: with none at all, row numbers, or an unnamed index of pandas.
 
     Raises:
         FileFormatError: If it has ids of its own, and must not.
@@ -123,7 +123,9 @@ def _with_ids(source: Source, ids: Strings, columns: Columns, where: str) -> Sou
     stored = find_roles(source.schema, columns, where=where)
     if stored.id not in (None, INDEX_COLUMN) and not stored.row_numbers:
         if columns.required:
-            raise FileFormatError(f"{where} must have no ids, or no file of ids (ids=…). It has column {stored.id!r}.")
+            raise FileFormatError(
+                f"{where} must have no ids of its own if a file of ids is passed (ids=…). It has column {stored.id!r}."
+            )
         return source
     keys = read_strings(Path(ids), what="id") if isinstance(ids, str | Path) else ids
     named = WithColumns(source, {stored.id or "id": column_of(keys)})
@@ -141,13 +143,11 @@ def _labels_by_id(source: Source, roles: Roles, labels: dict[str, str], where: s
     ids = list(map(str, range(source.rows))) if roles.id is None else []
     for batch in () if roles.id is None else source.batches(0, SEQUENTIAL_ROWS, [roles.id]):
         ids += strings_from_arrow(batch.column(0), where=f"{source.path}: column {roles.id}", first_row=len(ids))
-    if absent := next((key for key in ids if key not in labels), None):
-        raise FileFormatError(f"{where} must give every row of {source.path} a label. {absent!r} has none.")
-    return [labels[key] for key in ids]
+    return labels_of(ids, labels, where=where, rows_of=str(source.path))
 
 
 def open_source(path: Location, *, columns: Columns = Columns(), delimiter: str | None = None) -> Source:  # noqa: B008
-    """Open a file of vectors without saying yet which columns are which; see `open_vectors`."""
+    """Open a file of vectors without assigning roles to its columns yet; see `open_vectors`."""
     kind = format_of(path)
     if delimiter is not None and kind != "csv":
         raise InputError(f"delimiter=… is for .csv and .tsv files. Got {path}.")
@@ -172,9 +172,9 @@ def open_source(path: Location, *, columns: Columns = Columns(), delimiter: str 
 
 
 def file_identity(path: Location) -> dict[str, JsonValue]:
-    """Say which file this is: its size, time of change, and the digest of its last 64 KiB.
+    """Return what identifies a file: its size, time of change, and the digest of its last 64 KiB.
 
-    In an object store, its entity tag stands for the digest. Of a folder: of all its files of vectors together.
+    In an object store, the entity tag replaces the digest. For a folder: those of all its files of vectors together.
     """
     if is_folder(path):
         with ThreadPoolExecutor(_REQUESTS) as pool:

@@ -1,4 +1,4 @@
-"""Whatever holds rows, as a stream of Arrow record batches that begins at any row. Imports pyarrow."""
+"""Sources of rows: streams of Arrow record batches that begin at any row. Imports pyarrow."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class ArraySource:
 
     Args:
         path: Where they come from.
-        arrays: Column name → array (n,) or (n, dim), or anything that gives one when it is sliced.
+        arrays: Column name → array (n,) or (n, dim), or anything that returns one when it is sliced.
     """
 
     def __init__(self, path: Path, arrays: Mapping[str, Any]) -> None:
@@ -120,7 +120,7 @@ class RowRange:
     Args:
         source: All rows.
         start: The first row.
-        rows: How many.
+        rows: Number of rows.
     """
 
     def __init__(self, source: Source, start: int, rows: int) -> None:

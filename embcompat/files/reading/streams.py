@@ -39,7 +39,7 @@ class Block:
     Attributes:
         start: Row number of the first row.
         vectors: Array (n, dim), float32, valid in the file's space.
-        others: The other columns of these rows that were asked for, in the file's order; None where there are none.
+        others: The requested other columns of these rows, in the file's order; None if there are none.
     """
 
     start: int
@@ -60,10 +60,10 @@ class VectorFile:
     Attributes:
         path: The file, folder or pattern.
         source: Its rows as they are.
-        roles: Which columns are which.
-        space: The space of its vectors: what the file names, or what was said; None when nothing says it.
+        roles: The roles of its columns.
+        space: The space of its vectors: the one that the file names, or the one passed; None if there is neither.
         rows: Number of rows.
-        first_row: Row of the file that is the first one here; 0 but for a range of its rows.
+        first_row: Number of the first row in the whole file; 0 unless this is a range of its rows.
         dim: Length of the vectors.
     """
 
@@ -190,7 +190,7 @@ class VectorFile:
 
 
 def declared_dim(source: Source, roles: Roles) -> int | None:
-    """Return the length that the type of the vectors says, or None."""
+    """Return the length that the type of the vectors fixes, or None."""
     if len(roles.vectors) > 1:
         return len(roles.vectors)
     kind = source.schema.field(roles.vectors[0]).type
@@ -199,7 +199,7 @@ def declared_dim(source: Source, roles: Roles) -> int | None:
 
 
 def _dim_of(source: Source, roles: Roles) -> int:
-    """Return the length of the vectors: what the type says, else the most frequent one of the first rows."""
+    """Return the length of the vectors: that of their type, or else the most frequent one of the first rows."""
     declared = declared_dim(source, roles)
     if declared is not None:
         return declared
@@ -212,7 +212,7 @@ def _dim_of(source: Source, roles: Roles) -> int:
         lengths = lengths_and_vectors([column], 0, where)[0]
         if (lengths > 0).any():
             return int(np.bincount(lengths[lengths > 0]).argmax())
-    raise FileFormatError(f"{source.path} must hold at least one vector to know its dimension. Got none.")
+    raise FileFormatError(f"{source.path} must hold at least one vector, so that its dimension is known. Got none.")
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:

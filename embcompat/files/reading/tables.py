@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ def _column(values: list[Any]) -> pa.Array:
 
 
 def _join(columns: list[pa.Array], lengths: Sequence[int]) -> pa.ChunkedArray:
-    """Put the pieces of a column together; one that first comes up later is missing before."""
+    """Join the pieces of a column; it is missing before its first piece."""
     if not columns:
         return pa.chunked_array([], pa.null())
     missing = sum(lengths[: len(lengths) - len(columns)])
@@ -147,6 +147,23 @@ def read_labels(path: Path) -> list[str] | dict[str, str]:
     return read_strings(path, what="label")
 
 
+def labels_of(ids: Sequence[str], labels: Mapping[str, str], *, where: str, rows_of: str) -> list[str]:
+    """Return the label of each id.
+
+    Args:
+        ids: The ids of the rows (n).
+        labels: Labels by id, see `read_labels`.
+        where: The file of labels, for the error.
+        rows_of: The file or gallery of the rows, for the error.
+
+    Raises:
+        FileFormatError: If an id has no label.
+    """
+    if absent := next((key for key in ids if key not in labels), None):
+        raise FileFormatError(f"{where} must give every row of {rows_of} a label. {absent!r} has none.")
+    return [labels[key] for key in ids]
+
+
 _BY_ID = (ID_COLUMNS, LABEL_COLUMNS)
 
 
@@ -167,7 +184,7 @@ def _one_column(names: Sequence[str], what: str, path: Path) -> str:
 
 
 def column_of(values: Sequence[str] | np.ndarray[Any, Any]) -> pa.Array:
-    """Return ids or labels that are given as values as an Arrow column; numbers among strings become strings."""
+    """Return ids or labels as an Arrow column; numbers among strings become strings."""
     if isinstance(values, np.ndarray):
         return array_to_arrow(values, "the values", "ids or labels")
     return _column(list(values))

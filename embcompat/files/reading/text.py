@@ -1,4 +1,4 @@
-"""Tables in text files: JSON lines, CSV and TSV, also compressed; the answers of OpenAI's batches among them."""
+"""Tables in text files: JSON lines (OpenAI's batch answers too), CSV and TSV, also compressed."""
 
 from __future__ import annotations
 
@@ -52,14 +52,8 @@ def read_lines(path: Path) -> Iterator[str]:
     Raises:
         FileFormatError: If the file is missing, damaged or not UTF-8.
     """
-    try:
-        with open_text(path) as stream:
-            for line in stream:
-                yield line.removesuffix("\n").removesuffix("\r")
-    except UnicodeDecodeError as error:
-        raise FileFormatError(f"{path} must be UTF-8 text: {error}.") from error
-    except (OSError, EOFError, zlib.error) as error:
-        raise FileFormatError(f"{path} cannot be read: {error}.") from error
+    for line in _whole_lines(path):
+        yield line.removesuffix("\n").removesuffix("\r")
 
 
 def open_text(path: Path) -> io.TextIOWrapper:
@@ -82,7 +76,7 @@ def _json_lines(path: Path) -> Rows:
             values = json.loads(line, object_pairs_hook=unambiguous)
         except json.JSONDecodeError as error:
             raise FileFormatError(
-                f"{path}: row {number} is not JSON: {error}. A file holds one object a line, or one list of objects."
+                f"{path}: row {number} is not JSON: {error}. A file holds one object per line, or one list of objects."
             ) from error
         except ValueError as error:
             raise FileFormatError(f"{path}: row {number} {error}.") from error
@@ -104,7 +98,7 @@ def unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Make a JSON object of its fields, for ``object_pairs_hook``.
 
     Raises:
-        ValueError: If a field stands twice.
+        ValueError: If a field occurs twice.
     """
     values = dict(pairs)
     if len(values) < len(pairs):
@@ -138,7 +132,7 @@ def _batch_answer(values: dict[str, Any], path: Path, number: int) -> dict[str, 
 
 def _read_csv(path: Path, delimiter: str | None) -> tuple[list[str], Rows]:
     csv.field_size_limit(2**31 - 1)  # a text may be long
-    lines = _csv_lines(path)
+    lines = _whole_lines(path)
     first = next(lines, "")
     if "\r" in first.removesuffix("\n").removesuffix("\r"):
         raise FileFormatError(f"{path} must end its lines with \\n or \\r\\n. Got a bare \\r.")
@@ -151,12 +145,10 @@ def _read_csv(path: Path, delimiter: str | None) -> tuple[list[str], Rows]:
             f"{path} must have the delimiter {delimiter!r}. Its header is one column that holds {other!r}: "
             f"{first.strip()[:_EXAMPLE_CHARACTERS]!r}. It needs delimiter=… {other!r}."
         )
+    reader = csv.reader(itertools.chain([first], lines), delimiter=delimiter, strict=True)
     if header and all(_is_number(cell) for cell in header):  # rows of numbers without a header
         columns = [str(place) for place in range(len(header))]
-        reader = csv.reader(itertools.chain([first], lines), delimiter=delimiter, strict=True)
     else:
-        columns = header
-        reader = csv.reader(itertools.chain([first], lines), delimiter=delimiter, strict=True)
         columns = next(reader, [])
     if len(set(columns)) != len(columns):
         repeated = next(name for name in columns if columns.count(name) > 1)
@@ -164,7 +156,7 @@ def _read_csv(path: Path, delimiter: str | None) -> tuple[list[str], Rows]:
     return columns, _csv_rows(path, reader, columns)
 
 
-def _csv_lines(path: Path) -> Iterator[str]:
+def _whole_lines(path: Path) -> Iterator[str]:
     try:
         with open_text(path) as stream:
             yield from stream

@@ -14,7 +14,7 @@ from embcompat.errors import InputError
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; move it there when the block ends well, remove it otherwise.
+    """Yield a temporary path beside ``path``; move it there when the block succeeds, remove it otherwise.
 
     Raises:
         InputError: If the folder does not exist.

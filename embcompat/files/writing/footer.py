@@ -1,9 +1,9 @@
-"""One footer over Parquet files that stand one after the other in the same file.
+"""One footer over consecutive Parquet files in the same file.
 
-A Parquet file is row groups followed by a footer that says where they are. A writer that dies leaves row groups
-without a footer: nothing can read them. So a long write appends many small complete Parquet files instead, and at the
-end one footer over the row groups of all of them; the footers in between are bytes that no reader looks at. Not a
-vector is copied, and a run that was killed goes on after the last complete part.
+A Parquet file consists of row groups and a footer that locates them. A writer that dies leaves row groups without a
+footer: nothing can read them. So a long write appends many small complete Parquet files instead, and at the end one
+footer over the row groups of all of them; the footers in between are bytes that no reader looks at. No vector is
+copied, and a killed run resumes after the last complete part.
 
 The footer is a Thrift struct in the compact protocol (Apache Thrift, "Thrift Compact protocol"; field numbers from
 Apache Parquet, ``parquet.thrift``). Only offsets, row counts and ordinals are changed.
@@ -47,7 +47,7 @@ def footer_length(tail: bytes) -> int:
 
 
 def join_footers(parts: Sequence[tuple[bytes, int]]) -> bytes:
-    """Join the footers of Parquet files that share a schema and stand in one file.
+    """Join the footers of Parquet files that share a schema and follow each other in one file.
 
     Args:
         parts: For each file its footer and the offset at which it starts. The first one gives the schema and the

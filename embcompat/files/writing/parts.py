@@ -1,8 +1,8 @@
 """Files of vectors that are written piece by piece, survive a kill in between, and appear only when complete.
 
-While a file is written there are two hidden files beside it: ``.NAME.part``, to which finished pieces are appended,
-and ``.NAME.journal``, JSON lines: first what is being written, then for each piece the rows and bytes so far. A piece
-counts once its line is there; whatever stands behind the last line is cut off when the run goes on. What goes to an
+While a file is written there are two hidden files beside it: ``.NAME.part``, to which finished pieces are appended, and
+``.NAME.journal``, JSON lines: first what is being written, then for each piece the rows and bytes so far. A piece
+counts once its line is written; bytes after the last counted piece are cut off when the run resumes. A file for an
 object store is written to the temporary folder of this machine in the same way, and uploaded when it is complete.
 """
 
@@ -39,7 +39,7 @@ class PartFile:
     """A file of which some pieces are written.
 
     Attributes:
-        path: Where the pieces are.
+        path: Path of the pieces.
         rows: Rows written so far.
     """
 
@@ -61,24 +61,24 @@ class PartFile:
             self._flush()
 
     def _flush(self) -> None:
-        """Let the disk begin, while more is converted."""
+        """Start writing to the disk while more rows are converted."""
         self._check_flush()
         self._flushing, self._flushed = self._flusher.submit(os.fdatasync, self._part), self._part.tell()
 
     def _check_flush(self) -> None:
-        """Wait for the disk; what it could not write, it says only once."""
+        """Wait for the disk, which reports a failed write only once."""
         if self._flushing is not None:
             self._flushing.result()
 
     def close_with(self, layout: PieceFormat) -> None:
-        """Append what closes the file, so that it can be read under its hidden name."""
+        """Append the end of the file, so that it can be read under its hidden name."""
         write_all(self._part, layout.tail(self.path, self._ends))
 
     def publish(self, headers: Mapping[str, str] | None = None) -> None:
-        """Give the file its name, replacing any file there, in one step; after it a power cut takes nothing away.
+        """Give the file its name, replacing any file there, in one step; afterwards a power cut loses nothing.
 
         Args:
-            headers: What an object store keeps beside an object, for instance its content type.
+            headers: Headers that an object store keeps with an object, for instance its content type.
         """
         self._check_flush()
         if isinstance(self._target, ObjectPath):
@@ -91,12 +91,12 @@ class PartFile:
 
 
 def part_path(target: Location) -> Path:
-    """Return where the pieces of ``target`` are while it is written."""
+    """Return the path of the pieces of ``target`` while it is written."""
     return _beside(target, "part")
 
 
 def journal_path(target: Location) -> Path:
-    """Return where the progress of writing ``target`` is kept."""
+    """Return the path of the journal of ``target`` while it is written."""
     return _beside(target, "journal")
 
 
@@ -120,7 +120,7 @@ def _beside(target: Location, what: str) -> Path:
 def open_part(
     target: Location, layout: PieceFormat, *, identity: Mapping[str, JsonValue], resume: bool
 ) -> Iterator[PartFile]:
-    """Start writing ``target``, or go on where a run that wrote the very same thing was interrupted.
+    """Start writing ``target``, or resume an interrupted run that was writing the same thing.
 
     Pieces are not flushed to the disk one by one: they survive the end of the process, not of the operating system,
     so after a restart of the machine writing starts from the beginning.
@@ -128,8 +128,8 @@ def open_part(
     Args:
         target: The file to write.
         layout: How its pieces are encoded.
-        identity: What is written, as JSON. A run goes on only when it is the same.
-        resume: Whether to go on; False starts from the beginning.
+        identity: What is written, as JSON. A run resumes only if it is the same.
+        resume: Whether to resume; False starts from the beginning.
 
     Raises:
         InputError: If the folder does not exist.

@@ -1,4 +1,4 @@
-"""How the pieces of a file that is written bit by bit are encoded, and what closes them. Imports pyarrow."""
+"""How the pieces of a file that is written bit by bit are encoded, and how it ends. Imports pyarrow."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from embcompat.files.writing.footer import footer_length, join_footers
 from embcompat.spaces import SpaceVersion
 
 PROVENANCE_KEY = b"embcompat.provenance"
-"""Schema-metadata key under which a converted Parquet file keeps where it came from, as JSON."""
+"""Schema-metadata key of a converted Parquet file's origin, as JSON."""
 
 _SPARE_BYTES = 1 << 20
 _FOREIGN_KEYS = (b"huggingface", b"pandas")  # they describe the old vectors
 
 
 class PieceFormat(Protocol):
-    """How pieces of a file are encoded and what closes them."""
+    """How the pieces of a file are encoded, and how it ends."""
 
     def head(self) -> bytes:
-        """Return what the file starts with."""
+        """Return the first bytes of the file."""
 
     def encode(self, vectors: NDArray[np.float32], others: pa.Table | None) -> memoryview:
-        """Encode rows; called from several threads."""
+        """Encode rows: vectors (n, dim) and their other columns; called from several threads."""
 
     def tail(self, part: Path, ends: list[int]) -> bytes:
-        """Return what closes the file, given where each piece ends."""
+        """Return the last bytes of the file, given where each piece ends."""
 
 
 @final
@@ -46,7 +46,7 @@ class ParquetFormat:
     Args:
         schema: Schema of the file that is converted.
         space: Space of the vectors that are written.
-        provenance: Where they came from.
+        provenance: Their origin.
         vector: The column of vectors.
         numbers: Type of their numbers, a type of floats.
     """
@@ -76,7 +76,7 @@ class ParquetFormat:
     def encode(self, vectors: NDArray[np.float32], others: pa.Table | None) -> memoryview:
         """Encode rows as a Parquet file in memory."""
         if others is None:
-            raise InputError("rows of a Parquet file must have ids. Got vectors alone.")
+            raise InputError("rows of a Parquet file must have ids. Got vectors only.")
         columns = others.columns
         columns.insert(self._index, vectors_to_arrow(vectors, self._numbers))
         table = pa.Table.from_arrays(columns, schema=self.schema)
@@ -138,5 +138,5 @@ class NpyFormat:
         return memoryview(np.ascontiguousarray(vectors, dtype="<f4").reshape(-1).view(np.uint8).data)
 
     def tail(self, part: Path, ends: list[int]) -> bytes:  # noqa: ARG002
-        """Return nothing: the header has said it all."""
+        """Return nothing: the header describes the whole array."""
         return b""

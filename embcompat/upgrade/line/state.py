@@ -11,11 +11,9 @@ from typing import Any, Final, Literal, final
 from embcompat.errors import InputError, MigrationError
 from embcompat.files import atomic_path, file_identity
 from embcompat.redaction import redact
+from embcompat.results import CONVERTING_MODES, MIXED_MODES
 from embcompat.upgrade.line.description import Upgrade
 from embcompat.upgrade.line.steps import ARTIFACT, EVALUATION, REPORT, UNWEIGHTED, Step, measuring_steps, migration_step
-
-CONVERTING_MODES: Final = ("convert", "fused", "lazy_backfill", "backfill")
-"""Verdicts that begin with a converted gallery."""
 
 _STEPS: Final = "steps.json"
 
@@ -146,7 +144,6 @@ class UpgradeLine:
         It must go where native rows will stand among converted ones, and where the queries are weighted instead.
         """
         from embcompat.artifact import read_artifact
-        from embcompat.upgrade.search import MIXED_MODES
 
         artifact = self.folder / ARTIFACT
         verdict = self.verdict()["decision"] if (self.folder / EVALUATION).is_file() else None

@@ -163,7 +163,7 @@ def test_a_pair_of_artifacts_maps_native_vectors_to_the_shared_space(tmp_path: P
     url = make_gallery(split, forward.artifact, tmp_path)
     plan = make_plan(forward.artifact, split.train.ids[:70].tolist(), tmp_path, None)
     split.train.target.save(tmp_path / "new.parquet")
-    assert "does not say where its artifact lies" in str(
+    assert "does not hold the path of its artifact" in str(
         invoke(plan, url, "--new-vectors", tmp_path / "new.parquet").exception
     )
     options = ["--artifact", tmp_path / "pair", "--new-vectors", tmp_path / "new.parquet", "--json"]

@@ -149,7 +149,7 @@ def test_a_folder_of_images(folder: Path) -> None:
     Path("photos/again").unlink()
     Path("photos/train").mkdir()
     Path("photos/ann").rename("photos/train/ann")
-    with pytest.raises(InputError, match=r"all at one depth.*Got bob/3.jpg and train/ann/1.jpg"):
+    with pytest.raises(InputError, match=r"all its images at one depth.*Got bob/3.jpg and train/ann/1.jpg"):
         embed_file("photos", "--option", "modality=face")
     Path("photos/bob").rename("photos/train/bob")
     labels = embed_file("photos", "--option", "modality=face").labels
@@ -282,7 +282,7 @@ def test_an_interrupted_run_keeps_what_was_there(folder: Path) -> None:
         (
             "in.jsonl",
             '{"id": "a", "title": "b", "body": "c"}',
-            r"say with --text-column .* Got the columns id, title, body",
+            r"--text-column must name .* Got the columns id, title, body",
         ),
         ("in.csv", "id,text\na,b,c\n", "in.csv: row 0 must have 2 fields"),
         ("in.csv", "id,text\na\n", "in.csv: row 0 must have 2 fields"),
@@ -322,7 +322,7 @@ def test_bad_arguments(folder: Path) -> None:
     with pytest.raises(InputError, match="the folder of nowhere/out.parquet does not exist"):
         run("embed", "in.txt", "--extractor", "lengths", "--out", "nowhere/out.parquet")
     write(Path("twice.jsonl"), [{"id": "a", "text": "one"}, {"id": "a", "text": "two"}])
-    with pytest.raises(InputError, match="ids must be unique. 'a' stands in rows 0 and 1"):
+    with pytest.raises(InputError, match="ids must be unique. 'a' is in rows 0 and 1"):
         embed_file("twice.jsonl")
 
 

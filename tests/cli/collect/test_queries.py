@@ -27,7 +27,7 @@ def test_each_title_asks_for_the_items_that_have_it(tmp_path: Path) -> None:
     result = run(tmp_path)
     assert result.exit_code == 0
     assert "2 queries, a proxy for what people ask" in result.stdout
-    assert "1 titles stand in the body word by word" in result.stdout
+    assert "1 titles occur verbatim in the body" in result.stdout
     queries = [json.loads(line) for line in (tmp_path / "out" / "queries.jsonl").read_text().splitlines()]
     assert queries == [{"id": "q-a", "text": "Wing flutter"}, {"id": "q-b", "text": "Drag"}]
     assert read_qrels(tmp_path / "out" / "qrels.tsv").gains == {"q-a": {"a": 1.0, "d": 1.0}, "q-b": {"b": 1.0}}

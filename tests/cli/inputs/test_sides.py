@@ -191,7 +191,9 @@ def test_ids_from_a_file_are_for_what_has_none(tmp_path: Path) -> None:
     copy = Embeddings.load(tmp_path / "c.parquet")
     assert (copy.ids.tolist(), copy.row_numbers) == (names, False)
     assert (copy.vectors * NEW).sum(axis=1).mean() > 0.8
-    with pytest.raises(Exception, match=r"must have no ids, or no file of ids \(ids=…\). It has column 'id'"):
+    with pytest.raises(
+        Exception, match=r"must have no ids of its own if a file of ids is passed \(ids=…\). It has column 'id'"
+    ):
         Embeddings.load(tmp_path / "new.parquet", ids=names)
 
 
@@ -264,7 +266,7 @@ def test_a_store_takes_the_place_of_a_file(tmp_path: Path) -> None:
 
 def test_an_empty_table_has_no_vectors(tmp_path: Path) -> None:
     (tmp_path / "empty.csv").write_text("id,vector\n")
-    with pytest.raises(Exception, match="must hold at least one vector to know its dimension"):
+    with pytest.raises(Exception, match="must hold at least one vector, so that its dimension is known"):
         run("doctor", tmp_path / "empty.csv")
 
 

@@ -73,7 +73,7 @@ def test_folders_and_patterns_are_one_gallery(s3: str) -> None:
     assert open_vectors(s3).rows == 12
     assert open_vectors(f"{s3}/*.parquet").rows == 6
     assert open_vectors(f"{s3}/year=*/*.parquet").schema.names == ["id", "vector", "year"]
-    with pytest.raises(InputError, match="no file of vectors fits the pattern"):
+    with pytest.raises(InputError, match="no file of vectors matches the pattern"):
         open_vectors(f"{s3}/*.pq")
 
 

@@ -60,7 +60,7 @@ BAD_VECTORS = {
     r"x.arrow: column vector must be finite\. Row 2 holds NaN or infinity": [*ROWS[:2], [1.0, float("inf")]],
     r"x.arrow: column vector must not be zero: .* Row 1 is all zeros": [ROWS[0], [0.0, 0.0], ROWS[2]],
     r"column vector must hold vectors of length 2\. Row 1 has length 1": [ROWS[0], [1.0], ROWS[2]],
-    r"must hold at least one vector to know its dimension": pa.array([[], [], []], pa.list_(pa.float32())),
+    r"must hold at least one vector, so that its dimension is known": pa.array([[], [], []], pa.list_(pa.float32())),
     r"must be a list of floats\. Got list<item: list<item: double>>": [[row] for row in ROWS],
     r"must be a list of floats\. Got struct": [{"values": row} for row in ROWS],
     r"must be a list of floats\. Got null": pa.nulls(3),
@@ -85,7 +85,7 @@ def test_ids_labels_and_texts_in_any_encoding(tmp_path: Path) -> None:
 
 
 BAD_IDS = {
-    r"column id must be unique\. '1' stands in rows 0 and 1": [1, 1, 2],
+    r"column id must be unique\. '1' is in rows 0 and 1": [1, 1, 2],
     r"column id must hold a string or an integer\. Row 0 is 1\.5": [1.5, 2.0, 3.0],
     r"column id must hold a value in every row\. Row 1 has none": ["a", None, "b"],
     r"column id must hold a string or an integer\. Got list": [[1], [2], [3]],
@@ -131,7 +131,7 @@ def test_texts_in_any_dialect(tmp_path: Path, name: str) -> None:
 
 
 BAD_TEXTS = {
-    "decimal-commas.csv": ("id;vector\na;0,5|1,5\n", r"must separate numbers in one way\. Row 0 has commas besides"),
+    "decimal-commas.csv": ("id;vector\na;0,5|1,5\n", r"must separate numbers in one way\. Row 0 also has commas"),
     "mac.csv": (LINES.replace("\n", "\r"), r"must end its lines with .* Got a bare"),
     "quotes.csv": (LINES.replace('"', "'"), r"row 0 must have 2 fields, as the header has\. Got 3"),
     "utf16.csv": (LINES.encode("utf-16"), r"must be UTF-8 text"),
@@ -140,7 +140,7 @@ BAD_TEXTS = {
         r"row 0 must name each field once\. It holds 'id' twice",
     ),
     "types.jsonl": ('{"id": "1", "vector": [1, 2]}\n{"id": 1, "vector": [2, 1]}', r"id must be unique\. '1' stands"),
-    "pretty.json": ('{\n "id": "a"\n}', r"row 0 is not JSON: .* A file holds one object a line, or one list"),
+    "pretty.json": ('{\n "id": "a"\n}', r"row 0 is not JSON: .* A file holds one object per line, or one list"),
     "cut.jsonl": ('{"id": "a", "vector": [1, 2]}\n{"id": "b", "vec', r"row 1 is not JSON"),
 }
 
@@ -164,7 +164,7 @@ def test_a_folder_of_spark_is_one_table(tmp_path: Path) -> None:
     pq.write_metadata(table.schema, folder / "_metadata")
     assert load(folder).ids.tolist() == IDS
     pq.write_table(table, folder / "part-2.parquet")
-    with pytest.raises(EmbcompatError, match=r"column id must be unique\. 'a' stands in rows 0 and 3"):
+    with pytest.raises(EmbcompatError, match=r"column id must be unique\. 'a' is in rows 0 and 3"):
         load(folder)
 
 
