@@ -200,7 +200,7 @@ def test_promotions_and_retirements(team: Path) -> None:
 
 
 def test_damage_is_named_and_the_exit_code_says_so(team: Path, artifacts: dict[str, Artifact]) -> None:
-    assert "is whole" in said("verify", team)
+    assert "is intact" in said("verify", team)
     assert as_json("verify", team) == {"damaged": [], "void_events": {}}
     digest = artifacts["3-11"].manifest.files[WEIGHTS]
     (team / "blobs" / "sha256" / digest[:2] / digest).write_bytes(b"x")

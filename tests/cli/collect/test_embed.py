@@ -225,7 +225,7 @@ def test_bad_items_end_the_run_or_are_skipped_and_listed(folder: Path) -> None:
     assert "out.parquet: 1 vectors of 1 numbers in lengths@2" in output
     assert "Skipped 2:\n  b: there is nothing in it\n  c: there is nothing in it\n" in output
     Path("empty.txt").write_text("\n\n")
-    with pytest.raises(ExtractionError, match="not one of 2 items could be embedded"):
+    with pytest.raises(ExtractionError, match="none of the 2 items could be embedded"):
         embed_file("empty.txt", "--skip-errors")
 
 
