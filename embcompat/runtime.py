@@ -122,7 +122,9 @@ class OnnxAligner:
         except Exception as error:  # onnxruntime raises its own classes, without a common base
             raise ArtifactError(f"onnxruntime cannot load the graph of {path}: {error}") from error
         dims = [self._source_dim, *features.values()]
-        if [value.shape[1:] for value in inputs] != [[dim] for dim in dims] or {*_types(inputs)} != {_FLOATS}:
+        if [value.shape[1:] for value in inputs] != [[dim] for dim in dims] or {value.type for value in inputs} != {
+            _FLOATS
+        }:
             arguments = zip(("vectors", *features), dims, strict=True)
             signature = " and ".join(f"{name} (n, {dim})" for name, dim in arguments)
             raise ArtifactError(f"the graph of {path} must take float {signature}.")
@@ -293,7 +295,3 @@ def _reopen(path: Path, artifact_id: str, threads: int | None, providers: tuple[
             f"{path} must hold artifact {artifact_id[:12]}, as when it was pickled. Got {aligner.artifact.id[:12]}."
         )
     return aligner
-
-
-def _types(values: Sequence[Any]) -> list[str]:
-    return [value.type for value in values]

@@ -15,7 +15,7 @@ from embcompat.errors import InputError
 from embcompat.evaluation.similarity import pairwise_scores
 from embcompat.spaces import SpaceVersion
 from embcompat.stores.refusals import isolate
-from embcompat.stores.values import Job
+from embcompat.stores.values import Job, TargetRows
 
 BATCH_SIZE = 256
 """Items that are embedded and written together [ours]."""
@@ -106,8 +106,7 @@ class _Run:
     def take(self, ids: Sequence[str]) -> None:
         """Embed and write those rows that are not native yet."""
         rows = self._store.read_target(self._job, ids)
-        native = {identifier for identifier, is_native in zip(rows.ids, rows.native.tolist(), strict=True) if is_native}
-        present = dict(zip(rows.ids, rows.vectors, strict=True))
+        native, present = _native_ids(rows), dict(zip(rows.ids, rows.vectors, strict=True))
         self.already_native += len(native)
         self.failures |= {identifier: "has no converted row" for identifier in ids if identifier not in present}
         self._replace([each for each in ids if each in present and each not in native], present)
@@ -128,15 +127,15 @@ class _Run:
         self.failures |= {ids[row]: reason for row, reason in reasons.items()}
 
     def _write(self, ids: Sequence[str], vectors: NDArray[np.float32]) -> None:
-        written = self._store.write_native(self._job, ids, vectors)
-        self.rows += written
-        if written < len(ids):
-            self._list_gone(ids)
+        count = self._store.write_native(self._job, ids, vectors)
+        self.rows += count
+        if count < len(ids):
+            native = _native_ids(self._store.read_target(self._job, ids))
+            self.failures |= {identifier: "its row is gone" for identifier in ids if identifier not in native}
 
-    def _list_gone(self, ids: Sequence[str]) -> None:
-        rows = self._store.read_target(self._job, ids)
-        native = {identifier for identifier, is_native in zip(rows.ids, rows.native.tolist(), strict=True) if is_native}
-        self.failures |= {identifier: "its row is gone" for identifier in ids if identifier not in native}
+
+def _native_ids(rows: TargetRows) -> set[str]:
+    return {identifier for identifier, is_native in zip(rows.ids, rows.native.tolist(), strict=True) if is_native}
 
 
 def _stack(vectors: Vectors, ids: Sequence[str]) -> NDArray[np.float32]:

@@ -9,7 +9,16 @@ import typer
 
 from embcompat.cli.console import messages, output, print_json, show_next
 from embcompat.cli.inputs.embeddings import Reading, assume_space, assumed_space, is_address, open_file, open_gallery
-from embcompat.cli.inputs.options import Delimiter, IdColumn, IdsFile, LabelColumn, LabelsFile, VectorColumn
+from embcompat.cli.inputs.options import (
+    ChunkRows,
+    Delimiter,
+    Force,
+    IdColumn,
+    IdsFile,
+    LabelColumn,
+    LabelsFile,
+    VectorColumn,
+)
 from embcompat.cli.inputs.words import ItemsFile, TextColumn, read_texts
 from embcompat.cli.progress import track
 from embcompat.durations import format_duration
@@ -37,9 +46,7 @@ def convert(
     ],
     items: ItemsFile = None,
     text_column: TextColumn = None,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Rows read, converted and written at a time; chosen by vector size by default.")
-    ] = None,
+    batch_size: ChunkRows = None,
     threads: Annotated[int | None, typer.Option(help="Threads that convert; all processors by default.")] = None,
     workers: Annotated[int, typer.Option(help="Ray workers, when SOURCE is a folder.")] = 2,
     shard: Annotated[
@@ -48,9 +55,7 @@ def convert(
     ] = None,
     resume: Annotated[bool, typer.Option(help="Resume where an interrupted run stopped.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file at TARGET.")] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="Convert with an aligner that does no better than chance.")
-    ] = False,
+    force: Force = False,
     id_column: IdColumn = None,
     vector_column: VectorColumn = None,
     label_column: LabelColumn = None,

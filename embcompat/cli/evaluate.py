@@ -31,13 +31,13 @@ from embcompat.cli.inputs.options import (
     ResultFile,
     TaskName,
     VectorColumn,
+    Votes,
     WeighQueries,
 )
 from embcompat.cli.inputs.sides import artifact_spaces, forward_of, load_queries, load_sides
 from embcompat.cli.inputs.words import ItemsFile, TextColumn, add_texts, read_texts
 from embcompat.cli.progress import track
 from embcompat.errors import GateError, UnknownNameError
-from embcompat.similarities import Weight
 
 if TYPE_CHECKING:
     from embcompat.upgrade import Model
@@ -57,9 +57,7 @@ def evaluate(
     metric: Annotated[str, typer.Option(help="The metric of the verdict (retrieval).")] = "ndcg@10",
     frr: Annotated[float, typer.Option(help="False reject rate at which thresholds are set (verification).")] = 0.05,
     all_images: Annotated[bool, typer.Option(help="Compare every image, not two of each subject.")] = False,
-    weight: Annotated[
-        Weight, typer.Option(help="What has one vote (verification): each person, or each pair of images.")
-    ] = "person",
+    weight: Votes = "person",
     groups: GroupsFile = None,
     id_column: IdColumn = None,
     vector_column: VectorColumn = None,
@@ -157,14 +155,7 @@ def evaluate(
         from embcompat.report.terminal import show_result
 
         show_result(result, output())
-        files = option_words(
-            id_column=id_column,
-            vector_column=vector_column,
-            label_column=label_column,
-            ids=ids,
-            labels=labels,
-            delimiter=delimiter,
-        )
+        files = option_words(**vars(replace(reading, text_column=None)))
         galleries = ["--old-gallery", old_gallery, "--new-gallery", new_gallery, *files]
         _show_next(artifact, galleries, result, weighs_queries=weigh_queries)
     check_gate(result, min_retention)

@@ -9,7 +9,7 @@ import typer
 
 from embcompat.cli.console import output, print_json, show_next
 from embcompat.cli.inputs.embeddings import Reading
-from embcompat.cli.inputs.options import IdColumn, Json, LabelColumn, VectorColumn
+from embcompat.cli.inputs.options import ChunkRows, Force, IdColumn, Json, LabelColumn, VectorColumn
 from embcompat.cli.inputs.words import TextColumn
 from embcompat.cli.progress import track
 
@@ -31,17 +31,13 @@ def plan(
     source: Source,
     target: Target,
     shards: Annotated[int, typer.Option(help="Number of shards.")],
-    batch_size: Annotated[
-        int | None, typer.Option(help="Rows read, converted and written at a time; chosen by vector size by default.")
-    ] = None,
+    batch_size: ChunkRows = None,
     id_column: IdColumn = None,
     vector_column: VectorColumn = None,
     label_column: LabelColumn = None,
     text_column: TextColumn = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another plan in TARGET.")] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="Convert with an aligner that does no better than chance.")
-    ] = False,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Write the plan of a conversion: which rows of which file each shard converts.

@@ -21,9 +21,9 @@ from embcompat.cli.inputs.options import (
     NpySimilarity,
     OldSpace,
     VectorColumn,
+    Votes,
 )
 from embcompat.cli.inputs.sides import artifact_spaces, forward_of, load_sides
-from embcompat.similarities import Weight
 
 if TYPE_CHECKING:
     from embcompat.evaluation.verification import GroupRates, Scenario, ThresholdTransfer
@@ -46,7 +46,7 @@ def thresholds(
     old_space: OldSpace = None,
     new_space: NewSpace = None,
     similarity: NpySimilarity = "cosine",
-    weight: Annotated[Weight, typer.Option(help="What has one vote: each person, or each pair of images.")] = "person",
+    weight: Votes = "person",
     groups: GroupsFile = None,
     seed: Annotated[int, typer.Option(help="Seed of anchors and bootstrap.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,

@@ -154,16 +154,12 @@ def _file_blocks(file: VectorFile) -> Iterator[Block]:
 
     first = 0
     where = f"{file.path}: column {file.roles.vectors[0]}"
-    names = dict.fromkeys([*file.roles.vectors, *_id_columns(file)])
+    names = dict.fromkeys(name for name in (*file.roles.vectors, file.roles.id) if name is not None)
     for batch in file.source.batches(0, BLOCK_ROWS, list(names)):
         columns = [batch.column(name) for name in file.roles.vectors]
         lengths, vectors = lengths_and_vectors(columns, file.dim, where)
         yield Block(_ids(batch, file.roles.id, first), lengths, vectors)
         first += batch.num_rows
-
-
-def _id_columns(file: VectorFile) -> list[str]:
-    return [] if file.roles.id is None else [file.roles.id]
 
 
 def _ids(batch: pa.RecordBatch, column: str | None, first: int) -> list[Any]:

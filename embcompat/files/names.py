@@ -24,13 +24,6 @@ def pick_column(
 ) -> str | None:
     """Return the chosen column, or else the first of the usual names that exists.
 
-    Args:
-        names: The columns of a table.
-        chosen: The column that the user names, or None.
-        usual: Names to look for otherwise.
-        where: The table, for the error.
-        option: The option that names the column, for the error.
-
     Raises:
         FileFormatError: If the chosen column does not exist.
     """

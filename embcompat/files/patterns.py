@@ -51,13 +51,10 @@ def _expression(pattern: str) -> str:
     pieces = re.split(r"(\*\*/|\*\*|\*|\?|\[[^\]]*\])", pattern)
     signs = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     return "".join(
-        signs.get(piece) or ("[" + piece[1:].replace("!", "^", 1) if _is_set(piece) else re.escape(piece))
+        signs.get(piece)
+        or ("[" + piece[1:].replace("!", "^", 1) if piece[:1] == "[" and len(piece) > 2 else re.escape(piece))
         for piece in pieces
     )
-
-
-def _is_set(piece: str) -> bool:
-    return len(piece) > 2 and piece.startswith("[")
 
 
 def _text(path: Location) -> str:

@@ -12,7 +12,8 @@ from embcompat.upgrade.cases import (
 )
 from embcompat.upgrade.decision.decide import QUALITY_FLOOR, decide
 from embcompat.upgrade.decision.options import measured_options, option_from
-from embcompat.upgrade.evaluate import Evaluation, evaluate_upgrade
+from embcompat.upgrade.evaluate import evaluate_upgrade
+from embcompat.upgrade.evaluation import Evaluation
 from embcompat.upgrade.maps import OnnxMaps, open_maps
 from embcompat.upgrade.modes import MeasuredModes, measure_modes
 

@@ -67,6 +67,11 @@ class Galleries:
         return aligner if isinstance(aligner, TextAwareAligner) else None
 
     @property
+    def names(self) -> tuple[str | None, tuple[str, str]]:
+        """Id of the artifact, or None; ids of the old space and of the one in which everything is compared."""
+        return None if self.artifact is None else self.artifact.id, (self.old.space.id, self.converted.space.id)
+
+    @property
     def mixed(self) -> Embeddings:
         """The converted items as they may stand among native ones."""
         return self.converted if self.mixable is None else self.mixable

@@ -1,12 +1,10 @@
-"""One upgrade, evaluated: everything that was measured, and the decision taken from it."""
+"""Evaluate one upgrade: measure everything, and decide."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
-from typing import Literal
-
-from pydantic import JsonValue
+from dataclasses import replace
+from functools import partial
 
 from embcompat.embeddings import Embeddings
 from embcompat.errors import InputError, UnknownNameError
@@ -14,107 +12,19 @@ from embcompat.evaluation.retrieval.hybrid import Run
 from embcompat.evaluation.retrieval.qrels import Qrels
 from embcompat.evaluation.verification import evaluate_verification
 from embcompat.evaluation.verification.report import Progress
-from embcompat.results import (
-    CONVERTING_MODES,
-    SCHEMA_VERSION,
-    BudgetPoint,
-    Check,
-    Decision,
-    HybridReport,
-    Judge,
-    Mode,
-    Model,
-    RetrievalReport,
-    TextReport,
-    VerificationReport,
-    Workload,
-)
+from embcompat.results import CONVERTING_MODES, Mode, Model
 from embcompat.similarities import Weight
 from embcompat.upgrade.cases import build_search_case, join_galleries, unseen_subjects
-from embcompat.upgrade.cost.budget import weigh_modes
 from embcompat.upgrade.cost.workload import count_workload
 from embcompat.upgrade.decision.checks import check_verification
-from embcompat.upgrade.decision.decide import MOST_EMBEDDED, QUALITY_FLOOR
+from embcompat.upgrade.decision.decide import MOST_EMBEDDED, QUALITY_FLOOR, decide
 from embcompat.upgrade.decision.reasons import aligner_cost
+from embcompat.upgrade.evaluation import Evaluation, Task
 from embcompat.upgrade.maps import OnnxMaps, Upgrade
-from embcompat.upgrade.modes import MeasuredModes
-from embcompat.upgrade.search import Terms, judge_search
+from embcompat.upgrade.search import judge_search
 from embcompat.upgrade.verification import decide_verification, verification_warnings
 
-Task = Literal["retrieval", "verification"]
 TASKS: tuple[Task, ...] = ("retrieval", "verification")
-
-
-@dataclass(frozen=True, eq=False)
-class Evaluation:
-    """Everything that was measured of one upgrade, and the decision taken from it.
-
-    Attributes:
-        task: What was judged: ``retrieval`` or ``verification``.
-        artifact: Id of the artifact; None for an aligner that was not saved.
-        spaces: Ids of the old space, and of the new one in which everything was compared.
-        decision: What to do, and why.
-        warnings: What a reader must know before the figures.
-        checks: The evidence behind the verdict.
-        report: The figures: the lines of a search, or the scenarios of a verification.
-        relevance: Where the judgements come from (retrieval): ``qrels``, ``labels`` or ``new_model_neighbours``.
-        modes: The modes that re-embed a part of the gallery (retrieval).
-        hybrid: The lines beside a lexical run (retrieval).
-        workload: What the new model embeds (retrieval).
-        texts: What the texts add to the vectors, and what they cost, where the aligner reads them (retrieval).
-    """
-
-    task: Task
-    artifact: str | None
-    spaces: tuple[str, str]
-    decision: Decision
-    warnings: tuple[str, ...]
-    checks: tuple[Check, ...]
-    report: RetrievalReport | VerificationReport
-    relevance: Judge | None = None
-    modes: MeasuredModes | None = None
-    hybrid: HybridReport | None = None
-    workload: Workload | None = None
-    texts: TextReport | None = None
-
-    def __repr__(self) -> str:
-        return f"Evaluation({self.task!r}, {' -> '.join(self.spaces)!r}, decision={self.decision.mode!r})"
-
-    @property
-    def query_ids(self) -> tuple[str, ...]:
-        """Ids of the held-out queries; none for a verification."""
-        return self.report.query_ids if isinstance(self.report, RetrievalReport) else ()
-
-    @property
-    def budget(self) -> tuple[BudgetPoint, ...]:
-        """Quality against cost for every mode that was measured; empty without judged queries."""
-        if not isinstance(self.report, RetrievalReport) or self.workload is None or self.decision.mode == "unjudged":
-            return ()
-        return weigh_modes(self.report, () if self.modes is None else self.modes.options, self.workload)
-
-    def to_dict(self) -> dict[str, JsonValue]:
-        """Return everything as JSON; the kind is the task."""
-        result: dict[str, JsonValue] = {
-            "schema_version": SCHEMA_VERSION,
-            "kind": self.task,
-            "artifact": self.artifact,
-            "old_space": self.spaces[0],
-            "new_space": self.spaces[1],
-        }
-        if self.relevance is not None:
-            result["relevance"] = self.relevance
-        result |= self.report.to_dict()
-        if self.modes is not None:
-            result |= self.modes.to_dict()
-        if self.hybrid is not None:
-            result["hybrid"] = self.hybrid.to_dict()
-        if self.workload is not None:
-            result["workload"] = self.workload.to_dict()
-            result["budget"] = [point.to_dict() for point in self.budget]
-        if self.texts is not None:
-            result["texts"] = self.texts.to_dict()
-        result["checks"] = [check.to_dict() for check in self.checks]
-        return {**result, "notes": list(self.warnings), **self.decision.to_dict()}
 
 
 def evaluate_upgrade(
@@ -186,8 +96,6 @@ def evaluate_upgrade(
     if task not in TASKS:
         raise UnknownNameError("task", task, TASKS)
     galleries = join_galleries(upgrade, old_gallery, new_gallery, fitted_ids=fitted_ids)
-    artifact = None if galleries.artifact is None else galleries.artifact.id
-    spaces = galleries.old.space.id, galleries.converted.space.id
     if task == "verification":
         if weigh_queries or any(each is not None for each in (old_queries, new_queries, qrels, lexical_run)):
             raise InputError(
@@ -203,36 +111,30 @@ def evaluate_upgrade(
             progress=progress,
             seed=seed,
         )
-        return Evaluation(
-            task,
-            artifact,
-            spaces,
-            decide_verification(report),
-            verification_warnings(report),
-            check_verification(report),
-            report,
-        )
+        decision, warnings = decide_verification(report), verification_warnings(report)
+        return Evaluation(task, *galleries.names, decision, warnings, check_verification(report), report)
     case = build_search_case(
         galleries, old_queries=old_queries, new_queries=new_queries, qrels=qrels, weigh=weigh_queries
     )
-    terms = Terms(quality_floor, models_alive, seconds, seconds_per_item, price_per_item)
-    search = judge_search(case, metric=metric, seed=seed, terms=terms, lexical_run=lexical_run)
+    decide_with_costs = partial(
+        decide,
+        quality_floor=quality_floor,
+        models_alive=models_alive,
+        seconds=seconds,
+        seconds_per_item=seconds_per_item,
+        price_per_item=price_per_item,
+    )
+    evaluation = judge_search(
+        case,
+        metric=metric,
+        seed=seed,
+        decide=decide_with_costs,
+        quality_floor=quality_floor,
+        lexical_run=lexical_run,
+    )
     workload = count_workload(galleries, seconds_per_item=seconds_per_item)
-    decision = search.decision
+    decision = evaluation.decision
     if decision.mode in CONVERTING_MODES:
         cost = aligner_cost(workload, limit=MOST_EMBEDDED)
         decision = replace(decision, because=(*decision.because, *cost))
-    return Evaluation(
-        task,
-        artifact,
-        spaces,
-        decision,
-        search.warnings,
-        search.checks,
-        search.report,
-        case.judge,
-        search.modes,
-        search.hybrid,
-        workload,
-        search.texts,
-    )
+    return replace(evaluation, decision=decision, workload=workload)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 
 from embcompat.evaluation.retrieval.evaluate import FUSED_WEIGHTS, evaluate_retrieval
 from embcompat.evaluation.retrieval.hybrid import Run, evaluate_hybrid
@@ -12,20 +12,17 @@ from embcompat.results import (
     CONVERTING_MODES,
     MIN_QUERIES,
     MIXED_MODES,
-    Check,
     Decision,
     GalleryPart,
     HybridReport,
     Judge,
-    Mode,
-    Model,
     RetrievalReport,
-    TextReport,
 )
 from embcompat.upgrade.cases import SearchCase, weigh_sides
 from embcompat.upgrade.decision.checks import check_fidelity, check_search
-from embcompat.upgrade.decision.decide import QUALITY_FLOOR, SWAP_FLOOR, decide
+from embcompat.upgrade.decision.decide import SWAP_FLOOR
 from embcompat.upgrade.decision.reasons import percent, signed
+from embcompat.upgrade.evaluation import Evaluation
 from embcompat.upgrade.modes import MeasuredModes, measure_modes, measure_weighing
 from embcompat.upgrade.texts import find_lexically, measure_texts
 
@@ -53,57 +50,30 @@ _WEIGH = (
 )
 
 
-@dataclass(frozen=True)
-class Terms:
-    """The known costs and the conditions of the decision: the arguments of `decide`.
-
-    Attributes:
-        quality_floor: Share of a full reindex that the mode must keep, 0 to 1.
-        models_alive: Models that can be alive at query time.
-        seconds: Measured time of the modes.
-        seconds_per_item: Time to embed one item with the new model.
-        price_per_item: Price of embedding one item.
-    """
-
-    quality_floor: float = QUALITY_FLOOR
-    models_alive: Collection[Model] = ("old", "new")
-    seconds: Mapping[Mode, float] | None = None
-    seconds_per_item: float | None = None
-    price_per_item: float | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class SearchVerdict:
-    """What was measured of a search, and the decision.
-
-    Attributes:
-        report: The lines.
-        modes: The modes that re-embed a part; none without judgements.
-        decision: What to do.
-        warnings: What a reader must know before the figures.
-        checks: The evidence behind the verdict.
-        hybrid: The lines beside a lexical run, if there is one.
-        texts: What the texts add to the vectors, where the aligner reads them.
-    """
-
-    report: RetrievalReport
-    modes: MeasuredModes
-    decision: Decision
-    warnings: tuple[str, ...]
-    checks: tuple[Check, ...]
-    hybrid: HybridReport | None = None
-    texts: TextReport | None = None
-
-
 def judge_search(
-    case: SearchCase, *, metric: str, seed: int, terms: Terms, lexical_run: Run | None = None
-) -> SearchVerdict:
+    case: SearchCase,
+    *,
+    metric: str,
+    seed: int,
+    decide: Callable[..., Decision],
+    quality_floor: float,
+    lexical_run: Run | None = None,
+) -> Evaluation:
     """Measure the lines and the modes on held-out queries, and decide.
 
     Where relevance is the new model's own ranking, that model wins by construction: then the figures are its fidelity,
     nothing is compared with the status quo, and the decision is ``unjudged``.
+
+    Args:
+        case: Galleries, queries and judgements.
+        metric: The metric of the decision.
+        seed: Seed of folds, orders and bootstrap.
+        decide: `decide` with its conditions; takes the report and the modes that were measured.
+        quality_floor: Share of a full reindex that the mode must keep.
+        lexical_run: As in `evaluate_upgrade`.
     """
     sides, fitted = case.sides, case.galleries.fitted
+    artifact, spaces = case.galleries.names
     unmatched = None
     if case.judge == "qrels":
         unmatched = describe_unmatched(case.qrels, sides.old_queries.ids, sides.old_gallery.ids)
@@ -119,12 +89,12 @@ def judge_search(
     )
     if case.judge == "new_model_neighbours":
         report = _fidelity(report)
-        return SearchVerdict(
-            report, MeasuredModes((), ()), _unjudged(report), tuple(report.notes), check_fidelity(report)
-        )
+        decision, modes = _unjudged(report), MeasuredModes((), ())
+        checks, notes = check_fidelity(report), tuple(report.notes)
+        return Evaluation("retrieval", artifact, spaces, decision, notes, checks, report, case.judge, modes)
     modes = measure_modes(sides, case.qrels, fitted, metric=metric, exclude_self=case.own_queries, seed=seed)
-    decision = decide(report, options=modes.options, **vars(terms))
-    checks = check_search(report, decision, options=modes.options, quality_floor=terms.quality_floor)
+    decision = decide(report, options=modes.options)
+    checks = check_search(report, decision, options=modes.options, quality_floor=quality_floor)
     warnings = _warnings(report, case.judge)
     if sides.mixable is not None:
         warnings = (*warnings, _REWEIGHTED)
@@ -141,15 +111,15 @@ def judge_search(
     aligner = case.galleries.text_aligner
     texts = None if aligner is None else measure_texts(case, aligner, metric=metric, seed=seed)
     run = find_lexically(case) if lexical_run is None else lexical_run
-    if run is None:
-        return SearchVerdict(report, modes, decision, warnings, checks, texts=texts)
-    hybrid = _hybrid(case, report, run, seed)
-    if hybrid.missing_queries:
+    hybrid = None if run is None else _hybrid(case, report, run, seed)
+    if hybrid is not None and hybrid.missing_queries:
         counted = (
             f"The lexical run lacks {hybrid.missing_queries} of {report.queries} held-out queries: their hybrid is"
         )
         warnings = (*warnings, f"{counted} the search by vectors alone.")
-    return SearchVerdict(report, modes, decision, warnings, checks, hybrid, texts)
+    return Evaluation(
+        "retrieval", artifact, spaces, decision, warnings, checks, report, case.judge, modes, hybrid, texts=texts
+    )
 
 
 def _weighing(case: SearchCase, metric: str, seed: int) -> tuple[str, ...]:

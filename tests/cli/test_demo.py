@@ -14,10 +14,11 @@ from typer.testing import CliRunner
 
 from embcompat.artifact import read_artifact
 from embcompat.cli import app
-from embcompat.cli.demo.story import Cost
+from embcompat.cli.demo.story import describe_cost, share_at
 from embcompat.cli.demo.texts import Docstring, read_docstrings
 from embcompat.embeddings import Embeddings
 from embcompat.errors import InputError
+from embcompat.results import Workload
 from embcompat.upgrade import MODES
 
 TEXTS = 100
@@ -84,9 +85,10 @@ def test_the_live_table_is_back_where_it_was(result: dict[str, Any], folder: Pat
 
 
 def test_the_cost_is_fixed() -> None:
-    cost = Cost(pairs=20, pieces=20, table=10, gallery=100, items=10)
-    assert cost.share(10) == 0.5
-    assert cost.share(100) == 0.05
+    cost = Workload(unit="words", pairs=20, pieces=20, table=10, gallery=100, items=10)
+    assert share_at(cost, 10) == 0.5
+    assert share_at(cost, 100) == 0.05
+    assert describe_cost(cost)["share_of_reindex"] == 0.5
 
 
 def test_the_galleries_are_in_their_spaces(folder: Path) -> None:

@@ -72,7 +72,7 @@ class BackfillWorker:
             with self._store_lock:
                 rows = self._store.read_target(self._job, ids)
         except Exception as error:  # whatever the store's driver raises: a query must not fail by it
-            self.count(read_failures=1, last_error=f"the store: {str(error) or type(error).__name__}")
+            self.count(read_failures=1, last_error=f"the store: {_reason(error)}")
             return None
         native: Vectors = {}
         converted: Vectors = {}
@@ -172,7 +172,7 @@ class BackfillWorker:
         except SpaceMismatchError:
             raise
         except Exception as error:
-            self.count(embedder_failures=1, last_error=_reason(error))
+            self.count(embedder_failures=1, last_error=f"the embedder: {_reason(error)}")
         else:
             refused = set(missing) - embedded.keys()
             with self._lock:
@@ -206,7 +206,7 @@ class BackfillWorker:
             refusals = isolate(len(newest), attempt, limit=REFUSALS_IN_A_ROW, blame=Exception)
             reasons = list(refusals.values())
         except Exception as error:  # item after item is refused, or the driver fails in a way of its own
-            reasons = [str(error) or type(error).__name__]
+            reasons = [_reason(error)]
         if reasons:
             self.count(write_failures=1, last_error=f"the store: {reasons[-1]}")
 
@@ -224,4 +224,4 @@ class BackfillWorker:
 
 
 def _reason(error: Exception) -> str:
-    return f"the embedder: {str(error) or type(error).__name__}"
+    return str(error) or type(error).__name__

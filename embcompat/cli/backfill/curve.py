@@ -29,6 +29,7 @@ from embcompat.cli.inputs.options import (
     ResultFile,
     TaskName,
     VectorColumn,
+    Votes,
     WeighQueries,
 )
 from embcompat.cli.inputs.sides import artifact_spaces, load_queries, load_sides
@@ -59,9 +60,7 @@ def curve(
     far: Annotated[float, typer.Option(help="False accept rate at which true accepts are counted (verification).")] = (
         1e-4
     ),
-    weight: Annotated[
-        Weight, typer.Option(help="What has one vote (verification): each person, or each pair of images.")
-    ] = "person",
+    weight: Votes = "person",
     fused_weight: Annotated[
         float | None, typer.Option(help="Add the old scores, too: weight of the new ones (retrieval).")
     ] = None,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from embcompat.backfill.embed import Embed
     from embcompat.backfill.execute import BackfillRun
     from embcompat.backfill.plan_file import PlanFile
+    from embcompat.cli.backfill.watch import Watch
     from embcompat.embeddings import Embeddings
-    from embcompat.evaluation.retrieval.qrels import Qrels
     from embcompat.spaces import SpaceVersion
     from embcompat.upgrade import OnnxMaps
 
@@ -85,8 +85,8 @@ def run(
         embed = _embedder(ids, extractor, items, (model, option or [], id_column, text_column), reasons)
     else:
         raise InputError("native vectors come from --extractor and --items, or from --new-vectors. Pass one of them.")
-    questions = _Questions.of(gallery, queries, qrels, metric, maps)
-    result = _execute(ids, url, maps.artifact, _into_target(embed, maps), reasons, questions)
+    start_watch = _watch(gallery, queries, qrels, metric, maps)
+    result = _execute(ids, url, maps.artifact, _into_target(embed, maps), reasons, start_watch)
     if as_json:
         print_json({"url": url, "artifact": maps.artifact.id, **result})
     else:
@@ -94,33 +94,23 @@ def run(
         show_next("migrate", "verify", maps.artifact.path, url)
 
 
-@dataclass(frozen=True)
-class _Questions:
-    """The queries that measure the gallery during the run."""
+def _watch(
+    gallery: str | None, queries: str | None, qrels: Path | None, metric: str, maps: OnnxMaps
+) -> Callable[..., Watch] | None:
+    """Read the queries that measure the gallery during the run; None where there are none."""
+    from embcompat.cli.backfill.watch import Watch
+    from embcompat.cli.inputs.embeddings import load_embeddings
+    from embcompat.evaluation.retrieval.judgements import read_qrels
+    from embcompat.evaluation.retrieval.metrics import parse_metric
 
-    gallery_ids: list[str]
-    queries: Embeddings
-    qrels: Qrels
-    metric: str
-
-    @classmethod
-    def of(
-        cls, gallery: str | None, queries: str | None, qrels: Path | None, metric: str, maps: OnnxMaps
-    ) -> _Questions | None:
-        """Read the files; None where there are none."""
-        from embcompat.cli.inputs.embeddings import load_embeddings
-        from embcompat.evaluation.retrieval.judgements import read_qrels
-        from embcompat.evaluation.retrieval.metrics import parse_metric
-
-        if gallery is None and queries is None and qrels is None:
-            return None
-        if gallery is None or queries is None or qrels is None:
-            raise InputError("--gallery, --queries and --qrels belong together. Pass all three, or none.")
-        parse_metric(metric)
-        vectors = maps.into_target(load_embeddings(queries, likely=maps.new_space))
-        return cls(
-            load_embeddings(gallery, likely=maps.artifact.source).ids.tolist(), vectors, read_qrels(qrels), metric
-        )
+    if gallery is None and queries is None and qrels is None:
+        return None
+    if gallery is None or queries is None or qrels is None:
+        raise InputError("--gallery, --queries and --qrels belong together. Pass all three, or none.")
+    parse_metric(metric)
+    vectors = maps.into_target(load_embeddings(queries, likely=maps.new_space))
+    ids = load_embeddings(gallery, likely=maps.artifact.source).ids.tolist()
+    return partial(Watch, gallery_ids=ids, queries=vectors, qrels=read_qrels(qrels), metric=metric)
 
 
 def _open(plan: PlanFile, path: Path | None) -> OnnxMaps:
@@ -180,10 +170,14 @@ def _into_target(embed: Embed, maps: OnnxMaps) -> Embed:
 
 
 def _execute(
-    ids: list[str], url: str, artifact: Artifact, embed: Embed, reasons: dict[str, str], questions: _Questions | None
+    ids: list[str],
+    url: str,
+    artifact: Artifact,
+    embed: Embed,
+    reasons: dict[str, str],
+    start_watch: Callable[..., Watch] | None,
 ) -> dict[str, Any]:
     from embcompat.backfill import run_backfill
-    from embcompat.cli.backfill.watch import Watch
     from embcompat.migration import job_of
     from embcompat.stores import open_store
 
@@ -191,17 +185,7 @@ def _execute(
     with closing(open_store(url)) as store:
         if store.state(job).phase == "untouched":
             raise InputError(f"{store.url} was not converted with this artifact. Run `embcompat migrate run` first.")
-        watch = None
-        if questions is not None:
-            watch = Watch(
-                store,
-                job,
-                questions.gallery_ids,
-                ids,
-                queries=questions.queries,
-                qrels=questions.qrels,
-                metric=questions.metric,
-            )
+        watch = None if start_watch is None else start_watch(store, job, planned=ids)
         try:
             with track("Embedding", len(ids), unit="items") as advance:
 
@@ -221,7 +205,7 @@ def _execute(
         "converted": coverage.converted - coverage.native,
         "missing": coverage.missing,
     }
-    measured = None if watch is None or questions is None else {"metric": questions.metric, "values": watch.measured}
+    measured = None if watch is None else {"metric": watch.metric, "values": watch.measured}
     return {**run.to_dict(), "failures": failures, "gallery": gallery, "measured": measured}
 
 

@@ -52,7 +52,7 @@ class Watch:
         metric: str,
     ) -> None:
         require_space(queries.space, job.target, what="The queries")
-        self._store, self._job, self._planned, self._metric = store, job, planned, metric
+        self._store, self._job, self._planned, self.metric = store, job, planned, metric
         self._queries = queries.vectors
         self._vectors: dict[str, np.ndarray[tuple[int], np.dtype[np.float32]]] = {}
         self._read(gallery_ids)
@@ -82,6 +82,6 @@ class Watch:
         target = np.stack([self._vectors[each] for each in self._ids])
         term = ScoreTerm(self._queries, target, self._job.target.similarity)
         ranks = rank_relevant([term], self._relevance)[0]
-        value = float(metric_per_query(self._metric, ranks, self._relevance).mean())
+        value = float(metric_per_query(self.metric, ranks, self._relevance).mean())
         self.measured.append({"done": self._done, "value": value})
-        messages().print(f"{self._done:,} of {len(self._planned):,} items: {self._metric} {value:.3f}")
+        messages().print(f"{self._done:,} of {len(self._planned):,} items: {self.metric} {value:.3f}")

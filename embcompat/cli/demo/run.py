@@ -13,7 +13,7 @@ from embcompat.artifact import Artifact
 from embcompat.cli.console import describe_run, messages, write_json
 from embcompat.cli.demo.gallery import Migration, migrate
 from embcompat.cli.demo.sides import Sides, Stopwatch, embed, embed_sides
-from embcompat.cli.demo.story import Cost, tell
+from embcompat.cli.demo.story import describe_cost, tell
 from embcompat.cli.demo.texts import Docstring, read_docstrings
 from embcompat.cli.progress import show_step, track
 from embcompat.embeddings import Embeddings
@@ -23,6 +23,7 @@ from embcompat.export import save_artifact
 from embcompat.extractors import Extractor, load_extractor
 from embcompat.migration import convert_file
 from embcompat.report import project, write_report
+from embcompat.results import Workload
 from embcompat.selection import fit_aligner
 from embcompat.selection.text import TextAwareFit, fit_text_aware
 from embcompat.upgrade import Evaluation, evaluate_upgrade
@@ -72,7 +73,7 @@ def run_demo(folder: Path, *, limit: int, seed: int) -> dict[str, Any]:
     result |= {
         "story": [{"title": title, "text": text} for title, text in story],
         "parts": [part.to_dict() for part in fit.parts],
-        "cost": cost.to_dict(),
+        "cost": describe_cost(cost),
         "plain": plain.to_dict(),
         "second_upgrade": second.to_dict(),
         "migration": vars(migration),
@@ -82,7 +83,7 @@ def run_demo(folder: Path, *, limit: int, seed: int) -> dict[str, Any]:
     return result
 
 
-def _fit(sides: Sides, new_model: Extractor, watch: Stopwatch, seed: int) -> tuple[TextAwareFit, Cost]:
+def _fit(sides: Sides, new_model: Extractor, watch: Stopwatch, seed: int) -> tuple[TextAwareFit, Workload]:
     """Ask the new model about the words of the gallery, and fit; return what that costs, too."""
     documents = [text.body for text in sides.texts]
     with watch.measure("table"):
@@ -97,7 +98,14 @@ def _fit(sides: Sides, new_model: Extractor, watch: Stopwatch, seed: int) -> tup
     lengths = {text.name: len(tokenize(text.body)) for text in sides.texts}
     pairs = sum(length for name, length in lengths.items() if name in sides.fitted)
     total = sum(len(tokenize(text)) for text in sides.pair_texts)
-    return fit, Cost(pairs, total - pairs, len(encoder.words), sum(lengths.values()), len(lengths))
+    return fit, Workload(
+        unit="words",
+        items=len(lengths),
+        gallery=sum(lengths.values()),
+        pairs=pairs,
+        pieces=total - pairs,
+        table=len(encoder.words),
+    )
 
 
 def _convert(artifact: Artifact, sides: Sides, folder: Path, watch: Stopwatch) -> Embeddings:

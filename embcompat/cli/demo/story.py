@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from pydantic import JsonValue
 
@@ -12,53 +11,26 @@ from embcompat.cli.demo.gallery import Migration
 from embcompat.errors import InputError
 from embcompat.evaluation import RetrievalReport
 from embcompat.report import wording
+from embcompat.results import Workload
 from embcompat.upgrade import Evaluation, Option
 
 LARGE = 1_000_000
 """Items of a large gallery for which the cost is given, too: it is fixed, and the demo's own gallery is tiny."""
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What the new model embeds, in words.
+def share_at(cost: Workload, items: int) -> float:
+    """Return what text-aware conversion embeds as a share of embedding so many items of this length."""
+    return cost.share * cost.items / items
 
-    Attributes:
-        pairs: Words of the documents that serve as pairs.
-        pieces: Words of their pieces.
-        table: Words of the table of single words.
-        gallery: Words of the whole gallery.
-        items: Items of the gallery.
-    """
 
-    pairs: int
-    pieces: int
-    table: int
-    gallery: int
-    items: int
-
-    @property
-    def fixed(self) -> int:
-        """Words that text-aware conversion embeds, however large the gallery is."""
-        return self.pairs + self.pieces + self.table
-
-    def share(self, items: int) -> float:
-        """Return that as a share of embedding so many items of this length."""
-        return self.fixed / (self.gallery * items / self.items)
-
-    def to_dict(self) -> dict[str, JsonValue]:
-        """Return the counts as JSON."""
-        return {
-            "pairs": self.pairs,
-            "pieces": self.pieces,
-            "table": self.table,
-            "gallery": self.gallery,
-            "share_of_reindex": self.share(self.items),
-            "share_at_a_million": self.share(LARGE),
-        }
+def describe_cost(cost: Workload) -> dict[str, JsonValue]:
+    """Return the words that text-aware conversion embeds as JSON."""
+    counts = {name: round(getattr(cost, name)) for name in ("pairs", "pieces", "table", "gallery")}
+    return {**counts, "share_of_reindex": cost.share, "share_at_a_million": share_at(cost, LARGE)}
 
 
 def tell(
-    evaluation: Evaluation, plain: Evaluation, second: Evaluation, successor: str, migration: Migration, cost: Cost
+    evaluation: Evaluation, plain: Evaluation, second: Evaluation, successor: str, migration: Migration, cost: Workload
 ) -> list[tuple[str, str]]:
     """Return the seven points of the demo, each a heading and a sentence.
 
@@ -68,7 +40,7 @@ def tell(
         second: The second upgrade.
         successor: The two models of the second upgrade.
         migration: What happened to the LanceDB table.
-        cost: What the conversion embeds.
+        cost: The words that the conversion embeds.
     """
     report = _search(evaluation)
     lines, metric = report.lines, report.metric
@@ -84,13 +56,14 @@ def tell(
         ),
         (
             "Plain conversion",
-            f"An aligner of vectors alone: {metric} {number(alone)}, {_compare(alone, today)} today's {number(today)}.",
+            f"An aligner of vectors alone: {metric} {number(alone)}, {'above' if alone > today else 'below'} today's "
+            f"{number(today)}.",
         ),
         (
             "Conversion that reads the words",
-            f"{metric} {number(converted)}; a full reindex has {number(goal)}. The new model embedded {cost.fixed:,} "
-            f"words: {percent(cost.share(cost.items))} of this small gallery, {percent(cost.share(LARGE))} of one with "
-            f"{LARGE:,} such texts.",
+            f"{metric} {number(converted)}; a full reindex has {number(goal)}. The new model embedded "
+            f"{cost.fixed:,.0f} words: {percent(cost.share)} of this small gallery, {percent(share_at(cost, LARGE))} "
+            f"of one with {LARGE:,} such texts.",
         ),
         ("Lazy backfill on top", _lazy(evaluation, metric)),
         ("A second, small upgrade", f"{successor}: {second.decision.reason}"),
@@ -103,10 +76,6 @@ def _search(evaluation: Evaluation) -> RetrievalReport:
     if not isinstance(evaluation.report, RetrievalReport):
         raise InputError(f"the demo tells of a search. Got the task {evaluation.task!r}.")
     return evaluation.report
-
-
-def _compare(value: float, today: float) -> str:
-    return "above" if value > today else "below"
 
 
 def _lazy(evaluation: Evaluation, metric: str) -> str:

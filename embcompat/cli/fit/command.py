@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -209,16 +210,7 @@ def fit(
     if fitted.at_chance:
         raise GateError(f"{out} is written, and marked: {_CHANCE}")
     if not as_json:
-        files = option_words(
-            id_column=id_column,
-            vector_column=vector_column,
-            label_column=label_column,
-            ids=ids,
-            labels=labels,
-            delimiter=delimiter,
-            items=items,
-            text_column=text_column,
-        )
+        files = option_words(**vars(replace(reading, text_column=text_column)), items=items)
         _show_evaluation(out, old, new, task, keep_out, files)
 
 

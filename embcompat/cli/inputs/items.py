@@ -173,9 +173,10 @@ def _key(values: dict[str, Any], column: str, path: Path, row: int) -> str:
 
 def _parquet(path: Path) -> tuple[list[str], Rows]:
     from embcompat.files.reading.parquet import open_parquet
+    from embcompat.files.vectors import is_vector_type
 
     file = open_parquet(path)
-    columns = [name for name in file.schema_arrow.names if not _holds_vectors(file.schema_arrow.field(name).type)]
+    columns = [field.name for field in file.schema_arrow if not is_vector_type(field.type)]
 
     def rows() -> Rows:
         number = 0
@@ -185,9 +186,3 @@ def _parquet(path: Path) -> tuple[list[str], Rows]:
                 number += 1
 
     return columns, rows()
-
-
-def _holds_vectors(kind: Any) -> bool:
-    from embcompat.files.vectors import is_vector_type
-
-    return is_vector_type(kind)

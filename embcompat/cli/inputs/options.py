@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 
 import typer
 
-from embcompat.similarities import Similarity
+from embcompat.similarities import Similarity, Weight
 
 Task = Literal["retrieval", "verification"]
 
@@ -47,6 +47,11 @@ Delimiter = Annotated[str | None, typer.Option(help="What separates the fields o
 ResultFile = Annotated[
     Path | None, typer.Option("--out", "-o", help="Also write the result as JSON, for `embcompat report`.")
 ]
+Force = Annotated[bool, typer.Option("--force", help="Convert with an aligner that does no better than chance.")]
+ChunkRows = Annotated[
+    int | None, typer.Option(help="Rows read, converted and written at a time; chosen by vector size by default.")
+]
+Votes = Annotated[Weight, typer.Option(help="What has one vote (verification): each person, or each pair of images.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 GroupsFile = Annotated[
     Path | None,

@@ -7,6 +7,7 @@ from typing import Annotated, Final
 import typer
 
 from embcompat.cli.console import option_words, output, print_json
+from embcompat.cli.inputs.options import Force
 from embcompat.cli.inputs.words import ItemsFile
 from embcompat.cli.migrate.options import (
     AcceptChanges,
@@ -70,9 +71,7 @@ def run(
     batch_size: BatchSize = None,
     threads: Threads = 1,
     max_rows_per_second: Annotated[float | None, typer.Option(help="Most rows per second, to spare the store.")] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Convert with an aligner that does no better than chance.")
-    ] = False,
+    force: Force = False,
     shard: Annotated[
         str, typer.Option(help="i/n: the part of the gallery that this worker converts, from 0/n.")
     ] = "0/1",

@@ -20,7 +20,8 @@ def is_click_log(first_line: str) -> bool:
         >>> is_click_log("query_id,item_id,count"), is_click_log("q1 0 d7 1")
         (True, False)
     """
-    return _fields(first_line) == CLICK_COLUMNS
+    fields = first_line.split("\t" if "\t" in first_line else ",")
+    return tuple(field.strip().lower() for field in fields) == CLICK_COLUMNS
 
 
 def parse_clicks(lines: Sequence[str], *, where: str) -> dict[str, dict[str, float]]:
@@ -59,7 +60,3 @@ def parse_clicks(lines: Sequence[str], *, where: str) -> dict[str, dict[str, flo
     if not gains:
         raise FileFormatError(f"{where} must hold at least one click. Got none.")
     return gains
-
-
-def _fields(line: str) -> tuple[str, ...]:
-    return tuple(field.strip().lower() for field in line.split("\t" if "\t" in line else ","))

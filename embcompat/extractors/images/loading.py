@@ -131,17 +131,14 @@ def _open(item: str | Path | bytes, name: str) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about bombs, where our own limit is lower, and about odd EXIF
-            return _open_heif(data, name) if _is_heif(data) else Image.open(io.BytesIO(data))
+            is_heif = data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS
+            return _open_heif(data, name) if is_heif else Image.open(io.BytesIO(data))
     except ExtractionError:
         raise
     except Image.DecompressionBombError as error:
         raise ExtractionError(f"{name} is too big: Pillow opens at most {_PILLOW_PIXELS:,} pixels") from error
     except Exception as error:  # decoders raise whatever they like
         raise ExtractionError(f"{name} is not an image that Pillow can read") from error
-
-
-def _is_heif(data: bytes) -> bool:
-    return data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS
 
 
 def _open_heif(data: bytes, name: str) -> Image.Image:

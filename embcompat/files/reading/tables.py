@@ -148,13 +148,7 @@ def read_labels(path: Path) -> list[str] | dict[str, str]:
 
 
 def labels_of(ids: Sequence[str], labels: Mapping[str, str], *, where: str, rows_of: str) -> list[str]:
-    """Return the label of each id.
-
-    Args:
-        ids: The ids of the rows (n).
-        labels: Labels by id, see `read_labels`.
-        where: The file of labels, for the error.
-        rows_of: The file or gallery of the rows, for the error.
+    """Return the label of each id in a file of labels.
 
     Raises:
         FileFormatError: If an id has no label.

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 from pydantic import JsonValue
@@ -148,7 +147,8 @@ def _checked(source: Location, target: Location, piece: Piece, plan: ShardPlan, 
     path = target / piece.target
     old = open_piece(source, piece, plan, artifact)
     new = open_vectors(path, space=artifact.target)
-    if not _same(_ids(old), _ids(new)):
+    ids, copied = _ids(old), _ids(new)
+    if not ids.equals(copied) and ids.to_pylist() != copied.to_pylist():
         raise MigrationError(
             f"{path} must have the ids of {old.path} in the same order, and has others. Delete it and run shard "
             f"{piece.shard}/{plan.shards} again."
@@ -161,7 +161,3 @@ def _ids(file: VectorFile) -> pa.ChunkedArray:
         return pa.chunked_array([pa.array([str(row) for row in range(file.first_row, file.first_row + file.rows)])])
     batches = file.source.batches(0, SEQUENTIAL_ROWS, [file.roles.id])
     return pa.chunked_array([batch.column(0) for batch in batches], file.schema.field(file.roles.id).type)
-
-
-def _same(one: Any, other: Any) -> bool:
-    return bool(one.equals(other)) or one.to_pylist() == other.to_pylist()

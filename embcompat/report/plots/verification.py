@@ -11,7 +11,7 @@ from embcompat.report.plots.svg import colour
 from embcompat.report.tables import Rows
 from embcompat.report.verification import tabulate_groups, tabulate_scenarios
 from embcompat.report.wording import NAMES, SCENARIOS, as_number, as_share
-from embcompat.results import GroupRates, Histogram, Scenario, VerificationReport
+from embcompat.results import Histogram, Scenario, VerificationReport
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,7 +57,9 @@ def draw_groups(result: VerificationReport, key: str) -> Picture | None:
         return None
 
     def paint(figure: Figure) -> None:
-        rejects, accepts = _panels(figure, {name: f"{_people(rates)} people" for name, rates in groups.items()})
+        rejects, accepts = _panels(
+            figure, {name: f"{next(iter(rates.values())).people:,} people" for name, rates in groups.items()}
+        )
         for row, scenarios in enumerate(groups.values()):
             for number, (name, each) in enumerate(scenarios.items()):
                 shade, place = colour(_ROLES[name]), row + 0.22 * (number - (len(scenarios) - 1) / 2)
@@ -79,10 +81,6 @@ def draw_groups(result: VerificationReport, key: str) -> Picture | None:
         height=120 + 60 * len(groups),
         wide=True,
     )
-
-
-def _people(rates: Mapping[Scenario, GroupRates]) -> str:
-    return f"{next(iter(rates.values())).people:,}"
 
 
 def draw_det(result: VerificationReport, key: str) -> Picture | None:

@@ -139,7 +139,10 @@ BAD_TEXTS = {
         '{"id": "a", "id": "b", "vector": [1, 2]}',
         r"row 0 must name each field once\. It holds 'id' twice",
     ),
-    "types.jsonl": ('{"id": "1", "vector": [1, 2]}\n{"id": 1, "vector": [2, 1]}', r"id must be unique\. '1' is in rows"),
+    "types.jsonl": (
+        '{"id": "1", "vector": [1, 2]}\n{"id": 1, "vector": [2, 1]}',
+        r"id must be unique\. '1' is in rows",
+    ),
     "pretty.json": ('{\n "id": "a"\n}', r"row 0 is not JSON: .* A file holds one object per line, or one list"),
     "cut.jsonl": ('{"id": "a", "vector": [1, 2]}\n{"id": "b", "vec', r"row 1 is not JSON"),
 }
