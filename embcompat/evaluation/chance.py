@@ -94,7 +94,7 @@ def require_better_than_chance(artifact: Artifact, *, force: bool = False) -> No
 
     Args:
         artifact: The aligner.
-        force: Whether to go on all the same.
+        force: Whether to continue anyway.
 
     Raises:
         GateError: If the artifact is marked and ``force`` is False.

@@ -25,7 +25,7 @@ class RunOptions(TypedDict, total=False):
             it safe, weights in float32). ``32`` when not given.
         run_dir: Directory for ``last.ckpt``, written after every epoch, and ``metrics/version_N/metrics.csv``. Nothing
             is written when not given.
-        resume: Whether to go on from ``last.ckpt`` in ``run_dir``. The options must be those of the run that wrote it.
+        resume: Whether to resume from ``last.ckpt`` in ``run_dir``. The options must be those of the run that wrote it.
         loggers: Lightning loggers that get the metrics as well.
         progress: Whether to show a progress bar.
     """

@@ -165,7 +165,7 @@ def _check_run_dir(
     if not resume:
         if checkpoint.exists():
             raise InputError(
-                f"run_dir must not hold a run already. Got {directory}. Pass resume=True to go on with it, or choose "
+                f"run_dir must not hold a run already. Got {directory}. Pass resume=True to resume it, or choose "
                 "another directory."
             )
         return directory, None

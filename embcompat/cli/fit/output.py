@@ -118,6 +118,6 @@ def show_fit(result: dict[str, Any]) -> None:
         console.print(
             f"The saved aligner is fitted on all {count:,} pairs. The figures above were measured before, with a fit "
             f"on the {count - result['split']['test']:,} pairs that are not test pairs, and are a lower bound. None of "
-            "these items can judge the aligner any more: evaluate on others, or fit with --no-refit."
+            "these items can judge the aligner now: evaluate on others, or fit with --no-refit."
         )
     console.print("Pairs cannot show whether the new model is better than the old one: evaluate it.")

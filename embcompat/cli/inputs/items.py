@@ -55,7 +55,7 @@ def read_items(
         path: The file or directory. A .txt file holds one text on each line; its ids are row numbers from 0. In a
             directory ids are the relative paths, and labels are the names of the folders in which the images lie, if
             they lie in sub-folders.
-        id_column: Column of the ids; the first of `ID_COLUMNS` that is there, else row numbers.
+        id_column: Column of the ids; the first of `ID_COLUMNS` that exists, else row numbers.
         text_column: Column of the texts; ``text``, else the only column that is left.
         label_column: Column of the labels; ``label`` if it is there.
         label_level: Which folder is the label of an image, 1 for the first below ``path``; the last one when None.

@@ -161,11 +161,11 @@ def open_part(
             part.truncate(end)
         if not ends:
             write_all(part, layout.head())
-        written = PartFile(target, journal, part, ends, rows, flusher)
+        pieces = PartFile(target, journal, part, ends, rows, flusher)
         try:
-            yield written
+            yield pieces
         except BaseException:
-            if written.rows == 0:  # nothing to go on with
+            if pieces.rows == 0:  # nothing to resume
                 part_path(target).unlink()
                 journal_path(target).unlink()
             raise
