@@ -19,7 +19,6 @@ from embcompat.stores.sampling import SampledRows
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from embcompat.files.columns import Columns
     from embcompat.files.reading.streams import VectorFile
 
 BLOCK_ROWS = 8_192
@@ -90,17 +89,13 @@ class Gallery:
 
 
 def open_gallery(
-    origin: str | Path | Embeddings | SampledRows | VectorFile | Gallery,
-    *,
-    space: SpaceVersion | None = None,
-    columns: Columns | None = None,
+    origin: str | Path | Embeddings | SampledRows | VectorFile | Gallery, *, space: SpaceVersion | None = None
 ) -> Gallery:
     """Open a gallery without judging it.
 
     Args:
         origin: Embeddings, rows of a store, or a file or folder of vectors of any format, opened or not.
         space: The space that it should be in, for a file that does not state one.
-        columns: The roles of the columns, where their names do not tell.
 
     Raises:
         FileFormatError: If the file is missing, damaged, or has no column of vectors.
@@ -118,7 +113,7 @@ def open_gallery(
         stated = origin.space or space
         return Gallery(origin, stated, origin.vectors.shape[1] if stated is None else stated.dim)
     if not isinstance(origin, VectorFile):
-        path, columns = split_address(origin, columns or Columns())
+        path, columns = split_address(origin, Columns())
         source = open_source(path, columns=columns)
         roles = find_roles(source.schema, columns, where=str(path))
         origin = VectorFile(source, roles, space_of(source.schema, str(path)))
