@@ -36,15 +36,15 @@ def predict_errors(vectors: NDArray[np.float32], held_out: HeldOut, *, seed: int
     rows = np.random.default_rng(seed).permutation(len(held_out.old))[:MOST_PAIRS]
     logs = np.log(held_out.errors()[rows] + np.finfo(np.float32).tiny)
     mean, centre = float(logs.mean()), held_out.old.vectors[rows].mean(axis=0)
-    known = normalize_rows(held_out.old.vectors[rows] - centre)
-    width = float(2 - 2 * np.square(known.mean(axis=0)).sum()) or 1.0
-    coefficients = _solve(_kernel(known, known, width), logs - mean)
+    directions = normalize_rows(held_out.old.vectors[rows] - centre)
+    width = float(2 - 2 * np.square(directions.mean(axis=0)).sum()) or 1.0
+    coefficients = _solve(_kernel(directions, directions, width), logs - mean)
     predicted = np.full(len(vectors), mean)
     if coefficients is None:
         return predicted
     for start in range(0, len(vectors), _BLOCK_ROWS):
         part = slice(start, start + _BLOCK_ROWS)
-        predicted[part] += _kernel(normalize_rows(vectors[part] - centre), known, width) @ coefficients
+        predicted[part] += _kernel(normalize_rows(vectors[part] - centre), directions, width) @ coefficients
     return predicted
 
 
@@ -54,7 +54,7 @@ def _solve(kernel: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[
     The leave-one-out error of row i is coefficient_i / (K + penalty·I)⁻¹_ii.
     """
     count = len(values)
-    best, chosen = float(np.square(values).sum()) * (count / (count - 1)) ** 2, None
+    best, choice = float(np.square(values).sum()) * (count / (count - 1)) ** 2, None
     scales, directions = np.linalg.eigh(kernel)
     turned = directions.T @ values
     for penalty in PENALTIES:
@@ -62,8 +62,8 @@ def _solve(kernel: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[
         coefficients = directions @ (inverse * turned)
         error = float(np.square(coefficients / (np.square(directions) @ inverse)).sum())
         if error < best:
-            best, chosen = error, coefficients
-    return chosen
+            best, choice = error, coefficients
+    return choice
 
 
 def _kernel(left: NDArray[np.float32], right: NDArray[np.float32], width: float) -> NDArray[np.float64]:

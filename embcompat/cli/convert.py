@@ -263,12 +263,12 @@ def _print_report(report: ConversionReport) -> None:
     console.print(f"{format_duration(report.seconds)}, {report.rows_per_second:,.0f} rows/s{already}")
     if report.rows_without_text:
         console.print(f"{report.rows_without_text:,} rows had no text and were converted from the vector alone.")
-    checked = f"all rows counted, {report.sampled_rows} read back and recomputed"
+    checks = f"all rows counted, {report.sampled_rows} read back and recomputed"
     if report.canary is None:
-        console.print(f"Checked: {checked}. The artifact carries no canary.")
+        console.print(f"Checked: {checks}. The artifact carries no canary.")
     else:
         console.print(
-            f"Checked: {checked}, canary {report.canary.outranked:.1%} on {report.canary.pairs} held-out pairs."
+            f"Checked: {checks}, canary {report.canary.outranked:.1%} on {report.canary.pairs} held-out pairs."
         )
 
 

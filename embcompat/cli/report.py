@@ -28,5 +28,5 @@ def report(
     """
     from embcompat.report import read_result, write_report
 
-    written = write_report([read_result(path) for path in results], out, title=title)
-    messages().print(f"The pictures are in {written}: open it in a browser.", soft_wrap=True)
+    page = write_report([read_result(path) for path in results], out, title=title)
+    messages().print(f"The pictures are in {page}: open it in a browser.", soft_wrap=True)

@@ -77,9 +77,9 @@ class Roles:
 
     def metadata(self) -> dict[bytes, bytes]:
         """Return the schema metadata by which the same columns are found again."""
-        noted = {"id": self.id or "id", "vector": "vector" if len(self.vectors) > 1 else self.vectors[0]}
-        noted |= {what: name for what, name in (("label", self.label), ("text", self.text)) if name is not None}
-        marks = {} if all(what == name for what, name in noted.items()) else {COLUMNS_KEY: json.dumps(noted).encode()}
+        roles = {"id": self.id or "id", "vector": "vector" if len(self.vectors) > 1 else self.vectors[0]}
+        roles |= {what: name for what, name in (("label", self.label), ("text", self.text)) if name is not None}
+        marks = {} if all(what == name for what, name in roles.items()) else {COLUMNS_KEY: json.dumps(roles).encode()}
         return marks | ({ROW_NUMBERS_KEY: b"true"} if self.row_numbers else {})
 
     @property
@@ -94,7 +94,7 @@ def find_roles(schema: pa.Schema, chosen: Columns, *, where: str) -> Roles:
     Raises:
         FileFormatError: If a chosen column does not exist, there is no column of vectors, or several could be it.
     """
-    noted = json.loads((schema.metadata or {}).get(COLUMNS_KEY, b"{}"))
+    notes = json.loads((schema.metadata or {}).get(COLUMNS_KEY, b"{}"))
     names = list(schema.names)
     chosen = chosen.present(names)
     lists = {field.name for field in schema if pa.types.is_nested(field.type)}
@@ -103,12 +103,12 @@ def find_roles(schema: pa.Schema, chosen: Columns, *, where: str) -> Roles:
     )
 
     def pick(role: str, choice: str | None, usual: Sequence[str]) -> str | None:
-        return pick_column(names, choice, (noted.get(role), *usual), where=where, option=f"{role}_column=…")
+        return pick_column(names, choice, (notes.get(role), *usual), where=where, option=f"{role}_column=…")
 
     id_column = pick("id", chosen.id, usual_ids)
     if id_column is None:
         id_column = _pandas_index(schema, where)
-    vectors = _find_vectors(schema, chosen.vector or noted.get("vector"), where)
+    vectors = _find_vectors(schema, chosen.vector or notes.get("vector"), where)
     return Roles(
         id=id_column,
         vectors=vectors,
@@ -124,8 +124,8 @@ def _pandas_index(schema: pa.Schema, where: str) -> str | None:
     Raises:
         FileFormatError: If the index has several levels: none of them names a row.
     """
-    described = json.loads((schema.metadata or {}).get(b"pandas", b"{}")).get("index_columns", [])
-    stored = [name for name in described if isinstance(name, str) and name in schema.names]
+    index = json.loads((schema.metadata or {}).get(b"pandas", b"{}")).get("index_columns", [])
+    stored = [name for name in index if isinstance(name, str) and name in schema.names]
     if len(stored) > 1:
         raise FileFormatError(
             f"{where} must have one column of ids. Its index has the levels {', '.join(stored)}. Make one column of "

@@ -201,8 +201,8 @@ def _time_writes(
     """Write samples of different sizes with their index; return rows and seconds of each."""
 
     def write(count: int) -> float:
-        chosen = rows.select(np.arange(len(rows)) < count)
-        return store.try_write(job, chosen, vectors[:count]) or 0.0
+        sample = rows.select(np.arange(len(rows)) < count)
+        return store.try_write(job, sample, vectors[:count]) or 0.0
 
     return time_builds(write, len(rows))
 

@@ -143,7 +143,7 @@ def _gallery_of(sides: Sides, qrels: Qrels, fitted_ids: Collection[str], *, excl
 def _lazy_options(galleries: list[_Gallery], metric: str, seed: int) -> list[tuple[Option, LazyCurve]]:
     options = []
     items_of_reindex = int(np.count_nonzero(~galleries[0].fitted))
-    drawn = np.random.default_rng(seed).permutation(len(galleries[0].relevance)) < MAX_SERVED
+    sample = np.random.default_rng(seed).permutation(len(galleries[0].relevance)) < MAX_SERVED
     searches = [(weight, needs, DEFAULT_DEPTH) for _, weight, needs in _SEARCHES]
     searches += [(None, ("new",), depth) for depth in LAZY_DEPTHS]
     for weight, needs, depth in searches:
@@ -151,11 +151,11 @@ def _lazy_options(galleries: list[_Gallery], metric: str, seed: int) -> list[tup
         cold: list[Part] = []
         curves = []
         for gallery in galleries:
-            chosen = gallery.relevance.select(drawn)
+            relevance = gallery.relevance.select(sample)
             curve = replay_lazy(
-                gallery.sides, chosen, gallery.fitted, metric=metric, depth=depth, weight=weight, seed=seed
+                gallery.sides, relevance, gallery.fitted, metric=metric, depth=depth, weight=weight, seed=seed
             )
-            today = _values(_lines(gallery, "status_quo"), (), chosen, metric)["status_quo"]
+            today = _values(_lines(gallery, "status_quo"), (), relevance, metric)["status_quo"]
             parts.append((curve.values, today, curve.reindex))
             cold.append((curve.cold, today, curve.reindex))
             curves.append(curve)

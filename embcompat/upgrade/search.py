@@ -113,10 +113,8 @@ def judge_search(
     run = find_lexically(case) if lexical_run is None else lexical_run
     hybrid = None if run is None else _hybrid(case, report, run, seed)
     if hybrid is not None and hybrid.missing_queries:
-        counted = (
-            f"The lexical run lacks {hybrid.missing_queries} of {report.queries} held-out queries: their hybrid is"
-        )
-        warnings = (*warnings, f"{counted} the search by vectors alone.")
+        gap = f"The lexical run lacks {hybrid.missing_queries} of {report.queries} held-out queries: their hybrid is"
+        warnings = (*warnings, f"{gap} the search by vectors alone.")
     return Evaluation(
         "retrieval", artifact, spaces, decision, warnings, checks, report, case.judge, modes, hybrid, texts=texts
     )

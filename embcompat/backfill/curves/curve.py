@@ -63,14 +63,14 @@ def backfill_curve(
     kinds = [kind for kind in dict.fromkeys(usable) if kind not in ("random", "recommended")]
     fitted = set(native_ids)
     native = np.fromiter((item in fitted for item in new_gallery.ids.tolist()), bool, len(new_gallery))
-    left = int(np.count_nonzero(~native))
-    if left == 0:
+    remaining = int(np.count_nonzero(~native))
+    if remaining == 0:
         raise InputError("there are no converted rows to re-embed: the aligner was fitted on every row of the gallery.")
     measured = task.measure(backlog, new_gallery, native, kinds, steps=steps, recommend="recommended" in names)
     if not measured.full.values[0] > 0:
         raise InputError(f"a full reindex must score above 0 to be compared with. Its {task.metric} is 0.")
-    fixed, total = fitted_elsewhere + len(native) - left, fitted_elsewhere + len(native)
-    fractions = tuple(float(each) for each in (fixed + np.round(np.linspace(0, 1, steps) * left)) / total)
+    fixed, total = fitted_elsewhere + len(native) - remaining, fitted_elsewhere + len(native)
+    fractions = tuple(float(each) for each in (fixed + np.round(np.linspace(0, 1, steps) * remaining)) / total)
     return BackfillCurve(
         metric=task.metric,
         orders={name: _order(name, measured, fractions) for name in measured.curves if name in {"random", *names}},

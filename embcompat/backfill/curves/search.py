@@ -147,12 +147,12 @@ class _MixedSearch:
         values = np.empty((len(names), self.steps, len(self._relevance)))
         rows = max(1, _BLOCK_SCORES // max(1, len(self._new)))
         for start in range(0, len(self._relevance), rows):
-            chosen = np.zeros(len(self._relevance), dtype=bool)
-            chosen[start : start + rows] = True
-            block = self._relevance.select(chosen)
-            ranks = self._block_ranks(block, stacked, fold[chosen], scales)
+            inside = np.zeros(len(self._relevance), dtype=bool)
+            inside[start : start + rows] = True
+            block = self._relevance.select(inside)
+            ranks = self._block_ranks(block, stacked, fold[inside], scales)
             for place in np.ndindex(values.shape[:2]):
-                values[place][chosen] = metric_per_query(self._task.metric, ranks[place], block)
+                values[place][inside] = metric_per_query(self._task.metric, ranks[place], block)
         return dict(zip(names, values, strict=True))
 
     def _block_ranks(
@@ -239,9 +239,9 @@ def replicate(values: Float64, resampled: NDArray[np.float32]) -> Replicated:
 def _at_most(relevance: Relevance, count: int, *, seed: int) -> Relevance:
     if len(relevance) <= count:
         return relevance
-    drawn = np.zeros(len(relevance), dtype=bool)
-    drawn[np.random.default_rng(seed).permutation(len(relevance))[:count]] = True
-    return relevance.select(drawn)
+    sample = np.zeros(len(relevance), dtype=bool)
+    sample[np.random.default_rng(seed).permutation(len(relevance))[:count]] = True
+    return relevance.select(sample)
 
 
 def _choose_scales(

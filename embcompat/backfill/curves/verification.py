@@ -80,21 +80,21 @@ class VerificationTask:
         turns = plan_turns(scores, native, steps=steps, mixed=recommend, seed=backlog.seed)
         scale = _choose_scale(parts[0], backlog, turns, steps)
         weights = mixtures(kinds) if recommend else {}
-        chosen = None
+        mixture = None
         if recommend:
             curves = parts[0].measure(scale, {name: turns[name] for name in (*weights, *draw_names())}, steps)
-            chosen = choose_mixture({name: curves[name] for name in weights}, _random(curves))
-        names = {*kinds, *draw_names()} | ({chosen} if chosen else set())
+            mixture = choose_mixture({name: curves[name] for name in weights}, _random(curves))
+        names = {*kinds, *draw_names()} | ({mixture} if mixture else set())
         curves = parts[1].measure(scale, {name: turns[name] for name in names}, steps)
         reported = {"random": _random(curves), **{kind: curves[kind] for kind in kinds}}
         if recommend:
-            reported["recommended"] = curves[chosen] if chosen else reported["random"]
+            reported["recommended"] = curves[mixture] if mixture else reported["random"]
         full = next(iter(reported.values()))
         return Measured(
             reported,
             Replicated(full.values[-1:], full.replicates[:, -1:]),
             parts[1].status_quo(backlog.old),
-            weights.get(chosen or "", {}),
+            weights.get(mixture or "", {}),
             float(scale != UNCALIBRATED),
             int(np.count_nonzero(parts[1].native.rows_of_subjects()[0])),
         )
@@ -198,8 +198,8 @@ class _Tail:
         scores, anchors, positives, shares, rows = (np.concatenate(each) for each in zip(*parts, strict=True))
         from_native = np.arange(len(scores)) < len(parts[0][0])
         order = np.argsort(-scores, kind="stable")
-        joined = ImpostorTail(anchors[order], positives[order], scores[order], shares[order])
-        return cls(joined, rows[order], from_native[order])
+        pairs_tail = ImpostorTail(anchors[order], positives[order], scores[order], shares[order])
+        return cls(pairs_tail, rows[order], from_native[order])
 
     def select(self, is_native: NDArray[np.bool_]) -> ImpostorTail:
         """Return the tail of a gallery whose rows (n,) are native where the mask says so."""

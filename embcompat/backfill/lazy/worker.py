@@ -95,16 +95,16 @@ class BackfillWorker:
         """
         if not ids:
             return {}
-        claimed: list[str] = []
+        claims: list[str] = []
         try:
             with self._lock:
-                claimed = [identifier for identifier in ids if identifier not in self._in_flight]
-                self._in_flight |= {identifier: Future() for identifier in claimed}
+                claims = [identifier for identifier in ids if identifier not in self._in_flight]
+                self._in_flight |= {identifier: Future() for identifier in claims}
                 futures = {identifier: self._in_flight[identifier] for identifier in ids}
-            if claimed:
-                self._submit(self._work, claimed, deadline)
+            if claims:
+                self._submit(self._work, claims, deadline)
         except BaseException as error:
-            self._land(claimed, error)
+            self._land(claims, error)
             raise
         vectors: Vectors = {}
         for identifier, future in futures.items():
@@ -130,15 +130,15 @@ class BackfillWorker:
         self._thread.shutdown(wait=True)
         self._write_back()
         with self._lock:
-            left = dict(self._waiting)
-        if not left:
+            unwritten = dict(self._waiting)
+        if not unwritten:
             if self._spill is not None:
                 self._spill.unlink(missing_ok=True)
             return
-        reason = f"the store refused {len(left):,} vectors that were embedded: {self._counters.last_error}."
+        reason = f"the store refused {len(unwritten):,} vectors that were embedded: {self._counters.last_error}."
         if self._spill is None:
             raise StoreError(f"{reason} They are still in memory: repair the store and call close() again.")
-        Embeddings(np.stack(list(left.values())), list(left), self._job.target).save(self._spill)
+        Embeddings(np.stack(list(unwritten.values())), list(unwritten), self._job.target).save(self._spill)
         raise StoreError(f"{reason} They are in {self._spill}: pass spill= with this path again to write them.")
 
     def _submit(self, work: Callable[..., None], *arguments: Any) -> Future[None]:
@@ -148,15 +148,15 @@ class BackfillWorker:
 
     def _work(self, ids: Sequence[str], deadline: float | None) -> None:
         """Embed in the background; what is too late to begin is given up, so that no backlog grows."""
-        left = list(ids)
+        remaining = list(ids)
         try:
-            while left and not self._closed and (deadline is None or time.monotonic() < deadline):
-                part, left = left[: self._batch_size], left[self._batch_size :]
+            while remaining and not self._closed and (deadline is None or time.monotonic() < deadline):
+                part, remaining = remaining[: self._batch_size], remaining[self._batch_size :]
                 self._embed_batch(part)
         except BaseException as error:  # not a failure of the embedder: it belongs to those who wait
             self._land(ids, error)
             raise
-        self._land(left)
+        self._land(remaining)
 
     def _embed_batch(self, ids: Sequence[str]) -> None:
         reading = self.read(ids)  # another query may have had some embedded since this one looked
@@ -196,11 +196,11 @@ class BackfillWorker:
         def attempt(rows: slice) -> None:
             ids = newest[rows]
             with self._store_lock:
-                written = self._store.write_native(self._job, ids, np.stack([waiting[each] for each in ids]))
+                count = self._store.write_native(self._job, ids, np.stack([waiting[each] for each in ids]))
             with self._lock:
                 for each in ids:
                     del self._waiting[each]
-            self.count(rows_written=written)
+            self.count(rows_written=count)
 
         try:
             refusals = isolate(len(newest), attempt, limit=REFUSALS_IN_A_ROW, blame=Exception)
@@ -213,8 +213,8 @@ class BackfillWorker:
     def _land(self, ids: Sequence[str], error: BaseException | None = None) -> None:
         """Take rows out of flight; whoever still waits for them gets no vector, or the error."""
         with self._lock:
-            landed = [self._in_flight.pop(identifier) for identifier in ids if identifier in self._in_flight]
-        for future in landed:
+            futures = [self._in_flight.pop(identifier) for identifier in ids if identifier in self._in_flight]
+        for future in futures:
             if future.done():
                 continue
             if error is None:

@@ -183,8 +183,8 @@ class _Source:
         from embcompat.cli.backfill.curve import make_backlog
         from embcompat.upgrade import build_search_case, hold_out, join_galleries, judge_by_neighbours
 
-        joined = join_galleries(self._maps, self._stored, sample)
-        galleries, self._held_out = hold_out(joined, seed=self._seed)
+        pairs = join_galleries(self._maps, self._stored, sample)
+        galleries, self._held_out = hold_out(pairs, seed=self._seed)
         if self._queries is None:
             case = build_search_case(galleries)
             self._queries = case.sides.new_queries

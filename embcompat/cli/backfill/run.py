@@ -146,11 +146,11 @@ def _embedder(
     from embcompat.extractors import SkippedItem
 
     model, option, id_column, text_column = options
-    read = read_items(items, id_column=id_column, text_column=text_column)
-    for note in read.notes:
+    rows = read_items(items, id_column=id_column, text_column=text_column)
+    for note in rows.notes:
         messages().print(note, soft_wrap=True)
     loaded = open_model(extractor, model, option)
-    texts = dict(zip(read.ids, read.items, strict=True))
+    texts = dict(zip(rows.ids, rows.items, strict=True))
     show_estimate(loaded, lambda: [texts[identifier] for identifier in ids if identifier in texts])
 
     def remember(item: SkippedItem) -> None:

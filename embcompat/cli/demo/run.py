@@ -198,14 +198,14 @@ def _examples(sides: Sides, converted: Embeddings, evaluation: Evaluation, seed:
     """Search for a few held-out queries, drawn at random, before and after."""
     held_out = set(evaluation.query_ids)
     rows = [row for row, text in enumerate(sides.texts) if text.name in held_out]
-    chosen = np.sort(np.random.default_rng(seed).choice(rows, size=min(EXAMPLES, len(rows)), replace=False))
-    _, old_hits = search(sides.old_queries.vectors[chosen], sides.old.vectors, k=HITS, similarity="cosine")
-    _, new_hits = search(sides.new_queries.vectors[chosen], converted.vectors, k=HITS, similarity="cosine")
+    sample = np.sort(np.random.default_rng(seed).choice(rows, size=min(EXAMPLES, len(rows)), replace=False))
+    _, old_hits = search(sides.old_queries.vectors[sample], sides.old.vectors, k=HITS, similarity="cosine")
+    _, new_hits = search(sides.new_queries.vectors[sample], converted.vectors, k=HITS, similarity="cosine")
 
     def hits(nearest: np.ndarray[Any, Any], query: int) -> list[dict[str, Any]]:
         return [{"text": sides.texts[row].name, "relevant": bool(row == query)} for row in nearest]
 
     return [
         {"query": sides.texts[row].summary, "before": hits(old_hits[number], row), "after": hits(new_hits[number], row)}
-        for number, row in enumerate(chosen)
+        for number, row in enumerate(sample)
     ]

@@ -116,8 +116,8 @@ def _from_registry(url: str) -> list[SpaceReference]:
     from embcompat.doctor import SpaceReference
     from embcompat.registry import Registry
 
-    opened = Registry(url)
-    stored = [(space, opened.reference(space)) for space in opened.list_spaces(retired=True)]
+    registry = Registry(url)
+    stored = [(space, registry.reference(space)) for space in registry.list_spaces(retired=True)]
     return [SpaceReference.from_bytes(data, where=f"the reference of {space.id}") for space, data in stored if data]
 
 

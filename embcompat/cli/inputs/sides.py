@@ -76,12 +76,12 @@ def _require_used(reading: Reading, files: Sequence[VectorFile]) -> None:
     Raises:
         FileFormatError: If there is one.
     """
-    chosen = {"--id-column": reading.id_column, "--vector-column": reading.vector_column}
+    options = {"--id-column": reading.id_column, "--vector-column": reading.vector_column}
     if len(files) == 2:  # a store may have the others
-        chosen |= {"--label-column": reading.label_column, "--text-column": reading.text_column}
+        options |= {"--label-column": reading.label_column, "--text-column": reading.text_column}
     roles = [file.roles for file in files]
     used = {name for each in roles for name in (each.id, each.label, each.text, *each.vectors)}
-    for option, name in chosen.items():
+    for option, name in options.items():
         if files and name is not None and name not in used and not name.endswith("*"):
             names = "; ".join(f"{file.path}: {', '.join(file.schema.names)}" for file in files)
             raise FileFormatError(f"a file must have the column {name!r} ({option}). Got {names}.")

@@ -43,11 +43,11 @@ def path(
     from embcompat.chains import path as find_path
     from embcompat.registry import Registry
 
-    opened = Registry(url)
-    route = find_path(opened, source, target, unmeasured=unmeasured)
+    registry = Registry(url)
+    route = find_path(registry, source, target, unmeasured=unmeasured)
     report = None
     if old_gallery is not None and new_gallery is not None:
-        report = _measure(opened, [edge.aligner for edge in route.edges], old_gallery, new_gallery)
+        report = _measure(registry, [edge.aligner for edge in route.edges], old_gallery, new_gallery)
     elif (old_gallery, new_gallery) != (None, None):
         raise InputError("--old-gallery and --new-gallery must be given together: the same items, both models.")
     print_route(route, report, as_json=as_json)
@@ -75,9 +75,9 @@ def compose(
     from embcompat.chains import save_composed
     from embcompat.registry import Registry
 
-    opened = Registry(url)
-    route = find_path(opened, source, target, unmeasured=unmeasured)
-    artifact = save_composed([opened.get(edge.aligner) for edge in route.edges], out)
+    registry = Registry(url)
+    route = find_path(registry, source, target, unmeasured=unmeasured)
+    artifact = save_composed([registry.get(edge.aligner) for edge in route.edges], out)
     if as_json:
         print_json({"artifact": str(out), "id": artifact.id, "steps": [edge.aligner for edge in route.edges]})
     else:
@@ -86,17 +86,17 @@ def compose(
         show_next("convert", out, "GALLERY", "CONVERTED", instead=("migrate", "plan", out, "STORE_URL"))
 
 
-def _measure(opened: Registry, aligners: list[str], old_gallery: Path, new_gallery: Path) -> PathReport:
+def _measure(registry: Registry, aligners: list[str], old_gallery: Path, new_gallery: Path) -> PathReport:
     from embcompat.chains import edges_of, evaluate_path
     from embcompat.embeddings import pair_embeddings
 
     pairs = pair_embeddings(load_embeddings(old_gallery), load_embeddings(new_gallery))
-    steps: list[Artifact] = [opened.get(aligner) for aligner in aligners]
+    steps: list[Artifact] = [registry.get(aligner) for aligner in aligners]
     ends = pairs.source.space.id, pairs.target.space.id
-    direct = [edge for edge in edges_of(opened) if (edge.source.id, edge.target.id) == ends]
+    direct = [edge for edge in edges_of(registry) if (edge.source.id, edge.target.id) == ends]
     if not direct:
         raise RegistryError(
             f"no aligner leads straight from {ends[0]} to {ends[1]}, so there is nothing to compare with."
         )
     best = max(direct, key=lambda edge: (edge.retention or 0.0, edge.aligner))
-    return evaluate_path(steps, opened.get(best.aligner), pairs)
+    return evaluate_path(steps, registry.get(best.aligner), pairs)

@@ -56,7 +56,9 @@ def init(
     new_queries: Annotated[str | None, typer.Option(help="The same queries under the new model.")] = None,
     items: Annotated[
         str | None,
-        typer.Option(help="File with titles and texts, for want of judgements: each title is a query for its item."),
+        typer.Option(
+            help="File with titles and texts, if there are no judgements: each title is a query for its item."
+        ),
     ] = None,
     title_column: Annotated[str | None, typer.Option(help="Its column with the titles.")] = None,
     weigh_queries: WeighQueries = False,

@@ -167,8 +167,8 @@ def open_source(path: Location, *, columns: Columns = Columns(), delimiter: str 
         "fvecs": open_fvecs,
         "fbin": open_fbin,
     }
-    opened: Source = openers[kind](path)
-    return opened
+    source: Source = openers[kind](path)
+    return source
 
 
 def file_identity(path: Location) -> dict[str, JsonValue]:
@@ -180,9 +180,9 @@ def file_identity(path: Location) -> dict[str, JsonValue]:
         with ThreadPoolExecutor(_REQUESTS) as pool:
             parts = list(pool.map(file_identity, files_of_vectors(path)))
         tags = (str(part.get("etag") or part.get("tail_sha256")) for part in parts)
-        joined = hashlib.sha256("".join(tags).encode()).hexdigest()
+        digest = hashlib.sha256("".join(tags).encode()).hexdigest()
         sizes, times = ([int(str(part[key])) for part in parts] for key in ("bytes", "mtime_ns"))
-        return {"bytes": sum(sizes), "mtime_ns": max(times, default=0), "tail_sha256": joined}
+        return {"bytes": sum(sizes), "mtime_ns": max(times, default=0), "tail_sha256": digest}
     if isinstance(path, ObjectPath):
         return path.identity()
     status = path.stat()

@@ -144,8 +144,8 @@ class RowRange:
 
 def with_pandas_range(source: Source) -> Source:
     """Add pandas' index as a column where it is a range that is not just row numbers: it is not stored otherwise."""
-    described = json.loads((source.schema.metadata or {}).get(b"pandas", b"{}")).get("index_columns", [])
-    ranges = [entry for entry in described if isinstance(entry, dict) and entry.get("kind") == "range"]
+    index_columns = json.loads((source.schema.metadata or {}).get(b"pandas", b"{}")).get("index_columns", [])
+    ranges = [entry for entry in index_columns if isinstance(entry, dict) and entry.get("kind") == "range"]
     if not ranges or (ranges[0]["start"], ranges[0]["step"]) == (0, 1):
         return source
     index = pa.array(np.arange(ranges[0]["start"], ranges[0]["stop"], ranges[0]["step"]))

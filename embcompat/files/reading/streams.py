@@ -131,10 +131,10 @@ class VectorFile:
             FileFormatError: At the first bad row; names the file, the column and the row.
         """
         others = self.others() if columns is None else list(columns)
-        read = [*others, *self.roles.vectors]
+        names = [*others, *self.roles.vectors]
         pending: list[pa.RecordBatch] = []
         waiting, first = 0, start
-        for batch in self.source.batches(start, max(size, _DECODE_ROWS), read):
+        for batch in self.source.batches(start, max(size, _DECODE_ROWS), names):
             pending.append(batch)
             waiting += len(batch)
             while waiting >= size:

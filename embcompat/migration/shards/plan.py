@@ -165,12 +165,12 @@ def plan_shards(
     rows = sum(file.rows for file, _ in looks.values())
     share = None if len(files) >= shards else max(1, -(-rows // shards))
     pieces = [piece for name, (file, identity) in looks.items() for piece in _cut(name, file, identity, share)]
-    chosen = {key: value for key, value in asdict(columns).items() if key != "required"}
+    roles = {key: value for key, value in asdict(columns).items() if key != "required"}
     plan = ShardPlan(
         artifact=artifact.id,
         source=str(source),
         target=str(target),
-        columns=chosen,
+        columns=roles,
         batch_size=batch_size,
         shards=shards,
         rows=rows,

@@ -100,12 +100,12 @@ def check_verification(report: VerificationReport) -> tuple[Check, ...]:
 
 def _conversions(measured: Sequence[Option], decision: Decision) -> list[Option]:
     """Return plain conversion, and the chosen mode unless it is a reindex."""
-    chosen = (decision.mode, decision.needs, decision.fraction, decision.depth)
+    choice = (decision.mode, decision.needs, decision.fraction, decision.depth)
     return [
         option
         for option in measured
         if option.mode == "convert"
-        or (option.mode != "reindex" and (option.mode, option.needs, option.fraction, option.depth) == chosen)
+        or (option.mode != "reindex" and (option.mode, option.needs, option.fraction, option.depth) == choice)
     ]
 
 

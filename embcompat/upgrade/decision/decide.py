@@ -95,11 +95,11 @@ def decide(
 
 def _undecided(report: RetrievalReport, can_stay: bool) -> Decision:
     """Decide without enough queries: no verdict, or a reindex where the old model must go."""
-    counted = f"Only {report.queries} held-out queries could be judged, and a verdict needs {MIN_QUERIES}"
+    shortage = f"Only {report.queries} held-out queries could be judged, and a verdict needs {MIN_QUERIES}"
     hint = ("A hundred judged queries show small differences.",)
     if can_stay:
-        return Decision("unjudged", f"{counted}: nothing tells yet which model is better.", (), None, hint)
-    return Decision("reindex", f"{counted}, so a full reindex is the safe choice.", NEEDS["reindex"], None, hint)
+        return Decision("unjudged", f"{shortage}: nothing tells yet which model is better.", (), None, hint)
+    return Decision("reindex", f"{shortage}, so a full reindex is the safe choice.", NEEDS["reindex"], None, hint)
 
 
 def _interchangeable(report: RetrievalReport, swap: Option, can_stay: bool) -> bool:

@@ -35,7 +35,7 @@ class Upgrade(BaseModel):
         old_options: Its options, ``KEY=VALUE``.
         old_queries: Queries that are embedded already, under the old model.
         new_queries: The same queries under the new model.
-        items: File with titles and texts of items, for want of judgements: each title is a query for its item.
+        items: File with titles and texts of items, if there are no judgements: each title is a query for its item.
         title_column: Its column with the titles.
         weigh_queries: Whether the queries are weighted instead of the converted rows, as your service will have to do
             (`embcompat.serving.WeightedSearch`).

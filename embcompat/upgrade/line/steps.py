@@ -86,8 +86,8 @@ def _judgements(upgrade: Upgrade, folder: Path) -> tuple[list[Step], str | None,
             (upgrade.old_extractor, upgrade.old_model, upgrade.old_options),
             (upgrade.extractor, upgrade.model, upgrade.options),
         )
-        read = () if upgrade.queries is None else (Path(texts),)
-        steps += [_embed(Path(texts), path, *model, inputs=read) for path, model in zip(paths, models, strict=True)]
+        files = () if upgrade.queries is None else (Path(texts),)
+        steps += [_embed(Path(texts), path, *model, inputs=files) for path, model in zip(paths, models, strict=True)]
         old, new = map(str, paths)
     return steps, qrels, [*option("--old-queries", old), *option("--new-queries", new), *option("--qrels", qrels)]
 
