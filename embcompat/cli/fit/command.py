@@ -71,7 +71,7 @@ def fit(
     items: ItemsFile = None,
     text_column: TextColumn = None,
     extractor: Annotated[
-        str | None, typer.Option("--extractor", "-e", help="The new model: auto and text_aware ask it about words.")
+        str | None, typer.Option("--extractor", "-e", help="The new model: auto and text_aware embed words with it.")
     ] = None,
     model: ModelPath = None,
     option: ExtractorOptions = None,

@@ -32,7 +32,7 @@ NpySimilarity = Annotated[Similarity, typer.Option(help="How a space that is giv
 IdColumn = Annotated[str | None, typer.Option(help="Column of the ids; id, _id, docid, … or pandas' index.")]
 VectorColumn = Annotated[
     str | None,
-    typer.Option(help="Column of the vectors; vector, embedding, … or the only lists. x* takes x0, x1, …."),
+    typer.Option(help="Column of the vectors; vector, embedding, … or the only column of lists. x* takes x0, x1, …."),
 ]
 LabelColumn = Annotated[str | None, typer.Option(help="Column of the labels; label if there is one.")]
 IdsFile = Annotated[Path | None, typer.Option(help="The ids of galleries that hold none, one on each line or as .npy.")]
@@ -43,7 +43,7 @@ ModelPath = Annotated[str | None, typer.Option("--model", "-m", help="Path or na
 ExtractorOptions = Annotated[
     list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="An option of the extractor; repeatable.")
 ]
-Delimiter = Annotated[str | None, typer.Option(help="What separates the fields of CSV files; found by default.")]
+Delimiter = Annotated[str | None, typer.Option(help="Delimiter of CSV files; detected by default.")]
 ResultFile = Annotated[
     Path | None, typer.Option("--out", "-o", help="Also write the result as JSON, for `embcompat report`.")
 ]
