@@ -201,4 +201,4 @@ def test_the_commands(artifact: Artifact, old: Path, tmp_path: Path) -> None:
     finished = invoke(app, ["shards", "finish", *words])
     assert "complete. 4 files of 2 shards, 80 rows" in finished.stdout
     refused = invoke(app, ["convert", *words, "--shard", "0/2", "--batch-size", "5"])
-    assert "--batch-size must not stand beside --shard" in str(refused.exception)
+    assert "--batch-size cannot be combined with --shard" in str(refused.exception)
