@@ -8,9 +8,6 @@ from typing import Final
 
 from embcompat.upgrade.line.description import Upgrade
 
-TEXT_STORES: Final = ("lancedb:", "postgres", "qdrant+")
-"""Prefixes of the addresses of stores that are migrated with their texts; Parquet files are, too."""
-
 READ_TEXTS: Final = ("plan", "run", "verify", "cutover")
 """Verbs of a migration that read texts."""
 
@@ -51,19 +48,20 @@ class Step:
 def measuring_steps(upgrade: Upgrade, folder: Path) -> list[Step]:
     """Return the steps from the gallery to the report; their results are in ``folder``."""
     old, new, artifact = folder / "old.parquet", folder / "new.parquet", folder / ARTIFACT
+    new_model = upgrade.extractor, upgrade.model, upgrade.options
     queries, qrels, judged = _judgements(upgrade, folder)
     space = upgrade.old_space if upgrade.old_extractor is None else str(folder / OLD_QUERIES)
     judgements = () if upgrade.qrels is None else (Path(upgrade.qrels),)
     sample = ["sample", upgrade.gallery, "--rows", str(upgrade.rows), "--text-column", upgrade.text_column]
     sample += [*option("--include", qrels), *option("--space", space), "--out", str(old)]
-    fit = ["fit", str(old), str(new), "--no-refit", *option("--keep-out", qrels), *_words(upgrade)]
+    fit = ["fit", str(old), str(new), "--no-refit", *option("--keep-out", qrels), *_model(*new_model)]
     evaluate = ["evaluate", str(artifact), "--old-gallery", str(old), "--new-gallery", str(new), *judged]
     evaluate += ["--weigh-queries"] if upgrade.weigh_queries else []
     result = folder / EVALUATION
     return [
         *queries,
         Step(tuple(sample), old, judgements),
-        _embed(old, new, upgrade.extractor, upgrade.model, upgrade.options, "--text-column", "text"),
+        _embed(old, new, *new_model, "--text-column", "text"),
         Step((*fit, "--out", str(artifact)), artifact, judgements),
         Step((*evaluate, "--out", str(result)), result, (*judgements, *_queries(upgrade))),
         Step(("report", str(result), "--out", str(folder / REPORT)), folder / REPORT),
@@ -101,21 +99,18 @@ def _embed(
     *more: str,
     inputs: tuple[Path, ...] = (),
 ) -> Step:
-    words = ["embed", str(source), "--extractor", extractor, *option("--model", model)]
-    words += [word for each in options for word in ("--option", each)]
+    words = ["embed", str(source), *_model(extractor, model, options)]
     return Step((*words, *more, "--out", str(out)), out, inputs)
+
+
+def _model(extractor: str, model: str | None, options: list[str]) -> list[str]:
+    """Return the options that name a model: `embed` embeds items with it, `fit` the words of their texts."""
+    words = ["--extractor", extractor, *option("--model", model)]
+    return words + [word for each in options for word in ("--option", each)]
 
 
 def _queries(upgrade: Upgrade) -> tuple[Path, ...]:
     return tuple(Path(name) for name in (upgrade.old_queries, upgrade.new_queries) if name is not None)
-
-
-def _words(upgrade: Upgrade) -> list[str]:
-    """Return the options by which `fit` tries the words, where the gallery can be migrated with its texts."""
-    reads_texts = upgrade.gallery.startswith(TEXT_STORES) or upgrade.gallery.endswith(".parquet")
-    if upgrade.options or not reads_texts:
-        return []
-    return ["--extractor", upgrade.extractor, *option("--model", upgrade.model)]
 
 
 def migration_step(upgrade: Upgrade, artifact: Path, verb: str, *, reads_texts: bool) -> tuple[str, ...]:
