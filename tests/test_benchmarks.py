@@ -26,6 +26,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
                 "doctor",
                 "fit_streaming",
                 "gateway",
+                "selection",
                 "serving",
                 "startup",
                 "training",

@@ -1,0 +1,91 @@
+"""Choosing and fitting an aligner on ever more pairs, beside the float32 products of least squares on all of them.
+
+Each size runs in a process of its own, so that its peak of memory is its own.
+
+    python benchmarks/selection.py --pairs 10000 100000 1000000 --out selection.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from machine import describe, line_at_most, write_results
+
+from embcompat.embeddings import Embeddings, PairedEmbeddings, normalize_rows
+from embcompat.selection import select_aligner
+from embcompat.spaces import SpaceVersion
+
+SOURCE, TARGET = (SpaceVersion("text", str(dim), dim, modality="text") for dim in (384, 768))
+
+
+def make_pairs(count: int) -> PairedEmbeddings:
+    """Make random source vectors, and a map of them with some noise."""
+    rng = np.random.default_rng(0)
+    weight = (rng.standard_normal((SOURCE.dim, TARGET.dim)) / SOURCE.dim**0.5).astype(np.float32)
+    vectors = normalize_rows(rng.standard_normal((count, SOURCE.dim), dtype=np.float32))
+    target = vectors @ weight
+    target += 0.03 * rng.standard_normal(target.shape, dtype=np.float32)
+    ids = [str(row) for row in range(count)]
+    return PairedEmbeddings(Embeddings(vectors, ids, SOURCE), Embeddings(normalize_rows(target), ids, TARGET))
+
+
+def measure(count: int) -> dict[str, Any]:
+    """Return seconds and memory of one selection, and the seconds of the products."""
+    pairs = make_pairs(count)
+    train, validation = pairs.select(np.arange(count // 5, count)), pairs.select(np.arange(count // 5))
+    del pairs
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    start = time.perf_counter()
+    for part in (train, validation):
+        source, target = part.source.vectors, part.target.vectors
+        _ = source.T @ source, source.T @ target
+    products = time.perf_counter() - start
+    start = time.perf_counter()
+    chosen = select_aligner(train, validation).aligner.kind
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {"products": products, "seconds": seconds, "chosen": chosen, "bytes": before, "peak_bytes": peak}
+
+
+def line(count: int, repeats: int) -> dict[str, Any]:
+    """Return the line of one size."""
+    command = [sys.executable, __file__, "--measure", str(count)]
+    runs = [json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout) for _ in range(repeats)]
+    seconds = {name: [run[name] for run in runs] for name in ("products", "seconds")}
+    return line_at_most(
+        f"select_aligner, {count:,} pairs {SOURCE.dim} → {TARGET.dim}",
+        "the products of least squares",
+        sorted(run["seconds"] / run["products"] for run in runs)[repeats // 2],
+        None,
+        seconds,
+        chosen=runs[0]["chosen"],
+        bytes_of_pairs=runs[0]["bytes"],
+        peak_bytes=runs[0]["peak_bytes"],
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, nargs="+", default=[10_000, 100_000])
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--smoke", action="store_true", help="a size that only shows that it runs")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--measure", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure is not None:
+        print(json.dumps(measure(options.measure)))
+        return
+    lines = [line(count, options.repeats) for count in ([1_000] if options.smoke else options.pairs)]
+    write_results({"machine": describe("scipy"), "lines": lines}, options.out)
+
+
+if __name__ == "__main__":
+    main()
