@@ -116,12 +116,6 @@ class GramSums:
             raise InputError("at least one pair is needed to fit an aligner. Got none.")
         return sums
 
-    def squared_error(self, weight: Float64, bias: Float64) -> float:
-        """Return the mean over these pairs of ‖W x + b − y‖², exactly, from the sums alone."""
-        fitted = float(np.vdot(weight, weight @ self.source_gram)) - 2 * float(np.vdot(weight, self.cross_gram.T))
-        offset = weight @ self.source_mean + bias - self.target_mean
-        return max((fitted + self.target_square) / self.count, 0.0) + float(offset @ offset)
-
 
 def _minus(vectors: NDArray[Any], mean: Float64) -> Float64:
     """Return the rows less the mean, in float64."""
