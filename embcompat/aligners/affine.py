@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import JsonValue
 
 from embcompat.aligners.base import Config, State, check_source
-from embcompat.aligners.sums import Float64, GramSums
+from embcompat.aligners.sums import Float64, GramSums, ridge_error
 from embcompat.embeddings import PairedEmbeddings, normalize_rows
 from embcompat.errors import InputError, UnknownNameError
 from embcompat.spaces import require_space
@@ -162,31 +162,6 @@ def choose_penalty(sums: GramSums, held_out: GramSums) -> float:
         InputError: If there are no held-out pairs.
     """
     return least_error(PENALTIES, ridge_error(sums, held_out), held_out.count)
-
-
-def ridge_error(sums: GramSums, held_out: GramSums) -> Callable[[float], float]:
-    """Return the mean of ‖W x + b − y‖² over held-out pairs, as a function of the penalty of `solve_ridge`.
-
-    It is exact. One eigendecomposition of the source Gram Q Λ Qᵀ serves all penalties: with s the vector of
-    1 / (Λ + λ), Wᵀ is Q s (QᵀC) for the cross Gram C, and each sum over the held-out pairs is a polynomial in s.
-    Penalties must be positive. [derived]
-    """
-    values, basis = np.linalg.eigh(sums.source_gram)
-    cross = basis.T @ sums.cross_gram
-    linear = np.sum(cross * (basis.T @ held_out.cross_gram), axis=1)
-    quadratic = (basis.T @ held_out.source_gram @ basis) * (cross @ cross.T)
-    source_step = basis.T @ (held_out.source_mean - sums.source_mean)
-    target_step = held_out.target_mean - sums.target_mean
-    scale = float(np.trace(sums.source_gram)) / len(values)
-
-    def error(penalty: float) -> float:
-        strengths = values + penalty * scale
-        inverse = np.divide(1, strengths, out=np.zeros_like(strengths), where=strengths > 0)
-        fitted = float(inverse @ quadratic @ inverse) - 2 * float(linear @ inverse)
-        offset = (inverse * source_step) @ cross - target_step
-        return max((fitted + held_out.target_square) / held_out.count, 0.0) + float(offset @ offset)
-
-    return error
 
 
 def least_error(penalties: Sequence[float], error: Callable[[float], float], held_out: int) -> float:

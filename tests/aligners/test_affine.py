@@ -10,11 +10,11 @@ from embcompat.aligners import AffineAligner, GramSums, fit_affine, fit_affine_s
 from embcompat.aligners.affine import (
     PENALTIES,
     choose_penalty,
-    ridge_error,
     solve_low_rank,
     solve_procrustes,
     solve_ridge,
 )
+from embcompat.aligners.sums import ridge_error
 from embcompat.embeddings import PairSplit, split_pairs
 from embcompat.errors import InputError, SpaceMismatchError, UnknownNameError
 from embcompat.testing import check_aligner, make_pairs
