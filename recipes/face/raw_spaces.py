@@ -186,9 +186,11 @@ def ask_oracle(test: Test, cell: Cell, tested: int, times: float, *, seed: int) 
     views = simulate_views([cell.source], tested, part="test", seed=seed)
     order = list(versions)
     passed = order[order.index(cell.source) + 1 : order.index(cell.target) + 1]
-    kept = float(np.prod([versions[name].kept_identity for name in passed]))
+    identity_share = float(np.prod([versions[name].kept_identity for name in passed]))
     noise = versions[cell.source].image_noise * views.quality
-    expected = encode(versions[cell.target], np.float32(np.sqrt(kept)) * views.latent[cell.source] / (1 + noise**2))
+    expected = encode(
+        versions[cell.target], np.float32(np.sqrt(identity_share)) * views.latent[cell.source] / (1 + noise**2)
+    )
     new, mean = test.split.test.target, expected.mean(axis=0)
     low, high = 0.5, 2.0
     for _ in range(8):
