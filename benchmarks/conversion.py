@@ -2,7 +2,7 @@
 
 Affine maps are compared with the slower of reading and writing the same rows in the same format and the bare matrix
 product; the Dense network with a bare onnxruntime loop on arrays in memory. Peak memory is that of a fresh process
-which converts once.
+which converts once. A kernel's graph is compared with its products alone.
 
     python benchmarks/conversion.py --rows 500000 --repeats 5 --out conversion.json
     python benchmarks/conversion.py --parts affine --formats .npy --rows 5000000 --repeats 3
@@ -29,19 +29,23 @@ from machine import alternate, describe, line_at_least, line_at_most, median_rat
 from numpy.typing import NDArray
 
 from embcompat.aligners import AffineAligner, Aligner
+from embcompat.aligners.kernel import KernelAligner, fit_kernel
 from embcompat.artifact import Artifact, read_artifact
-from embcompat.embeddings import split_pairs
-from embcompat.export import save_artifact
+from embcompat.embeddings import normalize_rows, split_pairs
+from embcompat.export import GraphBuilder, save_artifact
 from embcompat.files.vectors import ROW_GROUP_ROWS, embeddings_schema, vectors_to_arrow
 from embcompat.migration import convert_file
-from embcompat.runtime import OnnxAligner
+from embcompat.runtime import BATCH_ROWS, OnnxAligner
 from embcompat.spaces import SpaceVersion
 from embcompat.testing import make_pairs
 
 CHUNK_ROWS = 16_384
 SUFFIXES = (".parquet", ".npy")
 PRODUCT_ROWS = 8_192
-PARTS = ["affine", "networks", "memory", "int8"]
+LANDMARKS = 2_500
+KERNEL_ROWS = 32_768
+KERNEL_DIMS = (128, 128), (384, 384), (384, 768)
+PARTS = ["affine", "networks", "memory", "kernel", "int8"]
 
 
 def make_artifact(folder: Path, kind: str, source_dim: int, target_dim: int) -> Artifact:
@@ -49,6 +53,15 @@ def make_artifact(folder: Path, kind: str, source_dim: int, target_dim: int) -> 
     aligner: Aligner
     if kind == "affine":
         aligner = AffineAligner(rng.standard_normal((target_dim, source_dim)) / source_dim**0.5, np.zeros(target_dim))
+    elif kind == "kernel":
+        aligner = KernelAligner(
+            rng.standard_normal((target_dim, source_dim)) / source_dim**0.5,
+            np.zeros(target_dim),
+            np.zeros(source_dim),
+            normalize_rows(rng.standard_normal((LANDMARKS, source_dim))),
+            rng.standard_normal((target_dim, LANDMARKS)) / LANDMARKS**0.5,
+            bandwidth=2.0,
+        )
     else:
         from embcompat.aligners.neural import create_aligner
 
@@ -108,17 +121,30 @@ def matrix_product(vectors: NDArray[np.float32], weight: NDArray[np.float32]) ->
         np.matmul(vectors[start : start + PRODUCT_ROWS], weight.T)
 
 
-def onnx_loop(artifact: Artifact, vectors: NDArray[np.float32]) -> Callable[[], None]:
+def onnx_loop(graph: bytes, vectors: NDArray[np.float32], block_rows: int = PRODUCT_ROWS) -> Callable[[], None]:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(artifact.graph(), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
 
     def run() -> None:
-        for start in range(0, len(vectors), PRODUCT_ROWS):
-            session.run(None, {name: vectors[start : start + PRODUCT_ROWS]})
+        for start in range(0, len(vectors), block_rows):
+            session.run(None, {name: vectors[start : start + block_rows]})
 
     return run
+
+
+def bare_products(artifact: Artifact) -> bytes:
+    """Return a graph of nothing but a kernel's three products: linear part, landmarks, coefficients."""
+    weights = artifact.weights()
+    builder = GraphBuilder(artifact.source.dim, artifact.target.dim)
+    weight, landmarks, coefficients = (
+        builder.constant(name, weights[name].T) for name in ("weight", "landmarks", "coefficients")
+    )
+    linear = builder.node("MatMul", ["vectors", weight], "linear")
+    similarities = builder.node("MatMul", ["vectors", landmarks], "similarities")
+    model = builder.finish(builder.node("Gemm", [similarities, coefficients, linear], "mapped"), normalize=False)
+    return bytes(model.SerializeToString())
 
 
 def affine_line(folder: Path, suffix: str, dims: tuple[int, int], rows: int, repeats: int) -> dict[str, Any]:
@@ -155,7 +181,7 @@ def network_line(folder: Path, kind: str, suffix: str, rows: int, repeats: int) 
     seconds = alternate(
         {
             "convert": lambda: convert_file(artifact, source, target, space=artifact.source, overwrite=True),
-            "onnxruntime loop": onnx_loop(artifact, vectors),
+            "onnxruntime loop": onnx_loop(artifact.graph(), vectors),
         },
         repeats=repeats,
         prepare=lambda: target.unlink(missing_ok=True),  # replacing a large file takes the system a while
@@ -170,25 +196,48 @@ def network_line(folder: Path, kind: str, suffix: str, rows: int, repeats: int) 
     )
 
 
-def int8_line(folder: Path, rows: int, repeats: int) -> dict[str, Any]:
-    """Compare the static int8 graph of a trained Dense network with its float32 graph, both served in memory."""
-    from embcompat.training import fit_neural
+def kernel_line(folder: Path, dims: tuple[int, int], rows: int, repeats: int) -> dict[str, Any]:
+    artifact = make_artifact(folder, "kernel", *dims)
+    vectors = np.random.default_rng(3).standard_normal((rows, dims[0]), dtype=np.float32)
+    seconds = alternate(
+        {
+            "convert": partial(OnnxAligner(artifact).transform, vectors),
+            "products": onnx_loop(bare_products(artifact), vectors, BATCH_ROWS),
+        },
+        repeats=repeats,
+    )
+    return line_at_most(
+        f"kernel graph, {LANDMARKS:,} landmarks, {dims[0]} → {dims[1]}",
+        "its products alone",
+        median_ratio(seconds, "convert", "products"),
+        1.15,
+        seconds,
+        rows_per_second=rows / statistics.median(seconds["convert"]),
+    )
 
-    split = split_pairs(make_pairs(8_000, source_dim=128, target_dim=128, noise=0.2, normalized=True).pairs)
-    aligner = fit_neural(split.train, split.validation, kind="dense", epochs=8, device="cpu")
+
+def int8_line(folder: Path, kind: str, dim: int, aim: float, rows: int, repeats: int) -> dict[str, Any]:
+    """Compare the static int8 graph of a fitted aligner with its float32 graph, both served in memory."""
+    split = split_pairs(make_pairs(8_000, source_dim=dim, target_dim=dim, noise=0.2, normalized=True).pairs)
+    if kind == "dense":
+        from embcompat.training import fit_neural
+
+        aligner: Any = fit_neural(split.train, split.validation, kind="dense", epochs=8, device="cpu")
+    else:
+        aligner = fit_kernel(split.train, split.validation)
     spaces = {"source": split.train.source.space, "target": split.train.target.space}
     aligners = {
         name: OnnxAligner(save_artifact(aligner, folder / name, split=split, int8=name == "int8", **spaces))
         for name in ("float32", "int8")
     }
-    vectors = np.resize(split.test.source.vectors, (rows, 128))
+    vectors = np.resize(split.test.source.vectors, (rows, dim))
     runs = {name: partial(each.transform, vectors) for name, each in aligners.items()}
     seconds = alternate(runs, repeats=repeats)
     return line_at_least(
-        "static int8 graph, dense 128 → 128",
+        f"static int8 graph, {kind} {dim} → {dim}",
         "its float32 graph",
         median_ratio(seconds, "float32", "int8"),
-        1.5,
+        aim,
         seconds,
         held_out={metric.name: metric.value for metric in aligners["int8"].artifact.manifest.metrics},
     )
@@ -229,7 +278,13 @@ def runs_of(part: str, suffix: str, options: argparse.Namespace) -> list[Callabl
         return [partial(network_line, kind=kind, suffix=suffix, rows=few, repeats=repeats) for kind in kinds]
     if part == "memory":
         return [partial(memory_line, suffix=suffix, counts=options.memory_rows)]
-    return [partial(int8_line, rows=few, repeats=repeats)]
+    rows = min(KERNEL_ROWS, few)
+    if part == "kernel":
+        return [partial(kernel_line, dims=dims, rows=rows, repeats=repeats) for dims in KERNEL_DIMS]
+    return [
+        partial(int8_line, kind="dense", dim=128, aim=1.5, rows=few, repeats=repeats),
+        partial(int8_line, kind="kernel", dim=384, aim=2, rows=rows, repeats=repeats),
+    ]
 
 
 def main() -> None:
@@ -250,7 +305,7 @@ def main() -> None:
         options.rows, options.repeats, options.memory_rows = 20_000, 1, [5_000, 20_000]
     lines = []
     for part in options.parts:
-        for suffix in options.formats if part != "int8" else [""]:
+        for suffix in options.formats if part in ("affine", "networks", "memory") else [""]:
             for run in runs_of(part, suffix, options):
                 with tempfile.TemporaryDirectory() as name:
                     lines.append(run(Path(name)))

@@ -31,10 +31,20 @@ STEPS = HERE / "results" / "migration_steps.json"
 PAGE = HERE.parent / "docs" / "concepts" / "speed.md"
 
 NOT_MEASURED = {
+    "kernel graph, 2,500 landmarks, 384 → 384": "a kernel's graph beside its products (`benchmarks/conversion.py`);",
     "merge of a fused search, µs a query": "the merge of a fused search (`benchmarks/serving.py`);",
     "the help of a typer command": "the startup of the command line now that it builds only the command that is named.",
 }
 """Lines that are newer than the results, and what they measure."""
+
+NOTES = {
+    "conversion": [
+        "",
+        "A kernel's graph spends nearly all of its time in its products. With the same landmarks it becomes much faster",
+        "only in 8 bits (`embcompat fit --quantize int8`); the artifact records what that costs on held-out pairs.",
+    ]
+}
+"""What to know about the lines of a benchmark."""
 
 REDUCED: dict[str, list[str]] = {
     "startup": ["--repeats", "9"],
@@ -118,7 +128,7 @@ def make_page(results: dict[str, Any]) -> str:
         text += ["", "Not measured on quiet cores yet:", "", *(f"* {each}" for each in missing)]
     for name in FULL:
         if name in results:
-            text += ["", f"## {name.replace('_', ' ').capitalize()}"]
+            text += ["", f"## {name.replace('_', ' ').capitalize()}", *NOTES.get(name, [])]
         for result in results.get(name, []):
             text += table(name, result)
     text += stores(json.loads(STORES.read_text()))

@@ -21,18 +21,20 @@ from numpy.typing import NDArray
 from embcompat.aligners import Aligner
 from embcompat.embeddings import PairedEmbeddings, normalize_rows
 from embcompat.errors import ParityError
+from embcompat.export.remainders import expand_similarities
 
 INT8_TOLERANCE = 0.005
 """Largest loss of mean cosine to the target on held-out pairs that an int8 graph may cost [ours]."""
 
 _CALIBRATION_ROWS = 2_048
-_QUANTIZED_OPERATORS = ["Gemm", "MatMul"]
+_PRODUCTS = ["Gemm", "MatMul"]
 
 
 def quantize_int8(model: onnx.ModelProto, rows: NDArray[np.float32]) -> onnx.ModelProto:
     """Quantize the products of a graph to int8: per channel for weights, per tensor for activations.
 
-    Weights use 7 of the 8 bits, so that the graph computes the same on every processor.
+    Weights use 7 of the 8 bits, so that the graph computes the same on every processor. Kernels are expanded first
+    (`expand_similarities`); beside them the linear products stay in float32, and the others return float32.
 
     Args:
         model: A float32 graph from `build_graph`.
@@ -40,8 +42,9 @@ def quantize_int8(model: onnx.ModelProto, rows: NDArray[np.float32]) -> onnx.Mod
     """
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
+    expanded, exact = expand_similarities(model)
     simple = onnx.ModelProto()
-    simple.CopyFrom(model)
+    simple.CopyFrom(expanded)
     del simple.graph.value_info[:]  # torch's exporter leaves shapes that the quantizer cannot reconcile with its own
     with tempfile.TemporaryDirectory() as folder, _quiet():
         source, target = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
@@ -51,12 +54,14 @@ def quantize_int8(model: onnx.ModelProto, rows: NDArray[np.float32]) -> onnx.Mod
             target,
             _Rows(model.graph.input[0].name, rows[:_CALIBRATION_ROWS]),
             quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=_QUANTIZED_OPERATORS,
+            op_types_to_quantize=_PRODUCTS,
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             reduce_range=True,  # processors without VNNI add pairs of products in 16 bits, which 8-bit weights overflow
             calibrate_method=CalibrationMethod.MinMax,
+            nodes_to_exclude=exact,
+            extra_options={"OpTypesToExcludeOutputQuantization": _PRODUCTS} if exact else {},
         )
         return onnx.load(target)
 
