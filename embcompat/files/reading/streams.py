@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Final, final
 
@@ -30,6 +31,10 @@ SEQUENTIAL_ROWS: Final = 65_536
 """Rows in a block where a whole file is read."""
 
 _DECODE_ROWS = 8_192
+"""Rows that are decoded at a time where blocks are smaller."""
+
+_FEW_ROWS = 512
+"""The same where a single block is read."""
 
 
 @dataclass(frozen=True)
@@ -131,10 +136,26 @@ class VectorFile:
             FileFormatError: At the first bad row; names the file, the column and the row.
         """
         others = self.others() if columns is None else list(columns)
+        yield from self._stream(start, size, others, _DECODE_ROWS)
+
+    def block_at(self, start: int, size: int) -> Block:
+        """Read at most ``size`` rows from row ``start`` on, with all columns, and little beyond them.
+
+        Args:
+            start: The first row.
+            size: Rows in the block; fewer at the end of the file, which may have no rows.
+
+        Raises:
+            FileFormatError: At the first bad row, as `blocks`.
+        """
+        with closing(self._stream(start, size, self.others(), _FEW_ROWS)) as blocks:
+            return next(blocks)
+
+    def _stream(self, start: int, size: int, others: list[str], decode_rows: int) -> Generator[Block]:
         names = [*others, *self.roles.vectors]
         pending: list[pa.RecordBatch] = []
         waiting, first = 0, start
-        for batch in self.source.batches(start, max(size, _DECODE_ROWS), names):
+        for batch in self.source.batches(start, max(size, decode_rows), names):
             pending.append(batch)
             waiting += len(batch)
             while waiting >= size:

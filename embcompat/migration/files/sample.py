@@ -44,8 +44,7 @@ class Sample:
         """Yield the rows at each place; read from the file those that an interrupted run converted."""
         for place in self._places:
             if place not in self._blocks:
-                with closing(file.blocks(place, SAMPLE_ROWS)) as blocks:
-                    self._blocks[place] = next(blocks)
+                self._blocks[place] = file.block_at(place, SAMPLE_ROWS)
             yield self._blocks[place]
 
 
