@@ -40,8 +40,8 @@ NOT_MEASURED = {
 NOTES = {
     "conversion": [
         "",
-        "A kernel's graph spends nearly all of its time in its products. With the same landmarks it becomes much faster",
-        "only in 8 bits (`embcompat fit --quantize int8`); the artifact records what that costs on held-out pairs.",
+        "A kernel's graph spends nearly all of its time in its products. With the same landmarks it becomes much",
+        "faster only in 8 bits (`embcompat fit --quantize int8`); the artifact records what that costs.",
     ]
 }
 """What to know about the lines of a benchmark."""
