@@ -54,7 +54,11 @@ def row_digests(vectors: NDArray[np.float32], texts: Iterable[str] | None) -> ND
         >>> row_digests(np.ones((2, 3), dtype=np.float32), ["a", "b"]).tolist() == [1, 1]
         False
     """
-    digests = vector_digests(vectors)
+    return with_texts(vector_digests(vectors), texts)
+
+
+def with_texts(digests: NDArray[np.int64], texts: Iterable[str] | None) -> NDArray[np.int64]:
+    """Return the digests of rows of which those of the vectors, int64 (n,), are known; see `row_digests`."""
     if texts is None:
         return digests
     words = b"".join([hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest() for text in texts])

@@ -79,9 +79,9 @@ class FaissLayout:
         same = job.metric is not None and current is not None and METRICS[job.metric] == METRICS[current]
         return job.metric if same else current
 
-    def read(self, path: Path) -> Contents:
+    def read(self, path: Path, *, mapped: bool = False) -> Contents:
         """Take the vectors out of the index."""
-        return contents(read_index(path), where=self._url)
+        return contents(read_index(path, mapped=mapped), where=self._url)
 
     def texts(self, contents: Contents, column: str) -> None:
         """Return None: the file holds no texts."""

@@ -24,7 +24,7 @@ from embcompat.errors import StoreError
 from embcompat.files.writing.atomic import atomic_path
 from embcompat.spaces import Similarity
 from embcompat.stores.base import GalleryStore
-from embcompat.stores.digests import row_digests
+from embcompat.stores.digests import with_texts
 from embcompat.stores.files.layouts import Contents, FileLayout, require_places, require_range
 from embcompat.stores.files.names import JobFiles, other_old_sides
 from embcompat.stores.files.notes import FileNotes, identity_key
@@ -98,12 +98,11 @@ class FileGallery(GalleryStore):
         recorded = np.zeros(len(contents.keys), np.int64)
         recorded[hits] = latest.sources[places]
         texts = texts_of(self._layout, contents, job)
-        chosen = np.flatnonzero(~hits if missing_only else recorded != row_digests(contents.vectors, texts))
+        chosen = np.flatnonzero(~hits if missing_only else recorded != with_texts(contents.digests, texts))
         for start in range(0, len(chosen), batch_size):
             rows = chosen[start : start + batch_size]
-            yield Rows(
-                contents.ids(rows), contents.vectors[rows], recorded[rows], None if texts is None else list(texts[rows])
-            )
+            chosen_texts = None if texts is None else list(texts[rows])
+            yield Rows(contents.ids(rows), contents.vectors[rows], recorded[rows], chosen_texts)
 
     def write(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32], digests: NDArray[np.int64]) -> None:
         """Append records, but none over native ones that were written beside the same source vectors."""
@@ -142,7 +141,7 @@ class FileGallery(GalleryStore):
         else:
             contents = self._read()
             hits, places = contents.find(keys)
-            same, natives = load_served(self._files(job).rows).match(contents.keys, contents.vectors)
+            same, natives = load_served(self._files(job).rows).match(contents)
             hits[hits] = same[places]
             places = places[same[places]]
             native, vectors = natives[places], contents.vectors[places]
@@ -175,7 +174,7 @@ class FileGallery(GalleryStore):
             latest = self._records(job).latest()
             hits, places = latest.find(contents.keys)
             return Coverage(len(contents.keys), 0, int(hits.sum()), 0, int(latest.native[places].sum()))
-        same, native = load_served(self._files(job).rows).match(contents.keys, contents.vectors)
+        same, native = load_served(self._files(job).rows).match(contents)
         return Coverage(len(contents.keys), 0, int(same.sum()), 0, int(native.sum()))
 
     def index_kind(self) -> str | None:
@@ -188,19 +187,20 @@ class FileGallery(GalleryStore):
 
     def build_index(self, job: Job) -> None:
         """Write the new file from the target vectors, unless it is written from the same ones already."""
-        job = replace(job, metric=job.metric or self.target_metric(job))
+        files, metric = self._files(job), self.target_metric(job)
+        job = replace(job, metric=job.metric or metric)
         contents, latest = self._read(), self._records(job).latest()
-        stamp = f"{identity_key(self._path)} {self._records(job).path.stat().st_size} {job.metric}"
-        if self._notes.is_built(job, self._files(job).new, stamp):
+        stamp = f"{identity_key(self._path)} {files.records.stat().st_size}"
+        if self._notes.is_built(job, files.new, stamp) and metric in (None, job.metric):
             return
         convertible, places = latest.find(contents.keys)
         require_places(contents, convertible, where=self.url)
         vectors = self._records(job).vectors(latest.numbers[places])
-        with atomic_path(self._files(job).new) as temporary:
+        with atomic_path(files.new) as temporary:
             self._layout.write(temporary, contents, np.flatnonzero(convertible), vectors, job)
-        written, rows = self._layout.read(self._files(job).new), self._files(job).rows
-        save_served(rows, written, contents.keys[convertible], latest.keys[latest.native])
-        self._notes.add(job, self._files(job).new, stamp=stamp)
+        written = self._layout.read(files.new, mapped=True)
+        save_served(files.rows, written, contents.keys[convertible], latest.keys[latest.native])
+        self._notes.add(job, files.new, stamp=stamp)
 
     def try_write(self, job: Job, rows: Rows, vectors: NDArray[np.float32]) -> float:
         """Write records and a new file from them, with its index, in a temporary folder."""
@@ -266,7 +266,7 @@ class FileGallery(GalleryStore):
     def _sweep(self, job: Job) -> Iterator[Sequence[str]]:
         """Find rows that are not those that were put into service."""
         contents = self._read()
-        same, _ = load_served(self._files(job).rows).match(contents.keys, contents.vectors)
+        same, _ = load_served(self._files(job).rows).match(contents)
         if not same.all():
             yield contents.ids(np.flatnonzero(~same))
 
@@ -283,12 +283,12 @@ class FileGallery(GalleryStore):
         replaced = contents.vectors.copy()
         replaced[places] = vectors[hits]
         previous, file = load_served(self._files(job).rows), self._files(job).rows
-        ours, native = previous.match(contents.keys, contents.vectors)
+        ours, native = previous.match(contents)
         ours[places] = native[places] = True
         with atomic_path(self._path) as temporary:
             self._layout.write(temporary, contents, np.arange(len(contents.keys)), replaced, job)
             self._notes.add(job, temporary)
-            written = self._layout.read(temporary)
+            written = self._layout.read(temporary, mapped=True)
             save_served(file, written, contents.keys[ours], contents.keys[native], previous=previous)
         save_served(file, written, contents.keys[ours], contents.keys[native])
         return len(places)

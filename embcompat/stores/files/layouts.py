@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from embcompat.errors import StoreError
 from embcompat.spaces import Similarity, SpaceVersion
+from embcompat.stores.digests import vector_digests
 from embcompat.stores.values import Job, Obstacle
 
 FLOAT32: Final[np.dtype[Any]] = np.dtype(np.float32)
@@ -42,6 +43,11 @@ class Contents:
     def order(self) -> NDArray[np.intp]:
         """Places in ascending order of the keys."""
         return np.argsort(self.keys)
+
+    @cached_property
+    def digests(self) -> NDArray[np.int64]:
+        """Digest of each vector."""
+        return vector_digests(self.vectors)
 
     def find(self, keys: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
         """Return which keys are in the file, and the places of those that are."""
@@ -78,8 +84,12 @@ class FileLayout(Protocol):
     def metric(self, path: Path, job: Job) -> Similarity | None:
         """Return the metric of a file that a job made, in the job's word where that fits; None where none is chosen."""
 
-    def read(self, path: Path) -> Contents:
+    def read(self, path: Path, *, mapped: bool = False) -> Contents:
         """Read a file.
+
+        Args:
+            path: The file.
+            mapped: Whether the vectors may stay in the file: only where nobody else writes to it.
 
         Raises:
             StoreError: If its vectors cannot be converted.
@@ -118,7 +128,11 @@ def among(values: NDArray[np.int64], ascending: NDArray[np.int64]) -> NDArray[np
 
 def require_range(contents: Contents, vectors: NDArray[np.float32], *, where: str) -> None:
     """Raise StoreError if a number is too large for the type of numbers in the file."""
-    if not np.isfinite(contents.rounded(vectors)).all():
+    rounded = contents.rounded(vectors)
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(rounded.sum()):  # finite only if every number is
+            return
+    if not np.isfinite(rounded).all():
         raise StoreError(f"{where}: a number is too large for {contents.numbers}, the type of numbers in the file.")
 
 

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embcompat.files.writing.atomic import atomic_path
-from embcompat.stores.digests import vector_digests
 from embcompat.stores.files.layouts import Contents
 
 _KEY_WEIGHT = np.uint64(0x9E3779B97F4A7C15)  # odd, so that no two keys collide
@@ -31,14 +30,12 @@ class ServedRows:
     digests: NDArray[np.int64]
     native: NDArray[np.bool_]
 
-    def match(
-        self, keys: NDArray[np.int64], vectors: NDArray[np.float32]
-    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Return for each row in service whether it is unchanged, and whether it is native."""
+    def match(self, contents: Contents) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return for each row of the file in service whether it is unchanged, and whether it is native."""
         if not len(self.keys):
-            return np.zeros(len(keys), bool), np.zeros(len(keys), bool)
+            return np.zeros(len(contents.keys), bool), np.zeros(len(contents.keys), bool)
         ours = _mixed(self.keys, self.digests)
-        order, rows = np.argsort(ours), _mixed(keys, vector_digests(vectors))
+        order, rows = np.argsort(ours), _mixed(contents.keys, contents.digests)
         place = order[np.minimum(np.searchsorted(ours[order], rows), len(ours) - 1)]
         same = ours[place] == rows
         return same, same & self.native[place]
@@ -69,7 +66,7 @@ def save_served(
     """
     mask = np.isin(written.keys, keys)
     ours = written.keys[mask]
-    rows = np.stack([ours, vector_digests(written.vectors)[mask], np.isin(ours, native).astype(np.int64)])
+    rows = np.stack([ours, written.digests[mask], np.isin(ours, native).astype(np.int64)])
     if previous is not None:
         replaced = np.stack([previous.keys, previous.digests, previous.native.astype(np.int64)])
         rows = np.concatenate([rows, replaced], axis=1)

@@ -97,7 +97,7 @@ class ParquetLayout:
         """Return None: the application chooses it."""
         return None
 
-    def read(self, path: Path) -> Contents:
+    def read(self, path: Path, *, mapped: bool = False) -> Contents:  # noqa: ARG002
         """Read the file; each key is the digest of an id."""
         dim = self.dim(path)
         table = open_parquet(path).read()
@@ -178,10 +178,10 @@ class NpyLayout:
         """Return None: the application chooses it."""
         return None
 
-    def read(self, path: Path) -> Contents:
+    def read(self, path: Path, *, mapped: bool = False) -> Contents:
         """Read the file."""
         stored = read_npy(path)
-        vectors = np.array(stored, dtype=np.float32)
+        vectors = (np.asarray if mapped else np.array)(stored, dtype=np.float32)
         keys = np.arange(len(vectors), dtype=np.int64)
         return Contents(keys, vectors, positional=True, numbers=stored.dtype)
 

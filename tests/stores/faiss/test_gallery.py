@@ -113,6 +113,18 @@ def test_a_metric_that_was_chosen_stays_where_later_commands_do_not_name_it(benc
     assert bench.harness.metric(url) == str(faiss.METRIC_L2)
 
 
+@pytest.mark.parametrize("metric", [None, "euclidean"])
+def test_the_new_index_is_built_once(metric: Any, bench: StoreBench) -> None:
+    url = bench.harness.create(bench.gallery(50))
+    path, options = bench.harness.path(url), RunOptions(metric=metric)  # type: ignore[attr-defined]
+    with bench.store(url) as store:
+        run_migration(bench.shrink, store, options=options)
+        built = path.with_name(f"{path.name}.{bench.shrink.artifact.id[:12]}").stat().st_ino
+        run_migration(bench.shrink, store, options=options)
+        cut_over(bench.shrink, store, options=options)
+        assert path.stat().st_ino == built
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
 def test_a_full_disk_is_an_error_in_words(bench: StoreBench) -> None:
     path = bench.harness.path(bench.harness.create(bench.gallery(50)))  # type: ignore[attr-defined]
