@@ -49,10 +49,10 @@ format: $(VENV)/.dev  ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.dev  ## Measure every benchmark at reduced sizes, about ten minutes
+bench: $(VENV)/.dev  ## Measure every benchmark at reduced sizes, about ten minutes, and print the results
 	$(BIN)/python benchmarks/suite.py
 
-bench-full: $(VENV)/.dev  ## Measure at the sizes of the docs' table, two hours or more
+bench-full: $(VENV)/.dev  ## Measure at the sizes of the docs' page and write it, two hours or more
 	$(BIN)/python benchmarks/suite.py --full
 
 docs: $(VENV)/.docs  ## Build the documentation into docs/_site; a warning is an error

@@ -169,6 +169,7 @@ def affine_line(folder: Path, suffix: str, dims: tuple[int, int], rows: int, rep
         median_ratio(seconds, "convert", slower),
         1.3,
         seconds,
+        runs=("convert", slower),
         rows_per_second=rows / statistics.median(seconds["convert"]),
     )
 
@@ -192,6 +193,7 @@ def network_line(folder: Path, kind: str, suffix: str, rows: int, repeats: int) 
         median_ratio(seconds, "onnxruntime loop", "convert"),
         0.9,
         seconds,
+        runs=("convert", "onnxruntime loop"),
         rows_per_second=rows / statistics.median(seconds["convert"]),
     )
 
@@ -212,6 +214,7 @@ def kernel_line(folder: Path, dims: tuple[int, int], rows: int, repeats: int) ->
         median_ratio(seconds, "convert", "products"),
         1.15,
         seconds,
+        runs=("convert", "products"),
         rows_per_second=rows / statistics.median(seconds["convert"]),
     )
 
@@ -239,6 +242,7 @@ def int8_line(folder: Path, kind: str, dim: int, aim: float, rows: int, repeats:
         median_ratio(seconds, "float32", "int8"),
         aim,
         seconds,
+        runs=("int8", "float32"),
         held_out={metric.name: metric.value for metric in aligners["int8"].artifact.manifest.metrics},
     )
 

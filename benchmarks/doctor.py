@@ -46,6 +46,7 @@ def lines(path: Path, rows: int, dim: int, repeats: int) -> list[dict[str, Any]]
             median_ratio(seconds, name, "reading"),
             2.0,
             seconds,
+            runs=(name, "reading"),
             rows_per_second=rows / statistics.median(seconds[name]),
         )
         for name in runs

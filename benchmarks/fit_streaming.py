@@ -111,6 +111,7 @@ def measure(folder: Path, suffix: str, rows: int, resident_rows: int, repeats: i
         median_ratio(seconds, "fit", "products"),
         1.7,
         seconds,
+        runs=("fit", "products"),
         rows_per_second=rows / statistics.median(seconds["fit"]),
         peak_anonymous_bytes=peak,
     )

@@ -4,7 +4,9 @@
 
 Training: samples a second of `fit_neural` as a share of a hand-written loop, in float32, TF32 and bfloat16. The
 schedule of FC-Aligner: what its 240 epochs take. Conversion: onnxruntime's CUDA provider beside the processor, where
-the installed onnxruntime has it. The file is written after each step, and steps that stand in it are not repeated.
+the installed onnxruntime has it. The file is written after each step. A later run with the same options on the same
+GPU repeats no step that is in the file; one that failed or was cut off is not in it. Without a GPU, results that are
+in the file stay.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import argparse
 import json
 import signal
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -32,8 +35,12 @@ from embcompat.runtime import OnnxAligner
 from embcompat.training import fit_neural
 from embcompat.training.options import PRECISIONS, Precision
 
-LIMIT_SECONDS = 480
+LIMIT_SECONDS = 450
+"""Seconds after which the process ends itself; importing torch came before and takes up to half a minute."""
+
 RESERVE_SECONDS = 60
+"""No step starts in the last seconds."""
+
 CUDA = "CUDAExecutionProvider"
 
 Pairs = tuple[PairedEmbeddings, PairedEmbeddings]
@@ -52,6 +59,7 @@ def training_line(precision: Precision, pairs: Pairs, repeats: int) -> dict[str,
         median_ratio(seconds, "lightning", "by hand"),
         1.15,
         seconds,
+        runs=("lightning", "by hand"),
         rows_per_second=rows / statistics.median(seconds["lightning"]),
     )
 
@@ -93,6 +101,9 @@ def conversion_line(kind: str, rows: int, repeats: int) -> dict[str, Any]:
     vectors = np.random.default_rng(0).standard_normal((rows, 128), dtype=np.float32)
     with tempfile.TemporaryDirectory() as folder:
         artifact = make_artifact(Path(folder), kind, 128, 128)
+        used = onnxruntime.InferenceSession(artifact.graph(), providers=[CUDA]).get_providers()
+        if CUDA not in used:  # onnxruntime computes on the processor where CUDA's libraries cannot be loaded
+            return {"what": what, "skipped": f"onnxruntime could not load {CUDA} and used {used[0]}"}
         aligners = {"cuda": OnnxAligner(artifact, providers=(CUDA,)), "cpu": OnnxAligner(artifact)}
         runs: dict[str, Callable[[], object]] = {
             name: partial(aligner.transform, vectors) for name, aligner in aligners.items()
@@ -102,7 +113,13 @@ def conversion_line(kind: str, rows: int, repeats: int) -> dict[str, Any]:
         seconds = alternate(runs, repeats=repeats)
     rate = rows / statistics.median(seconds["cuda"])
     return line_at_least(
-        what, "the processor", median_ratio(seconds, "cpu", "cuda"), None, seconds, rows_per_second=rate
+        what,
+        "the processor",
+        median_ratio(seconds, "cpu", "cuda"),
+        None,
+        seconds,
+        runs=("cuda", "cpu"),
+        rows_per_second=rate,
     )
 
 
@@ -125,23 +142,33 @@ def main() -> None:
     options = parser.parse_args()
     start = time.monotonic()
     machine = describe("torch", "lightning", "onnxruntime")
+    earlier: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {}
     if not torch.cuda.is_available():
         reason = "torch sees no CUDA device" if torch.version.cuda else "the installed torch is built without CUDA"
-        write_results({"machine": machine, "skipped": reason, "lines": []}, options.out)
+        print(f"skipped: {reason}")
+        if not earlier.get("lines"):
+            write_results({"machine": machine, "skipped": reason, "lines": []}, options.out)
         return
     # The default action ends the process at the limit, whatever it does; what was measured is in the file.
     signal.alarm(LIMIT_SECONDS)
     machine["gpu"] = torch.cuda.get_device_name()
-    earlier: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {}
-    same = earlier.get("machine", {}).get("gpu") == machine["gpu"] and earlier.get("smoke") == options.smoke
-    lines: dict[str, Any] = earlier["steps"] if same else {}
     rows, repeats = (20_000, 1) if options.smoke else (options.rows, options.repeats)
+    sizes = {"rows": rows, "repeats": repeats}
+    same = earlier.get("machine", {}).get("gpu") == machine["gpu"] and earlier.get("sizes") == sizes
+    lines: dict[str, Any] = earlier["steps"] if same else {}
+    failures: list[str] = []
     for name, step in steps_of(rows, repeats).items():
         if name in lines or time.monotonic() - start > LIMIT_SECONDS - RESERVE_SECONDS:
             continue
-        lines[name] = step()
-        results = {"machine": machine, "smoke": options.smoke, "steps": lines, "lines": list(lines.values())}
-        write_results(results, options.out)
+        try:
+            lines[name] = step()
+        except Exception as error:  # the machine is lent for minutes: the other steps are measured
+            failures.append(f"{name}: {type(error).__name__}: {error}")
+            continue
+        steps = {"steps": lines, "lines": list(lines.values())}
+        write_results({"machine": machine, "smoke": options.smoke, "sizes": sizes, **steps}, options.out)
+    if failures:
+        sys.exit("\n".join(failures))
 
 
 if __name__ == "__main__":

@@ -60,23 +60,28 @@ def median_ratio(seconds: dict[str, list[float]], name: str, against: str) -> fl
 def line_at_most(
     what: str, against: str, ratio: float, aim: float | None, seconds: dict[str, list[float]], **more: Any
 ) -> dict[str, Any]:
-    """Return a line of results: a ratio of times, of which less is better."""
+    """Return a line of results: a ratio of times, of which less is better.
+
+    `runs` among ``more`` names the two of ``seconds`` that the ratio compares.
+    """
     return {"what": what, "against": against, "ratio": ratio, "aim_at_most": aim, "times": summary(seconds), **more}
 
 
 def line_at_least(
     what: str, against: str, ratio: float, aim: float | None, seconds: dict[str, list[float]], **more: Any
 ) -> dict[str, Any]:
-    """Return a line of results: a ratio of rates, of which more is better."""
+    """Return a line of results: a ratio of rates, of which more is better; `runs` as in `line_at_most`."""
     return {"what": what, "against": against, "ratio": ratio, "aim_at_least": aim, "times": summary(seconds), **more}
 
 
 def write_results(results: dict[str, Any], path: Path | None) -> None:
-    """Print the results as JSON, and write them to a file if one is given."""
+    """Print the results as JSON, and write them to a file if one is given: entirely, or not at all if killed."""
     text = json.dumps(results, indent=2) + "\n"
     print(text, end="")
     if path is not None:
-        path.write_text(text)
+        partial = path.with_name(f".{path.name}.part")
+        partial.write_text(text)
+        partial.replace(path)
 
 
 def _spread(values: list[float]) -> float | None:

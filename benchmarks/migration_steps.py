@@ -179,7 +179,9 @@ def lazy_lines(
         each = {name: [float(np.quantile(times, share)) for times in part] for name, part in seconds.items()}
         ratio = statistics.median(each["lazy"]) / statistics.median(each["bare"])
         what = f"lazy search, {gallery.name}, {rows:,} rows, depth {depth}, {options.threads} threads: {figure}"
-        lines.append(line_at_most(what, "the bare search", ratio, 1.3, each, native_candidates=native))
+        lines.append(
+            line_at_most(what, "the bare search", ratio, 1.3, each, runs=("lazy", "bare"), native_candidates=native)
+        )
     return lines
 
 

@@ -85,6 +85,7 @@ def measure(rows: int, queries: int, repeats: int) -> list[dict[str, Any]]:
             median_ratio(seconds, name, "bare"),
             1.5,
             seconds,
+            runs=(name, "bare"),
         )
         for name in seconds
         if name != "bare"

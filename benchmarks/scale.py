@@ -137,6 +137,7 @@ def summarize(folder: Path, shards: int) -> dict[str, Any]:
     whole = [record for record in records if not record["resumed_rows"]]
     rates = [record["rows"] / record["seconds"] for record in whole]
     third = max(1, len(whole) // 3)
+    parts = [records[len(records) * part // 3 : len(records) * (part + 1) // 3] or records for part in range(3)]
     return {
         "rows": sum(record["rows"] for record in records),
         "resumed_rows": sum(record["resumed_rows"] for record in records),
@@ -144,7 +145,7 @@ def summarize(folder: Path, shards: int) -> dict[str, Any]:
         "last_third_against_first": statistics.median(rates[-third:]) / statistics.median(rates[:third]),
         "largest_error": max(record["error"] for record in records),
         "peak_bytes": max(record["peak_bytes"] for record in records),
-        "memory_last_against_first": records[-1]["peak_bytes"] / records[0]["peak_bytes"],
+        "peak_bytes_of_thirds": [statistics.median(record["peak_bytes"] for record in part) for part in parts],
     }
 
 

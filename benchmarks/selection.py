@@ -66,6 +66,7 @@ def line(count: int, repeats: int) -> dict[str, Any]:
         sorted(run["seconds"] / run["products"] for run in runs)[repeats // 2],
         None,
         seconds,
+        runs=("seconds", "products"),
         chosen=runs[0]["chosen"],
         bytes_of_pairs=runs[0]["bytes"],
         peak_bytes=runs[0]["peak_bytes"],

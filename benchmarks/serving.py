@@ -50,6 +50,7 @@ def single_vector(artifact: Artifact, calls: int, repeats: int) -> dict[str, Any
         median_ratio(seconds, "aligner", "session"),
         1.5,
         seconds,
+        runs=("aligner", "session"),
     )
 
 
@@ -73,14 +74,20 @@ def fused_search(rows: int, queries: int, repeats: int) -> list[dict[str, Any]]:
     merging = statistics.median(seconds["merge"]) * micro
     return [
         line_at_most(
-            f"fused search, {what}", "its two searches", median_ratio(seconds, "fused", "searches"), 1.1, seconds
+            f"fused search, {what}",
+            "its two searches",
+            median_ratio(seconds, "fused", "searches"),
+            1.1,
+            seconds,
+            runs=("fused", "searches"),
         ),
         line_at_most(
             "merge of a fused search, µs a query",
             "20 µs",
             merging / 20,
             1,
-            {"merge": seconds["merge"]},
+            {"merge": [each / queries for each in seconds["merge"]], "20 µs": [20e-6]},
+            runs=("merge", "20 µs"),
             microseconds=merging,
         ),
     ]

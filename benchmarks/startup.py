@@ -50,7 +50,14 @@ def main() -> None:
     seconds = alternate(runs, repeats=1 if options.smoke else options.repeats)
     numpy = "import numpy"
     lines = [
-        line_at_most(name, f"python -c '{numpy}'", median_ratio(seconds, name, numpy), AIMS.get(name, 4.0), seconds)
+        line_at_most(
+            name,
+            f"python -c '{numpy}'",
+            median_ratio(seconds, name, numpy),
+            AIMS.get(name, 4.0),
+            seconds,
+            runs=(name, numpy),
+        )
         for name in COMMANDS
         if name != numpy
     ]

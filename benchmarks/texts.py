@@ -107,13 +107,21 @@ def main() -> None:
         )
     a_loop = "a regular expression, a dictionary and numpy"
     lines = [
-        line_at_least("texts with words, a second", a_loop, median_ratio(seconds, "loop", "words"), 2.0, seconds),
+        line_at_least(
+            "texts with words, a second",
+            a_loop,
+            median_ratio(seconds, "loop", "words"),
+            2.0,
+            seconds,
+            runs=("words", "loop"),
+        ),
         line_at_least(
             "texts with words and pairs of words, a second",
             f"{a_loop}, words alone",
             median_ratio(seconds, "loop", "words and pairs"),
             1.0,
             seconds,
+            runs=("words and pairs", "loop"),
             texts_per_second=len(texts) / statistics.median(seconds["words and pairs"]),
         ),
         line_at_most(
@@ -122,6 +130,7 @@ def main() -> None:
             median_ratio(seconds, "with accents", "words and pairs"),
             2.0,
             seconds,
+            runs=("with accents", "words and pairs"),
         ),
         line_at_most(
             "converting vectors with their texts",
@@ -129,6 +138,7 @@ def main() -> None:
             median_ratio(seconds, "with texts", "plain"),
             3.0,
             seconds,
+            runs=("with texts", "plain"),
             texts_per_second=len(texts) / statistics.median(seconds["with texts"]),
         ),
     ]

@@ -98,6 +98,7 @@ def main() -> None:
         median_ratio(seconds, "lightning", "by hand"),
         1.15,
         seconds,
+        runs=("lightning", "by hand"),
         rows_per_second=rows / statistics.median(seconds["lightning"]),
     )
     machine = {**describe("torch", "lightning"), "torch_threads": torch.get_num_threads()}

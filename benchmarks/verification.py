@@ -118,6 +118,7 @@ def measure_scenarios(subjects: int, similarity: Similarity, repeats: int) -> li
             median_ratio(seconds, name, "bare"),
             3.0 if name == "counts" else None,
             seconds,
+            runs=(name, "bare"),
             memory_growth_bytes=grown[name],
             false_acceptances_at_frr=false,
         )
@@ -146,6 +147,7 @@ def measure_growth(subjects: int, similarity: Similarity, repeats: int) -> dict[
         median_ratio(seconds, "counts", "bare"),
         3.0,
         seconds,
+        runs=("counts", "bare"),
         memory_growth_bytes=grown,
     )
 

@@ -14,7 +14,7 @@ PRECISIONS: tuple[Precision, ...] = ("32", "tf32", "bf16")
 
 
 class RunOptions(TypedDict, total=False):
-    """Options that every neural fit takes; none of them changes what is fitted, beyond rounding.
+    """Options that every neural fit takes; only a time limit changes what is fitted, beyond rounding.
 
     Attributes:
         device: ``auto`` (an accelerator where there is one), ``cpu`` or ``gpu``; ``auto`` when not given.
@@ -26,6 +26,8 @@ class RunOptions(TypedDict, total=False):
         run_dir: Directory for ``last.ckpt``, written after every epoch, and ``metrics/version_N/metrics.csv``. Nothing
             is written when not given.
         resume: Whether to resume from ``last.ckpt`` in ``run_dir``. The options must be those of the run that wrote it.
+        time_limit: Seconds for this run: training ends after the epoch that a further one as long would overrun. At
+            least one epoch is trained; with ``run_dir``, a later run resumes after the last. No limit when not given.
         loggers: Lightning loggers that get the metrics as well.
         progress: Whether to show a progress bar.
     """
@@ -35,5 +37,6 @@ class RunOptions(TypedDict, total=False):
     precision: Precision
     run_dir: str | Path | None
     resume: bool
+    time_limit: float | None
     loggers: Sequence[Any]
     progress: bool

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -63,6 +64,11 @@ def run_training(
         callbacks.append(EarlyStopping(VALIDATION_LOSS, patience=patience))
     if precision == "tf32":
         callbacks.append(_Tf32())
+    time_limit = run.get("time_limit")
+    if time_limit is not None:
+        if not time_limit > 0:
+            raise InputError(f"time_limit must be above 0 seconds. Got {time_limit}.")
+        callbacks.append(_TimeLimit(time_limit))
     if run.get("progress", False):
         callbacks.append(RichProgressBar())
     if directory is not None:
@@ -124,6 +130,22 @@ class BestWeights(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load the state that a checkpoint stored."""
         self._loss, self._weights = state_dict["loss"], state_dict["weights"]
+
+
+class _TimeLimit(Callback):
+    """Ends training after the epoch that a further one as long would overrun."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+        self._epoch_start = 0.0
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        self._epoch_start = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        now = time.monotonic()
+        over = now + (now - self._epoch_start) > self._end
+        trainer.should_stop = trainer.strategy.reduce_boolean_decision(trainer.should_stop or over, all=False)
 
 
 class _Tf32(Callback):

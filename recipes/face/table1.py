@@ -7,6 +7,11 @@ paper's, as an experiment of the same shape, not as a replication. With --data t
 models that exist, on LFW. Each cell is written as soon as it is done. A second run keeps the finished cells and resumes
 the unfinished one after its last epoch: checkpoints are in OUTPUT/table1. Cells of more than 60,000 subjects need a
 GPU, and say "not run" without one.
+
+    python recipes/face/table1.py --device gpu --time-limit 480
+
+With --time-limit, no epoch starts that would end later, and a cell that is not finished then is tested as it is. The
+next run resumes it.
 """
 
 from __future__ import annotations
@@ -14,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
@@ -101,13 +107,18 @@ def load_split(job: Job, options: argparse.Namespace) -> ec.PairSplit:
     return ec.split_pairs(pairs, test=0.3, seed=options.seed)
 
 
-def train(job: Job, split: ec.PairSplit, options: argparse.Namespace) -> tuple[ec.Aligner, int]:
-    """Train one cell, resuming what an earlier run left; return the aligner and the epochs it trained."""
-    import torch
+def train(
+    job: Job, split: ec.PairSplit, options: argparse.Namespace, seconds: float | None
+) -> tuple[ec.Aligner, dict[str, Any]]:
+    """Train one cell, resuming what an earlier run left; return the aligner, and how far the training came.
 
+    The rate counts the training pairs of this run, with its start and its validation; it is None where an earlier run
+    had trained all epochs.
+    """
     runs = options.output / ("table1.smoke" if options.smoke else "table1")
     folder = runs / re.sub(r"\W+", "-", f"{job.name} seed {options.seed}")
     checkpoint = folder / "last.ckpt"
+    before, start = read_epochs(checkpoint)[0], time.monotonic()
     aligner = ec.fit_neural(
         split.train,
         split.validation,
@@ -118,14 +129,37 @@ def train(job: Job, split: ec.PairSplit, options: argparse.Namespace) -> tuple[e
         seed=options.seed,
         run_dir=folder,
         resume=checkpoint.exists(),
+        device=options.device,
+        time_limit=seconds,
     )
-    return aligner, int(torch.load(checkpoint, map_location="cpu", weights_only=True)["epoch"]) + 1
+    taken = time.monotonic() - start
+    epochs, stopped_early = read_epochs(checkpoint)
+    return aligner, {
+        "epochs": epochs,
+        "unfinished": epochs < options.epochs and not stopped_early,
+        "samples_per_second": (epochs - before) * len(split.train) / taken if epochs > before else None,
+    }
 
 
-def run(job: Job, options: argparse.Namespace) -> dict[str, Any]:
-    """Train and test one cell."""
+def read_epochs(checkpoint: Path) -> tuple[int, bool]:
+    """Return how many epochs a checkpoint has behind it, and whether early stopping ended them."""
+    import torch
+
+    if not checkpoint.exists():
+        return 0, False
+    stored = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    stops = [state for name, state in stored["callbacks"].items() if name.startswith("EarlyStopping")]
+    return int(stored["epoch"]) + 1, any(state["stopped_epoch"] for state in stops)
+
+
+def run(job: Job, options: argparse.Namespace, seconds: float | None) -> dict[str, Any]:
+    """Train one cell for at most so many seconds, and test it."""
+    start = time.monotonic()
     split, paper = load_split(job, options), None if options.smoke else paper_cell(job.cell)
-    aligner, epochs = train(job, split, options)
+    left = None if seconds is None else seconds - (time.monotonic() - start)
+    if left is not None and left <= 0:
+        return {"not_run": "the time limit came before it"}
+    aligner, progress = train(job, split, options, left)
     test = split.test
     converted = ec.convert_embeddings(aligner, test.source, test.target.space)
     report = ec.evaluate_verification(
@@ -141,7 +175,7 @@ def run(job: Job, options: argparse.Namespace) -> dict[str, Any]:
         **asdict(job.cell),
         "data": job.data,
         "most_epochs": options.epochs,
-        "epochs": epochs,
+        **progress,
         "pairs": {part: len(pairs) for part, pairs in split.parts().items()},
         "test_subjects": report["subjects"],
         "all_images": report["all_images"],
@@ -157,6 +191,10 @@ def print_cell(name: str, cell: dict[str, Any]) -> None:
     print(f"\n{name}" + ("" if "not_run" not in cell else f": not run, {cell['not_run']}"))
     if "not_run" in cell:
         return
+    if cell.get("samples_per_second"):
+        epochs, rate = f"{cell['epochs']} of {cell['most_epochs']} epochs", f"{cell['samples_per_second']:,.0f}"
+        left = "; the time limit ended it, and the next run resumes it" if cell["unfinished"] else ""
+        print(f"  {epochs}, {rate} pairs a second{left}")
     print(f"  {'':8}{'genuine':>9}{'impostor':>10}{'FRR':>9}{'FAR':>12}{'FAR at this FRR':>18}")
     for number, (scenario, each) in enumerate(cell["scenarios"].items()):
         far, own_far = (f"1/{1 / each[key]:,.0f}" if each[key] else "none" for key in ("far", "far_at_frr"))
@@ -188,23 +226,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--epochs", type=int, default=240, help="most epochs of a fit; the paper's 240 when left out")
     parser.add_argument("--parts", nargs="+", choices=("simulated", "lfw"), help="which data; all there is by default")
+    parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto", help="where to train")
+    parser.add_argument("--time-limit", type=float, help="seconds after which no epoch ends, but the first of a cell")
+    start = time.monotonic()
     options = parser.parse_args(arguments)
     parts = options.parts or (["simulated", "lfw"] if options.data or options.smoke else ["simulated"])
     if "lfw" in parts and options.data is None and not options.smoke:
         parser.error("--parts lfw needs --data")
+    gpu = options.device != "cpu" and has_gpu()
+    if options.device == "gpu" and not gpu:
+        parser.error("--device gpu needs a GPU, and torch finds none")
     if options.smoke:
         options.epochs = 1
     jobs = list(list_jobs(parts, smoke=options.smoke))
     cells = {} if options.smoke else read_cells(options.output / "table1.json", options)
     for job in jobs:
-        waits = job.cell.subjects > ON_A_CPU and not has_gpu()
+        waits = job.cell.subjects > ON_A_CPU and not gpu
         cells.setdefault(job.name, {"not_run": "needs a GPU" if waits else "the run ended before it"})
     for job in jobs:
-        if cells[job.name].get("most_epochs") == options.epochs:
+        if cells[job.name].get("most_epochs") == options.epochs and not cells[job.name].get("unfinished"):
             print(f"{job.name}: done before")
             continue
-        if job.cell.subjects <= ON_A_CPU or has_gpu():
-            cells[job.name] = run(job, options)
+        left = None if options.time_limit is None else options.time_limit - (time.monotonic() - start)
+        if left is not None and left <= 0:
+            print(f"\nthe time limit of {options.time_limit:g} s came before {job.name}")
+            break
+        if job.cell.subjects <= ON_A_CPU or gpu:
+            cells[job.name] = run(job, options, left)
         print_cell(job.name, cells[job.name])
         write_result(options, "table1", {"cells": cells})
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import itertools
 import json
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -128,9 +129,10 @@ class TestTable1:
     def test_an_unfinished_cell_is_resumed_after_its_last_epoch(self, load: Any, tmp_path: Path) -> None:
         table1 = load("table1")
         job = next(table1.list_jobs(["simulated"], smoke=True))
-        stops = [argparse.Namespace(output=tmp_path, epochs=epochs, seed=0, smoke=True) for epochs in (1, 2)]
+        fixed = {"output": tmp_path, "seed": 0, "smoke": True, "device": "cpu"}
+        stops = [argparse.Namespace(epochs=epochs, **fixed) for epochs in (1, 2)]
         split = table1.load_split(job, stops[0])
-        assert [table1.train(job, split, options)[1] for options in stops] == [1, 2]
+        assert [table1.train(job, split, options, None)[1]["epochs"] for options in stops] == [1, 2]
         metrics = [path.read_text().splitlines()[1:] for path in sorted(tmp_path.rglob("metrics.csv"))]
         assert [[line.split(",")[0] for line in lines] for lines in metrics] == [["0"], ["1"]]
 
@@ -150,7 +152,7 @@ class TestTable1:
         table1 = load("table1")
         ran: list[str] = []
         figures = {"most_epochs": 2, "scenarios": {}, "paper": None}
-        monkeypatch.setattr(table1, "run", lambda job, _: ran.append(job.name) or figures)
+        monkeypatch.setattr(table1, "run", lambda job, *_: ran.append(job.name) or figures)
         monkeypatch.setattr(table1, "has_gpu", lambda: False)
         for _ in range(2):
             table1.main(["--output", str(tmp_path), "--epochs", "2", "--parts", "simulated"])
@@ -160,6 +162,35 @@ class TestTable1:
         assert printed.count("done before") == 16
         table1.main(["--output", str(tmp_path), "--epochs", "3", "--parts", "simulated"])
         assert len(ran) == 32, "another cap of the epochs is another run"
+
+    def test_the_time_limit_ends_a_cell_after_an_epoch_and_the_next_run_finishes_it(
+        self, load: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        table1 = load("table1")
+        job = next(table1.list_jobs(["simulated"], smoke=True))
+        monkeypatch.setattr(table1, "list_jobs", lambda *_, **__: iter([job]))
+        monkeypatch.setattr(table1, "TEST_SUBJECTS", 300)
+        arguments = ["--output", str(tmp_path), "--epochs", "2", "--device", "cpu"]
+        path, cells = tmp_path / "table1.json", []
+        for limit in (["--time-limit", "1e-9"], ["--time-limit", "1e-9"], []):
+            with monkeypatch.context() as patched:  # a recipe that takes no time leaves the limit to its fits
+                patched.setattr(table1, "time", SimpleNamespace(monotonic=itertools.count(0, 1e-12).__next__))
+                table1.main([*arguments, *limit])
+            cells.append(json.loads(path.read_text())["cells"][job.name])
+        assert [(cell["epochs"], cell["unfinished"]) for cell in cells] == [(1, True), (2, False), (2, False)]
+        printed = capsys.readouterr().out
+        assert "1 of 2 epochs" in printed
+        assert "the next run resumes it" in printed
+        assert "done before" in printed
+
+    def test_without_a_gpu_the_device_gpu_is_refused(
+        self, load: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        table1 = load("table1")
+        monkeypatch.setattr(table1, "has_gpu", lambda: False)
+        with pytest.raises(SystemExit):
+            table1.main(["--output", str(tmp_path), "--device", "gpu"])
+        assert "--device gpu needs a GPU, and torch finds none" in capsys.readouterr().err
 
 
 class TestFigures:

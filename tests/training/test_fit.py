@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -155,6 +157,19 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(
         assert rates[0] == pytest.approx(1e-2 * PLATEAU_FACTOR**5)
 
 
+@pytest.mark.parametrize(("seconds", "epochs"), [(0.5, 1), (45, 2)])
+def test_a_time_limit_ends_training_after_an_epoch_and_a_later_run_resumes(
+    seconds: float, epochs: int, split: PairSplit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = fit(split, epochs=3)
+    clock = SimpleNamespace(monotonic=itertools.count(0, 10).__next__)  # each look at the clock is 10 s after the last
+    with monkeypatch.context() as patched:
+        patched.setattr(trainer, "time", clock)
+        fit(split, epochs=3, run_dir=tmp_path, time_limit=seconds)
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["epoch"] + 1 == epochs
+    assert same(fit(split, epochs=3, run_dir=tmp_path, resume=True), whole)
+
+
 def test_a_finished_run_resumed_gives_its_result(split: PairSplit, tmp_path: Path) -> None:
     first = fit(split, run_dir=tmp_path)
     assert same(fit(split, run_dir=tmp_path, resume=True), first)
@@ -238,6 +253,7 @@ def test_two_rows_are_enough_to_run(split: PairSplit) -> None:
         ({"device": "tpu"}, UnknownNameError, "no device called 'tpu'. Known: auto, cpu, gpu."),
         ({"devices": 0}, InputError, "devices must be at least 1"),
         ({"precision": "16"}, UnknownNameError, "no precision called '16'. Known: 32, bf16, tf32."),
+        ({"time_limit": 0.0}, InputError, "time_limit must be above 0 seconds. Got 0.0"),
         ({"resume": True}, InputError, "run_dir must name the directory of the run to resume"),
         ({"learning_rate": 1e30}, InputError, "training must reach a finite validation loss"),
     ],
