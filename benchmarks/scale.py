@@ -111,7 +111,6 @@ def peak_bytes() -> int:
 def convert_all(artifact: Artifact, folder: Path, shards: int) -> dict[str, Any]:
     """Convert on two processes; kill the first in the middle of its second shard."""
     folder.mkdir(exist_ok=True)
-    start = time.time()
     workers = [_start(artifact, folder, list(range(first, shards, WORKERS))) for first in range(WORKERS)]
     try:
         kill = 0 if (folder / "killed").exists() else workers[0].pid
@@ -128,7 +127,7 @@ def convert_all(artifact: Artifact, folder: Path, shards: int) -> dict[str, Any]
         for worker in workers:
             worker.kill()
             worker.wait()
-    return {"wall_seconds": time.time() - start, **summarize(folder, shards)}
+    return summarize(folder, shards)
 
 
 def summarize(folder: Path, shards: int) -> dict[str, Any]:
