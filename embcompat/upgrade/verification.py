@@ -16,8 +16,10 @@ def decide_verification(report: VerificationReport) -> Decision:
     """Decide what to do about a new model, from the figures of a verification.
 
     False acceptances are what matters: their rates are compared at thresholds that reject the same share of genuine
-    pairs. The new model must accept fewer strangers than the old one; otherwise the decision is to stay. Converting is
-    enough if converted against new vectors do so too; otherwise everything is re-embedded.
+    pairs. Converting is the decision if a converted against a new vector accepts fewer strangers than today. That can
+    hold although two new vectors do not, because an aligner may weigh directions and lengths as the new model does not:
+    the reason says so. Otherwise everything is re-embedded if two new vectors accept fewer, and if they don't, the
+    decision is to stay.
     """
     if report.subjects < MIN_SUBJECTS:
         reason = f"Only {report.subjects} held-out subjects could be compared, and a verdict needs {MIN_SUBJECTS}."
@@ -31,32 +33,26 @@ def decide_verification(report: VerificationReport) -> Decision:
     reindex, converted = report.reindex_ratio, report.status_quo_ratio
     third, first = report.scenarios["S3"], report.scenarios["S1"]
     rate = f"at {100 * report.target_frr:g} % false rejections"
-    if reindex.high >= 1:
-        if reindex.low > 1:
-            verdict = "worse than"
-        else:
-            verdict = "not better than" if reindex.value >= 1 else "not shown to be better than"
-        reason = f"The new model is {verdict} the old one: {_times(reindex)} as many false accepts {rate}."
-        because = (
-            f"New against new [S1]: {_rate(first)} false accepts; old against old: {_rate(report.old)}; ratio "
-            f"{_ratio(reindex)}.",
-            "Keep the threshold: nothing changes.",
-        )
-        return Decision("stay", reason, ("old",), None, because)
     figures = (
         f"Converted against new [S3]: {_rate(third)} false accepts; old against old: {_rate(report.old)}; new against "
         f"new [S1]: {_rate(first)}.",
         f"False accepts against today: converted {_ratio(converted)}, new {_ratio(reindex)}.",
     )
     if converted.high < 1:
-        reason = f"A converted gallery is better than today: {_times(converted)} as many false accepts {rate}."
-        return Decision(
-            "convert", reason, ("new",), None, (*figures, *_thresholds(third, first, "a converted and a new vector"))
-        )
-    verdict = "worse than" if converted.low > 1 else "not shown to be better than"
+        reason = f"A converted gallery is better than today: {_times(converted)} as many false accepts {rate}"
+        notes: tuple[str, ...] = ()
+        if reindex.high >= 1:
+            reason += f"; two new vectors are {_compare(reindex)} today, with {_times(reindex)} as many"
+            notes = _native_notes(report)
+        thresholds = _thresholds(third, first, "a converted and a new vector")
+        return Decision("convert", f"{reason}.", ("new",), None, (*figures, *notes, *thresholds))
+    if reindex.high >= 1:
+        reason = f"The new model is {_compare(reindex)} the old one: {_times(reindex)} as many false accepts {rate}."
+        notes = (f"A converted gallery is {_compare(converted)} today.", "Keep the threshold: nothing changes.")
+        return Decision("stay", reason, ("old",), None, (*figures, *notes))
     reason = (
         f"Only re-embedding everything is shown to be worth it: {_times(reindex)} as many false accepts {rate}, and a "
-        f"converted gallery is {verdict} today."
+        f"converted gallery is {_compare(converted)} today."
     )
     return Decision("reindex", reason, ("new",), None, (*figures, *_thresholds(first, first, "two new vectors")))
 
@@ -96,6 +92,20 @@ def _group_warnings(report: VerificationReport) -> list[str]:
     return warnings
 
 
+def _native_notes(report: VerificationReport) -> tuple[str, ...]:
+    """Return what to know where converted vectors are better than today, and new ones among themselves are not."""
+    notes = [
+        "The gain is the aligner's, not the new model's: people who are enrolled with the new model alone do not have "
+        "it. As long as the old model runs, enrol with that one, and convert."
+    ]
+    if report.similarity != "cosine":
+        notes.append(
+            f"The new vectors are compared by {report.similarity}: unless they have unit norm, their lengths count. If "
+            "lengths mean little, vectors scaled to unit norm are better: evaluate them too."
+        )
+    return tuple(notes)
+
+
 def _thresholds(chosen: ScenarioResult, native: ScenarioResult, sides: str) -> tuple[str, ...]:
     threshold = chosen.threshold_at_frr
     sentences = [
@@ -109,6 +119,13 @@ def _thresholds(chosen: ScenarioResult, native: ScenarioResult, sides: str) -> t
             f"{100 * chosen.frr.value:.1f} % of the cases."
         )
     return tuple(sentences)
+
+
+def _compare(ratio: Estimate) -> str:
+    """Say how false accepts that are not shown to be fewer compare with today's."""
+    if ratio.low > 1:
+        return "worse than"
+    return "not better than" if ratio.value >= 1 else "not shown to be better than"
 
 
 def _rate(scenario: ScenarioResult) -> str:

@@ -34,11 +34,12 @@ def decide(
     """Decide what to do about a new model, from the figures of a search.
 
     The decision is the cheapest mode that beats the status quo and keeps ``quality_floor`` of a full reindex, both by
-    the lower end of a 95 % interval. A new model that is not better than the old one is not worth any migration: stay.
-    A new model that reads the old vectors as well as its own needs no migration: swap. A mode that embeds more than
-    half of what a full reindex would is no cheaper than one. Where the old model cannot stay alive there is no status
-    quo to keep, and only the floor counts. Judgements must not come from one of the models; `evaluate_upgrade` ensures
-    this.
+    the lower end of a 95 % interval. A new model that is not better than the old one is not worth any migration: stay,
+    unless converted vectors are better than today, which an aligner that weighs directions or reads texts can bring
+    about. A new model that reads the old vectors as well as its own needs no migration: swap. A mode that embeds more
+    than half of what a full reindex would is no cheaper than one. Where the old model cannot stay alive there is no
+    status quo to keep, and only the floor counts. Judgements must not come from one of the models; `evaluate_upgrade`
+    ensures this.
 
     Args:
         report: Figures on held-out queries.
@@ -70,11 +71,12 @@ def decide(
     swap = next((option for option in possible if option.mode == "swap"), None)
     if swap is not None and _interchangeable(report, swap, can_stay):
         return Decision("swap", reasons.swap(swap), swap.needs, None, reasons.points(report, swap, full, costs))
-    if can_stay and full.difference.value <= 0:
-        return Decision("stay", reasons.not_better(report, full), ("old",), None, reasons.stay_points(report, measured))
     sound = [option for option in possible if option.keeps(quality_floor)]
     if can_stay:
         sound = [option for option in sound if option.beats_status_quo()]
+    if can_stay and full.difference.value <= 0:
+        # Native rows would only do harm there, and fused scoring keeps the old model anyway.
+        sound = [option for option in sound if option.mode == "convert"]
     if not sound:
         return Decision("stay", reasons.not_better(report, full), ("old",), None, reasons.stay_points(report, measured))
     cheap = [option for option in sound if option.mode == "reindex" or (option.share_of_reindex or 0) <= MOST_EMBEDDED]
@@ -83,7 +85,7 @@ def decide(
     best = costs.order([option for option in cheap if not any(_leaner(other, option) for other in cheap)])[0]
     if best.mode != "reindex":
         because = reasons.points(report, best, full, costs, floor=quality_floor)
-        reason = reasons.cheaper(best, can_stay=can_stay)
+        reason = reasons.cheaper(best, full, can_stay=can_stay)
         return Decision(best.mode, reason, best.needs, best.fraction, because, best.depth)
     others = [option for option in possible if option is not best]
     because = (

@@ -19,16 +19,16 @@ def swap(option: Option) -> str:
 
 def not_better(report: RetrievalReport, full: Option) -> str:
     """Explain why to stay: the new model is worse, not better, or not shown to be better."""
-    difference = full.difference
-    if difference.high < 0:
-        verdict = "worse than"
-    else:
-        verdict = "not better than" if difference.value <= 0 else "not shown to be better than"
-    return f"The new model is {verdict} the old one on these queries: {report.metric} {_signed(difference.value)}."
+    return (
+        f"The new model is {_compare(full.difference)} the old one on these queries: {report.metric} "
+        f"{_signed(full.difference.value)}."
+    )
 
 
-def cheaper(option: Option, *, can_stay: bool) -> str:
+def cheaper(option: Option, full: Option, *, can_stay: bool) -> str:
     """Explain why a mode below a full reindex is enough."""
+    if can_stay and full.difference.value <= 0:
+        return f"{subject(option)} is better than today; the new model is {_compare(full.difference)} the old one."
     today = "is better than today and " if can_stay else ""
     return f"{subject(option)} {today}keeps {percent(option.retention.value)} of a full reindex."
 
@@ -58,8 +58,11 @@ def points(
         sentences.append(f"Of a full reindex it keeps {share(option.retention)}{limit}.")
         if not full.beats_status_quo():
             sentences.append(
-                f"The new model itself is not shown to be better: a full reindex is at {signed(full.difference)}."
+                f"The new model itself is {_compare(full.difference)} today's: a full reindex is at "
+                f"{signed(full.difference)}."
             )
+        if full.difference.value <= 0 and option.mode == "convert":
+            sentences.append("The gain is the aligner's: items that the new model embeds do not have it.")
     if option.mode == "lazy_backfill":
         sentences.extend(_lazy_points(option))
     cost = costs.describe(option)
@@ -85,6 +88,11 @@ def stay_points(report: RetrievalReport, measured: Sequence[Option]) -> tuple[st
             "If the model must change all the same, no aligner is needed: the new model searches the stored vectors "
             f"with {percent(unchanged.retention.value)} of a full reindex."
         )
+    better = [option for option in measured if option.beats_status_quo()]
+    if better:
+        best = max(better, key=lambda option: option.difference.low)
+        needs = ", but needs both models at query time" if len(best.needs) == 2 else ""
+        sentences.append(f"{subject(best)} is better than today, {signed(best.difference)}{needs}.")
     return (*sentences, *_loss(report))
 
 
@@ -186,6 +194,13 @@ def percent(value: float) -> str:
         ('92.0 %', '80.0 %')
     """
     return f"{100 * value:.1f} %"
+
+
+def _compare(difference: Estimate) -> str:
+    """Say how something that is not shown to be better compares."""
+    if difference.high < 0:
+        return "worse than"
+    return "not better than" if difference.value <= 0 else "not shown to be better than"
 
 
 def _signed(value: float) -> str:

@@ -33,7 +33,9 @@ class World:
         meaning = rng.normal(size=(ITEMS, 16))
         self.ids = [f"d{row}" for row in range(ITEMS)]
         self.sides = {}
-        for name, noise, turn in (("old", old_noise, np.eye(16)), ("new", new_noise, np.linalg.qr(meaning[:16])[0])):
+        new_turn = np.linalg.qr(meaning[:16])[0]
+        self.noiseless = unit(meaning @ new_turn)
+        for name, noise, turn in (("old", old_noise, np.eye(16)), ("new", new_noise, new_turn)):
             items = meaning + noise * rng.normal(size=meaning.shape)
             queries = meaning[:QUERIES] + noise * rng.normal(size=(QUERIES, 16))
             self.sides[name] = unit(items @ turn), unit(queries @ turn)
@@ -152,6 +154,39 @@ def test_a_new_model_that_is_not_shown_to_be_better_says_stay() -> None:
         "The new model is not shown to be better than the old one on these queries: ndcg@10 +"
     )
     assert "The interval contains zero: more judged queries would show smaller differences." in decision.because
+
+
+def test_converted_items_that_beat_both_models_are_worth_converting() -> None:
+    world = World(old_noise=0.45, new_noise=0.5)
+    report = world.report(world.noiseless, fused=(0.5,))
+    assert report.differences["full_reindex"].value <= 0 < report.differences["converted"].low
+    decision = decide(report)
+    assert (decision.mode, decision.needs) == ("convert", ("new",))
+    assert decision.reason.startswith("Converting is better than today; the new model is ")
+    assert decision.reason.endswith(" the old one.")
+    assert "The gain is the aligner's: items that the new model embeds do not have it." in decision.because
+    native = option("backfill", 0.2, 1.1, "new", fraction=0.1, items=1)
+    costs = {"convert": 9.0, "fused": 1.0, "backfill": 1.0, "reindex": 1.0}
+    assert decide(report, options=[native], seconds=costs).mode == "convert"
+
+
+def test_converted_items_that_beat_the_new_model_alone_are_not() -> None:
+    world = World(old_noise=0.2, new_noise=0.6)
+    report = world.report(world.noiseless + 0.5 * np.random.default_rng(1).normal(size=world.noiseless.shape))
+    assert report.differences["converted"].value < 0
+    assert decide(report).mode == "stay"
+    assert decide(world.report(world.perfect)).mode == "stay"
+
+
+def test_staying_names_what_is_better_all_the_same() -> None:
+    world = World(old_noise=0.45, new_noise=0.5)
+    fused = option("fused", 0.1, 1.2, "old", "new")
+    decision = decide(world.report(world.shuffled), options=[fused])
+    assert decision.mode == "stay"
+    assert (
+        "Fused scoring is better than today, +0.100 (95 % interval +0.080 to +0.120), but needs both models at query "
+        "time." in decision.because
+    )
 
 
 def test_fused_is_chosen_where_converting_alone_is_not_enough(world: World) -> None:
