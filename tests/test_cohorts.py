@@ -13,7 +13,7 @@ from embcompat.artifact import COHORT, STATISTICS
 from embcompat.cohorts import Cohort
 from embcompat.embeddings import PairSplit, normalize_rows, split_pairs
 from embcompat.errors import ArtifactError, InputError
-from embcompat.evaluation import scenario_pairs
+from embcompat.evaluation import pairwise_scores, scenario_pairs
 from embcompat.evaluation.verification import normalized_scenarios
 from embcompat.export import save_artifact
 from embcompat.runtime import OnnxAligner
@@ -52,6 +52,25 @@ def test_what_is_served_is_what_is_evaluated(split: PairSplit, tmp_path: Path) -
     np.testing.assert_allclose(np.sort(scores[same]), measured, rtol=1e-4, atol=1e-5)
     order = np.argsort(-scores, axis=1, kind="stable")
     np.testing.assert_array_equal(order, np.argsort(-(new.vectors @ gallery.vectors.T), axis=1, kind="stable"))
+
+
+@pytest.mark.parametrize("options", [{"score_cohort": 20}, {"score_statistics": True}])
+def test_distances_are_served_normalized_as_they_are_evaluated(tmp_path: Path, options: dict[str, object]) -> None:
+    pairs = make_pairs(600, source_dim=10, target_dim=8, subjects=300, noise=0.4, similarity="euclidean").pairs
+    split = split_pairs(pairs, test=0.3)
+    aligner = save(split, tmp_path / "faces", **options)
+    cohort = aligner.cohort()
+    assert cohort is not None
+    old, new = split.test.source, split.test.target
+    gallery = aligner.convert(old)
+    plain = pairwise_scores(new.vectors, gallery.vectors, "euclidean")
+    scores = Scorer(cohort.converted).normalize(new.vectors, plain)
+    np.testing.assert_array_equal(np.argmax(scores, axis=1), np.argmax(plain, axis=1))
+    measured = normalized_scenarios(scenario_pairs(old, new, gallery, all_images=True), cohort)["S3"].genuine.scores
+    same = (new.labels[:, None] == new.labels) & ~np.eye(len(new), dtype=bool)
+    np.testing.assert_allclose(np.sort(scores[same]), measured, rtol=1e-3, atol=1e-4)
+    with pytest.raises(InputError, match="minus the Euclidean distance, 0 or less"):
+        Scorer(cohort.converted).normalize(new.vectors, -plain)
 
 
 def test_no_artifact_carries_people_unless_it_is_asked_to(split: PairSplit, tmp_path: Path) -> None:

@@ -135,12 +135,14 @@ class Artifact:
     def score_statistics(self) -> dict[str, _Moments] | None:
         """Return mean (dim,), covariance (dim, dim) and weights (2, 3) of people, ``converted`` and ``native``.
 
-        None where the artifact carries none.
+        The covariance has a row and a column more in a space of Euclidean distances. None where the artifact carries
+        none.
         """
         if STATISTICS not in self.manifest.files:
             return None
         arrays, dim = _read_finite(self.path / STATISTICS), self.target.dim
-        shapes = {"mean": (dim,), "covariance": (dim, dim), "weights": (2, 3)}
+        wide = dim + (self.target.similarity == "euclidean")
+        shapes = {"mean": (dim,), "covariance": (wide, wide), "weights": (2, 3)}
         sides = ("converted", "native")
         expected = {f"{side}.{name}": (np.dtype(np.float32), shape) for side in sides for name, shape in shapes.items()}
         if {name: (array.dtype, array.shape) for name, array in arrays.items()} != expected:

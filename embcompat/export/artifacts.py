@@ -99,8 +99,8 @@ def save_artifact(
             that must not travel (face vectors are biometric data), choose ``"blended"``, which stores blends of twenty
             people each (`blend_people`), or False.
         score_cohort: How many fitted people to store, one vector each, converted and native, so that scores can be
-            normalized where they are served; needs ``split`` with labels, in a space that is compared by cosine or
-            dot. Face vectors are biometric data: such an artifact needs the protection that the gallery needs.
+            normalized where they are served; needs ``split`` with labels. Face vectors are biometric data: such an
+            artifact needs the protection that the gallery needs.
         score_statistics: Whether to store what scores are normalized by as mean and covariance of at least a hundred
             fitted people instead (`CohortMoments`), which hold nobody's vector.
         overwrite: Whether an artifact at the path may be replaced.

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from pydantic import JsonValue
 
 from embcompat.aligners import ReweightedAligner, load_aligner, query_weights, unweight
 from embcompat.aligners.reweighted import undo_weighting
@@ -19,6 +20,7 @@ from embcompat.artifact import (
     MANIFEST,
     PAIRS,
     QUERY_WEIGHTS,
+    SCORE_COHORT,
     TEXT_AWARE,
     WEIGHTS,
     Artifact,
@@ -48,10 +50,9 @@ def unweight_artifact(artifact: str | Path | Artifact, path: str | Path, *, over
     Reweighting is best where every row is converted. In a gallery that mixes native and converted rows (lazy or partial
     backfill), native rows would score higher than the others regardless of their content: convert such a gallery with
     this artifact instead. The artifact has an id of its own, so a gallery never holds rows of both by mistake. Score
-    statistics hold
-    for reweighted rows alone and are left out; a score cohort is carried over. The weighting itself is stored as
-    weights of queries (`Artifact.query_weights`), with which `embcompat.serving.WeightedSearch` searches such a
-    gallery.
+    statistics hold for reweighted rows alone and are left out. A score cohort is carried over, unless its rows have one
+    length: then it is left out too. The weighting itself is stored as weights of queries (`Artifact.query_weights`),
+    with which `embcompat.serving.WeightedSearch` searches such a gallery.
 
     Args:
         artifact: The reweighted artifact, or its path.
@@ -80,7 +81,7 @@ def unweight_artifact(artifact: str | Path | Artifact, path: str | Path, *, over
         (directory / GRAPH).write_bytes(data)
         for name in {PAIRS, CANARY} & set(manifest.files):
             shutil.copyfile(reweighted.path / name, directory / name)
-        if COHORT in manifest.files and isinstance(aligner, ReweightedAligner):
+        if COHORT in manifest.files and isinstance(aligner, ReweightedAligner) and aligner.length is None:
             _write_cohort(reweighted, aligner, directory / COHORT)
         if (weights := query_weights(aligner)) is not None:
             _write_query_weights(weights, directory / QUERY_WEIGHTS)
@@ -93,7 +94,7 @@ def unweight_artifact(artifact: str | Path | Artifact, path: str | Path, *, over
             pairs_digest=manifest.pairs_digest,
             split=manifest.split,
             metrics=_unweighted_metrics(manifest),
-            calibration=manifest.calibration,
+            calibration=_calibration(manifest, cohort=(directory / COHORT).exists()),
             versions=manifest.versions,
             files={entry.name: file_digest(entry) for entry in directory.iterdir()},
         )
@@ -141,6 +142,11 @@ def read_query_weights(artifact: Artifact) -> NDArray[np.float32] | None:
         Weights (target_dim, target_dim), see `embcompat.aligners.query_weights`; None where there was no reweighting.
     """
     return query_weights(load_aligner(artifact)) if artifact.manifest.is_reweighted else artifact.query_weights()
+
+
+def _calibration(manifest: Manifest, *, cohort: bool) -> dict[str, JsonValue]:
+    """Return what the manifest recorded, without the score cohort where that is left out."""
+    return {name: value for name, value in manifest.calibration.items() if cohort or name != SCORE_COHORT}
 
 
 def _unweighted_metrics(manifest: Manifest) -> tuple[Metric, ...]:

@@ -8,7 +8,7 @@ from typing import ClassVar, final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from embcompat.cohorts import AnyCohort
+from embcompat.cohorts import AnyCohort, normalizable_scores
 from embcompat.errors import InputError
 from embcompat.serving.fusion import Model
 
@@ -23,6 +23,8 @@ class Scorer:
     on normalized scores is another number: `embcompat thresholds` transfers it. [ours, after adaptive score
     normalization, Matějka et al., 2017]
 
+    Where vectors are compared by Euclidean distance, s is minus the squared distance.
+
     Attributes:
         cohort: ``OnnxAligner(…).cohort().converted`` for scores against converted rows, ``.native`` for scores
             against rows that the new model embedded.
@@ -34,8 +36,13 @@ class Scorer:
     def normalize(self, new_queries: NDArray[np.float32], scores: ArrayLike) -> NDArray[np.float64]:
         """Return the normalized scores (q, k) of queries (q, dim) and the scores (q, k) that a search returned.
 
+        Args:
+            new_queries: Queries under the new model (q, dim).
+            scores: Cosines, products, or distances with a minus sign, which are squared here.
+
         Raises:
-            InputError: If there is not one row of scores for each query, or the vectors are not of the cohort's space.
+            InputError: If there is not one row of scores for each query, the vectors are not of the cohort's space, or
+                a score is positive where distances are compared.
 
         Example:
             >>> from embcompat.cohorts import Cohort
@@ -43,7 +50,7 @@ class Scorer:
             >>> Scorer(cohort).normalize(np.array([[1.0, 0.0]]), [[0.9]]).round(6).tolist()
             [[2.0]]
         """
-        values = np.asarray(scores, dtype=np.float64)
+        values = normalizable_scores(scores, self.cohort.similarity)
         if values.ndim != 2 or len(values) != len(new_queries):
             raise InputError(f"scores must have one row for each of {len(new_queries)} queries. Got {values.shape}.")
         statistics = self.cohort.statistics(new_queries)

@@ -38,13 +38,16 @@ def test_it_computes_what_was_weighted(artifact: ec.Artifact, tmp_path: Path) ->
 
 def test_rows_of_one_length_are_converted_anew_without_it(tmp_path: Path) -> None:
     pairs = make_pairs(400, source_dim=10, target_dim=8, noise=0.6, subjects=100, similarity="euclidean").pairs
-    artifact = fit_artifact(pairs, tmp_path / "map", kind="ridge, reweighted").artifacts[0]
+    artifact = fit_artifact(pairs, tmp_path / "map", kind="ridge, reweighted", score_cohort=20).artifacts[0]
     aligner = ec.OnnxAligner(artifact)
     expected = ec.load_aligner(artifact).base.transform(pairs.source.vectors)  # type: ignore[attr-defined]
     np.testing.assert_allclose(convert_unweighted(aligner, pairs.source).vectors, expected, rtol=1e-5, atol=1e-5)
     bare = unweight_artifact(artifact, tmp_path / "bare")
     np.testing.assert_allclose(ec.OnnxAligner(bare).transform(pairs.source.vectors), expected, rtol=1e-4, atol=1e-4)
     assert bare.query_weights() is None
+    assert artifact.cohort() is not None
+    assert bare.cohort() is None, "its rows do not tell what length they had without the weighting"
+    assert "score_cohort" not in bare.manifest.calibration
 
 
 def test_everything_but_the_map_stays(artifact: ec.Artifact, tmp_path: Path) -> None:

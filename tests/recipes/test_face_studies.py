@@ -122,7 +122,8 @@ def test_what_a_service_adds_is_measured(load: Any, tmp_path: Path) -> None:
 
 
 def test_raw_spaces_are_measured_at_three_thresholds(load: Any, tmp_path: Path) -> None:
-    (cell,) = smoke(load("raw_spaces"), tmp_path)["cells"].values()
+    result = smoke(load("raw_spaces"), tmp_path)
+    (cell,) = result["cells"].values()
     assert cell["paper"]["S1"]["far"] == pytest.approx(1 / 30_775)
     assert cell["S1"]["far"] == cell["S1"]["far_at_frr"]
     assert cell["ways"]["kernel, reweighted"]["S3"]["far_at_frr"] == cell["lengths"]["2"]
@@ -132,10 +133,14 @@ def test_raw_spaces_are_measured_at_three_thresholds(load: Any, tmp_path: Path) 
     strict, paper = cell["oracle"]
     assert strict["frr"] < cell["ways"]["kernel"]["S3"]["frr"]
     assert (strict["times"], paper["times"]) == pytest.approx((1.1, 30_775 / 21_765))
+    (networks,) = result["networks"].values()
+    assert list(networks["ways"]) == ["kernel, reweighted", "residual", "residual, reweighted", "ensemble, reweighted"]
+    (lines,) = result["normalized"].values()
+    assert list(lines) == ["S1", "old", "S3", "S1, 100 people", "S3, 100 people"]
 
 
 def test_transport_moves_one_gaussian_to_another(load: Any) -> None:
-    raw = load("raw_spaces")
+    raw = load("raw_ways")
     pairs = make_pairs(4_000, source_dim=5, target_dim=4, how="affine", noise=0.5, similarity="euclidean").pairs
     aligner = fit_kernel(pairs, pairs, landmarks=20)
     matrix, mean = raw.transport(aligner, pairs)

@@ -1,6 +1,13 @@
 """What a model change does to verification: pairs, exact counts, figures with intervals, thresholds. numpy only."""
 
-from embcompat.cohorts import AnyCohort, Cohort, CohortMoments, CohortStatistics, ScoreCohort
+from embcompat.cohorts import (
+    AnyCohort,
+    Cohort,
+    CohortMoments,
+    CohortStatistics,
+    ScoreCohort,
+    normalizable_scores,
+)
 from embcompat.evaluation.verification.bootstrap import (
     SubjectDraws,
     Threshold,
@@ -103,6 +110,7 @@ __all__ = [
     "make_score_cohort",
     "make_score_moments",
     "measure_scenario",
+    "normalizable_scores",
     "normalize_scores",
     "normalized_pairs",
     "normalized_scenarios",

@@ -71,8 +71,7 @@ def make_score_cohort(
         seed: Seed of the draw.
 
     Raises:
-        InputError: If there are no labels, fewer than two people are asked for or at hand, the items differ, or the
-            space is compared by the Euclidean distance.
+        InputError: If there are no labels, fewer than two people are asked for or at hand, or the items differ.
         SpaceMismatchError: If the two are not of one space.
     """
     labels = _check_cohort_sides(converted, native)
@@ -132,29 +131,29 @@ def _fit_moments(
     cohort, anchors = people.astype(np.float64), queries.astype(np.float64)
     if similarity == "cosine":
         cohort, anchors = normalize_rows(cohort), normalize_rows(anchors)
-    scores = np.where(same, -np.inf, anchors @ cohort.T)
+    left, right, varied = anchors, cohort, cohort
+    if similarity == "euclidean":
+        left, right = _factor_squared_distances(anchors, cohort)
+        varied = right[:, :-1]
+    scores = np.where(same, -np.inf, left @ right.T)
     top = max(2, len(cohort) // TOP_SHARE)
     highest = np.partition(scores, -top, axis=1)[:, -top:]
     moments = CohortMoments(
         cohort.mean(axis=0).astype(np.float32),
-        np.cov(cohort, rowvar=False, ddof=0).astype(np.float32).reshape(cohort.shape[1], -1),
+        np.cov(varied, rowvar=False, ddof=0).astype(np.float32).reshape(varied.shape[1], -1),
         np.zeros((2, 3), dtype=np.float32),
         similarity,
     )
+    features = moments.features(anchors)
     deviation = np.maximum(highest.std(axis=1), np.finfo(np.float64).tiny)
-    goals = np.stack([highest.mean(axis=1), np.log(deviation)], axis=1)
-    weights = np.linalg.lstsq(moments.features(anchors), goals, rcond=None)[0].T
+    goals = np.stack([highest.mean(axis=1), np.log(deviation / moments.deviation_unit(features))], axis=1)
+    weights = np.linalg.lstsq(features, goals, rcond=None)[0].T
     return replace(moments, weights=weights.astype(np.float32))
 
 
 def _check_cohort_sides(converted: Embeddings, native: Embeddings) -> NDArray[Any]:
     """Check what a cohort is drawn from, and return the labels."""
     require_space(converted.space, native.space, what="The converted embeddings")
-    if native.space.similarity == "euclidean":
-        raise InputError(
-            "a score cohort needs a space that is compared by cosine or dot. Got euclidean: normalized distances "
-            "can't be measured N:N."
-        )
     labels = native.labels if native.labels is not None else converted.labels
     if labels is None:
         raise InputError("a score cohort needs labels that name the subject of each row. Got none.")
@@ -165,6 +164,8 @@ def _check_cohort_sides(converted: Embeddings, native: Embeddings) -> NDArray[An
 
 def normalize_scores(scores: ArrayLike, queries: CohortStatistics, gallery: CohortStatistics) -> NDArray[np.float64]:
     """Normalize scores (q, g) by the statistics of both sides: (s − μ_x)/σ_x + (s − μ_y)/σ_y.
+
+    The scores are in the unit of the statistics: `embcompat.cohorts.normalizable_scores`.
 
     Example:
         >>> queries = CohortStatistics(np.array([0.25]), np.array([0.25]))
@@ -187,21 +188,17 @@ def normalized_pairs(
     """Return pairs whose score is the normalized one, so that everything measured N:N can be measured on it.
 
     The normalized score is s·(1/σ_x + 1/σ_y) − μ_x/σ_x − μ_y/σ_y: for products one dot product of longer vectors,
-    (x/σ_x, x, −μ_x/σ_x, −1) · (y, y/σ_y, 1, μ_y/σ_y). A side that is not normalized leaves its terms out.
+    (x/σ_x, x, −μ_x/σ_x, −1) · (y, y/σ_y, 1, μ_y/σ_y). A side that is not normalized leaves its terms out. Minus a
+    squared distance is a product too, (2x, −1, −‖x‖²) · (y, ‖y‖², 1): that is s where distances are compared.
 
     Args:
-        pairs: Who is compared with whom, by cosine or dot product.
+        pairs: Who is compared with whom.
         anchors: Statistics of the anchors; None to normalize the other side alone.
         positives: Statistics of the positives; None to normalize the other side alone.
 
     Raises:
-        InputError: If the similarity is Euclidean, the statistics are of other rows, or there are none.
+        InputError: If the statistics are of other rows, or there are none.
     """
-    if pairs.similarity == "euclidean":
-        raise InputError(
-            "normalized N:N scores are one product only for cosine and dot. Got euclidean. "
-            "Normalize the vectors and compare by cosine, or use normalize_scores."
-        )
     if anchors is None and positives is None:
         raise InputError("there must be statistics of the anchors, of the positives, or of both. Got none.")
     for side, statistics in ((pairs.anchors, anchors), (pairs.positives, positives)):
@@ -210,6 +207,8 @@ def normalized_pairs(
     x, y = pairs.anchors.astype(np.float64), pairs.positives.astype(np.float64)
     if pairs.similarity == "cosine":
         x, y = normalize_rows(x), normalize_rows(y)
+    elif pairs.similarity == "euclidean":
+        x, y = _factor_squared_distances(x, y)
     left, right = [], []
     if anchors is not None:
         inverse, mean = 1 / anchors.deviation[:, np.newaxis], anchors.mean[:, np.newaxis]
@@ -228,6 +227,18 @@ def normalized_pairs(
         same_items=pairs.same_items,
         weight=pairs.weight,
     )
+
+
+def _factor_squared_distances(
+    left: NDArray[np.float64], right: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return rows (n, dim + 2) and (m, dim + 2) whose products are minus the squared distances.
+
+    Both are taken from the mean m of the right side: (2 (x − m), −1, −‖x − m‖²) and (y − m, ‖y − m‖², 1).
+    """
+    x, y = left - right.mean(axis=0), right - right.mean(axis=0)
+    x_squares, y_squares = (np.square(side).sum(axis=1, keepdims=True) for side in (x, y))
+    return np.hstack([2 * x, -np.ones_like(x_squares), -x_squares]), np.hstack([y, y_squares, np.ones_like(y_squares)])
 
 
 def normalized_scenarios(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from embcompat.embeddings import Embeddings
+from embcompat.cohorts import normalizable_scores
+from embcompat.embeddings import Embeddings, normalize_rows
 from embcompat.errors import InputError
 from embcompat.evaluation.similarity import pairwise_scores
 from embcompat.evaluation.verification.figures import far_at_frr
@@ -42,10 +43,11 @@ def test_statistics_and_scores_follow_the_formula(similarity):
     cohort = make_cohort(made_embeddings(similarity=similarity), top=10)
     queries, gallery = (made_embeddings(8, similarity=similarity, seed=seed).vectors for seed in (1, 2))
     left, right = cohort.statistics(queries), cohort.statistics(gallery)
-    top = [sorted(pairwise_scores(queries[i : i + 1], cohort.vectors, similarity)[0])[-10:] for i in range(8)]
+    all_scores = normalizable_scores(pairwise_scores(queries, cohort.vectors, similarity), similarity)
+    top = np.sort(all_scores, axis=1)[:, -10:]
     assert np.allclose(left.mean, np.mean(top, axis=1), rtol=1e-6)
     assert np.allclose(left.deviation, np.std(top, axis=1), rtol=1e-5)
-    scores = pairwise_scores(queries, gallery, similarity)
+    scores = normalizable_scores(pairwise_scores(queries, gallery, similarity), similarity)
     normalized = normalize_scores(scores, left, right)
     for i, j in ((0, 0), (3, 5), (7, 1)):
         by_hand = (scores[i, j] - left.mean[i]) / left.deviation[i] + (scores[i, j] - right.mean[j]) / right.deviation[
@@ -63,13 +65,14 @@ def test_a_vector_alone_gets_what_it_gets_among_others():
     assert alone.deviation[0] == pytest.approx(whole.deviation[17], rel=1e-5)
 
 
-@pytest.mark.parametrize("similarity", ["cosine", "dot"])
+@pytest.mark.parametrize("similarity", ["cosine", "dot", "euclidean"])
 def test_normalized_pairs_score_what_normalize_scores_says(similarity):
     cohort = make_cohort(made_embeddings(similarity=similarity), top=10)
     anchors, positives = (made_embeddings(30, seed=seed).vectors for seed in (1, 2))
     pairs = VerificationPairs(anchors, positives, np.arange(30), np.arange(30), similarity)
     left, right = cohort.statistics(anchors), cohort.statistics(positives)
-    expected = normalize_scores(pairwise_scores(anchors, positives, similarity), left, right)
+    scores = normalizable_scores(pairwise_scores(anchors, positives, similarity), similarity)
+    expected = normalize_scores(scores, left, right)
     normalized = normalized_pairs(pairs, left, right)
     rows, columns = genuine_rows(normalized)
     assert np.allclose(normalized.genuine.scores, np.sort(expected[rows, columns]), rtol=1e-5, atol=1e-5)
@@ -131,9 +134,6 @@ def test_a_score_cohort_is_the_same_people_on_both_sides():
         make_score_cohort(converted.select(np.arange(5)), native, people=5)
     with pytest.raises(InputError, match="needs labels"):
         make_score_cohort(made_embeddings(labels=False), made_embeddings(labels=False), people=5)
-    far = made_embeddings(similarity="euclidean")
-    with pytest.raises(InputError, match="cosine or dot. Got euclidean"):
-        make_score_cohort(far, far, people=5)
 
 
 def test_messages():
@@ -150,9 +150,8 @@ def test_messages():
     statistics = cohort.statistics(vectors)
     with pytest.raises(InputError, match=r"scores must have shape \(4, 4\)"):
         normalize_scores(np.zeros((4, 3)), statistics, statistics)
-    pairs = VerificationPairs(vectors, vectors, np.arange(4), np.arange(4), "euclidean")
-    with pytest.raises(InputError, match="only for cosine and dot. Got euclidean"):
-        normalized_pairs(pairs, statistics, statistics)
+    with pytest.raises(InputError, match="must be minus the Euclidean distance, 0 or less. Got 3. Negate distances"):
+        normalizable_scores([[-1.0, 3.0]], "euclidean")
     pairs = VerificationPairs(vectors[:3], vectors[:3], np.arange(3), np.arange(3), "cosine")
     with pytest.raises(InputError, match="statistics for each anchor and each positive"):
         normalized_pairs(pairs, statistics, statistics)
@@ -201,7 +200,48 @@ class TestMoments:
         few = people.select(np.arange(99))
         with pytest.raises(InputError, match="at least 100 people with a label in 6 dimensions. Got 99"):
             make_score_moments(few, few)
-        euclidean = people.space.model_copy(update={"similarity": "euclidean"})
-        lengths = Embeddings(people.vectors, people.ids, euclidean, people.labels)
-        with pytest.raises(InputError, match="compared by cosine or dot"):
-            make_score_moments(lengths, lengths)
+
+    def test_squared_distances_have_the_mean_and_the_variance_of_the_formula(self, people):
+        lengths = by_distance(people)
+        moments, queries = make_score_moments(lengths, lengths).native, people.vectors[:50].astype(np.float64) + 1
+        squares = np.square(queries[:, np.newaxis] - people.vectors).sum(axis=2)
+        features = moments.features(queries)
+        assert np.allclose(features[:, 1], -squares.mean(axis=1), rtol=1e-5)
+        assert np.allclose(features[:, 2], squares.std(axis=1), rtol=1e-5)
+
+    def test_they_predict_what_people_at_a_distance_would_give(self, people):
+        lengths = by_distance(people)
+        # Queries between the mean and far outside: their spread differs tenfold.
+        queries = people.vectors[:500] * np.linspace(0.2, 2, 500, dtype=np.float32)[:, np.newaxis]
+        cohort = make_cohort(lengths, top=200).statistics(queries)
+        moments = make_score_moments(lengths, lengths).native.statistics(queries)
+        assert np.corrcoef(moments.mean, cohort.mean)[0, 1] > 0.95
+        assert np.corrcoef(np.log(moments.deviation), np.log(cohort.deviation))[0, 1] > 0.9
+
+    def test_shifting_all_vectors_changes_no_squared_distance(self, people):
+        lengths, shift = by_distance(people), np.float32(100)
+        moved = Embeddings(lengths.vectors + shift, lengths.ids, lengths.space, lengths.labels)
+        here = make_score_moments(lengths, lengths).native.statistics(lengths.vectors[:50])
+        there = make_score_moments(moved, moved).native.statistics(moved.vectors[:50])
+        assert np.allclose(here.mean, there.mean, rtol=1e-3, atol=1e-2)
+        assert np.allclose(here.deviation, there.deviation, rtol=1e-2)
+
+
+def by_distance(people):
+    space = people.space.model_copy(update={"similarity": "euclidean"})
+    return Embeddings(people.vectors, people.ids, space, people.labels)
+
+
+def test_normalizing_distances_to_rows_of_one_length_makes_the_query_length_irrelevant():
+    rng = np.random.default_rng(0)
+    rows = np.float32(2) * normalize_rows(rng.standard_normal((400, 8)).astype(np.float32))
+    space = SpaceVersion(name="made", version="1", dim=8, similarity="euclidean")
+    names = [str(row) for row in range(300)]
+    cohort = make_cohort(Embeddings(rows[:300], names, space, names), top=50)
+    short = rng.standard_normal((5, 8)).astype(np.float32)
+    normalized = []
+    for queries in (short, 3 * short):
+        scores = normalizable_scores(pairwise_scores(queries, rows[300:], "euclidean"), "euclidean")
+        statistics = cohort.statistics(queries)
+        normalized.append((scores - statistics.mean[:, np.newaxis]) / statistics.deviation[:, np.newaxis])
+    assert np.allclose(*normalized, rtol=1e-3, atol=1e-3)
