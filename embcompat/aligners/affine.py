@@ -208,11 +208,7 @@ def fit_affine(
             another solver.
         UnknownNameError: If there is no such solver.
     """
-    require_space(validation.source.space, train.source.space, what="The source side of validation")
-    require_space(validation.target.space, train.target.space, what="The target side of validation")
-    held_out = GramSums(train.source.space.dim, train.target.space.dim)
-    held_out.add(validation.source.vectors, validation.target.vectors)
-    sums = GramSums.of([(train.source.vectors, train.target.vectors)])
+    sums, held_out = pair_sums(train, validation)
     if refit:
         if penalty is None and solver in ("ridge", "low_rank"):
             penalty = choose_penalty(sums, held_out)
@@ -226,6 +222,19 @@ def fit_affine(
         rank=rank,
         scale=scale,
     )
+
+
+def pair_sums(train: PairedEmbeddings, validation: PairedEmbeddings) -> tuple[GramSums, GramSums]:
+    """Return the sums over the pairs to fit on, and those over held-out pairs, of which there may be none.
+
+    Raises:
+        InputError: If there are no pairs to fit on, or the pairs are of two kinds of spaces.
+    """
+    require_space(validation.source.space, train.source.space, what="The source side of validation")
+    require_space(validation.target.space, train.target.space, what="The target side of validation")
+    held_out = GramSums(train.source.space.dim, train.target.space.dim)
+    held_out.add(validation.source.vectors, validation.target.vectors)
+    return GramSums.of([(train.source.vectors, train.target.vectors)]), held_out
 
 
 def fit_affine_sums(

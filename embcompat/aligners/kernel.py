@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, final
@@ -10,10 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import JsonValue
 
-from embcompat.aligners.affine import AffineAligner, fit_affine, least_error
+from embcompat.aligners.affine import AffineAligner, choose_penalty, fit_affine_sums, least_error, pair_sums
 from embcompat.aligners.base import Config, State, check_source
-from embcompat.aligners.sums import Float64
-from embcompat.embeddings import PairedEmbeddings, normalize_rows, stack_pairs
+from embcompat.aligners.landmarks import LandmarkSums, block_rows, median_bandwidth, similarities
+from embcompat.embeddings import PairedEmbeddings, normalize_rows
 from embcompat.errors import InputError
 
 DEFAULT_LANDMARKS = 2_500
@@ -22,8 +23,9 @@ DEFAULT_LANDMARKS = 2_500
 PENALTIES = (0.02, 0.2)
 """Kernel penalties that are tried [ours]; from some hundred pairs on the first is the best on text."""
 
-_BLOCK_BYTES = 32 << 20
-"""Memory that similarities to the landmarks may take at a time."""
+SUMMED_PAIRS = 250_000
+"""Most pairs that the kernel part is summed over: a random sample of them; more change the result less than another
+draw of the landmarks does. The linear part is fitted on all pairs [ours]."""
 
 
 @final
@@ -114,10 +116,10 @@ class KernelAligner:
         rows = check_source(vectors, self.source_dim)
         mapped = rows @ self.weight.T
         mapped += self.bias
-        step = _block_rows(len(self.landmarks), 4)
+        step = block_rows(len(self.landmarks))
         for start in range(0, len(rows), step):
             units = normalize_rows(rows[start : start + step] - self.mean)
-            mapped[start : start + step] += _similarities(units, self.landmarks, self.bandwidth) @ self.coefficients.T
+            mapped[start : start + step] += similarities(units, self.landmarks, self.bandwidth) @ self.coefficients.T
         return normalize_rows(mapped) if self._normalize else mapped
 
     def with_output_map(self, matrix: NDArray[Any], offset: NDArray[Any]) -> Self:
@@ -147,13 +149,15 @@ def fit_kernel(
 
     Minimizes Σ‖r_i − A k(x_i)‖² + λ tr(A K Aᵀ) over A, where r are the residuals of ridge on the training pairs and K
     the similarities of the landmarks among themselves: the Nyström approximation of kernel ridge regression. The
-    landmarks are random training rows, and the bandwidth is the median squared distance between them. Source: Williams
-    and Seeger, Using the Nyström method to speed up kernel machines (2001); the centring, the bandwidth, the penalty
-    and fitting the residual are ours.
+    landmarks are random rows of the pairs that are fitted on, and the bandwidth is the median squared distance between
+    them. Ridge is fitted on all pairs; beyond 250,000 pairs (`SUMMED_PAIRS`) the sum over i runs over a random sample
+    of that size, from both parts in proportion. Source: Williams and Seeger, Using the Nyström method to speed up
+    kernel machines (2001); the centring, the bandwidth, the penalty, the sample and fitting the residual are ours.
 
     Args:
-        train: Pairs to fit on. Memory beside them is that of two float64 arrays (landmarks, landmarks) and a block.
-        validation: Held-out pairs on which the penalties of ridge and kernel are chosen.
+        train: Pairs to fit on. Memory beside them is that of a few float64 arrays (landmarks, landmarks) and a block.
+        validation: Held-out pairs on which the penalties of ridge and kernel are chosen. No landmark of the fits that
+            are compared is one of them.
         landmarks: Number of landmarks; at most one for each pair.
         penalty: λ; the one of `PENALTIES` with the least squared error of the output on ``validation`` when None.
         refit: Whether to fit on the validation pairs too, once they have chosen the penalties.
@@ -164,83 +168,74 @@ def fit_kernel(
     """
     if landmarks < 1 or (penalty is not None and penalty < 0):
         raise InputError(f"landmarks must be 1 or more and penalty 0 or more. Got {landmarks} and {penalty}.")
-    equations = _Equations.of(train, fit_affine(train, validation), landmarks, seed)
-    if penalty is None:
-        penalty = least_error(PENALTIES, lambda value: _error(equations.solve(value), validation), len(validation))
+    sums, held_out = pair_sums(train, validation)
+    ridge = choose_penalty(sums, held_out)
+    linear = fit_affine_sums(sums, held_out, normalize=train.target.space.normalized, penalty=ridge)
     if refit:
-        linear = fit_affine(train, validation, refit=True)
-        equations = _Equations.of(stack_pairs(train, validation), linear, landmarks, seed)
-    return equations.solve(penalty)
+        sums.merge(held_out)
+    sample = _Sample.draw(train, validation, landmarks, refit=refit, seed=seed)
+    centres = normalize_rows(sample.landmarks - sums.source_mean)
+    equations = LandmarkSums(sums.source_mean, sums.target_mean, centres, median_bandwidth(centres))
+    equations.add(train.source.vectors, train.target.vectors, sample.train)
+    if penalty is None:
+        part = validation.select(sample.validation)
+        penalty = least_error(
+            PENALTIES, lambda value: _error(_solve(equations, linear, value, sample.train_landmarks), part), len(part)
+        )
+    if refit:
+        equations.add(validation.source.vectors, validation.target.vectors, sample.validation)
+        linear = fit_affine_sums(sums, held_out, normalize=linear.normalize, penalty=ridge)
+    return _solve(equations, linear, penalty, len(centres))
 
 
 @dataclass(frozen=True, eq=False)
-class _Equations:
-    """The normal equations of the kernel part, ready to be solved under any penalty.
+class _Sample:
+    """Which rows a fit takes.
 
     Attributes:
-        linear: The linear part.
-        mean: Array (source_dim,), the mean of the source vectors.
-        centres: The landmarks, unit vectors (landmarks, source_dim).
-        bandwidth: β.
-        gram: KᵀK (landmarks, landmarks).
-        cross: Kᵀ·residual (landmarks, target_dim).
+        train: Rows of the training pairs that are summed (n,).
+        validation: Rows of the validation pairs that choose the penalty, and are summed in a refit (n,).
+        landmarks: Source vectors of the landmarks (landmarks, source_dim): those of training pairs, then others.
+        train_landmarks: How many of them are of training pairs.
     """
 
-    linear: AffineAligner
-    mean: Float64
-    centres: Float64
-    bandwidth: float
-    gram: Float64
-    cross: Float64
+    train: NDArray[np.intp]
+    validation: NDArray[np.intp]
+    landmarks: NDArray[np.float32]
+    train_landmarks: int
 
     @classmethod
-    def of(cls, train: PairedEmbeddings, linear: AffineAligner, landmarks: int, seed: int) -> _Equations:
-        """Choose landmarks among the training pairs and sum over all of them, block by block."""
-        mean = train.source.vectors.mean(axis=0, dtype=np.float64)
-        chosen = np.random.default_rng(seed).permutation(len(train))[:landmarks]
-        centres = normalize_rows(train.source.vectors[np.sort(chosen)] - mean)
-        squared = 2.0 - 2.0 * (centres @ centres.T)[np.triu_indices(len(centres), 1)]
-        # One landmark, or all in one place, has no distances; the value is then without consequence.
-        bandwidth = max(float(np.median(squared)), 1e-3) if squared.size else 1.0
-        gram = np.zeros((len(centres), len(centres)))
-        cross = np.zeros((len(centres), linear.target_dim))
-        step = _block_rows(len(centres), 8)
-        for start in range(0, len(train), step):
-            source = train.source.vectors[start : start + step].astype(np.float64)
-            residual = train.target.vectors[start : start + step] - (source @ linear.weight.T + linear.bias)
-            similarities = _similarities(normalize_rows(source - mean), centres, bandwidth)
-            gram += similarities.T @ similarities
-            cross += similarities.T @ residual
-        return cls(linear, mean, centres, bandwidth, gram, cross)
+    def draw(
+        cls, train: PairedEmbeddings, validation: PairedEmbeddings, landmarks: int, *, refit: bool, seed: int
+    ) -> _Sample:
+        """Draw landmarks among all pairs that are fitted on, and `SUMMED_PAIRS` of both parts in proportion."""
+        total = len(train) + len(validation)
+        share = min(1.0, SUMMED_PAIRS / total)
+        first = max(1, round(landmarks * len(train) / total)) if refit else landmarks
+        rng = np.random.default_rng(seed)
+        orders = [rng.permutation(len(part)) for part in (train, validation)]
+        rows = [np.sort(order[: math.ceil(share * len(order))]) for order in orders]
+        centres = [
+            part.source.vectors[np.sort(order[:count])]
+            for part, order, count in zip((train, validation), orders, (first, landmarks - first), strict=True)
+        ]
+        return cls(rows[0], rows[1], np.concatenate(centres), len(centres[0]))
 
-    def solve(self, penalty: float) -> KernelAligner:
-        """Return the aligner of least penalized error."""
-        gram = self.gram + penalty * _similarities(self.centres, self.centres, self.bandwidth)
-        gram[np.diag_indices_from(gram)] += 1e-3 + 2e-6 * float(gram.diagonal().max())
-        return KernelAligner(
-            self.linear.weight,
-            self.linear.bias,
-            self.mean,
-            self.centres,
-            np.linalg.solve(gram, self.cross).T,
-            bandwidth=self.bandwidth,
-            normalize=self.linear.normalize,
-        )
+
+def _solve(equations: LandmarkSums, linear: AffineAligner, penalty: float, landmarks: int) -> KernelAligner:
+    """Return the aligner of least penalized error, with the first landmarks alone."""
+    return KernelAligner(
+        linear.weight,
+        linear.bias,
+        equations.source_mean,
+        equations.landmarks[:landmarks],
+        equations.solve(linear, penalty, landmarks),
+        bandwidth=equations.bandwidth,
+        normalize=linear.normalize,
+    )
 
 
 def _error(aligner: KernelAligner, pairs: PairedEmbeddings) -> float:
     """Return the mean squared error of the output."""
     residual = aligner.transform(pairs.source.vectors) - pairs.target.vectors
     return float(np.mean(np.sum(residual.astype(np.float64) ** 2, axis=1)))
-
-
-def _similarities(units: NDArray[Any], landmarks: NDArray[Any], bandwidth: float) -> NDArray[Any]:
-    """Return k (n, landmarks) of unit rows, in the dtype they have."""
-    result = units @ landmarks.T
-    result -= 1
-    result *= 2 / bandwidth
-    return np.asarray(np.exp(result, out=result))
-
-
-def _block_rows(landmarks: int, itemsize: int) -> int:
-    return max(1, _BLOCK_BYTES // (itemsize * landmarks))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -20,7 +21,11 @@ from embcompat.selection.fitting import TORCH_KINDS
 from embcompat.selection.scoring import Objective, neighbour_scores, piece_scores, sample_rows, subject_scores
 
 FOLDS, NEURAL_FOLDS = 4, 3
-"""Folds of the cross-fitting; fewer where a candidate is a network, which takes long to fit [ours]."""
+"""Folds of the cross-fitting; fewer where a candidate is a network, which takes long to fit [ours].
+
+Where the score reads a sample of the pairs and no candidate has a correction, which is fitted on the conversions of
+all, only the sample is held out, in as many folds as leave each fit the same share of the pairs: one, for many pairs.
+"""
 
 FEW_PAIRS, REPEATS = 1_000, 2
 """Up to this number of pairs, the cross-fitting is done this often, on other folds each time [ours]."""
@@ -40,6 +45,7 @@ class Selection:
         chosen: Its row among the candidates.
         candidates: All of them, in the order given.
         metric: Name of the score.
+        compared: Number of pairs on which they were compared; the chosen one is fitted on all.
     """
 
     aligner: Aligner
@@ -47,6 +53,7 @@ class Selection:
     chosen: Scored
     candidates: tuple[Scored, ...]
     metric: str
+    compared: int
 
 
 def select_aligner(
@@ -61,14 +68,14 @@ def select_aligner(
 ) -> Selection:
     """Choose among candidates by cross-fitting, and fit the chosen one on all pairs.
 
-    Each pair is converted by aligners that were fitted without it, so every pair contributes to the score. Where there
-    are more than 20,000 pairs, candidates are compared, and corrections fitted, on a random sample of about that size:
-    all pairs of a label or none. For retrieval the score is the share of an item's native neighbours that are found
-    among the converted items; where there are pieces (`cut_texts`), which resemble queries, it is how far a piece's own
-    text stands out among the converted ones (`piece_scores`). For verification it is how well a subject is separated
-    from the others (`subject_scores`). A candidate is as good as the best when the interval of its *paired* difference
-    includes 0; of those, the first in the order of the candidates is chosen: the prior order, learned from recorded
-    experiments (`CANDIDATES`).
+    Each pair that is scored is converted by aligners that were fitted without it: all pairs, or a random sample of
+    about 3,000. Of more than 20,000 pairs, a random sample of about that size takes part in the comparison. A sample
+    holds all pairs of a label or none. Corrections are fitted on conversions of all pairs that take part. For retrieval
+    the score is the share of an item's native neighbours that are found among the converted items; where there are
+    pieces (`cut_texts`), which resemble queries, it is how far a piece's own text stands out among the converted ones
+    (`piece_scores`). For verification it is how well a subject is separated from the others (`subject_scores`). A
+    candidate is as good as the best when the interval of its *paired* difference includes 0; of those, the first in the
+    order of the candidates is chosen: the prior order, learned from recorded experiments (`CANDIDATES`).
 
     Args:
         train: Pairs to fit on.
@@ -89,10 +96,10 @@ def select_aligner(
     entrants = candidate_list(pairs, task, candidates)
     if not entrants:
         raise InputError("at least one candidate is needed. Got none.")
-    metric, score = _score_of(task, objective, pairs, seed)
-    repeats = REPEATS if len(pairs) <= FEW_PAIRS and not _has_network(entrants) else 1
-    with progress(repeats * _folds(entrants) * len(entrants) + 1) as advance:
-        values, fits = _cross_fitted_scores(entrants, pairs, score, seed, repeats, advance)
+    score = _score_of(task, objective, pairs, seed)
+    plan = _plan(entrants, pairs, score)
+    with progress(plan.repeats * plan.folds * len(entrants) + 1) as advance:
+        values, fits = _cross_fitted_scores(entrants, pairs, score, plan, seed, advance)
         best = values[int(np.argmax([each.mean() for each in values]))]
         against = [bootstrap_difference(each, best, seed=seed) for each in values]
         rows = tuple(
@@ -111,7 +118,12 @@ def select_aligner(
         aligner = fit_candidate(entrants[number], train, validation, seed=seed)
         advance(1)
     return Selection(
-        correct(aligner, entrants[number], fits[number], pairs), entrants[number], rows[number], rows, metric
+        aligner=correct(aligner, entrants[number], fits[number], pairs),
+        candidate=entrants[number],
+        chosen=rows[number],
+        candidates=rows,
+        metric=score.name,
+        compared=len(pairs),
     )
 
 
@@ -142,8 +154,8 @@ def held_out_gain(aligner: Aligner, candidate: Candidate, split: PairSplit, *, s
     """
     nothing = split.validation.select(np.zeros(len(split.validation), dtype=bool))
     other = fit_corrected(candidate, split.train, nothing, seed=seed)
-    _, score = _score_of("retrieval", "balanced", split.validation, seed)
-    values = [score(transform_embeddings(each, split.validation.source)) for each in (aligner, other)]
+    score = _score_of("retrieval", "balanced", split.validation, seed)
+    values = [score.values(transform_embeddings(each, split.validation.source)) for each in (aligner, other)]
     return bootstrap_difference(values[0], values[1], seed=seed)
 
 
@@ -167,38 +179,67 @@ def _compared(train: PairedEmbeddings, validation: PairedEmbeddings, seed: int) 
     ]
 
 
-_Score = Callable[[NDArray[np.float32]], NDArray[np.float64]]
+@dataclass(frozen=True, eq=False)
+class _Score:
+    """What candidates are compared by.
+
+    Attributes:
+        name: Its name.
+        rows: The rows that it reads, ascending.
+        values: Conversions of all pairs (n, target_dim) → one value for each unit.
+    """
+
+    name: str
+    rows: NDArray[np.intp]
+    values: Callable[[NDArray[np.float32]], NDArray[np.float64]]
 
 
-def _score_of(task: Task, objective: Objective, pairs: PairedEmbeddings, seed: int) -> tuple[str, _Score]:
-    """Return the name of the score and its function: conversions of all pairs → one value for each unit."""
-    if task == "verification":
-        name = "genuine_margin" if objective == "balanced" else "minus_false_accepts_per_10000"
-        rows = sample_rows(pairs, seed=seed)
-        part = pairs.select(rows)
-        return name, lambda converted: subject_scores(converted[rows], part, objective)
-    if piece_rows(pairs).any():
-        return "piece_margin", lambda converted: piece_scores(converted, pairs)
+def _score_of(task: Task, objective: Objective, pairs: PairedEmbeddings, seed: int) -> _Score:
+    """Return the score of a task."""
+    if task == "retrieval" and piece_rows(pairs).any():
+        return _Score("piece_margin", np.arange(len(pairs)), lambda converted: piece_scores(converted, pairs))
     rows = sample_rows(pairs, seed=seed)
     part = pairs.select(rows)
-    return "neighbour_overlap@10", lambda converted: neighbour_scores(converted[rows], part)
+    if task == "verification":
+        name = "genuine_margin" if objective == "balanced" else "minus_false_accepts_per_10000"
+        return _Score(name, rows, lambda converted: subject_scores(converted[rows], part, objective))
+    return _Score("neighbour_overlap@10", rows, lambda converted: neighbour_scores(converted[rows], part))
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """How often candidates are fitted, and on what.
+
+    Attributes:
+        rows: Rows that are held out in turn.
+        folds: Number of folds.
+        repeats: How often the cross-fitting is done.
+    """
+
+    rows: NDArray[np.intp]
+    folds: int
+    repeats: int
+
+
+def _plan(entrants: Sequence[Candidate], pairs: PairedEmbeddings, score: _Score) -> _Plan:
+    """Return the fewest fits that convert all that is read, and leave each fit its share of the pairs."""
+    corrected = any(candidate.correction is not None for candidate in entrants)
+    rows = np.arange(len(pairs)) if corrected else score.rows
+    folds = max(1, math.ceil(_folds(entrants) * len(rows) / max(1, len(pairs))))
+    repeats = REPEATS if len(pairs) <= FEW_PAIRS and not _has_network(entrants) else 1
+    return _Plan(rows, folds, repeats)
 
 
 def _cross_fitted_scores(
-    entrants: Sequence[Candidate],
-    pairs: PairedEmbeddings,
-    score: _Score,
-    seed: int,
-    repeats: int,
-    advance: Advance,
+    entrants: Sequence[Candidate], pairs: PairedEmbeddings, score: _Score, plan: _Plan, seed: int, advance: Advance
 ) -> tuple[list[NDArray[np.float64]], list[CrossFit]]:
     """Return the values of each candidate, the mean over repeats, and the first repeat's fits."""
     rounds = [
-        cross_fit(entrants, pairs, folds=_folds(entrants), seed=seed + number, advance=advance)
-        for number in range(repeats)
+        cross_fit(entrants, pairs, folds=plan.folds, rows=plan.rows, seed=seed + number, advance=advance)
+        for number in range(plan.repeats)
     ]
     values = [
-        np.mean([score(correct_folds(candidate, fits[position], pairs)) for fits in rounds], axis=0)
+        np.mean([score.values(correct_folds(candidate, fits[position], pairs)) for fits in rounds], axis=0)
         for position, candidate in enumerate(entrants)
     ]
     return values, rounds[0]

@@ -1,4 +1,4 @@
-"""Cross-fitting: every pair is converted by an aligner that was fitted without it."""
+"""Cross-fitting: a pair is converted by an aligner that was fitted without it."""
 
 from __future__ import annotations
 
@@ -37,8 +37,9 @@ class CrossFit:
     """One kind, cross-fitted.
 
     Attributes:
-        converted: Every source vector, converted by an aligner that was fitted without it (n, target_dim).
-        fold: Number of each pair's fold (n,).
+        converted: Source vectors, converted by an aligner that was fitted without them (n, target_dim); NaN where a row
+            has no fold.
+        fold: Number of each pair's fold (n,); −1 for a pair that every aligner was fitted on.
         fit_seconds: Mean time of one fit.
         parameters: Number of floats that one aligner stores.
         normalize: Whether the aligners normalize their output.
@@ -91,6 +92,7 @@ def cross_fit(
     *,
     folds: int,
     seed: int,
+    rows: NDArray[np.intp] | None = None,
     advance: Advance | None = None,
 ) -> list[CrossFit]:
     """Cross-fit the kinds of some candidates on the same folds; a kind that several share is fitted once.
@@ -98,8 +100,10 @@ def cross_fit(
     Args:
         candidates: The candidates to fit.
         pairs: All pairs; rows of one label are in one fold.
-        folds: Number of folds.
+        folds: Number of folds. One is enough where ``rows`` leaves pairs to fit on.
         seed: Seed of folds and fits.
+        rows: Rows that are held out in turn and converted, with whole labels; all when None. The others are fitted on
+            in every fold.
         advance: Called with 1 after each candidate in each fold.
 
     Returns:
@@ -108,37 +112,42 @@ def cross_fit(
     Raises:
         InputError: If there are fewer labels (pairs, without labels) than folds, or too few pairs for a fit.
     """
-    fold = assign_folds(pairs, folds, seed)
+    fold = assign_folds(pairs, folds, seed, rows)
     results: dict[_Key, list[Any]] = {}
     for number in range(folds):
-        rows = np.flatnonzero(fold == number)
+        inside = np.flatnonzero(fold == number)
         parts = split_pairs(pairs.select(fold != number), validation=INNER_VALIDATION, test=0.0, seed=seed)
         fitted: dict[_Key, tuple[Aligner, float]] = {}
         for candidate in candidates:
             key = _key(candidate)
             if key not in fitted:
                 fitted[key] = _timed_fit(candidate, parts.train, parts.validation, seed, fitted)
-                results.setdefault(key, []).append((rows, *fitted[key]))
+                results.setdefault(key, []).append((inside, *fitted[key]))
             if advance is not None:
                 advance(1)
     by_key = {key: _joined(parts, pairs, fold) for key, parts in results.items()}
     return [by_key[_key(candidate)] for candidate in candidates]
 
 
-def assign_folds(pairs: PairedEmbeddings, folds: int, seed: int) -> NDArray[np.intp]:
-    """Give each pair a fold (n,), all rows of one label the same.
+def assign_folds(
+    pairs: PairedEmbeddings, folds: int, seed: int, rows: NDArray[np.intp] | None = None
+) -> NDArray[np.intp]:
+    """Give each pair a fold (n,), all rows of one label the same; −1 to those that are not among ``rows``.
 
     Raises:
-        InputError: If there are fewer labels (pairs, without labels) than folds.
+        InputError: If there are fewer than two labels (pairs, without labels) for each fold.
     """
-    units = pairs.ids if pairs.labels is None else pairs.labels
+    rows = np.arange(len(pairs)) if rows is None else rows
+    units = (pairs.ids if pairs.labels is None else pairs.labels)[rows]
     names, unit_of = np.unique(units.astype(str), return_inverse=True)
     if len(names) < 2 * folds:
         raise InputError(
             f"choosing an aligner needs at least {2 * folds} pairs with different labels, or without labels. "
             f"Got {len(names)}. Collect more pairs, or name the kind."
         )
-    return np.asarray(np.random.default_rng(seed).permutation(len(names))[unit_of] % folds, dtype=np.intp)
+    result = np.full(len(pairs), -1, dtype=np.intp)
+    result[rows] = np.random.default_rng(seed).permutation(len(names))[unit_of] % folds
+    return result
 
 
 def correct_folds(candidate: Candidate, fit: CrossFit, pairs: PairedEmbeddings) -> NDArray[np.float32]:
@@ -207,7 +216,7 @@ def _timed_fit(
 
 
 def _joined(parts: Sequence[Any], pairs: PairedEmbeddings, fold: NDArray[np.intp]) -> CrossFit:
-    converted = np.empty((len(pairs), pairs.target.space.dim), dtype=np.float32)
+    converted = np.full((len(pairs), pairs.target.space.dim), np.nan, dtype=np.float32)
     for rows, aligner, _ in parts:
         converted[rows] = transform_embeddings(aligner, pairs.source.select(rows))
     last = parts[-1][1]

@@ -18,10 +18,11 @@ from embcompat.selection import (
     fit_corrected,
     learning_curve,
     parse_candidate,
+    scoring,
     select_aligner,
 )
-from embcompat.selection.candidates import Task
-from embcompat.selection.crossfit import cross_fit, fit_candidate
+from embcompat.selection.candidates import Correction, Task
+from embcompat.selection.crossfit import CrossFit, cross_fit, fit_candidate
 from embcompat.similarities import Similarity
 from embcompat.testing import make_pairs
 
@@ -154,6 +155,7 @@ def test_many_pairs_are_compared_on_a_sample_and_fitted_on_all(monkeypatch: pyte
     monkeypatch.setattr(choose, "COMPARED_LABELS", 20)
     selection = select_aligner(parts.train, parts.validation, candidates=CHEAP)
     pairs = compared[0]
+    assert selection.compared == len(pairs)
     assert 350 <= len(pairs) <= 700
     whole = stack_pairs(parts.train, parts.validation)
     names, counts = np.unique(pairs.labels, return_counts=True)
@@ -167,6 +169,32 @@ def test_a_sample_has_labels_enough_for_every_fold(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(choose, "COMPARED_PAIRS", 50)
     selection = select_aligner(parts.train, parts.validation, candidates=CHEAP)
     assert selection.chosen.score.value > 0.5
+
+
+@pytest.mark.parametrize(("count", "folds"), [(200, 4), (800, 2), (2_000, 1)])
+@pytest.mark.parametrize("correction", [None, "reweighted"])
+def test_only_what_is_scored_is_held_out_where_no_correction_reads_more(
+    monkeypatch: pytest.MonkeyPatch, count: int, folds: int, correction: Correction | None
+) -> None:
+    fits: list[CrossFit] = []
+
+    def record(entrants: object, pairs: PairedEmbeddings, **options: object) -> object:
+        fits.extend(results := cross_fit(entrants, pairs, **options))  # type: ignore[arg-type]
+        return results
+
+    monkeypatch.setattr(choose, "cross_fit", record)
+    monkeypatch.setattr(choose, "FEW_PAIRS", 0)
+    monkeypatch.setattr(scoring, "SCORED_ROWS", 300)
+    parts = split_pairs(make_pairs(count, source_dim=6, target_dim=6, noise=0.3, normalized=True).pairs)
+    candidate = Candidate("ridge", "ridge", correction=correction)
+    selection = select_aligner(parts.train, parts.validation, candidates=[candidate])
+    held_out = fits[0].fold >= 0
+    assert selection.compared == len(held_out) == len(parts.train) + len(parts.validation)
+    if correction is None:
+        assert (fits[0].fold.max() + 1, np.count_nonzero(held_out)) == (folds, min(300, len(held_out)))
+    else:
+        assert fits[0].fold.max() + 1 == choose.FOLDS
+        assert held_out.all()
 
 
 def test_verification_needs_labels(split: PairSplit) -> None:

@@ -62,3 +62,14 @@ def test_the_final_correction_is_that_of_reweight_on_cross_fitted_conversions() 
     np.testing.assert_allclose(
         correct(aligner, candidate, fit, pairs).transform(rows), expected.transform(rows), atol=1e-5
     )
+
+
+def test_rows_that_are_not_held_out_are_fitted_on_in_every_fold() -> None:
+    pairs = make_pairs(120, source_dim=6, target_dim=5).pairs
+    rows = np.arange(0, 120, 4)
+    (fit,) = cross_fit([RIDGE], pairs, folds=1, seed=1, rows=rows)
+    rest = pairs.select(np.setdiff1d(np.arange(120), rows))
+    alone = fit_affine(rest, rest.select([]), penalty=0.1)
+    assert set(np.flatnonzero(fit.fold == 0)) == set(rows)
+    np.testing.assert_allclose(fit.converted[rows], alone.transform(pairs.source.vectors[rows]), atol=1e-4)
+    assert np.isnan(fit.converted[fit.fold == -1]).all(), "a row that every fit saw must not be scored"

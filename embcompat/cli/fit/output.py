@@ -39,6 +39,7 @@ def fit_result(fitted: FittedArtifact, out: Path, kept_out: int) -> dict[str, An
         result["candidates"] = [dict(row.to_dict()) for row in fitted.selection.candidates]
         result["score"] = fitted.selection.metric
         result["chosen"] = fitted.selection.chosen.name
+        result["compared_pairs"] = fitted.selection.compared
     if fitted.words is not None:
         result["parts"] = [dict(part.to_dict()) for part in fitted.words.parts]
     if fitted.words_gain is not None:
@@ -64,9 +65,13 @@ def _show_candidates(result: dict[str, Any], console: Console) -> None:
         )
     console.print(table)
     console.print(
-        f"Score: {score}{_SCORES.get(result['score'], '')}. Each pair was converted by a fit that did not see it.\n"
-        "Chosen: the first that is not significantly worse than the best; the rows are in order of preference.\n"
+        f"Score: {score}{_SCORES.get(result['score'], '')}. Each scored pair was converted by a fit "
+        "that did not see it.\n"
+        "Chosen: the first that is not significantly worse than the best; the rows are in order of preference."
     )
+    count, compared = sum(result["split"].values()) - result["split"].get("test", 0), result["compared_pairs"]
+    sample = f", a random sample of the {count:,} that are not test pairs" if compared < count else ""
+    console.print(f"Compared on {compared:,} pairs{sample}.\n")
 
 
 _SCORES = {
