@@ -15,9 +15,6 @@ Hits = tuple[NDArray[Any], NDArray[Any]]
 _BLOCK_BYTES = 128 << 10
 """Size of one array of a block of queries: what is larger costs more to allocate than to merge [ours]."""
 
-_TABLE_ROWS = 1 << 23
-"""Width of the range of integer ids up to which their places stand in a table, 64 MiB [ours]."""
-
 
 def merge_hits(
     sides: Sequence[Hits], missing: Sequence[Float64], combine: Callable[..., Float64], k: int
@@ -38,25 +35,27 @@ def merge_hits(
     """
     scores = [np.asarray(each, dtype=np.float64) for each, _ in sides]
     ids = [np.asarray(each) for _, each in sides]
-    low, high = _range(ids)
-    table = np.empty(high - low + 1, dtype=np.int64) if high - low < _TABLE_ROWS else None
-    dtype = np.dtype(object if table is None else np.int64)
     widths = [each.shape[1] for each in scores]
-    rows = max(1, _BLOCK_BYTES // (8 * max(1, sum(widths))))
+    rows = max(1, min(len(scores[0]), _BLOCK_BYTES // (8 * max(1, sum(widths)))))
+    low = _lowest(ids, bits=(rows * sum(widths)).bit_length())
+    dtype = np.dtype(object if low is None else np.int64)
+    side_of_place = np.tile(np.repeat(np.arange(len(sides)), widths), rows)
+    columns = [slice(end - width, end) for end, width in zip(np.cumsum(widths).tolist(), widths, strict=True)]
     merged = [(np.empty((0, k)), np.empty((0, k), dtype=object))]
     for start in range(0, len(scores[0]), rows):
         block = slice(start, start + rows)
-        names = np.concatenate([each[block].astype(dtype) for each in ids], axis=1)
-        places = _first_places(names, low, table)
-        sheets = []
-        for each, score, at in zip(scores, missing, np.split(places, np.cumsum(widths)[:-1], axis=1), strict=True):
-            sheet = np.repeat(score[block], sum(widths))
-            sheet[at] = each[block]
+        names = np.concatenate([each[block].astype(dtype, copy=False) for each in ids], axis=1)
+        repeats, firsts = _repeated_names(names) if low is None else _repeated_numbers(names, low)
+        sheets, owners = [], side_of_place[repeats]
+        for side, score in enumerate(scores):
+            sheet = missing[side][block].repeat(sum(widths), axis=1)
+            sheet[:, columns[side]] = score[block]
+            sheet.ravel()[firsts[owners == side]] = sheet.ravel()[repeats[owners == side]]
             sheets.append(sheet)
         total = combine(*sheets)
-        total[places.ravel() != np.arange(names.size)] = np.nan
-        best = _best_places(total.reshape(names.shape), k)
-        merged.append((total[best], names.ravel()[best].astype(object)))
+        total.ravel()[repeats] = np.nan
+        best = _best_places(total, k)
+        merged.append((total.ravel()[best], names.ravel()[best].astype(object)))
     width = min(len(ranked.T) for ranked, _ in merged)
     return (
         np.concatenate([ranked[:, :width] for ranked, _ in merged]),
@@ -64,43 +63,64 @@ def merge_hits(
     )
 
 
-def _range(ids: Sequence[NDArray[Any]]) -> tuple[int, int]:
-    """Return the lowest and the highest id; a range too wide for a table where ids are not whole numbers of 64 bits."""
+def _lowest(ids: Sequence[NDArray[Any]], *, bits: int) -> int | None:
+    """Return the lowest id; None where ids are not whole numbers that leave some bits of 64 free."""
     ends = [(int(each.min()), int(each.max())) for each in ids if each.size and each.dtype.kind in "iu"]
-    if len(ends) < len(ids) or max(high for _, high in ends) > np.iinfo(np.int64).max:
-        return 0, _TABLE_ROWS
-    return min(low for low, _ in ends), max(high for _, high in ends)
+    if len(ends) < len(ids):
+        return None
+    low, high = min(low for low, _ in ends), max(high for _, high in ends)
+    return low if high - low < 1 << (63 - bits) and high <= np.iinfo(np.int64).max else None
 
 
-def _first_places(names: NDArray[Any], low: int, table: Integers | None) -> Integers:
-    """Return, for each place in a block of rows (q, n), the first place of its row that holds the same id.
+def _repeated_numbers(names: Integers, low: int) -> tuple[Integers, Integers]:
+    """Find the places in a block of rows (q, n) that hold an id again, and the first place of it in that row.
 
     Places are counted through the whole block, so that they index its flat arrays.
     """
-    places = np.arange(names.size).reshape(names.shape)
-    firsts = np.empty_like(places)
-    for row, name in enumerate(names):
-        if table is None:
-            first_places: dict[Any, int] = {}
-            firsts[row] = list(map(first_places.setdefault, name.tolist(), places[row].tolist()))
-        else:
-            keys = name - low
-            table[keys[::-1]] = places[row, ::-1]  # Of equal keys the last assignment stays: the first place.
-            table.take(keys, out=firsts[row])
-    return firsts
+    bits = names.size.bit_length()
+    keys = ((names - low) << bits) | np.arange(names.size).reshape(names.shape)
+    keys.sort(axis=1)  # Equal ids stand side by side, in the order of their places.
+    again = np.zeros(keys.shape, dtype=bool)
+    np.equal(keys[:, 1:] >> bits, keys[:, :-1] >> bits, out=again[:, 1:])
+    ranks = np.flatnonzero(again)
+    first_ranks = ranks - 1
+    while (later := again.ravel()[first_ranks]).any():
+        first_ranks -= later
+    places = keys.ravel() & ((1 << bits) - 1)
+    return places[ranks], places[first_ranks]
+
+
+def _repeated_names(names: NDArray[np.object_]) -> tuple[Integers, Integers]:
+    """Do the same for ids that are not whole numbers."""
+    firsts: list[int] = []
+    for row in names.tolist():
+        first_of: dict[Any, int] = {}
+        firsts += map(first_of.setdefault, row, range(len(firsts), len(firsts) + len(row)))
+    every = np.array(firsts, dtype=np.int64)
+    repeats = np.flatnonzero(every != np.arange(len(every)))
+    return repeats, every[repeats]
 
 
 def _best_places(scores: Float64, k: int) -> Integers:
     """Return the places of the k best scores of each row (q, k), equal ones in their order; NaN is no score."""
-    width = min(k, int(np.count_nonzero(scores == scores, axis=1).min()))
-    if not width:
-        return np.empty((len(scores), 0), dtype=np.int64)
-    negated = -scores
-    limit = np.partition(negated, width - 1, axis=1)[:, width - 1 : width]
+    width, negated = min(k, scores.shape[1]), -scores
+    if not width or np.isnan(limit := _smallest(negated, width)).any():
+        width = int(np.count_nonzero(scores == scores, axis=1).min())
+        if not width:
+            return np.empty((len(scores), 0), dtype=np.int64)
+        limit = _smallest(negated, width)
     candidates = negated <= limit
-    spare = np.count_nonzero(candidates, axis=1) - width
-    for row in np.flatnonzero(spare):
-        candidates[row, np.flatnonzero(negated[row] == limit[row])[-spare[row] :]] = False
-    places = np.flatnonzero(candidates).reshape(len(scores), width)
+    places = np.flatnonzero(candidates)
+    if len(places) > len(scores) * width:
+        spare = np.count_nonzero(candidates, axis=1) - width
+        for row in np.flatnonzero(spare):
+            candidates[row, np.flatnonzero(negated[row] == limit[row])[-spare[row] :]] = False
+        places = np.flatnonzero(candidates)
+    places = places.reshape(len(scores), width)
     order = np.argsort(negated.ravel()[places], axis=1, kind="stable")
     return np.take_along_axis(places, order, axis=1)
+
+
+def _smallest(values: Float64, count: int) -> Float64:
+    """Return the largest of the ``count`` smallest values of each row (q, 1); NaN where fewer are numbers."""
+    return np.partition(values, count - 1, axis=1)[:, count - 1 : count]

@@ -102,6 +102,15 @@ def test_padding_that_a_side_repeats_is_one_row(naming: str) -> None:
     assert scores[0].tolist() == [1.0, -np.inf, -np.inf, -np.inf]
 
 
+@pytest.mark.parametrize("naming", ["small integers", "objects"])
+def test_an_id_that_both_sides_repeat_is_one_row_with_the_last_score_of_each(naming: str) -> None:
+    new = np.array([[0.9, 0.8, 0.7, 0.1]] * 3), np.array([[4, 4, 5, 4]] * 3)
+    old = np.array([[0.6, 0.5, 0.3]] * 3), np.array([[4, 6, 4]] * 3)
+    scores, ids = FusedSearch(constant(new, naming), constant(old, naming), weight=0.5).search(QUERIES, QUERIES, 9)
+    assert [str(each) for each in ids[0]] == ["5", "6", "4"]
+    assert scores[0] == pytest.approx([0.5 * 0.7 + 0.5 * 0.3, 0.5 * 0.1 + 0.5 * 0.5, 0.5 * 0.1 + 0.5 * 0.3])
+
+
 def test_no_query_has_no_hits() -> None:
     none = np.empty((0, 5)), np.empty((0, 5), dtype=np.int64)
     scores, ids = FusedSearch(constant(none), constant(none)).search(QUERIES[:0], QUERIES[:0], 3)
