@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from embcompat.backfill.embed import REFUSALS_IN_A_ROW, Embed, NativeRows, Vectors, native_vectors
 from embcompat.backfill.lazy.counters import LazyCounters
+from embcompat.backfill.lazy.reads import SharedReads
 from embcompat.embeddings import Embeddings
 from embcompat.errors import InputError, SpaceMismatchError, StoreError
 from embcompat.stores.refusals import isolate
@@ -45,6 +46,7 @@ class BackfillWorker:
     ) -> None:
         self._embed, self._store, self._job, self._batch_size = embed, store, job, batch_size
         self._lock, self._store_lock = threading.Lock(), threading.Lock()
+        self._reads = SharedReads(store, job, self._store_lock)
         self._in_flight: dict[str, Future[NDArray[np.float32] | None]] = {}
         self._spill = spill
         spilled = spill is not None and spill.exists()
@@ -69,15 +71,16 @@ class BackfillWorker:
     def read(self, ids: Sequence[str]) -> tuple[Vectors, Vectors] | None:
         """Return native and converted vectors; None where the store cannot be read, which is counted."""
         try:
-            with self._store_lock:
-                rows = self._store.read_target(self._job, ids)
+            rows = self._reads.read(ids)
         except Exception as error:  # whatever the store's driver raises: a query must not fail by it
             self.count(read_failures=1, last_error=f"the store: {_reason(error)}")
             return None
         native: Vectors = {}
         converted: Vectors = {}
-        for identifier, vector, is_native in zip(rows.ids, rows.vectors, rows.native.tolist(), strict=True):
-            (native if is_native else converted)[identifier] = vector
+        for identifier in ids:
+            if identifier in rows:
+                vector, is_native = rows[identifier]
+                (native if is_native else converted)[identifier] = vector
         with self._lock:
             native |= {identifier: self._waiting[identifier] for identifier in ids if identifier in self._waiting}
         return native, converted
