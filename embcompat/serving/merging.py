@@ -116,9 +116,9 @@ def _best_places(scores: Float64, k: int) -> Integers:
         for row in np.flatnonzero(spare):
             candidates[row, np.flatnonzero(negated[row] == limit[row])[-spare[row] :]] = False
         places = np.flatnonzero(candidates)
-    places = places.reshape(len(scores), width)
-    order = np.argsort(negated.ravel()[places], axis=1, kind="stable")
-    return np.take_along_axis(places, order, axis=1)
+    chosen = places.reshape(len(scores), width)
+    order = np.argsort(negated.ravel()[chosen], axis=1, kind="stable")
+    return np.take_along_axis(chosen, order, axis=1)
 
 
 def _smallest(values: Float64, count: int) -> Float64:
