@@ -18,7 +18,14 @@ from embcompat.results import Estimate, Scored
 from embcompat.selection.candidates import Candidate, Task, default_candidates, parse_candidate
 from embcompat.selection.crossfit import CrossFit, correct, correct_folds, cross_fit, fit_candidate
 from embcompat.selection.fitting import TORCH_KINDS
-from embcompat.selection.scoring import Objective, neighbour_scores, piece_scores, sample_rows, subject_scores
+from embcompat.selection.scoring import (
+    Objective,
+    neighbour_scores,
+    piece_scores,
+    sample_rows,
+    subject_rows,
+    subject_scores,
+)
 
 FOLDS, NEURAL_FOLDS = 4, 3
 """Folds of the cross-fitting; fewer where a candidate is a network, which takes long to fit [ours].
@@ -201,6 +208,7 @@ def _score_of(task: Task, objective: Objective, pairs: PairedEmbeddings, seed: i
     rows = sample_rows(pairs, seed=seed)
     part = pairs.select(rows)
     if task == "verification":
+        subject_rows(part)  # refused before the first fit
         name = "genuine_margin" if objective == "balanced" else "minus_false_accepts_per_10000"
         return _Score(name, rows, lambda converted: subject_scores(converted[rows], part, objective))
     return _Score("neighbour_overlap@10", rows, lambda converted: neighbour_scores(converted[rows], part))

@@ -115,15 +115,8 @@ def subject_scores(
     Raises:
         InputError: If there are no labels, or fewer than two subjects with two rows.
     """
-    if pairs.labels is None:
-        raise InputError("choosing for verification needs a label, the subject, of each pair. Got none.")
-    rows = np.unique(pairs.labels.astype(str), return_counts=True)[1]
+    rows = subject_rows(pairs)
     several = rows >= 2
-    if np.count_nonzero(several) < 2:
-        raise InputError(
-            "choosing for verification needs two or more held-out subjects with two or more pairs. "
-            f"Got {np.count_nonzero(several)}."
-        )
     new = Embeddings.trusted(pairs.target.vectors, pairs.ids, pairs.target.space, pairs.labels)
     scenarios = scenario_pairs(new, new, Embeddings.trusted(converted, new.ids, new.space, new.labels), all_images=True)
     if objective == "lowest_far":
@@ -133,6 +126,23 @@ def subject_scores(
         return -1e4 * (figures.false_accepts if accepts else np.ones(len(rows)))
     figures = subject_figures(scenarios["S3"], np.inf)
     return np.asarray((figures.genuine[several] - figures.impostor_mean) / max(figures.impostor_deviation, 1e-12))
+
+
+def subject_rows(pairs: PairedEmbeddings) -> NDArray[np.intp]:
+    """Return how many rows each subject has (subjects,).
+
+    Raises:
+        InputError: If there are no labels, or fewer than two subjects with two rows.
+    """
+    if pairs.labels is None:
+        raise InputError("choosing for verification needs a label, the subject, of each pair. Got none.")
+    rows = np.unique(pairs.labels.astype(str), return_counts=True)[1]
+    several = np.count_nonzero(rows >= 2)
+    if several < 2:
+        raise InputError(
+            f"choosing for verification needs two or more held-out subjects with two or more pairs. Got {several}."
+        )
+    return rows
 
 
 class HeldOutQueries:

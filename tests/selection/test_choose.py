@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import nullcontext
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -197,9 +198,16 @@ def test_only_what_is_scored_is_held_out_where_no_correction_reads_more(
         assert held_out.all()
 
 
-def test_verification_needs_labels(split: PairSplit) -> None:
-    with pytest.raises(InputError, match="label"):
-        select_aligner(split.train, split.validation, task="verification", candidates=CHEAP)
+def test_verification_needs_labels_and_says_so_before_the_first_fit(split: PairSplit) -> None:
+    def begin(total: int) -> NoReturn:
+        pytest.fail(f"{total} fits began")
+
+    with pytest.raises(InputError, match="needs a label, the subject, of each pair"):
+        select_aligner(split.train, split.validation, task="verification", candidates=CHEAP, progress=begin)
+    pairs = make_pairs(40, source_dim=12, target_dim=8, subjects=39).pairs
+    few = pairs.select(np.arange(30)), pairs.select(np.arange(30, 40))
+    with pytest.raises(InputError, match="two or more held-out subjects with two or more pairs"):
+        select_aligner(*few, task="verification", candidates=CHEAP, progress=begin)
 
 
 def test_pairs_of_aligners_cannot_be_compared(split: PairSplit) -> None:
