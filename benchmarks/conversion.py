@@ -219,9 +219,9 @@ def kernel_line(folder: Path, dims: tuple[int, int], rows: int, repeats: int) ->
     )
 
 
-def int8_line(folder: Path, kind: str, dim: int, aim: float, rows: int, repeats: int) -> dict[str, Any]:
+def int8_line(folder: Path, kind: str, dim: int, aim: float, pairs: int, rows: int, repeats: int) -> dict[str, Any]:
     """Compare the static int8 graph of a fitted aligner with its float32 graph, both served in memory."""
-    split = split_pairs(make_pairs(8_000, source_dim=dim, target_dim=dim, noise=0.2, normalized=True).pairs)
+    split = split_pairs(make_pairs(pairs, source_dim=dim, target_dim=dim, noise=0.2, normalized=True).pairs)
     if kind == "dense":
         from embcompat.training import fit_neural
 
@@ -286,8 +286,8 @@ def runs_of(part: str, suffix: str, options: argparse.Namespace) -> list[Callabl
     if part == "kernel":
         return [partial(kernel_line, dims=dims, rows=rows, repeats=repeats) for dims in KERNEL_DIMS]
     return [
-        partial(int8_line, kind="dense", dim=128, aim=1.5, rows=few, repeats=repeats),
-        partial(int8_line, kind="kernel", dim=384, aim=2, rows=rows, repeats=repeats),
+        partial(int8_line, kind="dense", dim=128, aim=1.5, pairs=options.pairs, rows=few, repeats=repeats),
+        partial(int8_line, kind="kernel", dim=384, aim=2, pairs=options.pairs, rows=rows, repeats=repeats),
     ]
 
 
@@ -298,6 +298,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--formats", nargs="+", choices=SUFFIXES, default=SUFFIXES)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--pairs", type=int, default=8_000, help="pairs that int8 aligners are fitted on")
     parser.add_argument("--smoke", action="store_true", help="a size that only shows that it runs")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--convert-once", nargs=3, help=argparse.SUPPRESS)
@@ -306,7 +307,7 @@ def main() -> None:
         convert_once(*options.convert_once)
         return
     if options.smoke:
-        options.rows, options.repeats, options.memory_rows = 20_000, 1, [5_000, 20_000]
+        options.rows, options.repeats, options.memory_rows, options.pairs = 20_000, 1, [5_000, 20_000], 600
     lines = []
     for part in options.parts:
         for suffix in options.formats if part in ("affine", "networks", "memory") else [""]:
