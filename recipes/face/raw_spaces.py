@@ -3,9 +3,14 @@
 Closed-form aligners beside Table 1 on the simulated life-cycle (see life_cycle.py; the paper's figures are of other
 faces), and with --data on the raw vectors of face models that exist, LFW. Scenario 3, converted against new, is
 measured three times: at scenario 1's threshold, as in the paper; at its own threshold for scenario 1's false reject
-rate; and at a threshold that keeps scenario 1's false accept rate on held-out subjects (*transferred*).
+rate; and at a threshold that keeps scenario 1's false accept rate on held-out subjects (*transferred*). The part
+``networks`` does the same with networks, on fewer simulated subjects; ``normalized`` normalizes the queries' scores on
+LFW, with paired intervals over people.
 
     python recipes/face/raw_spaces.py --data DATA --output recipes-out
+    python recipes/face/raw_spaces.py --data DATA --output recipes-out --parts networks normalized
+
+A part that is left out keeps what OUTPUT holds of it.
 
 *Stretched*: the output varies as much as the target (`match_variance`). *Per direction*: the same for each direction,
 by the optimal transport between two Gaussians. *One length*: every converted vector has one distance from the mean.
@@ -17,18 +22,23 @@ the noise of every simulated image, which no aligner does, and its scale is chos
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
-from lfw import load_pairs
+from lfw import load_pairs, stand_in_pairs
 from life_cycle import encode, read_versions, simulate_views, simulated_pairs
 from paper import TABLE_1, Cell
+from pooled import FRR
+from raw_normalized import run_normalized, show_normalized
+from raw_ways import LENGTHS, lengthened, list_networks, list_ways
 from recipe import make_parser, write_result
 
 import embcompat as ec
-from embcompat.aligners import KernelAligner, ReweightedAligner, fit_affine, fit_kernel, match_variance, reweight
+from embcompat.aligners import ReweightedAligner
 from embcompat.evaluation.verification import (
     VerificationPairs,
     count_impostors,
@@ -44,59 +54,8 @@ DEVELOPMENT = (("mfn_b", "mfn_a"), ("dlib", "mfn_a"))
 """The upgrades on which the length was chosen."""
 
 REPORTED = (("mfn_a", "mfn_b"), ("dlib", "mfn_b"))
-LENGTHS = (1.0, 1.5, 2.0, 3.0, 5.0)
-"""Lengths of converted vectors, in multiples of the length of native ones."""
-
 ALLOWED = 1.1
 """False accept rate that the oracle may have, in multiples of scenario 1's, beside the paper's."""
-
-
-def transport(aligner: ec.Aligner, pairs: ec.PairedEmbeddings) -> tuple[np.ndarray, np.ndarray]:
-    """Return A and m of the optimal transport m + A(f − m) from the output's Gaussian to the target's.
-
-    A = F^(−½) (F^½ T F^½)^½ F^(−½), with the covariances F of the output and T of the target. Source: Peyré and Cuturi,
-    Computational Optimal Transport (2019), section 2.6.
-    """
-    output, target = (
-        side.astype(np.float64) for side in (aligner.transform(pairs.source.vectors), pairs.target.vectors)
-    )
-    root = power(np.cov(output, rowvar=False), 0.5)
-    inverse = power(np.cov(output, rowvar=False), -0.5)
-    return inverse @ power(root @ np.cov(target, rowvar=False) @ root, 0.5) @ inverse, output.mean(axis=0)
-
-
-def power(matrix: np.ndarray, exponent: float) -> np.ndarray:
-    """Raise a positive semidefinite matrix to a power."""
-    values, vectors = np.linalg.eigh(matrix)
-    floor = 1e-9 * values.max()
-    return np.asarray((vectors * np.maximum(values, floor) ** exponent) @ vectors.T)
-
-
-def moved_per_direction(aligner: KernelAligner, pairs: ec.PairedEmbeddings) -> KernelAligner:
-    """Return the aligner whose output has the mean of its own and the covariance of the target."""
-    matrix, mean = transport(aligner, pairs)
-    return aligner.with_output_map(matrix, mean - matrix @ mean)
-
-
-def lengthened(aligner: ReweightedAligner, factor: float) -> ReweightedAligner:
-    """Return a reweighted aligner whose output has another length, in multiples of the native one."""
-    length = (aligner.length or 0.0) * factor / 2
-    return ReweightedAligner(aligner.base, aligner.weight, aligner.bias, length=length, origin=aligner.origin)
-
-
-def list_ways(split: ec.PairSplit, *, seed: int) -> Iterator[tuple[str, Any]]:
-    """Yield the aligners to measure, all fitted on the training pairs and corrected on the validation pairs."""
-    held_out = split.validation
-    ridge, kernel = fit_affine(split.train, held_out), fit_kernel(split.train, held_out, seed=seed)
-    reweighted = reweight(kernel, held_out)
-    yield "ridge", ridge
-    yield "kernel", kernel
-    yield "kernel, stretched", match_variance(kernel, held_out)
-    yield "kernel, per direction", moved_per_direction(kernel, held_out)
-    only_length = {"length": reweighted.length, "origin": reweighted.origin}
-    yield "kernel, one length", ReweightedAligner(kernel, np.eye(kernel.target_dim), -reweighted.origin, **only_length)
-    yield "ridge, reweighted", reweight(ridge, held_out)
-    yield "kernel, reweighted", reweighted
 
 
 class Test:
@@ -144,32 +103,45 @@ class Test:
             "far_at_frr": far_at_frr(pairs, self.frr).far,
         }
 
-    def figures(self, *, seed: int) -> dict[str, Any]:
-        """Measure scenario 1, the old model among itself, every way, and other lengths of the last one."""
-        ways = dict(list_ways(self.split, seed=seed))
-        longer = {factor: lengthened(ways["kernel, reweighted"], factor) for factor in LENGTHS}
+    def figures(self, ways: Mapping[str, ec.Aligner]) -> dict[str, Any]:
+        """Measure scenario 1, the old model among itself, and every way."""
         return {
             "fitted_subjects": len(set(self.split.train.labels.tolist())),
             "test_subjects": len(set(self.split.test.labels.tolist())),
             "S1": self.line(self.native),
             "old": {"far_at_frr": far_at_frr(self.old, self.frr).far},
             "ways": {name: self.measure(aligner) for name, aligner in ways.items()},
-            "lengths": {
-                f"{factor:g}": far_at_frr(self.scenarios(self.split.test, aligner)["S3"], self.frr).far
-                for factor, aligner in longer.items()
-            },
         }
+
+    def lengths(self, aligner: ReweightedAligner) -> dict[str, float]:
+        """Measure other lengths of a reweighted aligner's output: scenario 3's false accept rate."""
+        return {
+            f"{factor:g}": far_at_frr(self.scenarios(self.split.test, lengthened(aligner, factor))["S3"], self.frr).far
+            for factor in LENGTHS
+        }
+
+
+def simulated_test(cell: Cell, subjects: int, tested: int, *, seed: int) -> Test:
+    """Return a test of simulated subjects, with others to fit on."""
+    pairs = simulated_pairs(cell.source, cell.target, subjects, part="train", seed=seed)
+    split = ec.split_pairs(pairs, validation=0.3, test=0, seed=seed)
+    people = simulated_pairs(cell.source, cell.target, tested, part="test", seed=seed)
+    return Test(replace(split, test=people), TABLE_1[cell][0].frr, all_images=False)
+
+
+def lfw_test(source: str, target: str, options: argparse.Namespace) -> Test:
+    """Return a test of people of LFW, all their images; the split is that of table1.py."""
+    pairs = load_pairs(options.data, source, target, normalized=False)
+    return Test(ec.split_pairs(pairs, test=0.3, seed=options.seed), FRR, all_images=True)
 
 
 def run_simulated(cell: Cell, subjects: int, tested: int, *, seed: int) -> dict[str, Any]:
     """Fit on simulated subjects and measure on others, beside the oracle and the paper."""
-    pairs = simulated_pairs(cell.source, cell.target, subjects, part="train", seed=seed)
-    split = ec.split_pairs(pairs, validation=0.3, test=0, seed=seed)
-    people = simulated_pairs(cell.source, cell.target, tested, part="test", seed=seed)
-    rows = TABLE_1[cell]
-    test = Test(replace(split, test=people), rows[0].frr, all_images=False)
+    test, rows = simulated_test(cell, subjects, tested, seed=seed), TABLE_1[cell]
+    ways = dict(list_ways(test.split, seed=seed))
     return {
-        **test.figures(seed=seed),
+        **test.figures(ways),
+        "lengths": test.lengths(ways["kernel, reweighted"]),
         "oracle": [
             ask_oracle(test, cell, tested, times, seed=seed) for times in (ALLOWED, rows[0].one_in / rows[2].one_in)
         ],
@@ -203,9 +175,10 @@ def ask_oracle(test: Test, cell: Cell, tested: int, times: float, *, seed: int) 
 
 
 def run_lfw(source: str, target: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Fit on some people of LFW and measure on others, all their images; the split is that of table1.py."""
-    pairs = load_pairs(options.data, source, target, normalized=False)
-    return Test(ec.split_pairs(pairs, test=0.3, seed=options.seed), 0.05, all_images=True).figures(seed=options.seed)
+    """Fit on some people of LFW and measure on others."""
+    test = lfw_test(source, target, options)
+    ways = dict(list_ways(test.split, seed=options.seed))
+    return {**test.figures(ways), "lengths": test.lengths(ways["kernel, reweighted"])}
 
 
 def show(name: str, result: dict[str, Any]) -> None:
@@ -217,8 +190,9 @@ def show(name: str, result: dict[str, Any]) -> None:
         rates = [(row["frr"], row["far"]), (row["transferred_frr"], row["transferred_far"])]
         cells = "".join(f"{frr:9.2%} × {rate / far:6.2f}" for frr, rate in rates)
         print(f"  {way:34s}{cells} × {row['far_at_frr'] / far:9.3f}")
-    lengths = ", ".join(f"{factor}: × {rate / far:.3f}" for factor, rate in result["lengths"].items())
-    print(f"  the last one at its FRR, by length: {lengths}")
+    if "lengths" in result:
+        lengths = ", ".join(f"{factor}: × {rate / far:.3f}" for factor, rate in result["lengths"].items())
+        print(f"  the last one at its FRR, by length: {lengths}")
     if "paper" in result:
         row, base = result["paper"]["S3"], result["paper"]["S1"]["far"]
         for oracle in result["oracle"]:
@@ -226,22 +200,67 @@ def show(name: str, result: dict[str, Any]) -> None:
         print(f"  {'the paper, its own faces':34s}{row['frr']:9.2%} × {row['far'] / base:6.2f}")
 
 
+def run_cells(options: argparse.Namespace) -> dict[str, Any]:
+    subjects, tested = (600, 300) if options.smoke else (options.subjects, options.tested)
+    results = {}
+    for cell in CELLS[:1] if options.smoke else CELLS:
+        name = f"{cell.source} → {cell.target}"
+        results[name] = run_simulated(cell, subjects, tested, seed=options.seed)
+        show(name, results[name])
+    return results
+
+
+def run_upgrades(options: argparse.Namespace) -> dict[str, Any]:
+    results = {}
+    for source, target in (*DEVELOPMENT, *REPORTED) if options.data else ():
+        name = f"{source} → {target}"
+        results[name] = run_lfw(source, target, options)
+        show(name, results[name])
+    return results
+
+
+def run_networks(options: argparse.Namespace) -> dict[str, Any]:
+    subjects, tested = (300, 200) if options.smoke else (options.network_subjects, options.network_subjects)
+    tests: dict[str, Callable[[], Test]] = {
+        f"{cell.source} → {cell.target}, simulated": partial(simulated_test, cell, subjects, tested, seed=options.seed)
+        for cell in (CELLS[:1] if options.smoke else CELLS)
+    }
+    for models in (*DEVELOPMENT, *REPORTED) if options.data else ():
+        tests[" → ".join(models)] = partial(lfw_test, *models, options)
+    results = {}
+    for name, make in tests.items():
+        test = make()
+        results[name] = test.figures(dict(list_networks(test.split, seed=options.seed, smoke=options.smoke)))
+        show(name, results[name])
+    return results
+
+
+def run_normalizations(options: argparse.Namespace) -> dict[str, Any]:
+    results = {}
+    for models in (*DEVELOPMENT, *REPORTED) if options.data else [()]:
+        name = " → ".join(models) or "stand-in"
+        if models:
+            pairs = load_pairs(options.data, *models, normalized=False)
+        else:
+            pairs = stand_in_pairs(subjects=200, normalized=False, seed=options.seed)
+        results[name] = run_normalized(pairs, seed=options.seed, smoke=not models)
+        show_normalized(name, results[name])
+    return results
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
+    parts = {"cells": run_cells, "lfw": run_upgrades, "networks": run_networks, "normalized": run_normalizations}
     parser = make_parser(__doc__)
     parser.add_argument("--subjects", type=int, default=10_000, help="simulated subjects to fit on")
     parser.add_argument("--tested", type=int, default=5_000, help="simulated subjects to test on")
+    parser.add_argument("--network-subjects", type=int, default=3_000, help="the same, of each, for networks")
+    parser.add_argument("--parts", nargs="+", choices=parts, default=list(parts), help="what to measure")
     options = parser.parse_args(arguments)
-    subjects, tested = (600, 300) if options.smoke else (options.subjects, options.tested)
-    results: dict[str, Any] = {"cells": {}, "lfw": {}}
-    for cell in CELLS[:1] if options.smoke else CELLS:
-        name = f"{cell.source} → {cell.target}"
-        results["cells"][name] = run_simulated(cell, subjects, tested, seed=options.seed)
-        show(name, results["cells"][name])
-        write_result(options, "raw_spaces", results)
-    for source, target in (*DEVELOPMENT, *REPORTED) if options.data else ():
-        name = f"{source} → {target}"
-        results["lfw"][name] = run_lfw(source, target, options)
-        show(name, results["lfw"][name])
+    record = options.output / "raw_spaces.json"
+    recorded = json.loads(record.read_text()) if record.exists() and not options.smoke else {}
+    results = {part: recorded[part] for part in parts if part in recorded}
+    for part in options.parts:
+        results[part] = parts[part](options)
         write_result(options, "raw_spaces", results)
 
 

@@ -39,6 +39,7 @@ from embcompat.evaluation.verification import (
     threshold_at_frr,
 )
 from embcompat.export import blend_people
+from embcompat.export.convertibility import fit_convertibility
 from embcompat.migration.checks import outranked_share
 from embcompat.selection.fitting import fit_ensemble
 
@@ -82,7 +83,7 @@ def measure_fold(split: ec.PairSplit, folder: Path, *, seed: int, smoke: bool) -
     return {
         "lines": lines,
         "impostor_votes": draws.impostor_votes.tolist(),
-        "templates": measure_templates(split.test, sides[1.0].vectors, dense.vectors, seed=seed),
+        "templates": measure_templates(split, sides[1.0].vectors, dense.vectors, seed=seed),
         "canary": measure_canary(aligners["ensemble"], split.test, seed=seed),
     }
 
@@ -107,9 +108,10 @@ def count_normalized(
 
 
 def measure_templates(
-    test: ec.PairedEmbeddings, converted: np.ndarray, dense: np.ndarray, *, seed: int
+    split: ec.PairSplit, converted: np.ndarray, dense: np.ndarray, *, seed: int
 ) -> dict[str, dict[str, float]]:
     """Compare the mean of several images of a person with one image, as the gallery that new images meet."""
+    test = split.test
     people = np.unique(np.asarray(test.labels).astype(str), return_inverse=True)[1]
     rng = np.random.default_rng(seed)
     enrolled, probes = [], []
@@ -134,8 +136,11 @@ def measure_templates(
         probe = old if name == "old" else new
         result[f"{name}, one image"] = far([gallery[each[0]] for each in enrolled], probe)
         result[f"{name}, mean"] = far([gallery[each].mean(axis=0) for each in enrolled], probe)
-    weighted = [(nearness[each][:, np.newaxis] * converted[each]).sum(axis=0) for each in enrolled]
-    result["converted, mean weighted by agreement"] = far(weighted, new)
+    distances = fit_convertibility(split.train.source.vectors, split.validation.source.vectors)
+    trust = np.ones(len(test)) if distances is None else 1 / distances.score(test.source.vectors)
+    for what, weights in (("agreement", nearness), ("convertibility", trust)):
+        weighted = [(weights[each][:, np.newaxis] * converted[each]).sum(axis=0) for each in enrolled]
+        result[f"converted, mean weighted by {what}"] = far(weighted, new)
     return result
 
 

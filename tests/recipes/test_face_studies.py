@@ -122,7 +122,7 @@ def test_what_a_service_adds_is_measured(load: Any, tmp_path: Path) -> None:
 
 
 def test_raw_spaces_are_measured_at_three_thresholds(load: Any, tmp_path: Path) -> None:
-    result = smoke(load("raw_spaces"), tmp_path)
+    result = smoke(load("raw_spaces"), tmp_path, "--parts", "cells", "normalized")
     (cell,) = result["cells"].values()
     assert cell["paper"]["S1"]["far"] == pytest.approx(1 / 30_775)
     assert cell["S1"]["far"] == cell["S1"]["far_at_frr"]
@@ -133,10 +133,14 @@ def test_raw_spaces_are_measured_at_three_thresholds(load: Any, tmp_path: Path) 
     strict, paper = cell["oracle"]
     assert strict["frr"] < cell["ways"]["kernel"]["S3"]["frr"]
     assert (strict["times"], paper["times"]) == pytest.approx((1.1, 30_775 / 21_765))
-    (networks,) = result["networks"].values()
-    assert list(networks["ways"]) == ["kernel, reweighted", "residual", "residual, reweighted", "ensemble, reweighted"]
     (lines,) = result["normalized"].values()
     assert list(lines) == ["S1", "old", "S3", "S1, 100 people", "S3, 100 people"]
+
+
+@pytest.mark.soak
+def test_networks_are_measured_in_raw_spaces(load: Any, tmp_path: Path) -> None:
+    (networks,) = smoke(load("raw_spaces"), tmp_path, "--parts", "networks")["networks"].values()
+    assert list(networks["ways"]) == ["kernel, reweighted", "residual", "residual, reweighted", "ensemble, reweighted"]
 
 
 def test_transport_moves_one_gaussian_to_another(load: Any) -> None:
