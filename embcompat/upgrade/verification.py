@@ -29,7 +29,7 @@ def decide_verification(report: VerificationReport) -> Decision:
             "Today's model made no false acceptance on these subjects, so they cannot tell whether the new one is "
             "better."
         )
-        return Decision("unjudged", reason, (), None, ("Compare more subjects, or all their images: --all-images.",))
+        return Decision("unjudged", reason, (), None, (_ask_for_more(report),))
     reindex, converted = report.reindex_ratio, report.status_quo_ratio
     third, first = report.scenarios["S3"], report.scenarios["S1"]
     rate = f"at {100 * report.target_frr:g} % false rejections"
@@ -84,12 +84,17 @@ def _group_warnings(report: VerificationReport) -> list[str]:
     if few:
         names = ", ".join(few)
         warnings.append(
-            f"Too few false accepts to compare groups: fewer than {ENOUGH_ERRORS} within {names}. Compare more people, "
-            "or all their images: --all-images."
+            f"Too few false accepts to compare groups: fewer than {ENOUGH_ERRORS} within {names}. "
+            + _ask_for_more(report)
         )
     if report.ungrouped:
         warnings.append(f"{report.ungrouped:,} of {report.subjects:,} people are in no group.")
     return warnings
+
+
+def _ask_for_more(report: VerificationReport) -> str:
+    """Return how to see more false accepts."""
+    return "Compare more people." if report.all_images else "Compare more people, or all their images: --all-images."
 
 
 def _native_notes(report: VerificationReport) -> tuple[str, ...]:
@@ -99,9 +104,10 @@ def _native_notes(report: VerificationReport) -> tuple[str, ...]:
         "it. As long as the old model runs, enrol with that one, and convert."
     ]
     if report.similarity != "cosine":
+        by = "Euclidean distance" if report.similarity == "euclidean" else "their product"
         notes.append(
-            f"The new vectors are compared by {report.similarity}: unless they have unit norm, their lengths count. If "
-            "lengths mean little, vectors scaled to unit norm are better: evaluate them too."
+            f"The new vectors are compared by {by}: unless they have unit norm, their lengths count. If lengths mean "
+            "little, vectors scaled to unit norm are better: evaluate them too."
         )
     return tuple(notes)
 

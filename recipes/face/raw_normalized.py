@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from pooled import count_errors, pool, pooled_ratio
 
 import embcompat as ec
@@ -27,9 +28,12 @@ def run_normalized(pairs: ec.PairedEmbeddings, *, seed: int, smoke: bool) -> dic
     )
     plain = scenario_pairs(split.test.source, split.test.target, converted, all_images=True)
     draws = draw_subjects(plain["S1"], seed=seed, replicates=50 if smoke else 1_000)
+    there = len(set(np.asarray(people.labels).tolist()))
     cohorts: dict[str, Any] = {
-        f"{count:,} people": make_score_cohort(people, split.train.target, people=count, seed=seed)
-        for count in ((100,) if smoke else (300, 1_000, 4_096))
+        f"{count:,} people" if count < there else "all people": make_score_cohort(
+            people, split.train.target, people=count, seed=seed
+        )
+        for count in ((100,) if smoke else (300, 1_000, there))
     }
     if not smoke:  # statistics of so few people are refused
         cohorts["statistics"] = make_score_moments(people, split.train.target, seed=seed)
@@ -40,14 +44,18 @@ def run_normalized(pairs: ec.PairedEmbeddings, *, seed: int, smoke: bool) -> dic
     counts = {name: [count_errors(side, 0.0, draws)] for name, side in lines.items()}
     votes = [draws.impostor_votes.tolist()]
     return {
-        name: {"far_at_frr": pool(count, votes)["far_at_frr"], "to_plain": pooled_ratio(count, counts["S3"], votes)}
+        name: {
+            "far_at_frr": pool(count, votes)["far_at_frr"],
+            "to_plain": pooled_ratio(count, counts[name.partition(",")[0]], votes),
+        }
         for name, count in counts.items()
     }
 
 
 def show_normalized(name: str, lines: dict[str, Any]) -> None:
-    print(f"\n{name}: FAR at FRR 5 %, and as a multiple of the plain S3 (95 %)")
+    print(f"\n{name}: FAR at FRR 5 %, and as a multiple of the plain scores' (95 %)")
     for line, row in lines.items():
         ratio = row["to_plain"]
-        times = "" if ratio["value"] is None else "{value:.3f} ({low:.3f} to {high:.3f})".format(**ratio)
+        complete = None not in (ratio["value"], ratio.get("high"))  # a ratio to no error has no end
+        times = "{value:.3f} ({low:.3f} to {high:.3f})".format(**ratio) if complete else ""
         print(f"  {line:34s}{one_in(row['far_at_frr']['value']):>14s}  {times}")

@@ -56,7 +56,7 @@ def test_converted_vectors_that_beat_both_models_are_worth_converting(report: Ve
     assert "; two new vectors are worse than today, with " in decision.reason
     assert any("enrolled with the new model alone do not have it" in each for each in decision.because)
     assert any(
-        "compared by euclidean: unless they have unit norm, their lengths count" in each for each in decision.because
+        "compared by Euclidean distance: unless they have unit norm, their lengths count" in each for each in decision.because
     )
     assert any(each.startswith("The old threshold does not carry over") for each in decision.because)
 
@@ -109,5 +109,11 @@ def test_few_people_or_none_accepted_decide_nothing(report: VerificationReport) 
         "unjudged",
         "Only 19 held-out subjects could be compared, and a verdict needs 20.",
     )
-    none = decide_verification(report.model_copy(update={"status_quo_ratio": None}))
-    assert none.mode == "unjudged"
+
+
+def test_where_nobody_was_falsely_accepted_more_people_are_asked_for(report: VerificationReport) -> None:
+    none = report.model_copy(update={"status_quo_ratio": None})
+    decision = decide_verification(none)
+    assert (decision.mode, decision.because) == ("unjudged", ("Compare more people.",))
+    two_each = decide_verification(none.model_copy(update={"all_images": False}))
+    assert two_each.because == ("Compare more people, or all their images: --all-images.",)
