@@ -43,7 +43,7 @@ CHUNK_ROWS = 16_384
 SUFFIXES = (".parquet", ".npy")
 PRODUCT_ROWS = 8_192
 LANDMARKS = 2_500
-KERNEL_ROWS = 32_768
+KERNEL_ROWS = 16_384
 KERNEL_DIMS = (128, 128), (384, 384), (384, 768)
 PARTS = ["affine", "networks", "memory", "kernel", "int8"]
 

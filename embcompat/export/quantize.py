@@ -34,7 +34,7 @@ def quantize_int8(model: onnx.ModelProto, rows: NDArray[np.float32]) -> onnx.Mod
     """Quantize the products of a graph to int8: per channel for weights, per tensor for activations.
 
     Weights use 7 of the 8 bits, so that the graph computes the same on every processor. Kernels are expanded first
-    (`expand_similarities`); beside them the linear products stay in float32, and the others return float32.
+    (`expand_similarities`); beside them small products stay in float32, and the others return float32.
 
     Args:
         model: A float32 graph from `build_graph`.

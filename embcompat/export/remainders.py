@@ -7,6 +7,7 @@ become one more linear product, and only ρ meets the large coefficients. [ours]
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -23,51 +24,61 @@ def expand_similarities(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[s
         model: A graph from `build_graph`.
 
     Returns:
-        The graph, and the names of its linear products, which are small and must stay exact; the model itself and no
-        names where it holds no kernel.
+        The graph, and the names of its small products, which must stay exact: linear parts and output maps; the model
+        itself and no names where it holds no kernel.
     """
     expanded = onnx.ModelProto()
     expanded.CopyFrom(model)
     graph = expanded.graph
-    constants = {tensor.name: tensor for tensor in graph.initializer}
-    makers = {output: node.name for node in graph.node for output in node.output}
     kernels = _kernels(graph)
-    linear: list[str] = []
-    for exponents, exponential, mapped in kernels:
-        gains, shift, coefficients = (
-            numpy_helper.to_array(constants[name]).astype(np.float64)
-            for name in (exponents.input[1], exponents.input[2], mapped.input[1])
-        )
-        scaled = np.exp(shift)[:, np.newaxis] * coefficients
-        prefix = mapped.output[0]
-        arrays = {"slopes": gains @ scaled, "sums": scaled.sum(axis=0), "one": np.ones(1), "scaled": scaled}
-        names = {name: f"{prefix}.{name}" for name in (*arrays, "above", "remainders", "tangent", "curved")}
-        for name in (exponents.input[2], mapped.input[1]):
-            graph.initializer.remove(constants[name])
-        graph.initializer.extend(
-            numpy_helper.from_array(array.astype(np.float32), names[name]) for name, array in arrays.items()
-        )
-        units, products, similarities = exponents.input[0], exponents.output[0], exponential.output[0]
-        nodes = (
-            ("MatMul", [units, exponents.input[1]], products),
-            ("Exp", [products], similarities),
-            ("Sub", [similarities, products], names["above"]),
-            ("Sub", [names["above"], names["one"]], names["remainders"]),
-            ("MatMul", [names["remainders"], names["scaled"]], names["curved"]),
-            ("MatMul", [units, names["slopes"]], names["tangent"]),
-            # A sum of more than two stays apart from the products; "Add" would become part of one.
-            ("Sum", [mapped.input[2], names["sums"], names["tangent"], names["curved"]], prefix),
-        )
-        linear += [makers[mapped.input[2]], names["tangent"]]
-        place = list(graph.node).index(mapped)
-        for offset, (operator, inputs, output) in enumerate(nodes):
-            graph.node.insert(place + offset, helper.make_node(operator, inputs, [output], name=output))
-        for node in (exponents, exponential, mapped):
-            graph.node.remove(node)
     if not kernels:
         return model, []
+    large: dict[str, int] = {}
+    for kernel in kernels:
+        large |= _expand(graph, *kernel)
     onnx.checker.check_model(expanded, full_check=True)
-    return expanded, linear
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    matrices = {
+        node.name: math.prod(shapes[node.input[1]])
+        for node in graph.node
+        if node.op_type in ("Gemm", "MatMul") and node.name not in large and node.input[1] in shapes
+    }
+    return expanded, [name for name, size in matrices.items() if size <= max(large.values()) ** 2]
+
+
+def _expand(graph: onnx.GraphProto, exponents: Any, exponential: Any, mapped: Any) -> dict[str, int]:
+    """Put tangent and remainder in the place of a kernel; return its two large products and their vectors' lengths."""
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    gains, shift, coefficients = (
+        numpy_helper.to_array(constants[name]).astype(np.float64)
+        for name in (exponents.input[1], exponents.input[2], mapped.input[1])
+    )
+    scaled = np.exp(shift)[:, np.newaxis] * coefficients
+    prefix = mapped.output[0]
+    arrays = {"slopes": gains @ scaled, "sums": scaled.sum(axis=0), "one": np.ones(1), "scaled": scaled}
+    names = {name: f"{prefix}.{name}" for name in (*arrays, "above", "remainders", "tangent", "curved")}
+    for name in (exponents.input[2], mapped.input[1]):
+        graph.initializer.remove(constants[name])
+    graph.initializer.extend(
+        numpy_helper.from_array(array.astype(np.float32), names[name]) for name, array in arrays.items()
+    )
+    units, products, similarities = exponents.input[0], exponents.output[0], exponential.output[0]
+    nodes = (
+        ("MatMul", [units, exponents.input[1]], products),
+        ("Exp", [products], similarities),
+        ("Sub", [similarities, products], names["above"]),
+        ("Sub", [names["above"], names["one"]], names["remainders"]),
+        ("MatMul", [names["remainders"], names["scaled"]], names["curved"]),
+        ("MatMul", [units, names["slopes"]], names["tangent"]),
+        # A sum of more than two stays apart from the products; "Add" would become part of one.
+        ("Sum", [mapped.input[2], names["sums"], names["tangent"], names["curved"]], prefix),
+    )
+    place = list(graph.node).index(mapped)
+    for offset, (operator, inputs, output) in enumerate(nodes):
+        graph.node.insert(place + offset, helper.make_node(operator, inputs, [output], name=output))
+    for node in (exponents, exponential, mapped):
+        graph.node.remove(node)
+    return {products: gains.shape[0], names["curved"]: coefficients.shape[1]}
 
 
 def _kernels(graph: onnx.GraphProto) -> list[tuple[Any, Any, Any]]:
