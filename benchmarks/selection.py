@@ -24,19 +24,25 @@ from embcompat.selection import select_aligner
 from embcompat.spaces import SpaceVersion
 
 SOURCE, TARGET = (SpaceVersion("text", str(dim), dim, modality="text") for dim in (384, 768))
+MEANINGS = 6
 BLOCK_ROWS = 8_192
 
 
 def make_pairs(start: int, count: int) -> PairedEmbeddings:
-    """Make random source vectors, and a map of them with some noise; a block at a time, to leave memory as it is."""
-    weight = np.random.default_rng(0).standard_normal((SOURCE.dim, TARGET.dim), dtype=np.float32) / SOURCE.dim**0.5
+    """Make two bent images of the same random meanings; a block at a time, to leave memory as it is.
+
+    No linear map takes one to the other, so that the kernel is chosen, as on real texts.
+    """
+    rng = np.random.default_rng(0)
+    maps = [rng.standard_normal((MEANINGS, space.dim), dtype=np.float32) / MEANINGS**0.5 for space in (SOURCE, TARGET)]
     rng = np.random.default_rng(start + 1)
     sides = [np.empty((count, space.dim), dtype=np.float32) for space in (SOURCE, TARGET)]
     for first in range(0, count, BLOCK_ROWS):
-        source, target = (side[first : first + BLOCK_ROWS] for side in sides)
-        source[:] = normalize_rows(rng.standard_normal(source.shape, dtype=np.float32))
-        noise = 0.03 * rng.standard_normal(target.shape, dtype=np.float32)
-        target[:] = normalize_rows(source @ weight + noise)
+        meanings = 6 * rng.standard_normal((min(BLOCK_ROWS, count - first), MEANINGS), dtype=np.float32)
+        for side, matrix in zip(sides, maps, strict=True):
+            images = np.tanh(meanings @ matrix)
+            images += 0.2 * rng.standard_normal(images.shape, dtype=np.float32)
+            side[first : first + BLOCK_ROWS] = normalize_rows(images)
     ids = [str(row) for row in range(start, start + count)]
     return PairedEmbeddings(Embeddings(sides[0], ids, SOURCE), Embeddings(sides[1], ids, TARGET))
 

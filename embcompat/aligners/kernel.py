@@ -23,6 +23,9 @@ DEFAULT_LANDMARKS = 2_500
 PENALTIES = (0.02, 0.2)
 """Kernel penalties that are tried [ours]; from some hundred pairs on the first is the best on text."""
 
+CHOOSING_LANDMARKS = 1_000
+"""Most landmarks with which the penalty is chosen: it weighs the same norm for any number of them [ours]."""
+
 SUMMED_PAIRS = 250_000
 """Most pairs that the kernel part is summed over: a random sample of them; more change the result less than another
 draw of the landmarks does. The linear part is fitted on all pairs [ours]."""
@@ -150,16 +153,18 @@ def fit_kernel(
     Minimizes Σ‖r_i − A k(x_i)‖² + λ tr(A K Aᵀ) over A, where r are the residuals of ridge on the training pairs and K
     the similarities of the landmarks among themselves: the Nyström approximation of kernel ridge regression. The
     landmarks are random rows of the pairs that are fitted on, and the bandwidth is the median squared distance between
-    them. Ridge is fitted on all pairs; beyond 250,000 pairs (`SUMMED_PAIRS`) the sum over i runs over a random sample
-    of that size, from both parts in proportion. Source: Williams and Seeger, Using the Nyström method to speed up
-    kernel machines (2001); the centring, the bandwidth, the penalty, the sample and fitting the residual are ours.
+    them, or between a thousand of them. Ridge is fitted on all pairs; beyond 250,000 pairs (`SUMMED_PAIRS`) the sum
+    over i runs over a random sample of that size, from both parts in proportion. Source: Williams and Seeger, Using the
+    Nyström method to speed up kernel machines (2001); the centring, the bandwidth, the penalty, the sample and fitting
+    the residual are ours.
 
     Args:
         train: Pairs to fit on. Memory beside them is that of a few float64 arrays (landmarks, landmarks) and a block.
         validation: Held-out pairs on which the penalties of ridge and kernel are chosen. No landmark of the fits that
             are compared is one of them.
         landmarks: Number of landmarks; at most one for each pair.
-        penalty: λ; the one of `PENALTIES` with the least squared error of the output on ``validation`` when None.
+        penalty: λ; when None, the one of `PENALTIES` with the least squared error of the output on ``validation``, with
+            1,000 landmarks at most (`CHOOSING_LANDMARKS`).
         refit: Whether to fit on the validation pairs too, once they have chosen the penalties.
         seed: Seed of the choice of landmarks.
 
@@ -174,14 +179,12 @@ def fit_kernel(
     if refit:
         sums.merge(held_out)
     sample = _Sample.draw(train, validation, landmarks, refit=refit, seed=seed)
-    centres = normalize_rows(sample.landmarks - sums.source_mean)
+    centres = normalize_rows(sample.landmarks - sums.source_mean.astype(np.float32))
     equations = LandmarkSums(sums.source_mean, sums.target_mean, centres, median_bandwidth(centres))
     equations.add(train.source.vectors, train.target.vectors, sample.train)
     if penalty is None:
-        part = validation.select(sample.validation)
-        penalty = least_error(
-            PENALTIES, lambda value: _error(_solve(equations, linear, value, sample.train_landmarks), part), len(part)
-        )
+        part, few = validation.select(sample.validation), min(sample.train_landmarks, CHOOSING_LANDMARKS)
+        penalty = least_error(PENALTIES, lambda value: _error(_solve(equations, linear, value, few), part), len(part))
     if refit:
         equations.add(validation.source.vectors, validation.target.vectors, sample.validation)
         linear = fit_affine_sums(sums, held_out, normalize=linear.normalize, penalty=ridge)
@@ -216,7 +219,7 @@ class _Sample:
         orders = [rng.permutation(len(part)) for part in (train, validation)]
         rows = [np.sort(order[: math.ceil(share * len(order))]) for order in orders]
         centres = [
-            part.source.vectors[np.sort(order[:count])]
+            part.source.vectors[order[:count]]
             for part, order, count in zip((train, validation), orders, (first, landmarks - first), strict=True)
         ]
         return cls(rows[0], rows[1], np.concatenate(centres), len(centres[0]))

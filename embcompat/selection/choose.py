@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -31,7 +30,8 @@ FOLDS, NEURAL_FOLDS = 4, 3
 """Folds of the cross-fitting; fewer where a candidate is a network, which takes long to fit [ours].
 
 Where the score reads a sample of the pairs and no candidate has a correction, which is fitted on the conversions of
-all, only the sample is held out, in as many folds as leave each fit the same share of the pairs: one, for many pairs.
+all, only the sample is held out, in as many folds as leave each fit about the same share of the pairs: one, from 8,000
+pairs on.
 """
 
 FEW_PAIRS, REPEATS = 1_000, 2
@@ -230,10 +230,10 @@ class _Plan:
 
 
 def _plan(entrants: Sequence[Candidate], pairs: PairedEmbeddings, score: _Score) -> _Plan:
-    """Return the fewest fits that convert all that is read, and leave each fit its share of the pairs."""
+    """Return the fewest fits that convert all that is read, and leave each fit about its share of the pairs."""
     corrected = any(candidate.correction is not None for candidate in entrants)
     rows = np.arange(len(pairs)) if corrected else score.rows
-    folds = max(1, math.ceil(_folds(entrants) * len(rows) / max(1, len(pairs))))
+    folds = max(1, round(_folds(entrants) * len(rows) / max(1, len(pairs))))
     repeats = REPEATS if len(pairs) <= FEW_PAIRS and not _has_network(entrants) else 1
     return _Plan(rows, folds, repeats)
 

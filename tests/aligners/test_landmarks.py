@@ -34,7 +34,7 @@ def test_sums_of_float32_blocks_agree_with_float64_at_once(
     target = (rng.standard_normal((700, 5)) - far).astype(np.float32)
     linear = AffineAligner(0.1 * rng.standard_normal((5, 24)), rng.standard_normal(5))
     means = source.mean(axis=0, dtype=np.float64), target.mean(axis=0, dtype=np.float64)
-    centres = normalize_rows(source[:40] - means[0])
+    centres = normalize_rows(source[:40] - means[0].astype(np.float32))
     sums = LandmarkSums(*means, centres, median_bandwidth(centres))
     sums.add(source, target, np.arange(300))
     sums.add(source, target, np.arange(300, 700))
@@ -49,7 +49,7 @@ def test_some_of_the_rows_are_summed() -> None:
     source = rng.standard_normal((90, 6)).astype(np.float32)
     target = rng.standard_normal((90, 4)).astype(np.float32)
     linear = AffineAligner(np.zeros((4, 6)), np.zeros(4))
-    centres = normalize_rows(source[:10].astype(np.float64))
+    centres = normalize_rows(source[:10])
     rows = np.array([3, 7, 50, 88])
     some, alone = (LandmarkSums(np.zeros(6), np.zeros(4), centres, 1.0) for _ in range(2))
     some.add(source, target, rows)
@@ -58,6 +58,6 @@ def test_some_of_the_rows_are_summed() -> None:
 
 
 def test_one_landmark_has_a_bandwidth() -> None:
-    assert median_bandwidth(np.array([[1.0, 0.0]])) == 1.0
-    assert median_bandwidth(np.array([[1.0, 0.0], [0.0, 1.0]])) == 2.0
-    assert median_bandwidth(np.ones((3, 1))) == 1e-3
+    assert median_bandwidth(np.array([[1, 0]], dtype=np.float32)) == 1.0
+    assert median_bandwidth(np.eye(2, dtype=np.float32)) == 2.0
+    assert median_bandwidth(np.ones((3, 1), dtype=np.float32)) == 1e-3

@@ -172,7 +172,7 @@ def test_a_sample_has_labels_enough_for_every_fold(monkeypatch: pytest.MonkeyPat
     assert selection.chosen.score.value > 0.5
 
 
-@pytest.mark.parametrize(("count", "folds"), [(200, 4), (800, 2), (2_000, 1)])
+@pytest.mark.parametrize(("count", "folds"), [(200, 4), (750, 2), (2_000, 1)])
 @pytest.mark.parametrize("correction", [None, "reweighted"])
 def test_only_what_is_scored_is_held_out_where_no_correction_reads_more(
     monkeypatch: pytest.MonkeyPatch, count: int, folds: int, correction: Correction | None
