@@ -18,6 +18,7 @@ from embcompat.cli.evaluate import _show_next
 from embcompat.embeddings import Embeddings
 from embcompat.extractors import load_extractor
 from embcompat.spaces import SpaceVersion
+from embcompat.testing import make_pairs
 from tests.test_docs import check_embcompat
 
 TEXTS = [f"a {size} {colour} {thing}" for size in ("big", "small") for colour in "abcdefghij" for thing in "klmnopqrst"]
@@ -74,6 +75,24 @@ def test_the_line_is_followed_to_its_end(tmp_path: Path, monkeypatch: pytest.Mon
     end = CliRunner().invoke(app, words)
     assert "The migration is finished." in end.stdout
     assert pq.read_table("gallery.parquet").num_rows == len(TEXTS)
+
+
+@pytest.mark.parametrize("refit", [False, True])
+def test_faces_are_evaluated_on_people_who_were_not_fitted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refit: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pairs = make_pairs(480, source_dim=8, target_dim=8, noise=0.3, subjects=120, normalized=True).pairs
+    others = np.isin(pairs.labels.astype(str), np.unique(pairs.labels.astype(str))[:40])
+    for name, part in (("", pairs.select(~others)), ("other-", pairs.select(others))):
+        part.source.save(f"{name}old.parquet")
+        part.target.save(f"{name}new.parquet")
+    words = ["fit", "old.parquet", "new.parquet", "--kind", "ridge", "--task", "verification", "--out", "faces"]
+    (words,) = follow([*words, "--refit" if refit else "--no-refit"])
+    blanks = {"OTHER-OLD.parquet": "other-old.parquet", "OTHER-NEW.parquet": "other-new.parquet"}
+    assert (set(blanks) <= set(words)) == refit
+    (words,) = follow(words, **blanks)
+    assert words[0] == "thresholds"
 
 
 @pytest.mark.parametrize(

@@ -211,6 +211,8 @@ def fit(
         raise GateError(f"{out} is written, and marked: {_CHANCE}")
     if not as_json:
         files = option_words(**vars(replace(reading, text_column=text_column)), items=items)
+        if task == "verification" and fitted.refitted:  # it is measured on people who were not fitted
+            old, new, files = "OTHER-OLD.parquet", "OTHER-NEW.parquet", []
         _show_evaluation(out, old, new, task, keep_out, files)
 
 
