@@ -101,7 +101,7 @@ def main() -> None:
     for number, name in enumerate(names, 1):
         arguments = sizes[name] if options.sizes is None else options.sizes.split()
         arguments = ["--smoke"] if options.smoke else arguments
-        print(f"== {number} of {len(names)}, after {duration(sum(seconds.values()))}:", name, *arguments, flush=True)
+        print(f"== {number} of {len(names)}, after {sum(seconds.values()):.0f} s:", name, *arguments, flush=True)
         result = run(name, arguments)
         seconds[name] = result["seconds"]
         if recorded:
