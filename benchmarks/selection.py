@@ -26,6 +26,7 @@ from embcompat.spaces import SpaceVersion
 SOURCE, TARGET = (SpaceVersion("text", str(dim), dim, modality="text") for dim in (384, 768))
 MEANINGS = 6
 BLOCK_ROWS = 8_192
+MINUTE = 60.0
 
 
 def make_pairs(start: int, count: int) -> PairedEmbeddings:
@@ -83,6 +84,30 @@ def line(count: int, repeats: int) -> dict[str, Any]:
     )
 
 
+def growth(counts: list[int], lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return what the largest size takes: time against a minute, and memory beyond its pairs against the next."""
+    beyond = [each["peak_bytes"] - each["bytes_of_pairs"] for each in lines[-2:]]
+    seconds = lines[-1]["times"]["seconds"]["seconds"]
+    minute = {"times": {"seconds": lines[-1]["times"]["seconds"], "aim": {"seconds": MINUTE, "spread": None}}}
+    return [
+        {
+            "what": f"select_aligner, {counts[-1]:,} pairs: time",
+            "against": "one minute",
+            "ratio": seconds / MINUTE,
+            "aim_at_most": 1.0,
+            **minute,
+            "runs": ("seconds", "aim"),
+        },
+        {
+            "what": f"select_aligner, {counts[-1]:,} pairs: peak memory beyond the pairs",
+            "against": f"{counts[-2]:,} pairs",
+            "ratio": beyond[1] / beyond[0],
+            "aim_at_most": 1.2,
+            "peak_bytes": beyond,
+        },
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, nargs="+", default=[10_000, 100_000])
@@ -94,7 +119,9 @@ def main() -> None:
     if options.measure is not None:
         print(json.dumps(measure(options.measure)))
         return
-    lines = [line(count, options.repeats) for count in ([1_000] if options.smoke else options.pairs)]
+    counts = [500, 1_000] if options.smoke else options.pairs
+    lines = [line(count, options.repeats) for count in counts]
+    lines += growth(counts, lines) if len(counts) > 1 else []
     write_results({"machine": describe("scipy"), "lines": lines}, options.out)
 
 

@@ -30,14 +30,14 @@ HERE = Path(__file__).resolve().parent
 
 REDUCED: dict[str, list[str]] = {
     "startup": ["--repeats", "9"],
-    "serving": [],
+    "serving": ["--texts", "64"],
     "gateway": ["--repeats", "5", "--seconds", "12"],
     "texts": ["--texts", "2000"],
-    "conversion": ["--rows", "200000"],
+    "conversion": ["--rows", "200000", "--repeats", "3"],
     "fit_streaming": ["--rows", "400000", "--repeats", "2"],
     "doctor": ["--rows", "300000", "--repeats", "3"],
-    "selection": ["--pairs", "10000", "50000"],
-    "fit_verification": ["--pairs", "1500", "--repeats", "1"],
+    "selection": ["--pairs", "10000"],
+    "fit_verification": ["--repeats", "1"],
     "training": ["--rows", "60000"],
     "verification": ["--subjects", "8000", "--repeats", "3"],
     "all_images": ["--repeats", "2"],

@@ -19,8 +19,9 @@ def cells(line: dict[str, Any], load: float | None) -> list[str]:
     """Write a line of results as the cells of a table."""
     spread = noise(line)
     ratio = f"{line['ratio']:,.2f}" if line["ratio"] < 100 else f"{line['ratio']:,.0f}"
-    of_time = "peak_bytes" not in line  # other work takes time, not memory
-    rough = of_time and ((spread or 0) > MOST_NOISE or (load or 0) > MOST_LOAD)
+    rough = "times" in line and (  # other work takes time, not memory
+        (spread or 0) > MOST_NOISE or (load or 0) > MOST_LOAD
+    )
     aim, missed = "–", False
     if line.get("aim_at_most") is not None:
         aim, missed = f"≤ {line['aim_at_most']:g}", line["ratio"] > line["aim_at_most"]
