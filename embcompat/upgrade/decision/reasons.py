@@ -27,10 +27,9 @@ def not_better(report: RetrievalReport, full: Option) -> str:
 
 def cheaper(option: Option, full: Option, *, can_stay: bool) -> str:
     """Explain why a mode below a full reindex is enough."""
-    if can_stay and full.difference.value <= 0:
-        return f"{subject(option)} is better than today; the new model is {_compare(full.difference)} the old one."
     today = "is better than today and " if can_stay else ""
-    return f"{subject(option)} {today}keeps {percent(option.retention.value)} of a full reindex."
+    worse = f"; the new model is {_compare(full.difference)} the old one" if full.difference.value <= 0 else ""
+    return f"{subject(option)} {today}keeps {percent(option.retention.value)} of a full reindex{worse}."
 
 
 def reindex(report: RetrievalReport, full: Option, cheap: Sequence[Option], measured: Sequence[Option]) -> str:
@@ -61,7 +60,7 @@ def points(
                 f"The new model itself is {_compare(full.difference)} today's: a full reindex is at "
                 f"{signed(full.difference)}."
             )
-        if full.difference.value <= 0 and option.mode == "convert":
+        if full.difference.value <= 0 and option.mode == "convert" and option.beats_status_quo():
             sentences.append("The gain is the aligner's: items that the new model embeds do not have it.")
     if option.mode == "lazy_backfill":
         sentences.extend(_lazy_points(option))

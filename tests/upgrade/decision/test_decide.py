@@ -162,7 +162,8 @@ def test_converted_items_that_beat_both_models_are_worth_converting() -> None:
     assert report.differences["full_reindex"].value <= 0 < report.differences["converted"].low
     decision = decide(report)
     assert (decision.mode, decision.needs) == ("convert", ("new",))
-    assert decision.reason.startswith("Converting is better than today; the new model is ")
+    assert decision.reason.startswith("Converting is better than today and keeps 1")
+    assert " % of a full reindex; the new model is " in decision.reason
     assert decision.reason.endswith(" the old one.")
     assert "The gain is the aligner's: items that the new model embeds do not have it." in decision.because
     native = option("backfill", 0.2, 1.1, "new", fraction=0.1, items=1)
@@ -176,6 +177,9 @@ def test_converted_items_that_beat_the_new_model_alone_are_not() -> None:
     assert report.differences["converted"].value < 0
     assert decide(report).mode == "stay"
     assert decide(world.report(world.perfect)).mode == "stay"
+    without_old = decide(world.report(world.perfect), models_alive=["new"])
+    assert without_old.mode == "convert"
+    assert not any("The gain is the aligner's" in each for each in without_old.because)
 
 
 def test_staying_names_what_is_better_all_the_same() -> None:
