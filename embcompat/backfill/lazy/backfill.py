@@ -132,16 +132,17 @@ class LazyBackfill:
         queries = (new_queries,) if old_queries is None else (new_queries, old_queries)
         first_scores, first_ids = self._first(*queries, self._depth)
         candidates = [row.tolist() for row in np.asarray(first_ids)]
-        reading = self._worker.read(list(dict.fromkeys(_flat(candidates))))
+        every = [identifier for row in candidates for identifier in row]
+        reading = self._worker.read(list(dict.fromkeys(every)))
         if reading is None:
-            self._count(candidates, degraded=len(_flat(candidates)), start=start)
+            self._count(candidates, degraded=len(every), start=start)
             return np.asarray(first_scores, dtype=np.float64)[:, :k], np.asarray(first_ids, dtype=object)[:, :k]
         native, converted = reading
-        hits = sum(identifier in native for identifier in _flat(candidates))
+        hits = sum(map(native.__contains__, every))
         deadline = None if self._seconds is None else start + self._seconds * len(candidates)
         native |= self._worker.embed(self._affordable(candidates, native), deadline)
         ranked = [self._rank(query, row, native, converted) for query, row in zip(new_queries, candidates, strict=True)]
-        degraded = sum(identifier not in native for identifier in _flat(candidates))
+        degraded = len(every) - sum(map(native.__contains__, every))
         self._count(candidates, hits=hits, degraded=degraded, start=start)
         return _cut(ranked, k)
 
@@ -193,7 +194,7 @@ class LazyBackfill:
     def _count(self, candidates: Sequence[Sequence[str]], *, degraded: int, start: float, hits: int = 0) -> None:
         self._worker.count(
             queries=len(candidates),
-            candidates=len(_flat(candidates)),
+            candidates=sum(map(len, candidates)),
             hits=hits,
             degraded=degraded,
             seconds=time.monotonic() - start,
@@ -225,15 +226,11 @@ class LazyBackfill:
         for vectors, scale, offset in ((converted, self._scale, self._offset), (native, 1.0, 0.0)):
             rows = [row for row, identifier in enumerate(ids) if identifier in vectors]
             if rows:
-                stacked = np.stack([vectors[ids[row]] for row in rows])
+                stacked = np.concatenate([vectors[ids[row]] for row in rows]).reshape(len(rows), -1)
                 repeated = np.broadcast_to(query, stacked.shape)
                 scores[rows] = scale * row_scores(repeated, stacked, self._similarity).astype(np.float64) + offset
         order = np.argsort(-scores, kind="stable").tolist()
         return scores[order], [ids[row] for row in order]
-
-
-def _flat(rows: Sequence[Sequence[str]]) -> list[str]:
-    return [identifier for row in rows for identifier in row]
 
 
 def _cut(ranked: Sequence[tuple[NDArray[np.float64], list[str]]], k: int) -> tuple[NDArray[np.float64], NDArray[Any]]:

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, final
 
@@ -52,7 +51,8 @@ class BackfillWorker:
         spilled = spill is not None and spill.exists()
         self._waiting: Vectors = native_vectors(Embeddings.load(spill), job.target) if spill and spilled else {}
         self._refused: set[str] = set()
-        self._counters = LazyCounters()
+        self._totals: dict[str, Any] = {}
+        self._last_error: str | None = None
         self._closed = False
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lazy-backfill")
 
@@ -60,13 +60,14 @@ class BackfillWorker:
     def counters(self) -> LazyCounters:
         """What was done so far."""
         with self._lock:
-            return replace(self._counters, rows_waiting=len(self._waiting))
+            return LazyCounters(**self._totals, rows_waiting=len(self._waiting), last_error=self._last_error)
 
     def count(self, *, last_error: str | None = None, **added: float) -> None:
         """Add to the counters."""
         with self._lock:
-            now = {name: getattr(self._counters, name) + value for name, value in added.items()}
-            self._counters = replace(self._counters, last_error=last_error or self._counters.last_error, **now)
+            for name, value in added.items():
+                self._totals[name] = self._totals.get(name, 0) + value
+            self._last_error = last_error or self._last_error
 
     def read(self, ids: Sequence[str]) -> tuple[Vectors, Vectors] | None:
         """Return native and converted vectors; None where the store cannot be read, which is counted."""
@@ -82,7 +83,8 @@ class BackfillWorker:
                 vector, is_native = rows[identifier]
                 (native if is_native else converted)[identifier] = vector
         with self._lock:
-            native |= {identifier: self._waiting[identifier] for identifier in ids if identifier in self._waiting}
+            if self._waiting:
+                native |= {identifier: self._waiting[identifier] for identifier in ids if identifier in self._waiting}
         return native, converted
 
     def can_embed(self, identifier: str) -> bool:
@@ -138,7 +140,7 @@ class BackfillWorker:
             if self._spill is not None:
                 self._spill.unlink(missing_ok=True)
             return
-        reason = f"the store refused {len(unwritten):,} vectors that were embedded: {self._counters.last_error}."
+        reason = f"the store refused {len(unwritten):,} vectors that were embedded: {self._last_error}."
         if self._spill is None:
             raise StoreError(f"{reason} They are still in memory: repair the store and call close() again.")
         Embeddings(np.stack(list(unwritten.values())), list(unwritten), self._job.target).save(self._spill)
