@@ -193,7 +193,7 @@ def _is_native(side: VectorTable, alias: LiteralString) -> tuple[sql.Composable,
 def key_list(table: VectorTable, columns: Sequence[Sequence[Any]]) -> sql.Composed:
     """Return the condition that a row's key is one of those given."""
     if len(columns) == 1:
-        return sql.SQL("{} IN {}").format(row_of(table.keys, "s."), literals(columns[0]))
+        return sql.SQL("{} = ANY({})").format(row_of(table.keys, "s."), sql.Literal(list(columns[0])))
     rows = sql.SQL(", ").join(literals(key) for key in zip(*columns, strict=True))
     return sql.SQL("{} IN ({})").format(row_of(table.keys, "s."), rows)
 

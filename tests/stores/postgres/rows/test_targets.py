@@ -57,3 +57,20 @@ def test_keys_of_two_columns_and_keys_that_need_quoting(database: Any, aligner: 
         (rows,) = store.scan(job, batch_size=10, missing_only=False)
         assert sorted(store.read_target(job, rows.ids).ids) == sorted(rows.ids)
         assert sorted(store.read_target(job, rows.ids).ids) == sorted(rows.ids)
+
+
+@pytest.mark.parametrize("kind", ["text", "varchar(20)"])
+def test_texts_of_one_key_column_are_taken_as_they_are(database: Any, aligner: OnnxAligner, kind: str) -> None:
+    database.execute(f"CREATE TABLE docs (id {kind} PRIMARY KEY, v vector({DIM}))")
+    vector = str([0.5] * DIM)
+    keys = ["a,b", "NULL", "null", "", " ", "it's", '{"x"}', "back\\slash", "100%", "é", "123"]
+    for key in keys:
+        database.execute("INSERT INTO docs VALUES (%s, %s)", (key, vector))
+    job = job_of(aligner.artifact)
+    with database.opened() as store:
+        run_migration(aligner, store)
+        assert sorted(store.read_target(job, keys).ids) == sorted(keys)
+        for key in keys:
+            assert list(store.read_target(job, [key]).ids) == [key]
+        assert sorted(store.look_up(job, keys)[0].ids) == sorted(keys)
+        assert sorted(store.read(job, keys[:6]).ids) == sorted(keys[:6])
