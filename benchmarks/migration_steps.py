@@ -2,8 +2,9 @@
 
 Between cutover and drop-old, threads search the converted gallery for its ``--depth`` nearest rows, first with the
 store's bare client, then through `LazyBackfill` after the same queries had their candidates re-embedded. The lazy
-search reads the candidates' vectors a second time, to rank them by native scores. Queries run as fast as they can on
-every thread, so a time of one query includes its wait for a processor.
+search needs the candidates' vectors, to rank them by native scores: in LanceDB its first search brings them along, in
+PostgreSQL queries that wait share a second read. Queries run as fast as they can on every thread, so a time of one
+query includes its wait for a processor.
 
     python benchmarks/migration_steps.py --stores lancedb --rows 1000000 --out benchmarks/results/migration_steps.json
 """
@@ -28,15 +29,17 @@ from pathlib import Path
 from typing import Any, final
 
 import numpy as np
+import pyarrow as pa
 from machine import describe, line_at_most, write_results
 from store_galleries import CHUNK_ROWS, DIM, LanceBare, PostgresBare, chunks, make_artifact
 
 from embcompat.artifact import Artifact
-from embcompat.backfill import Embed, LazyBackfill
+from embcompat.backfill import Embed, FirstSearch, LazyBackfill
 from embcompat.embeddings import Embeddings, normalize_rows
 from embcompat.migration import cut_over, drop_old, job_of, plan_migration, run_migration, verify_migration
 from embcompat.runtime import OnnxAligner
-from embcompat.stores import GalleryStore, open_store
+from embcompat.stores import GalleryStore, Job, TargetRows, open_store
+from embcompat.stores.lancedb import target_rows
 
 QUERIES = 256
 ROUNDS = 3
@@ -62,6 +65,10 @@ class Gallery(ABC):
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return scores and ids (q, k), the best first."""
 
+    def first_search(self, job: Job) -> FirstSearch:  # noqa: ARG002
+        """Return the search for a lazy backfill; by default the bare one."""
+        return self.search
+
 
 @final
 class Lance(LanceBare, Gallery):
@@ -75,11 +82,22 @@ class Lance(LanceBare, Gallery):
         table.create_index("id", config=BTree())
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        table = self._table()
-        hits = [
-            table.search(query).distance_type("cosine").nprobes(8).limit(k).select(["id", "_distance"]).to_arrow()
-            for query in queries
-        ]
+        return self._scores_and_ids(self._hits(queries, k, ["id", "_distance"]))
+
+    def first_search(self, job: Job) -> FirstSearch:
+        columns = ["id", "_distance", "vector", "vector__space", "vector__artifact"]
+
+        def search(queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, TargetRows]:
+            hits = self._hits(queries, k, columns)
+            return *self._scores_and_ids(hits), target_rows(pa.concat_tables(hits), job)
+
+        return search
+
+    def _hits(self, queries: np.ndarray, k: int, columns: list[str]) -> list[pa.Table]:
+        searches = (self._table().search(query).distance_type("cosine").nprobes(8).limit(k) for query in queries)
+        return [search.select(columns).to_arrow() for search in searches]
+
+    def _scores_and_ids(self, hits: list[pa.Table]) -> tuple[np.ndarray, np.ndarray]:
         ids = np.array([rows.column("id").to_pylist() for rows in hits], dtype=object)
         return np.stack([1 - rows.column("_distance").to_numpy() for rows in hits]), ids
 
@@ -160,7 +178,8 @@ def lazy_lines(
     queries, depth = queries_of(artifact, options.queries), options.depth
     seconds: dict[str, list[list[float]]] = {"lazy": [], "bare": []}
     embed, sizes = look_up(artifact, rows), {"depth": depth, "batch_size": WARM_BATCH}
-    with LazyBackfill(gallery.search, embed, store, job_of(artifact), **sizes) as lazy:
+    job = job_of(artifact)
+    with LazyBackfill(gallery.first_search(job), embed, store, job, **sizes) as lazy:
         embedded = -1
         for _ in range(WARM_PASSES):
             if lazy.counters.rows_embedded == embedded:

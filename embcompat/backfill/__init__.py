@@ -6,7 +6,7 @@ from embcompat.backfill.curves.search import SearchTask
 from embcompat.backfill.curves.verification import VerificationTask
 from embcompat.backfill.embed import Embed, NativeRows, embed_items, look_up
 from embcompat.backfill.execute import BackfillRun, run_backfill
-from embcompat.backfill.lazy.backfill import DEFAULT_DEPTH, LazyBackfill
+from embcompat.backfill.lazy.backfill import DEFAULT_DEPTH, FirstSearch, LazyBackfill
 from embcompat.backfill.lazy.counters import LazyCounters
 from embcompat.backfill.lazy.replay import LazyCurve, replay_lazy
 from embcompat.backfill.order import SCORERS, available_orders, backfill_order
@@ -23,6 +23,7 @@ __all__ = [
     "Backlog",
     "Budget",
     "Embed",
+    "FirstSearch",
     "HeldOut",
     "LazyBackfill",
     "LazyCounters",

@@ -18,16 +18,20 @@ from numpy.typing import NDArray
 from embcompat.aligners import weigh_queries
 from embcompat.backfill.embed import Embed, NativeRows, Vectors
 from embcompat.backfill.lazy.counters import LazyCounters
+from embcompat.backfill.lazy.reads import vectors_by_id
 from embcompat.backfill.lazy.worker import BackfillWorker
 from embcompat.errors import InputError
 from embcompat.evaluation.similarity import row_scores
-from embcompat.stores.values import Job
+from embcompat.stores.values import Job, TargetRows
 
 DEFAULT_DEPTH = 50
 """Number of candidates of a query [ours]."""
 
 DEFAULT_BATCH_SIZE = 64
 """Items that are embedded together [ours]."""
+
+FirstSearch = Callable[..., tuple[NDArray[Any], NDArray[Any]] | tuple[NDArray[Any], NDArray[Any], TargetRows]]
+"""Takes queries and k; returns scores and ids (q, k) and, if it brings them along, the candidates' target rows."""
 
 
 @final
@@ -47,7 +51,9 @@ class LazyBackfill:
     Args:
         search: Finds the candidates: takes the queries and a number k, and returns scores and ids (q, k), the best
             first. `FusedSearch.search` finds the most; a search of the target side needs only the new model. The ids
-            are the store's, as strings.
+            are the store's, as strings. It may return, as a third value, the candidates' `TargetRows`, if it brings
+            their vectors along: then they are not read again. For LanceDB, `embcompat.stores.lancedb.target_rows`
+            makes them.
         embed: Embeds items by id: `embed_items`, or any function like it.
         store: A `GalleryStore`, or anything with its ``read_target`` and ``write_native``.
         job: The conversion whose target side is served.
@@ -72,7 +78,7 @@ class LazyBackfill:
 
     def __init__(
         self,
-        search: Callable[..., tuple[NDArray[Any], NDArray[Any]]],
+        search: FirstSearch,
         embed: Embed,
         store: NativeRows,
         job: Job,
@@ -130,10 +136,11 @@ class LazyBackfill:
         if self._weights is not None:
             new_queries = weigh_queries(new_queries, self._weights)
         queries = (new_queries,) if old_queries is None else (new_queries, old_queries)
-        first_scores, first_ids = self._first(*queries, self._depth)
+        first_scores, first_ids, *rows = self._first(*queries, self._depth)
         candidates = [row.tolist() for row in np.asarray(first_ids)]
         every = [identifier for row in candidates for identifier in row]
-        reading = self._worker.read(list(dict.fromkeys(every)))
+        distinct = list(dict.fromkeys(every))
+        reading = self._worker.divide(distinct, vectors_by_id(*rows)) if rows else self._worker.read(distinct)
         if reading is None:
             self._count(candidates, degraded=len(every), start=start)
             return np.asarray(first_scores, dtype=np.float64)[:, :k], np.asarray(first_ids, dtype=object)[:, :k]

@@ -11,10 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embcompat.backfill.embed import NativeRows
-from embcompat.stores.values import Job
+from embcompat.stores.values import Job, TargetRows
 
 VectorsRead = dict[str, tuple[NDArray[np.float32], bool]]
 """Vector (dim,) by id, and whether the new model itself made it."""
+
+
+def vectors_by_id(rows: TargetRows) -> VectorsRead:
+    """Return the vectors of rows by id."""
+    return dict(zip(rows.ids, zip(rows.vectors, rows.native.tolist(), strict=True), strict=True))
 
 
 @final
@@ -70,8 +75,7 @@ class SharedReads:
                 self._next = None
 
     def _read(self, ids: Sequence[str]) -> VectorsRead:
-        rows = self._store.read_target(self._job, ids)
-        return dict(zip(rows.ids, zip(rows.vectors, rows.native.tolist(), strict=True), strict=True))
+        return vectors_by_id(self._store.read_target(self._job, ids))
 
 
 @final

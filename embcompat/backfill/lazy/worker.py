@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from embcompat.backfill.embed import REFUSALS_IN_A_ROW, Embed, NativeRows, Vectors, native_vectors
 from embcompat.backfill.lazy.counters import LazyCounters
-from embcompat.backfill.lazy.reads import SharedReads
+from embcompat.backfill.lazy.reads import SharedReads, VectorsRead
 from embcompat.embeddings import Embeddings
 from embcompat.errors import InputError, SpaceMismatchError, StoreError
 from embcompat.stores.refusals import isolate
@@ -72,15 +72,19 @@ class BackfillWorker:
     def read(self, ids: Sequence[str]) -> tuple[Vectors, Vectors] | None:
         """Return native and converted vectors; None where the store cannot be read, which is counted."""
         try:
-            rows = self._reads.read(ids)
+            vectors = self._reads.read(ids)
         except Exception as error:  # whatever the store's driver raises: a query must not fail by it
             self.count(read_failures=1, last_error=f"the store: {_reason(error)}")
             return None
+        return self.divide(ids, vectors)
+
+    def divide(self, ids: Sequence[str], vectors: VectorsRead) -> tuple[Vectors, Vectors]:
+        """Return native and converted vectors of what was read; those that wait to be written are native."""
         native: Vectors = {}
         converted: Vectors = {}
         for identifier in ids:
-            if identifier in rows:
-                vector, is_native = rows[identifier]
+            if identifier in vectors:
+                vector, is_native = vectors[identifier]
                 (native if is_native else converted)[identifier] = vector
         with self._lock:
             if self._waiting:

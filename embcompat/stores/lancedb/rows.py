@@ -167,7 +167,12 @@ def read_pairs(query: Any, keys: LanceKeys, source: str, target: str, text: str 
 
 def read_side(query: Any, keys: LanceKeys, side: str, dim: int) -> TargetRows:
     """Read the target side of the rows of a query."""
-    rows = query.select([*keys.names, side, f"{side}__artifact"]).to_arrow().combine_chunks()
+    return side_of(query.select([*keys.names, side, f"{side}__artifact"]).to_arrow(), keys, side, dim)
+
+
+def side_of(rows: pa.Table, keys: LanceKeys, side: str, dim: int) -> TargetRows:
+    """Return the target side of rows that all have a vector there."""
+    rows = rows.combine_chunks()
     vectors = _vectors(rows, side).reshape(-1, dim)
     return TargetRows(keys.ids(rows), vectors, _is_null(rows, f"{side}__artifact"))
 

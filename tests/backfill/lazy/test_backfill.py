@@ -342,6 +342,28 @@ def test_a_store_that_cannot_be_read_fails_no_query_and_costs_nothing(world: Wor
         assert lazy.counters.rows_embedded == 20
 
 
+def test_vectors_that_the_search_brings_along_are_taken_and_old_ones_are_not_paid_for_again(world: World) -> None:
+    stale = TargetRows(world.ids, world.converted.vectors, np.zeros(ITEMS, dtype=bool))
+    fixed = Rows(world.ids, world.converted.vectors)
+    query = world.new_queries.vectors[:1]
+    with LazyBackfill(
+        lambda queries, k: (*fixed.search(queries, k), stale), world.model, world.rows, JOB, depth=20
+    ) as lazy:
+        first = lazy.search(query, k=20)
+        lazy.flush()
+        again = lazy.search(query, k=20)
+        assert (lazy.counters.hits, lazy.counters.degraded, lazy.counters.rows_embedded) == (0, 0, 20)
+    assert again[1].tolist() == first[1].tolist()
+    assert len(world.model.asked) == 20
+    with LazyBackfill(
+        lambda queries, k: (*fixed.search(queries, k), stale), world.model, world.rows, JOB, depth=20, rows_per_query=0
+    ) as lazy:
+        world.rows.unreadable = True
+        converted = lazy.search(query, k=20)
+        assert lazy.counters.read_failures == 0
+    assert converted[1].tolist() == fixed.search(query, 20)[1].tolist()
+
+
 def test_paid_vectors_survive_a_store_that_refuses_them_to_the_end(world: World, tmp_path: Path) -> None:
     spill = tmp_path / "spill.parquet"
     lazy = world.lazy(depth=20, spill=spill)

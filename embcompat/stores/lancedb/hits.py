@@ -1,0 +1,41 @@
+"""What a search of a converted Lance table brings along, so that a lazy backfill need not read it again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.compute
+
+from embcompat.errors import InputError
+from embcompat.stores.keys import KeyCodec
+from embcompat.stores.lancedb.columns import key_kind
+from embcompat.stores.lancedb.rows import LanceKeys, side_of
+from embcompat.stores.values import Job, TargetRows
+
+
+def target_rows(hits: pa.Table, job: Job, *, column: str = "vector", keys: Sequence[str] = ("id",)) -> TargetRows:
+    """Return the vectors in service of the rows that a search returned, as `LazyBackfill` takes them.
+
+    Args:
+        hits: Rows with the key columns, ``column``, ``column__space`` and ``column__artifact``, as ``to_arrow()``
+            returns them.
+        job: A conversion that was cut over.
+        column: The vector column.
+        keys: The key columns, as in the address of the gallery.
+
+    Returns:
+        The rows that are of the job's target space; others are left out.
+
+    Raises:
+        InputError: If a column is missing, or is no key.
+    """
+    space = f"{column}__space"
+    needed = [*keys, column, space, f"{column}__artifact"]
+    if absent := [name for name in needed if name not in hits.column_names]:
+        raise InputError(
+            f"hits must have the columns {', '.join(needed)}. {', '.join(absent)} is missing: add it to select(…)."
+        )
+    kinds = tuple(key_kind(hits.schema.field(name), where="hits") for name in keys)
+    of_space = pa.compute.and_(hits.column(column).is_valid(), pa.compute.equal(hits.column(space), job.target.id))
+    return side_of(hits.filter(of_space), LanceKeys(tuple(keys), KeyCodec(kinds)), column, job.target.dim)
