@@ -194,10 +194,10 @@ def test_a_refit_uses_every_pair_as_a_landmark_where_there_are_few() -> None:
 
 def test_many_pairs_are_summed_over_a_sample_for_the_kernel_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     split = split_pairs(curved_pairs(6_000))
-    whole = fit_kernel(split.train, split.validation, refit=True, landmarks=50)
+    whole = fit_kernel(split.train, split.validation, refit=True, landmarks=20)
     monkeypatch.setattr(kernel_module, "SUMMED_PAIRS", 2_000)
-    part = fit_kernel(split.train, split.validation, refit=True, landmarks=50)
+    part = fit_kernel(split.train, split.validation, refit=True, landmarks=20)
     np.testing.assert_array_equal(part.weight, whole.weight)
     np.testing.assert_array_equal(part.landmarks, whole.landmarks)
     assert not np.array_equal(part.coefficients, whole.coefficients)
-    assert mean_cosine(part, split.test) == pytest.approx(mean_cosine(whole, split.test), abs=1e-3)
+    assert mean_cosine(part, split.test) == pytest.approx(mean_cosine(whole, split.test), abs=5e-3)

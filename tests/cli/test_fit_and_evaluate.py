@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner, Result
 
+from embcompat.aligners import kernel
 from embcompat.artifact import read_artifact
 from embcompat.cli import app
 from embcompat.embeddings import Embeddings, PairedEmbeddings
 from embcompat.errors import FileFormatError, GateError, InputError, SpaceMismatchError
 from embcompat.evaluation.chance import is_at_chance, require_better_than_chance
+from embcompat.selection import choose
 from embcompat.testing import make_pairs
 
 
@@ -55,6 +58,26 @@ def test_fit_writes_an_artifact_and_measures_it(tmp_path: Path, files: tuple[Pat
     assert 0.3 < metrics["retention"].value <= 1
     assert metrics["retention"].count == 120
     assert ("candidates" in result) == (kind == "auto")
+
+
+def test_fit_names_the_samples_that_it_takes(
+    tmp_path: Path, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def printed(kind: str, *options: str) -> str:
+        words = ["--out", tmp_path / "a", "--kind", kind, "--overwrite", *options]
+        return " ".join(run("fit", *files, *words).stdout.split())
+
+    whole = printed("auto")
+    assert "Compared on 480 pairs." in whole
+    assert "Its kernel is fitted on" not in whole
+    monkeypatch.setattr(choose, "COMPARED_PAIRS", 320)
+    monkeypatch.setattr(kernel, "SUMMED_PAIRS", 150)
+    monkeypatch.setattr(kernel, "PAIRS_PER_LANDMARK", 1)
+    sample = r"Compared on 3\d\d pairs, a random sample of the 480 that are not test pairs\."
+    assert re.search(sample, printed("auto"))
+    assert "Its kernel is fitted on 150 pairs, a random sample of the 600." in printed("kernel", "--landmarks", "20")
+    result = fit(tmp_path / "b", files, "--kind", "kernel, reweighted", "--landmarks", "20")
+    assert result["kernel_pairs"] == 150
 
 
 @pytest.mark.parametrize("kind", ["canonical", "bidirectional"])

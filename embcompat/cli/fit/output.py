@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 def fit_result(fitted: FittedArtifact, out: Path, kept_out: int) -> dict[str, Any]:
     """Return the result of a fit as JSON."""
     from embcompat.aligners import AlignerPair, parameter_count
+    from embcompat.aligners.kernel import summed_pairs
 
     aligner, first = fitted.aligner, fitted.artifacts[0]
     maps = [aligner.forward_map, aligner.backward_map] if isinstance(aligner, AlignerPair) else [aligner]
@@ -35,6 +36,9 @@ def fit_result(fitted: FittedArtifact, out: Path, kept_out: int) -> dict[str, An
         "chance": first.manifest.calibration.get("chance"),
         "metrics": [metric.model_dump() for metric in first.manifest.metrics],
     }
+    landmarks = [len(array) for name, array in maps[0].state().items() if name.rpartition(".")[2] == "landmarks"]
+    if landmarks:
+        result["kernel_pairs"] = min(summed_pairs(_fitted_pairs(result), each) for each in landmarks)
     if fitted.selection is not None:
         result["candidates"] = [dict(row.to_dict()) for row in fitted.selection.candidates]
         result["score"] = fitted.selection.metric
@@ -45,6 +49,11 @@ def fit_result(fitted: FittedArtifact, out: Path, kept_out: int) -> dict[str, An
     if fitted.words_gain is not None:
         result["words_gain"] = dict(fitted.words_gain.to_dict())
     return result
+
+
+def _fitted_pairs(result: dict[str, Any]) -> int:
+    """Return the number of pairs that the saved aligner was fitted on."""
+    return sum(count for part, count in result["split"].items() if result["refitted"] or part != "test")
 
 
 def _show_candidates(result: dict[str, Any], console: Console) -> None:
@@ -118,6 +127,9 @@ def show_fit(result: dict[str, Any]) -> None:
             f"  {name}: {metric['value']:.3f}{interval}, on {metric['count']:,} {metric['part']} pairs"
             + (f"; {meaning}" if meaning else "")
         )
+    pairs = _fitted_pairs(result)
+    if result.get("kernel_pairs", pairs) < pairs:
+        console.print(f"Its kernel is fitted on {result['kernel_pairs']:,} pairs, a random sample of the {pairs:,}.")
     if result["refitted"]:
         count = sum(result["split"].values())
         console.print(
