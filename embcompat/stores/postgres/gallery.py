@@ -117,18 +117,18 @@ class PgGallery(GalleryStore):
         table, number = session.table, Column("int8")
         fields: list[tuple[sql.Composable, Column]] = [
             (table.vector_of("s"), table.vector),
-            (scan.recorded, number),
-            (scan.change, number),
             (sql.SQL("s.xmin"), Column("xid")),
+            *((expression, number) for expression in (scan.recorded, scan.change) if expression is not None),
             *pg_reader.text_fields(session.job, "s"),
         ]
         self._versions.clear()
         for piece in scan.pieces:
             pages = pg_reader.pages(self._reader, table, fields, piece, batch_size)
-            for keys, (vectors, recorded, changes, versions, *texts) in pages:
-                ids = self._codec.ids(keys)
-                self._versions.add(ids, versions, changes)
-                yield Rows(ids, vectors, recorded, *texts)
+            for keys, (vectors, versions, *others) in pages:
+                ids, none = self._codec.ids(keys), np.zeros(len(vectors), np.int64)
+                recorded = none if scan.recorded is None else others.pop(0)
+                self._versions.add(ids, versions, none if scan.change is None else others.pop(0))
+                yield Rows(ids, vectors, recorded, *others)
 
     def write(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32], digests: NDArray[np.int64]) -> None:
         """Copy rows in and join them with those that are there, in one transaction."""

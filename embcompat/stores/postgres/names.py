@@ -16,7 +16,7 @@ PROVENANCE: Final[dict[str, LiteralString]] = {
     "space": "text",
     "artifact": "text",
     "source": "bigint",
-    "digest": "bigint",
+    "version": "integer",
 }
 """What a migration records about each vector, and the types of these columns."""
 

@@ -5,9 +5,9 @@ column (``?target=column``) takes an UPDATE of every row, and no second copy of 
 follow a swap of tables (policies, materialized views, functions that name the table's type) may stay.
 
 Either side says in four more columns, named after the vector column, where each vector came from: ``vector__space``,
-``vector__artifact`` (NULL for a native vector), ``vector__source`` and ``vector__digest``. ``embcompat_galleries`` says
-which vectors are in which space. With ``?where=``, a new column takes a part of the table: the rows that are left out
-have the same vector in both columns.
+``vector__artifact`` (NULL for a native vector), ``vector__source``, the digest of the row that it was made from, and
+``vector__version``, the ``xmin`` of that row. ``embcompat_galleries`` says which vectors are in which space. With
+``?where=``, a new column takes a part of the table: the rows that are left out have the same vector in both columns.
 
 After the cutover a trigger refuses vectors from applications that have not declared which space they write: in the
 connection's options (``-c embcompat.space=name@version``), in the settings of its role, or in the transaction

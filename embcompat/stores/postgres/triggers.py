@@ -114,7 +114,7 @@ def add_guard(session: Session, *, old_column: str | None = None) -> None:
         "THEN RETURN NEW; END IF; {moved} {read} IF NOT {space} = ANY (declared) "
         "THEN RAISE EXCEPTION {message} USING ERRCODE = 'check_violation'; END IF; "
         "IF current_setting('embcompat.backfill', true) = 'on' THEN RETURN NEW; END IF; "
-        "NEW.{s} := {space}; NEW.{a} := NULL; NEW.{o} := NULL; NEW.{d} := NULL; RETURN NEW; END"
+        "NEW.{s} := {space}; NEW.{a} := NULL; NEW.{o} := NULL; NEW.{v} := NULL; RETURN NEW; END"
     ).format(
         parked=sql.SQL("") if old_column is None else _parked_column(session, old_column),
         left_out=about_row(session, "NEW", "IF ({}) IS NOT TRUE THEN RETURN NEW; END IF;"),
@@ -131,7 +131,7 @@ def add_guard(session: Session, *, old_column: str | None = None) -> None:
         s=session.table.provenance("space"),
         a=session.table.provenance("artifact"),
         o=session.table.provenance("source"),
-        d=session.table.provenance("digest"),
+        v=session.table.provenance("version"),
     )
     create_function(session, "guard", body)
     drop_trigger(session, "guard")

@@ -32,8 +32,8 @@ def test_a_slow_worker_never_brings_an_older_vector_back(
         run_migration(aligner, quick)
         slow.write(job, stale.ids, aligner.transform(stale.vectors), vector_digests(stale.vectors))
         np.testing.assert_allclose(slow.read_target(job, ["7"]).vectors[0], aligner.transform(late), atol=1e-5)
-        (rows,) = slow.scan(job, batch_size=10, missing_only=False)
-        np.testing.assert_array_equal(rows.recorded, rows.digests(), "what the quick worker did is done")
+        for rows in slow.scan(job, batch_size=10, missing_only=False):
+            np.testing.assert_array_equal(rows.recorded, rows.digests(), "what the quick worker did is done")
         cut_over(aligner, quick)
     actual = np.array(str(database.one("SELECT v::text FROM docs WHERE id = 7"))[1:-1].split(","), float)
     np.testing.assert_allclose(actual, aligner.transform(late), rtol=1e-4, atol=1e-5)

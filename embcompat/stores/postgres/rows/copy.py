@@ -34,7 +34,7 @@ BLOCK_ROWS: Final = 2_048
 
 Kind = Literal["int2", "int4", "int8", "xid", "uuid", "text", "vector", "halfvec"]
 
-_FIXED: Final = {"int2": ">i2", "int4": ">i4", "int8": ">i8", "xid": ">u4", "uuid": "V16"}
+_FIXED: Final = {"int2": ">i2", "int4": ">i4", "int8": ">i8", "xid": ">i4", "uuid": "V16"}
 _FLOATS: Final = {"vector": ">f4", "halfvec": ">f2"}
 
 

@@ -11,7 +11,7 @@ from embcompat.stores.postgres.catalog.objects import close_to_others
 from embcompat.stores.postgres.names import listed, literals, row_of
 from embcompat.stores.postgres.session import Session
 
-PART_ROWS: Final = 8_000
+PART_ROWS: Final = 16_000
 """Rows of the key range that a worker takes at a time [ours]."""
 
 Part = tuple[Any, Any]

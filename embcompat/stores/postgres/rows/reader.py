@@ -36,7 +36,8 @@ def read_rows(
     Returns:
         The values of each column, in the order of ``fields``: an array of vectors or numbers, or a list.
     """
-    fixed = [place for place, (_, column) in enumerate(fields) if column.kind != "text"]
+    plain = [place for place, (_, column) in enumerate(fields) if column.kind != "text"]
+    fixed = sorted(plain, key=lambda place: fields[place][1].dim)  # vectors last: each || copies what is before it
     texts = [place for place, (_, column) in enumerate(fields) if column.kind == "text"]
     sent = sql.SQL(" || ").join(
         sql.SQL(SENDERS[fields[place][1].kind]) + sql.SQL("({})").format(fields[place][0]) for place in fixed

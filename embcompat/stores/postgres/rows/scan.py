@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Final, LiteralString
+from dataclasses import dataclass
 
 from psycopg import sql
-
-_NOTHING: Final[LiteralString] = "0::bigint"
 
 
 @dataclass(frozen=True)
@@ -17,10 +14,10 @@ class Scan:
 
     Attributes:
         pieces: FROM and WHERE of each piece.
-        recorded: Digest of the source row that the target row was made from.
-        change: Number of the last change that the log shows.
+        recorded: Digest of the source row that the target row was made from; None where there is no target row.
+        change: Number of the last change that the log shows; None where none is looked up.
     """
 
     pieces: Iterable[sql.Composed]
-    recorded: sql.Composable = field(default_factory=lambda: sql.SQL(_NOTHING))
-    change: sql.Composable = field(default_factory=lambda: sql.SQL(_NOTHING))
+    recorded: sql.Composable | None = None
+    change: sql.Composable | None = None

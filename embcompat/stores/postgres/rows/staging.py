@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from psycopg import sql
 
-from embcompat.stores.digests import vector_digests
 from embcompat.stores.postgres.catalog.tables import VectorTable
 from embcompat.stores.postgres.names import listed
 from embcompat.stores.postgres.rows.copy import Column, encode, order
@@ -28,8 +27,9 @@ class Written:
         keys: Key columns, each of n values.
         vectors: Array (n, target_dim).
         digests: Digests of the source vectors, int64 (n,).
-        versions: ``xmin`` of the source rows that were read, int64 (n,): a source row that has another one now was
-            changed since, and its target row is left alone. 0 where it is not known.
+        versions: ``xmin`` of the source rows that were read, int64 (n,), as signed 32-bit numbers, with which the
+            server compares it: a source row that has another one now was changed since, and its target row is left
+            alone. 0 where it is not known.
         marks: Number of the last change of each row in the log when it was read, int64 (n,); 0 where there is none.
     """
 
@@ -46,9 +46,9 @@ def stage_rows(session: Session, rows: Written) -> tuple[sql.Identifier, sql.Com
     Returns:
         The table, and the condition that its keys are those of ``s``.
     """
-    columns = [session.target.vector, *[Column("int8")] * 4, *session.table.key_columns]
-    values = [rows.vectors, rows.digests, vector_digests(rows.vectors), rows.versions, rows.marks, *rows.keys]
-    fields = ["vector", "source", "digest", "version", "mark", *(f"key{index}" for index in range(len(rows.keys)))]
+    columns = [session.target.vector, Column("int8"), Column("int4"), Column("int8"), *session.table.key_columns]
+    values = [rows.vectors, rows.digests, rows.versions, rows.marks, *rows.keys]
+    fields = ["vector", "source", "version", "mark", *(f"key{index}" for index in range(len(rows.keys)))]
     name = f"embcompat_{session.names.tag}"
     staging = sql.Identifier("pg_temp", name)
     types = [session.target.sized_type, *(sql.SQL(_SQL_TYPES[column.kind]) for column in columns[1:])]
@@ -77,7 +77,7 @@ def staged_values(session: Session) -> list[sql.Composable]:
         sql.Literal(job.target.id),
         sql.Literal(job.artifact_id),
         sql.SQL("g.source"),
-        sql.SQL("g.digest"),
+        sql.SQL("g.version"),
     ]
 
 
@@ -101,7 +101,7 @@ def copy_in(
             copy.write(piece)
 
 
-UNCHANGED: Final = sql.SQL("(g.version = 0 OR s.xmin::text::bigint = g.version)")
+UNCHANGED: Final = sql.SQL("(g.version = 0 OR s.xmin = g.version)")
 """The condition that the source row ``s`` is still the one that the staged row ``g`` was made from."""
 
 
@@ -131,7 +131,7 @@ def write_native_rows(
         declare_backfill(session)
         return session.execute(
             sql.SQL(
-                "UPDATE {side} s SET {column} = g.vector, {space} = {id}, {artifact} = NULL, {digest} = g.digest "
+                "UPDATE {side} s SET {column} = g.vector, {space} = {id}, {artifact} = NULL "
                 "FROM {staging} g WHERE {same} AND s.{column} IS NOT NULL{chosen}"
             ).format(
                 side=side.identifier,
@@ -139,7 +139,6 @@ def write_native_rows(
                 space=side.provenance("space"),
                 id=sql.Literal(session.job.target.id),
                 artifact=side.provenance("artifact"),
-                digest=side.provenance("digest"),
                 staging=staging,
                 same=same,
                 chosen=side.chosen,

@@ -9,21 +9,88 @@ from psycopg import sql
 
 from embcompat.stores.postgres.catalog.tables import VectorTable
 from embcompat.stores.postgres.names import listed, matched
+from embcompat.stores.postgres.rows.staging import probe_by_key
 from embcompat.stores.postgres.session import Session
 
 
-def follow_rows(session: Session, *, logged_only: bool = False) -> int:
-    """Remove target rows whose source row or vector is gone, and bring over rows without a vector.
-
-    Args:
-        session: The session.
-        logged_only: Look only at rows that the log mentions, instead of comparing the two tables.
+def follow_rows(session: Session) -> int:
+    """Compare the two tables in the transaction that is open; remove and bring over rows as `_follow` does.
 
     Returns:
         Rows removed. Vectors of rows that never had an old one stay.
     """
+    return _follow(session, _differences(session))
+
+
+def settle_rows(session: Session) -> None:
+    """Compare the two tables, and bring over without a vector what could not be converted.
+
+    From then on only rows that the log mentions can differ, so that nobody has to wait for another comparison.
+
+    Raises:
+        StoreError: If there is such a row and the vector may not be NULL.
+    """
+    differences = _differences(session)
+    _follow(session, differences)
+    logged, among = _among(session, session.names.log, "s"), _among(session, differences, "s")
+    _settle(session, sql.SQL("{} AND {} AND NOT {}").format(among, _absent(session), logged))
+
+
+def settle_changes(session: Session) -> None:
+    """As `settle_rows`, for rows that the log mentions; the others are settled.
+
+    Raises:
+        StoreError: If there is a row that could not be converted and the vector may not be NULL.
+    """
+    _follow(session, session.names.log)
+    _settle(session, _among(session, session.names.log, "s"))
+
+
+def _differences(session: Session) -> sql.Identifier:
+    """Note the keys of rows that only one of the two tables has, or that have a vector in the target table alone.
+
+    Both tables are read once, and what follows finds its rows by their keys. What the application changes after that
+    is in the log.
+
+    Returns:
+        A temporary table, which goes with the transaction that is open.
+    """
+    name = f"embcompat_{session.names.tag}_differences"
+    either = sql.SQL("coalesce(s.{0}, t.{0}) AS {0}")
+    keys = sql.SQL(", ").join(either.format(sql.Identifier(key)) for key in session.keys)
     column = session.table.vectors
-    among = _logged(session, "t") if logged_only else sql.SQL("true")
+    session.execute(
+        sql.SQL(
+            "CREATE TEMP TABLE {name} ON COMMIT DROP AS SELECT {keys} "
+            "FROM (SELECT {listed}, {column} IS NOT NULL AS has FROM {served}) s FULL JOIN "
+            "(SELECT {listed}, {column} IS NOT NULL AND {recorded} IS NOT NULL AS follows FROM {target}) t "
+            "ON {match} WHERE s.has IS NULL OR t.follows IS NULL OR (NOT s.has AND t.follows)"
+        ).format(
+            name=sql.Identifier(name),
+            keys=keys,
+            listed=listed(session.keys),
+            column=column,
+            recorded=session.target.provenance("source"),
+            served=session.table.identifier,
+            target=session.target.identifier,
+            match=matched(session.keys, "s", "t"),
+        )
+    )
+    probe_by_key(session)
+    return sql.Identifier("pg_temp", name)
+
+
+def _follow(session: Session, noted: sql.Identifier) -> int:
+    """Remove target rows whose source row or vector is gone, and bring over rows without a vector.
+
+    Args:
+        session: The session.
+        noted: Keys of the rows to look at: the log, or the `_differences` of the two tables.
+
+    Returns:
+        Rows removed.
+    """
+    column = session.table.vectors
     no_source = sql.SQL("NOT EXISTS (SELECT 1 FROM {} s WHERE {})").format(
         session.table.identifier, matched(session.keys, "s", "t")
     )
@@ -36,39 +103,15 @@ def follow_rows(session: Session, *, logged_only: bool = False) -> int:
         served=session.table.identifier,
         match=matched(session.keys, "s", "t"),
     )
+    among = _among(session, noted, "t")
     removed = sum(
         session.execute(
             sql.SQL("DELETE FROM {} t WHERE {} AND {}").format(session.target.identifier, among, which)
         ).rowcount
         for which in (no_source, no_source_vector)
     )
-    new = _logged(session, "s")
-    if not logged_only:
-        new = sql.SQL("({} OR {})").format(new, _absent(session))
-    _bring_over(session, sql.SQL("s.{} IS NULL AND {}").format(column, new))
+    _bring_over(session, sql.SQL("s.{} IS NULL AND {}").format(column, _among(session, noted, "s")))
     return removed
-
-
-def settle_rows(session: Session) -> None:
-    """Compare the two tables, and bring over without a vector what could not be converted.
-
-    From then on only rows that the log mentions can differ, so that nobody has to wait for another comparison.
-
-    Raises:
-        StoreError: If there is such a row and the vector may not be NULL.
-    """
-    follow_rows(session)
-    _settle(session, sql.SQL("{} AND NOT {}").format(_absent(session), _logged(session, "s")))
-
-
-def settle_changes(session: Session) -> None:
-    """As `settle_rows`, for rows that the log mentions; the others are settled.
-
-    Raises:
-        StoreError: If there is a row that could not be converted and the vector may not be NULL.
-    """
-    follow_rows(session, logged_only=True)
-    _settle(session, _logged(session, "s"))
 
 
 def return_rows(session: Session, old: VectorTable) -> int:
@@ -80,7 +123,7 @@ def return_rows(session: Session, old: VectorTable) -> int:
     Raises:
         StoreError: If there are any and the old vector may not be NULL.
     """
-    log, parked = _logged(session, "s"), old.identifier
+    log, parked = _among(session, session.names.log, "s"), old.identifier
     column = session.table.vectors
     match = matched(session.keys, "s", "t")
     session.execute(
@@ -94,7 +137,7 @@ def return_rows(session: Session, old: VectorTable) -> int:
     no_old_vector = sql.SQL(
         "t.{column} IS NOT NULL AND {log} AND NOT EXISTS (SELECT 1 FROM {parked} s WHERE {match} "
         "AND s.{column} IS NOT NULL)"
-    ).format(column=column, log=_logged(session, "t"), parked=parked, match=match)
+    ).format(column=column, log=_among(session, session.names.log, "t"), parked=parked, match=match)
     which = sql.SQL("FROM {} t WHERE ({}) OR ({})").format(session.table.identifier, written, no_old_vector)
     without = session.count(which)
     if without and not old.nullable:
@@ -164,8 +207,9 @@ def _bring_over(session: Session, which: sql.Composable) -> None:
     )
 
 
-def _logged(session: Session, alias: LiteralString) -> sql.Composed:
-    return sql.SQL("EXISTS (SELECT 1 FROM {} l WHERE {})").format(session.names.log, matched(session.keys, "l", alias))
+def _among(session: Session, noted: sql.Identifier, alias: LiteralString) -> sql.Composed:
+    """Return the condition that a table of keys mentions a row."""
+    return sql.SQL("EXISTS (SELECT 1 FROM {} l WHERE {})").format(noted, matched(session.keys, "l", alias))
 
 
 def _absent(session: Session) -> sql.Composed:

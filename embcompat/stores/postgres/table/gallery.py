@@ -40,7 +40,7 @@ from embcompat.stores.values import Coverage, Finish, Job, Obstacle, Phase
 class TableGallery(PgGallery):
     """A gallery beside which another table is filled; see `GalleryStore`."""
 
-    batch_bytes = 4 << 20
+    batch_bytes = 8 << 20
     _one_table = False
     _way_out = "Add ?target=column to the address: a new column of the same table keeps what hangs on the table."
 
@@ -85,7 +85,7 @@ class TableGallery(PgGallery):
         require_alike(session, target)
         with self._writer.transaction():
             settle_rows(session)
-        session.execute(sql.SQL("ANALYZE {}").format(target.identifier))  # or the first queries are planned blindly
+        pg_side.analyze_target(session)
         self._convert(session, self._changed(session), finish, passes=CATCH_UP_PASSES)
         validations: list[sql.Composed] = []
 
@@ -153,9 +153,7 @@ class TableGallery(PgGallery):
         reading = replace(session, connection=self._reader)
         if missing_only:
             return Scan(pg_rows.missing_rows(reading, part) for part in take_parts(reading, claim=claim))
-        recorded = sql.SQL("CASE WHEN m.n IS NULL AND t.{} IS NOT NULL THEN coalesce(t.{}, 0) ELSE 0 END").format(
-            session.target.vectors, session.target.provenance("source")
-        )
+        recorded = sql.SQL("CASE WHEN m.n IS NULL THEN coalesce(t.source, 0) ELSE 0 END")
         parts = take_parts(reading, claim=False)
         return Scan((pg_rows.compared_rows(reading, part) for part in parts), recorded, sql.SQL("coalesce(m.n, 0)"))
 

@@ -27,16 +27,31 @@ def missing_rows(session: Session, part: Part) -> sql.Composed:
 
 
 def compared_rows(session: Session, part: Part) -> sql.Composed:
-    """Return FROM and WHERE of rows with a vector in a range of keys, their target row ``t`` and last change ``m.n``.
+    """Return FROM and WHERE of rows with a vector in a range of keys, what is known of their target row and changes.
+
+    Rows whose target row was made from the version that stands there now are left out: PostgreSQL gives a row that is
+    changed in any way another ``xmin``. The digests of all others are to be compared; those of every row where the job
+    reads texts, because it may name another column than before.
 
     The range is given for each table: the server does not conclude it from the joins, and would read from the start.
+
+    Returns:
+        The source row ``s``, the digest ``t.source`` that its target row was made from, if that has a vector, and the
+        number ``m.n`` of its last change in the log.
     """
+    same: sql.Composable = sql.SQL("")
+    if session.job.text_column is None:
+        same = sql.SQL(" AND (s.xmin IS DISTINCT FROM t.version OR t.source IS NULL OR m.n IS NOT NULL)")
     return sql.SQL(
-        "FROM {served} s LEFT JOIN {target} t ON {on_target}{of_target} LEFT JOIN (SELECT {keys}, max(n) AS n "
-        "FROM {log} l WHERE true{of_log} GROUP BY {keys}) m ON {on_log} WHERE s.{column} IS NOT NULL{of_source}"
+        "FROM {served} s LEFT JOIN (SELECT {keys}, {version} AS version, CASE WHEN {column} IS NOT NULL THEN {source} "
+        "END AS source FROM {target} t WHERE true{of_target}) t ON {on_target} LEFT JOIN (SELECT {keys}, max(n) AS n "
+        "FROM {log} l WHERE true{of_log} GROUP BY {keys}) m ON {on_log} WHERE s.{column} IS NOT NULL{same}{of_source}"
     ).format(
+        same=same,
         served=session.table.identifier,
         target=session.target.identifier,
+        version=session.target.provenance("version"),
+        source=session.target.provenance("source"),
         on_target=matched(session.keys, "t", "s"),
         of_target=within(session.keys, part, "t."),
         keys=listed(session.keys),
@@ -65,54 +80,47 @@ def logged_rows(session: Session) -> sql.Composed:
 def count_rows(session: Session, *, phase: Phase) -> Coverage:
     """Count the rows of both sides in one snapshot; of the table in service where the other one is not there."""
     column = session.table.vectors
-    counted = sql.SQL("SELECT count(*), count({}) FROM {}").format(column, session.table.identifier)
     if phase == "untouched":
+        counted = sql.SQL("SELECT count(*), count({}) FROM {}").format(column, session.table.identifier)
         rows, with_vector = session.execute(counted).fetchone() or (0, 0)
         return Coverage(rows, rows - with_vector, 0, 0, 0)
-    of_target = sql.SQL("{} IS NOT NULL AND {} = {}").format(
-        column, session.target.provenance("space"), sql.Literal(session.job.target.id)
+    source = sql.SQL("(SELECT {keys}, {column} IS NOT NULL AS has FROM {served}) s").format(
+        keys=listed(session.keys), column=column, served=session.table.identifier
     )
-    logged: sql.Composable = sql.SQL("false")
-    changed: sql.Composable = sql.SQL("0")
-    if phase == "prepared":
-        logged = sql.SQL("EXISTS (SELECT 1 FROM {} l WHERE {})").format(
-            session.names.log, matched(session.keys, "l", "t")
-        )
-        changed = sql.SQL(
-            "(SELECT count(*) FROM (SELECT DISTINCT {keys} FROM {log}) l JOIN {served} s ON {on_source} "
-            "WHERE s.{column} IS NOT NULL AND NOT EXISTS (SELECT 1 FROM {target} t WHERE {on_target} AND {has}))"
-        ).format(
-            keys=listed(session.keys),
-            log=session.names.log,
-            served=session.table.identifier,
-            on_source=matched(session.keys, "l", "s"),
-            column=column,
-            target=session.target.identifier,
-            on_target=matched(session.keys, "t", "l"),
-            has=sql.SQL("t.{} IS NOT NULL AND t.{} = {}").format(
-                column, session.target.provenance("space"), sql.Literal(session.job.target.id)
-            ),
-        )
-    statement = sql.SQL(
-        "SELECT c.*, j.*, {changed} FROM ({counted}) c(all_rows, with_vector), (SELECT "
-        "count(*) FILTER (WHERE s.has AND t.has), "
-        "count(*) FILTER (WHERE (s.has IS NULL OR (NOT s.has AND t.follows)) AND NOT t.logged), "
-        "count(*) FILTER (WHERE t.has AND t.native) FROM (SELECT {keys}, {of_target} AS has, {logged} AS logged, "
-        "{column} IS NOT NULL AND {recorded} IS NOT NULL AS follows, {artifact} IS NULL AS native "
-        "FROM {target} t OFFSET 0) t LEFT JOIN (SELECT {keys}, {column} IS NOT NULL AS has FROM {served} OFFSET 0) s "
-        "ON {match}) j"  # OFFSET keeps the vectors out of the join
+    target = sql.SQL(
+        "(SELECT {keys}, {column} IS NOT NULL AND {space} IS NOT DISTINCT FROM {id} AS has, "
+        "{column} IS NOT NULL AND {recorded} IS NOT NULL AS follows, {artifact} IS NULL AS native FROM {target}) t"
     ).format(
-        changed=changed,
-        counted=counted,
         keys=listed(session.keys),
         column=column,
-        of_target=of_target,
-        logged=logged,
+        space=session.target.provenance("space"),
+        id=sql.Literal(session.job.target.id),
         recorded=session.target.provenance("source"),
         artifact=session.target.provenance("artifact"),
         target=session.target.identifier if phase == "prepared" else session.table.identifier,
-        served=session.table.identifier,
-        match=matched(session.keys, "s", "t"),
     )
-    rows, with_vector, converted, orphans, native, waiting = session.execute(statement).fetchone() or (0,) * 6
-    return Coverage(rows, rows - with_vector, converted, orphans, native, waiting)
+    orphan = sql.SQL("t.has IS NOT NULL AND (s.has IS NULL OR (NOT s.has AND t.follows))")
+    logged: sql.Composable = sql.SQL("SELECT 0 AS orphans, 0 AS changed")
+    if phase == "prepared":
+        logged = sql.SQL(
+            "SELECT count(*) FILTER (WHERE {orphan}) AS orphans, "
+            "count(*) FILTER (WHERE s.has AND t.has IS NOT TRUE) AS changed FROM (SELECT DISTINCT {keys} FROM {log}) l "
+            "LEFT JOIN {source} ON {on_source} LEFT JOIN {target} ON {on_target}"
+        ).format(
+            orphan=orphan,
+            keys=listed(session.keys),
+            log=session.names.log,
+            source=source,
+            on_source=matched(session.keys, "l", "s"),
+            target=target,
+            on_target=matched(session.keys, "l", "t"),
+        )
+    statement = sql.SQL(
+        "SELECT b.rows, b.with_vector, b.converted, b.orphans - l.orphans, b.native, l.changed FROM ("
+        "SELECT count(s.has) AS rows, count(*) FILTER (WHERE s.has) AS with_vector, "
+        "count(*) FILTER (WHERE s.has AND t.has) AS converted, count(*) FILTER (WHERE {orphan}) AS orphans, "
+        "count(*) FILTER (WHERE t.has AND t.native) AS native FROM {source} FULL JOIN {target} ON {match}) b, "
+        "({logged}) l"
+    ).format(orphan=orphan, source=source, target=target, match=matched(session.keys, "s", "t"), logged=logged)
+    rows, with_vector, converted, orphans, native, changed = session.execute(statement).fetchone() or (0,) * 6
+    return Coverage(rows, rows - with_vector, converted, orphans, native, changed)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import psycopg
 from psycopg import sql
 
-from embcompat.stores.digests import vector_digests
 from embcompat.stores.postgres.names import listed, matched
 from embcompat.stores.postgres.rows.copy import Column
 from embcompat.stores.postgres.rows.staging import (
@@ -143,11 +142,11 @@ def _insert_new(session: Session, rows: Written) -> None:
         Column("text", constant=job.target.id),
         Column("text", constant=job.artifact_id),
         Column("int8"),
-        Column("int8"),
+        Column("int4"),
         *session.table.key_columns,
     ]
     fields = [*session.target.side, *session.keys]
-    values = [rows.vectors, None, None, rows.digests, vector_digests(rows.vectors), *rows.keys]
+    values = [rows.vectors, None, None, rows.digests, rows.versions, *rows.keys]
     copy_in(session, session.target.identifier, fields, columns, values)
 
 

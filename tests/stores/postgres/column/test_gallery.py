@@ -87,7 +87,7 @@ def test_everything_that_hangs_on_the_column_follows_there_and_back(database: An
         drop_old(aligner, store)
     looks_right(16)
     assert columns(database)[: len(original) - 1] == [name for name in original if name != "v"]
-    assert sorted(set(columns(database)) - set(original)) == ["v__artifact", "v__digest", "v__source", "v__space"]
+    assert sorted(set(columns(database)) - set(original)) == ["v__artifact", "v__source", "v__space", "v__version"]
     tables = "SELECT count(*) FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relname ~ '__'"
     assert database.one(tables) == 0
 

@@ -53,8 +53,8 @@ def test_keys_of_two_columns_and_keys_that_need_quoting(database: Any, aligner: 
         database.execute("INSERT INTO docs VALUES (1, %s, %s)", (part, vector))
     job = job_of(aligner.artifact)
     with database.opened() as store:
-        run_migration(aligner, store)
         (rows,) = store.scan(job, batch_size=10, missing_only=False)
+        run_migration(aligner, store)
         assert sorted(store.read_target(job, rows.ids).ids) == sorted(rows.ids)
         assert sorted(store.read_target(job, rows.ids).ids) == sorted(rows.ids)
 
