@@ -53,6 +53,11 @@ def test_the_benchmark_of_a_gpu_measures_or_says_why_not(tmp_path: Path) -> None
     subprocess.run(command, check=True, capture_output=True, text=True)
     results = json.loads((tmp_path / "out.json").read_text())
     assert results["lines"] or "CUDA" in results["skipped"]
+    if "skipped" in results:
+        earlier = json.dumps({"machine": {"gpu": "one"}, "steps": {}, "lines": [{"what": "training"}]})
+        (tmp_path / "out.json").write_text(earlier)
+        assert "skipped: " in subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        assert (tmp_path / "out.json").read_text() == earlier, "what a GPU gave stays"
 
 
 @pytest.mark.soak
