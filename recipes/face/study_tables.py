@@ -154,7 +154,7 @@ def make_page() -> str:
         "beat_the_paper": (beaten,),
         "tried": (tried,),
         "served": (served,),
-        "raw_spaces": (simulated, raw, normalized),
+        "raw_spaces": (simulated, raw, networks, normalized),
     }
     for name, makers in tables.items():
         figures = json.loads((EXPECTED / f"{name}.json").read_text())
