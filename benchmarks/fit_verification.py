@@ -26,7 +26,7 @@ AIM = 1.2
 
 
 def make_pairs(count: int) -> PairedEmbeddings:
-    """Make images of people under two models, each a random network: there the first candidate wins, an ensemble."""
+    """Make images of people under two models, each a random network."""
     rng = np.random.default_rng(0)
     people = np.arange(count) // IMAGES
     identities = rng.standard_normal((people[-1] + 1, LATENT_DIM), dtype=np.float32)[people]

@@ -53,7 +53,13 @@ NOTES = {
         "",
         "A kernel's graph spends nearly all of its time in its products. With the same landmarks it becomes much",
         "faster only in 8 bits (`embcompat fit --quantize int8`); the artifact records what that costs.",
-    ]
+    ],
+    "fit_verification": [
+        "",
+        "Candidates are fitted several times, each time without a part of the people. Where an ensemble wins, its fit",
+        "by name needs the same networks; where a kernel wins, `auto` has trained them in vain, and all the more so",
+        "the fewer pairs there are.",
+    ],
 }
 """What to know about the lines of a benchmark."""
 

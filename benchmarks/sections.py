@@ -54,8 +54,9 @@ def migration_section(result: dict[str, Any]) -> list[str]:
     searches = [
         "",
         "After the cutover, threads search for the nearest rows: once through the store's bare client, and once",
-        "through a lazy backfill whose candidates are native already, which reads their vectors once more. The table",
-        "shows the median and the 99th percentile of one query.",
+        "through a lazy backfill whose candidates are native already. It ranks them by their vectors: in LanceDB the",
+        "first search brings these along, in PostgreSQL queries that wait share a second read. The table shows the",
+        "median and the 99th percentile of one query.",
         *table([cells(line, line["load_average"]) for line in lazy]),
     ]
     return [

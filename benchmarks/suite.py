@@ -37,7 +37,7 @@ REDUCED: dict[str, list[str]] = {
     "fit_streaming": ["--rows", "400000", "--repeats", "2"],
     "doctor": ["--rows", "300000", "--repeats", "3"],
     "selection": ["--pairs", "10000"],
-    "fit_verification": ["--repeats", "1"],
+    "fit_verification": ["--pairs", "2000", "--repeats", "1"],
     "training": ["--rows", "60000"],
     "verification": ["--subjects", "8000", "--repeats", "3"],
     "all_images": ["--repeats", "2"],
