@@ -91,7 +91,8 @@ def simulated(result: dict[str, Any]) -> list[str]:
         paper = cell["paper"]
         lines.append(f"| old among themselves | – | – | × {cell['old']['far_at_frr'] / far:.2f} |")
         for oracle in cell["oracle"]:
-            lines.append(f"| the oracle | {oracle['frr']:.1%}, × {oracle['far'] / far:.2f} | – | – |")
+            name = f"the oracle, aimed at × {oracle['times']:.2f}"
+            lines.append(f"| {name} | {oracle['frr']:.1%}, × {oracle['far'] / far:.2f} | – | – |")
         times = paper["S3"]["far"] / paper["S1"]["far"]
         lines += [f"| the paper's Multi-branch, its own faces | {paper['S3']['frr']:.1%}, × {times:.2f} | – | – |", ""]
     return lines[:-1]
