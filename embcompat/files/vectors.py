@@ -44,17 +44,14 @@ def vectors_to_arrow(vectors: NDArray[np.float32], numbers: pa.DataType = _FLOAT
     return pa.FixedSizeListArray.from_arrays(pa.array(values), type=vector_type(vectors.shape[1], numbers))
 
 
-def vectors_from_arrow(
-    column: pa.Array, dim: int, *, where: str, first_row: int = 0, copy: bool = True
-) -> NDArray[np.float32]:
-    """Read an Arrow list column as an array (n, dim).
+def vectors_from_arrow(column: pa.Array, dim: int, *, where: str, first_row: int = 0) -> NDArray[np.float32]:
+    """Read an Arrow list column as an array (n, dim): a read-only view of a column of float32, a copy of any other.
 
     Args:
         column: fixed_size_list or list of numbers, or strings: JSON or numbers separated by blanks or commas.
         dim: The length that every vector must have.
         where: File and column, for the errors.
         first_row: Row number of the first value, for the errors.
-        copy: Whether the array must be writable; otherwise it is a read-only view of a float32 column.
 
     Raises:
         FileFormatError: On another type, a missing vector or one of another length; names the first bad row.
@@ -81,7 +78,8 @@ def vectors_from_arrow(
     if flat.null_count:
         row = first_row + int(flat.is_null().to_numpy(zero_copy_only=False).argmax()) // dim
         raise FileFormatError(f"{where} must not hold missing numbers. Row {row} does.")
-    return np.asarray(flat.to_numpy(zero_copy_only=not copy), dtype=np.float32).reshape(-1, dim)
+    # Not to_numpy: it imports pandas, where that is installed, which takes a second.
+    return np.asarray(np.from_dlpack(flat), dtype=np.float32).reshape(-1, dim)
 
 
 def space_of(schema: pa.Schema, where: str) -> SpaceVersion | None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -158,3 +160,12 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["kept"]
     with pytest.raises(InputError, match="folder of .* does not exist"), atomic_path(tmp_path / "no" / "x"):
         pass
+
+
+def test_reading_vectors_imports_no_pandas(tmp_path: Path) -> None:
+    # pyarrow imports it, where it is installed, for arrays that need none of it: a second of every command.
+    path = tmp_path / "vectors.parquet"
+    made().save(path)
+    code = f"import sys, embcompat as ec; ec.Embeddings.load({str(path)!r}); print('pandas' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert result.stdout.strip() == "False"

@@ -200,7 +200,7 @@ class VectorFile:
         first_row = self.first_row + start
         columns = [_whole(table.column(name)) for name in self.roles.vectors]
         if len(columns) == 1 and (is_vector_type(columns[0].type) or is_text(columns[0].type)):
-            vectors = vectors_from_arrow(columns[0], self.dim, where=where, first_row=first_row, copy=False)
+            vectors = vectors_from_arrow(columns[0], self.dim, where=where, first_row=first_row)
         elif len(columns) == 1:
             raise FileFormatError(f"{where} must be a list of float32. Got {columns[0].type}.")
         else:
