@@ -205,7 +205,7 @@ def _score_of(task: Task, objective: Objective, pairs: PairedEmbeddings, seed: i
     """Return the score of a task."""
     if task == "retrieval" and piece_rows(pairs).any():
         return _Score("piece_margin", np.arange(len(pairs)), lambda converted: piece_scores(converted, pairs))
-    rows = sample_rows(pairs, seed=seed)
+    rows = sample_rows(pairs, seed=seed, labels=2 * FOLDS)  # enough for every fold, however many rows a label has
     part = pairs.select(rows)
     if task == "verification":
         subject_rows(part)  # refused before the first fit

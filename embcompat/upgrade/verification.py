@@ -43,7 +43,7 @@ def decide_verification(report: VerificationReport) -> Decision:
         notes: tuple[str, ...] = ()
         if reindex.high >= 1:
             reason += f"; two new vectors are {_compare(reindex)} today, with {_times(reindex)} as many"
-            notes = _native_notes(report)
+            notes = _native_notes(report, reindex)
         thresholds = _thresholds(third, first, "a converted and a new vector")
         return Decision("convert", f"{reason}.", ("new",), None, (*figures, *notes, *thresholds))
     if reindex.high >= 1:
@@ -97,12 +97,13 @@ def _ask_for_more(report: VerificationReport) -> str:
     return "Compare more people." if report.all_images else "Compare more people, or all their images: --all-images."
 
 
-def _native_notes(report: VerificationReport) -> tuple[str, ...]:
-    """Return what to know where converted vectors are better than today, and new ones among themselves are not."""
-    notes = [
-        "The gain is the aligner's, not the new model's: people who are enrolled with the new model alone do not have "
-        "it. As long as the old model runs, enrol with that one, and convert."
-    ]
+def _native_notes(report: VerificationReport, reindex: Estimate) -> tuple[str, ...]:
+    """Return what to know where converted vectors are better than today, and new ones are not shown to be."""
+    enrolled = "people who are enrolled with the new model alone"
+    gain = f"The gain is the aligner's, not the new model's: {enrolled} do not have it."
+    if reindex.value < 1:
+        gain = f"The gain is shown for converted vectors only: {enrolled} may not have it."
+    notes = [f"{gain} As long as the old model runs, enrol with that one, and convert."]
     if report.similarity != "cosine":
         by = "Euclidean distance" if report.similarity == "euclidean" else "their product"
         notes.append(

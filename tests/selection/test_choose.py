@@ -172,6 +172,22 @@ def test_a_sample_has_labels_enough_for_every_fold(monkeypatch: pytest.MonkeyPat
     assert selection.chosen.score.value > 0.5
 
 
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("sizes", [[200, *[29] * 7], [400, *[30] * 9]])
+@pytest.mark.parametrize("task", ["retrieval", "verification"])
+def test_a_few_large_labels_leave_labels_enough_for_every_fold(
+    monkeypatch: pytest.MonkeyPatch, sizes: list[int], seed: int, task: Task
+) -> None:
+    monkeypatch.setattr(scoring, "SCORED_ROWS", 300)
+    pairs = make_pairs(sum(sizes), source_dim=6, target_dim=6, noise=0.1, normalized=True).pairs
+    labels = np.repeat([f"topic {number}" for number in range(len(sizes))], sizes)
+    source, target = (Embeddings(side.vectors, pairs.ids, side.space, labels) for side in (pairs.source, pairs.target))
+    labelled = PairedEmbeddings(source, target)
+    rows = np.arange(len(labelled))
+    parts = labelled.select(rows), labelled.select(rows[:0])
+    assert select_aligner(*parts, task=task, candidates=["ridge"], seed=seed).chosen.name == "ridge"
+
+
 @pytest.mark.parametrize(("count", "folds"), [(200, 4), (750, 2), (2_000, 1)])
 @pytest.mark.parametrize("correction", [None, "reweighted"])
 def test_only_what_is_scored_is_held_out_where_no_correction_reads_more(

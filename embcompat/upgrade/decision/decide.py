@@ -77,11 +77,9 @@ def decide(
     if can_stay and full.difference.value <= 0:
         # Native rows would only do harm there, and fused scoring keeps the old model anyway.
         sound = [option for option in sound if option.mode == "convert"]
-    if not sound:
-        return Decision("stay", reasons.not_better(report, full), ("old",), None, reasons.stay_points(report, measured))
     cheap = [option for option in sound if option.mode == "reindex" or (option.share_of_reindex or 0) <= MOST_EMBEDDED]
     if not cheap:
-        cheap = [full]
+        return Decision("stay", reasons.not_better(report, full), ("old",), None, reasons.stay_points(report, measured))
     best = costs.order([option for option in cheap if not any(_leaner(other, option) for other in cheap)])[0]
     if best.mode != "reindex":
         because = reasons.points(report, best, full, costs, floor=quality_floor)

@@ -193,6 +193,19 @@ def test_staying_names_what_is_better_all_the_same() -> None:
     )
 
 
+def test_embedding_most_items_is_not_worth_it_where_a_full_reindex_is_not() -> None:
+    world = World(old_noise=0.45, new_noise=0.4)
+    lazy = option("lazy_backfill", 0.1, 1.2, "old", "new", depth=10, items=320, share_of_reindex=0.8)
+    report = world.report(world.shuffled)
+    full = report.differences["full_reindex"]
+    assert full.low <= 0 < full.value
+    decision = decide(report, options=[lazy])
+    assert decision.mode == "stay"
+    assert "not shown to be better than the old one" in decision.reason
+    assert any(each.startswith("Fused scoring and re-embedding the 10 items") for each in decision.because)
+    assert decide(report, options=[lazy], models_alive=["new"]).mode == "reindex"
+
+
 def test_fused_is_chosen_where_converting_alone_is_not_enough(world: World) -> None:
     rng = np.random.default_rng(1)
     converted = world.perfect + 0.33 * rng.normal(size=world.perfect.shape)
