@@ -1,8 +1,9 @@
 """What `embcompat serve` adds to the endpoint behind it: one text at a time, and many clients at once.
 
-Three processes on this machine: clients, the gateway, and upstream, which is `embcompat serve` itself with a small
-real model (the extractor static64) asked for its own vectors. Install the extras `demo` and `serve`, and the text
-adapter.
+Clients, the gateway and upstream are processes on this machine. Upstream is `embcompat serve` itself with a small
+real model (the extractor static64), asked for its own vectors. Beside the gateway stands a bare proxy, which passes
+requests and answers on unread, over the same server and client: the least that such a gateway adds. Install the
+extras `demo` and `serve`, and the text adapter.
 
     python benchmarks/gateway.py --out gateway.json
 """
@@ -40,9 +41,39 @@ def make_artifact(folder: Path) -> Path:
     return folder / "artifact"
 
 
-def start(artifact: Path, *words: str) -> tuple[subprocess.Popen[str], str]:
-    command = [sys.executable, "-m", "embcompat", "serve", str(artifact), "--port", "0", *words]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+def pass_on(url: str) -> None:
+    """Serve what an endpoint answers, unread."""
+    import aiohttp
+    import uvicorn
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.routing import Route
+
+    from embcompat.cli.serve import listen
+
+    sessions: list[aiohttp.ClientSession] = []
+
+    async def embeddings(request: Request) -> Response:
+        if not sessions:
+            sessions.append(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
+        headers = {"content-type": "application/json"}
+        async with sessions[0].post(f"{url}/embeddings", data=await request.body(), headers=headers) as answer:
+            return Response(await answer.read(), answer.status, media_type="application/json")
+
+    app = Starlette(routes=[Route("/v1/embeddings", embeddings, methods=["POST"])])
+    config = uvicorn.Config(app, port=0, log_level="warning", access_log=False)
+    listener = listen(config)
+    print("http://{}:{}/v1".format(*listener.getsockname()[:2]), file=sys.stderr, flush=True)
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def serve(artifact: Path, *words: str) -> tuple[subprocess.Popen[str], str]:
+    return start("-m", "embcompat", "serve", str(artifact), "--port", "0", *words)
+
+
+def start(*words: str) -> tuple[subprocess.Popen[str], str]:
+    process = subprocess.Popen([sys.executable, *words], stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     for line in process.stderr:
         address = re.search(r"http://\S+/v1", line)
@@ -92,19 +123,25 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60, help="how long all clients ask at once")
     parser.add_argument("--smoke", action="store_true", help="a size that only shows that it runs")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--pass-on", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.pass_on:
+        pass_on(options.pass_on)
+        return
     if options.smoke:
         options.repeats, options.requests, options.clients, options.seconds = 1, 5, 4, 1.0
     with tempfile.TemporaryDirectory() as folder:
         artifact = make_artifact(Path(folder))
         spaces = ec.OnnxAligner(artifact).artifact
-        upstream, url = start(artifact, "--extractor", "static64")
-        gateway, mapped = start(artifact, "--upstream", url, "--upstream-model", spaces.source.id)
+        upstream, url = serve(artifact, "--extractor", "static64")
+        gateway, mapped = serve(artifact, "--upstream", url, "--upstream-model", spaces.source.id)
+        proxy, passed_on = start(__file__, "--pass-on", url)
         try:
             with httpx.Client() as client:
                 runs = {
                     "upstream": partial(ask, client, url, spaces.source.id, options.requests),
                     "gateway": partial(ask, client, mapped, spaces.target.id, options.requests),
+                    "proxy": partial(ask, client, passed_on, spaces.source.id, options.requests),
                 }
                 alternate(runs, repeats=1)
                 seconds = alternate(runs, repeats=options.repeats)
@@ -117,14 +154,18 @@ def main() -> None:
                     requests, errors = requests + count, errors + failed
                     busy[name].append(median)
         finally:
-            for process in (gateway, upstream):
+            for process in (gateway, proxy, upstream):
                 process.terminate()
                 process.wait()
     ratio = median_ratio(seconds, "gateway", "upstream")
+    bound = median_ratio(seconds, "proxy", "upstream")
     sides = "gateway", "upstream"
     many = f"one text through the gateway, {options.clients} clients at once"
     lines = [
         line_at_most("one text through the gateway", "upstream alone", ratio, 1.3, seconds, runs=sides),
+        line_at_most(
+            "one text through a bare proxy", "upstream alone", bound, None, seconds, runs=("proxy", "upstream")
+        ),
         line_at_most(
             many, "upstream alone", median_ratio(busy, "gateway", "upstream"), 1.3, busy, runs=sides, errors=errors
         ),
