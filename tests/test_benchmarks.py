@@ -96,6 +96,25 @@ def test_the_page_of_the_docs_is_made_from_the_results() -> None:
     assert page.PAGE.read_text() == page.make_page()
 
 
+def test_results_replace_those_of_their_benchmark_or_stand_beside_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite = load("suite")
+    monkeypatch.setattr(suite, "RESULTS", tmp_path)
+    few, many = ({"arguments": ["--rows", rows], "seconds": 1.0} for rows in ("10", "20"))
+    for result, add, recorded in ((few, False, [few]), (many, True, [few, many]), (few, True, [many, few])):
+        suite.record("doctor", result, add=add)
+        assert json.loads((tmp_path / "speed.json").read_text()) == {"doctor": recorded}
+    suite.record("texts", many, add=False)
+    suite.record("doctor", many, add=False)
+    assert json.loads((tmp_path / "speed.json").read_text()) == {"doctor": [many], "texts": [many]}
+
+
+def test_every_benchmark_of_the_suite_has_sizes_and_a_heading() -> None:
+    suite, page = load("suite"), load("page")
+    assert set(suite.REDUCED) == set(suite.FULL) == set(page.SUITE)
+
+
 def test_a_single_measurement_has_no_noise() -> None:
     machine, tables = load("machine"), load("tables")
     runs = {"runs": ("one", "other")}
