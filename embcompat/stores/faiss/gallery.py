@@ -88,7 +88,7 @@ class FaissLayout:
 
     def keys(self, ids: Sequence[str]) -> NDArray[np.int64]:
         """Return the ids as numbers."""
-        return np.array(list(map(int, ids)), dtype=np.int64)
+        return np.fromiter(map(int, ids), dtype=np.int64, count=len(ids))
 
     def obstacles(self, job: Job, contents: Contents) -> list[Obstacle]:
         """List what an index of this kind and metric cannot hold of the new space."""

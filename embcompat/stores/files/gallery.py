@@ -102,7 +102,7 @@ class FileGallery(GalleryStore):
         for start in range(0, len(chosen), batch_size):
             rows = chosen[start : start + batch_size]
             chosen_texts = None if texts is None else list(texts[rows])
-            yield Rows(contents.ids(rows), contents.vectors[rows], recorded[rows], chosen_texts)
+            yield Rows(contents.ids(rows), contents.vectors_at(rows), recorded[rows], chosen_texts)
 
     def write(self, job: Job, ids: Sequence[str], vectors: NDArray[np.float32], digests: NDArray[np.int64]) -> None:
         """Append records, but none over native ones that were written beside the same source vectors."""

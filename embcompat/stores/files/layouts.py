@@ -45,15 +45,25 @@ class Contents:
         return np.argsort(self.keys)
 
     @cached_property
+    def ascending(self) -> NDArray[np.int64]:
+        """The keys in ascending order."""
+        return self.keys[self.order]
+
+    @cached_property
     def digests(self) -> NDArray[np.int64]:
         """Digest of each vector."""
         return vector_digests(self.vectors)
 
     def find(self, keys: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
         """Return which keys are in the file, and the places of those that are."""
-        ascending = self.keys[self.order]
-        hits = among(keys, ascending)
-        return hits, self.order[np.searchsorted(ascending, keys[hits])]
+        hits = among(keys, self.ascending)
+        return hits, self.order[np.searchsorted(self.ascending, keys[hits])]
+
+    def vectors_at(self, places: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Return the vectors of rows in ascending order; where they follow one another, as they lie."""
+        if len(places) and places[-1] - places[0] == len(places) - 1:
+            return self.vectors[places[0] : places[-1] + 1]
+        return self.vectors[places]
 
     def ids(self, places: NDArray[np.intp]) -> list[str]:
         """Return the ids of rows."""

@@ -13,17 +13,11 @@ from embcompat.stores.postgres.rows.staging import probe_by_key
 from embcompat.stores.postgres.session import Session
 
 
-def follow_rows(session: Session) -> int:
-    """Compare the two tables in the transaction that is open; remove and bring over rows as `_follow` does.
-
-    Returns:
-        Rows removed. Vectors of rows that never had an old one stay.
-    """
-    return _follow(session, _differences(session))
-
-
 def settle_rows(session: Session) -> None:
-    """Compare the two tables, and bring over without a vector what could not be converted.
+    """Compare the two tables, in the transaction that is open.
+
+    Target rows whose source row or vector is gone are removed; rows without a vector are brought over, and without a
+    vector what could not be converted. Vectors of rows that never had an old one stay.
 
     From then on only rows that the log mentions can differ, so that nobody has to wait for another comparison.
 
@@ -80,15 +74,12 @@ def _differences(session: Session) -> sql.Identifier:
     return sql.Identifier("pg_temp", name)
 
 
-def _follow(session: Session, noted: sql.Identifier) -> int:
+def _follow(session: Session, noted: sql.Identifier) -> None:
     """Remove target rows whose source row or vector is gone, and bring over rows without a vector.
 
     Args:
         session: The session.
         noted: Keys of the rows to look at: the log, or the `_differences` of the two tables.
-
-    Returns:
-        Rows removed.
     """
     column = session.table.vectors
     no_source = sql.SQL("NOT EXISTS (SELECT 1 FROM {} s WHERE {})").format(
@@ -104,14 +95,9 @@ def _follow(session: Session, noted: sql.Identifier) -> int:
         match=matched(session.keys, "s", "t"),
     )
     among = _among(session, noted, "t")
-    removed = sum(
-        session.execute(
-            sql.SQL("DELETE FROM {} t WHERE {} AND {}").format(session.target.identifier, among, which)
-        ).rowcount
-        for which in (no_source, no_source_vector)
-    )
+    for which in (no_source, no_source_vector):
+        session.execute(sql.SQL("DELETE FROM {} t WHERE {} AND {}").format(session.target.identifier, among, which))
     _bring_over(session, sql.SQL("s.{} IS NULL AND {}").format(column, _among(session, noted, "s")))
-    return removed
 
 
 def return_rows(session: Session, old: VectorTable) -> int:

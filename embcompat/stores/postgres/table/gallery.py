@@ -28,7 +28,7 @@ from embcompat.stores.postgres.rows.staging import Written, probe_by_key
 from embcompat.stores.postgres.session import Session
 from embcompat.stores.postgres.table import rows as pg_rows
 from embcompat.stores.postgres.table import side as pg_side
-from embcompat.stores.postgres.table.changes import follow_rows, return_rows, settle_changes, settle_rows
+from embcompat.stores.postgres.table.changes import return_rows, settle_changes, settle_rows
 from embcompat.stores.postgres.table.definitions import alterations, carry_columns, require_alike
 from embcompat.stores.postgres.table.obstacles import swap_obstacles
 from embcompat.stores.postgres.table.swap import swap_tables
@@ -67,11 +67,6 @@ class TableGallery(PgGallery):
         """Return what a copy of everything but the vectors takes, the indexes included."""
         table = self._table()
         return max(0, pg_tables.total_bytes(self._writer, table) - pg_tables.vector_bytes(self._writer, table))
-
-    def remove_orphans(self, job: Job) -> int:
-        """Remove target rows whose source row or vector is gone, and bring over rows without a vector."""
-        with self._writer.transaction():
-            return follow_rows(self._session(job))
 
     def target_metric(self, job: Job) -> Similarity | None:
         """Return the metric of the index of the target vectors, once there is one."""
