@@ -183,8 +183,8 @@ class GalleryStore(StoreEngine, ABC):
         return count
 
     def _require_metric(self, job: Job) -> None:
-        metric = self.target_metric(job)
-        if job.metric is not None and metric not in (None, job.metric):
+        metric = None if job.metric is None else self.target_metric(job)
+        if metric not in (None, job.metric):
             raise MigrationError(
                 f"{self.url}: this migration was begun with the metric {metric}, which --metric {job.metric} cannot "
                 "change any more. Leave --metric out to continue, or begin again after migrate abort."

@@ -187,12 +187,12 @@ class FileGallery(GalleryStore):
 
     def build_index(self, job: Job) -> None:
         """Write the new file from the target vectors, unless it is written from the same ones already."""
-        files, metric = self._files(job), self.target_metric(job)
-        job = replace(job, metric=job.metric or metric)
-        contents, latest = self._read(), self._records(job).latest()
+        files, contents, latest = self._files(job), self._read(), self._records(job).latest()
         stamp = f"{identity_key(self._path)} {files.records.stat().st_size}"
+        metric = None if job.metric is None else self.target_metric(job)
         if self._notes.is_built(job, files.new, stamp) and metric in (None, job.metric):
             return
+        job = replace(job, metric=job.metric or self.target_metric(job))
         convertible, places = latest.find(contents.keys)
         require_places(contents, convertible, where=self.url)
         vectors = self._records(job).vectors(latest.numbers[places])

@@ -51,6 +51,8 @@ class Latest:
 
     def updated(self, later: Latest) -> Latest:
         """Return these rows with later ones among them, which replace those of the same keys."""
+        if not len(self.keys):
+            return later
         here, (hits, repeated) = self, self.find(later.keys)
         if hits.any():
             mask = np.ones(len(self.keys), bool)
