@@ -73,7 +73,7 @@ machine named below the table (or their peak memory, where the line says so): us
 stands for a single measurement. *Load* is the machine's load average at the end of the run. Its two cores are fully
 used at 2, and a benchmark with processes of its own exceeds that; above 4, other work took its time. **≈ marks a ratio
 that was measured at a load above 4, or with noise above 100 %: take its order of magnitude, not its digits.** All
-other ratios were repeatable to within their noise.
+other ratios were repeatable to within their noise, where they have one.
 
 `make bench` prints the first part of this page, measured on your machine at reduced sizes in about ten minutes;
 `make bench-full` takes the sizes shown here and writes the page. Each later section names its command. After one of

@@ -180,7 +180,7 @@ def test_the_durations_of_tests_are_those_of_the_report(tmp_path: Path) -> None:
 MACHINE = {"processor": "Abacus", "processors": 2, "memory_bytes": 24e9, "python": "3.11", "versions": {"numpy": "2"}}
 BY_HAND = {
     "scale": {
-        "machine": MACHINE,
+        "machine": {**MACHINE, "load_average": [2.5]},
         "lines": [
             {
                 "kind": "kernel",

@@ -34,12 +34,12 @@ def decide(
     """Decide what to do about a new model, from the figures of a search.
 
     The decision is the cheapest mode that beats the status quo and keeps ``quality_floor`` of a full reindex, both by
-    the lower end of a 95 % interval. A new model that is not better than the old one is not worth any migration: stay,
-    unless converted vectors are better than today, which an aligner that weighs directions or reads texts can bring
-    about. A new model that reads the old vectors as well as its own needs no migration: swap. A mode that embeds more
-    than half of what a full reindex would is no cheaper than one. Where the old model cannot stay alive there is no
-    status quo to keep, and only the floor counts. Judgements must not come from one of the models; `evaluate_upgrade`
-    ensures this.
+    the lower end of a 95 % interval. A new model whose figure is no higher than the old one's is not worth any
+    migration: stay, unless converted vectors are better than today, which an aligner that weighs directions or reads
+    texts can bring about. A new model that reads the old vectors as well as its own needs no migration: swap. A mode
+    that embeds more than half of what a full reindex would is no cheaper than one, so it is never the decision. Where
+    the old model cannot stay alive there is no status quo to keep, and only the floor counts. Judgements must not come
+    from one of the models; `evaluate_upgrade` ensures this.
 
     Args:
         report: Figures on held-out queries.
