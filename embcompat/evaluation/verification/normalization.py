@@ -99,7 +99,7 @@ def make_score_moments(
 
     Raises:
         InputError: As `make_score_cohort`, and if there are fewer than a hundred people, or than five for each
-            dimension.
+            dimension, or all of them have the same vector.
         SpaceMismatchError: If the two are not of one space.
     """
     labels = _check_cohort_sides(converted, native)
@@ -128,6 +128,8 @@ def _fit_moments(
 ) -> CohortMoments:
     """Regress the highest scores of queries (q, dim) against people (n, dim) on their moments; ``same`` is (q, n)."""
     similarity = space_of.space.similarity
+    if (people == people[0]).all():
+        raise InputError(f"score statistics need people whose vectors differ. All {len(people)} have the same vector.")
     cohort, anchors = people.astype(np.float64), queries.astype(np.float64)
     if similarity == "cosine":
         cohort, anchors = normalize_rows(cohort), normalize_rows(anchors)

@@ -201,6 +201,12 @@ class TestMoments:
         with pytest.raises(InputError, match="at least 100 people with a label in 6 dimensions. Got 99"):
             make_score_moments(few, few)
 
+    def test_people_with_one_vector_are_refused(self, people):
+        collapsed = Embeddings(np.tile(people.vectors[:1], (200, 1)), people.ids[:200], people.space, people.ids[:200])
+        native = people.select(np.arange(200))
+        with pytest.raises(InputError, match="people whose vectors differ. All 200 have the same vector"):
+            make_score_moments(collapsed, native)
+
     def test_squared_distances_have_the_mean_and_the_variance_of_the_formula(self, people):
         lengths = by_distance(people)
         moments, queries = make_score_moments(lengths, lengths).native, people.vectors[:50].astype(np.float64) + 1
