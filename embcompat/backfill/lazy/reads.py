@@ -42,31 +42,31 @@ class SharedReads:
 
     def read(self, ids: Sequence[str]) -> VectorsRead:
         """Return the vectors of at least the given rows, as they are when the call began or later."""
-        with self._lock:
-            first = self._next is None
-            shared = self._next = self._next or _Read()
-            shared.ids |= dict.fromkeys(ids)
-        if first:
-            self._read_for_all(shared, ids)
+        requested, fresh = dict.fromkeys(ids), _Read()
+        try:
+            with self._lock:
+                shared = self._next = self._next or fresh
+                shared.ids |= requested
+            if shared is fresh:
+                self._read_for_all(fresh)
+        except Exception:
+            if len(fresh.ids) == len(requested):  # a second try would be the same
+                raise
+        finally:  # wherever this was interrupted, nobody waits for a read that does not come
+            self._begin(fresh)
+            if not fresh.vectors.done():
+                fresh.vectors.set_result(None)
         vectors = shared.vectors.result()
         if vectors is None:  # the ids of another query may be to blame
             with self._store_lock:
                 vectors = self._read(ids)
         return vectors
 
-    def _read_for_all(self, shared: _Read, ids: Sequence[str]) -> None:
-        """Read what was asked for until the store is free; all others go on without vectors where that fails."""
-        vectors: VectorsRead | None = None
-        try:
-            with self._store_lock:
-                self._begin(shared)
-                vectors = self._read(list(shared.ids))
-        except Exception:
-            if len(shared.ids) == len(set(ids)):  # a second try would be the same
-                raise
-        finally:
+    def _read_for_all(self, shared: _Read) -> None:
+        """Read what was asked for until the store is free."""
+        with self._store_lock:
             self._begin(shared)
-            shared.vectors.set_result(vectors)
+            shared.vectors.set_result(self._read(list(shared.ids)))
 
     def _begin(self, shared: _Read) -> None:
         """Let no more ids join a read."""

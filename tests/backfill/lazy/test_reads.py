@@ -129,3 +129,43 @@ def test_a_failed_read_leaves_the_next_one_as_it_was() -> None:
     store.errors.clear()
     assert numbers_of(reads.read(["2"]), ["2"]) == [(2, False)]
     assert store.reads == [["2"], ["2"]]
+
+
+def test_ids_that_cannot_be_looked_up_leave_the_next_read_as_it_was() -> None:
+    store = Numbers()
+    reads = SharedReads(store, JOB, threading.Lock())
+    with pytest.raises(TypeError, match="unhashable"):
+        reads.read([["1"]])  # type: ignore[list-item]
+    with ThreadPoolExecutor(1) as pool:
+        assert numbers_of(pool.submit(reads.read, ["2"]).result(30), ["2"]) == [(2, False)]
+
+
+class InterruptedLock:
+    """A lock that is interrupted as it is released."""
+
+    def __init__(self, lock: threading.Lock) -> None:
+        self._lock = lock
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+        raise KeyboardInterrupt
+
+
+def test_an_interrupt_before_the_read_begins_leaves_the_next_one_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    reads = SharedReads(Numbers(), JOB, threading.Lock())
+    lock = reads._lock
+    begin = reads._begin
+
+    def begin_uninterrupted(shared: object) -> None:
+        reads._lock = lock
+        begin(shared)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(reads, "_begin", begin_uninterrupted)
+    reads._lock = InterruptedLock(lock)  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt):
+        reads.read(["1"])
+    with ThreadPoolExecutor(1) as pool:
+        assert numbers_of(pool.submit(reads.read, ["2"]).result(30), ["2"]) == [(2, False)]
