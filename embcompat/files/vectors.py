@@ -78,7 +78,7 @@ def vectors_from_arrow(column: pa.Array, dim: int, *, where: str, first_row: int
     if flat.null_count:
         row = first_row + int(flat.is_null().to_numpy(zero_copy_only=False).argmax()) // dim
         raise FileFormatError(f"{where} must not hold missing numbers. Row {row} does.")
-    # Not to_numpy: it imports pandas, where that is installed, which takes a second.
+    # Not to_numpy: it imports pandas, where that is installed, which takes half a second.
     return np.asarray(np.from_dlpack(flat), dtype=np.float32).reshape(-1, dim)
 
 

@@ -139,13 +139,15 @@ def fit_corrected(
 ) -> Aligner:
     """Fit one candidate on all pairs, its correction on cross-fitted conversions of them.
 
+    Of more than 20,000 pairs, the correction takes a random sample of about that size, as in `select_aligner`.
+
     Raises:
         InputError: If the kind fits a pair of aligners, or there are too few pairs.
     """
     aligner = fit_candidate(candidate, train, validation, seed=seed)
     if candidate.correction is None:
         return aligner
-    pairs = stack_pairs(train, validation)
+    pairs = stack_pairs(*_compared(train, validation, seed))
     (fit,) = cross_fit([candidate], pairs, folds=_folds([candidate]), seed=seed)
     return correct(aligner, candidate, fit, pairs)
 
@@ -176,7 +178,7 @@ def candidate_list(
 
 
 def _compared(train: PairedEmbeddings, validation: PairedEmbeddings, seed: int) -> list[PairedEmbeddings]:
-    """Return the pairs on which candidates are compared: both parts, or a sample of each in proportion."""
+    """Return the pairs to cross-fit on: both parts, or a sample of each in proportion."""
     share = min(1.0, COMPARED_PAIRS / max(1, len(train) + len(validation)))
     if share == 1:
         return [train, validation]

@@ -163,7 +163,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
 
 
 def test_reading_vectors_imports_no_pandas(tmp_path: Path) -> None:
-    # pyarrow imports it, where it is installed, for arrays that need none of it: a second of every command.
+    # pyarrow imports it, where it is installed, for arrays that need none of it: half a second of every command.
     path = tmp_path / "vectors.parquet"
     made().save(path)
     code = f"import sys, embcompat as ec; ec.Embeddings.load({str(path)!r}); print('pandas' in sys.modules)"

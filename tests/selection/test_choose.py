@@ -8,7 +8,7 @@ from typing import NoReturn
 import numpy as np
 import pytest
 
-from embcompat.aligners import fit_affine
+from embcompat.aligners import ReweightedAligner, fit_affine
 from embcompat.embeddings import Embeddings, PairedEmbeddings, PairSplit, split_pairs, stack_pairs
 from embcompat.errors import InputError
 from embcompat.selection import (
@@ -163,6 +163,24 @@ def test_many_pairs_are_compared_on_a_sample_and_fitted_on_all(monkeypatch: pyte
     assert counts.tolist() == [int(np.sum(whole.labels == name)) for name in names]
     alone = fit_candidate(selection.candidate, parts.train, parts.validation)
     assert np.array_equal(selection.aligner.state()["weight"], alone.state()["weight"])
+
+
+def test_the_correction_of_many_pairs_is_fitted_on_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = split_pairs(make_pairs(3_000, source_dim=8, target_dim=8, noise=0.2, normalized=True).pairs)
+    compared = []
+
+    def record(entrants: object, pairs: PairedEmbeddings, **options: object) -> object:
+        compared.append(len(pairs))
+        return cross_fit(entrants, pairs, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(choose, "cross_fit", record)
+    monkeypatch.setattr(choose, "COMPARED_PAIRS", 900)
+    candidate = parse_candidate("ridge, reweighted")
+    fitted = fit_corrected(candidate, parts.train, parts.validation)
+    assert 850 <= compared[0] <= 950
+    alone = fit_candidate(candidate, parts.train, parts.validation)
+    assert isinstance(fitted, ReweightedAligner)
+    np.testing.assert_array_equal(fitted.base.state()["weight"], alone.state()["weight"])
 
 
 def test_a_sample_has_labels_enough_for_every_fold(monkeypatch: pytest.MonkeyPatch) -> None:
