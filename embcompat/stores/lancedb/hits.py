@@ -9,7 +9,7 @@ import pyarrow.compute
 
 from embcompat.errors import InputError
 from embcompat.stores.keys import KeyCodec
-from embcompat.stores.lancedb.columns import key_kind
+from embcompat.stores.lancedb.columns import key_kind, vector_type
 from embcompat.stores.lancedb.rows import LanceKeys, side_of
 from embcompat.stores.values import Job, TargetRows
 
@@ -28,13 +28,19 @@ def target_rows(hits: pa.Table, job: Job, *, column: str = "vector", keys: Seque
         The rows that are of the job's target space; others are left out.
 
     Raises:
-        InputError: If a column is missing, or is no key.
+        InputError: If a column is missing, is no key, or does not hold vectors of the target's dimension.
     """
     space = f"{column}__space"
     needed = [*keys, column, space, f"{column}__artifact"]
     if absent := [name for name in needed if name not in hits.column_names]:
         raise InputError(
             f"hits must have the columns {', '.join(needed)}. {', '.join(absent)} is missing: add it to select(…)."
+        )
+    kind = vector_type(hits.schema, column, keys, where="hits")
+    if kind.list_size != job.target.dim:
+        raise InputError(
+            f"hits: column {column!r} must hold vectors of length {job.target.dim}, as space {job.target.id!r} has. "
+            f"Got {kind.list_size}: search the table that was cut over."
         )
     kinds = tuple(key_kind(hits.schema.field(name), where="hits") for name in keys)
     of_space = pa.compute.and_(hits.column(column).is_valid(), pa.compute.equal(hits.column(space), job.target.id))

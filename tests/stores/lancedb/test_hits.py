@@ -137,3 +137,19 @@ def test_a_missing_column_is_named() -> None:
     job = Job("a" * 64, *(make_pairs(4, source_dim=2, target_dim=2).pairs.source.space,) * 2)
     with pytest.raises(InputError, match=r"vector__artifact is missing: add it to select"):
         target_rows(hits, job)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (pa.list_(pa.float32()), r"column 'vector' must be a fixed_size_list of floats. Got list"),
+        (pa.list_(pa.int32(), 2), r"column 'vector' must be a fixed_size_list of floats. Got fixed_size_list"),
+        (pa.list_(pa.float32(), 4), r"column 'vector' must hold vectors of length 2.* Got 4"),
+    ],
+)
+def test_what_is_no_vector_of_the_target_space_is_refused(kind: pa.DataType, message: str) -> None:
+    space = make_pairs(4, source_dim=2, target_dim=2).pairs.target.space
+    rows = pa.array([[1, 2, 3, 4][: getattr(kind, "list_size", 2)]] * 2, kind)
+    hits = pa.table({"id": ["a", "b"], "vector": rows, "vector__space": [space.id] * 2, "vector__artifact": ["x"] * 2})
+    with pytest.raises(InputError, match=message):
+        target_rows(hits, Job("a" * 64, space, space))
