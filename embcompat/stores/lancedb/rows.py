@@ -18,7 +18,6 @@ from embcompat.stores.lancedb.columns import literal, native, quoted, stored, te
 from embcompat.stores.values import Coverage, Pairs, Rows, TargetRows
 
 _KEYS_ROWS = 65_536
-_VECTORS_ROWS = 32_768
 
 
 @final
@@ -137,7 +136,7 @@ def late(batch: pa.RecordBatch, rows: Rows, column: str, space_id: str) -> NDArr
 def counted(table: Any, column: str, side: str | None, space_id: str) -> Coverage:
     """Count the rows of a vector column and of its target side; None where there is no such side yet."""
     source, count = quoted(column), table.count_rows
-    without_vector = sum(page.column(column).null_count for page in pages(table, [column], _VECTORS_ROWS))
+    without_vector = count(f"{source} IS NULL")
     converted = orphans = native_rows = 0
     if side is not None:
         of_space = f"{quoted(f'{side}__space')} = {literal(space_id)}"
