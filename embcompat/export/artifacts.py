@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,7 +95,8 @@ def save_artifact(
         metrics: More measured figures to record; one of a name that is measured here replaces it.
         calibration: Fitted calibrations to record, by name.
         direction: Which side moves.
-        int8: Whether the graph computes in int8; needs ``split``, whose held-out pairs say what that costs.
+        int8: Whether the graph computes in int8; needs ``split``, whose held-out pairs show what that costs. Where the
+            aligner is ``refitted``, they show what it costs ``measured``.
         canary: Whether to store 64 held-out pairs, on which every conversion is tried. Where vectors are personal data
             that must not travel (face vectors are biometric data), choose ``"blended"``, which stores blends of twenty
             people each (`blend_people`), or False.
@@ -122,7 +124,7 @@ def save_artifact(
         convertibility = None if split is None else _fit_convertibility(split, source)
         judged = aligner if measured is None else measured
         figures = None if split is None else _figures(judged, split, source, target)
-        written = _write_graph(aligner, directory / GRAPH, source, split, convertibility, int8=int8)
+        written = _write_graph(aligner, judged, directory / GRAPH, source, split, convertibility, int8=int8)
         names = {metric.name for metric in metrics}
         measured_here = [metric for metric in (figures.metrics if figures else ()) if metric.name not in names]
         metrics = [*measured_here, *metrics, *written]
@@ -240,6 +242,7 @@ def _check_dims(aligner: Aligner, source: SpaceVersion, target: SpaceVersion) ->
 
 def _write_graph(
     aligner: Aligner,
+    judged: Aligner,
     path: Path,
     source: SpaceVersion,
     split: PairSplit | None,
@@ -247,7 +250,7 @@ def _write_graph(
     *,
     int8: bool,
 ) -> list[Metric]:
-    """Write the checked graph; return what int8 costs, if asked for."""
+    """Write the checked graph; return what int8 costs the aligner that is judged, if asked for."""
     if int8 and isinstance(aligner, TextAwareAligner):
         raise InputError("int8 is for aligners that read vectors alone. Got a text_aware one.")
     model = build_graph(aligner)
@@ -256,9 +259,12 @@ def _write_graph(
     metrics: list[Metric] = []
     if int8 and split is not None and (held_out := held_out_part(split)) is not None:
         model = quantize_int8(model, split.train.source.vectors)
-        exact, rounded = check_int8(aligner, model, held_out)
-        metrics.append(Metric(name="float32_mean_cosine", value=exact, count=len(held_out)))
-        metrics.append(Metric(name="int8_mean_cosine", value=rounded, count=len(held_out)))
+        # A graph that was fitted on the held-out pairs too cannot be judged by them.
+        small = model if judged is aligner else quantize_int8(build_graph(judged), split.train.source.vectors)
+        exact, rounded = check_int8(judged, small, held_out)
+        part: Literal["validation", "test"] = "test" if len(split.test) else "validation"
+        for name, value in (("float32_mean_cosine", exact), ("int8_mean_cosine", rounded)):
+            metrics.append(Metric(name=name, value=value, count=len(held_out), part=part))
     if convertibility is not None:
         model = add_convertibility(model, convertibility)
         check_convertibility(convertibility, model.SerializeToString(), rows)
