@@ -124,7 +124,8 @@ def save_artifact(
         convertibility = None if split is None else _fit_convertibility(split, source)
         judged = aligner if measured is None else measured
         figures = None if split is None else _figures(judged, split, source, target)
-        written = _write_graph(aligner, judged, directory / GRAPH, source, split, convertibility, int8=int8)
+        rounded = aligner if isinstance(judged, AlignerPair) else judged
+        written = _write_graph(aligner, rounded, directory / GRAPH, source, split, convertibility, int8=int8)
         names = {metric.name for metric in metrics}
         measured_here = [metric for metric in (figures.metrics if figures else ()) if metric.name not in names]
         metrics = [*measured_here, *metrics, *written]
