@@ -256,4 +256,4 @@ def _solve(equations: LandmarkSums, linear: AffineAligner, penalty: float, landm
 def _error(aligner: KernelAligner, pairs: PairedEmbeddings) -> float:
     """Return the mean squared error of the output."""
     residual = aligner.transform(pairs.source.vectors) - pairs.target.vectors
-    return float(np.mean(np.sum(residual.astype(np.float64) ** 2, axis=1)))
+    return float(np.einsum("ij,ij->", residual, residual, dtype=np.float64)) / len(residual)
