@@ -11,11 +11,18 @@ from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import pytest
+from hypothesis import settings
 
 from embcompat.embeddings import PairSplit, split_pairs
 from embcompat.testing import make_pairs
 from tests.bucket import Bucket
 from tests.s3 import ENVIRONMENT, send, serve_gcs, serve_s3
+
+
+def pytest_configure() -> None:
+    """Let no property fail because the machine is slow."""
+    settings.register_profile("any machine", deadline=None)
+    settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")
