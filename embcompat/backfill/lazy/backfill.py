@@ -101,7 +101,8 @@ class LazyBackfill:
         dims = job.target.dim, job.target.dim
         if query_weights is not None and np.shape(query_weights) != dims:
             raise InputError(f"query_weights must have shape {dims}. Got {np.shape(query_weights)}.")
-        self._first, self._similarity, self._weights = search, job.target.similarity, query_weights
+        self._first, self._weights = search, query_weights
+        self._similarity, self._dim = job.target.similarity, job.target.dim
         self._depth, self._batch_size, self._seconds, self._rows = depth, batch_size, seconds_per_query, rows_per_query
         self._scale, self._offset = scale, offset
         self._worker = BackfillWorker(
@@ -127,7 +128,7 @@ class LazyBackfill:
             k: How many rows to return, at most ``depth``.
 
         Raises:
-            InputError: If k is out of range, or this was closed.
+            InputError: If k is out of range, this was closed, or the search brings no target vectors along as it says.
             SpaceMismatchError: If ``embed`` returns vectors of another space than the target's.
         """
         if not 1 <= k <= self._depth:
@@ -140,6 +141,9 @@ class LazyBackfill:
         candidates = [row.tolist() for row in np.asarray(first_ids)]
         every = [identifier for row in candidates for identifier in row]
         distinct = list(dict.fromkeys(every))
+        if rows and np.shape(rows[0].vectors) != (len(rows[0].ids), self._dim):
+            expected, actual = (len(rows[0].ids), self._dim), np.shape(rows[0].vectors)
+            raise InputError(f"search must bring one target vector for each id along, {expected}. Got {actual}.")
         reading = self._worker.divide(distinct, vectors_by_id(*rows)) if rows else self._worker.read(distinct)
         if reading is None:
             self._count(candidates, degraded=len(every), start=start)

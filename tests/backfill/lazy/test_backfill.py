@@ -364,6 +364,18 @@ def test_vectors_that_the_search_brings_along_are_taken_and_old_ones_are_not_pai
     assert converted[1].tolist() == fixed.search(query, 20)[1].tolist()
 
 
+@pytest.mark.parametrize("shape", [(ITEMS, 11), (ITEMS - 1, 12)])
+def test_vectors_that_the_search_brings_along_must_fit_the_ids_and_the_space(
+    world: World, shape: tuple[int, int]
+) -> None:
+    rows = TargetRows(world.ids, np.zeros(shape, np.float32), np.zeros(ITEMS, dtype=bool))
+    with (
+        LazyBackfill(lambda queries, k: (*world.rows.search(queries, k), rows), world.model, world.rows, JOB) as lazy,
+        pytest.raises(InputError, match=r"one target vector for each id along, \(300, 12\). Got"),
+    ):
+        lazy.search(world.new_queries.vectors[:1], k=5)
+
+
 def test_paid_vectors_survive_a_store_that_refuses_them_to_the_end(world: World, tmp_path: Path) -> None:
     spill = tmp_path / "spill.parquet"
     lazy = world.lazy(depth=20, spill=spill)
