@@ -9,7 +9,6 @@ from psycopg import sql
 
 from embcompat.stores.postgres.catalog.tables import VectorTable
 from embcompat.stores.postgres.names import listed, matched
-from embcompat.stores.postgres.rows.staging import probe_by_key
 from embcompat.stores.postgres.session import Session
 
 
@@ -43,8 +42,7 @@ def settle_changes(session: Session) -> None:
 def _differences(session: Session) -> sql.Identifier:
     """Note the keys of rows that only one of the two tables has, or that have a vector in the target table alone.
 
-    Both tables are read once, and what follows finds its rows by their keys. What the application changes after that
-    is in the log.
+    Both tables are read once for that. What the application changes after that is in the log.
 
     Returns:
         A temporary table, which goes with the transaction that is open.
@@ -70,8 +68,9 @@ def _differences(session: Session) -> sql.Identifier:
             match=matched(session.keys, "s", "t"),
         )
     )
-    probe_by_key(session)
-    return sql.Identifier("pg_temp", name)
+    noted = sql.Identifier("pg_temp", name)
+    session.execute(sql.SQL("ANALYZE {}").format(noted))  # few are looked up by their keys, many are joined
+    return noted
 
 
 def _follow(session: Session, noted: sql.Identifier) -> None:

@@ -221,7 +221,7 @@ def test_workers_take_parts_that_nobody_else_has(
             set(next(other_scan).ids),
         ]
         assert len(set.union(*ranges)) == 40
-        one_scan.close()  # type: ignore[attr-defined]
+        one_scan.close()
         rest = [identifier for rows in other_scan for identifier in rows.ids]
         assert len(rest) == 55
         again = [
@@ -443,3 +443,23 @@ def test_another_vector_column_keeps_its_record_and_its_guard(database: Any, ali
                     database.execute("UPDATE docs SET w = %s WHERE id = 1", (native,))
             assert store.state(job) == State("finished", aligner.artifact.target)
     assert database.one("SELECT count(*) FROM embcompat_galleries") == 2
+
+
+def test_many_rows_that_differ_are_joined_and_not_gone_through_for_every_row(
+    database: Any, aligner: OnnxAligner
+) -> None:
+    rows = 4_000
+    database.execute(f"CREATE TABLE docs (id integer PRIMARY KEY, v vector({DIM}))")
+    database.fill("docs", 5)
+    database.execute(f"INSERT INTO docs SELECT generate_series(5, {rows - 1})")
+    with database.opened() as store:
+        run_migration(aligner, store)
+        session = store._session(job_of(aligner.artifact))
+        with session.connection.transaction():
+            among = changes_module._among(session, changes_module._differences(session), "s")
+            plan = session.execute(
+                sql.SQL("EXPLAIN SELECT FROM {} s WHERE s.v IS NULL AND {}").format(session.table.identifier, among)
+            )
+            assert "Nested Loop" not in str(plan.fetchall())
+        cut_over(aligner, store)
+    assert database.one("SELECT count(*) FROM docs") == rows
