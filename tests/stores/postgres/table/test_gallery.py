@@ -221,7 +221,7 @@ def test_workers_take_parts_that_nobody_else_has(
             set(next(other_scan).ids),
         ]
         assert len(set.union(*ranges)) == 40
-        one_scan.close()
+        one_scan.close()  # type: ignore[attr-defined]
         rest = [identifier for rows in other_scan for identifier in rows.ids]
         assert len(rest) == 55
         again = [
