@@ -43,7 +43,10 @@ def single_vector(artifact: Artifact, calls: int, repeats: int) -> dict[str, Any
         "aligner": lambda: aligner.transform(vector),
         "session": lambda: session.run(outputs, {name: batch}),
     }
-    seconds = {label: [_median_call(run, calls) for _ in range(repeats)] for label, run in runs.items()}
+    seconds: dict[str, list[float]] = {label: [] for label in runs}
+    for _ in range(repeats):  # in turn: calls this short show every change of the machine's pace
+        for label, run in runs.items():
+            seconds[label].append(_median_call(run, calls))
     return line_at_most(
         f"one {artifact.source.dim}-d vector, {artifact.manifest.kind}",
         "bare session.run",
