@@ -195,7 +195,9 @@ def lazy_lines(
             each = {run: [float(np.quantile(times, share)) for times in part] for run, part in seconds.items()}
             ratio = statistics.median(each["lazy"]) / statistics.median(each["bare"])
             what = f"{name}, {gallery.name}, {rows:,} rows, depth {depth}, {options.threads} threads: {figure}"
-            lines.append(line_at_most(what, "the bare search", ratio, 1.3, each, native_candidates=native))
+            lines.append(
+                line_at_most(what, "the bare search", ratio, 1.3, each, native_candidates=native, runs=("lazy", "bare"))
+            )
     return lines
 
 

@@ -29,7 +29,7 @@ def stores_section(result: dict[str, Any]) -> list[str]:
         "Most stores miss their aim, because a migration must do what a copy need not do. In PostgreSQL both tables",
         "are counted three times and compared twice before the switch, once by the version of every row.",
         "FAISS and `.npy` first write the converted vectors to a file from which a killed run resumes, and read the",
-        "new index back. LanceDB reads the vectors of the whole table each time it counts rows without one.",
+        "new index back. LanceDB merges each page into the table by id, which costs more the more rows there are.",
         "sqlite-vec, Chroma and Milvus Lite look every record up several times by its id, and Chroma's metadata,",
         "where the provenance is, costs it a third of a write. DuckDB makes the table again at the cutover: three",
         "copies are written where the comparison writes one.",
