@@ -51,8 +51,8 @@ def unweight_artifact(artifact: str | Path | Artifact, path: str | Path, *, over
     backfill), native rows would score higher than the others regardless of their content: convert such a gallery with
     this artifact instead. The artifact has an id of its own, so a gallery never holds rows of both by mistake. Score
     statistics hold for reweighted rows alone and are left out. A score cohort is carried over, unless its rows have one
-    length or come from a chain: then it is left out too. The weighting itself is stored as weights of queries (`Artifact.query_weights`),
-    with which `embcompat.serving.WeightedSearch` searches such a gallery.
+    length or come from a chain: then it is left out too. The weighting itself is stored as weights of queries
+    (`Artifact.query_weights`), with which `embcompat.serving.WeightedSearch` searches such a gallery.
 
     Args:
         artifact: The reweighted artifact, or its path.
