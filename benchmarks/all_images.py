@@ -89,8 +89,8 @@ def measure(images: int, people: int, repeats: int) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         arguments = write_inputs(Path(folder), images, people)
         for _ in range(repeats):
-            taken, peak = evaluate(arguments)
-            seconds["alone"].append(taken)
+            elapsed, peak = evaluate(arguments)
+            seconds["alone"].append(elapsed)
             peaks.append(peak)
             with other_work(processors):
                 seconds["beside other work"].append(evaluate(arguments)[0])

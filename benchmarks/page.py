@@ -51,8 +51,8 @@ NEWER_LINES = {
 NOTES = {
     "conversion": [
         "",
-        "A kernel's graph spends nearly all of its time in its products. With the same landmarks it becomes much",
-        "faster only in 8 bits (`embcompat fit --quantize int8`); the artifact records what that costs.",
+        "A kernel's graph spends nearly all of its time in its products. With the same landmarks only 8 bits make it",
+        "faster (`embcompat fit --quantize int8`); the artifact records what that costs.",
     ],
     "fit_verification": [
         "",

@@ -132,12 +132,12 @@ def train(
         device=options.device,
         time_limit=seconds,
     )
-    taken = time.monotonic() - start
+    elapsed = time.monotonic() - start
     epochs, stopped_early = read_epochs(checkpoint)
     return aligner, {
         "epochs": epochs,
         "unfinished": epochs < options.epochs and not stopped_early,
-        "samples_per_second": (epochs - before) * len(split.train) / taken if epochs > before else None,
+        "samples_per_second": (epochs - before) * len(split.train) / elapsed if epochs > before else None,
     }
 
 

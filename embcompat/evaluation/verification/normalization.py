@@ -238,7 +238,8 @@ def _factor_squared_distances(
 
     Both are taken from the mean m of the right side: (2 (x − m), −1, −‖x − m‖²) and (y − m, ‖y − m‖², 1).
     """
-    x, y = left - right.mean(axis=0), right - right.mean(axis=0)
+    mean = right.mean(axis=0)
+    x, y = left - mean, right - mean
     x_squares, y_squares = (np.square(side).sum(axis=1, keepdims=True) for side in (x, y))
     return np.hstack([2 * x, -np.ones_like(x_squares), -x_squares]), np.hstack([y, y_squares, np.ones_like(y_squares)])
 

@@ -226,9 +226,9 @@ class TestMoments:
 
     def test_shifting_all_vectors_changes_no_squared_distance(self, people):
         lengths, shift = by_distance(people), np.float32(100)
-        moved = Embeddings(lengths.vectors + shift, lengths.ids, lengths.space, lengths.labels)
+        shifted = Embeddings(lengths.vectors + shift, lengths.ids, lengths.space, lengths.labels)
         here = make_score_moments(lengths, lengths).native.statistics(lengths.vectors[:50])
-        there = make_score_moments(moved, moved).native.statistics(moved.vectors[:50])
+        there = make_score_moments(shifted, shifted).native.statistics(shifted.vectors[:50])
         assert np.allclose(here.mean, there.mean, rtol=1e-3, atol=1e-2)
         assert np.allclose(here.deviation, there.deviation, rtol=1e-2)
 

@@ -31,7 +31,7 @@ COLUMNS = ["vector", "vector__space", "vector__artifact"]
 KEYS: dict[str, tuple[str, ...]] = {"text": ("id",), "uuid": ("id",), "two columns": ("tenant", "number")}
 
 
-class Served:
+class GalleryInService:
     """A converted table in service, and the application's search of it."""
 
     def __init__(self, folder: Path, keys: str) -> None:
@@ -69,65 +69,65 @@ class Served:
 
 
 @pytest.fixture(params=KEYS)
-def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Served]:
-    served = Served(tmp_path, request.param)
-    with closing(served.store):
-        yield served
+def gallery(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[GalleryInService]:
+    gallery = GalleryInService(tmp_path, request.param)
+    with closing(gallery.store):
+        yield gallery
 
 
 def by_id(rows: TargetRows) -> dict[str, tuple[list[float], bool]]:
     return dict(zip(rows.ids, zip(rows.vectors.tolist(), rows.native.tolist(), strict=True), strict=True))
 
 
-def test_hits_are_the_rows_that_the_store_reads(served: Served) -> None:
-    ids = target_rows(served.hits(served.queries[0], ROWS), served.job, keys=served.keys).ids
-    served.store.write_native(served.job, ids[:3], np.eye(3, 12, dtype=np.float32))
-    rows = target_rows(served.hits(served.queries[0], ROWS), served.job, keys=served.keys)
-    assert by_id(rows) == by_id(served.store.read_target(served.job, ids))
+def test_hits_are_the_rows_that_the_store_reads(gallery: GalleryInService) -> None:
+    ids = target_rows(gallery.hits(gallery.queries[0], ROWS), gallery.job, keys=gallery.keys).ids
+    gallery.store.write_native(gallery.job, ids[:3], np.eye(3, 12, dtype=np.float32))
+    rows = target_rows(gallery.hits(gallery.queries[0], ROWS), gallery.job, keys=gallery.keys)
+    assert by_id(rows) == by_id(gallery.store.read_target(gallery.job, ids))
     assert (len(rows), rows.native.sum()) == (ROWS, 3)
-    chunks = pa.concat_tables([served.hits(query, DEPTH) for query in served.queries])
-    assert by_id(target_rows(chunks, served.job, keys=served.keys)).items() <= by_id(rows).items()
+    chunks = pa.concat_tables([gallery.hits(query, DEPTH) for query in gallery.queries])
+    assert by_id(target_rows(chunks, gallery.job, keys=gallery.keys)).items() <= by_id(rows).items()
 
 
-def test_rows_of_another_space_are_left_out(served: Served) -> None:
-    hits = served.hits(served.queries[0], 4)
+def test_rows_of_another_space_are_left_out(gallery: GalleryInService) -> None:
+    hits = gallery.hits(gallery.queries[0], 4)
     place = hits.column_names.index("vector__space")
-    spaces = [served.job.target.id, served.job.source.id, None, served.job.target.id]
+    spaces = [gallery.job.target.id, gallery.job.source.id, None, gallery.job.target.id]
     mixed = hits.set_column(place, "vector__space", pa.array(spaces))
-    ids = list(target_rows(hits, served.job, keys=served.keys).ids)
-    assert list(target_rows(mixed, served.job, keys=served.keys).ids) == [ids[0], ids[3]]
-    assert len(target_rows(hits.slice(0, 0), served.job, keys=served.keys)) == 0
+    ids = list(target_rows(hits, gallery.job, keys=gallery.keys).ids)
+    assert list(target_rows(mixed, gallery.job, keys=gallery.keys).ids) == [ids[0], ids[3]]
+    assert len(target_rows(hits.slice(0, 0), gallery.job, keys=gallery.keys)) == 0
 
 
 def test_a_lazy_backfill_ranks_what_the_search_brings_along_and_reads_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    served = Served(tmp_path, "text")
+    gallery = GalleryInService(tmp_path, "text")
 
     def embed(ids: Any) -> Embeddings:
         vectors = np.random.default_rng(0).standard_normal((len(ids), 12)).astype(np.float32)
-        return Embeddings(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), list(ids), served.job.target)
+        return Embeddings(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), list(ids), gallery.job.target)
 
-    with LazyBackfill(served.search, embed, served.store, served.job, depth=DEPTH) as lazy:
+    with LazyBackfill(gallery.search, embed, gallery.store, gallery.job, depth=DEPTH) as lazy:
         for _ in range(ROWS):
             embedded = lazy.counters.rows_embedded
-            lazy.search(served.queries, k=5)
+            lazy.search(gallery.queries, k=5)
             lazy.flush()
             if lazy.counters.rows_embedded == embedded:
                 break
         assert lazy.counters.rows_embedded <= ROWS
         reads: list[Any] = []
-        monkeypatch.setattr(served.store, "read_target", lambda *request: reads.append(request))
-        with_rows = lazy.search(served.queries, k=5)
+        monkeypatch.setattr(gallery.store, "read_target", lambda *request: reads.append(request))
+        with_rows = lazy.search(gallery.queries, k=5)
         assert reads == []
     monkeypatch.undo()
 
     def bare(queries: NDArray[np.float32], k: int) -> tuple[NDArray[Any], NDArray[Any]]:
-        return served.search(queries, k)[:2]
+        return gallery.search(queries, k)[:2]
 
-    with LazyBackfill(bare, embed, served.store, served.job, depth=DEPTH) as lazy:
-        without = lazy.search(served.queries, k=5)
-    served.store.close()
+    with LazyBackfill(bare, embed, gallery.store, gallery.job, depth=DEPTH) as lazy:
+        without = lazy.search(gallery.queries, k=5)
+    gallery.store.close()
     assert np.array_equal(with_rows[0], without[0])
     assert with_rows[1].tolist() == without[1].tolist()
 
